@@ -1,4 +1,4 @@
-"""The dependencies of endpoints: sessions and services, declared as annotated types."""
+"""FastAPI dependencies of the endpoints: database sessions and services, as annotated types."""
 
 from collections.abc import Iterator
 from typing import Annotated
@@ -28,8 +28,10 @@ from core.settings import Settings
 from core.storage import Storage
 from core.tracing import parse_traceparent
 
-NUM_MISSED_HEARTBEATS = 3  # a worker that missed as many counts as lost
-NUM_CANARY_ROUNDS = 12  # each round sends a canary message per worker, but a worker may take several of them
+NUM_MISSED_HEARTBEATS = 3  # a worker that missed this many heartbeats counts as lost
+# A worker that receives no canary message for this many maintenance rounds does not consume the queue. One round is not
+# enough: it sends one message per worker, but a worker may receive several of them.
+NUM_CANARY_ROUNDS = 12
 
 StateDep = Annotated[State, Depends(get_state)]
 
@@ -44,7 +46,7 @@ def _open_read_session(state: StateDep) -> Iterator[Session]:
         yield session
 
 
-# scope="function": the commit precedes the response, so that a failed commit is a failed request.
+# scope="function" commits before the response is sent, so that a failed commit results in an error response.
 SessionDep = Annotated[Session, Depends(_open_session, scope="function")]
 ReadSessionDep = Annotated[Session, Depends(_open_read_session, scope="function")]
 
@@ -62,12 +64,12 @@ StorageDep = Annotated[Storage, Depends(_get_storage)]
 
 
 def get_worker_silence_s(settings: Settings) -> float:
-    """Return the seconds without a heartbeat after which a worker counts as lost."""
+    """Return the number of seconds without a heartbeat after which a worker counts as lost."""
     return NUM_MISSED_HEARTBEATS * settings.heartbeat_s
 
 
 def build_dataset_service(session: Session, state: State) -> DatasetService:
-    """Return a dataset service on an open session."""
+    """Return a dataset service that uses an open session."""
     settings = state.settings
     return DatasetService(
         session, state.storage, settings.datasets_dir, wake=state.relay.wake, limits=build_upload_limits(settings)
@@ -75,7 +77,7 @@ def build_dataset_service(session: Session, state: State) -> DatasetService:
 
 
 def build_job_service(session: Session, state: State, request: Request | None = None) -> JobService:
-    """Return a job service on an open session. Jobs that it stores continue the trace of `request`."""
+    """Return a job service that uses an open session. Submitted jobs continue the trace of `request`."""
     return JobService(
         session,
         build_dataset_service(session, state),
@@ -88,9 +90,9 @@ def build_job_service(session: Session, state: State, request: Request | None = 
 
 
 def resolve_waiting_jobs(state: State) -> None:
-    """Resolve the jobs whose dataset was imported since they were submitted, in a separate transaction."""
+    """Validate and queue the jobs that waited for a dataset import that has ended. Uses a new transaction."""
     with transaction(state.sessions, read_only=True) as session:
-        if not JobRepo(session).find_resolvable_ids(limit=1):  # nearly always; no write transaction is opened then
+        if not JobRepo(session).find_resolvable_ids(limit=1):  # in most calls: no write transaction is needed
             return
     with transaction(state.sessions) as session:
         build_job_service(session, state).resolve_waiting_jobs()

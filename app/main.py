@@ -1,4 +1,4 @@
-"""The composition root of the HTTP service: its routers, its middleware, and the order in which it starts and stops."""
+"""Builds the FastAPI application: adds the routers and the middleware, and starts and stops the services."""
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -75,12 +75,13 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
     """Return the application.
 
     Args:
-        settings: default: those of the environment.
-        state: default: opened from `settings` when the application starts. The caller closes one that it passes.
+        settings: settings of the service. Default: read from the environment.
+        state: connections and services. Default: opened from `settings` when the application starts. A state that the
+            caller passes must be closed by the caller.
 
     Raises:
-        ConfigurationError: the service would be open to the network without a key.
-        SystemExit: the settings of the environment are invalid; stderr has the reason in one line.
+        ConfigurationError: other hosts can reach the service, but no API key is configured.
+        SystemExit: the environment has invalid settings; the reason is printed to stderr.
     """
     if settings is None and state is not None:
         settings = state.settings
@@ -111,7 +112,7 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
 
 
 def _add_middleware(app: FastAPI, settings: Settings, tracing: Tracing | None) -> None:
-    """Add the middleware from the inside out: the last one added handles a request first."""
+    """Add the middleware. The middleware that is added last handles requests first."""
     app.add_middleware(FastPathMiddleware, routes=(PREDICT, INFER, INFER_VERSION))
     app.add_middleware(BodySizeLimitMiddleware, get_limit=build_body_limits(settings))
     app.add_middleware(ApiKeyMiddleware, keys=[key.get_secret_value() for key in settings.api_keys])
@@ -123,7 +124,7 @@ def _add_middleware(app: FastAPI, settings: Settings, tracing: Tracing | None) -
 
 
 def validate_settings(settings: Settings) -> None:
-    """Open and close every connection once, so that a wrong setting fails with one line before the server starts.
+    """Open and close every connection once, to report invalid settings before the server starts.
 
     Raises:
         ConfigurationError: a setting is invalid.
@@ -138,7 +139,7 @@ def validate_settings(settings: Settings) -> None:
 
 
 def require_keys_on_public_host(settings: Settings) -> None:
-    """Raise ConfigurationError if other hosts could use the service without a key."""
+    """Raise ConfigurationError if other hosts can reach the service, but no API key is configured."""
     if settings.host not in LOOPBACK_HOSTS and not settings.api_keys:
         raise ConfigurationError(
             f"CANDELA_HOST={settings.host} is reachable from other hosts: set CANDELA_API_KEYS, or "
@@ -147,10 +148,10 @@ def require_keys_on_public_host(settings: Settings) -> None:
 
 
 def build_body_limits(settings: Settings) -> Callable[[str], int]:
-    """Return a function that maps a path to the maximum size of its body in bytes."""
+    """Return a function that maps a request path to the maximum size of the request body in bytes."""
 
     def get_limit(path: str) -> int:
-        if PREDICT_PATHS.fullmatch(path):  # the most frequent
+        if PREDICT_PATHS.fullmatch(path):  # first, since most requests are predictions
             return settings.max_predict_bytes
         if UPLOAD_PATHS.fullmatch(path):
             return settings.max_upload_bytes

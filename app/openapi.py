@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's own, with the errors, security and names that it lacks."""
+"""Extends FastAPI's OpenAPI document with error responses, security and schema names."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -32,12 +32,12 @@ KEY = "key"
 
 
 def get_operation_id(route: APIRoute) -> str:
-    """Return the name of the endpoint's function, such as `submit_job`."""
+    """Return the operation id of a route: the name of the endpoint function, such as `submit_job`."""
     return route.name
 
 
 def build_openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """Return a replacement for `app.openapi`."""
+    """Return a replacement for `app.openapi` that returns the extended document."""
 
     def get_document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -82,7 +82,7 @@ def iterate_operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str
 
 
 def _complete_operation(path: str, operation: dict[str, Any]) -> None:
-    summary, _, description = operation.pop("description").partition("\n\n")  # the docstring of the endpoint
+    summary, _, description = operation.pop("description").partition("\n\n")  # FastAPI takes it from the docstring
     operation["summary"] = summary.rstrip(".")
     if description:
         operation["description"] = description
@@ -92,7 +92,7 @@ def _complete_operation(path: str, operation: dict[str, Any]) -> None:
         responses |= _convert_keys(problem_responses(401, 429))
     responses |= _convert_keys(problem_responses(500, 503))
     content = responses.get("422", {}).get("content", {})
-    if "application/json" in content:  # FastAPI's own error schema, which this service does not use
+    if "application/json" in content:  # FastAPI's default error schema, which this service does not use
         if operation.get("parameters") or "requestBody" in operation:
             responses |= _convert_keys(problem_responses(422))
         else:
@@ -104,7 +104,7 @@ def _convert_keys(responses: dict[int | str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _name_specs(document: dict[str, Any]) -> dict[str, Any]:
-    """Rename FastAPI's `JobSpec-Input` to `JobSpec`, and `JobSpec-Output` to `ResolvedJobSpec`; all specs alike."""
+    """Rename the schemas of all specs: `JobSpec-Input` to `JobSpec`, and `JobSpec-Output` to `ResolvedJobSpec`."""
     text = json.dumps(document)
     pairs = [(f"{kind}-Input", kind) for kind in SPECS] + [(f"{kind}-Output", f"Resolved{kind}") for kind in SPECS]
     for suffixed, name in pairs:
@@ -116,10 +116,10 @@ def _name_specs(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _adapt_to_generators(node: Any) -> None:  # noqa: ANN401 - any part of the document
-    """Replace what generators of clients do not support by an equivalent form.
+    """Replace schema features that client generators do not support with equivalent features.
 
-    A file gets `format: binary`; a default that is an object moves to the description; a constant that is a number or
-    a member of a union becomes an enum with one value.
+    Files get `format: binary`. A default value that is an object moves to the description. A constant becomes an enum
+    with one value if it is a number or a member of a union.
     """
     if isinstance(node, dict):
         if node.get("contentMediaType") == "application/octet-stream":

@@ -36,12 +36,12 @@ STATE_KEY = "candela"
 
 @dataclass(kw_only=True)
 class State:
-    """Everything that lives as long as the process. `open_state` builds it from settings; tests build their own.
+    """Connections and services with the lifetime of the process. `open_state` creates them from settings.
 
     Attributes:
         relay: sends the messages of the outbox table to the queue.
         model_server: loads models and batches predictions.
-        version_cache: maps a reference such as `digits@champion` to a version.
+        version_cache: maps model references such as `digits@champion` to versions.
     """
 
     settings: Settings
@@ -83,7 +83,7 @@ def get_state(request: Request) -> State:
 
 
 async def open_state(settings: Settings, stack: AsyncExitStack, tracing: Tracing | None) -> State:
-    """Open every connection and start the background threads. Closing `stack` stops them in reverse order."""
+    """Open the connections and start the background threads. Closing `stack` closes them in reverse order."""
     configure_logging(settings.log_level)
     engine = make_engine(settings.sqlalchemy_url)
     stack.callback(engine.dispose)
@@ -124,7 +124,7 @@ def build_decoder(settings: Settings) -> Decoder:
 
 
 def build_model_server(settings: Settings, storage: Storage, tracing: Tracing | None) -> ModelServer:
-    """Return a model server whose networks run in inference processes, which are not started yet."""
+    """Return a model server that runs models in inference processes. The processes are not started yet."""
     return ModelServer(
         storage,
         InferenceProcessPool(settings.predict_devices, settings.rendezvous_dir),
@@ -141,10 +141,10 @@ def build_model_server(settings: Settings, storage: Storage, tracing: Tracing | 
 
 
 def require_current_schema(engine: Engine) -> None:
-    """Check that the database has this version's schema. Continue with a warning while it is unreachable.
+    """Check the version of the database schema. If the database is unreachable, only log a warning.
 
     Raises:
-        ConfigurationError: the schema is older or newer.
+        ConfigurationError: the schema is older or newer than this code requires.
     """
     try:
         check_schema(engine)

@@ -1,4 +1,4 @@
-"""The command line: a thin layer over the SDK. Commands import what they need, to start quickly."""
+"""Defines the commands of `candela`. Commands import modules only when they use them, to start quickly."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The commands of `candela datasets`."""
+"""Defines the commands of `candela datasets`."""
 
 from pathlib import Path
 from typing import Annotated

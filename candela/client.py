@@ -18,10 +18,10 @@ class Client:
         print(job.wait().check().latest_metrics)
 
     Args:
-        base_url: default: `CANDELA_URL`, else http://127.0.0.1:8000.
-        api_key: default: `CANDELA_API_KEY`; not required on loopback.
-        timeout_s: of connecting and of each read.
-        max_attempts: maximum number of tries of a repeatable request.
+        base_url: URL of the server; default: `CANDELA_URL`, else http://127.0.0.1:8000.
+        api_key: API key; default: `CANDELA_API_KEY`. It is not required on loopback addresses.
+        timeout_s: maximum seconds for connecting and for each read.
+        max_attempts: maximum number of attempts of a repeatable request.
     """
 
     def __init__(

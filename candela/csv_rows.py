@@ -7,7 +7,7 @@ from pathlib import Path
 from candela.errors import CandelaError
 
 Cell = str | float | None
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")  # not 07, which is an identifier
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")  # no leading zeros: 07 is an identifier
 
 
 def read_rows(path: Path) -> list[dict[str, Cell]]:

@@ -1,4 +1,4 @@
-"""SDK of datasets: upload images and tables from files or memory, list datasets, read import reports."""
+"""Uploads images and tables from files or memory, lists datasets and reads import reports."""
 
 import json
 import os
@@ -27,7 +27,7 @@ CHUNK_BYTES = 256 * 1024
 
 
 class Datasets:
-    """`client.datasets`."""
+    """The datasets of a server, available as `client.datasets`."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -58,14 +58,14 @@ class Datasets:
         options: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> DatasetVersion:
-        """Upload a new version. It is still `importing` when this returns (see `wait`).
+        """Upload a new version. The import continues after this call (see `wait`).
 
         Args:
-            name: of the dataset; created if it does not exist.
-            path: a folder of `class/image` files (or `train/class/image`, `valid/…`), which is zipped; a zip, tar or
-                tar.gz of one; or a `.csv` table.
+            name: name of the dataset, which is created if it does not exist.
+            path: a folder, an archive or a `.csv` table. A folder contains `class/image` files, or
+                `train/class/image`, `valid/class/image` etc. An archive is a zip, tar or tar.gz of such a folder.
             options: import options such as `{"target": "species", "missing": "impute"}`.
-            progress: called with the bytes sent and the total bytes.
+            progress: function that is called with the number of sent bytes and the total number of bytes.
         """
         source = Path(path)
         if source.is_dir():
@@ -76,13 +76,13 @@ class Datasets:
         return self._upload(name, source, options, progress)
 
     def create(self, name: str, inputs: Any, targets: Any = None, **options: Any) -> DatasetVersion:  # noqa: ANN401 - any array
-        """Create a new version from data in memory. It is still `importing` when this returns (see `wait`).
+        """Create a new version from data in memory. The import continues after this call (see `wait`).
 
         Args:
-            name: of the dataset; created if it does not exist.
+            name: name of the dataset, which is created if it does not exist.
             inputs: numbers (N, F), or images (N, H, W) or (N, H, W, C) of integers from 0 to 255: nested lists, numpy
                 arrays or torch tensors.
-            targets: numbers or strings (N,), or numbers (N, K); None if `target` names columns of the inputs.
+            targets: numbers or strings (N,), or numbers (N, K); None if the option `target` names input columns.
             options: import options such as `columns=["age", "weight"], task="regression"`.
 
         Raises:
@@ -107,7 +107,7 @@ class Datasets:
         """Wait until the version is `ready` or `failed`, and return it.
 
         Raises:
-            TimeoutError: it is still importing.
+            TimeoutError: the version is still importing after `timeout_s` seconds.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         pause_s = 0.1
@@ -153,7 +153,7 @@ class Datasets:
 
 
 def zip_folder(folder: Path, archive: Path) -> Path:
-    """Write the files of a folder into a zip, sorted by name, without hidden files and links.
+    """Write the files of a folder to a zip, sorted by name. Hidden files and symbolic links are omitted.
 
     Raises:
         CandelaError: the folder has no files.

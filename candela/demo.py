@@ -1,4 +1,4 @@
-"""The demo: starts the service, uploads real images, trains, predicts unseen images, and stops."""
+"""Runs the demo: starts the service, uploads real images, trains, predicts unseen images, and stops."""
 
 import subprocess
 import sys
@@ -47,7 +47,7 @@ SPEC: dict[str, Any] = {
 
 
 def run_demo(home: Path | None) -> None:
-    """Run the demo in `home` or a temporary folder.
+    """Run the demo in the folder `home`; default: a temporary folder.
 
     Raises:
         CandelaError: a step failed, or the accuracy is too low.
@@ -89,7 +89,7 @@ def _upload_archive(client: Client, archive: Path, console: Console) -> None:
 
 
 def _get_final_accuracy(job: Job) -> float:
-    """Return the validation accuracy of the registered weights, those of the best epoch."""
+    """Return the validation accuracy of the registered weights, which are the weights of the best epoch."""
     _require_condition(
         "valid_accuracy" in job.latest_metrics, f"the job has no validation accuracy, only {sorted(job.latest_metrics)}"
     )

@@ -41,7 +41,7 @@ def run_checks(home: Path) -> bool:
 def _run_check(console: Console, name: str, check: Check, home: Path) -> bool:
     try:
         finding = check(home, os.environ)
-    except Exception as error:  # noqa: BLE001 - every error is a result of the check
+    except Exception as error:  # noqa: BLE001 - any exception means that the check failed
         reason = " ".join(str(error).split()) or type(error).__name__
         console.print(f"[red]bad[/red]   {name:<10}", end="")
         console.print(reason, markup=False)
@@ -96,7 +96,7 @@ def check_numerics(_home: Path, _environ: Mapping[str, str]) -> str:
 
 
 def check_figures(_home: Path, environ: Mapping[str, str]) -> str:
-    """Compare the workshop's figures with the engine's, computed in a separate process."""
+    """Run the self-test of the training engine in a separate process and compare its figures with expected values."""
     command = [sys.executable, "-m", "worker.engine.selftest"]
     root = Path(__file__).resolve().parent.parent
     done = subprocess.run(command, cwd=root, env=dict(environ), capture_output=True, text=True, check=False)  # noqa: S603

@@ -24,10 +24,10 @@ class ProblemError(CandelaError):
 
     Attributes:
         status: the HTTP status.
-        slug: stable name of the problem, for example `invalid-spec`.
+        slug: stable identifier of the problem, for example `invalid-spec`.
         errors: the invalid fields; empty unless the request was invalid.
-        extra: data for programs, for example `known` names or `allowed` states; `facts` in JSON.
-        retry_after_s: seconds to wait before the next try.
+        extra: data for programs, for example `known` names or `allowed` states; in JSON it is named `facts`.
+        retry_after_s: seconds to wait before the next attempt; None if the server did not specify it.
     """
 
     def __init__(self, status: int, problem: Mapping[str, Any], *, retry_after_s: float | None = None) -> None:
@@ -43,7 +43,7 @@ class ProblemError(CandelaError):
 
     def _format_text(self) -> str:
         lines = [f"{self.detail} ({self.status} {self.slug})"]
-        # The detail of a single invalid field repeats the message, but its pointer is useful.
+        # A single error is listed too: its detail repeats the message, but the pointer is useful.
         lines += [f"  {pointer or '/'}: {detail}" for pointer, detail in self.errors]
         return "\n".join(lines)
 
@@ -53,7 +53,7 @@ class Unauthorized(ProblemError):
 
 
 class NotFound(ProblemError):
-    """404: the resource does not exist, or belongs to someone else."""
+    """404: the resource does not exist."""
 
 
 class Conflict(ProblemError):
@@ -61,15 +61,15 @@ class Conflict(ProblemError):
 
 
 class InvalidRequest(ProblemError):
-    """422: the request is wrong; `errors` says where."""
+    """422: the request is invalid; `errors` lists the invalid fields."""
 
 
 class Unavailable(ProblemError):
-    """503: too busy or not ready yet, even after the retries."""
+    """503: the server is overloaded or not ready, even after the retries."""
 
 
 class JobFailed(CandelaError):
-    """A job that was waited for did not succeed."""
+    """A job failed, was cancelled, or has not ended (see `Job.check`)."""
 
     def __init__(self, job_id: str, state: str, failure: Mapping[str, Any] | None) -> None:
         self.job_id = job_id
@@ -91,7 +91,7 @@ _BY_STATUS: dict[int, type[ProblemError]] = {
 
 
 def problem_error(status: int, problem: Mapping[str, Any], retry_after_s: float | None = None) -> ProblemError:
-    """Return the exception of a status: a subclass of ProblemError for common ones."""
+    """Return the exception for a status: a subclass of ProblemError for common statuses, else ProblemError."""
     return _BY_STATUS.get(status, ProblemError)(status, problem, retry_after_s=retry_after_s)
 
 

@@ -12,7 +12,7 @@ from candela.errors import CandelaError, ProblemError, Unreachable
 from candela.transport import Transport
 from candela.types import JobEvent
 
-SILENCE_S = 60.0  # the server sends at least a comment more often
+SILENCE_S = 60.0  # read timeout: the server sends events or comments more often
 
 
 def watch_events(
@@ -26,10 +26,10 @@ def watch_events(
 ) -> Iterator[JobEvent]:
     """Yield the events of a job, from the first one or after an event id, until the job ends.
 
-    After a lost connection the stream continues at the last event, without gaps or repeats.
+    After a lost connection, the stream continues after the last received event, without gaps or duplicates.
 
     Raises:
-        Unreachable: no connection within `patience_s`.
+        Unreachable: the connection was not restored within `reconnect_timeout_s` seconds.
         ProblemError: the server rejected the request, for example because the job does not exist.
     """
     last_id, disconnected_at, num_tries, has_ended = after, None, 0, False
@@ -53,7 +53,7 @@ def watch_events(
 
 
 class _StreamEnded(Exception):
-    """The job has no events after the requested one, and has ended."""
+    """The job has ended and has no events after the requested one."""
 
 
 def _is_temporary(error: CandelaError) -> bool:

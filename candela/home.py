@@ -1,4 +1,4 @@
-"""The home folder of an embedded service: its locks and its sockets."""
+"""Manages the home folder of an embedded service, including its locks and sockets."""
 
 import fcntl
 import hashlib
@@ -22,7 +22,7 @@ EXIT_TIMEOUT_S = 15.0
 class Home:
     """A home folder that one `candela up` uses at a time.
 
-    The kernel holds the locks on the folders, so that they end with their process.
+    The folder is protected by kernel locks (flock), which are released when the processes that hold them exit.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,10 +32,10 @@ class Home:
         self._fds: list[int] = []
 
     def acquire(self, is_interrupted: Callable[[], bool] = lambda: False) -> int:
-        """Lock the home folder. Return a descriptor that every component inherits, to share the lock.
+        """Lock the home folder. Return the descriptor of a second lock, which all component processes inherit.
 
         Raises:
-            CandelaError: it is in use, or cannot be created.
+            CandelaError: the folder is in use, or cannot be created.
         """
         try:
             self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ class Home:
         if not _try_lock(own):
             self.release()
             raise CandelaError(f"{self.path} is in use by another `candela up`{self._describe_owner()}")
-        # The kernel may still be ending processes of a killed service; two brokers must not share a file.
+        # Processes of a killed service may still be exiting. Two brokers must not use the same file.
         deadline = time.monotonic() + EXIT_TIMEOUT_S
         while not _try_lock(shared):
             if time.monotonic() > deadline or is_interrupted():
@@ -59,20 +59,20 @@ class Home:
         return shared
 
     def release(self) -> None:
-        """Close the descriptors; the last one releases the locks."""
+        """Close the descriptors of the locks. A lock is released when the last process closes its descriptor."""
         for fd in self._fds:
             os.close(fd)
         self._fds = []
 
     def announce(self, url: str) -> None:
-        """Write the process id and URL, for the error message of a second start."""
+        """Write the process id and URL. The error message of a second `candela up` shows them."""
         (self.run / "up.json").write_text(json.dumps({"pid": os.getpid(), "url": url}))
 
     def withdraw(self) -> None:
         (self.run / "up.json").unlink(missing_ok=True)
 
     def choose_socket_path(self) -> Path:
-        """Return the socket path of the private broker, in a private folder if the home's path is too long."""
+        """Return the socket path of the private broker. It is outside the home folder if that path is too long."""
         default = self.run / "valkey.sock"
         if _is_usable_socket_path(default):
             return default
@@ -84,7 +84,7 @@ class Home:
         raise CandelaError(f"{self.path} is too long for a socket path, and no private folder could be created")
 
     def create_rendezvous_dir(self) -> Path:
-        """Create an empty private folder with a short path, through which several API processes share the models."""
+        """Create an empty private folder with a short path, for sockets and metrics that API processes share."""
         folder = self.choose_socket_path().parent / "http"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
@@ -115,7 +115,7 @@ def _try_lock(fd: int) -> bool:
 
 
 def _is_usable_socket_path(path: Path) -> bool:
-    # The path is also part of a URL: only characters that need no quoting.
+    # The path is also part of a URL, so only characters that require no quoting are allowed.
     plain = re.fullmatch(r"[A-Za-z0-9._/-]+", str(path)) is not None
     return plain and len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES
 
@@ -126,5 +126,5 @@ def _make_private(folder: Path) -> bool:
         status = folder.lstat()
     except OSError:
         return False
-    # Other users may write to the parent folder: reject their links and folders.
+    # Other users may write to the parent folder, so reject symbolic links and folders that they created.
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) == 0o700

@@ -1,4 +1,4 @@
-"""SDK of jobs: submit, follow, control and read them."""
+"""Submits, follows, controls and reads jobs."""
 
 import os
 import time
@@ -15,9 +15,9 @@ from candela.types import FINISHED, Artifact, Checkpoint, JobEvent, JobResponse,
 
 
 class Job:
-    """A job as of the last request; `refresh()` updates it.
+    """A job in its state at the last request; `refresh()` updates the state.
 
-    `response` is the last response of the server.
+    `response` is the last response of the server that describes the job.
     """
 
     def __init__(self, transport: Transport, response: JobResponse) -> None:
@@ -42,7 +42,7 @@ class Job:
 
     @property
     def latest_metrics(self) -> dict[str, Number]:
-        """The latest value by metric, for example `valid_accuracy`."""
+        """The latest value of each metric, for example of `valid_accuracy`."""
         return self.response["metrics"]
 
     @property
@@ -64,10 +64,10 @@ class Job:
         return self
 
     def wait(self, timeout_s: float | None = None) -> Self:
-        """Wait until the job has ended; `check()` then raises if it did not succeed.
+        """Wait until the job has ended. Call `check()` afterwards to raise an exception if it did not succeed.
 
         Raises:
-            TimeoutError: the job is still running.
+            TimeoutError: the job has not ended after `timeout_s` seconds.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         pause_s = 0.1
@@ -82,7 +82,7 @@ class Job:
         """Return the job if it succeeded.
 
         Raises:
-            JobFailed: it failed, was cancelled, or has not ended.
+            JobFailed: the job failed, was cancelled, or has not ended.
         """
         if self.state != "succeeded":
             raise JobFailed(self.id, self.state, self.response["failure"])
@@ -112,7 +112,7 @@ class Job:
     def download(self, name: str, path: str | os.PathLike[str]) -> Path:
         """Download an artifact to a file or folder, and return its path.
 
-        In a folder it keeps its name.
+        If `path` is a folder, the file is named after the artifact.
         """
         target = Path(path) / name if Path(path).is_dir() else Path(path)
         part = target.with_name(target.name + ".part")
@@ -134,7 +134,7 @@ class Job:
         return self._post_action("resume")
 
     def finish(self) -> Self:
-        """Finish after the current epoch, evaluate, and register the model."""
+        """Finish the job after the current epoch, evaluate the model and register it."""
         return self._post_action("finish")
 
     def delete(self) -> None:
@@ -161,16 +161,16 @@ class Job:
 
 
 class Jobs:
-    """`client.jobs`."""
+    """The jobs of a server, available as `client.jobs`."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     def submit(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
-        """Post a job. The request is repeated after connection errors; the job is stored once.
+        """Post a job. The request is repeated after connection errors, but the job is stored only once.
 
         Args:
-            spec: as in `POST /v1/jobs`; only `dataset` and `architecture` are required.
+            spec: job spec, the body of `POST /v1/jobs`; only `dataset` and `architecture` are required.
             idempotency_key: requests with the same key and spec return the same job. Default: a random key.
         """
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
@@ -191,7 +191,7 @@ class Jobs:
     def list(
         self, *, state: str | None = None, name: str | None = None, kind: str | None = None, limit: int | None = None
     ) -> Iterator[Job]:
-        """Yield the jobs, newest first, at most `limit`."""
+        """Yield at most `limit` jobs, newest first; default: all."""
         params = drop_unset({"state": state, "name": name, "kind": kind})
         for item in iterate_items(self._transport, "/v1/jobs", params=params, limit=limit):
             yield Job(self._transport, item)

@@ -1,4 +1,4 @@
-"""Live views of jobs and uploads in the terminal; plain lines without a terminal."""
+"""Shows the progress of jobs and uploads: live in a terminal, otherwise as plain lines."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,7 +32,7 @@ def follow_job(job: Job, *, quiet: bool = False, console: Console | None = None)
 
 
 class LiveJobView:
-    """Renders events as a live line."""
+    """Renders the events of a job as one line that is updated."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -58,7 +58,7 @@ class LiveJobView:
             show(event)
 
     def _print_epoch(self) -> None:
-        """Print the previous epoch; its validation metrics arrive after its training metrics."""
+        """Print the line of the previous epoch. It was delayed because validation metrics follow training metrics."""
         if self._line:
             self._console.print(self._line, markup=False, soft_wrap=True)
             self._line = ""
@@ -99,7 +99,7 @@ class LiveJobView:
 def upload_dataset(
     datasets: Datasets, name: str, path: Path, options: Mapping[str, Any], *, wait: bool, quiet: bool = False
 ) -> DatasetVersion:
-    """Upload a folder or archive with a progress bar. With `wait`, wait for the import."""
+    """Upload a folder or archive with a progress bar. With `wait`, also wait until the import ends."""
     console = Console(stderr=True, highlight=False, quiet=quiet)
     columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()]
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

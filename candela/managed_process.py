@@ -1,4 +1,4 @@
-"""One process of the embedded service, with a log file, restarts and a stop timeout."""
+"""Manages one process of the embedded service: log file, restarts and stop timeout."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from pathlib import Path
 from core.parent_death import die_with_parent
 
 MAX_LOG_BYTES = 8 * 2**20
-STABLE_S = 60.0  # a process that ran this long restarts at once
+STABLE_S = 60.0  # a process that ran for this time is restarted at once
 MAX_RESTART_DELAY_S = 30.0
 
 
@@ -51,18 +51,18 @@ class ManagedProcess:
 
     @property
     def exit_status(self) -> int | None:
-        """The exit status; None before the start and while it runs."""
+        """The exit status; None before the start and while the process runs."""
         return None if self.process is None else self.process.poll()
 
     def schedule_restart(self, now: float) -> float:
-        """Schedule the next start with exponential backoff for quick exits. Return the delay in seconds."""
+        """Schedule the next start, with exponential backoff after quick exits. Return the delay in seconds."""
         self.num_quick_exits = 0 if now - self.started_at > STABLE_S else self.num_quick_exits + 1
         pause_s = min(MAX_RESTART_DELAY_S, 0.5 * 2 ** max(0, self.num_quick_exits - 1)) if self.num_quick_exits else 0.0
         self.restart_at = now + pause_s
         return pause_s
 
     def stop(self, is_forced: Callable[[], bool]) -> bool:
-        """Stop the process with SIGTERM, then kill its group after the timeout. Return True if it exited by itself."""
+        """Send SIGTERM, then kill the process group. Return True if the process exited before the timeout."""
         if self.process is None:
             return True
         with suppress(ProcessLookupError):

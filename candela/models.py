@@ -1,4 +1,4 @@
-"""SDK of models: list versions, set aliases, predict, download bundles."""
+"""Lists models, sets aliases, creates variants, predicts and downloads bundles."""
 
 import base64
 import mimetypes
@@ -15,7 +15,10 @@ Image = str | os.PathLike[str] | bytes  # a path, or the content of the file
 
 
 class Models:
-    """`client.models`. A `ref` is `name` (the newest version), `name@3` or `name@alias`."""
+    """The models of a server, available as `client.models`.
+
+    A `ref` is `name` (the newest version), `name@3` or `name@alias`.
+    """
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -40,7 +43,7 @@ class Models:
         return response
 
     def make_variant(self, name: str, version: int, format: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-        """Create a variant of a version. Return the job. `options` are those of the variant, such as `max_drop`."""
+        """Submit a job that creates a variant, and return the job. `options` are options of the variant."""
         body = {"format": format, **options}
         response: dict[str, Any] = self._transport.json(
             "POST", f"/v1/models/{name}/versions/{version}/variants", json=body
@@ -61,13 +64,13 @@ class Models:
         top_k: int | None = None,
         variant: str | None = None,
     ) -> Predictions:
-        """Predict one or several images. An invalid image among several only fails itself.
+        """Predict one or several images. If one of several images is invalid, only its prediction is an error.
 
         Args:
-            ref: the model.
-            images: paths, or the content of files.
-            top_k: number of classes per image.
-            variant: variant of the model, such as `int8`; default: the variant of the alias.
+            ref: reference of the model.
+            images: paths or contents of image files.
+            top_k: number of classes per image; default: selected by the server.
+            variant: format of a variant, such as `int8`; default: the variant that the alias selects.
         """
         body: dict[str, Any]
         if isinstance(images, str | bytes | os.PathLike):
@@ -94,13 +97,13 @@ class Models:
         return response
 
     def predict_rows(self, ref: str, rows: Sequence[Mapping[str, Any]], *, top_k: int | None = None) -> Predictions:
-        """Predict table rows: values by column. Omitted columns and None are missing values."""
+        """Predict table rows, which map column names to values. Omitted columns and None are missing values."""
         body: dict[str, Any] = {"rows": [dict(row) for row in rows]} | ({} if top_k is None else {"top_k": top_k})
         response: Predictions = self._transport.json("POST", f"/v1/models/{ref}/predict", json=body, repeatable=True)
         return response
 
     def bundle(self, name: str, version: int, path: str | os.PathLike[str]) -> Path:
-        """Download a version as a zip of `weights.safetensors` and `bundle.json`. Return its path."""
+        """Download a version as a zip of `weights.safetensors` and `bundle.json`. Return the path of the zip."""
         target = Path(path)
         part = target.with_name(target.name + ".part")
         try:

@@ -11,7 +11,7 @@ MAX_PAGE_SIZE = 200
 def iterate_items(
     transport: Transport, path: str, *, params: Mapping[str, Any] | None = None, limit: int | None = None
 ) -> Iterator[Any]:
-    """Yield the items of `path`, following `next_cursor`, at most `limit`."""
+    """Yield at most `limit` items from all pages of `path`; default: all items."""
     query = dict(params or {})
     remaining = limit
     while remaining is None or remaining > 0:

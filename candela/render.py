@@ -154,7 +154,7 @@ def format_epochs(progress: Progress) -> str:
 
 
 def format_metrics(metrics: Mapping[str, Number]) -> str:
-    """Format the latest values in one line."""
+    """Format the values of metrics in one line."""
     return "  ".join(f"{name} {format_number(float(value))}" for name, value in metrics.items())
 
 
@@ -163,7 +163,7 @@ def format_number(value: float) -> str:
 
 
 def format_sparkline(values: Sequence[float], width: int = 24) -> str:
-    """Format a curve in at most `width` characters; non-finite values are shown as `!`."""
+    """Format a curve in at most `width` characters. Non-finite values are shown as `!`."""
     step = max(1, math.ceil(len(values) / width))
     thinned = values[::step]
     finite = [value for value in thinned if math.isfinite(value)]

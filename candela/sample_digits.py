@@ -1,4 +1,4 @@
-"""scikit-learn's scanned digits as files: a training set, and unseen images for predictions."""
+"""Provides the scanned digits of scikit-learn: a training set, and unseen images for predictions."""
 
 import io
 import zipfile
@@ -30,7 +30,7 @@ class DigitImage(NamedTuple):
 
 
 def load_digit_images() -> tuple[list[DigitImage], list[DigitImage]]:
-    """Return the training images and the unseen images; the latter are from the last writers of the set."""
+    """Return the training images and the unseen images. The unseen images are the last images of the dataset."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

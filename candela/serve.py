@@ -1,4 +1,4 @@
-"""Serves the API: `python -m candela.serve HOST:PORT`, or with the descriptor of a socket from `candela up`."""
+"""Serves the API. The argument is `HOST:PORT`, or the descriptor of a socket that `candela up` has opened."""
 
 import socket
 import sys
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def open_socket(address: str, config: uvicorn.Config) -> socket.socket:
-    """Return the listening socket of a descriptor or an address. Exit the process if it is neither."""
+    """Return the listening socket for a descriptor or an address. Exit the process if the argument is neither."""
     if address.isdecimal():
         # `uvicorn --fd` would treat it as a Unix socket and keep a second descriptor open while it drains.
         return socket.socket(fileno=int(address))

@@ -1,4 +1,4 @@
-"""Opens the listening socket of the service, before anything else starts."""
+"""Opens the listening socket of the service before its processes start."""
 
 import errno
 import ipaddress
@@ -20,7 +20,7 @@ def open_listener(host: str, port: int) -> socket.socket:
         raise CandelaError(f"{host} is not an address of this machine: {error.strerror}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted connections inherit it; without it, small responses wait 40 ms for an acknowledgement.
+        # Accepted connections inherit this option. Without it, small responses are delayed by 40 ms (delayed ACK).
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind(where)
         listener.listen(2048)

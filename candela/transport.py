@@ -1,4 +1,4 @@
-"""HTTP requests with retries; problem responses become exceptions."""
+"""Sends HTTP requests with retries, and raises exceptions for problem responses."""
 
 import json
 import os
@@ -22,10 +22,11 @@ class Transport:
     """A connection pool to one server that retries repeatable requests.
 
     Args:
-        base_url: default: `CANDELA_URL`, else http://127.0.0.1:8000.
-        api_key: default: `CANDELA_API_KEY`.
-        timeout_s: of connecting and of each read.
-        max_attempts: maximum number of tries of a repeatable request after connection errors, 429 and 503.
+        base_url: URL of the server; default: `CANDELA_URL`, else http://127.0.0.1:8000.
+        api_key: API key; default: `CANDELA_API_KEY`.
+        timeout_s: maximum seconds for connecting and for each read.
+        max_attempts: maximum number of attempts of a repeatable request. It is repeated after connection errors and
+            after responses with status 429 or 503.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Transport:
         Args:
             method: an HTTP method.
             path: such as `/v1/jobs`.
-            repeatable: whether the request may be repeated; default: depends on the method.
+            repeatable: whether the request may be repeated; default: True for idempotent methods.
             options: `params`, `json`, `content`, `files` and `headers` of httpx.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Types of responses. Additional fields of newer servers are kept."""
+"""Types of JSON responses. Responses of newer servers may have additional fields."""
 
 from typing import Any, Generic, Literal, TypedDict, TypeVar
 
@@ -15,7 +15,7 @@ class PageResponse(TypedDict, Generic[T]):
 
 
 class Progress(TypedDict, total=False):
-    """`epoch` counts from 1; `steps` is the number of optimizer steps of the whole job."""
+    """The progress of a job. `epoch` starts at 1; `steps` is the number of optimizer steps of the whole job."""
 
     epoch: int
     epochs: int
@@ -123,7 +123,7 @@ class ClassScoreResponse(TypedDict):
 
 
 class Prediction(TypedDict, total=False):
-    """The prediction of one image or row: a class with its `top_k`, or `values`, or an `error`."""
+    """The prediction of one image or row: the fields of a class and `top_k`, or `values`, or `error`."""
 
     label: str
     index: int
@@ -139,7 +139,7 @@ class Predictions(TypedDict):
 
 
 class JobEvent(TypedDict):
-    """An event of a job; `id` continues the stream after it."""
+    """An event of a job. Pass its `id` as `after` to continue the stream after the event."""
 
     id: str
     type: str

@@ -1,4 +1,4 @@
-"""The embedded service: starts its components as processes, restarts them, and stops them in order."""
+"""Runs the embedded service: starts its components as processes, restarts them, and stops them in order."""
 
 import contextlib
 import http.client
@@ -30,7 +30,7 @@ class StopRequested(Exception):
 
 
 class StopSignals:
-    """Counts stop signals: the first stops the service in order, the second at once."""
+    """Counts stop signals. The first signal stops the processes in order, the second kills them at once."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -83,7 +83,7 @@ def run_service(options: UpOptions, environ: Mapping[str, str]) -> None:
 
 
 class EmbeddedService:
-    """The processes of one embedded service."""
+    """Starts, supervises and stops the processes of one embedded service."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class EmbeddedService:
         self._running: list[ManagedProcess] = []  # in the order in which they are stopped
 
     def run(self, shared_fd: int) -> None:
-        """Start, supervise and stop all processes. None remains, whatever happens."""
+        """Start, supervise and stop all processes. They are also stopped after an error."""
         needs_broker = not self._environ.get("CANDELA_REDIS_URL")
         socket_path = self._home.choose_socket_path() if needs_broker else None
         try:
@@ -172,7 +172,7 @@ class EmbeddedService:
         if status is None:
             return
         if part.restart_at is None:
-            part.kill()  # the rest of its process group
+            part.kill()  # kills the rest of its process group
             pause_s = part.schedule_restart(self._clock())
             _print_message(f"{part.name} exited with status {status}; restarting in {pause_s:.1f} s (see {part.log})")
         elif self._clock() >= part.restart_at:
@@ -188,7 +188,7 @@ class EmbeddedService:
 
 @contextmanager
 def catch_signals() -> Iterator[StopSignals]:
-    """Count stop signals while the context is open, instead of exiting."""
+    """Count stop signals while the context is open; the signals do not end this process."""
     signals = StopSignals()
     before = {number: signal.signal(number, signals) for number in SIGNALS}
     try:
@@ -210,7 +210,7 @@ def _is_broker_ready(path: Path) -> bool:
         try:
             connection.connect(str(path))
             connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")  # -LOADING while it reads its file
+            return connection.recv(64).startswith(b"+PONG")  # the response is -LOADING while it loads its file
         except OSError:
             return False
 

@@ -1,7 +1,7 @@
-"""The event bus: publishes job events over Redis pub/sub after they were committed.
+"""Publishes job events to subscribers over Redis pub/sub, after the database transaction was committed.
 
-Delivery is best effort. A subscriber misses events when Redis is unavailable or when it reads too slowly. It detects
-a gap in the event numbers and reads the missing events from the database.
+Delivery is best effort: a subscriber misses events while Redis is unavailable or if the subscriber reads too slowly.
+Subscribers detect gaps in the event numbers and read the missing events from the database.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from core.events import Event, EventType
 log = structlog.get_logger()
 _PREFIX = "candela:events:"
 _TIMEOUT_S = 1.0
-_RETRY_DELAY_S = 5.0  # after a failure, publishing is skipped for this time so that Redis cannot delay requests
+_RETRY_DELAY_S = 5.0  # after a failed publish, drop events for this time, so that Redis does not delay requests
 _MAX_BUFFERED = 1000
 
 
@@ -34,11 +34,14 @@ class Bus(Protocol):
         """Publish events to the current subscribers. Errors are logged, never raised."""
 
     def subscribe(self, job_id: str) -> "Subscription":
-        """Subscribe to the future events of a job. Requires a running event loop; the caller closes the result."""
+        """Subscribe to the future events of a job. Requires a running event loop. The caller closes the result."""
 
 
 class Subscription(Protocol):
-    """The events of one job. Waiting for the next event can be cancelled (`asyncio.wait_for`) and repeated."""
+    """An asynchronous iterator over the events of one job.
+
+    Iteration can continue after a wait for the next event was cancelled, for example by `asyncio.wait_for`.
+    """
 
     def __aiter__(self) -> AsyncIterator[Event]: ...
 
@@ -50,14 +53,14 @@ class Subscription(Protocol):
 
 
 class RedisSubscription(AsyncIterator[Event]):
-    """A buffer of the events of one job that were received and not yet read."""
+    """Buffers the received events of one job until they are read."""
 
     def __init__(self, bus: "RedisBus", job_id: str) -> None:
         self._bus, self.job_id = bus, job_id
         self._queue: asyncio.Queue[Event] = asyncio.Queue(_MAX_BUFFERED)
 
     def _enqueue(self, event: Event) -> None:
-        """Buffer an event. It is dropped when the buffer is full; the reader detects the gap."""
+        """Buffer an event, or drop it if the buffer is full. The reader detects the gap in the event numbers."""
         with suppress(asyncio.QueueFull):
             self._queue.put_nowait(event)
 
@@ -75,7 +78,7 @@ class RedisSubscription(AsyncIterator[Event]):
 
 
 class RedisBus:
-    """A bus with one connection for all subscriptions of the process and one for publishing."""
+    """An event bus with two Redis connections per process: one for all subscriptions and one for publishing."""
 
     def __init__(self, redis_url: str) -> None:
         if not redis_url:
@@ -111,7 +114,7 @@ class RedisBus:
         return subscription
 
     async def wait_for_subscription(self, timeout_s: float = _TIMEOUT_S) -> bool:
-        """Wait until published events are received. Return False if Redis does not respond in time."""
+        """Wait until Redis confirms the subscription. Return False if it does not within `timeout_s` seconds."""
         if self._subscribed is None:
             return False
         with suppress(TimeoutError):
@@ -125,14 +128,14 @@ class RedisBus:
             del self._subscriptions[subscription.job_id]
 
     async def aclose(self) -> None:
-        """Stop receiving and publishing. Call it on the event loop of the subscriptions."""
+        """Stop receiving and publishing events. Must be called on the event loop of the subscriptions."""
         if self._reader_task is not None:
             self._reader_task.cancel()
             await asyncio.gather(self._reader_task, return_exceptions=True)
         self.close()
 
     def close(self) -> None:
-        """Stop publishing."""
+        """Stop publishing events."""
         self._publisher.close()
 
     async def _read_forever(self, subscribed: asyncio.Event) -> None:

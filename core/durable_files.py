@@ -1,11 +1,11 @@
-"""Writes local files durably: their content survives a power failure."""
+"""Writes local files and flushes them to disk (fsync), so that they survive a power failure."""
 
 import os
 from pathlib import Path
 
 
 def fsync_path(path: Path) -> None:
-    """Flush a file, or the entries of a folder, to disk."""
+    """Flush the content of a file, or the list of entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""The errors of the service. HTTP status codes are assigned in `app/problems`."""
+"""Defines the errors of the service. `app/problems` assigns an HTTP status code to each of them."""
 
 from typing import Any, ClassVar
 
@@ -6,7 +6,11 @@ from typing import Any, ClassVar
 class ServiceError(Exception):
     """An error that is returned to the client.
 
-    `slug` is the stable problem type, `detail` is the message, and `extra` holds extension members for programs.
+    Attributes:
+        slug: the stable identifier of the problem type.
+        title: a short description of the problem type.
+        detail: the message of this error.
+        extra: additional fields of the error response.
     """
 
     slug: ClassVar[str] = "internal"
@@ -39,7 +43,7 @@ class ResourceInUse(Conflict):
 
 
 class InvalidSpec(ServiceError):
-    """The request is valid JSON but cannot be executed. `errors` are (JSON pointer, detail) pairs."""
+    """The request is valid JSON but has invalid values. `errors` lists (JSON pointer, message) pairs."""
 
     slug = "invalid-spec"
     title = "The request is invalid"
@@ -55,35 +59,35 @@ class IdempotencyMismatch(InvalidSpec):
 
 
 class InvalidArchive(InvalidSpec):
-    """An upload that is not an archive, or whose entries are unsafe or too many. `code` is an `archive_…` code."""
+    """The upload is not an archive, or its entries are invalid, unsafe or too many. `extra["code"]` is the reason."""
 
     slug = "invalid-archive"
     title = "The archive is invalid"
 
 
 class InvalidTable(InvalidArchive):
-    """An uploaded table that cannot be read with its options. `code` is a `table_…` code."""
+    """The uploaded table cannot be read with its import options. `extra["code"]` is the reason."""
 
     slug = "invalid-table"
     title = "The table is invalid"
 
 
 class InvalidRow(InvalidSpec):
-    """A row whose values do not match the columns of a model."""
+    """The values of a row do not match the columns of the model."""
 
     slug = "invalid-row"
     title = "The row is invalid"
 
 
 class InvalidImage(ServiceError):
-    """A file that is not an image, or a damaged or truncated image."""
+    """The file is not an image, or the image is damaged or truncated."""
 
     slug = "invalid-picture"
     title = "The image cannot be read"
 
 
 class UnsupportedImage(ServiceError):
-    """An image in a format other than JPEG, PNG and WEBP."""
+    """The format of the image is not JPEG, PNG or WEBP."""
 
     slug = "unsupported-picture"
     title = "The image format is not supported"
@@ -100,7 +104,7 @@ class Unauthorized(ServiceError):
 
 
 class TooManyRequests(ServiceError):
-    """A client exceeds its rate limit."""
+    """The client exceeds its rate limit."""
 
     slug = "too-many-requests"
     title = "Too many requests"
@@ -124,7 +128,7 @@ class Unavailable(ServiceError):
 
 
 class DeadlineExceeded(Unavailable):
-    """The deadline of the request passed before it was computed."""
+    """The deadline of the request passed before its result was computed."""
 
     slug = "deadline-exceeded"
     title = "The deadline of the request passed"
@@ -148,8 +152,8 @@ class CorruptFile(ServiceError):
 
 
 class LostLease(Exception):
-    """The attempt no longer holds the lease of its job; its writes are rejected."""
+    """The attempt no longer holds the lease of its job, so its writes are rejected."""
 
 
 class ConfigurationError(Exception):
-    """The configuration is invalid and the process cannot start; the message is a single line."""
+    """The configuration is invalid, so the process cannot start. The message is a single line."""

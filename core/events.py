@@ -1,4 +1,4 @@
-"""The events of jobs, as stored in the database and published on the bus."""
+"""Defines the events of jobs. They are stored in the database and published on the event bus."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -10,11 +10,11 @@ class EventType(StrEnum):
     METRICS = "metrics"  # {step, epoch, metrics: {name: value}, progress: {…}}
     CHECKPOINT = "checkpoint"  # {number, epoch, step, tags}
     LOG = "log"  # {level, message}
-    END = "end"  # {state}: the last event, unless the job is extended
+    END = "end"  # {state}: the last event, unless the job is extended later
 
 
 class Event(NamedTuple):
-    """An event of a job. `seq` counts from 1 per job, without gaps and in commit order."""
+    """An event of a job. `seq` numbers the events of each job from 1, without gaps and in commit order."""
 
     job_id: str
     seq: int

@@ -1,4 +1,4 @@
-"""The failure codes of jobs, with their kind, whether a retry can help, and their default messages."""
+"""Defines the failure codes of jobs. Each code has a kind, retry rules, a default message and a default hint."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -6,21 +6,22 @@ from typing import Any, NamedTuple
 
 
 class FailureKind(StrEnum):
-    LOST = "lost"  # the worker or trainer is gone; the job itself may be correct
-    RESOURCES = "resources"  # memory, disk space or time was not sufficient
+    LOST = "lost"  # the worker or trainer ended or stalled; the job itself may be correct
+    RESOURCES = "resources"  # memory, disk space or time was insufficient
     FILES = "files"  # stored files are damaged or could not be created
     REQUEST = "request"  # the job cannot succeed as requested
-    DEFECT = "defect"  # an error in Candela
+    DEFECT = "defect"  # a bug in Candela
 
 
 class FailureType(NamedTuple):
     """The properties of a failure code.
 
     Attributes:
-        retryable: a new job with the same body may succeed.
-        is_retried: the service retries the job itself, up to the retry limit.
+        kind: the category of the cause.
+        retryable: whether a new job with the same body may succeed.
+        is_retried: whether the service retries the job automatically, up to the retry limit.
         message: the default message.
-        hint: the default advice on what to do.
+        hint: the default advice to the client.
     """
 
     kind: FailureKind
@@ -109,7 +110,10 @@ FAILURES: dict[str, FailureType] = {
 def build_failure(
     code: str, message: str = "", hint: str = "", extra: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Build the failure that is stored with a job. `extra` cannot overwrite the common fields."""
+    """Build the failure object that is stored with a job.
+
+    Empty `message` and `hint` are replaced by defaults. `extra` adds fields but cannot replace the common fields.
+    """
     failure_type = FAILURES[code]
     return {
         **(extra or {}),
@@ -121,5 +125,5 @@ def build_failure(
 
 
 def get_failure_kind(code: str) -> FailureKind:
-    """Return the kind of a failure code; `DEFECT` for a code of another version."""
+    """Return the kind of a failure code. A code that is unknown in this version has the kind `DEFECT`."""
     return FAILURES[code].kind if code in FAILURES else FailureKind.DEFECT

@@ -1,16 +1,16 @@
-"""Decodes image files to the pixels that a network reads. Imports and predictions both use it.
+"""Decodes image files to pixel arrays, in the same way for dataset imports and predictions.
 
 Rules:
 
 - Formats are JPEG, PNG and WEBP, detected by their first bytes. File names and content types are ignored.
-- The size is read from the header and checked before anything is decoded.
+- The image size is read from the header and checked before the pixels are decoded.
 - A damaged or truncated image is rejected.
-- The EXIF orientation is applied. Animations give their first frame.
-- 16-bit values keep their high byte (scaled, not clipped). CMYK is converted by Pillow.
+- The EXIF orientation is applied. Only the first frame of an animation is decoded.
+- 16-bit values are scaled to 8 bits: only the high byte is kept. Pillow converts CMYK.
 - Transparent pixels are blended with white.
 - RGB is converted to grey with ITU-R BT.601 luma. Grey is converted to RGB by repeating the channel.
-- Resize modes: `stretch` ignores the aspect ratio. `crop` scales the image to cover the size and crops the center.
-  OpenCV's area interpolation is used if a side gets smaller, otherwise bilinear interpolation.
+- Resize modes: `stretch` ignores the aspect ratio. `crop` first crops the center to the aspect ratio of the target.
+  OpenCV resizes with area interpolation if a side gets smaller, otherwise with bilinear interpolation.
 """
 
 import io
@@ -35,7 +35,7 @@ MAX_PIXELS = 25_000_000
 RESIZE_MODES = ("stretch", "crop")
 
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width
-# Constructed directly instead of through Image.open, so that no other decoder runs.
+# Called directly instead of through Image.open, so that Pillow does not run decoders of other formats.
 _PILLOW_READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
     "jpeg": JpegImageFile,
     "png": PngImageFile,
@@ -58,7 +58,7 @@ _UNSUPPORTED_SIGNATURES = {
 
 
 class ImageSize(NamedTuple):
-    """The size after the EXIF orientation is applied. `channels` is 1 for grey, otherwise 3."""
+    """The size of an image after its EXIF orientation was applied. `channels` is 1 for grey images, otherwise 3."""
 
     height: int
     width: int
@@ -68,17 +68,17 @@ class ImageSize(NamedTuple):
 def decode_image(
     body: bytes, image_shape: tuple[int, int, int], *, resize: str = "stretch", max_pixels: int = MAX_PIXELS
 ) -> Pixels:
-    """Return the image as uint8 (H, W, C), C-contiguous.
+    """Decode an image file to a C-contiguous uint8 array of shape (H, W, C).
 
     Args:
-        body: the whole file.
-        image_shape: the shape to return, (C, H, W). C is 1 (grey) or 3 (RGB).
-        resize: "stretch" or "crop".
-        max_pixels: the maximum height times width, as declared in the header.
+        body: the content of the file.
+        image_shape: the shape to convert and resize to, (C, H, W). C is 1 (grey) or 3 (RGB).
+        resize: "stretch" or "crop", see the module docstring; default: "stretch".
+        max_pixels: the maximum of height times width, checked in the header; default: 25 million.
 
     Raises:
         InvalidImage: the file is not an image, or is damaged or truncated.
-        UnsupportedImage: the image has another format.
+        UnsupportedImage: the format is not JPEG, PNG or WEBP.
         TooLarge: the image has more than `max_pixels` pixels.
     """
     channels, height, width = image_shape
@@ -89,11 +89,11 @@ def decode_image(
 
 
 def read_image_size(body: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
-    """Return the size from the header, without decoding.
+    """Read the size of an image from its header, without decoding the pixels.
 
     Raises:
         InvalidImage: the file is not an image, or its header is damaged.
-        UnsupportedImage: the image has another format.
+        UnsupportedImage: the format is not JPEG, PNG or WEBP.
         TooLarge: the image has more than `max_pixels` pixels.
     """
     kind = detect_format(body)
@@ -111,10 +111,10 @@ def read_image_size(body: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
 
 
 def detect_format(body: bytes) -> str:
-    """Return "jpeg", "png" or "webp", by the first bytes.
+    """Detect the format of an image from its first bytes: "jpeg", "png" or "webp".
 
     Raises:
-        UnsupportedImage: the format is known but not supported.
+        UnsupportedImage: the format is recognized but not supported.
         InvalidImage: the format is unknown, or the file is empty.
     """
     if body[:3] == b"\xff\xd8\xff":
@@ -150,7 +150,7 @@ def _decode_pixels(body: bytes, channels: int, max_pixels: int) -> Pixels:
 
 
 def _read_jpeg_header(body: bytes) -> tuple[int, int, str] | None:
-    """Return (height, width, color space), or None if only Pillow may be able to read the file."""
+    """Return (height, width, color space), or None if simplejpeg cannot read the header; Pillow may be able to."""
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(body)
     except ValueError:
@@ -184,7 +184,7 @@ def _read_orientation(image: Image.Image) -> int:
 
 
 def _apply_orientation(pixels: Pixels, orientation: int) -> Pixels:
-    """Return the pixels upright. Source: EXIF 2.32, table 6, tag 274."""
+    """Rotate and flip the pixels as the EXIF orientation specifies. Source: EXIF 2.32, table 6, tag 274."""
     match orientation:
         case 2:
             return pixels[:, ::-1]
@@ -217,14 +217,14 @@ def _open_with_pillow(body: bytes, kind: str, max_pixels: int) -> Image.Image:
 
 
 def _read_declared_size(body: bytes, kind: str) -> tuple[int, int] | None:
-    """Return (height, width) from the first bytes, before a decoder allocates memory."""
+    """Return the (height, width) in the header, to check the size before a decoder allocates memory."""
     if kind == "png" and len(body) >= 24:
         width, height = struct.unpack(">II", body[16:24])
         return height, width
     if kind == "webp" and body[12:16] == b"VP8X" and len(body) >= 30:
         width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (24, 27))
         return height, width
-    return None  # a plain WEBP has at most 2**14 pixels a side; Pillow allocates nothing for a JPEG until it is loaded
+    return None  # not needed: a simple WEBP has at most 2**14 pixels per side; Pillow decodes a JPEG only in load()
 
 
 def _check_size(height: int, width: int, max_pixels: int) -> None:

@@ -1,4 +1,4 @@
-"""The states of jobs and the allowed transitions between them."""
+"""Defines the states of jobs and dataset versions, and the allowed transitions between job states."""
 
 from enum import StrEnum
 
@@ -23,7 +23,7 @@ class StopRequest(StrEnum):
 
 
 class StopMode(StrEnum):
-    """How an attempt stops before its end: a stop request of a client, or `preempt` when the worker shuts down."""
+    """The ways to stop an attempt early: the stop requests of clients, and `preempt` when the worker shuts down."""
 
     CANCEL = "cancel"
     PAUSE = "pause"
@@ -32,7 +32,7 @@ class StopMode(StrEnum):
 
 
 IMMEDIATE_STOP_MODES = frozenset({StopMode.CANCEL, StopMode.PAUSE, StopMode.PREEMPT})
-"""Modes that stop the run at the next step; `finish` completes the epoch."""
+"""Modes that stop the attempt at the next step. `finish` first completes the current epoch."""
 
 
 class DatasetState(StrEnum):
@@ -49,13 +49,13 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     _S.PAUSING: frozenset({_S.PAUSED, _S.SUCCEEDED, _S.FAILED, _S.CANCELLING, _S.CANCELLED}),
     _S.PAUSED: frozenset({_S.QUEUED, _S.CANCELLED}),
     _S.CANCELLING: frozenset({_S.CANCELLED, _S.SUCCEEDED, _S.FAILED}),
-    _S.SUCCEEDED: frozenset({_S.QUEUED}),  # extended: the job continues for more epochs
+    _S.SUCCEEDED: frozenset({_S.QUEUED}),  # a succeeded job can be extended by more epochs
     _S.FAILED: frozenset(),
     _S.CANCELLED: frozenset(),
 }
 
 TERMINAL = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED})
-ACTIVE = frozenset({_S.RUNNING, _S.PAUSING, _S.CANCELLING})  # an attempt holds the lease
+ACTIVE = frozenset({_S.RUNNING, _S.PAUSING, _S.CANCELLING})  # states in which an attempt holds the lease
 
 
 def can_transition(current: JobState, target: JobState) -> bool:

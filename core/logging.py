@@ -1,4 +1,4 @@
-"""Structured logging: JSON lines, or colored text on a terminal."""
+"""Configures structured logging to stderr: JSON lines, or colored text on a terminal."""
 
 import asyncio
 import logging
@@ -13,15 +13,15 @@ from typing import Any
 import orjson
 import structlog
 
-REQUEST_FIELDS: ContextVar[Mapping[str, str]] = ContextVar("REQUEST", default={})  # noqa: B039 - it is never changed in place
-"""Fields of every log line of a request: its id and the trace of its caller."""
+REQUEST_FIELDS: ContextVar[Mapping[str, str]] = ContextVar("REQUEST", default={})  # noqa: B039 - the default is never modified
+"""Fields that are added to all log lines of the current request: the request id and the ids of its trace."""
 _json_fd: int | None = None
 _buffer: list[bytes] = []
 _buffer_loop: asyncio.AbstractEventLoop | None = None
 
 
 def configure_logging(level: str = "INFO") -> None:
-    """Write the log events of structlog and of the standard library to stderr."""
+    """Configure structlog and the standard library's logging to write to stderr."""
     global _json_fd
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -55,14 +55,14 @@ def configure_logging(level: str = "INFO") -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     _json_fd = None if is_terminal else sys.stderr.fileno()
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # its INFO events report every schema check
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # at INFO, Alembic logs every check of the schema
 
 
 def log_info(log: Any, event: str, fields: Mapping[str, Any]) -> None:  # noqa: ANN401 - structlog's loggers are Any
-    """Log an event like `log.info(event, **fields)`, at about a twentieth of its cost.
+    """Log an event like `log.info(event, **fields)`, but about 20 times faster.
 
-    It is for events that occur thousands of times per second. On an event loop, the lines of one iteration are
-    written together at the start of the next one.
+    Use it for events that occur thousands of times per second. On an event loop, log lines are buffered and written
+    together in the next iteration of the loop.
     """
     if _json_fd is None:
         log.info(event, **fields)
@@ -77,7 +77,7 @@ def _buffer_line(line: bytes) -> None:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         loop = None
-    is_first = not _buffer or loop is not _buffer_loop  # a closed loop does not flush
+    is_first = not _buffer or loop is not _buffer_loop  # a previous loop that was closed does not flush the buffer
     _buffer.append(line)
     if loop is None:
         _flush_buffer()
@@ -90,7 +90,7 @@ def _flush_buffer() -> None:
     text = b"".join(_buffer)
     _buffer.clear()
     if _json_fd is not None:
-        with suppress(OSError):  # as in the standard library: a full disk loses log lines but fails no request
+        with suppress(OSError):  # as in the standard library: a full disk must not make requests fail
             os.write(_json_fd, text)
 
 

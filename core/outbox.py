@@ -1,4 +1,4 @@
-"""The outbox relay: sends messages from the outbox table to the queue, and retries while the queue is unavailable."""
+"""Relays messages from the outbox table to the queue. Retries while the queue is unavailable."""
 
 import threading
 from collections.abc import Callable
@@ -18,9 +18,9 @@ _LONGEST_PAUSE_S = 5.0
 
 
 class OutboxRelay:
-    """A thread that sends outbox messages and deletes their rows.
+    """A thread that sends the messages of the outbox table to the queue, and then deletes their rows.
 
-    Several relays can run at once. Delivery is at least once.
+    Messages are delivered at least once. Several relays can run at the same time.
     """
 
     def __init__(self, sessions: SessionFactory, queue: Queue, *, poll_s: float = 1.0) -> None:

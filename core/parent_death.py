@@ -9,10 +9,10 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def die_with_parent(command: Sequence[str]) -> list[str]:
-    """Return the command with a wrapper, so that the kernel kills it when this process ends.
+    """Wrap a command so that the kernel kills its process when this process ends.
 
-    The kernel sends the signal when the *thread* that started the command ends. On systems other than Linux the
-    command is not killed.
+    The kernel also kills it when the thread that started the command ends. On systems other than Linux, the command
+    is not killed.
     """
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
 
@@ -23,7 +23,7 @@ def set_parent_death_signal(parent: int) -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # the parent ended before prctl: no signal follows
+    if os.getppid() != parent:  # the parent ended before prctl, so the kernel sends no signal
         sys.exit(1)
 
 

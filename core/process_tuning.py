@@ -1,4 +1,4 @@
-"""Settings of a process that reduce delays of its event loop: garbage collector, thread switching and niceness."""
+"""Reduces delays of a process's event loop: configures the garbage collector, thread switching and niceness."""
 
 import gc
 import os
@@ -6,7 +6,7 @@ import sys
 
 SWITCH_INTERVAL_S = 0.001
 GC_THRESHOLDS = 2000, 2, 105
-"""Thresholds of the garbage collector: short collections of young objects; a full one after 420,000 survivors."""
+"""Thresholds for `gc.set_threshold`: frequent, short collections of young objects and rare full collections."""
 PREDICT_NICENESS, TRAIN_NICENESS, IMPORT_NICENESS = 5, 7, 10
 """Niceness of threads and processes that compute. Event loops keep niceness 0."""
 
@@ -14,9 +14,10 @@ PREDICT_NICENESS, TRAIN_NICENESS, IMPORT_NICENESS = 5, 7, 10
 def freeze_gc() -> None:
     """Exclude all current objects from garbage collection and make collections less frequent.
 
-    A full collection of modules, classes and routes takes about 0.1 s, and the process cannot respond meanwhile.
-    With hundreds of pending requests and CPython's default thresholds, a young collection takes a few milliseconds
-    and a full one runs every two seconds. Requests create no reference cycles, so rare collections are sufficient.
+    Without this, a full collection scans all modules, classes and routes. It takes about 0.1 s, and the process cannot
+    respond meanwhile. With hundreds of pending requests and CPython's default thresholds, a collection of young objects
+    takes a few milliseconds, and a full collection runs every two seconds. Requests create no reference cycles, so
+    less frequent collections are sufficient.
     """
     gc.collect()
     gc.freeze()
@@ -24,9 +25,9 @@ def freeze_gc() -> None:
 
 
 def lower_switch_interval() -> None:
-    """Reduce the interval after which a Python thread releases the GIL from 5 ms to 1 ms.
+    """Reduce the interval after which a running thread releases the GIL from 5 ms to 1 ms.
 
-    The event loop then waits less for threads that run Python code, such as database reads.
+    The event loop then waits less for threads that run Python code, such as threads that read the database.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
 
@@ -34,9 +35,9 @@ def lower_switch_interval() -> None:
 def set_niceness(nice: int) -> None:
     """Set the niceness (0 to 19) of the calling thread and of the threads it starts.
 
-    It has an effect on Linux only, where each thread has its own priority.
+    On other systems than Linux this function does nothing, because niceness is not set per thread there.
     """
     if sys.platform == "linux":
         os.setpriority(
             os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0))
-        )  # lowering it requires privileges
+        )  # only privileged processes can lower their niceness

@@ -1,4 +1,4 @@
-"""The task queue: Celery messages with the ids of jobs and datasets. The state of both is in the database."""
+"""Sends the ids of jobs and dataset versions to workers, as Celery messages. Their state is in the database."""
 
 from typing import Any, Literal, Protocol
 
@@ -8,7 +8,7 @@ from kombu.exceptions import KombuError
 
 from core.errors import ConfigurationError
 
-CANARY = "canary"  # a message without a job; it shows that a worker consumes messages
+CANARY = "canary"  # sent instead of a job id, to check that a worker consumes messages
 Topic = Literal["train", "train-gpu", "import"]  # one queue per topic; workers with a GPU consume all three
 TASKS: dict[Topic, str] = {
     "train": "worker.tasks.train",
@@ -16,8 +16,9 @@ TASKS: dict[Topic, str] = {
     "import": "worker.tasks.import_dataset",
 }
 
-# Celery reads the visibility timeout in three places and uses the shortest. With early acknowledgement it applies
-# only to messages reserved by a worker that was lost; maintenance sends those again much sooner.
+# Celery reads the visibility timeout from three options and uses the shortest value, so all three are set. With early
+# acknowledgement, the timeout applies only to messages that a lost worker had reserved. Maintenance sends such messages
+# again much sooner.
 VISIBILITY_TIMEOUT_S = 7 * 24 * 3600
 SOCKET_TIMEOUT_S = 30  # without a timeout, a publish to a half-open connection blocks forever
 PUBLISH_TIMEOUT_S = 5
@@ -32,11 +33,11 @@ class Queue(Protocol):
         """Send the id of a job or dataset to the workers.
 
         Raises:
-            QueueUnavailable: the message was not sent within a few seconds.
+            QueueUnavailable: the message could not be sent within a few seconds.
         """
 
     def depth(self, topic: Topic) -> int:
-        """Return the number of messages in a queue.
+        """Return the number of waiting messages in a queue.
 
         Raises:
             QueueUnavailable: the queue server cannot be reached.
@@ -44,7 +45,7 @@ class Queue(Protocol):
 
 
 class CeleryQueue:
-    """A queue of Celery tasks, sent by name so that the worker's code is not imported."""
+    """Sends Celery tasks by their names, so that the code of the worker is not imported."""
 
     def __init__(self, redis_url: str) -> None:
         self._celery = build_celery(redis_url)
@@ -68,7 +69,7 @@ def build_celery(redis_url: str) -> Celery:
     """Build a Celery application with the configuration that senders and workers share.
 
     Args:
-        redis_url: `redis://…` or `redis+socket:///path?virtual_host=0`.
+        redis_url: the URL of the broker, `redis://…` or `redis+socket:///path?virtual_host=0`.
     """
     if not redis_url:
         raise ConfigurationError("CANDELA_REDIS_URL is required: the URL of a Redis or Valkey server")
@@ -95,7 +96,7 @@ def _build_celery_config() -> dict[str, Any]:
         "task_ignore_result": True,
         "task_serializer": "json",
         "accept_content": ["json"],
-        "task_acks_late": False,  # with late acknowledgement a long task runs twice while the first is healthy
+        "task_acks_late": False,  # late acknowledgement sends a long task again while it is still running
         "task_reject_on_worker_lost": False,
         "worker_prefetch_multiplier": 1,
         "worker_disable_prefetch": True,

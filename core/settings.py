@@ -1,4 +1,4 @@
-"""The settings, read once from `CANDELA_…` variables and validated."""
+"""Reads the settings from `CANDELA_…` environment variables and `.env`, and validates them."""
 
 from functools import cached_property
 from pathlib import Path
@@ -88,12 +88,12 @@ class Settings(BaseSettings):
 
     @cached_property
     def sqlalchemy_url(self) -> str:
-        """Return the URL of the database."""
+        """Return `database_url`, or the URL of the default SQLite database in `home`."""
         return self.database_url or f"sqlite:///{(self.home / 'candela.db').absolute()}"
 
     @cached_property
     def effective_storage_url(self) -> str:
-        """Return the URL of the storage."""
+        """Return `storage_url`, or the URL of the default storage in `home`."""
         return self.storage_url or f"file://{(self.home / 'store').absolute()}"
 
     @cached_property

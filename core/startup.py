@@ -1,4 +1,4 @@
-"""Loads the settings, and exits with one line and status 1 if the configuration is invalid."""
+"""Loads the settings. If the configuration is invalid, exits with a one-line message and status 1."""
 
 import sys
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from core.settings import Settings
 
 @contextmanager
 def exit_on_configuration_error() -> Iterator[None]:
-    """Exit with a one-line message instead of a traceback on a ConfigurationError.
+    """Print a ConfigurationError as a one-line message to stderr instead of a traceback, and exit.
 
     Raises:
-        SystemExit: with status 1, after the line was printed to stderr.
+        SystemExit: a ConfigurationError occurred. The exit status is 1.
     """
     try:
         yield
@@ -29,7 +29,7 @@ def load_settings_or_exit() -> Settings:
     """Load the settings from the environment.
 
     Raises:
-        SystemExit: a variable is invalid. The line names the variable, its value and the accepted values.
+        SystemExit: a setting is invalid. The printed message has the variable, its value and the reason.
     """
     with exit_on_configuration_error():
         try:
@@ -39,7 +39,7 @@ def load_settings_or_exit() -> Settings:
 
 
 def format_validation_error(error: ValidationError) -> str:
-    """Format each invalid setting with its variable name. Values that may be secret are omitted."""
+    """Format all invalid settings as one line with their variable names. Omit values that may contain secrets."""
     return "; ".join(
         f"CANDELA_{'_'.join(str(part) for part in item['loc']).upper()}{_format_value(item['input'])}: {item['msg']}"
         for item in error.errors(include_url=False)

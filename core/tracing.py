@@ -1,4 +1,4 @@
-"""Distributed tracing: `traceparent` headers, and the export of spans as set by OpenTelemetry's variables."""
+"""Distributed tracing: parses `traceparent` headers, and exports spans as configured by `OTEL_…` variables."""
 
 import os
 import re
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# Source: W3C Trace Context, 3.2. Later versions start with the same fields.
+# Source: W3C Trace Context, 3.2. Headers of later versions start with the same fields.
 TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 SHUTDOWN_TIMEOUT_S = 2.0
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 
 
 def parse_traceparent(header: str | None) -> str | None:
-    """Parse a `traceparent` header into its stored form of 55 characters. Return None if absent or invalid."""
+    """Convert a `traceparent` header to version 00 (55 characters). Return None if it is absent or invalid."""
     match = TRACEPARENT.fullmatch(header or "")
     return f"00-{match[1]}-{match[2]}-{match[3]}" if match else None
 
 
 def build_log_fields(traceparent: str | None) -> dict[str, str]:
-    """Return the ids of the trace and of the parent span as fields for log lines."""
+    """Return the trace id and the parent span id of a `traceparent` as log fields."""
     match = TRACEPARENT.fullmatch(traceparent or "")
     return {"trace_id": match[1], "parent_span_id": match[2]} if match else {}
 
 
 def is_export_enabled() -> bool:
-    """Return whether OpenTelemetry's variables enable the export of spans."""
+    """Return whether the `OTEL_…` environment variables enable the export of spans."""
     is_off = (
         os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
     )
@@ -41,10 +41,10 @@ def is_export_enabled() -> bool:
 def build_tracer_provider(component: str) -> "TracerProvider | None":
     """Build a tracer provider that exports spans in batches by OTLP over HTTP. Return None if export is disabled.
 
-    OpenTelemetry is imported only if export is enabled. Its variables set the endpoint, headers, sampler and service.
+    OpenTelemetry is imported only if export is enabled. It reads endpoint, headers and sampler from `OTEL_…` variables.
 
     Args:
-        component: `api` or `worker`. OTEL_SERVICE_NAME overrides the service name `candela-<component>`.
+        component: `api` or `worker`. The service name is `candela-<component>` unless OTEL_SERVICE_NAME is set.
     """
     if not is_export_enabled():
         return None
@@ -63,7 +63,7 @@ def build_tracer_provider(component: str) -> "TracerProvider | None":
 
 
 def shutdown_tracer_provider(provider: "TracerProvider") -> None:
-    """Export the remaining spans. Stop waiting after SHUTDOWN_TIMEOUT_S."""
+    """Export the remaining spans and shut the provider down. Wait for at most SHUTDOWN_TIMEOUT_S."""
     thread = threading.Thread(target=provider.shutdown, name="last-spans", daemon=True)
     thread.start()
     thread.join(SHUTDOWN_TIMEOUT_S)

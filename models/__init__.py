@@ -1,4 +1,4 @@
-"""Network architectures and trained models as files. To add an architecture, add a file and a line here."""
+"""Registers the network architectures. To add an architecture, add a module and register it here."""
 
 from models.convnet import CONVNET
 from models.efficientnet_lite import EFFICIENTNET_LITE0

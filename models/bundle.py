@@ -1,4 +1,4 @@
-"""Bundles: a trained network as safetensors weights and a JSON description."""
+"""Saves and loads bundles: a trained network as safetensors weights and a JSON description."""
 
 import hashlib
 import os
@@ -36,7 +36,7 @@ class ArchitectureChoice(BaseModel):
 
 
 class ColumnDescription(BaseModel):
-    """An input column: categorical if it has categories, with codes from 1, else numeric."""
+    """An input column. It is categorical if it has categories, whose codes start at 1, else numeric."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -109,7 +109,7 @@ def build_preprocessing(
     moments: tuple[Sequence[float], Sequence[float]],
     cardinalities: Sequence[int] = (),
 ) -> Preprocess | Standardize:
-    """Return the preprocessing of samples for a network; training and predictions share it.
+    """Return the preprocessing of samples for a network. Training and predictions use the same preprocessing.
 
     `moments` are means and standard deviations per channel or column. Category codes are not standardized.
     """
@@ -122,7 +122,7 @@ def build_preprocessing(
 
 
 def write_weights(path: Path, network_or_state_dict: nn.Module | Mapping[str, Tensor]) -> str:
-    """Write tensors as safetensors and fsync them. Equal weights give equal bytes on every device and memory format.
+    """Write weights to a safetensors file and fsync it. Equal values give equal bytes on all devices.
 
     Returns:
         The file's sha256, in hexadecimal.
@@ -143,7 +143,7 @@ def save_bundle(folder: Path, network: nn.Module, description: BundleDescription
 
 
 def save_description(folder: Path, description: BundleDescription) -> dict[str, FileDigest]:
-    """Write `bundle.json` into an existing folder and fsync it. Together with weights it forms a bundle.
+    """Write `bundle.json` into an existing folder and fsync it. With a weights file it forms a bundle.
 
     Returns:
         The sha256 and the size in bytes of the file.
@@ -191,7 +191,7 @@ def compute_sha256(path: Path) -> str:
 
 
 def _build_on_meta(description: BundleDescription) -> nn.Module:
-    """Build the network on the meta device, which needs no time and no random numbers for weights that are replaced."""
+    """Build the network on the meta device. The weights are not initialized, because they are replaced later."""
     with torch.device("meta"):
         network = registry.build_network(
             description.architecture.name,

@@ -33,7 +33,7 @@ def _build_network(options: EfficientNetLiteOptions, input_shape: Shape, num_out
     network: nn.Module = _import_package(CODE).EfficientNet.from_name(
         "efficientnet-lite0",
         in_channels=channels,
-        image_size=(height, width),  # determines the padding of uneven edges
+        image_size=(height, width),  # determines the padding of images with odd sizes
         num_classes=num_outputs,
         dropout_rate=options.dropout,
         drop_connect_rate=options.drop_connect,

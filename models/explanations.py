@@ -1,4 +1,4 @@
-"""Embeddings and Grad-CAM heatmaps of a network."""
+"""Computes embeddings and Grad-CAM heatmaps of a network."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,32 +8,32 @@ import torch
 from torch import Tensor, nn
 
 LAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-"""Layers that may be the last layer of a network."""
+"""Types of layers that can be the last layer of a network."""
 
 
 class UnsupportedArchitecture(ValueError):
-    """The network has no layer that the explanation needs."""
+    """The network has no layer of the type that the explanation requires."""
 
 
 class GradCamResult(NamedTuple):
-    """`scores`: raw, (B, num_outputs). `heat`: (B, H, W), in 0..1, with a maximum of 1 per image."""
+    """`scores`: raw scores, (B, num_outputs). `heat`: heatmaps, (B, H, W), 0..1, scaled to a maximum of 1 per image."""
 
     scores: Tensor
     heat: Tensor
 
 
 def compute_embeddings(network: nn.Module, images: Tensor) -> Tensor:
-    """Return the input of the last layer for each image.
+    """Return the input of the network's last layer for each image.
 
     Args:
-        network: in eval mode.
-        images: float32, (B, C, H, W), preprocessed.
+        network: the network, in eval mode.
+        images: preprocessed images, float32 (B, C, H, W).
 
     Returns:
-        float32, (B, D); if the last layer is a convolution, the mean over its positions.
+        float32, (B, D). If the last layer is a convolution, its input is averaged over the positions.
 
     Raises:
-        UnsupportedArchitecture: no layer is linear or a convolution.
+        UnsupportedArchitecture: the network has no linear layer and no convolution.
     """
     last_input: list[Tensor] = []
 
@@ -55,9 +55,9 @@ def grad_cam(network: nn.Module, images: Tensor, classes: Tensor) -> GradCamResu
     Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-Based Localization", 2017.
 
     Args:
-        network: in eval mode.
-        images: float32, (B, C, H, W), preprocessed.
-        classes: int64, (B,), from 0; -1 for the most probable one.
+        network: the network, in eval mode.
+        images: preprocessed images, float32 (B, C, H, W).
+        classes: index of the class to explain for each image, int64 (B,); -1 for the most probable class.
 
     Raises:
         UnsupportedArchitecture: no layer has feature maps larger than 1x1.

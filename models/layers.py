@@ -23,11 +23,11 @@ from models.registry import Architecture, ArchitectureBuildError, Shape
 MAX_LAYERS = 1000
 MAX_DEPTH = 16
 MAX_PARAMETERS = 2_000_000_000
-MAX_VALUES = 2**27  # of one sample after one layer: 512 MiB of float32
+MAX_VALUES = 2**27  # per sample in the output of a layer: 512 MiB of float32
 
 
 class Residual(nn.Module):
-    """The output of `body` plus the input, with a projection if the shapes differ."""
+    """Adds the input of `body`, after the projection, to its output."""
 
     def __init__(self, body: nn.Module, projection: nn.Module) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Residual(nn.Module):
 
 
 class _LayerBuilder:
-    """Builds layers in order. It tracks the shape and the number of parameters to enforce limits."""
+    """Builds layers in order. It tracks shapes and the number of parameters to enforce the limits."""
 
     def __init__(self) -> None:
         self._num_parameters = 0
@@ -94,7 +94,7 @@ class _LayerBuilder:
 
 
 def build_layers(options: LayersOptions, input_shape: Shape, num_outputs: int) -> nn.Sequential:
-    """Build the network of the list, (B, C, H, W) -> (B, num_outputs).
+    """Build the network from the list of layers. It maps (B, *input_shape) to (B, num_outputs).
 
     Raises:
         ArchitectureBuildError: a layer rejects its input shape, the output shape is wrong, or a limit is exceeded.
@@ -142,7 +142,7 @@ def _infer_shape(layer: nn.Module, shape: AnyShape) -> AnyShape:
 
 
 def _get_rank(spec: LayerSpec) -> int | None:
-    """Return how many axes a sample must have, including channels, or None if any number is accepted."""
+    """Return the number of axes that a sample must have, including channels; None if any number is accepted."""
     if isinstance(spec, LinearSpec):
         return 1
     if isinstance(spec, RecurrentSpec | TransposeSpec):
@@ -186,7 +186,7 @@ def _check_first(spec: LayerSpec, shape: AnyShape, path: str) -> None:
 
 
 def _check_axes(spec: LayerSpec, shape: AnyShape, path: str) -> None:
-    """Check that per-axis options have one number per axis; torch ignores surplus numbers."""
+    """Check that options with several numbers have one number per axis. torch ignores surplus numbers."""
     for option in ("kernel", "stride", "padding", "dilation", "size"):
         value = getattr(spec, option, None)
         if isinstance(value, tuple) and len(value) != len(shape) - 1:

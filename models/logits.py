@@ -4,15 +4,15 @@ import torch
 from torch import Tensor, nn
 
 EPSILON = 1e-7
-"""Probabilities are clamped to this distance from 0 and 1, where float32 logits would be infinite."""
+"""Probabilities are clamped to [EPSILON, 1 - EPSILON], because the logits of 0 and 1 are infinite."""
 
 
 class NotProbabilities(ValueError):
-    """A network that should return probabilities returned other values."""
+    """A network that must return probabilities returned values below 0 or above 1."""
 
 
 def to_logits(network: nn.Module) -> nn.Module:
-    """Make the network return ln(p / (1 - p)) of each probability p, float32, with unchanged parameters.
+    """Change a network to return the logit ln(p / (1 - p)), float32, of each probability p. Parameters are unchanged.
 
     In training mode the network raises NotProbabilities if an output is below 0 or above 1.
     """

@@ -1,4 +1,4 @@
-"""Preprocessing of samples, shared by training and serving."""
+"""Preprocesses samples, in training and serving."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Preprocess(nn.Module):
-    """Normalization of uint8 images per channel: (x / 255 - mean) / std."""
+    """Normalizes each channel of uint8 images: (x / 255 - mean) / std."""
 
     scale: Tensor
     shift: Tensor
@@ -40,7 +40,7 @@ class Preprocess(nn.Module):
             float32, (B, C, H, W) in channels_last memory, about zero mean and unit variance.
 
         Raises:
-            ValueError: the images are not uint8, or have another number of channels.
+            ValueError: the images are not uint8, or have the wrong number of channels.
         """
         if images_bhwc.dtype != torch.uint8 or images_bhwc.ndim != 4 or images_bhwc.shape[3] != self.scale.shape[1]:
             expected = f"uint8 (B, H, W, {self.scale.shape[1]})"
@@ -50,10 +50,10 @@ class Preprocess(nn.Module):
 
 
 class Standardize(nn.Module):
-    """Standardization of each column of a table or a series; missing values become the mean.
+    """Standardizes each column of a table or a series, and replaces missing values by the mean.
 
-    Categories are codes from 1, with 0 for missing or unknown ones. They are passed through, or encoded one-hot; an
-    unknown category is then all zeros.
+    Categories are codes from 1; code 0 is a missing or unknown category. Codes are either passed through or encoded
+    one-hot. The one-hot vector of code 0 is all zeros.
     """
 
     mean: Tensor
@@ -62,13 +62,13 @@ class Standardize(nn.Module):
     def __init__(
         self, mean: Sequence[float], std: Sequence[float], cardinalities: Sequence[int] = (), *, spreads: bool = False
     ) -> None:
-        """Initialize from the mean and standard deviation of each column, 0 and 1 for categories.
+        """Initialize from the mean and standard deviation of each column.
 
         Args:
-            mean: per column.
-            std: per column.
-            cardinalities: the number of categories of each column, 0 for numeric ones.
-            spreads: encode categories one-hot.
+            mean: mean of each column; 0 for categorical columns.
+            std: standard deviation of each column; 1 for categorical columns.
+            cardinalities: number of categories of each column; 0 for numeric columns.
+            spreads: whether categories are encoded one-hot; default: codes are passed through.
 
         Raises:
             ValueError: the lengths differ, or a standard deviation is not positive.
@@ -93,7 +93,7 @@ class Standardize(nn.Module):
             float32, (B, F) or (B, T, F); with one-hot encoding, (B, numeric columns + categories).
 
         Raises:
-            ValueError: the samples are not float32, or have another number of columns.
+            ValueError: the samples are not float32, or have the wrong number of columns.
         """
         if samples.dtype != torch.float32 or samples.shape[-1] != len(self.mean):
             expected = f"float32 (…, {len(self.mean)})"
@@ -112,13 +112,13 @@ def _encode_one_hot(column: Tensor, cardinality: int) -> Tensor:
 
 
 class RescaledOutput(nn.Module):
-    """A network trained on standardized targets, with outputs in the original units."""
+    """Wraps a network that was trained on standardized targets, and returns outputs in the original units."""
 
     target_mean: Tensor
     target_std: Tensor
 
     def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Wrap a network, with the mean and standard deviation of each output."""
+        """Initialize from the network and the mean and standard deviation of each output."""
         super().__init__()
         self.network = network
         self.register_buffer("target_mean", torch.tensor(mean, dtype=torch.float32, device="cpu"), persistent=False)

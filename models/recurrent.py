@@ -1,4 +1,4 @@
-"""Layers for sequences. Axes: B samples, T steps, F features, H units, D directions."""
+"""Layers for sequences. Axes in shapes: B samples, T steps, F features, H units, D directions."""
 
 from typing import Literal
 
@@ -31,7 +31,7 @@ class Recurrent(nn.Module):
 
     def forward(self, sequences: Tensor) -> Tensor:
         """Map (B, T, F) to (B, D * H), or to (B, T, D * H) for all steps."""
-        if sequences.is_meta:  # only the shape is needed, and each step on the meta device takes a millisecond
+        if sequences.is_meta:  # only the shape is required; meta tensors take 1 ms per step
             steps = sequences.shape[:1] if self._takes_last else sequences.shape[:2]
             return sequences.new_empty(*steps, self._num_directions * self.cells.hidden_size)
         outputs, state = self.cells(sequences)

@@ -1,4 +1,4 @@
-"""The registry of architectures by name. `models/__init__.py` lists them."""
+"""Registers architectures and builds networks by architecture name."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import nn
 Shape = tuple[int, ...]
 """The shape of one sample: (C, H, W) of an image, (T, F) of a time series window, (F,) of a table row."""
 SAMPLE_KINDS = {1: "rows of a table", 2: "windows of a series", 3: "images"}
-"""Kinds of samples by their number of axes."""
+"""Names of samples with one, two and three axes."""
 
 
 class Options(BaseModel):
@@ -28,7 +28,7 @@ class Options(BaseModel):
 
 
 class UnknownArchitecture(LookupError):
-    """No architecture has the name; `available` lists all names."""
+    """No architecture has this name; `available` lists all names."""
 
     def __init__(self, name: str, available: Iterable[str]) -> None:
         super().__init__(f"no architecture {name!r}")
@@ -36,7 +36,7 @@ class UnknownArchitecture(LookupError):
 
 
 class ArchitectureBuildError(ValueError):
-    """The options are well formed, but do not work for these samples and outputs.
+    """The options are valid, but no network can be built from them for these samples and outputs.
 
     `path` is the location relative to the architecture, for example `layers/3/in`; empty for the architecture itself.
     """
@@ -57,9 +57,10 @@ class PretrainedWeights(NamedTuple):
     """Published weights of an architecture.
 
     Attributes:
-        load_weights: returns tensors by name, on the CPU; raises ArchitectureBuildError if a package is missing.
-        find_missing_package: returns a message that names a missing package, else None.
-        mean, deviation: normalization of the training images, for pixels in 0..1, equal for all channels.
+        load_weights: function that returns the state dict on the CPU. It raises ArchitectureBuildError if a package is
+            missing.
+        find_missing_package: function that returns an error message if a package is missing, else None.
+        mean, deviation: mean and standard deviation that normalize pixels in 0..1, equal for all channels.
     """
 
     load_weights: Callable[[], dict[str, torch.Tensor]]
@@ -73,11 +74,12 @@ class Architecture:
     """A registered architecture.
 
     Attributes:
-        build: maps options, input shape and number of outputs to a network.
-        axes: accepted numbers of axes of a sample.
-        embeds: `build` receives the cardinalities of the columns, 0 for numeric ones, instead of a shape.
-        num_codes: maps options to the number of integer codes that the first layer embeds, or None if the network
-            requires numeric inputs with one-hot categories.
+        build: function that builds a network from options, input shape and number of outputs.
+        axes: numbers of sample axes that the architecture accepts; default: 3, images.
+        embeds: whether the network embeds categories. `build` then receives the number of categories of each column,
+            0 for numeric columns, instead of the input shape.
+        num_codes: function that returns the number of integer codes that the first layer embeds. It returns None if
+            the network requires one-hot categories.
     """
 
     name: str
@@ -98,7 +100,7 @@ def register(*architectures: Architecture) -> None:
     """Register architectures.
 
     Raises:
-        ValueError: the name is already registered.
+        ValueError: a name is already registered.
     """
     for architecture in architectures:
         if architecture.name in _ARCHITECTURES:
@@ -112,7 +114,7 @@ def list_architectures() -> list[str]:
 
 
 def get_architecture(name: str) -> Architecture:
-    """Return the architecture of that name.
+    """Return the architecture with this name.
 
     Raises:
         UnknownArchitecture: no architecture has the name.
@@ -136,13 +138,13 @@ def resolve_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
 def build_network(
     name: str, options: Mapping[str, Any], input_shape: Shape, num_outputs: int, cardinalities: Sequence[int] = ()
 ) -> nn.Module:
-    """Build a network from float32 (B, *shape) to raw scores (B, num_outputs), initialized from the current RNG state.
+    """Build a network that maps float32 (B, *shape) to raw scores (B, num_outputs).
 
-    `input_shape` is the shape of a sample. `cardinalities` are the numbers of categories of the columns, 0 for numeric
-    ones.
+    The weights are initialized from the current RNG state. `input_shape` is the shape of a sample. `cardinalities` are
+    the numbers of categories of the columns, 0 for numeric columns.
 
     Raises:
-        UnknownArchitecture, pydantic.ValidationError: as `resolve_options`.
+        UnknownArchitecture, pydantic.ValidationError: see `resolve_options`.
         ArchitectureBuildError: the options do not work for these shapes.
     """
     architecture = get_architecture(name)
@@ -183,7 +185,7 @@ def takes_category_codes(name: str, options: Mapping[str, Any]) -> bool:
 def input_shape_for(
     name: str, options: Mapping[str, Any], input_shape: Shape, cardinalities: Sequence[int] = ()
 ) -> Shape:
-    """Return the shape of preprocessed samples."""
+    """Return the shape of a sample after preprocessing, which may encode categories one-hot."""
     if not cardinalities or len(input_shape) != 1 or takes_category_codes(name, options):
         return input_shape
     return (sum(cardinality or 1 for cardinality in cardinalities),)
@@ -197,10 +199,10 @@ def _suggest_architectures(axes: int) -> str:
 def validate_architecture(
     name: str, options: Mapping[str, Any], input_shape: Shape, num_outputs: int, cardinalities: Sequence[int] = ()
 ) -> NetworkSummary:
-    """Build the network on the meta device, which needs no memory, and infer the shape of its output.
+    """Build the network on the meta device, without allocating memory, and infer its output shape.
 
     Raises:
-        UnknownArchitecture, pydantic.ValidationError, ArchitectureBuildError: as `build_network`.
+        UnknownArchitecture, pydantic.ValidationError, ArchitectureBuildError: see `build_network`.
     """
     with torch.device("meta"), torch.inference_mode():
         network = build_network(name, options, input_shape, num_outputs, cardinalities).eval()

@@ -21,7 +21,7 @@ class Tabular(nn.Module):
     """Fully connected layers over numeric columns and embeddings of categorical columns."""
 
     def __init__(self, options: TabularOptions, cardinalities: Shape, num_outputs: int) -> None:
-        """Initialize from the number of categories of each column, 0 for numeric ones."""
+        """Initialize from the number of categories of each column, 0 for numeric columns."""
         super().__init__()
         self._numbers = [place for place, count in enumerate(cardinalities) if not count]
         self._categories = [place for place, count in enumerate(cardinalities) if count]
@@ -40,7 +40,7 @@ class Tabular(nn.Module):
 
 
 def _create_embedding(count: int, dim: int) -> nn.Embedding:
-    """Create one vector per category. Code 0, for missing and unknown categories, starts as zeros."""
+    """Create one vector per category. The vector of code 0, a missing or unknown category, is initialized to zeros."""
     embedding = nn.Embedding(count + 1, dim)
     with torch.no_grad():
         embedding.weight[0].zero_()

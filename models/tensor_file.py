@@ -26,16 +26,16 @@ RANK = {dtype: place for place, dtype in enumerate(DTYPES)}
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
-    """Write tensors of any device, stride and overlap, and fsync the file. Equal values give equal bytes.
+    """Write tensors and fsync the file. The bytes depend only on the values, not on devices, strides or shared memory.
 
-    `safetensors.save_file` neither hashes nor releases the GIL. Source of the format:
+    Unlike `safetensors.save_file`, this function computes a hash and releases the GIL. Source of the format:
     https://github.com/huggingface/safetensors#format.
 
     Returns:
         The file's sha256, in hexadecimal.
 
     Raises:
-        TypeError: safetensors does not support a dtype.
+        TypeError: a tensor has a dtype that safetensors does not support.
     """
     ordered = sorted(tensors.items(), key=lambda item: (_get_dtype_rank(*item), item[0]))
     digest = hashlib.sha256()

@@ -23,7 +23,7 @@ class TorchvisionOptions(Options):
 
 
 class Family(NamedTuple):
-    """Networks of one paper. `variants` are torchvision's names; `smallest` is the minimum side in pixels."""
+    """Networks of one paper. `variants` are their torchvision names, `smallest` is the minimum image side in pixels."""
 
     variants: str
     summary: str
@@ -100,7 +100,7 @@ FAMILIES = (
 
 
 class _CountOnCpu(TorchFunctionMode):
-    """Computes regnet widths on the CPU, because their tensors need values even on the meta device."""
+    """Computes the layer widths of regnets on the CPU, because tensors on the meta device have no values."""
 
     def __torch_function__(
         self,
@@ -146,7 +146,7 @@ def _size_options(name: str, input_shape: Shape) -> dict[str, Any]:
         side = _get_square_side(name, input_shape, multiple_of=224)  # windows of 7 pixels must fill every stage
         return {"input_size": (side, side)}
     if name in {"googlenet", "inception_v3"}:
-        return {"aux_logits": False, "init_weights": True}  # with auxiliary outputs, training would return a tuple
+        return {"aux_logits": False, "init_weights": True}  # otherwise the training output is a tuple
     return {}
 
 
@@ -164,7 +164,7 @@ def _get_square_side(name: str, input_shape: Shape, multiple_of: int) -> int:
 
 
 def _replace_first_convolution(network: nn.Module, channels: int) -> None:
-    """Replace the first convolution by one with another number of input channels."""
+    """Replace the first convolution with a convolution that has `channels` input channels."""
     path, old = next((path, layer) for path, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
     new = nn.Conv2d(
         channels,
@@ -178,7 +178,7 @@ def _replace_first_convolution(network: nn.Module, channels: int) -> None:
 
 
 def _deepen_head(name: str, network: nn.Module, widths: tuple[int, ...]) -> None:
-    """Replace the last linear layer by several layers."""
+    """Replace the last linear layer with hidden layers of the given widths and a new linear layer."""
     linear = [(path, layer) for path, layer in network.named_modules() if isinstance(layer, nn.Linear)]
     if not linear:
         raise ArchitectureBuildError("head", f"{name} has no linear layer to replace; its last layer is a convolution")

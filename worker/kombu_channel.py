@@ -1,4 +1,4 @@
-"""A Redis channel for Kombu that skips malformed messages."""
+"""Makes Kombu skip malformed messages from Redis."""
 
 from queue import Empty
 from typing import Any
@@ -10,7 +10,10 @@ log = structlog.get_logger()
 
 
 class TolerantChannel(redis.Channel):
-    """Skips a malformed message. Kombu parses messages before Celery can reject them, and one would stop the worker."""
+    """A Redis channel that skips malformed messages.
+
+    Kombu parses a message before Celery can reject it. Without this class, a malformed message stops the worker.
+    """
 
     def _brpop_read(self, **options: Any) -> Any:  # noqa: ANN401 - kombu's signature
         try:
@@ -21,5 +24,5 @@ class TolerantChannel(redis.Channel):
 
 
 def install_channel() -> None:
-    """Use this channel for every Redis connection of the process."""
+    """Use `TolerantChannel` for every Redis connection of this process."""
     redis.Transport.Channel = TolerantChannel

@@ -1,7 +1,8 @@
 """The Celery app and composition root of the worker: `celery -A worker.main worker -P threads -c <slots+2>`.
 
-It runs tasks in threads, because a supervisor only waits for its trainer's pipe and for the database.
-There are two more threads than slots: an import, and a message that gets no slot, must not wait for a training.
+Tasks run in threads, because a supervisor mostly waits for its trainer and for the database.
+The worker needs two more threads than slots: one for an import, and one for a `train` message that gets no slot.
+Neither must wait until a training ends.
 """
 
 import logging
@@ -38,11 +39,11 @@ from worker.tasks import Tasks
 log = structlog.get_logger()
 settings = load_settings_or_exit()
 kombu_channel.install_channel()
-app = build_celery(settings.redis_url or "redis+socket:///CANDELA_REDIS_URL/is/not/set")  # `build_worker` rejects that
+app = build_celery(settings.redis_url or "redis+socket:///CANDELA_REDIS_URL/is/not/set")  # `build_worker` rejects it
 
 
 class Worker(NamedTuple):
-    """What the process holds until it ends."""
+    """The objects that live as long as the worker process. `resources` closes them at shutdown."""
 
     tasks: Tasks
     supervisor: Supervisor
@@ -53,17 +54,17 @@ _running: list[Worker] = []
 
 
 def train(job_id: str) -> None:
-    """Handle a message of the `train` queues; the Celery task."""
+    """Handle a message of the `train` queues. This is the Celery task."""
     _running[0].tasks.train(job_id)
 
 
 def import_dataset(version_id: str) -> None:
-    """Handle a message of the `import` queue; the Celery task."""
+    """Handle a message of the `import` queue. This is the Celery task."""
     _running[0].tasks.import_dataset(version_id)
 
 
 def build_worker(settings: Settings) -> Worker:
-    """Build the worker; start its threads and its standby trainer.
+    """Build the worker, and start its background threads and its standby trainer.
 
     Raises:
         ConfigurationError: the database schema does not match this code.
@@ -78,7 +79,8 @@ def build_worker(settings: Settings) -> Worker:
     storage = open_storage(
         settings.effective_storage_url, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes
     )
-    storage.delete_abandoned_scratch()  # left by workers killed on this machine; maintenance may run on another one
+    # Delete the folders of workers that were killed on this machine. The maintenance loop may run on a different one.
+    storage.delete_abandoned_scratch()
     relay = OutboxRelay(sessions, CeleryQueue(settings.redis_url))
     relay.start()
     resources.callback(relay.close)
@@ -104,7 +106,7 @@ def build_worker(settings: Settings) -> Worker:
 
 
 def _start_pinned_standby(number: int) -> Standby:
-    """Start a standby whose trainers see one CUDA device: number `number` of those that this process sees."""
+    """Start a standby whose trainers see one CUDA device: the one at index `number` in this process."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     device = visible.split(",")[number].strip() if visible else str(number)
     standby = Standby(environment={**os.environ, "CUDA_VISIBLE_DEVICES": device})

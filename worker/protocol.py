@@ -10,7 +10,7 @@ from core.spec.base import NAME_PATTERN
 
 
 class ProtocolMessage(BaseModel):
-    """Base of all messages and their parts: immutable, without unknown fields."""
+    """Base class of all messages and their parts. They are immutable, and unknown fields are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -19,7 +19,7 @@ class ProtocolMessage(BaseModel):
 
 
 class Start(ProtocolMessage):
-    """The first message. A standby trainer has imported torch and waits for it."""
+    """The first message, which starts a job. A standby trainer has already imported torch and waits for it."""
 
     type: Literal["start"] = "start"
     job_id: str
@@ -47,9 +47,10 @@ class LeaseRenewed(ProtocolMessage):
 
 
 class Stop(ProtocolMessage):
-    """Stop after the current step, or after the current epoch if the mode is `finish`.
+    """A request to stop after the current step, or after the current epoch if the mode is `finish`.
 
-    `cancel`, `pause` and `preempt` write a snapshot. `finish` evaluates the model and writes a bundle.
+    With `cancel`, `pause` or `preempt` the trainer writes a snapshot. With `finish` it evaluates the model and writes a
+    bundle.
     """
 
     type: Literal["stop"] = "stop"
@@ -60,9 +61,10 @@ class Stop(ProtocolMessage):
 
 
 class RunStarted(ProtocolMessage):
-    """The run is built and its first step follows.
+    """The run is built, and the trainer starts its first step.
 
-    `runtime` holds device, precision, threads, torch version, num_parameters and resumed_from_step.
+    `runtime` contains the device, the precision, the number of threads, the torch version, `num_parameters` and
+    `resumed_from_step`.
     """
 
     type: Literal["started"] = "started"
@@ -80,7 +82,7 @@ class CurvePoint(ProtocolMessage):
 
 
 class RunProgress(ProtocolMessage):
-    """How far the run is."""
+    """The current epoch and step of the run, and the estimated remaining time."""
 
     epoch: int = Field(description="The current epoch, from 1; equal to `epochs` at the end.")
     epochs: int
@@ -103,7 +105,10 @@ class Metrics(ProtocolMessage):
 
 
 class TrainerAlive(ProtocolMessage):
-    """The trainer works but has no other message to send, for example during validation. It prevents a stall."""
+    """The trainer is running but has no other message to send, for example during validation.
+
+    This message prevents the supervisor from killing the trainer as stalled.
+    """
 
     type: Literal["alive"] = "alive"
 
@@ -116,9 +121,10 @@ class FileDigest(ProtocolMessage):
 
 
 class CheckpointWritten(ProtocolMessage):
-    """A snapshot is complete and fsynced in `dir`, inside `work_dir`. The supervisor owns that folder from now on.
+    """A snapshot is complete and fsynced in `dir`, inside `work_dir`. The supervisor now owns that folder.
 
-    Tags: `best` is the best so far by the monitor; `kept` is retained by model_checkpoint.
+    The tag `best` marks the checkpoint with the best monitored metric so far. The tag `kept` marks a checkpoint that
+    the callback `model_checkpoint` retains.
     """
 
     type: Literal["checkpoint"] = "checkpoint"
@@ -134,9 +140,9 @@ class CheckpointWritten(ProtocolMessage):
 
 
 class ArtifactWritten(ProtocolMessage):
-    """A file of the job is complete and fsynced, alone in `dir`. The supervisor owns that folder from now on.
+    """A file of the job is complete and fsynced. It is the only file in `dir`, which the supervisor now owns.
 
-    It replaces an earlier artifact of the same name. The job continues if an optional artifact cannot be stored.
+    The file replaces an earlier artifact of the same name. If an optional artifact cannot be stored, the job continues.
     """
 
     type: Literal["artifact"] = "artifact"
@@ -157,7 +163,7 @@ class Log(ProtocolMessage):
 
 
 class TrainingFinished(ProtocolMessage):
-    """Training is complete and the bundle is fsynced in `dir`. It is the last message; the exit status is 0."""
+    """Training is complete, and the bundle is fsynced in `dir`. This is the last message; the exit status is 0."""
 
     type: Literal["finished"] = "finished"
     dir: str
@@ -169,9 +175,9 @@ class TrainingFinished(ProtocolMessage):
 
 
 class JobCompleted(ProtocolMessage):
-    """A job that produces a result and no model is complete. It is the last message; the exit status is 0.
+    """A job that produces a result instead of a model is complete. This is the last message; the exit status is 0.
 
-    If `dir` is set, its files are complete and fsynced and belong to the result.
+    If `dir` is set, the files in it belong to the result. They are complete and fsynced.
     """
 
     type: Literal["completed"] = "completed"
@@ -182,14 +188,17 @@ class JobCompleted(ProtocolMessage):
 
 
 class RunStopped(ProtocolMessage):
-    """The run stopped as requested, after a final `checkpoint` message. The exit status is 75."""
+    """The run stopped as requested. This is the last message; the exit status is 75.
+
+    A training that has made a step sends a `checkpoint` message first.
+    """
 
     type: Literal["stopped"] = "stopped"
     mode: StopMode
 
 
 class RunFailed(ProtocolMessage):
-    """The run failed. It is the last message; the exit status is 1."""
+    """The run failed. This is the last message; the exit status is 1."""
 
     type: Literal["failed"] = "failed"
     code: Literal[
@@ -225,4 +234,4 @@ TrainerMessage = Annotated[
 
 SUPERVISOR_MESSAGES: TypeAdapter[SupervisorMessage] = TypeAdapter(SupervisorMessage)
 TRAINER_MESSAGES: TypeAdapter[TrainerMessage] = TypeAdapter(TrainerMessage)
-EXIT_STOPPED = 75  # sysexits.h EX_TEMPFAIL: run it again
+EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: the job can be run again

@@ -1,4 +1,4 @@
-"""Handlers of the messages from the queue. A message only means "search for work"; its id is a hint."""
+"""Handles the messages from the queue. A message only tells the worker to look for work; its id is a hint."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ class Tasks:
     """Handles messages on Celery's threads.
 
     Args:
-        on_message: called for every message.
+        on_message: called once for every message, before it is handled.
     """
 
     def __init__(
@@ -33,14 +33,14 @@ class Tasks:
         self._on_message = on_message
 
     def train(self, job_id: str) -> None:
-        """Run the job if it can be claimed, then other queued jobs, while a slot is free."""
+        """Run the job if it can be claimed. Then run other queued jobs while a slot is free."""
         self._on_message()
         if job_id == CANARY:
             return
         self._slots.process_queue(job_id, self._find_next_job, self._supervisor.run, self._count_slots)
 
     def import_dataset(self, version_id: str) -> None:
-        """Import the dataset version, unless another worker holds it."""
+        """Import the dataset version, unless another worker is importing it."""
         self._on_message()
         if not self._supervisor.is_shutting_down:
             self._importer.run(version_id)

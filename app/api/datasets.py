@@ -122,7 +122,7 @@ async def upload_dataset(
 
 
 def stream_upload(request: Request) -> AsyncIterator[bytes]:
-    """Yield the one file of a request, whose body is the file itself or multipart."""
+    """Yield the chunks of an uploaded file. The body is the file itself, or multipart with one file."""
     boundary = parse_boundary(request.headers.get("content-type", ""))
     return stream_file(_stream_body(request), boundary, "file") if boundary else _stream_body(request)
 

@@ -26,7 +26,7 @@ class StoredFile(Protocol):
 
 
 def describe_file_responses(example: str) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses=` of an endpoint that sends a file, such as `metrics.csv`."""
+    """Return the `responses` argument of an endpoint that sends a file. `example` is a file name."""
     return {
         200: {"description": f"The file, such as `{example}`.", "content": BINARY},
         206: {"description": "The requested range of the file.", "content": BINARY},
@@ -36,7 +36,7 @@ def describe_file_responses(example: str) -> dict[int | str, dict[str, Any]]:
 
 
 def build_file_response(request: Request, file: StoredFile) -> Response:
-    """Return the file, the requested range of it, or a 304."""
+    """Return a response with the file or the requested range, or a 304 if the client has the file."""
     etag = f'"{file.sha256}"'
     if etag in request.headers.get("if-none-match", "") or request.headers.get("if-none-match") == "*":
         return Response(status_code=304, headers={"ETag": etag})
@@ -45,7 +45,10 @@ def build_file_response(request: Request, file: StoredFile) -> Response:
 
 
 def _check_range(request: Request, size: int) -> None:
-    """Raise 416 for a range outside the file. Remove a header that is not a single range, as RFC 9110 allows."""
+    """Raise a 416 if the requested range is outside the file.
+
+    Remove a Range header that is invalid or has several ranges: RFC 9110 allows servers to ignore it.
+    """
     requested = request.headers.get("range")
     if requested is None:
         return

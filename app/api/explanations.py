@@ -106,7 +106,10 @@ def _render_explanation(result: ExplanationResult) -> dict[str, Any]:
 
 
 def _build_headers(result: ExplanationResult) -> dict[str, str]:
-    """Return the headers. A label that is not ASCII is escaped as in JSON, since RFC 8187 covers only parameters."""
+    """Return the headers with the class and its probability.
+
+    Non-ASCII characters of the label are escaped with backslashes: RFC 8187 defines an encoding only for parameters.
+    """
     label = orjson.dumps(result.label).decode().strip('"').encode("ascii", "backslashreplace").decode()
     probability = {} if result.probability is None else {"Candela-Probability": f"{result.probability:.6f}"}
     return {"Candela-Label": label, **probability}

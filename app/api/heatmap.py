@@ -9,7 +9,12 @@ OPACITY = 0.7  # at the maximum of the heatmap; the image is unchanged where the
 
 
 def render_heatmap(image: NDArray[np.uint8], heatmap: NDArray[np.float32]) -> bytes:
-    """Return a PNG of the image, uint8 (H, W, C), under the heatmap, (H, W), 0..1. Small images are enlarged."""
+    """Return a PNG of the image with the heatmap as an overlay. Small images are enlarged.
+
+    Args:
+        image: uint8 (H, W, C).
+        heatmap: (H, W), values 0..1.
+    """
     height, width, channels = image.shape
     scale = max(1, round(SHORTEST_SIDE / min(height, width)))
     size = width * scale, height * scale

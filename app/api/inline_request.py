@@ -1,4 +1,4 @@
-"""Parses a dataset in the JSON body of a request, in a thread, since the body may be large."""
+"""Parses a dataset from the JSON body of a request. It runs in a thread, since the body may be large."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -60,9 +60,9 @@ async def parse_inline_dataset(request: Request) -> tuple[str, InlineUpload]:
     """Return the name of the dataset, and its data as an upload.
 
     Raises:
-        InvalidBody: the JSON does not have the documented form.
+        InvalidBody: the JSON does not match the schema.
         InvalidSpec: the arrays are ragged, too large, or of the wrong type.
-        HTTPException: 400, the body is incomplete or not JSON; 415, it has another media type.
+        HTTPException: 400, the body is incomplete or is not JSON; 415, the media type is not JSON.
     """
     try:
         await require_json(request)
@@ -81,13 +81,13 @@ def _parse_body(body: bytes) -> tuple[str, InlineUpload]:
 
 
 async def stream_bytes(body: bytes) -> AsyncIterator[bytes]:
-    """Yield the body in one chunk, as an upload."""
+    """Yield the body as one chunk, for functions that read a stream."""
     yield body
 
 
 @contextmanager
 def move_pointers_to_body() -> Iterator[None]:
-    """Replace pointers to query parameters in errors by pointers into the body, which has the options here."""
+    """Convert error pointers from query parameters (`?target`) to fields of the body (`/target`)."""
     try:
         yield
     except InvalidSpec as error:

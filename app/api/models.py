@@ -1,4 +1,4 @@
-"""`/v1/models`: versions with lineage and bundle, and aliases. `predictions.py` has the predictions."""
+"""`/v1/models`: model versions, their lineage and bundles, and aliases. See `predictions.py` for predictions."""
 
 import io
 import zipfile
@@ -83,7 +83,7 @@ def set_alias(name: ModelName, alias: Alias, target: AliasIn, models: ModelsDep)
 
 
 class _ChunkBuffer(io.RawIOBase):
-    """A writable file for `ZipFile` that buffers only the chunk which is sent next."""
+    """A writable file object for `ZipFile` that holds only the bytes that were not taken yet."""
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
@@ -101,7 +101,7 @@ class _ChunkBuffer(io.RawIOBase):
 
 
 def stream_zip(files: list[FilePath]) -> Iterator[bytes]:
-    """Yield the chunks of a zip of the files, without compression. Equal files give equal bytes."""
+    """Yield the chunks of an uncompressed zip of the files. The same files always result in the same bytes."""
     buffer = _ChunkBuffer()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for file in files:

@@ -1,4 +1,4 @@
-"""Streams the one file of a multipart body, without buffering it in memory or in a temporary file."""
+"""Streams the single file of a multipart body, without buffering it in memory or in a temporary file."""
 
 from collections.abc import AsyncIterator
 
@@ -44,7 +44,7 @@ async def stream_file(chunks: AsyncIterator[bytes], boundary: bytes, field: str)
 
 
 class _SingleFileParser(MultipartParser):
-    """python-multipart's parser, limited to one part with a given name, whose content it collects."""
+    """Extends python-multipart's parser: accepts one part with a given name, and collects its content."""
 
     def __init__(self, boundary: bytes, field: str) -> None:
         super().__init__(boundary)
@@ -77,7 +77,7 @@ class _SingleFileParser(MultipartParser):
                 pass
 
     def finalize(self) -> None:
-        """Check that the body was complete and had a file."""
+        """Check that the body is complete and contains a file."""
         if not self._is_complete:
             raise HTTPException(400, "The multipart body is incomplete.")
         if not self._names:

@@ -1,4 +1,4 @@
-"""Parses the body of a prediction: one image file, several as multipart, or JSON. It is written for speed."""
+"""Parses the body of a prediction request: one image file, several image files as multipart, or JSON."""
 
 import asyncio
 import binascii
@@ -20,7 +20,7 @@ from app.serving.table_input import TableRow
 from core.errors import InvalidImage, TooLarge
 
 FIELD = "images"
-MAX_INLINE_BYTES = 256 * 2**10  # JSON of this size blocks the event loop for a millisecond
+MAX_INLINE_BYTES = 256 * 2**10  # larger JSON is parsed in a thread: this size takes about 1 ms
 MAX_SIMPLE_FORM_BYTES = 2**20
 BINARY = {"type": "string", "format": "binary"}
 PNG_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
@@ -78,19 +78,19 @@ REQUEST_BODY: dict[str, Any] = {
 
 
 class PredictBody(NamedTuple):
-    """The instances of a prediction, and its `top_k` if the body has it."""
+    """The instances of a prediction request, and `top_k`, None if the body does not contain it."""
 
     instances: Sequence[ImageInput | TableRow]
     top_k: int | None
 
 
 async def parse_predict_body(request: Request) -> PredictBody:
-    """Return the instances of a request.
+    """Return the instances and the `top_k` of a request.
 
     Raises:
-        InvalidBody: the JSON or the form does not have the documented form.
+        InvalidBody: the JSON or the multipart form does not match the schema.
         TooLarge: there are too many instances.
-        HTTPException: 400, the body is incomplete or not JSON; 415, it has another media type.
+        HTTPException: 400, the body is incomplete or malformed; 415, the media type is not supported.
     """
     try:
         return await _read_body(request)
@@ -119,7 +119,7 @@ async def _read_files(request: Request) -> list[ImageInput]:
         files = parse_simple_multipart(body, get_header(scope, b"content-type") or "", FIELD, MAX_INSTANCES)
         if files is not None:
             return list(files)
-        request = replay_body(request, body)  # Starlette's parser accepts every form, and spools large files
+        request = replay_body(request, body)  # Starlette's parser accepts every form, and stores large files on disk
     async with request.form(max_files=MAX_INSTANCES, max_fields=1) as form:
         for name, value in form.multi_items():
             if name != FIELD:
@@ -148,7 +148,7 @@ def _parse_instances(body: bytes) -> PredictBody:
 
 
 def _check_count(document: object) -> None:
-    """Raise TooLarge before pydantic validates every one of too many instances."""
+    """Raise TooLarge if there are too many instances, before pydantic validates each of them."""
     for field in ("instances", "rows"):
         members = document.get(field) if isinstance(document, dict) else None
         if isinstance(members, list) and len(members) > MAX_INSTANCES:

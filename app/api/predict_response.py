@@ -1,4 +1,4 @@
-"""Serializes the results of predictions directly to JSON, without response models: it is on the fast path."""
+"""Serializes predictions to JSON. For speed, it uses no response models."""
 
 from typing import Any
 

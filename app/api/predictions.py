@@ -1,4 +1,4 @@
-"""`…/predict` of a model, and of a job's checkpoint: labels with probabilities, or the values of a regression."""
+"""`…/predict`: predicts with a model or a checkpoint of a job. Returns classes with probabilities, or values."""
 
 from typing import Annotated, Literal
 

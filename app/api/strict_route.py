@@ -1,4 +1,4 @@
-"""The route class of every resource. It parses JSON strictly and rejects other media types and unknown parameters."""
+"""The route class of all endpoints: parses JSON strictly, and rejects other media types and unknown parameters."""
 
 import json
 import math
@@ -33,7 +33,7 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that checks what FastAPI ignores, before FastAPI validates the request."""
+    """Rejects unknown query parameters, media types other than JSON, and JSON that is not strictly valid."""
 
     def get_route_handler(self) -> Handler:
         handler = super().get_route_handler()
@@ -66,7 +66,7 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
 
     Raises:
         HTTPException: 400, the body is not JSON in UTF-8.
-        InvalidJson: 422, the document has a duplicate key, an invalid number or text, or too many levels.
+        InvalidJson: 422, the document has a duplicate key, an invalid number or string, or too many nested levels.
     """
     try:
         document = json.loads(body.decode("utf-8"), object_pairs_hook=_build_object)
@@ -107,7 +107,7 @@ def _check_values(document: Any) -> None:  # noqa: ANN401 - any JSON value
 
 
 def _check_value(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
-    """Return why no field can store the value, or None."""
+    """Return why the value is not allowed in any field, or None if it is allowed."""
     match value:
         case float() if not math.isfinite(value):
             return "must be a finite number"
@@ -127,7 +127,7 @@ def _check_parameters(request: Request, names: list[str]) -> None:
 
 
 async def require_json(request: Request) -> None:
-    """Raise HTTPException 415 if the request has a body of another media type than JSON."""
+    """Raise HTTPException 415 if the request has a body and its media type is not JSON."""
     media_type = get_media_type(request.scope)
     if media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json")):
         return

@@ -59,7 +59,7 @@ class UploadParams(BaseModel):
             TableOptions.model_validate({name: options[name] for name in options if name in TableOptions.model_fields})
         except ValidationError as error:
             entries = error.errors(include_input=False, include_url=False, include_context=False)
-            # Contradictions have no location; all of them concern the window.
+            # Errors that concern several parameters have no location; all of them concern `window`.
             errors = [{**entry, "loc": ("query", *(entry["loc"] or ("window",)))} for entry in entries]
             raise RequestValidationError(errors) from None
         return options

@@ -1,11 +1,11 @@
-"""Readers of raw ASGI requests: one header, or a body that is short enough to be held in memory."""
+"""Functions that read a header or the whole body of an ASGI request."""
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Scope
 
 
 def get_header(scope: Scope, name: bytes) -> str | None:
-    """Return the first header with this name, which must be in lower case, or None."""
+    """Return the value of the first header with this name, or None. The name must be in lower case."""
     for key, value in scope["headers"]:
         if key == name:
             return str(value, "latin-1")
@@ -13,12 +13,12 @@ def get_header(scope: Scope, name: bytes) -> str | None:
 
 
 def get_media_type(scope: Scope) -> str:
-    """Return the content type without its parameters, in lower case; empty if there is none."""
+    """Return the content type in lower case, without parameters. Empty if the header is absent."""
     return (get_header(scope, b"content-type") or "").partition(";")[0].strip().lower()
 
 
 async def read_body(request: Request) -> bytes:
-    """Return the body as `Request.body` does, but without a generator and without caching it. Call it once.
+    """Return the body. Unlike `Request.body`, it does not cache the body, so call it only once.
 
     Raises:
         ClientDisconnect: the client disconnected before the end of the body.

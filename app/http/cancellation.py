@@ -1,4 +1,4 @@
-"""Deadlines of predictions, and their cancellation when the client disconnects."""
+"""Parses the timeouts of prediction requests, and cancels predictions when the client disconnects."""
 
 import asyncio
 import math
@@ -25,15 +25,15 @@ TIMEOUT_PARAMETER: dict[str, Any] = {
     "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_S},
     "example": 30,
 }
-WATCH_AFTER_S = 0.02  # most responses are ready before: they need no second task
-CLIENT_CLOSED_REQUEST = 499  # nginx's status; only the log and the metrics show it
+WATCH_AFTER_S = 0.02  # most requests end earlier and start no second task
+CLIENT_CLOSED_REQUEST = 499  # nginx's status code; it appears only in logs and metrics
 
 
 def parse_timeout(scope: Scope) -> float | None:
-    """Return the timeout of the request in seconds, or None if it has none.
+    """Return the timeout of the request in seconds, or None if the header is absent.
 
     Raises:
-        InvalidJson: 422: the timeout is not a number, or out of range.
+        InvalidJson: 422, the timeout is not a number or is out of range.
     """
     value = get_header(scope, _TIMEOUT_KEY)
     if value is None:
@@ -48,15 +48,16 @@ def parse_timeout(scope: Scope) -> float | None:
 
 
 def parse_deadline(scope: Scope) -> float | None:
-    """Return the monotonic time at which the request's timeout ends. Raises as `parse_timeout` does."""
+    """Return the deadline of the request as monotonic time, or None. Raises the errors of `parse_timeout`."""
     seconds = parse_timeout(scope)
     return None if seconds is None else time.monotonic() + seconds
 
 
 async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Return the result of `work`, which is cancelled if the client disconnects. Read the request's body before.
+    """Return the result of `work`, and cancel it if the client disconnects. Read the body of the request first.
 
-    It works as `asyncio.timeout` does, but requests that end within `WATCH_AFTER_S` start no second task.
+    Like `asyncio.timeout`, it cancels the current task and converts the cancellation to an error. The task that watches
+    the connection starts only after `WATCH_AFTER_S`.
 
     Raises:
         HTTPException: 499, the client disconnected.
@@ -69,7 +70,7 @@ async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Resul
     try:
         return await work
     except asyncio.CancelledError:
-        if watcher.is_disconnected and task.uncancel() <= num_cancels:  # otherwise another caller cancelled it, too
+        if watcher.is_disconnected and task.uncancel() <= num_cancels:  # else other code cancelled it, too
             raise HTTPException(CLIENT_CLOSED_REQUEST, "The client disconnected.") from None
         raise
     finally:

@@ -1,4 +1,4 @@
-"""Dispatches predictions before the router: the documented endpoints without the cost of a FastAPI route."""
+"""Handles prediction requests before the router, to avoid the overhead of FastAPI routes."""
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,13 +10,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class FastRoute(NamedTuple):
-    """A route that is matched before all others.
+    """A route that is matched before the routes of the application.
 
     Attributes:
         path: the path template of the documented route, for logs and metrics.
         pattern: matches the whole path; its named groups are the path parameters.
         endpoint: handles the request.
-        handle_error: converts an exception to a response; returns None for an unexpected one.
+        handle_error: converts an exception to a response; returns None for unexpected exceptions.
     """
 
     path: str
@@ -26,7 +26,7 @@ class FastRoute(NamedTuple):
 
 
 class FastPathMiddleware:
-    """Handles requests that match a fast route. Others, and all with a query, continue to the documented route."""
+    """Handles requests that match a fast route. All other requests, and all with a query string, use the router."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[FastRoute]) -> None:
         self._app = app
@@ -40,7 +40,7 @@ class FastPathMiddleware:
         request = Request(scope, receive)
         try:
             response = await route.endpoint(request)
-        except Exception as error:  # the route's own handlers decide; what they do not handle is raised again
+        except Exception as error:  # `handle_error` selects the response; unexpected exceptions are re-raised
             error_response = route.handle_error(request, error)
             if error_response is None:
                 raise
@@ -48,7 +48,7 @@ class FastPathMiddleware:
         await response(scope, receive, send)
 
     def match_route(self, scope: Scope) -> FastRoute | None:
-        """Return the route of a request and store it, with its path parameters, in the scope."""
+        """Return the fast route of a request, or None. Store the route and its path parameters in the scope."""
         if scope["type"] != "http" or scope["method"] != "POST" or scope["query_string"]:
             return None
         path = str(scope["path"]).removeprefix(scope.get("root_path", ""))

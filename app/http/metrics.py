@@ -1,4 +1,4 @@
-"""The Prometheus metrics of the HTTP service, and their exposition over all its processes."""
+"""Prometheus metrics of the HTTP service, exported as sums over all HTTP processes."""
 
 import os
 from contextlib import suppress
@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
-"""The environment variable of prometheus_client that names the folder which the HTTP processes share."""
+"""prometheus_client's environment variable: the folder in which the HTTP processes share their metrics."""
 
 REQUESTS = Counter("candela_http_requests_total", "HTTP requests.", ["method", "route", "status"])
 LATENCY = Histogram(
@@ -25,14 +25,14 @@ def render_exposition() -> bytes:
     shared = CollectorRegistry()
     try:
         MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
-    except ValueError:  # the variable is not set, or the folder does not exist
+    except ValueError:  # PROMETHEUS_MULTIPROC_DIR is not set, or the folder does not exist
         return generate_latest(REGISTRY)
     _remove_dead_processes()
     return generate_latest(shared)
 
 
 def _remove_dead_processes() -> None:
-    """Remove the live gauges of processes that were killed. Their counters stay."""
+    """Remove the live gauges of processes that have ended. Their counters are retained."""
     files = Path(os.environ[MULTIPROCESS_DIR]).glob("gauge_live*.db")
     for pid in {int(path.stem.rpartition("_")[2]) for path in files}:
         if not _is_alive(pid):

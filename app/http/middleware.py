@@ -1,4 +1,4 @@
-"""Middleware of every request: request id, access log, metrics, Host, API key and body size."""
+"""Middleware for all requests: request id, access log, metrics, Host header, API key and body size limit."""
 
 import hmac
 import itertools
@@ -42,7 +42,7 @@ _PROCESS_PREFIX, _REQUEST_NUMBERS = secrets.token_hex(12), itertools.count()
 
 
 class RequestContextMiddleware:
-    """Assigns the request id, writes the access log, and counts requests."""
+    """Assigns the request id, writes the access log, and records the request metrics."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -72,7 +72,7 @@ class RequestContextMiddleware:
 
 
 def new_request_id() -> str:
-    """Return 32 hexadecimal digits: a random prefix of this process and a counter."""
+    """Return a request id of 32 hexadecimal digits: a random prefix of this process and a counter."""
     return f"{_PROCESS_PREFIX}{next(_REQUEST_NUMBERS):08x}"
 
 
@@ -101,13 +101,13 @@ def _record_request(scope: Scope, status: int, seconds: float) -> None:
         log_info(log, "request.completed", fields)
 
 
-@cache  # bounded by the number of methods, templates and statuses
+@cache  # at most one entry per method, route template and status
 def _get_meters(method: str, template: str, status: str) -> tuple[Counter, Histogram]:
     return metrics.REQUESTS.labels(method, template, status), metrics.LATENCY.labels(method, template)
 
 
 def get_route_template(scope: Scope) -> str:
-    """Return the path template, such as `/v1/jobs/{job_id}`. As a label, unlike paths, it has few values."""
+    """Return the path template, such as `/v1/jobs/{job_id}`. Metrics use it as a label: paths have too many values."""
     return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
@@ -128,7 +128,7 @@ class RequireHostMiddleware:
 
 
 class ApiKeyMiddleware:
-    """Rejects requests without a valid API key before their body is read. Without configured keys, it accepts all."""
+    """Rejects requests without a valid API key before their body is read. Accepts all if no key is configured."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
         self._app = app
@@ -147,18 +147,18 @@ class ApiKeyMiddleware:
     def _has_key(self, scope: Scope) -> bool:
         scheme, _, credentials = (get_header(scope, b"authorization") or "").partition(" ")
         candidate = credentials.strip().encode("latin-1", "replace")
-        # Compare with every key, in constant time: the duration does not depend on which key is close.
+        # Compare with every key in constant time, so that the duration reveals nothing about the keys.
         matches = [hmac.compare_digest(candidate, key) for key in self._keys]
         return scheme.lower() == "bearer" and any(matches)
 
 
 def is_public_path(path: str) -> bool:
-    """Return whether a path requires no key: health and documentation."""
+    """Return whether a path requires no API key: health checks and documentation."""
     return path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES)
 
 
 class BodySizeLimitMiddleware:
-    """Rejects bodies that are larger than the limit of their path, by Content-Length and by counting received bytes."""
+    """Rejects bodies above the size limit of their path. Checks Content-Length and counts the received bytes."""
 
     def __init__(self, app: ASGIApp, get_limit: Callable[[str], int]) -> None:
         self._app = app
@@ -180,7 +180,7 @@ class BodySizeLimitMiddleware:
             message = await receive()
             num_received += len(message.get("body", b""))
             if num_received > limit:
-                # FastAPI re-raises an HTTPException while it reads a body; it turns any other exception into a 400.
+                # While FastAPI reads a body, it re-raises an HTTPException, but converts any other exception to a 400.
                 detail = format_size_limit(limit)
                 raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, {"Connection": "close"})
             return message
@@ -194,5 +194,5 @@ class BodySizeLimitMiddleware:
 
 
 def format_size_limit(limit: int) -> str:
-    """Return the detail of a 413."""
+    """Return the detail of a 413 response."""
     return f"The body may have at most {limit} bytes at this path."

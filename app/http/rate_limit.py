@@ -1,4 +1,4 @@
-"""Rate limits: requests per API key or client address, and wrong API keys per address."""
+"""Limits the rate of requests per API key or client address, and of wrong API keys per address."""
 
 import math
 import time
@@ -25,9 +25,10 @@ ROUNDING_S = 1e-6
 
 
 class TokenBuckets(Generic[Name]):
-    """A token bucket per name: a burst of `burst` requests, and `per_s` requests per second on average.
+    """One token bucket per name. Each allows bursts of `burst` requests, and `per_s` requests per second on average.
 
-    It stores one number per name, the time at which its bucket is full again. Full buckets need not be stored.
+    A bucket is stored as one number: the time at which it is full again. A full bucket can be removed: it equals a new
+    bucket.
     Source: the generic cell rate algorithm, ITU-T I.371, 5.4.1.1.
     """
 
@@ -38,7 +39,7 @@ class TokenBuckets(Generic[Name]):
         self._full_at: dict[Name, float] = {}
 
     def take(self, name: Name) -> float:
-        """Take a token and return 0. If there is none, return the seconds until there is one."""
+        """Take a token and return 0. If the bucket is empty, return the seconds until the next token."""
         now = self._clock()
         full_at = max(self._full_at.get(name, now), now)
         wait_s = full_at - now - self._slack_s
@@ -50,30 +51,31 @@ class TokenBuckets(Generic[Name]):
         return 0.0
 
     def get_wait_s(self, name: Name) -> float:
-        """Return what `take` would return, without taking a token."""
+        """Return the seconds until a token is available, without taking it. 0 if one is available now."""
         now = self._clock()
         wait_s = self._full_at.get(name, now) - now - self._slack_s
         return wait_s if wait_s > ROUNDING_S else 0.0
 
     def _evict_buckets(self, now: float) -> None:
-        """Remove the full buckets, and the older half if most are not full, to bound memory and time."""
+        """Remove the full buckets. If more than `MAX_BUCKETS // 2` remain, also remove the older half of them."""
         filling = {name: full_at for name, full_at in self._full_at.items() if full_at > now}
         is_crowded = len(filling) > MAX_BUCKETS // 2
         self._full_at = dict(islice(filling.items(), len(filling) // 2, None)) if is_crowded else filling
 
 
 class RateLimitMiddleware:
-    """Answers 429 to a key, or without keys to an address, with too many requests, and to an address that guesses keys.
+    """Responds with 429 to API keys or client addresses that exceed a rate limit.
 
-    An address with too many wrong keys gets 429 for new keys, valid or not, so that guesses yield nothing. Keys that
-    were valid from this address before still work, since clients behind one proxy share an address.
+    Requests are limited per key, or per address if the service requires no keys. Wrong keys are limited per address. An
+    address with too many wrong keys gets 429 for all new keys, so that it cannot find a valid key by guessing. Valid
+    keys that the address used before are still accepted, since clients behind one proxy share an address.
 
     Args:
-        app: the next application.
+        app: the next ASGI application.
         keys: the valid API keys; empty if the service requires none.
-        per_s: requests per second of a key on average; 0: no limit.
-        burst: requests of a key at once.
-        wrong_per_min: wrong keys per minute of an address, at once or on average.
+        per_s: average requests per second of a key; 0: no limit.
+        burst: maximum number of requests of a key at once.
+        wrong_per_min: maximum number of wrong keys per minute of an address, also at once.
         clock: a monotonic clock in seconds.
     """
 
@@ -102,7 +104,7 @@ class RateLimitMiddleware:
         await self._app(scope, receive, send)
 
     def _check_limits(self, scope: Scope) -> tuple[float, str]:
-        """Return the seconds to wait before the request is accepted, 0 for none, and the exceeded limit."""
+        """Return the seconds until the request can be accepted (0: now), and a description of the limit."""
         address = (scope.get("client") or ("", 0))[0]
         if not self._keys:
             return self._take_token(address), "requests from this address"
@@ -122,12 +124,12 @@ class RateLimitMiddleware:
 
 
 def get_api_key(scope: Scope) -> bytes:
-    """Return the API key of a request; empty if it has none."""
+    """Return the API key of a request, or empty bytes if the request has no key."""
     return (get_header(scope, b"authorization") or "").partition(" ")[2].strip().encode("latin-1")
 
 
 def add_rate_limit(app: FastAPI, settings: Settings) -> None:
-    """Add the middleware with the limits of the settings, if there are any."""
+    """Add the middleware if the settings contain API keys or a rate limit."""
     if settings.api_keys or settings.max_requests_per_s:
         app.add_middleware(
             RateLimitMiddleware,

@@ -1,6 +1,6 @@
-"""OpenTelemetry spans of requests: the request itself, decoding, waiting in the queue and computing.
+"""Records OpenTelemetry spans: the request, image decoding, time in the queue and computation of the batch.
 
-An application that exports no traces has neither the middleware nor the wrappers of this module.
+If the export of traces is not configured, the application does not use the middleware and wrappers of this module.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
-from opentelemetry import trace  # the API package alone, which FastAPI requires
+from opentelemetry import trace  # FastAPI depends on the API package; the SDK is optional
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.middleware import get_route_template
@@ -29,7 +29,7 @@ NS_PER_S = 1_000_000_000
 
 
 class Tracing:
-    """The tracing of one application. FastAPI creates the span of each request."""
+    """Configures the tracing of one application. FastAPI itself creates the span of each request."""
 
     def __init__(self, provider: "TracerProvider") -> None:
         self._provider = provider
@@ -37,13 +37,13 @@ class Tracing:
 
     @classmethod
     def from_environment(cls) -> "Tracing | None":
-        """Return the tracing that OpenTelemetry's environment variables configure, or None."""
+        """Return the tracing that OpenTelemetry's environment variables configure, or None if they do not enable it."""
         provider = build_tracer_provider("api")
         return None if provider is None else cls(provider)
 
     @property
     def telemetry(self) -> TelemetryConfig:
-        """FastAPI's configuration: a span for every request except those of probes."""
+        """FastAPI's telemetry configuration: a span for each request, except for health checks and `/metrics`."""
         return {
             **DISABLED_TELEMETRY,
             "tracing": True,
@@ -53,11 +53,11 @@ class Tracing:
         }
 
     def add_middleware(self, app: FastAPI) -> None:
-        """Add the tracing middleware. Call this last, so that it handles requests first."""
+        """Add the tracing middleware. Call this after all other middleware was added, to handle requests first."""
         app.add_middleware(TraceContextMiddleware)
 
     def wrap_decoder(self, decoder: Decoder) -> Decoder:
-        """Return a decoder that records a span around every call of `decoder`."""
+        """Return a decoder that calls `decoder` and records a span for each call."""
         return TracedDecoder(decoder, self._tracer)
 
     def build_observer(self) -> "PredictionTracer":
@@ -70,7 +70,10 @@ class Tracing:
 
 
 class TraceContextMiddleware:
-    """Makes the span of the request the parent of log lines and jobs, by replacing the `traceparent` header."""
+    """Replaces the `traceparent` header with the span of the request, and names the span after its route.
+
+    Log lines and jobs read this header, so that they refer to the span of the request.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -86,7 +89,7 @@ class TraceContextMiddleware:
         scope["headers"] = [*others, (b"traceparent", traceparent)]
 
         async def send_and_name_span(message: Message) -> None:
-            if message["type"] == "http.response.start":  # the span ends after the last byte
+            if message["type"] == "http.response.start":  # before the end of the span
                 route = get_route_template(scope)
                 span.update_name(f"{scope['method']} {route}")
                 span.set_attribute("http.route", route)
@@ -96,7 +99,7 @@ class TraceContextMiddleware:
 
 
 class TracedDecoder(Decoder):
-    """A decoder that records a `decode` span around every call of another decoder."""
+    """A decoder that records a `decode` span for each call of the wrapped decoder."""
 
     def __init__(self, inner: Decoder, tracer: trace.Tracer) -> None:
         self._inner = inner
@@ -116,7 +119,7 @@ class TracedDecoder(Decoder):
 
 
 class BatchTiming(NamedTuple):
-    """A computed batch: its size, its duration, and its end in nanoseconds of the wall clock."""
+    """Size, duration and end time of a computed batch. `ended_ns` is wall-clock time in nanoseconds."""
 
     size: int
     seconds: float
@@ -124,7 +127,7 @@ class BatchTiming(NamedTuple):
 
 
 class PredictionTracer:
-    """Records two spans per prediction: `queue`, until its last batch starts, and `compute`, that batch."""
+    """Records two spans per prediction: `queue`, until its last batch starts, and `compute`, during that batch."""
 
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
@@ -132,14 +135,17 @@ class PredictionTracer:
         self._last_batches: dict[CacheKey, BatchTiming] = {}
 
     def record_batch(self, bundle: BundleRef, size: int, seconds: float) -> None:
-        """Remember the batch. The event loop stores it before it resumes the batch's callers, so each finds its own."""
+        """Store the timing of a computed batch.
+
+        The event loop stores it before the callers of the batch resume, so that they read the timing of this batch.
+        """
         if self._loop is not None:
             batch = BatchTiming(size, seconds, time.time_ns())
             self._loop.call_soon_threadsafe(self._last_batches.__setitem__, bundle.cache_key, batch)
 
     @contextmanager
     def observe_prediction(self, bundle: BundleRef, num_samples: int) -> Iterator[None]:
-        """Record the spans of a prediction; the `queue` span alone if it fails."""
+        """Record the spans of a prediction. If the prediction fails, record only the `queue` span."""
         self._loop = asyncio.get_running_loop()
         labels = {"candela.model": bundle.model, "candela.version": bundle.version}
         started_ns = time.time_ns()

@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 class CoalescingTransport:
     """A transport that buffers one write until the next write or the next iteration of the event loop.
 
-    uvicorn writes head and body separately. Each write is a system call and may wake the client for the head alone.
+    uvicorn writes the head and the body separately. Each write is a system call and may wake up the client.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -39,7 +39,7 @@ class CoalescingTransport:
 
 
 class CoalescingHttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol on a coalescing transport."""
+    """uvicorn's HTTP protocol with a `CoalescingTransport`."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(cast("asyncio.Transport", CoalescingTransport(transport, self.loop)))

@@ -1,1 +1,1 @@
-"""The inference process: it loads models and computes batches. It has no HTTP, no database and no storage."""
+"""The inference process: loads models and computes batches. It does not use HTTP, the database or the storage."""

@@ -1,7 +1,7 @@
-"""`python -m app.inference FD DEVICE`: the inference process. It serves connections to the listening socket FD.
+"""Entry point of the inference process: `python -m app.inference FD DEVICE`. FD is a listening socket.
 
-It ends when the last connection is closed. It ignores signals that end a process group, so that running requests are
-completed first; the process that started it closes the last connection.
+The process ends when its last connection is closed. It ignores SIGINT, SIGTERM and SIGHUP, which may be sent to the
+whole process group: the API processes first complete their requests and then close their connections.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 async def serve(listener: socket.socket, device: str) -> None:
-    """Serve every connection, and end the process when the last one is closed."""
+    """Serve connections, and end the process when the last connection is closed."""
     server = InferenceServer(device, collect_runtime_info(device))
     loop, connections, all_closed = asyncio.get_running_loop(), set[Connection](), asyncio.Event()
 
@@ -71,7 +71,7 @@ async def serve(listener: socket.socket, device: str) -> None:
     accept_task = asyncio.create_task(accept_connections())
     await all_closed.wait()
     accept_task.cancel()
-    os._exit(0)  # does not wait for threads, whose results no connection expects
+    os._exit(0)  # does not wait for threads: no connection needs their results
 
 
 def collect_runtime_info(device: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Describes and validates architectures, which requires the code of the networks."""
+"""Lists and validates architectures. It imports torch and the definitions of the networks."""
 
 import orjson
 from pydantic import ValidationError
@@ -17,7 +17,7 @@ from models import registry
 
 
 def list_architectures() -> list[ArchitectureInfo]:
-    """Return every architecture, in the order of registration."""
+    """Return all architectures, in the order of registration."""
     entries = [registry.get_architecture(name) for name in registry.list_architectures()]
     return [
         ArchitectureInfo(

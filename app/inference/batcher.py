@@ -1,9 +1,10 @@
-"""Dynamic batching: the queue of one model, and the threads that compute its batches.
+"""Dynamic batching: the request queue of one model, and the threads that compute its batches.
 
-While a batch is computed, requests wait in the queue, and all that wait form the next batch. `gather_policy` decides
-whether a thread waits for more samples, and `priority_queue` in which order they are taken. A model that benefits from
-every core may compute several batches at once, each on a share of the cores (instances): while the callers of one
-batch prepare their next requests, the other batches use the cores.
+Requests that arrive while a batch is computed wait in the queue and form the next batch. `gather_policy` decides how
+long a thread waits for more samples. `priority_queue` decides the order in which a batch takes samples.
+
+A model may have several instances: threads that compute batches at the same time, each with a share of the cores. While
+the callers of one batch prepare their next requests, the other batches use all cores.
 """
 
 import asyncio
@@ -33,14 +34,14 @@ from core.process_tuning import PREDICT_NICENESS, set_niceness
 log = structlog.get_logger(__name__)
 
 MAX_RETRY_AFTER_S = 60
-MIN_SAMPLES_PER_INSTANCE = 8  # for fewer samples per batch the device is not shared among several batches
+MIN_SAMPLES_PER_INSTANCE = 8  # minimum samples per batch while several batches share the device
 
 BatchCallback = Callable[[BatchStats, list[Request]], None]
-"""Called by the computing thread after each batch, with the requests that are complete or whose callers are gone."""
+"""Called after each batch by the thread that computed it, with the requests that have no remaining samples."""
 
 
 class _PendingRequest(Request):
-    """A request of a coroutine in this process."""
+    """A request whose caller is a coroutine in this process."""
 
     def __init__(self, samples: Sequence[Any], loop: asyncio.AbstractEventLoop, deadline: float, priority: int) -> None:
         super().__init__(samples, time.monotonic(), deadline, priority)
@@ -52,7 +53,7 @@ class _PendingRequest(Request):
         return self.future.done()
 
     def resolve(self) -> None:
-        """Set the result of the future, on the event loop's thread."""
+        """Set the result of the future. Called on the thread of the event loop."""
         if not self.future.done():
             if any(outcome is None for outcome in self.outcomes):
                 self.future.set_exception(make_deadline_error())
@@ -61,16 +62,16 @@ class _PendingRequest(Request):
 
 
 class _NextBatch(NamedTuple):
-    """The samples to compute, and the requests of dropped samples that are complete without a computation."""
+    """The samples to compute. All remaining samples of `dropped_requests` were dropped."""
 
     items: list[QueueItem]
     dropped_requests: list[Request]
     num_dropped: int
-    num_sharing: int  # batches that share the device
+    num_sharing: int  # number of batches that share the device
 
 
 class DynamicBatcher:
-    """One model, one bounded queue, and a thread for each instance: a batch that may be computed at the same time."""
+    """Batches the requests of one model. It has a bounded queue, and one thread per instance."""
 
     def __init__(
         self,
@@ -89,12 +90,13 @@ class DynamicBatcher:
         Args:
             compute: maps samples to raw scores, (B, num_outputs); called by `num_instances` threads.
             model: the model's name, for logs.
-            max_batch_size: samples.
-            max_waiting: samples that may wait; further requests are rejected.
-            num_instances: the most batches that are computed at once.
-            on_share: called before each batch, in its thread, with the number of batches that share the device.
+            max_batch_size: maximum number of samples per batch.
+            max_waiting: maximum number of waiting samples; further requests are rejected.
+            num_instances: maximum number of batches that are computed at the same time.
+            on_share: called before each batch by the thread that computes it, with the number of batches that share
+                the device.
             on_batch: called after each batch, before the callers of `submit` resume.
-            latency_model: measured latencies of batches that have the device for themselves.
+            latency_model: measured latencies of batches that do not share the device. Default: no measurements.
         """
         self._compute = compute
         self._model = model
@@ -108,8 +110,8 @@ class DynamicBatcher:
         self._policy = GatherPolicy(self._latency_model, max_batch_size)
         self._num_waiting = 0
         self._num_computing = 0
-        self._num_busy = 0  # instances
-        self._next_batch_lock = threading.Lock()  # held by the one thread that waits for the next batch
+        self._num_busy = 0  # number of instances that compute a batch
+        self._next_batch_lock = threading.Lock()  # held by the thread that waits for the next batch
         self._changed = threading.Condition()
         self._is_closing = False
         names = [f"predict-{model}-{number}" for number in range(num_instances)]
@@ -119,25 +121,25 @@ class DynamicBatcher:
 
     @property
     def num_waiting(self) -> int:
-        """Samples that wait for a batch."""
+        """Number of samples that wait for a batch."""
         return self._num_waiting
 
     async def submit(
         self, samples: Sequence[Any], deadline: float = math.inf, priority: int = DEFAULT_PRIORITY
     ) -> list[Outcome]:
-        """Return the outcomes of the samples in their order. Samples of cancelled callers are not computed.
+        """Return the outcomes of the samples, in the same order. Waiting samples of a cancelled caller are dropped.
 
         Raises:
-            Overloaded: the queue has no room for them; `retry_after_s` estimates when it will have.
+            Overloaded: the queue is full; `retry_after_s` is the estimated time until it has space.
             BatcherClosed: the batcher accepts no more requests.
-            DeadlineExceeded: the deadline, of the monotonic clock, passed before they were computed.
+            DeadlineExceeded: `deadline`, in monotonic time, passed before all samples were computed.
         """
         request = _PendingRequest(samples, asyncio.get_running_loop(), deadline, priority)
         self.put(request)
         return await request.future if samples else []
 
     def put(self, request: Request) -> None:
-        """Add a request to the queue; `on_batch` gets it when it is complete. Raises what `submit` raises."""
+        """Add a request to the queue. `on_batch` receives it when it is complete. Raises Overloaded, BatcherClosed."""
         with self._changed:
             if self._is_closing:
                 raise BatcherClosed
@@ -149,13 +151,13 @@ class DynamicBatcher:
                 self._changed.notify()
 
     def close(self) -> None:
-        """Accept no more requests. Waiting ones are still computed, and `close` does not wait for them."""
+        """Accept no more requests. Return at once; waiting requests are still computed."""
         with self._changed:
             self._is_closing = True
             self._changed.notify()
 
     async def join(self) -> None:
-        """Wait until every request is complete and the threads have ended."""
+        """Wait until all requests are complete and the threads have ended."""
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
 
@@ -192,7 +194,7 @@ class DynamicBatcher:
             return batch
 
     def _gather(self) -> None:
-        """Wait for more samples as long as the policy expects it to pay off."""
+        """Wait for more samples as long as the policy returns a wait time."""
         policy = self._policy
         if policy.start():
             while not self._is_closing:
@@ -217,7 +219,7 @@ class DynamicBatcher:
         return _NextBatch(items, dropped_requests, num_dropped, num_sharing)
 
     def _count_sharing(self) -> int:
-        """Return how many batches share the device at the present load."""
+        """Return the number of batches that share the device at the current load."""
         return min(self._num_instances, max(1, (self._num_waiting + self._num_computing) // MIN_SAMPLES_PER_INSTANCE))
 
     def _process_batch(
@@ -237,7 +239,7 @@ class DynamicBatcher:
             request.num_remaining -= 1
             if not request.num_remaining:
                 complete_requests.append(request)
-        if self._on_batch is not None:  # first, so that statistics include a request before its caller resumes
+        if self._on_batch is not None:  # before the callers resume, so that the statistics include their requests
             num_failed = sum(isinstance(outcome, PredictionFailed) for outcome in outcomes)
             self._on_batch(BatchStats(len(items), num_failed, ended_at - started_at, num_dropped), complete_requests)
         _resolve_requests([request for request in complete_requests if isinstance(request, _PendingRequest)])
@@ -248,7 +250,7 @@ class DynamicBatcher:
             self._num_busy -= 1
             if size:
                 self._policy.record_batch(size, ended_at - started_at, ended_at, num_sharing)
-            self._changed.notify()  # the thread that waits for the next batch may wait for a free instance
+            self._changed.notify()  # wake the thread that waits for a free instance
 
 
 def _resolve_requests(requests: list[_PendingRequest]) -> None:
@@ -261,5 +263,5 @@ def _resolve_requests(requests: list[_PendingRequest]) -> None:
 
     try:
         requests[0].loop.call_soon_threadsafe(resolve_all)
-    except RuntimeError:  # the event loop is closed, so no coroutine waits any more
+    except RuntimeError:  # the event loop is closed, so no coroutine waits
         log.debug("prediction.discarded")

@@ -1,4 +1,4 @@
-"""Computes a batch so that samples on which the network fails do not affect the others."""
+"""Computes a batch. A sample on which the network fails does not affect the other samples."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,10 +17,10 @@ Compute = Callable[[Sequence[Any]], NDArray[np.float32]]
 
 
 def compute_outcomes(compute: Compute, samples: list[Any], model: str) -> list[Outcome]:
-    """Return the scores or the error of each sample. A batch that fails is halved until the failing sample is alone."""
+    """Return the scores or the error of each sample. A batch that fails is halved to find the failing sample."""
     try:
         scores = compute(samples)
-    except Exception as error:  # noqa: BLE001 - one sample may raise anything; the others must not be affected
+    except Exception as error:  # noqa: BLE001 - a network may raise any exception
         if len(samples) == 1:
             log.warning("prediction.failed", model=model, error=repr(error)[:500])
             return [PredictionFailed("The network failed on this sample.", reason=type(error).__name__)]

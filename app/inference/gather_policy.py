@@ -1,9 +1,11 @@
-"""Decides how long a batcher waits for further requests before it computes the next batch.
+"""Decides how long a batcher waits for more requests before it computes the next batch.
 
-A request that finds the model idle is computed at once. After a batch of several samples, whose callers may send their
-next requests soon, the batcher waits until as many samples have arrived. It waits only as long as the expected time
-until they arrive is less than the time that one batch saves over two. The wait is at most a quarter of the time of the
-last batch and never more than 8 ms. Without it, closed-loop callers split into batches of 1 and n - 1.
+The callers of a batch may soon send their next requests. After a batch of n > 1 samples, the batcher therefore waits
+until n samples have arrived. It stops waiting if the expected time until they arrive exceeds the time that one batch
+saves over two. The wait is limited to a quarter of the duration of the last batch, and to 8 ms, from the end of that
+batch. Later requests find the model idle and are computed at once.
+
+Without this wait, callers that send a request after each response are split into batches of 1 and n - 1 samples.
 """
 
 from typing import NamedTuple
@@ -11,7 +13,7 @@ from typing import NamedTuple
 from app.inference.latency_model import LatencyModel
 
 MAX_GATHER_S = 0.008
-GATHER_SHARE = 0.25  # of the time that the last batch took
+GATHER_SHARE = 0.25  # of the duration of the last batch
 GAP_SMOOTHING = 0.2
 
 
@@ -22,7 +24,7 @@ class _LastBatch(NamedTuple):
 
 
 class GatherPolicy:
-    """Tracks arrivals and the last batch of one model. The batcher's lock protects it."""
+    """Tracks the arrivals and the last batch of one model. Callers must hold the lock of the batcher."""
 
     def __init__(self, latency_model: LatencyModel, max_batch_size: int) -> None:
         self.min_samples = 1  # the batcher wakes a thread when this many samples wait
@@ -30,7 +32,7 @@ class GatherPolicy:
         self._max_batch_size = max_batch_size
         self._last_batch = _LastBatch(0, 0.0, 0.0)
         self._last_arrival_at = 0.0
-        self._gap_s = 0.0  # between arrivals after a batch; moving average
+        self._gap_s = 0.0  # moving average of the time between arrivals after a batch
 
     def record_arrival(self, now: float) -> None:
         """Record the arrival of a request."""
@@ -39,12 +41,12 @@ class GatherPolicy:
         self._last_arrival_at = now
 
     def record_batch(self, size: int, seconds: float, ended_at: float, num_sharing: int) -> None:
-        """Record a computed batch, which shared the device among `num_sharing` batches."""
+        """Record a computed batch. `num_sharing` batches shared the device."""
         self._last_batch = _LastBatch(size, seconds, ended_at)
         self._latency_model.record(size, seconds / num_sharing)
 
     def start(self) -> bool:
-        """Set the number of samples to wait for. Return whether waiting is possible at all."""
+        """Set the number of samples to wait for. Return False if the batcher must not wait."""
         num_expected = min(self._last_batch.size, self._max_batch_size)
         if num_expected < 2:
             return False
@@ -52,7 +54,7 @@ class GatherPolicy:
         return True
 
     def compute_wait_s(self, num_waiting: int, now: float) -> float:
-        """Return how long to wait for the next arrival; 0 or less: compute now."""
+        """Return the seconds to wait for the next arrival. If it is 0 or less, compute the batch now."""
         num_missing = self.min_samples - num_waiting
         if num_missing <= 0:
             return 0.0
@@ -65,5 +67,5 @@ class GatherPolicy:
         return min(limit_at, arrivals_end_at) - now
 
     def stop(self) -> None:
-        """End the wait: the next sample wakes a thread again."""
+        """End the wait. From now on, a single sample wakes a thread."""
         self.min_samples = 1

@@ -1,20 +1,20 @@
-"""Predicts how long a batch takes from its size. It is measured at warm-up and updated with every batch."""
+"""Predicts the duration of a batch from its size. Durations are measured at warm-up and updated after each batch."""
 
 from collections.abc import Iterable
 
-SMOOTHING = 0.2  # weight of the newest batch of a size
-CROSS_SIZE_SMOOTHING = 0.5  # share of a change that applies to the other sizes: load on the machine slows all sizes
+SMOOTHING = 0.2  # weight of the newest measurement of a size
+CROSS_SIZE_SMOOTHING = 0.5  # a change by factor f changes other sizes by f ** 0.5: load affects all sizes
 
 
 class LatencyModel:
-    """Seconds by batch size. Sizes that were never measured are interpolated linearly."""
+    """Seconds per batch, keyed by batch size. Sizes without a measurement are interpolated linearly."""
 
     def __init__(self, latencies: Iterable[tuple[int, float]] = ()) -> None:
-        """Start from measured latencies: batch sizes with their seconds."""
+        """Start from measured latencies: pairs of batch size and seconds."""
         self._seconds = dict(latencies)
 
     def list_latencies(self) -> list[tuple[int, float]]:
-        """Return the measured batch sizes with their seconds, the smallest size first."""
+        """Return pairs of batch size and seconds, the smallest size first."""
         return sorted(self._seconds.items())
 
     def record(self, size: int, seconds: float) -> None:
@@ -28,18 +28,18 @@ class LatencyModel:
         self._seconds = {other: latency * factor for other, latency in self._seconds.items()} | {size: after}
 
     def predict(self, size: int) -> float:
-        """Return the expected seconds of a batch; 0 if nothing was measured."""
+        """Return the expected seconds of a batch, or 0 if no size was measured."""
         if size in self._seconds:
             return self._seconds[size]
         below = max((measured for measured in self._seconds if measured < size), default=0)
         above = min((measured for measured in self._seconds if measured > size), default=0)
         if not below:
-            return self._seconds.get(above, 0.0)  # a batch below the smallest measured one is hardly faster
+            return self._seconds.get(above, 0.0)  # smaller batches than the smallest measured size are hardly faster
         if not above:
             return self._seconds[below] * size / below
         share = (size - below) / (above - below)
         return self._seconds[below] + share * (self._seconds[above] - self._seconds[below])
 
     def compute_saving(self, num_now: int, num_later: int) -> float:
-        """Return the seconds that one batch of all samples saves over two batches."""
+        """Return the seconds saved by one batch of all samples instead of two batches."""
         return self.predict(num_now) + self.predict(num_later) - self.predict(num_now + num_later)

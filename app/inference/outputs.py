@@ -18,7 +18,7 @@ from models.variants.description import DESCRIPTION
 
 
 class BatchPredictor(Protocol):
-    """Maps a batch of samples to a row of numbers for each."""
+    """Maps a batch of samples to one row of numbers per sample."""
 
     dtype: str
 
@@ -28,11 +28,11 @@ class BatchPredictor(Protocol):
 
     @property
     def device(self) -> str:
-        """The device that computes."""
+        """The device on which batches are computed."""
 
     @property
     def num_bytes(self) -> int:
-        """The memory of the weights."""
+        """Size of the weights in memory, in bytes."""
 
     def __call__(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
         """Return the rows of a batch, (B, num_outputs)."""
@@ -58,11 +58,11 @@ def load_predictor(output: OutputKind, folder: Path, *, device: str) -> BatchPre
 
 
 class _HookedPredictor(Predictor):
-    """Base of predictors that read the network's inner layers with hooks; one thread at a time."""
+    """Base class of predictors that read inner layers with hooks. Only one thread may call it at a time."""
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
-        """Load a bundle and compute one image, which checks that the network supports the output.
+        """Load a bundle and compute one image, to check that the network supports the output.
 
         Raises:
             models.bundle.BadBundle: the files are not a valid bundle.
@@ -76,7 +76,7 @@ class _HookedPredictor(Predictor):
         return predictor
 
     def choose_threads(self, batch_size: int, target_latency_s: float) -> None:
-        """Use all threads and a single instance: the hooks of the network belong to one batch at a time."""
+        """Keep the defaults (all threads, one instance), since the hooks support only one batch at a time."""
 
     def _preprocess_batch(self, batch: NDArray[np.uint8]) -> torch.Tensor:
         images: torch.Tensor = self._preprocess(torch.from_numpy(np.ascontiguousarray(batch)).to(self._device))
@@ -94,9 +94,10 @@ class EmbeddingPredictor(_HookedPredictor):
 
 
 class AttentionPredictor(_HookedPredictor):
-    """Maps images to the scores of the network and a Grad-CAM heatmap, float32 (B, num_outputs + H * W), heat in 0..1.
+    """Maps each image to a row of its scores and the values of its Grad-CAM heatmap, 0..1.
 
-    A `TargetedImage` has the class to explain; for a plain image, uint8 (H, W, C), it is the most probable class.
+    Rows are float32 (B, num_outputs + H * W). The heatmap explains the class of a `TargetedImage`. For a plain image,
+    uint8 (H, W, C), it explains the most probable class.
     """
 
     def __call__(self, images: Sequence[Pixels | TargetedImage]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""A trained network that computes raw scores of a batch: bundle, preprocessing and network. It has no queue."""
+"""Computes the raw scores of a batch with the preprocessing and the network of a bundle."""
 
 import math
 import threading
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 NUM_CPU_THREADS = torch.get_num_threads()
 SLOW_FACTOR = 20
-"""A network that exceeds the target latency by this factor gets all threads without a measurement."""
+"""A network that exceeds the target latency by this factor gets all threads without further measurements."""
 MAX_INSTANCES = 8
 _thread_state = threading.local()
 
@@ -28,7 +28,7 @@ _thread_state = threading.local()
 class Predictor:
     """Maps samples, for example images as uint8 (H, W, C), to raw scores, float32 (B, num_outputs).
 
-    `num_instances` threads may call it at once; each one computes with a share of the processors.
+    Up to `num_instances` threads may call it at the same time. Each computes with a share of the CPU threads.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class Predictor:
     def choose_precision(self, precision: str) -> None:
         """Set the precision: `fp32`, `bf16`, or `auto`, which uses bf16 if it is faster and agrees with fp32.
 
-        They agree if for random images of four brightness levels the highest score has the same index and no score
-        differs by more than 2 % of the range of the scores.
+        Both precisions compute random images of four brightness levels. They agree if the highest score of each image
+        has the same index, and no score differs by more than 2 % of the range of the scores.
         """
         self._use_bf16 = precision == "bf16"
         if precision != "auto" or self.dtype != "uint8":
@@ -84,10 +84,11 @@ class Predictor:
         )
 
     def choose_threads(self, batch_size: int, target_latency_s: float) -> None:
-        """Choose how many CPU threads compute a batch: as few as reach the target latency per sample of a full batch.
+        """Choose the smallest number of CPU threads that reaches the target latency per sample of a full batch.
 
-        Threads that wait for each other take processor time from those that read requests. A network that needs all
-        threads gets several instances: the threads of one batch wait for each other, those of two batches do not.
+        The threads of one batch wait for each other and thereby take processor time from threads that read requests. A
+        network that needs all threads gets several instances, since threads of different batches do not wait for each
+        other.
         """
         if self._device.type != "cpu" or NUM_CPU_THREADS == 1:
             return
@@ -96,7 +97,7 @@ class Predictor:
         log.info("threads.chosen", threads=self._num_threads, instances=self.num_instances)
 
     def set_num_sharing(self, num_sharing: int) -> None:
-        """Let the calling thread compute with one of `num_sharing` shares of the threads from now on."""
+        """Set the number of batches that share the CPU threads, for later calls of the calling thread."""
         _thread_state.num_sharing = num_sharing
 
     @property
@@ -106,7 +107,7 @@ class Predictor:
 
     @property
     def num_bytes(self) -> int:
-        """The memory of the weights."""
+        """Size of the weights in memory, in bytes."""
         return sum(
             tensor.numel() * tensor.element_size() for tensor in (*self._network.parameters(), *self._network.buffers())
         )
@@ -115,7 +116,7 @@ class Predictor:
         """Return the raw scores of a batch, (B, num_outputs).
 
         Raises:
-            ValueError: a sample has another shape than the network expects.
+            ValueError: the shape of a sample differs from the input shape of the network.
         """
         batch = stack_batch(images, self.sample_shape)
         self._set_num_threads()
@@ -125,7 +126,7 @@ class Predictor:
         return raw
 
     def _find_num_threads(self, batch_size: int, target_latency_s: float) -> int:
-        images = [np.zeros(self.sample_shape, self.dtype)] * batch_size  # 0 is a valid category of a table's column
+        images = [np.zeros(self.sample_shape, self.dtype)] * batch_size  # 0 is valid in categorical columns
         self._num_threads = 1
         if self._measure_cpu_s(images[:1]) > SLOW_FACTOR * target_latency_s:
             return NUM_CPU_THREADS
@@ -133,7 +134,7 @@ class Predictor:
         return min(max(1, math.ceil(latency_s / target_latency_s)), NUM_CPU_THREADS)
 
     def _measure_cpu_s(self, images: Sequence[Pixels]) -> float:
-        """Return the processor time that one thread needs for a batch, the best of three runs."""
+        """Return the processor time of the calling thread for a batch, in seconds: the best of three runs."""
         self(images)
         seconds = []
         for _ in range(3):
@@ -143,7 +144,7 @@ class Predictor:
         return min(seconds)
 
     def _benchmark(self, images: Sequence[Pixels]) -> tuple[NDArray[np.float32], float]:
-        """Return the scores and the best time of three runs."""
+        """Return the scores, and the shortest duration of three runs in seconds."""
         scores, seconds = self(images), []
         for _ in range(3):
             started_at = time.monotonic()
@@ -152,7 +153,7 @@ class Predictor:
         return scores, min(seconds)
 
     def _set_num_threads(self) -> None:
-        """Set torch's number of threads, which is a setting of the calling thread."""
+        """Set torch's number of threads for the calling thread."""
         num_threads = max(1, self._num_threads // getattr(_thread_state, "num_sharing", 1))
         if getattr(_thread_state, "num_threads", 0) != num_threads:
             torch.set_num_threads(num_threads)

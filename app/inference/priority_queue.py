@@ -1,4 +1,4 @@
-"""The queues of one model, by priority: first in, first out within a priority, and no priority starves."""
+"""The queues of one model, one per priority. Each queue is first in, first out, and no queue starves."""
 
 from collections import deque
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from app.inference.types import NUM_PRIORITIES, Request
 
 AGING_INTERVAL = 8
-"""Every eighth batch starts with the queue whose first request has waited longest, whatever its priority."""
+"""Every eighth batch starts with the queue whose first request has waited longest, regardless of its priority."""
 
 
 class QueueItem(NamedTuple):
@@ -17,7 +17,7 @@ class QueueItem(NamedTuple):
 
 
 class PriorityQueues:
-    """One queue per priority. It is not thread-safe."""
+    """Queues samples by priority. Not thread-safe."""
 
     def __init__(self) -> None:
         self._queues = [deque[QueueItem]() for _ in range(NUM_PRIORITIES)]
@@ -32,7 +32,7 @@ class PriorityQueues:
             queue.extend(QueueItem(request, index) for index in range(request.num_remaining))
 
     def select_queues(self) -> list[deque[QueueItem]]:
-        """Return the queues that are not empty in the order in which to fill the next batch. Call it once per batch."""
+        """Return the queues that are not empty, in the order for the next batch. Call this once per batch."""
         queues = [queue for queue in self._queues if queue]
         if len(queues) > 1:
             self._num_batches += 1

@@ -1,7 +1,8 @@
 """Messages between the API processes and the inference process, encoded with MessagePack.
 
-A frame is the length of the message, 4 bytes, little-endian, followed by the message. Samples are not part of a
-message: they are in shared memory, and the message has their offset. A request with an `id` gets exactly one response.
+A frame consists of the length of the message (4 bytes, little-endian) and the message. Messages do not contain
+samples. A message refers to samples by their offset in shared memory. Each request with an `id` gets exactly one
+response.
 """
 
 import struct
@@ -16,7 +17,7 @@ from core.errors import ServiceError
 
 MAX_MESSAGE_BYTES = 64 * 2**20
 TARGET_LATENCY_S = 0.00025
-"""About the time that an API process needs per request: a faster model does not raise the throughput."""
+"""Target of the seconds per sample: about the time that an API process needs per request, which limits throughput."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -32,8 +33,8 @@ class Load(Message):
 
     Attributes:
         key: the key of the bundle in the store.
-        output: what the model computes.
-        target_latency_s: a model that needs less time per sample is fast enough and gets no further threads.
+        output: the kind of output to compute.
+        target_latency_s: target of the seconds per sample. A model gets only the CPU threads that it needs for it.
     """
 
     id: int
@@ -56,7 +57,8 @@ class Unload(Message):
 class Predict(Message):
     """Predict `count` samples of the model's shape, which are stored contiguously at `offset` in shared memory.
 
-    `targets` has the class of each sample for models whose output is `attention`; default: the most probable class.
+    `targets` are the classes that the heatmaps explain, if the output of the model is `attention`. Default: the most
+    probable class of each sample.
     """
 
     id: int
@@ -70,7 +72,7 @@ class Predict(Message):
 
 
 class Cancel(Message):
-    """Cancel the request `id` if it was not started. It still gets its response, which frees its shared memory."""
+    """Cancel the request `id` if it was not started. Its response is still sent, which frees its shared memory."""
 
     id: int
 
@@ -118,9 +120,9 @@ class LoadResult(Message):
     """A loaded model.
 
     Attributes:
-        num_bytes: memory of its weights on `device`.
-        sample_shape: shape of one sample of `dtype`, (H, W, C) for images.
-        latencies: batch sizes with the seconds that were measured at warm-up.
+        num_bytes: size of the weights in the memory of `device`.
+        sample_shape: shape of one sample; (H, W, C) for images.
+        latencies: pairs of batch size and seconds, measured at warm-up.
     """
 
     id: int
@@ -142,9 +144,14 @@ class Error(Message):
 
 
 class PredictResult(msgspec.Struct, array_like=True, gc=False):
-    """The result of one `Predict`: scores, float32 (count, num_outputs); failed samples as (index, detail, reason).
+    """The result of one `Predict`.
 
-    Without rows and errors nothing was computed: the request was cancelled or its deadline passed.
+    If `scores` and `errors` are empty, the request was cancelled or its deadline passed before it was computed.
+
+    Attributes:
+        scores: scores of the samples that succeeded, float32 (num_succeeded, num_outputs).
+        errors: index, detail and reason of each sample that failed.
+        waited_s: seconds in the queue.
     """
 
     id: int
@@ -154,9 +161,9 @@ class PredictResult(msgspec.Struct, array_like=True, gc=False):
 
 
 class BatchResult(Message):
-    """A computed batch. `results` are those of this connection's requests that are complete now.
+    """A computed batch. `results` contains the requests of this connection that are now complete.
 
-    `num_queued_elsewhere` counts the samples of other connections that wait for the model.
+    `num_queued_elsewhere` is the number of samples of other connections that wait for the model.
     """
 
     model_id: int
@@ -169,7 +176,7 @@ class BatchResult(Message):
 
 
 class ArchitectureValid(Message):
-    """The network can be built; `options` are JSON and include every default."""
+    """The network can be built. `options` are JSON and include all defaults."""
 
     id: int
     options: bytes
@@ -179,7 +186,7 @@ class ArchitectureValid(Message):
 
 
 class ArchitectureInvalid(Message):
-    """The network cannot be built: either `errors` of pydantic as JSON, or a reason for the option at `path`."""
+    """The network cannot be built. Either pydantic's `errors` are set, as JSON, or `path` and `reason`."""
 
     id: int
     errors: bytes
@@ -226,10 +233,10 @@ class FrameDecoder:
         self._unread = bytearray()
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Yield every message that is complete.
+        """Add a chunk of the stream, and yield each complete message.
 
         Raises:
-            ValueError: a length is too large; the rest of the stream cannot be read.
+            ValueError: the length of a message is too large; the rest of the stream cannot be decoded.
         """
         self._unread += chunk
         start = 0
@@ -255,10 +262,10 @@ _ERROR_CLASSES = {error_class.slug: error_class for error_class in _iterate_clas
 
 
 def to_error_message(id: int, error: ServiceError) -> Error:
-    """Return the message for an error."""
+    """Convert an error to a message."""
     return Error(id, error.slug, error.detail, error.extra)
 
 
 def from_error_message(message: Error) -> ServiceError:
-    """Return the error of a message."""
+    """Convert a message to an error."""
     return _ERROR_CLASSES.get(message.slug, ServiceError)(message.detail, **message.extra)

@@ -1,4 +1,4 @@
-"""The server of the inference process: handles messages on each connection; all connections share the models."""
+"""The server of the inference process: handles the messages of all connections, which share the loaded models."""
 
 import asyncio
 import math
@@ -39,7 +39,7 @@ log = structlog.get_logger(__name__)
 
 
 class RemoteRequest(Request):
-    """A request of an API process."""
+    """A prediction request of an API process. Its samples are in shared memory."""
 
     def __init__(self, connection: "Connection", message: Predict, shape: tuple[int, ...], dtype: str) -> None:
         num_bytes = message.count * math.prod(shape) * np.dtype(dtype).itemsize
@@ -60,7 +60,7 @@ class RemoteRequest(Request):
 
 
 class InferenceServer:
-    """One per process, on its event loop. Other threads compute batches and load models."""
+    """Handles messages on the event loop of the process. Other threads load models and compute batches."""
 
     def __init__(self, device: str, runtime_info: dict[str, Any]) -> None:
         self._device = device
@@ -75,7 +75,7 @@ class InferenceServer:
         return ServerInfo(pid, self._device, self._runtime_info, architectures.list_architectures())
 
     def handle_message(self, connection: "Connection", message: ClientMessage) -> None:
-        """Respond to a message, now or later."""
+        """Handle a message. Its response may be sent later."""
         match message:
             case Predict():
                 self._handle_predict(connection, message)
@@ -152,7 +152,7 @@ class InferenceServer:
         return on_batch
 
     def _send_results(self, model_id: int, stats: BatchStats, requests: list[Request]) -> None:
-        """Send one message per connection with its results; only one connection gets the statistics of the batch."""
+        """Send each connection its results. Only one connection receives the statistics of the batch."""
         results: dict[Connection, list[PredictResult]] = {}
         for request in cast("list[RemoteRequest]", requests):
             results.setdefault(request.connection, []).append(_build_result(request))
@@ -165,7 +165,7 @@ class InferenceServer:
             size = num_failed = num_dropped = 0
 
     def _count_queued_elsewhere(self, model_id: int, connection: "Connection") -> int:
-        """Return how many samples of other connections wait for a model."""
+        """Return the number of samples of other connections that wait for a model."""
         others = {
             cast("Connection", holder) for holder in self.models.list_holders(model_id) if holder is not connection
         }
@@ -178,7 +178,7 @@ class InferenceServer:
 
 
 def make_unloaded_error() -> NotReady:
-    """Return the error of a request whose model was unloaded before it arrived."""
+    """Return the error of a request that arrived after its model was unloaded."""
     return NotReady("The model was just unloaded.", retry_after_s=1)
 
 
@@ -222,7 +222,7 @@ class Connection(asyncio.Protocol):
         try:
             for frame in self._frames.feed(chunk):
                 self._server.handle_message(self, decode_client_message(frame))
-        except (ValueError, MsgspecError) as error:  # the peer has another version, so no later message is readable
+        except (ValueError, MsgspecError) as error:  # a peer of a different version; later messages are unreadable
             log.error("inference.message_rejected", error=str(error))  # noqa: TRY400 - the traceback adds nothing
             if self._transport is not None:
                 self._transport.abort()

@@ -1,6 +1,6 @@
-"""Shared memory between an API process and the inference process: samples are written once and never copied.
+"""Shared memory of an API process and the inference process, so that samples are not copied between processes.
 
-The memory has no name and no file, so it is released when both processes have ended.
+The memory is an anonymous file, so the kernel frees it when both processes have ended.
 """
 
 import mmap
@@ -27,9 +27,9 @@ class SharedMemoryFull(Exception):
 
 
 class SharedMemoryPool:
-    """Allocates blocks whose sizes are powers of two; a freed block is reused for the same size.
+    """Allocates blocks whose sizes are powers of two, and reuses freed blocks.
 
-    The kernel backs only used pages with memory, so the pool may be larger than the machine's memory.
+    The kernel allocates memory only for pages that are used, so the pool may be larger than the machine's memory.
     """
 
     def __init__(self, num_bytes: int) -> None:
@@ -37,14 +37,14 @@ class SharedMemoryPool:
         self._pages = mmap.mmap(self.fd, num_bytes)
         self.memory: NDArray[np.uint8] = np.frombuffer(self._pages, np.uint8)
         self._num_bytes = num_bytes
-        self._unused_offset = 0  # no block was ever allocated from here on
+        self._unused_offset = 0  # no block was allocated at or after this offset
         self._free_offsets: dict[int, list[int]] = {}
 
     def allocate(self, num_bytes: int) -> Block:
         """Return a block of at least `num_bytes`.
 
         Raises:
-            SharedMemoryFull: no block is free.
+            SharedMemoryFull: no free block is large enough.
         """
         size = MIN_BLOCK_BYTES if num_bytes <= MIN_BLOCK_BYTES else 1 << (num_bytes - 1).bit_length()
         offsets = self._free_offsets.get(size)
@@ -56,11 +56,11 @@ class SharedMemoryPool:
         return Block(offset, size)
 
     def free(self, block: Block) -> None:
-        """Return a block to the pool."""
+        """Free a block, so that it can be reused."""
         self._free_offsets.setdefault(block.num_bytes, []).append(block.offset)
 
     def close(self) -> None:
-        """Release the memory. Arrays that still refer to it keep it until they are deleted."""
+        """Release the memory. It remains mapped until all arrays that refer to it are deleted."""
         self.memory = np.empty(0, np.uint8)
         try:
             self._pages.close()
@@ -79,7 +79,7 @@ class SharedMemoryPool:
 
 
 def map_shared_memory(fd: int) -> NDArray[np.uint8]:
-    """Return the memory behind a file descriptor that another process sent, and close the descriptor."""
+    """Map the memory of a file descriptor that a different process sent, and close the descriptor."""
     try:
         return np.frombuffer(mmap.mmap(fd, os.fstat(fd).st_size), np.uint8)
     finally:

@@ -16,29 +16,29 @@ Scores = NDArray[np.float32]
 Outcome = Scores | ServiceError
 
 OutputKind = Literal["scores", "embedding", "attention"]
-"""What a model computes: `scores` are its outputs, `embedding` the inputs of its last layer, `attention` a heatmap."""
+"""The output of a model: its `scores`, the `embedding` (the input of its last layer), or `attention` (a heatmap)."""
 OUTPUT_KINDS: tuple[OutputKind, ...] = get_args(OutputKind)
 TOP_CLASS = -1
-"""As the target of a heatmap: the most probable class."""
+"""The target of a heatmap that explains the most probable class."""
 
 NUM_PRIORITIES = 3
 DEFAULT_PRIORITY = 2
-"""Waiting requests have a priority from 1 to 3; priority 1 is computed first."""
+"""Priorities are 1 to 3. Requests of priority 1 are computed first."""
 
 
 class TargetedImage(NamedTuple):
-    """An image with the class that its heatmap explains."""
+    """An image, and the class that its heatmap explains."""
 
     image: Pixels
     target: int = TOP_CLASS
 
 
 class BatcherClosed(Exception):
-    """The model was unloaded before these samples arrived; get the model again."""
+    """The model was unloaded before the request arrived. Callers load the model again and retry."""
 
 
 class Request:
-    """The samples of one caller, which waits for all of them. Times are of the monotonic clock."""
+    """The samples of one caller, which waits until all are computed. Times are monotonic."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Request:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the caller no longer waits: its remaining samples are not computed."""
+        """Whether the caller no longer waits. Then its remaining samples are not computed."""
         return False
 
 
@@ -66,11 +66,11 @@ class BatchStats(NamedTuple):
     """Statistics of a computed batch.
 
     Attributes:
-        size: samples in the batch.
-        num_failed: samples of the batch that the network failed on.
-        seconds: time that the network took.
-        num_dropped: samples that were not computed because their caller no longer waited.
-        num_queued_elsewhere: samples of other API processes that wait for the same model.
+        size: number of samples in the batch.
+        num_failed: number of samples on which the network failed.
+        seconds: duration of the computation.
+        num_dropped: number of samples that were not computed, because the request was cancelled or timed out.
+        num_queued_elsewhere: number of samples of other API processes that wait for the same model.
     """
 
     size: int
@@ -86,10 +86,10 @@ def make_deadline_error() -> DeadlineExceeded:
 
 
 def stack_batch(images: Sequence[Pixels], shape: tuple[int, ...]) -> Pixels:
-    """Return the samples as one batch, (B, *shape), of their dtype.
+    """Stack samples to one batch, (B, *shape). The dtype does not change.
 
     Raises:
-        ValueError: a sample has another shape.
+        ValueError: the samples do not have this shape.
     """
     batch = np.stack(images)
     if batch.shape[1:] != shape:

@@ -1,4 +1,4 @@
-"""An exported, compiled or quantized variant of a network that computes raw scores of a batch. It has no queue."""
+"""Computes the raw scores of a batch with an exported, compiled or quantized variant of a network."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from models.variants import MissingPackage, Runner
 
 
 class VariantPredictor:
-    """Maps images, uint8 (H, W, C) each, to raw scores, float32 (B, num_outputs); one thread at a time."""
+    """Maps images, uint8 (H, W, C), to raw scores, float32 (B, num_outputs). Only one thread may call it at a time."""
 
     def __init__(self, run: Runner, sample_shape: tuple[int, int, int]) -> None:
         """Take the runner of the variant and its sample shape, (H, W, C)."""
@@ -23,11 +23,11 @@ class VariantPredictor:
         self.sample_shape = sample_shape
         self.dtype = "uint8"
         self.device = "cpu"
-        self.num_bytes = 0  # the size of its files: the runtimes do not report their memory
+        self.num_bytes = 0  # `load` sets the size of the files, since runtimes report no memory
 
     @classmethod
     def load(cls, folder: Path, *, compiler: str = "inductor") -> Self:
-        """Load a variant, without a warm-up. Compiling takes many seconds.
+        """Load a variant without a warm-up. If the variant is compiled, this takes many seconds.
 
         Raises:
             models.bundle.BadBundle: the files are not a valid variant.
@@ -50,6 +50,6 @@ class VariantPredictor:
         """Return the raw scores of a batch, (B, num_outputs).
 
         Raises:
-            ValueError: an image has another shape than the network expects.
+            ValueError: the shape of an image differs from the input shape of the network.
         """
         return self._run(stack_batch(images, self.sample_shape))

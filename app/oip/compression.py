@@ -16,12 +16,12 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
 
     Args:
         body: the body as received.
-        encoding: the header Content-Encoding; empty for none.
+        encoding: the value of the header Content-Encoding; empty if the header is missing.
         limit: the maximum number of decompressed bytes.
 
     Raises:
         InvalidInferRequest: the encoding is unknown, or the body is corrupt, truncated or has trailing bytes.
-        TooLarge: the decompressed body would have more than `limit` bytes; it is not created.
+        TooLarge: the decompressed body exceeds `limit` bytes; decompression stops at the limit.
     """
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
@@ -41,7 +41,7 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def choose_encoding(accept_encoding: str) -> str:
-    """Choose gzip, deflate or no encoding by the header Accept-Encoding."""
+    """Return the encoding that the header Accept-Encoding allows: gzip, deflate or an empty string."""
     accepted = {}
     for entry in accept_encoding.lower().split(","):
         name, _, quality = entry.partition(";")

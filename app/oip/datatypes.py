@@ -1,4 +1,4 @@
-"""The datatypes of the protocol and their numpy dtypes; bfloat16, which numpy lacks, is stored as uint16 bits."""
+"""The datatypes of the protocol and their numpy dtypes. numpy has no bfloat16, so its bits are stored as uint16."""
 
 from typing import Any
 
@@ -28,12 +28,12 @@ NOT_IN_JSON = frozenset({"FP16", BF16})
 
 
 def bfloat16_to_float32(bfloat16_bits: NDArray[np.uint16]) -> NDArray[np.float32]:
-    """Convert bits of bfloat16 to float32, exactly."""
+    """Convert bits of bfloat16 to float32 without rounding."""
     return (bfloat16_bits.astype(np.uint32) << 16).view(np.float32)
 
 
 def float32_to_bfloat16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Round float32 to the nearest bfloat16, ties to even; NaN stays NaN."""
+    """Round float32 to the nearest bfloat16, with ties to even. NaN remains NaN."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.uint64)
     rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
     return np.where(np.isnan(values), np.uint16(0x7FC0), rounded).astype(np.uint16)

@@ -32,7 +32,7 @@ def install_handlers(app: FastAPI) -> None:
 
 
 def to_response(request: Request, error: Exception) -> Response | None:
-    """Return the response for an error, as the handlers would; None for an unexpected exception."""
+    """Return the response of the installed handlers for an error; None for an unexpected exception."""
     match error:
         case ServiceError():
             return _handle_service_error(request, error)
@@ -50,7 +50,7 @@ def error_response(status: int, message: str, headers: dict[str, str] | None = N
 
 
 def to_protocol_status(error: ServiceError) -> int:
-    """Return the protocol's status for an error."""
+    """Return the HTTP status that the protocol defines for an error."""
     if isinstance(error, InvalidInferRequest):
         return HTTPStatus.BAD_REQUEST
     if isinstance(error, NotSupported):

@@ -1,4 +1,4 @@
-"""The fast path of `/v2/models/{model}/infer`, which skips routing and middleware of FastAPI."""
+"""The fast path of `/v2/models/{model}/infer`: it bypasses the routing and middleware of FastAPI."""
 
 import re
 

@@ -23,7 +23,7 @@ Pixels = NDArray[np.uint8]
 
 
 def require_single_input(inputs: Sequence[Tensor], model: str, name: str = INPUT) -> Tensor:
-    """Return the only input tensor; raise InvalidInferRequest if there is none, or one with another name."""
+    """Return the only input tensor. Raise InvalidInferRequest if it is missing or a name is unknown."""
     for tensor in inputs:
         if tensor.name != name and not (len(inputs) == 1 and UNNAMED_INPUT.fullmatch(tensor.name)):
             raise InvalidInferRequest(f"unexpected input '{tensor.name}': model '{model}' takes one input, '{name}'")
@@ -47,7 +47,7 @@ def parse_images(tensor: Tensor, image_shape: Shape, max_batch_size: int) -> lis
 
 
 def parse_raw_body(body: bytes, image_shape: Shape) -> list[bytes] | Pixels:
-    """Return the image that is the whole body: an encoded file, or raw pixels of shape (H, W, C)."""
+    """Parse a body that consists of one image: an encoded file, or raw pixels of shape (H, W, C)."""
     try:
         detect_format(body)
     except (InvalidImage, UnsupportedImage) as error:
@@ -88,7 +88,7 @@ def parse_pixels(tensor: Tensor, image_shape: Shape) -> Pixels:
 
 
 def to_element_error(error: ServiceError, index: int) -> InvalidInferRequest:
-    """Return the error of one encoded image with the name of the input and its index."""
+    """Return the error of one encoded image, with the name of the input and the index of the image."""
     return InvalidInferRequest(f"input '{INPUT}', element {index}: {error.detail}")
 
 
@@ -105,7 +105,7 @@ def _check_shape(tensor: Tensor, image_shape: Shape) -> None:
 
 
 def _check_range(tensor: Tensor, values: NDArray[Any], largest: int, reason: str) -> None:
-    # The condition is also false for NaN.
+    # Comparisons with NaN are false, so that NaN is rejected.
     if values.dtype != np.uint8 and values.size and not (values.min() >= 0 and values.max() <= largest):
         raise InvalidInferRequest(f"input '{tensor.name}' has values outside its range: {reason}")
 

@@ -53,7 +53,7 @@ async def parse_body(body: bytes, headers: Mapping[str, str], limit: int) -> Inf
     def decompress_and_parse() -> InferRequest:
         return parse_infer_request(decompress(body, encoding, limit), headers.get(HEADER_LENGTH))
 
-    # Parsing megabytes of numbers would block the event loop.
+    # Large bodies are parsed in a thread, because parsing blocks the event loop.
     return (
         await asyncio.to_thread(decompress_and_parse)
         if encoding or len(body) > MAX_INLINE_PARSE_BYTES
@@ -62,7 +62,7 @@ async def parse_body(body: bytes, headers: Mapping[str, str], limit: int) -> Inf
 
 
 def compute_deadline(infer_request: InferRequest, request: Request, received_at: float) -> float | None:
-    """Return the earlier of the deadlines by the `timeout` parameter and by the timeout header, if any."""
+    """Return the earlier deadline of the `timeout` parameter and the timeout header; None if neither is set."""
     try:
         by_header = parse_timeout(request.scope)
     except InvalidJson as error:
@@ -72,7 +72,7 @@ def compute_deadline(infer_request: InferRequest, request: Request, received_at:
 
 
 def get_priority_level(priority: int) -> int:
-    """Return the priority level; as in Triton, 0 and unknown priorities are the default level."""
+    """Return the priority level. As in Triton, 0 and unknown priorities mean the default level."""
     return priority if 1 <= priority <= NUM_PRIORITIES else DEFAULT_PRIORITY
 
 
@@ -94,7 +94,7 @@ def parse_inputs(infer_request: InferRequest, model: ServedModel, max_batch_size
 async def compute_scores(
     inference: InferenceService, model: ServedModel, images: Images, deadline: float | None, level: int
 ) -> Scores:
-    """Return the scores of the model, float32 (B, K); an error of one image has its index."""
+    """Return the scores of the model, float32 (B, K). The error of a single image includes its index."""
     try:
         return await inference.infer(model, images, deadline=deadline, level=level)
     except InstanceError as instance_error:
@@ -102,7 +102,7 @@ async def compute_scores(
 
 
 def to_named_error(instance_error: InstanceError) -> ServiceError:
-    """Return an error with the name of the tensor and the index of the element."""
+    """Return the error of an image, with the name of the tensor and the index of the image."""
     index, cause = instance_error.index, instance_error.error
     if isinstance(cause, PredictionFailed):
         return PredictionFailed(f"input '{image_inputs.INPUT}', element {index}: {cause.detail}")
@@ -120,7 +120,7 @@ def build_response_body(
 
 
 def build_response(content: ResponseBody, headers: Mapping[str, str]) -> Response:
-    """Return the HTTP response; its header has the length of the JSON before compression."""
+    """Return the HTTP response. The length of the JSON in its header is that before compression."""
     fields = {"Content-Type": JSON}
     if content.json_bytes is not None:
         fields = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(content.json_bytes)}

@@ -12,7 +12,7 @@ from app.services.prediction.version_cache import ServedModel
 from app.serving.types import DEFAULT_PRIORITY, NUM_PRIORITIES
 
 PLATFORM = "pytorch_safetensors"
-"""The specification's list has no name for this format; custom names are `<project>_<format>`."""
+"""The protocol defines no name for this format. Custom platform names have the form `<project>_<format>`."""
 
 EXTENSIONS = [
     "classification",
@@ -27,12 +27,12 @@ EXTENSIONS = [
 
 
 def describe_server(version: str) -> dict[str, Any]:
-    """Return the body of `GET /v2`; it lists only extensions that are implemented."""
+    """Return the body of `GET /v2`, with the extensions that are implemented."""
     return {"name": "candela", "version": version, "extensions": EXTENSIONS}
 
 
 def describe_model(model: ServedModel, versions: Iterable[int]) -> dict[str, Any]:
-    """Return the body of `GET /v2/models/{model}`; -1 is the batch axis."""
+    """Return the body of `GET /v2/models/{model}`. In shapes, -1 is the size of the batch axis."""
     return {
         "name": model.name,
         "versions": [str(version) for version in sorted(versions)],

@@ -24,7 +24,7 @@ def select_outputs(request: InferRequest, task: str, model: str) -> tuple[Reques
     """Return the requested outputs; default: all.
 
     Raises:
-        InvalidInferRequest: the model has no output of that name.
+        InvalidInferRequest: the model has no output with a requested name.
     """
     names = list_output_names(task)
     if request.outputs is None:
@@ -38,7 +38,7 @@ def select_outputs(request: InferRequest, task: str, model: str) -> tuple[Reques
 
 
 def build_output_tensor(output: RequestedOutput, scores: Scores, task: str, classes: Sequence[str]) -> Tensor:
-    """Build one output tensor from scores of shape (B, K): the scores, probabilities, or the top classes."""
+    """Build one output tensor from scores of shape (B, K): the scores, the probabilities or the top classes."""
     values = scores
     if output.name == PROBABILITIES:
         values = np.empty((len(scores), get_output_width(output.name, task, scores.shape[1])), np.float32)
@@ -51,7 +51,7 @@ def build_output_tensor(output: RequestedOutput, scores: Scores, task: str, clas
 
 def get_output_width(name: str, task: str, num_outputs: int) -> int:
     """Return the number of values of an output per sample."""
-    # A network with one output for two classes gives the score of the second class.
+    # The single output of a binary network is the score of the second class; there are two probabilities.
     return 2 if name == PROBABILITIES and task == "binary" and num_outputs == 1 else num_outputs
 
 

@@ -1,4 +1,4 @@
-"""Parses inference requests to tensors and parameters; independent of models and HTTP."""
+"""Parses inference requests into tensors and parameters, independent of models and HTTP."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Parameters = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class RequestedOutput:
-    """A requested output; with `num_classes` above 0 the top classes as strings, else the tensor."""
+    """A requested output: if `num_classes` is above 0, the top classes as strings, else the complete tensor."""
 
     name: str
     binary: bool = False
@@ -26,7 +26,7 @@ class RequestedOutput:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """A parsed request. `raw` is a body without JSON, one image; `outputs` is None for all outputs."""
+    """A parsed request. `raw` is a body that is one image, without JSON. `outputs` is None for all outputs."""
 
     id: str | None = None
     inputs: tuple[Tensor, ...] = ()
@@ -121,7 +121,7 @@ def _parse_input(entry: Mapping[str, Any], binary: memoryview) -> tuple[Tensor, 
     datatype, shape = check_datatype(name, entry.get("datatype")), check_shape(name, entry.get("shape"))
     if "shared_memory_region" in parameters:
         raise NotSupported(f"input '{name}' uses shared memory, which is not supported; send the data in the request")
-    content = entry.get("data")  # KServe's client sends null with the size of an empty batch
+    content = entry.get("data")  # KServe's client sends null for an empty binary batch
     if (content is not None) == ("binary_data_size" in parameters):
         raise InvalidInferRequest(f"input '{name}' must have either 'data' or the parameter 'binary_data_size'")
     if content is not None:
@@ -148,7 +148,7 @@ def _parse_output(entry: Mapping[str, Any], *, default: bool) -> RequestedOutput
 
 
 def _get_parameters(entry: Mapping[str, Any], where: str) -> Parameters:
-    """Return the parameters of a request or tensor; unknown ones are ignored."""
+    """Return the parameters of a request or tensor. Unknown parameters are ignored."""
     parameters = entry.get("parameters")
     if parameters is None:
         return {}

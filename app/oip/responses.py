@@ -1,4 +1,4 @@
-"""Encodes inference responses from tensors; independent of models and HTTP."""
+"""Encodes tensors as inference responses, independent of models and HTTP."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ from app.oip.tensors import Tensor, to_bytes, to_json
 
 
 class ResponseBody(NamedTuple):
-    """An encoded response. `json_bytes` is the length of the JSON before the binary data; None for JSON only."""
+    """An encoded response. `json_bytes` is the length of the JSON part; None without binary data."""
 
     body: bytes
     json_bytes: int | None
@@ -26,7 +26,7 @@ def encode_response(
         model: the name of the model.
         version: the number of the version that computed the outputs.
         request_id: the id of the request, which the response repeats.
-        outputs: each tensor, and whether it is sent as binary data.
+        outputs: tensors, each with a flag that is True if it is sent as binary data.
 
     Raises:
         InvalidInferRequest: a number is infinite or NaN, which JSON cannot represent.
@@ -53,7 +53,7 @@ def encode_response(
     return ResponseBody(text + binary, len(text)) if binary else ResponseBody(text, None)
 
 
-def _to_finite_json(tensor: Tensor) -> Any:  # noqa: ANN401 - what orjson writes
+def _to_finite_json(tensor: Tensor) -> Any:  # noqa: ANN401 - any value that orjson encodes
     if tensor.values.dtype.kind == "f" and not np.isfinite(tensor.values).all():
         raise InvalidInferRequest(
             f"output '{tensor.name}' has values that are not finite; JSON cannot represent them, so request binary data"

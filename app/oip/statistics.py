@@ -1,4 +1,4 @@
-"""Statistics of models in the format of the statistics extension."""
+"""Formats statistics of models for the statistics extension of the protocol."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -15,9 +15,9 @@ def build_statistics(models: Iterable[tuple[ServedModel, InferenceStatistics, Ma
 def build_model_statistics(
     model: ServedModel, statistics: InferenceStatistics, num_bytes: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Return the statistics of one version and its memory by device.
+    """Return the statistics of one version and the memory that it uses on each device.
 
-    `inference_count / execution_count` is the mean batch size; durations that are not measured are 0.
+    `inference_count / execution_count` is the mean batch size. Durations that are not measured are 0.
     """
     batches = statistics.list_batches()
     computed = sum((duration for _, duration in batches), StatisticDuration())

@@ -1,4 +1,4 @@
-"""Converts the input tensors of a request to rows or windows; categories are codes."""
+"""Converts the input tensors of a request to rows or windows, with categories as integer codes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ INPUT = "rows"
 def parse_rows(tensor: Tensor, table: Table, max_batch_size: int) -> NDArray[np.float32]:
     """Return rows, float32 (B, F), or windows, (B, T, F).
 
-    A category is its code from 1, or 0 if it is unknown. A missing number is NaN.
+    Categories are codes from 1, or 0 for an unknown category. Missing numbers are NaN.
 
     Raises:
         InvalidInferRequest: the shape, datatype or values do not fit the model, or the batch is too large.
@@ -37,7 +37,7 @@ def parse_rows(tensor: Tensor, table: Table, max_batch_size: int) -> NDArray[np.
 
 
 def has_column_inputs(inputs: Sequence[Tensor], table: Table) -> bool:
-    """Return whether a request has one tensor per column, as clients send data frames."""
+    """Return whether a request has one tensor per column, the format in which clients send data frames."""
     return table.window is None and any(tensor.name in table.column_names for tensor in inputs)
 
 
@@ -45,8 +45,8 @@ def parse_columns(inputs: Sequence[Tensor], table: Table, max_batch_size: int) -
     """Return rows, float32 (B, F), from columns of shape (B,) or (B, 1); categories are strings.
 
     Raises:
-        InvalidInferRequest: a column is unknown, columns have different lengths, a value has another type or is
-            missing where it is required, or the batch is too large.
+        InvalidInferRequest: a column is unknown, columns have different lengths, a value has the wrong type, a
+            required value is missing, or the batch is too large.
     """
     columns = {tensor.name: _list_elements(tensor) for tensor in inputs}
     lengths = {name: len(elements) for name, elements in columns.items()}

@@ -16,7 +16,7 @@ from app.oip.errors import InvalidInferRequest
 MAX_AXES = 16
 MAX_ELEMENTS = 2**31 - 1
 LENGTH = struct.Struct("<I")
-# null is NaN, which JSON cannot represent: MLServer's codecs write it so. Inputs that require numbers reject NaN.
+# MLServer's codecs encode NaN as null, because JSON has no NaN. Inputs that require finite numbers reject NaN later.
 _JSON_TYPES: dict[str, set[type]] = {
     "f": {int, float, type(None)},
     "i": {int},
@@ -63,12 +63,12 @@ def check_datatype(name: str, datatype: object) -> str:
 
 
 def check_shape(name: str, shape: object) -> tuple[int, ...]:
-    """Return the shape. Raises InvalidInferRequest if it is not an array of sizes."""
+    """Return the shape. Raises InvalidInferRequest if it is not an array of valid sizes."""
     if not isinstance(shape, list) or not shape or len(shape) > MAX_AXES:
         raise InvalidInferRequest(f"input '{name}' must have a shape: an array of 1 to {MAX_AXES} integers")
     if not all(type(size) is int and size >= 0 for size in shape):
         raise InvalidInferRequest(f"input '{name}' has a shape with a size that is not an integer of at least 0")
-    if math.prod(size for size in shape if size) > MAX_ELEMENTS:  # numpy limits arrays with an empty axis too
+    if math.prod(size for size in shape if size) > MAX_ELEMENTS:  # zeros are ignored, as in the size limit of numpy
         raise InvalidInferRequest(f"input '{name}' has a shape with more than {MAX_ELEMENTS} elements")
     return tuple(shape)
 
@@ -100,7 +100,7 @@ def to_bytes(values: NDArray[Any], datatype: str) -> bytes:
 
 
 def from_json(name: str, datatype: str, shape: tuple[int, ...], content: object) -> NDArray[Any]:
-    """Return an array from a nested or flat list; strings of BYTES become UTF-8 bytes.
+    """Return an array from a nested or flat list. The strings of a BYTES tensor are encoded as UTF-8.
 
     Raises:
         InvalidInferRequest: the number or type of elements does not fit, or JSON cannot represent the datatype.
@@ -172,7 +172,7 @@ def _to_numeric_array(name: str, datatype: str, elements: list[Any]) -> NDArray[
     if dtype.kind == "b" and not set(elements) <= {0, 1}:
         raise InvalidInferRequest(f"input '{name}' is BOOL and has a number other than 0 and 1")
     try:
-        with np.errstate(over="ignore"):  # too large for FP32 becomes infinite, which inputs reject
+        with np.errstate(over="ignore"):  # too large numbers become infinite; inputs reject them later
             return np.array(elements, dtype)
     except OverflowError:
         raise InvalidInferRequest(f"input '{name}' has a number outside the range of {datatype}") from None

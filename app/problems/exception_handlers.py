@@ -50,23 +50,23 @@ HTTP_PROBLEMS = {
     422: ("invalid-request", "Invalid request"),
     499: ("client-left", "Client disconnected"),
 }
-"""Slug and title of the problems that are not a ServiceError."""
+"""Slug and title by HTTP status, for errors that are not a ServiceError."""
 
 
 def get_status(error: type[errors.ServiceError]) -> int:
-    """Return the status of the error class or of its nearest ancestor that has one."""
+    """Return the HTTP status of an error class: that of its nearest base class in `STATUS`, or 500."""
     return next((STATUS[cls] for cls in error.__mro__ if cls in STATUS), 500)
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Install the exception handlers, so that every error of `app` becomes a problem."""
+    """Install the exception handlers, which convert every exception to a problem response."""
     for kind, handler in HANDLERS.items():
         app.add_exception_handler(kind, handler)
     app.add_exception_handler(Exception, _handle_unexpected_error)
 
 
 def build_error_response(request: Request, error: Exception) -> Response | None:
-    """Return the response that the installed handlers give for an error; None for an unexpected error."""
+    """Return the response of the installed handlers for an error, or None for an unexpected error."""
     handler = next((HANDLERS[kind] for kind in type(error).__mro__ if kind in HANDLERS), None)
     return None if handler is None else handler(request, error)
 
@@ -115,7 +115,7 @@ def _handle_http_error(request: Request, error: Exception) -> Response:
 
 
 def list_allowed_methods(request: Request) -> list[str]:
-    """Return the methods of all routes that match the path, not only of the first."""
+    """Return the methods of all routes that match the path, not only of the first route."""
     routes: list[Any] = request.app.router.routes
     return [
         method

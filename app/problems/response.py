@@ -1,4 +1,4 @@
-"""The response of a problem, and its body."""
+"""Builds the responses for problems (RFC 9457)."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,10 @@ MAX_ERRORS = 50
 
 
 class ProblemResponse(Response):
-    """A response of type `application/problem+json`, in ASCII: UTF-8 cannot encode a lone surrogate from a client."""
+    """A response of type `application/problem+json`.
+
+    Its JSON is ASCII, since UTF-8 cannot encode a lone surrogate that a client sent.
+    """
 
     media_type = "application/problem+json"
 
@@ -22,7 +25,7 @@ class ProblemResponse(Response):
 
 
 class OipErrorResponse(ProblemResponse):
-    """An error of the Open Inference Protocol that a middleware raises before `/v2` is reached, such as a 401."""
+    """An error response for a `/v2` path, in the format of the Open Inference Protocol."""
 
     media_type = "application/json"
 
@@ -44,10 +47,10 @@ def build_problem(
         request: the request that failed.
         status: the HTTP status.
         slug: the stable identifier of the problem.
-        title: the summary of all problems of this kind.
+        title: a summary, equal for all problems with this slug.
         detail: what is wrong with this request.
         errors: pairs of JSON pointer and detail.
-        extra: JSON values for programs; the field `facts` of the body.
+        extra: JSON values for programs, sent as the field `facts`.
         headers: additional headers.
     """
     body = {
@@ -73,5 +76,5 @@ def is_oip_path(scope: Scope) -> bool:
 
 
 def truncate(text: str, limit: int = MAX_TEXT) -> str:
-    """Return at most `limit` characters of a text, which may contain megabytes from the client."""
+    """Shorten a text to at most `limit` characters. It may quote a large value from the request."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -1,4 +1,4 @@
-"""Converts FastAPI's validation errors to JSON pointers and reasons."""
+"""Converts FastAPI's validation errors to pairs of JSON pointer and reason."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -13,7 +13,10 @@ from core.spec.error_pointers import format_reason, to_pointers
 
 
 class InvalidJson(HTTPException):
-    """A body that a strict JSON parser rejects. An HTTPException, since FastAPI converts other exceptions to a 400."""
+    """Raised for JSON that the strict parser rejects, or for an invalid timeout header.
+
+    It is an HTTPException, since FastAPI converts other exceptions of a body parser to a 400.
+    """
 
     def __init__(self, pointer: str, reason: str) -> None:
         super().__init__(422, reason)
@@ -21,7 +24,10 @@ class InvalidJson(HTTPException):
 
 
 class InvalidBody(RequestValidationError):
-    """Validation errors of a body that an endpoint parses itself. FastAPI knows no body field, hence no schema, there.
+    """Validation errors of a body that an endpoint parses itself.
+
+    Such an endpoint declares no body field, so FastAPI does not provide the schema.
+
 
     Args:
         errors: pydantic's errors; locations are relative to the body.
@@ -34,12 +40,12 @@ class InvalidBody(RequestValidationError):
 
     @classmethod
     def from_model(cls, error: ValidationError, model: type[BaseModel], *, include_input: bool = True) -> "InvalidBody":
-        """Return the errors of a body that does not match `model`. Reasons quote the input if it is included."""
+        """Convert the validation errors of `model`. Reasons quote the input if `include_input` is set."""
         return cls(error.errors(include_url=False, include_input=include_input), model.model_json_schema())
 
 
 class ParsedError(NamedTuple):
-    """A validation error as a problem. `errors` are pairs of JSON pointer and reason."""
+    """The problem for a validation error. `errors` are pairs of JSON pointer and reason."""
 
     status: int
     slug: str
@@ -75,7 +81,7 @@ def _format_parameter(loc: tuple[Any, ...]) -> str:
 
 
 def _get_body_schema(request: Request) -> dict[str, Any]:
-    """Return the JSON Schema of the body that the matched route declares; empty if it declares none."""
+    """Return the JSON Schema of the body of the matched route, or an empty object if it declares no body."""
     field = getattr(request.scope.get("route"), "body_field", None)
     return _build_schema(field.field_info.annotation) if field is not None else {}
 

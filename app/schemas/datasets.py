@@ -188,5 +188,5 @@ class ReportOut(BaseModel):
 
     @classmethod
     def from_report(cls, report: dict[str, Any]) -> Self:
-        """Return the response for a stored report, which has only the fields that apply."""
+        """Return the response for a stored report. Fields that the report does not contain are null."""
         return cls.model_validate(dict.fromkeys(cls.model_fields) | report)

@@ -1,4 +1,4 @@
-"""The examples of the API's documentation. A test sends each of them."""
+"""Examples of the API documentation. A test sends each example to the API."""
 
 from typing import Any
 
@@ -73,7 +73,7 @@ JOBS: dict[str, Any] = {
     },
 }
 
-MODEL_JOBS: dict[str, Any] = {  # the test registers `digits@1` before
+MODEL_JOBS: dict[str, Any] = {  # the test first registers `digits@1`
     "evaluate": {
         "summary": "Evaluate a model on the validation split of its training",
         "value": {"kind": "evaluate", "model": "digits@1", "dataset": {"name": "digits"}, "split": "valid"},

@@ -123,7 +123,7 @@ class JobOut(JobSummaryOut):
         waits_for: DatasetVersionRow | None,
         queue_reason: str | None,
     ) -> Self:
-        """Return the response for a job and what the service computes for it."""
+        """Return the response for a job. The other arguments are the fields that are not stored in the job's row."""
         return cls.model_validate(
             {
                 **_build_summary(job),
@@ -238,7 +238,7 @@ def get_point_value(point: MetricPoint) -> float | str | None:
 
 
 def format_csv(series: Sequence[MetricSeries]) -> Iterator[str]:
-    """Yield the lines of a CSV file, the header first."""
+    """Yield the lines of a CSV file, starting with the header."""
     yield "split,name,step,epoch,value\n"
     for curve in series:
         for point in curve.points:
@@ -292,5 +292,5 @@ class ArtifactOut(BaseModel):
 
     @classmethod
     def from_file(cls, file: object) -> Self:
-        """Return the response for an object that has these fields as attributes."""
+        """Return the response for a file object that has the fields of this class as attributes."""
         return cls.model_validate(file, from_attributes=True)

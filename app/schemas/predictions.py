@@ -12,14 +12,14 @@ MAX_INSTANCES = 10_000
 
 
 def _validate_top_k(value: object) -> object:
-    """Check the value, with one error message for all wrong types and values."""
+    """Check `top_k`. All invalid types and values get the same error message."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_TOP_K:
         return value
     raise PydanticCustomError("top_k", f"must be an integer from 1 to {MAX_TOP_K}")
 
 
 def parse_top_k(text: object) -> object:
-    """Parse a query parameter as `_validate_top_k` does."""
+    """Parse and check `top_k` from a query parameter."""
     is_number = isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 10
     return _validate_top_k(int(str(text)) if is_number else text)
 
@@ -44,7 +44,7 @@ class InstanceIn(Spec):
         return self
 
 
-# Values are checked against their columns after the model is known.
+# All values are accepted here. They are checked later against the columns of the model.
 Cell = Annotated[Any, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
 
 

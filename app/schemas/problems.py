@@ -1,4 +1,4 @@
-"""The body of an error, and the error responses that operations declare."""
+"""The body of an error response, and the error responses that endpoints declare."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ DESCRIPTIONS = {
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses=` of an operation that may respond with these error statuses."""
+    """Return the `responses` argument of an endpoint that may respond with these error statuses."""
     return {
         status: {
             "description": DESCRIPTIONS[status],

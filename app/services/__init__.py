@@ -1,1 +1,1 @@
-"""What a client can do; no HTTP and no SQL."""
+"""Implements the operations of the API. HTTP is handled in `app/api`, SQL in `core/db/repos`."""

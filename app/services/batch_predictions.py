@@ -1,4 +1,4 @@
-"""Batch predictions: a job predicts the images of an uploaded archive."""
+"""Submits batch predictions: jobs that predict the images of an uploaded archive."""
 
 import uuid
 from pathlib import Path
@@ -16,22 +16,22 @@ from core.storage import Storage
 
 
 class BatchPredictionService:
-    """Submits batch predictions. Every method is one step of the caller's transaction."""
+    """Submits batch predictions. Every method runs in the caller's transaction."""
 
     def __init__(self, session: Session, storage: Storage, jobs: JobService, limits: UploadLimits) -> None:
-        """Take the limits of an upload and the services that store and submit it."""
+        """Initialize the service. `limits` apply to uploaded archives."""
         self._models = ModelRepo(session)
         self._storage = storage
         self._jobs = jobs
         self._limits = limits
 
     def submit_archive(self, ref: str, archive: Path, *, top_k: int, batch_size: int) -> JobView:
-        """Store an archive, which is moved, and submit the job that predicts its images.
+        """Move an archive into the storage and submit the job that predicts its images.
 
         Raises:
             NotFound: the model does not exist.
             InvalidArchive: the file is not an archive, or contains an unsafe entry.
-            InvalidSpec: the model does not read images.
+            InvalidSpec: the inputs of the model are not images.
         """
         row = self._models.resolve(ref)
         if inspect_upload(archive, self._limits) == "table":
@@ -46,7 +46,7 @@ class BatchPredictionService:
             batch_size=batch_size,
         )
         key = f"uploads/{archive_id}"
-        self._storage.publish_file(archive, key)  # first: maintenance deletes a file without a job
+        self._storage.publish_file(archive, key)  # first: after a crash, maintenance deletes files without a job
         try:
             return self._jobs.submit_job(spec)
         except BaseException:

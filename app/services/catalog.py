@@ -1,4 +1,4 @@
-"""The catalog: every kind of every part of a spec, with the JSON Schema of its options."""
+"""Builds the catalog: architectures, optimizers, losses etc. of job specs, with the JSON Schema of their options."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ SPEC_UNIONS: dict[str, Any] = {
 
 
 class CatalogEntry(NamedTuple):
-    """One kind of a part of a spec; `options` is the JSON Schema of its options."""
+    """An entry of the catalog, for example the optimizer `adamw`. `options` is the JSON Schema of its options."""
 
     name: str
     summary: str
@@ -36,7 +36,7 @@ class CatalogEntry(NamedTuple):
 
 
 def build_catalog(architectures: Mapping[str, ArchitectureEntry]) -> dict[str, list[CatalogEntry]]:
-    """Return all entries by the part of a spec that they belong to."""
+    """Return the entries of each section of the catalog, for example `optimizers` or `datasets`."""
     return {
         "architectures": [
             CatalogEntry(entry.name, entry.summary, entry.source, _remove_name(entry.options))
@@ -58,7 +58,7 @@ def _build_static_sections() -> dict[str, list[CatalogEntry]]:
 
 
 def list_union_members(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - any annotation
-    """Yield the classes of a union, also of nested annotated unions."""
+    """Yield the model classes of a union type, including those of nested and annotated unions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
         return
@@ -83,7 +83,7 @@ def _describe_dataset(name: str) -> CatalogEntry:
 
 
 def _build_options_schema(kind: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON Schema of all fields but `name`."""
+    """Return the JSON Schema of all fields except `name`."""
     return _remove_name(kind.model_json_schema())
 
 

@@ -1,4 +1,4 @@
-"""Datasets: list, upload and delete them, and pin their versions for jobs."""
+"""Lists, uploads and deletes datasets, and selects the dataset versions that jobs use."""
 
 import hashlib
 import json
@@ -37,26 +37,26 @@ VERSION = "/dataset/version"
 
 
 class PinnedVersion(NamedTuple):
-    """A dataset version for a job, and the id of its row."""
+    """The dataset version that a job uses, and the id of its database row."""
 
     dataset: PinnedDataset
     version_id: str
 
 
 class DatasetView(NamedTuple):
-    """A dataset and its versions, newest first; a built-in dataset may have none yet."""
+    """A dataset and its versions, newest first. A built-in dataset has no version before its first import."""
 
     name: str
     versions: list[DatasetVersionRow]
 
 
 class DatasetService:
-    """What a client can do with datasets. Every method is one step of the caller's transaction.
+    """Manages datasets. Every method runs in the caller's transaction.
 
     Args:
-        datasets_dir: the folder with the files of the built-in datasets.
-        limits: the limits of an upload.
-        wake: wakes the outbox relay; called after the commit.
+        datasets_dir: folder with the source files of built-in datasets.
+        limits: limits of uploaded files; default: the defaults of `UploadLimits`.
+        wake: function that wakes the outbox relay; it is called after the commit.
     """
 
     def __init__(
@@ -76,10 +76,10 @@ class DatasetService:
         self._versions = DatasetRepo(session)
 
     def resolve_version(self, spec: DatasetSpec) -> PinnedDataset:
-        """Return the dataset version that a job would use; nothing is stored.
+        """Return the dataset version that a job with this spec uses, without storing anything.
 
         Raises:
-            InvalidSpec: no such dataset or version, wrong options, or files of a built-in dataset are missing.
+            InvalidSpec: the dataset or version does not exist, an option is invalid, or a source file is missing.
             DatasetNotReady: the import of an uploaded dataset has not finished, or failed.
         """
         if spec.name not in builtin.list_names():
@@ -94,7 +94,7 @@ class DatasetService:
         return PinnedDataset(row.version if row else self._versions.get_next_version(spec.name), options, dataset_info)
 
     def pin_version(self, spec: DatasetSpec) -> PinnedVersion:
-        """Return the version that a job uses; start the import of a built-in dataset where there is none."""
+        """Return the version that a job uses. If a built-in dataset has not been imported yet, start its import."""
         pinned = self.resolve_version(spec)
         if spec.name not in builtin.list_names():
             return PinnedVersion(pinned, self._versions.get_version(spec.name, pinned.version).id)
@@ -102,14 +102,14 @@ class DatasetService:
         return PinnedVersion(pinned._replace(version=row.version), row.id)
 
     def find_pending_import(self, spec: DatasetSpec) -> DatasetVersionRow | None:
-        """Return the upload whose import a job must wait for before it can be validated, if any."""
+        """Return the uploaded version if its import is still running; jobs are then validated after the import."""
         if spec.name in builtin.list_names():
             return None
         row = self._find_upload(spec)
         return row if row.state is DatasetState.IMPORTING else None
 
     def ensure_builtin(self, name: str, options: Mapping[str, Any]) -> DatasetVersionRow:
-        """Return the version of a built-in dataset with these options; import it, or again after a failure."""
+        """Return the version of a built-in dataset with these options. Start its import if it is new or has failed."""
         source_key = hash_options(options)
         existing = self._versions.find_by_source(name, source_key)
         row = existing or self._versions.add(name, {"kind": "builtin", "options": dict(options)}, source_key=source_key)
@@ -118,10 +118,12 @@ class DatasetService:
         return self._versions.get(row.id)
 
     def list_datasets(self, *, after: str, limit: int) -> tuple[list[DatasetView], str | None]:
-        """Return a page of datasets after the name `after`, built-in ones included, and the next page's `after`.
+        """Return a page of uploaded and built-in datasets in alphabetical order, and the `after` of the next page.
+
+        `after` is the last name of the previous page, or an empty string for the first page.
 
         Raises:
-            InvalidSpec: `after` is not a name.
+            InvalidSpec: `after` is not a valid name.
         """
         if after and not re.fullmatch(NAME_PATTERN, after):
             raise InvalidSpec("The cursor is invalid.", errors=[("?cursor", "must be the next_cursor of a page")])
@@ -144,7 +146,7 @@ class DatasetService:
         return self._versions.get_version(name, version)
 
     def get_report(self, name: str, version: int) -> dict[str, Any]:
-        """Return the report of a version's import.
+        """Return the import report of a version.
 
         Raises:
             DatasetNotReady: the import has not finished, or failed before it wrote a report.
@@ -159,7 +161,7 @@ class DatasetService:
 
         Raises:
             DatasetNotReady: the import has not finished, or failed.
-            CorruptFile: the stored file has another checksum.
+            CorruptFile: the checksum of the stored file does not match.
         """
         row = self._versions.get_version(name, version)
         if row.state is not DatasetState.READY:
@@ -168,18 +170,18 @@ class DatasetService:
         return self._storage.fetch(row.packed_key or "", {PREVIEW_FILE: files[PREVIEW_FILE]["sha256"]}) / PREVIEW_FILE
 
     def accept_upload(self, name: str, archive: Path, options: Mapping[str, Any]) -> DatasetVersionRow:
-        """Store an upload and queue its import; the file is moved. The options are those of images or of a table.
+        """Move an uploaded file into the storage and queue its import. `options` configure the import.
 
         Raises:
             InvalidArchive: the file is not an archive or table, or contains an unsafe entry.
-            Conflict: the name is that of a built-in dataset.
+            Conflict: a built-in dataset has this name.
         """
         refuse_built_in(name)
         kind, options = check_upload(archive, self._limits, options)
         version_id = uuid.uuid4().hex
         key = f"uploads/{version_id}"
         source = {"kind": "upload", "key": key, "options": dict(options), "archive": kind}
-        self._storage.publish_file(archive, key)  # first: maintenance deletes a file without a row
+        self._storage.publish_file(archive, key)  # first: after a crash, maintenance deletes files without a row
         try:
             row = self._versions.add(name, source, version_id=version_id)
             self._queue_import(row.id)
@@ -189,10 +191,10 @@ class DatasetService:
         return row
 
     def delete_version(self, name: str, version: int) -> None:
-        """Delete a version with its files. Models that were trained on it remain and can still predict.
+        """Delete a version and its files. Models that were trained on the version remain and can still predict.
 
         Raises:
-            InUse: a job refers to it.
+            ResourceInUse: a job uses the version.
         """
         row = self._versions.get_version(name, version)
         jobs = [job.id for job in JobRepo(self._session).list_dependents(row.id)]
@@ -251,18 +253,18 @@ def read_dataset_info(row: DatasetVersionRow) -> DatasetInfo:
 
 
 def hash_options(options: Mapping[str, Any]) -> str:
-    """Return a hash of options; all defaults must be filled in."""
+    """Return a hash of options. The options must include all defaults."""
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
 
 
 def refuse_built_in(name: str) -> None:
-    """Raise Conflict if a name is that of a built-in dataset, which cannot be uploaded."""
+    """Raise Conflict if a built-in dataset has this name. Built-in datasets cannot be replaced by uploads."""
     if name in builtin.list_names():
         raise Conflict(f"{name!r} is a built-in dataset; upload under another name.", built_in=builtin.list_names())
 
 
 def build_not_ready_error(row: DatasetVersionRow) -> DatasetNotReady:
-    """Return the error for a version whose import has not finished, or failed."""
+    """Return the error for a version whose import is still running or has failed."""
     version = f"{row.name} version {row.version}"
     if row.state is DatasetState.FAILED:
         failure = row.failure or {}

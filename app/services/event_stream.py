@@ -1,4 +1,4 @@
-"""Streams the events of a job: stored events from the database, new events from the bus, in order of their number."""
+"""Streams the events of a job in order: stored events from the database, then new events from the bus."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,10 +19,11 @@ PAGE_SIZE = 500
 
 
 class EventStreams:
-    """All event streams of this process. A waiting stream holds no database connection.
+    """Manages the event streams of this process. A stream that waits for events holds no database connection.
 
     Args:
-        poll_s: how often the database is read without a message of the bus; the delay of an event that the bus lost.
+        poll_s: seconds without a message from the bus after which the database is read; default: 2. This is also the
+            maximum delay of an event that the bus lost.
     """
 
     def __init__(self, sessions: SessionFactory, bus: Bus, *, poll_s: float = 2.0) -> None:
@@ -32,7 +33,7 @@ class EventStreams:
         self._num_open = 0
 
     async def has_more(self, job_id: str, after: int) -> bool:
-        """Return whether there are, or can be, events after the number `after`.
+        """Return whether the job has, or can still get, events with a number above `after`.
 
         Raises:
             NotFound: the job does not exist.
@@ -43,7 +44,7 @@ class EventStreams:
         return await to_thread.run_sync(self._has_more, job_id, after)
 
     async def stream_events(self, job_id: str, after: int) -> AsyncIterator[Event]:
-        """Yield the events after the number `after`, each once, until the job has ended or is deleted."""
+        """Yield each event with a number above `after` once, until the job has ended or is deleted."""
         self._num_open += 1
         try:
             async with self._bus.subscribe(job_id) as listener:

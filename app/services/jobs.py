@@ -1,4 +1,4 @@
-"""Jobs: submit, list, control and delete them. `results.py` reads their results."""
+"""Submits, lists, controls and deletes jobs. `results.py` reads their results."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ IMPORTING = DatasetState.IMPORTING
 
 
 class JobView(NamedTuple):
-    """A job with its transitions, its queue position, and what it waits for."""
+    """A job with its transitions. If it is queued: its position, a pending import, or why no worker can run it."""
 
     job: JobRow
     transitions: Sequence[Event]
@@ -54,13 +54,13 @@ class JobView(NamedTuple):
 
 
 class JobService:
-    """What a client can do with jobs. Every method is one step of the caller's transaction.
+    """Manages jobs. Every method runs in the caller's transaction.
 
     Args:
-        architectures: checks whether an architecture can be built.
-        wake: wakes the outbox relay; called after the commit.
-        worker_silence_s: a worker without a heartbeat for longer does not count as live.
-        traceparent: the trace of the request that submits a job.
+        architectures: catalog that checks whether an architecture can be built.
+        wake: function that wakes the outbox relay; it is called after the commit.
+        worker_silence_s: seconds after its last heartbeat for which a worker is considered live.
+        traceparent: trace context of the request (W3C); it is stored with submitted jobs.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class JobService:
     def submit_job(
         self, spec: AnyJobSpec, *, idempotency_key: str | None = None, parent_id: str | None = None
     ) -> JobView:
-        """Store a job and queue it; the same idempotency key and spec return the same job again.
+        """Store a job and queue it. Requests with the same idempotency key and spec return the same job.
 
         Raises:
-            InvalidSpec: the spec cannot be trained or run.
+            InvalidSpec: the spec violates a validation rule.
             DatasetNotReady: the import of its dataset failed.
-            IdempotencyMismatch: the key was used with another spec.
+            IdempotencyMismatch: the key was used with a different spec.
         """
         if idempotency_key is None:
             return self._create_job(spec, parent_id)
@@ -106,7 +106,7 @@ class JobService:
         return self.get_job(existing.job_id)
 
     def dry_run(self, spec: AnyJobSpec) -> ResolvedSpec:
-        """Validate a spec and fill in all defaults; nothing is stored."""
+        """Validate a spec and fill in all defaults, without storing anything."""
         return self._resolve_spec(spec, self._datasets.resolve_version(spec.dataset))
 
     def list_jobs(
@@ -130,7 +130,7 @@ class JobService:
         """Cancel or pause a job, or finish it after the current epoch.
 
         Raises:
-            Conflict: the job's state or kind does not allow it.
+            Conflict: the job's state or kind does not allow the request.
         """
         if stop_request is StopRequest.FINISH:
             _require_training(self._jobs.get(job_id), "finished early")
@@ -138,7 +138,7 @@ class JobService:
         return self.get_job(job_id)
 
     def kill_job(self, job_id: str) -> JobView:
-        """Cancel a job without waiting for its worker, whose later writes have no effect."""
+        """Cancel a job without waiting for its worker. Later writes of the worker have no effect."""
         self._jobs.kill(job_id)
         return self.get_job(job_id)
 
@@ -154,7 +154,7 @@ class JobService:
         return self.get_job(job_id)
 
     def extend_job(self, job_id: str, epochs: int) -> JobView:
-        """Queue a succeeded job again for `epochs` more epochs, with its optimizer and schedule state."""
+        """Queue a succeeded job again. It trains `epochs` more epochs with its saved optimizer and schedule state."""
         job = self._jobs.get(job_id)
         _require_training(job, "extended")
         num_completed = int(job.progress.get("epoch") or job.spec["epochs"])
@@ -164,9 +164,9 @@ class JobService:
         return self.get_job(job_id)
 
     def clone_job(self, job_id: str, changes: Mapping[str, Any]) -> JobView:
-        """Submit a copy of a job with changes merged into its spec; a part of another name is replaced whole."""
+        """Submit a copy of a job. `changes` are merged into its spec (see `apply_merge_patch`)."""
         job = self._jobs.get(job_id)
-        fields = list_fields(str(changes.get("kind", job.kind)))  # a change of the kind copies the shared fields
+        fields = list_fields(str(changes.get("kind", job.kind)))  # a new kind keeps the fields that both kinds have
         old = {key: value for key, value in job.spec.items() if key != "name" and key in fields}
         return self.submit_job(parse_job_spec(apply_merge_patch(old, changes)), parent_id=job_id)
 
@@ -176,7 +176,7 @@ class JobService:
         on_commit(self._session, lambda: delete_stored_files(self._storage, keys))
 
     def resolve_waiting_jobs(self) -> None:
-        """Validate jobs whose dataset import has ended: queue those that are valid, fail the others."""
+        """Validate jobs whose dataset import has ended: queue valid jobs and fail the others."""
         for job_id in self._jobs.find_resolvable_ids():
             job = self._jobs.lock_for_resolution(job_id)
             if job is None:
@@ -267,13 +267,13 @@ def _require_training(job: JobRow, action: str) -> None:
 
 
 def hash_spec(spec: AnyJobSpec) -> str:
-    """Return a hash that does not depend on the order and layout of the JSON of a spec."""
+    """Return a hash of a spec that does not depend on the field order or whitespace of its JSON."""
     text = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def apply_merge_patch(old: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Apply a JSON merge patch (RFC 7396), but replace a part whole when its `name` changes."""
+    """Apply a JSON merge patch (RFC 7396), but replace an object completely if its `name` changes."""
     result = dict(old)
     for key, change in changes.items():
         before = old.get(key)
@@ -291,6 +291,6 @@ def _has_same_name(before: Mapping[str, Any], change: Mapping[str, Any]) -> bool
 
 
 def list_device_names(worker: WorkerRow) -> list[str]:
-    """Return the names and kinds of a worker's devices: `cuda:0` also counts as `cuda`."""
+    """Return the names and the kinds of a worker's devices, for example `cuda:0` and `cuda`."""
     names = [str(device["name"]) for device in worker.devices]
     return [name for device in names for name in (device, device.partition(":")[0])]

@@ -1,4 +1,4 @@
-"""The model registry: list models, download bundles, set aliases."""
+"""Lists registered models, fetches their bundles and sets aliases."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ BUNDLE_FILES = ("weights.safetensors", "bundle.json")
 
 
 class ModelView(NamedTuple):
-    """A model: its versions, newest first, and its aliases."""
+    """A model with its versions, newest first, its aliases, and the variants that aliases select."""
 
     name: str
     versions: Sequence[ModelVersionRow]
@@ -27,12 +27,12 @@ class ModelView(NamedTuple):
 
 
 class ModelService:
-    """What a client can do with registered models. Every method is one step of the caller's transaction."""
+    """Manages registered models. Every method runs in the caller's transaction."""
 
     def __init__(
         self, session: Session, storage: Storage, *, on_alias_changed: Callable[[str], None] = lambda _: None
     ) -> None:
-        """Take a function that is called, after the commit, with the name of a model whose aliases have changed."""
+        """Initialize the service. `on_alias_changed` is called with the name of a model after a committed change."""
         self._session = session
         self._on_alias_changed = on_alias_changed
         self._models = ModelRepo(session)
@@ -40,7 +40,7 @@ class ModelService:
         self._storage = storage
 
     def list_models(self, *, after: str | None, limit: int) -> tuple[list[ModelView], str | None]:
-        """Return a page of models in alphabetical order, and the next page's `after`."""
+        """Return a page of models in alphabetical order, and the `after` of the next page."""
         names, next_after = self._models.list_names(after=after, limit=limit)
         return [self.get_model(name) for name in names], next_after
 
@@ -70,14 +70,14 @@ class ModelService:
 
         Raises:
             NotFound: the version does not exist.
-            CorruptFile: a stored file has another checksum.
+            CorruptFile: the checksum of a stored file does not match.
         """
         row = self._models.get(name, version)
         folder = self._storage.fetch(row.key, {file: row.files[file]["sha256"] for file in BUNDLE_FILES})
         return [folder / file for file in BUNDLE_FILES]
 
     def set_alias(self, name: str, alias: str, version: int, variant: VariantFormat | None = None) -> ModelView:
-        """Let `name@alias` refer to a version, or to a variant of it; running predictions are not affected.
+        """Set the version, and optionally the variant, of `name@alias`. Running predictions are not affected.
 
         Raises:
             NotFound: the version or variant does not exist.

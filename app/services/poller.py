@@ -1,4 +1,4 @@
-"""Calls a function periodically in a thread, such as the check of jobs that wait for a dataset."""
+"""Calls a function periodically in a thread, for example to validate jobs that waited for a dataset import."""
 
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -28,5 +28,5 @@ def _call_periodically(task: Callable[[], None], closed: threading.Event, interv
             task()
         except SQLAlchemyError as error:
             log.warning("poller.database_unavailable", error=str(error))
-        except Exception:  # one failure must not stop all later calls
+        except Exception:  # an exception must not stop later calls
             log.exception("poller.task_failed")

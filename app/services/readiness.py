@@ -15,14 +15,14 @@ from core.queue import Queue, QueueUnavailable
 from core.storage import Storage
 
 CHECK_TIMEOUT_S = 1.5
-"""Drivers wait longer for a connection than a readiness probe may take."""
+"""Seconds to wait for all checks. It is shorter than the connection timeouts of database and queue drivers."""
 
 Check = Callable[[], None]
-"""Raises if its part cannot be used."""
+"""Checks one component, for example the database. Raises an exception if the component cannot be used."""
 
 
 class ReadinessProbe:
-    """Runs all checks concurrently, and starts no second check of a part while the first one hangs."""
+    """Runs all checks concurrently. While a check of a component hangs, it is not started again."""
 
     def __init__(self, checks: Mapping[str, Check], timeout_s: float = CHECK_TIMEOUT_S) -> None:
         self._checks = checks
@@ -31,7 +31,7 @@ class ReadinessProbe:
         self._lock = threading.Lock()
 
     def collect_reasons(self) -> dict[str, str]:
-        """Return why the service is not ready, by part; empty if it is ready."""
+        """Return a reason for each component that is not ready; empty if the service is ready."""
         with self._lock:
             for part, check in self._checks.items():
                 if part not in self._pending or self._pending[part].done():
@@ -64,14 +64,14 @@ def _start_check(check: Check) -> Future[None]:
         else:
             future.set_result(None)
 
-    threading.Thread(target=run, name="readiness", daemon=True).start()  # a daemon: it must not delay the exit
+    threading.Thread(target=run, name="readiness", daemon=True).start()  # a daemon does not delay the exit
     return future
 
 
 def build_checks(
     sessions: SessionFactory, storage: Storage, queue: Queue, backend: ModelBackend
 ) -> Mapping[str, Check]:
-    """Return a check for every part."""
+    """Return one check for each component."""
     engine: Any = sessions.kw["bind"]
     return {
         "database": lambda: _check_database(engine),

@@ -1,4 +1,4 @@
-"""Results of a job: metrics, logs, checkpoints, artifacts and result files."""
+"""Reads the results of jobs: metrics, logs, checkpoints, artifacts and result files."""
 
 import mimetypes
 from datetime import datetime
@@ -19,7 +19,7 @@ from core.storage import Storage
 
 
 class ResultFile(NamedTuple):
-    """A verified local file to send, with its checksum and download name."""
+    """A local file with its verified checksum and the name for downloads."""
 
     path: Path
     sha256: str
@@ -54,7 +54,7 @@ class ResultService:
         )
 
     def list_logs(self, job_id: str, *, after: int, limit: int) -> list[Event]:
-        """Return the log events of a job after the event number `after`."""
+        """Return the log events of a job with a number above `after`."""
         self._require_job(job_id)
         return EventRepo(self._session).list_after(job_id, after, limit=limit, types=(EventType.LOG,))
 
@@ -64,18 +64,18 @@ class ResultService:
         return CheckpointRepo(self._session).list_checkpoints(job_id)
 
     def fetch_weights(self, job_id: str, number: int) -> ResultFile:
-        """Return the weights of a checkpoint, a safetensors file.
+        """Return the weights of a checkpoint as a safetensors file.
 
         Raises:
             NotFound: the job or checkpoint does not exist.
-            CorruptFile: the stored file has another checksum.
+            CorruptFile: the checksum of the stored file does not match.
         """
         row = CheckpointRepo(self._session).get(job_id, number)
         folder = self._storage.fetch(row.key, {WEIGHTS: row.sha256})
         return ResultFile(folder / WEIGHTS, row.sha256, f"{job_id}-{number}.safetensors")
 
     def list_artifacts(self, job_id: str) -> list[ArtifactFile]:
-        """Return the artifacts of a job and the files of its result, by name."""
+        """Return the artifacts of a job and the files of its result, sorted by name."""
         job = JobRepo(self._session).get(job_id)
         rows = ArtifactRepo(self._session).list_artifacts(job_id)
         artifacts = [ArtifactFile(row.name, row.media_type, row.size_bytes, row.sha256, row.created_at) for row in rows]
@@ -89,7 +89,7 @@ class ResultService:
 
         Raises:
             NotFound: the job or file does not exist.
-            CorruptFile: the stored file has another checksum.
+            CorruptFile: the checksum of the stored file does not match.
         """
         if name in _get_result_files(JobRepo(self._session).get(job_id)):
             return self.fetch_result_file(job_id, name)
@@ -101,7 +101,7 @@ class ResultService:
 
         Raises:
             NotFound: the job or file does not exist.
-            CorruptFile: the stored file has another checksum.
+            CorruptFile: the checksum of the stored file does not match.
         """
         job = JobRepo(self._session).get(job_id)
         files = _get_result_files(job)
@@ -116,6 +116,6 @@ class ResultService:
 
 
 def _get_result_files(job: JobRow) -> dict[str, dict[str, Any]]:
-    """Return the files of a job's result, by name."""
+    """Return the size and checksum of each file of a job's result."""
     files: dict[str, dict[str, Any]] = (job.result or {}).get("files", {})
     return files

@@ -1,4 +1,4 @@
-"""The state of the service: versions, devices, workers and queued jobs."""
+"""Reads the state of the service: versions, devices, workers and queued jobs."""
 
 import platform
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ PACKAGES = ("candela", "torch", "torchvision", "fastapi", "celery", "sqlalchemy"
 
 
 class WorkerView(NamedTuple):
-    """A live worker and the jobs that it runs."""
+    """A live worker and the ids of the jobs that it runs."""
 
     id: str
     host: str
@@ -31,7 +31,7 @@ class WorkerView(NamedTuple):
 
 
 class SystemView(NamedTuple):
-    """The state of the service for an operator."""
+    """The state of the service, as shown to operators."""
 
     versions: dict[str, str]
     devices: list[str]
@@ -45,9 +45,9 @@ class SystemService:
     """Reads the state of the service.
 
     Args:
-        backend: whose inference processes are described.
-        worker_silence_s: a worker without a heartbeat for longer does not count as live.
-        canary_silence_s: a worker that received no message for longer does not consume the queue.
+        backend: backend whose inference processes are listed.
+        worker_silence_s: seconds after its last heartbeat for which a worker is considered live.
+        canary_silence_s: seconds after its last received message for which a worker is considered to consume the queue.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class SystemService:
         ]
 
     def count_jobs(self) -> dict[JobState, int]:
-        """Return the number of jobs in every state."""
+        """Return the number of jobs in each state."""
         return dict.fromkeys(JobState, 0) | JobRepo(self._session).count_by_state()
 
 

@@ -1,4 +1,4 @@
-"""Writes the body of an upload to a scratch file that is deleted afterwards."""
+"""Writes the body of an upload to a temporary file."""
 
 import errno
 import shutil
@@ -17,7 +17,7 @@ _DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
 
 @asynccontextmanager
 async def save_upload(storage: Storage, chunks: AsyncIterator[bytes]) -> AsyncIterator[Path]:
-    """Write an upload to a file in a scratch folder, which is deleted when the context ends or the client disconnects.
+    """Write an upload to a temporary file. It is deleted when the context ends or the client disconnects.
 
     Raises:
         StorageFull: the storage has no space left.

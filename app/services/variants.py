@@ -1,4 +1,4 @@
-"""Variants of a model version: create, list, download and delete exported, compiled or quantized forms."""
+"""Creates, lists, fetches and deletes variants of model versions: exported, compiled or quantized networks."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from core.storage import Storage
 
 
 class VariantService:
-    """What a client can do with variants. Every method is one step of the caller's transaction."""
+    """Manages variants. Every method runs in the caller's transaction."""
 
     def __init__(self, session: Session, storage: Storage, jobs: JobService) -> None:
         self._models = ModelRepo(session)
@@ -27,7 +27,7 @@ class VariantService:
     def submit_variant(
         self, name: str, version: int, kind: VariantFormat, options: dict[str, Any], *, idempotency_key: str | None
     ) -> JobView:
-        """Submit the job that creates a variant and measures it on the training dataset of the version.
+        """Submit the job that creates a variant and measures it on the version's training dataset.
 
         Raises:
             NotFound: the version does not exist.
@@ -54,16 +54,16 @@ class VariantService:
         return self._variants.get(name, version, kind)
 
     def delete_variant(self, name: str, version: int, kind: VariantFormat) -> None:
-        """Delete a variant. Raises NotFound, or InUse if an alias refers to it."""
+        """Delete a variant. Raises NotFound, or ResourceInUse if an alias refers to it."""
         self._models.get(name, version)
         self._variants.delete(name, version, kind)
 
     def fetch_file(self, name: str, version: int, kind: VariantFormat, file_name: str | None = None) -> ResultFile:
-        """Return a file of a variant; default: the file with the network.
+        """Return a file of a variant; default: its main file, which contains the network.
 
         Raises:
             NotFound: the variant or file does not exist.
-            CorruptFile: the stored file has another checksum.
+            CorruptFile: the checksum of the stored file does not match.
         """
         row = self.get_variant(name, version, kind)
         requested = file_name or row.measured["file"]

@@ -1,1 +1,1 @@
-"""Model serving without HTTP and database: model cache, admission control, decoding and the inference processes."""
+"""Model serving: model cache, admission control, image decoding, inference processes. Uses no HTTP, no database."""

@@ -1,4 +1,4 @@
-"""Admission control: rejects requests that would wait too long, estimated from the queue and the batch latencies."""
+"""Admission control: rejects requests whose expected wait, estimated from the queue, is too long."""
 
 import math
 import time
@@ -16,7 +16,7 @@ MIN_INTERVAL_RATIO, MAX_INTERVAL_RATIO = 0.1, 10.0
 
 
 class AdmissionController:
-    """Counts the samples in flight of one model, from acceptance to response. Used on one event loop."""
+    """Counts in-flight samples of one model and rejects requests above the limits. Use it on one event loop only."""
 
     def __init__(
         self,
@@ -27,10 +27,10 @@ class AdmissionController:
         max_wait_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Accept at most `max_waiting` samples at once, and none that would wait longer than `max_wait_s`.
+        """Accept at most `max_waiting` in-flight samples, and only if the expected wait is short.
 
-        `max_wait_s` is the limit for 99 of 100 requests, but the estimate is a typical wait. Therefore a request is
-        rejected if the estimate exceeds `SAFETY_FACTOR` of the limit.
+        99 of 100 requests should wait at most `max_wait_s`, but the estimate is only a typical wait. Therefore requests
+        are rejected if the estimate exceeds `SAFETY_FACTOR * max_wait_s`.
         """
         self.num_in_flight = 0
         self._num_by_priority = [0] * (NUM_PRIORITIES + 1)
@@ -40,14 +40,15 @@ class AdmissionController:
         self._max_wait_s = max_wait_s
         self._clock = clock
         self._latency_model = LatencyModel()
-        self._remote_queue = 0, 0.0  # its length, and when it was reported
-        self._interval_ratio = 1.0  # time between two results over the time of a batch; < 1 with several instances
-        self._last_batch_at: float | None = None  # None if the model was idle since
+        self._remote_queue = 0, 0.0  # length, time of the report
+        self._interval_ratio = 1.0  # time between batches / duration of a batch; < 1 with several instances
+        self._last_batch_at: float | None = None  # None if the model was idle since then
 
     def estimate_wait_s(self, num_images: int, priority: int = DEFAULT_PRIORITY) -> float:
-        """Return the expected seconds until further samples are computed; 0 if no batch was measured.
+        """Return the expected seconds until `num_images` new samples are computed; 0 if no batch was measured.
 
-        Samples of lower priority in this process do not count. The priority of those of other processes is unknown.
+        Samples of this process with a lower priority are not counted. All samples of other processes are counted, since
+        their priority is unknown.
         """
         num_ahead = self.num_in_flight - sum(self._num_by_priority[priority + 1 :])
         total = num_ahead + self._get_remote_queue_length() + num_images
@@ -57,7 +58,7 @@ class AdmissionController:
         return (seconds + (latency_model.predict(rest) if rest else 0.0)) * self._interval_ratio
 
     def check_wait(self, num_images: int, deadline: float | None = None, priority: int = DEFAULT_PRIORITY) -> None:
-        """Reject samples that would not be computed in time; `deadline` is a time of the clock.
+        """Raise an error if new samples cannot be computed in time. `deadline` is a time of `clock`.
 
         Raises:
             Overloaded: too many samples wait, or the expected wait is too long.
@@ -83,12 +84,12 @@ class AdmissionController:
         )
 
     def add_in_flight(self, num_images: int, priority: int = DEFAULT_PRIORITY) -> None:
-        """Count accepted samples."""
+        """Add accepted samples to the number of in-flight samples."""
         self.num_in_flight += num_images
         self._num_by_priority[priority] += num_images
 
     def remove_in_flight(self, num_images: int, priority: int = DEFAULT_PRIORITY) -> None:
-        """Stop counting samples that were accepted."""
+        """Remove samples from the number of in-flight samples."""
         self.num_in_flight -= num_images
         self._num_by_priority[priority] -= num_images
         if not self.num_in_flight:
@@ -103,7 +104,7 @@ class AdmissionController:
         self._latency_model = LatencyModel(latencies)
 
     def record_batch(self, size: int, seconds: float) -> None:
-        """Update the estimate with a computed batch."""
+        """Update the estimate with the duration of a computed batch."""
         now = self._clock()
         self._latency_model.record(size, seconds)
         if self._last_batch_at is not None and seconds > 0:
@@ -112,6 +113,6 @@ class AdmissionController:
         self._last_batch_at = now
 
     def _get_remote_queue_length(self) -> int:
-        """Return the last reported length; 0 if the report is old, since an idle process gets no reports."""
+        """Return the last reported length, or 0 if the report is old: an idle process receives no reports."""
         length, reported_at = self._remote_queue
         return length if length and self._clock() - reported_at < REMOTE_QUEUE_TTL_S else 0

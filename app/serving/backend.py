@@ -1,4 +1,4 @@
-"""Protocols of the model backend: what loads and runs models. `process_pool.py` implements it with processes."""
+"""Protocols of the model backend, which loads and runs models. `process_pool.py` implements them with processes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,10 +13,10 @@ class LoadOptions(NamedTuple):
     """Options of a loaded model.
 
     Attributes:
-        max_batch_size: samples.
-        max_waiting: samples that may wait.
+        max_batch_size: maximum number of samples per batch.
+        max_waiting: maximum number of waiting samples.
         precision: `fp32`, `bf16` or `auto`.
-        target_latency_s: seconds per sample below which a model is fast enough.
+        target_latency_s: target of the seconds per sample.
     """
 
     max_batch_size: int
@@ -29,19 +29,19 @@ class BatchListener(Protocol):
     """Receives the statistics of each batch of a model."""
 
     def __call__(self, stats: BatchStats, waited_s: Sequence[float], /) -> None:
-        """Handle a batch; `waited_s` has the queue time of each request that it completed."""
+        """Handle a computed batch. `waited_s` has the queue time of each request that the batch completed."""
 
 
 class LoadedModel(Protocol):
-    """A model in memory. Used on one event loop."""
+    """A loaded model. Use it on one event loop only."""
 
     @property
     def num_waiting(self) -> int:
-        """Samples in flight, including those that are being computed."""
+        """Number of in-flight samples, including samples that are being computed."""
 
     @property
     def num_bytes(self) -> int:
-        """The memory of the weights."""
+        """Size of the weights in memory, in bytes."""
 
     @property
     def device(self) -> str:
@@ -49,11 +49,11 @@ class LoadedModel(Protocol):
 
     @property
     def is_lost(self) -> bool:
-        """Whether its process has ended."""
+        """Whether the inference process of the model has ended."""
 
     @property
     def latencies(self) -> list[tuple[int, float]]:
-        """Batch sizes with the seconds that were measured at warm-up."""
+        """Pairs of batch size and seconds, measured at warm-up."""
 
     async def submit(
         self,
@@ -62,29 +62,29 @@ class LoadedModel(Protocol):
         priority: int = DEFAULT_PRIORITY,
         targets: Sequence[int] | None = None,
     ) -> list[Outcome]:
-        """Return the outcomes of the samples in their order. Samples of cancelled callers are not computed.
+        """Return the outcomes of the samples, in the same order. Waiting samples of a cancelled caller are dropped.
 
         Args:
             images: samples of the model's shape.
-            deadline: of the monotonic clock.
+            deadline: monotonic time at which the request times out. Default: none.
             priority: 1 to 3; 1 is computed first.
-            targets: for heatmaps, the class of each image; default: the most probable class.
+            targets: for heatmaps, the class to explain for each image. Default: the most probable class.
 
         Raises:
-            Overloaded, NotReady, Unavailable: the model cannot take the request now.
+            Overloaded, NotReady, Unavailable: the model cannot accept the request now.
             DeadlineExceeded: the deadline passed before the samples were computed.
-            BatcherClosed: the model was unloaded; get it again.
+            BatcherClosed: the model was unloaded; load it again.
         """
 
     def close(self) -> None:
-        """Accept no more requests. Waiting ones are still computed, and `close` does not wait for them."""
+        """Accept no more requests. Return at once; waiting requests are still computed."""
 
     async def join(self) -> None:
-        """Wait until every request is complete."""
+        """Wait until all requests are complete."""
 
 
 class ArchitectureSummary(NamedTuple):
-    """A network that can be built; `options` include every default."""
+    """Describes a network that can be built. `options` include all defaults."""
 
     options: dict[str, Any]
     num_parameters: int
@@ -93,7 +93,7 @@ class ArchitectureSummary(NamedTuple):
 
 
 class InvalidArchitecture(Exception):
-    """The network cannot be built: `errors` of pydantic for its options, or a reason for the option at `path`."""
+    """The network cannot be built. Either pydantic's `errors` for its options are set, or `path` and `reason`."""
 
     def __init__(self, errors: Sequence[Mapping[str, Any]], path: str = "", reason: str = "") -> None:
         super().__init__(reason or str(errors))
@@ -106,9 +106,9 @@ class ArchitectureEntry(NamedTuple):
     """An architecture of the catalog.
 
     Attributes:
-        options: the JSON Schema of its options.
-        pretrained: the package that its pretrained weights require; empty if it is installed, None without pretrained
-            weights.
+        options: JSON Schema of the options.
+        pretrained: message about a missing package that the pretrained weights require. Empty if no package is missing,
+            None if the architecture has no pretrained weights.
     """
 
     name: str
@@ -119,11 +119,11 @@ class ArchitectureEntry(NamedTuple):
 
 
 class ArchitectureQuery(NamedTuple):
-    """An architecture to build for samples of `shape`, (C, H, W) for images.
+    """An architecture to check for samples of `shape`, (C, H, W) for images.
 
     Attributes:
         options: the options as JSON.
-        cardinalities: the cardinality of each column of a table, 0 for numbers.
+        cardinalities: number of categories of each column of a table; 0 for numeric columns.
     """
 
     name: str
@@ -134,13 +134,13 @@ class ArchitectureQuery(NamedTuple):
 
 
 class ArchitectureCatalog(Protocol):
-    """Describes and checks architectures, which requires torch. Called by any thread but that of the event loop."""
+    """Lists and checks architectures. The calls may block, so do not call them on the event loop."""
 
     def list_architectures(self) -> Mapping[str, ArchitectureEntry]:
-        """Return the architectures by name, in the order of the catalog. Raises Unavailable."""
+        """Return the architectures, keyed by name, in the order of the catalog. Raises Unavailable."""
 
     def check_architecture(self, query: ArchitectureQuery) -> ArchitectureSummary:
-        """Return the summary of the network that would be built.
+        """Check that the network can be built, and return its summary.
 
         Raises:
             InvalidArchitecture: the network cannot be built.
@@ -152,7 +152,7 @@ class ModelBackend(ArchitectureCatalog, Protocol):
     """Loads models and runs them."""
 
     async def start(self, on_ready: Callable[[], None], on_lost: Callable[[], None]) -> None:
-        """Start without waiting until it is ready.
+        """Start the backend. Return before it is ready.
 
         Args:
             on_ready: called when models can be loaded.
@@ -160,17 +160,18 @@ class ModelBackend(ArchitectureCatalog, Protocol):
         """
 
     async def close(self) -> None:
-        """Stop; waiting requests fail."""
+        """Stop the backend. Waiting requests fail."""
 
     def check_ready(self) -> None:
-        """Raise Unavailable if a prediction would raise it. Called by any thread."""
+        """Raise Unavailable if the backend cannot compute predictions now. Any thread may call this."""
 
     def list_devices(self) -> list[dict[str, Any]]:
-        """Return a description of each device for operators. Called by any thread."""
+        """Return a description of each device for operators. Any thread may call this."""
 
     def load_model(self, ref: BundleRef, folder: Path, options: LoadOptions, listener: BatchListener) -> LoadedModel:
-        """Load a bundle from a folder and warm it up. Called by a thread that may block.
+        """Load a bundle from a folder and warm it up. This blocks, so do not call it on the event loop.
 
         Raises:
-            CorruptFile, PredictionFailed, Unavailable: it cannot be loaded, or not now.
+            CorruptFile, PredictionFailed: the bundle cannot be loaded.
+            Unavailable: the backend cannot load a bundle now.
         """

@@ -1,4 +1,4 @@
-"""The client of the inference process: one connection that sends requests and matches responses to callers."""
+"""The client of the inference process: sends requests on one connection and passes responses to the callers."""
 
 import asyncio
 import itertools
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 MAX_BUFFER_S = 0.001
 
 Listener = Callable[[BatchStats, Sequence[float]], None]
-"""Called after each batch of a model, with the queue time of each request of this process that it completed."""
+"""Called after each batch, with the queue times of the requests of this process that the batch completed."""
 
 
 class _PendingPrediction:
@@ -44,10 +44,13 @@ class _PendingPrediction:
 
 
 class InferenceClient(asyncio.Protocol):
-    """Used on one event loop. When the connection is lost, every waiting caller gets `Unavailable`."""
+    """Sends requests and receives responses. If the connection is lost, all waiting callers get `Unavailable`.
+
+    Use it on one event loop only.
+    """
 
     def __init__(self, shared_memory: SharedMemoryPool, on_lost: Callable[[], None]) -> None:
-        """Take the memory for samples, and a function to call when the connection is lost."""
+        """Take the memory for samples, and a function that is called when the connection is lost."""
         self._shared_memory = shared_memory
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
@@ -56,7 +59,7 @@ class InferenceClient(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._requests: dict[int, asyncio.Future[Any]] = {}
         self._predictions: dict[int, _PendingPrediction] = {}
-        self._num_pending: dict[int, int] = {}  # predictions by model id
+        self._num_pending: dict[int, int] = {}  # number of predictions by model id
         self._listeners: dict[int, Listener] = {}
         self._buffer: list[bytes] = []
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -70,7 +73,7 @@ class InferenceClient(asyncio.Protocol):
         try:
             for frame in self._frames.feed(chunk):
                 self._handle_message(decode_server_message(frame))
-        except Exception:  # without the connection every caller gets an error instead of waiting forever
+        except Exception:  # close the connection, so that callers get an error and do not wait forever
             log.exception("inference.message_rejected")
             if self._transport is not None:
                 self._transport.abort()
@@ -85,7 +88,7 @@ class InferenceClient(asyncio.Protocol):
             if not future.done():
                 future.set_exception(unavailable)
         if self.server_info.done() and not self.server_info.cancelled():
-            self.server_info.exception()  # mark it as retrieved: there may be no caller that waits for it
+            self.server_info.exception()  # mark as retrieved: asyncio logs exceptions that no caller awaits
         self._requests.clear()
         self._predictions.clear()
         self._on_lost()
@@ -101,7 +104,7 @@ class InferenceClient(asyncio.Protocol):
         self._flush()
 
     async def request(self, make_message: Callable[[int], Message]) -> Any:  # noqa: ANN401 - depends on the message
-        """Send a message, which is made from the request's id, and return the response.
+        """Send a request and return the response. `make_message` builds the message, given the id of the request.
 
         Raises:
             ServiceError: the request failed, or the connection is lost.
@@ -115,7 +118,7 @@ class InferenceClient(asyncio.Protocol):
             self._requests.pop(id, None)
 
     def add_listener(self, model_id: int, listener: Listener) -> None:
-        """Call a function after each batch of a model."""
+        """Register a function that is called after each batch of a model."""
         self._listeners[model_id] = listener
 
     def remove_listener(self, model_id: int) -> None:
@@ -131,7 +134,7 @@ class InferenceClient(asyncio.Protocol):
         priority: int = DEFAULT_PRIORITY,
         targets: Sequence[int] | None = None,
     ) -> list[Outcome]:
-        """Return the outcomes of one or more samples of the model's shape. Samples of cancelled callers are dropped.
+        """Return the outcomes of one or more samples. Waiting samples of a cancelled caller are dropped.
 
         Raises:
             Overloaded: the shared memory is full.
@@ -162,9 +165,10 @@ class InferenceClient(asyncio.Protocol):
         self._buffer.append(encode(message))
 
     def _flush_if_idle(self, model_id: int) -> None:
-        """Flush at once if the model is idle; otherwise buffer, since a busy model could not start the request yet.
+        """Flush at once if the model is idle. Otherwise wait up to `MAX_BUFFER_S` for more messages.
 
-        Every write wakes the other process, which costs more than the message itself.
+        Every write wakes the inference process, which costs more than the message itself. A busy model cannot start the
+        request at once anyway.
         """
         self._num_pending[model_id] = self._num_pending.get(model_id, 0) + 1
         if self._num_pending[model_id] == 1:
@@ -204,7 +208,7 @@ class InferenceClient(asyncio.Protocol):
                     future.set_result(message)
 
     def _pop_prediction(self, id: int) -> _PendingPrediction | None:
-        """Remove a pending prediction and free its memory. Return None if the id belongs to another request."""
+        """Remove a pending prediction and free its memory. Return None if no prediction has this id."""
         prediction = self._predictions.pop(id, None)
         if prediction is not None:
             self._shared_memory.free(prediction.block)
@@ -214,7 +218,7 @@ class InferenceClient(asyncio.Protocol):
     def _handle_batch(self, batch: BatchResult) -> None:
         self._flush()
         listener = self._listeners.get(batch.model_id)
-        if listener is not None:  # first, so that statistics include a request before its caller resumes
+        if listener is not None:  # before the callers resume, so that the statistics include their requests
             stats = BatchStats(
                 batch.size, batch.num_failed, batch.seconds, batch.num_dropped, batch.num_queued_elsewhere
             )

@@ -1,4 +1,4 @@
-"""Decodes images before they are batched, in a few threads, so that an invalid image affects no other request."""
+"""Decodes images in a few threads before they are batched, so that an invalid image affects no other request."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ MAX_INLINE_IMAGES, MAX_INLINE_BYTES, MAX_INLINE_PIXELS = 4, 16 * 2**10, 128 * 12
 
 
 class PixelValues(NamedTuple):
-    """An image as numbers: pixels 0..255, (H, W, C), (H, W) for grey images, or flat in that order."""
+    """An image as nested arrays of pixels 0..255: (H, W, C), (H, W) for grayscale images, or flat in that order."""
 
     numbers: Any
 
@@ -66,7 +66,7 @@ class Decoder:
     def _decode_inline(
         self, inputs: Sequence[ImageInput], image_shape: ImageShape, resize: str
     ) -> list[Pixels | ServiceError] | None:
-        """Decode a few small images on the event loop. Return None if they are too many or too large for it."""
+        """Decode a few small images on the event loop. Return None if there are too many images or one is too large."""
         max_bytes, max_pixels = min(MAX_INLINE_BYTES, self._max_bytes), min(MAX_INLINE_PIXELS, self._max_pixels)
         decoded: list[Pixels | ServiceError] = []
         for image in inputs if len(inputs) <= MAX_INLINE_IMAGES else ():
@@ -104,7 +104,7 @@ def parse_pixel_values(values: PixelValues, image_shape: ImageShape) -> Pixels:
     """Return the pixel values as an image, uint8 (H, W, C).
 
     Raises:
-        InvalidImage: their shape is not the model's, or they are not numbers from 0 to 255.
+        InvalidImage: the values do not have the input shape of the model, or are not numbers from 0 to 255.
     """
     channels, height, width = image_shape
     try:

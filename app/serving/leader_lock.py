@@ -57,7 +57,7 @@ def listen_unix(path: Path) -> socket.socket:
 
 
 def connect_unix(path: Path, memory_fd: int) -> socket.socket:
-    """Return a connection to a path, on which the descriptor of the shared memory was sent."""
+    """Connect to a path, send the descriptor of the shared memory, and return the connection."""
     sock = socket.socket(socket.AF_UNIX)
     try:
         sock.connect(str(path))

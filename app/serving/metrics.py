@@ -43,11 +43,11 @@ MODELS_LOADED = Gauge("candela_models_loaded", "Models in memory.", multiprocess
 
 @lru_cache(1024)
 def get_in_flight_gauge(model: str, version: str) -> Gauge:
-    """Return `NUM_IN_FLIGHT` of one version: its lookup costs more than setting it."""
+    """Return the gauge `NUM_IN_FLIGHT` of one version. Cached, since the lookup costs more than setting the gauge."""
     return NUM_IN_FLIGHT.labels(model, version)
 
 
 @lru_cache(1024)
 def get_decode_histogram(model: str, version: str) -> Histogram:
-    """Return `DECODE_SECONDS` of one version."""
+    """Return the histogram `DECODE_SECONDS` of one version. Cached."""
     return DECODE_SECONDS.labels(model, version)

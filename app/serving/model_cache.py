@@ -1,4 +1,4 @@
-"""The cache of loaded models: each is loaded once, outside the event loop; the least recently used is evicted first."""
+"""The cache of loaded models. Loads models outside the event loop, and evicts the least recently used model first."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ FAILURE_TTL_S = 5.0
 LOAD_WAIT_S = 30.0
 
 Loader = Callable[[BundleRef], LoadedModel]
-"""Loads a bundle and warms it up. It may block and may raise anything."""
+"""Loads a bundle and warms it up. It may block and may raise any exception."""
 
 
 class _Entry:
@@ -37,7 +37,10 @@ class _Entry:
 
 
 class ModelCache:
-    """Holds at most `max_loaded` models of at most `max_bytes`. Pinned models stay. Used on one event loop."""
+    """Holds at most `max_loaded` models and at most `max_bytes` in total. Pinned models are not evicted.
+
+    Use it on one event loop only.
+    """
 
     def __init__(
         self,
@@ -61,12 +64,12 @@ class ModelCache:
 
     @property
     def keys(self) -> list[CacheKey]:
-        """The models that are loaded or loading, least recently used first."""
+        """Keys of the models that are loaded or loading, least recently used first."""
         return list(self._entries)
 
     @property
     def num_bytes(self) -> int:
-        """The memory of the loaded models."""
+        """Total size of the loaded models in bytes."""
         return sum(model.num_bytes for entry in self._entries.values() if (model := entry.model) is not None)
 
     def peek(self, ref: BundleRef) -> LoadedModel | None:
@@ -80,7 +83,7 @@ class ModelCache:
         Raises:
             NotReady: loading takes longer than a request may wait; it continues in the background.
             Overloaded: too many other models are loading.
-            CorruptFile, PredictionFailed: it cannot be loaded; the error is cached for some seconds.
+            CorruptFile, PredictionFailed: the model cannot be loaded; the error is cached for `FAILURE_TTL_S`.
         """
         key = ref.cache_key
         entry = self._entries.get(key)
@@ -93,11 +96,11 @@ class ModelCache:
         return outcome
 
     def unload(self, ref: BundleRef) -> None:
-        """Remove a model; its waiting requests are still computed."""
+        """Remove a model. Its waiting requests are still computed."""
         self._remove(ref.cache_key)
 
     def invalidate_lost_models(self) -> list[BundleRef]:
-        """Remove the models whose process has ended, and return their bundles, least recently used first."""
+        """Remove the models whose inference process has ended. Return their bundles, least recently used first."""
         lost = [entry for entry in self._entries.values() if (model := entry.model) and model.is_lost]
         for entry in lost:
             self._remove(entry.ref.cache_key)
@@ -136,7 +139,7 @@ class ModelCache:
         return entry
 
     def _evict_one(self) -> None:
-        """Remove the least recently used model, idle ones first. Its waiting requests are still computed."""
+        """Remove the least recently used idle model, or busy model if none is idle. Its requests are still computed."""
         candidates = [
             key for key, entry in self._entries.items() if entry.future.done() and entry.ref.model not in self._pinned
         ]
@@ -146,7 +149,7 @@ class ModelCache:
         self._remove((idle or candidates)[0])
 
     def _free_memory(self, newest: _Entry, num_bytes: int) -> None:
-        """Remove models, idle ones first, until the memory suffices for the newest. One alone may exceed the limit."""
+        """Remove models, idle models first, until the newest model fits. A single model may exceed the limit."""
         others = [
             entry for entry in self._entries.values() if entry is not newest and entry.ref.model not in self._pinned
         ]
@@ -178,16 +181,16 @@ class ModelCache:
         try:
             loop = asyncio.get_running_loop()
             model = await loop.run_in_executor(self._load_threads, self._loader, ref)
-        except Exception as error:  # noqa: BLE001 - a bundle may raise anything; the error is cached
+        except Exception as error:  # noqa: BLE001 - loading may raise any exception; it is cached
             metrics.LOADS.labels("failed").inc()
             log.warning("model.load_failed", model=ref.model, key=ref.key, error=repr(error)[:500])
-            if isinstance(error, Unavailable | Overloaded | NotReady):  # not an error of the bundle
+            if isinstance(error, Unavailable | Overloaded | NotReady):  # temporary, so not cached
                 self._discard_entry(entry)
             entry.failed_at = self._clock()
             return _convert_load_error(ref, error)
         metrics.LOADS.labels("loaded").inc()
         metrics.MODELS_LOADED.inc()
-        if self._entries.get(ref.cache_key) is not entry:  # removed meanwhile; its callers get it again
+        if self._entries.get(ref.cache_key) is not entry:  # removed during the load; callers load the model again
             self._close_model(model)
         self._free_memory(entry, model.num_bytes)
         log.info("model.loaded", model=ref.model, key=ref.key, seconds=round(self._clock() - started_at, 3))

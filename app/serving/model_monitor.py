@@ -14,7 +14,7 @@ from core.errors import DeadlineExceeded, Overloaded
 
 
 class ModelMonitor:
-    """Follows the requests and batches of one model in this process, also while it is not loaded."""
+    """Records requests and batches of one model in this process. It is kept while the model is not loaded."""
 
     def __init__(self, ref: BundleRef, admission: AdmissionController, observer: PredictionObserver | None) -> None:
         self.statistics = InferenceStatistics()
@@ -36,7 +36,7 @@ class ModelMonitor:
             raise
         gauge = metrics.get_in_flight_gauge(*labels)
         admission.add_in_flight(num_images, priority)
-        gauge.set(admission.num_in_flight)  # set it now: the queue must be visible while the model computes nothing
+        gauge.set(admission.num_in_flight)  # set it now: the metric must be current also while no batch is computed
         try:
             yield
         finally:
@@ -44,7 +44,7 @@ class ModelMonitor:
             gauge.set(admission.num_in_flight)
 
     def record_decode_time(self, seconds: float) -> None:
-        """Record how long the images of a request took to decode."""
+        """Record the decoding time of the images of a request."""
         self.statistics.count_decoding(seconds)
         metrics.get_decode_histogram(self._ref.model, self._ref.version).observe(seconds)
 

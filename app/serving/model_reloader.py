@@ -12,7 +12,10 @@ log = structlog.get_logger(__name__)
 
 
 class ModelReloader:
-    """Removes lost models from the cache and loads them again when the backend is ready. Used on one event loop."""
+    """Removes lost models from the cache and loads them again when the backend is ready.
+
+    Use it on one event loop only.
+    """
 
     def __init__(self, cache: ModelCache) -> None:
         self._cache = cache

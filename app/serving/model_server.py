@@ -19,7 +19,7 @@ from core.storage import Storage
 
 
 class ModelServer:
-    """Predicts samples with the models of the store. Used on one event loop."""
+    """Predicts samples with the models of the store. Use it on one event loop only."""
 
     def __init__(
         self,
@@ -41,14 +41,14 @@ class ModelServer:
         Args:
             storage: the store of the bundles.
             backend: runs the models.
-            max_batch_size: samples.
-            max_waiting: samples that may wait for one model.
-            max_loaded: models in memory.
-            max_wait_s: requests whose expected wait is longer are rejected.
-            max_bytes: memory of all models.
+            max_batch_size: maximum number of samples per batch.
+            max_waiting: maximum number of samples that wait for one model.
+            max_loaded: maximum number of models in memory.
+            max_wait_s: maximum wait in seconds. Requests with a longer expected wait are rejected. Default: 10.
+            max_bytes: maximum memory of all models. Default: no limit.
             pinned: names of the models that are never evicted.
             precision: `fp32`, `bf16`, or `auto`: bf16 if it is faster and agrees with fp32.
-            num_http_processes: API processes that share the models.
+            num_http_processes: number of API processes that share the models.
             observer: observes predictions and batches, for tracing.
         """
         self.backend = backend
@@ -63,7 +63,7 @@ class ModelServer:
         self._options = LoadOptions(max_batch_size, max_waiting, precision, TARGET_LATENCY_S / num_http_processes)
 
     async def start(self) -> None:
-        """Start the backend; a second call does nothing."""
+        """Start the backend. A second call has no effect."""
         await self.backend.start(self._reloader.reload_models, self._reloader.remove_lost_models)
 
     @property
@@ -79,17 +79,18 @@ class ModelServer:
         priority: int = DEFAULT_PRIORITY,
         targets: Sequence[int] | None = None,
     ) -> list[Outcome]:
-        """Return the outcomes of the samples in their order. A sample that fails has an error, the others have scores.
+        """Return the outcome of each sample, in the same order: its scores, or an error if the sample failed.
 
         Args:
-            bundle: the model, and what to compute.
+            bundle: the model and the kind of output.
             images: samples of the model's shape, for example uint8 (H, W, C).
-            deadline: of the monotonic clock.
+            deadline: monotonic time at which the request times out. Default: none.
             priority: 1 to 3; 1 is computed first.
-            targets: for heatmaps, the class of each image; default: the most probable class.
+            targets: for heatmaps, the class to explain for each image. Default: the most probable class.
 
         Raises:
-            Overloaded, NotReady, Unavailable: not now; `retry_after_s` is when to try again.
+            Overloaded, NotReady, Unavailable: the samples cannot be computed now; retry after
+                `retry_after_s` seconds.
             DeadlineExceeded: the deadline passed before the samples were computed.
             CorruptFile, PredictionFailed: the bundle cannot be loaded.
         """
@@ -103,7 +104,7 @@ class ModelServer:
             self._get_monitor(bundle).statistics.count_request(time.monotonic() - started_at, succeeded=succeeded)
 
     async def load(self, bundle: BundleRef) -> None:
-        """Load a model and warm it up. Raises what `predict` raises."""
+        """Load a model and warm it up. Raises the same errors as `predict` if the model cannot be loaded."""
         await self._cache.get(bundle)
 
     def unload(self, bundle: BundleRef) -> None:
@@ -115,7 +116,7 @@ class ModelServer:
         return self._cache.peek(bundle) is not None
 
     def get_memory_bytes(self, bundle: BundleRef) -> dict[str, int]:
-        """Return the memory of a bundle by device, summed over the outputs for which it is loaded."""
+        """Return the memory of a bundle in bytes, keyed by device: the sum of its loaded kinds of output."""
         sizes: dict[str, int] = {}
         for output in OUTPUT_KINDS:
             model = self._cache.peek(bundle.with_output(output))
@@ -130,10 +131,10 @@ class ModelServer:
     def admit(
         self, bundle: BundleRef, num_images: int, deadline: float | None = None, priority: int = DEFAULT_PRIORITY
     ) -> AbstractContextManager[None]:
-        """Reserve queue capacity for a request while the context is open, before it is decoded.
+        """Reserve queue capacity for a request while the context is open. Call this before the request is decoded.
 
         Raises:
-            Overloaded, Unavailable: the request cannot be computed, or not within the maximum wait.
+            Overloaded, Unavailable: the request cannot be computed within the maximum wait.
             DeadlineExceeded: the expected wait ends after the deadline.
         """
         if self._cache.peek(bundle) is None:
@@ -141,7 +142,7 @@ class ModelServer:
         return self._get_monitor(bundle).admit(num_images, deadline, priority)
 
     def record_decode_time(self, bundle: BundleRef, seconds: float) -> None:
-        """Record how long the images of a request took to decode."""
+        """Record the decoding time of the images of a request."""
         self._get_monitor(bundle).record_decode_time(seconds)
 
     async def close(self) -> None:

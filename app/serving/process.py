@@ -25,14 +25,14 @@ from core.parent_death import die_with_parent
 
 log = structlog.get_logger(__name__)
 ROOT = Path(__file__).resolve().parents[2]
-HEARTBEAT_S, HEARTBEAT_TIMEOUT_S = 0.5, 1.25  # their sum is the longest time until a frozen process is noticed
+HEARTBEAT_S, HEARTBEAT_TIMEOUT_S = 0.5, 1.25  # their sum is the maximum time until a frozen process is detected
 START_S = 180.0  # importing torch from a cold disk may take a minute
 HANG_S = 120.0  # a process that does not respond for this long is killed
 STABLE_S = 30.0  # a process that ran this long is restarted without a pause
 CONNECT_INTERVAL_S = 0.1
 MIN_PAUSE_S, MAX_PAUSE_S = 0.5, 30.0
 SHARED_MEMORY_BYTES = 2**30  # of address space; unused pages take no memory
-# The allocator keeps freed memory: otherwise every batch's activations cause page faults.
+# The allocator keeps freed memory: otherwise the activations of each batch cause page faults.
 # OpenMP threads spin briefly and then sleep, because several models share the processors.
 ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
@@ -44,7 +44,7 @@ ALLOCATOR = {
 
 
 class InferenceProcess:
-    """The inference process of one device. Used on one event loop, except where a method allows any thread."""
+    """Manages the inference process of one device. Use it on one event loop, except methods that allow any thread."""
 
     def __init__(
         self,
@@ -53,9 +53,9 @@ class InferenceProcess:
         leader_lock: LeaderLock | None = None,
         shared_memory_bytes: int = SHARED_MEMORY_BYTES,
     ) -> None:
-        """Take the device: `cpu`, `cuda:0`, or `auto` for the first GPU, or the CPU without a GPU.
+        """Take the device: `cpu`, `cuda:0`, or `auto`: the first GPU, or the CPU if there is no GPU.
 
-        With a `leader_lock` the first of several API processes starts the inference process and the others share it.
+        With a `leader_lock`, the first API process starts the inference process, and the others connect to it.
         """
         self.server_info: ServerInfo | None = None
         self.pid: int | None = None
@@ -68,7 +68,7 @@ class InferenceProcess:
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop on which it was started."""
+        """The event loop on which `start` was called."""
         assert self._run_task is not None  # noqa: S101 - it is started before it is used
         return self._run_task.get_loop()
 
@@ -76,20 +76,20 @@ class InferenceProcess:
         """Start the process and restart it whenever it ends.
 
         Args:
-            on_ready: called whenever it is ready.
-            on_lost: called whenever it has ended.
+            on_ready: called each time the process becomes ready.
+            on_lost: called each time the process ends.
         """
         if self._run_task is None:
             self._run_task = asyncio.create_task(self._run_forever(on_ready, on_lost))
 
     async def close(self) -> None:
-        """Stop the process; waiting requests fail."""
+        """Stop the process. Waiting requests fail."""
         if self._run_task is not None:
             self._run_task.cancel()
             await asyncio.gather(self._run_task, return_exceptions=True)
 
     def get_client(self) -> InferenceClient:
-        """Return the connection. Called by any thread.
+        """Return the client of the process. Any thread may call this.
 
         Raises:
             Unavailable: the process is starting, has ended or does not respond.
@@ -160,7 +160,7 @@ class InferenceProcess:
             shared_memory.close()
 
     async def _connect(self, memory_fd: int) -> "tuple[subprocess.Popen[bytes] | None, socket.socket]":
-        """Return the process, None if another API process owns it, and a connection to it."""
+        """Return the process and a connection to it. The process is None if a different API process owns it."""
         if self._leader_lock is None:
             with tempfile.TemporaryDirectory(prefix="candela-") as folder:
                 return _start_process(self._device, memory_fd, Path(folder) / "s")
@@ -192,25 +192,28 @@ class InferenceProcess:
 
 
 def _start_process(device: str, memory_fd: int, path: Path) -> "tuple[subprocess.Popen[bytes], socket.socket]":
-    """Start the process, which listens at `path`. Return it with a connection that has sent the shared memory."""
-    path.unlink(missing_ok=True)  # left by an owner that was killed
+    """Start a process that listens at `path`. Return it and a connection that has sent the shared memory."""
+    path.unlink(missing_ok=True)  # an owner that was killed may have left the socket file
     with listen_unix(path) as listener:
         sock = connect_unix(path, memory_fd)
         try:
             process = subprocess.Popen(  # noqa: S603 - the command is fixed
                 die_with_parent([sys.executable, "-m", "app.inference", str(listener.fileno()), device]),
                 env=build_environment(os.environ),
-                cwd=ROOT,  # `-m` searches it first, so a folder of the caller cannot shadow the packages
+                cwd=ROOT,  # `-m` searches it first, so the caller's folder cannot shadow our packages
                 stdin=subprocess.DEVNULL,
                 pass_fds=(listener.fileno(),),
             )
         except BaseException:
             sock.close()
             raise
-        return process, sock  # only the process listens from now on, so the socket is closed when it ends
+        return process, sock  # only the process still has the listening socket; it is closed when the process ends
 
 
 def build_environment(parent: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of the process: default allocator settings, and no `CANDELA_` variable with secrets."""
+    """Return the environment variables of the process.
+
+    Allocator settings are added if they are not set. `CANDELA_` variables may be secret, so only the log level is kept.
+    """
     inherited = {name: value for name, value in parent.items() if not name.startswith("CANDELA_")}
     return ALLOCATOR | inherited | {"CANDELA_LOG_LEVEL": parent.get("CANDELA_LOG_LEVEL", "INFO")}

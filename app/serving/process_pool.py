@@ -1,4 +1,4 @@
-"""The inference processes, one per device: assigns models to them and validates architectures with them."""
+"""Manages the inference processes, one per device: assigns models to them and uses them to validate architectures."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -24,14 +24,14 @@ from app.serving.types import BundleRef
 from core.errors import Unavailable
 
 MAX_CACHED_SUMMARIES = 256
-VALIDATION_S = 30.0  # the caller may hold a database lock
+VALIDATION_S = 30.0  # short, since the caller may hold a database lock
 
 
 class InferenceProcessPool:
-    """Implements `app.serving.backend.ModelBackend`."""
+    """Implements `app.serving.backend.ModelBackend` with inference processes."""
 
     def __init__(self, devices: str = "auto", rendezvous_dir: Path | None = None) -> None:
-        """Take the devices, separated by commas; `auto` means every GPU, or the CPU without a GPU.
+        """Take the devices, separated by commas. `auto` means all GPUs, or the CPU if there is no GPU.
 
         API processes with the same `rendezvous_dir` share the inference processes.
         """
@@ -40,15 +40,15 @@ class InferenceProcessPool:
         self._processes = [self._create_process(device.strip()) for device in devices.split(",")]
         self._num_bytes: dict[InferenceProcess, int] = {}
         self._architectures: dict[str, ArchitectureEntry] = {}
-        self._summaries: dict[ArchitectureQuery, ArchitectureSummary] = {}  # large networks take long to validate
+        self._summaries: dict[ArchitectureQuery, ArchitectureSummary] = {}  # cached, since validation is slow
 
     @property
     def pids(self) -> list[int]:
-        """The ids of the running processes. Called by any thread."""
+        """The process ids of the running processes. Any thread may call this."""
         return [process.pid for process in self._processes if process.pid is not None]
 
     async def start(self, on_ready: Callable[[], None], on_lost: Callable[[], None]) -> None:
-        """Start the processes; see `ModelBackend.start`."""
+        """Start the processes, see `ModelBackend.start`."""
 
         def handle_ready() -> None:
             self._start_remaining(on_ready, on_lost)
@@ -58,7 +58,7 @@ class InferenceProcessPool:
             process.start(handle_ready, on_lost)
 
     async def close(self) -> None:
-        """Stop the processes; waiting requests fail."""
+        """Stop the processes. Waiting requests fail."""
         await asyncio.gather(*(process.close() for process in self._processes))
 
     def check_ready(self) -> None:
@@ -75,7 +75,7 @@ class InferenceProcessPool:
         ]
 
     def load_model(self, ref: BundleRef, folder: Path, options: LoadOptions, listener: BatchListener) -> RemoteModel:
-        """Load a bundle in the process that has loaded the fewest bytes."""
+        """Load a bundle in the process with the smallest total size of loaded models."""
         process = min(self._processes, key=lambda candidate: self._num_bytes.get(candidate, 0))
         future = asyncio.run_coroutine_threadsafe(process.load_model(ref, folder, options, listener), process.loop)
         model = future.result()
@@ -83,7 +83,7 @@ class InferenceProcessPool:
         return model
 
     def list_architectures(self) -> Mapping[str, ArchitectureEntry]:
-        """Return the architectures by name. Raises Unavailable before the first process has started."""
+        """Return the architectures, keyed by name. Raises Unavailable before the first process has started."""
         if not self._architectures:
             server_infos = [process.server_info for process in self._processes if process.server_info is not None]
             if not server_infos:
@@ -119,7 +119,7 @@ class InferenceProcessPool:
         return InferenceProcess(device, leader_lock=leader_lock)
 
     def _start_remaining(self, on_ready: Callable[[], None], on_lost: Callable[[], None]) -> None:
-        """Start a process for each further GPU; the first process reports how many there are."""
+        """With `auto`, start one process for each GPU but the first. The first process reports the number of GPUs."""
         server_info = self._processes[0].server_info
         if self._is_auto and server_info is not None:
             for number in range(len(self._processes), server_info.runtime_info["num_gpus"]):

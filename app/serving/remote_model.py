@@ -1,4 +1,4 @@
-"""A model that runs in an inference process, as the model cache uses it."""
+"""A model that runs in an inference process. Implements `app.serving.backend.LoadedModel`."""
 
 import asyncio
 import time
@@ -44,7 +44,7 @@ class RemoteModel:
 
     @property
     def is_lost(self) -> bool:
-        """Whether its process has ended."""
+        """Whether the inference process of the model has ended."""
         return self._client.is_lost
 
     async def submit(
@@ -54,7 +54,7 @@ class RemoteModel:
         priority: int = DEFAULT_PRIORITY,
         targets: Sequence[int] | None = None,
     ) -> list[Outcome]:
-        """Return the outcomes; see `LoadedModel.submit`. A sample of another shape or dtype gets an error."""
+        """Return the outcomes, see `LoadedModel.submit`. Samples of a wrong shape or dtype get an error."""
         if self._is_closing:
             raise BatcherClosed
         errors: dict[int, ServiceError] = {
@@ -75,13 +75,13 @@ class RemoteModel:
         return [errors[index] if index in errors else next(next_outcome) for index in range(len(images))]
 
     def close(self) -> None:
-        """Unload the model; see `LoadedModel.close`."""
+        """Unload the model, see `LoadedModel.close`."""
         self._is_closing = True
-        with suppress(ServiceError):  # the process has ended, and the model with it
+        with suppress(ServiceError):  # the process has ended, so the model is unloaded already
             self._client.send(Unload(self._id))
 
     async def join(self) -> None:
-        """Wait until every request is complete."""
+        """Wait until all requests are complete."""
         await self._is_idle.wait()
         self._client.remove_listener(self._id)
 

@@ -1,4 +1,4 @@
-"""Warm hand-over between versions: the previous version serves requests until the new one is loaded."""
+"""Switches versions without downtime: the previous version serves requests until the new version is loaded."""
 
 import asyncio
 import time
@@ -27,17 +27,20 @@ V = TypeVar("V", bound=Version)
 
 
 class VersionRollover:
-    """Used on one event loop. A version that cannot be loaded never replaces one that serves requests."""
+    """Chooses the version that serves requests. A version that cannot be loaded never replaces a loaded version.
+
+    Use it on one event loop only.
+    """
 
     def __init__(self, model_server: ModelServer, *, wait_s: float = WAIT_S) -> None:
-        """Let requests wait up to `wait_s` for a new version; after that the previous version serves them."""
+        """Take the server, and the seconds that requests wait for a new version before they use the previous one."""
         self._model_server = model_server
         self._wait_s = wait_s
         self._serving: dict[str, Version] = {}
         self._loads: dict[str, tuple[asyncio.Task[bool], float]] = {}
 
     async def choose_version(self, ref: str, current: V) -> V:
-        """Return the version that serves requests for `ref`: `current`, or the previous one while `current` loads."""
+        """Return `current`, or the previous version for `ref` if `current` is not loaded within `wait_s`."""
         previous = self._serving.get(ref)
         if (
             previous is not None
@@ -53,7 +56,7 @@ class VersionRollover:
         return current
 
     async def _wait_for_load(self, bundle: BundleRef) -> bool:
-        """Return whether the bundle was loaded within `wait_s`. Otherwise loading continues in the background."""
+        """Return whether the bundle was loaded within `wait_s`. If not, loading continues in the background."""
         if bundle.key not in self._loads:
             task = asyncio.create_task(self._load(bundle))
             self._loads[bundle.key] = task, time.monotonic() + self._wait_s

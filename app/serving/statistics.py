@@ -8,7 +8,7 @@ from typing import NamedTuple
 class StatisticDuration(NamedTuple):
     """A count of events and their total duration."""
 
-    count: int = 0  # type: ignore[assignment]  # hides the method of tuples, which is not used
+    count: int = 0  # type: ignore[assignment]  # hides `tuple.count`, which is not used
     ns: int = 0
 
     def __add__(self, other: object) -> "StatisticDuration":
@@ -17,12 +17,12 @@ class StatisticDuration(NamedTuple):
         return StatisticDuration(self.count + other.count, self.ns + other.ns)
 
     def add_event(self, seconds: float) -> "StatisticDuration":
-        """Return the statistic with one more event."""
+        """Return the count and the total duration with one more event."""
         return StatisticDuration(self.count + 1, self.ns + round(seconds * 1e9))
 
 
 class InferenceStatistics:
-    """The event loop records requests and batches; any thread may read."""
+    """Counts requests and batches. Only the event loop may record; any thread may read."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -34,7 +34,7 @@ class InferenceStatistics:
         self.last_inference_ms = 0
 
     def count_request(self, seconds: float, *, succeeded: bool) -> None:
-        """Count a request that succeeded or failed."""
+        """Count a request and its duration."""
         if succeeded:
             self.success = self.success.add_event(seconds)
         else:
@@ -46,13 +46,13 @@ class InferenceStatistics:
         self.queue = self.queue.add_event(seconds)
 
     def count_decoding(self, seconds: float) -> None:
-        """Count the decoding of a request's image files."""
+        """Count the decoding time of a request's images."""
         self.decode = self.decode.add_event(seconds)
 
     def count_batch(self, size: int, seconds: float) -> None:
-        """Count a computed batch."""
+        """Count a computed batch and its duration."""
         self._batches[size] = self._batches.get(size, StatisticDuration()).add_event(seconds)
 
     def list_batches(self) -> list[tuple[int, StatisticDuration]]:
-        """Return the statistic of each batch size, the smallest size first."""
+        """Return the count and duration of batches per batch size, the smallest size first."""
         return sorted(self._batches.copy().items())

@@ -1,4 +1,4 @@
-"""Encodes rows and windows of a request as the numbers on which a network was trained."""
+"""Encodes the rows and windows of a request as network input, in the same way as the training data."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,13 +12,13 @@ from core.errors import InvalidRow, ServiceError
 
 
 class TableRow(NamedTuple):
-    """A row of a table: values by column."""
+    """A row of a table: values, keyed by column name."""
 
     values: Mapping[str, Any]
 
 
 def encode_rows(instances: Sequence[ImageInput | TableRow], table: Table) -> list[Pixels | ServiceError]:
-    """Return each row, float32 (F,), or window, float32 (T, F), or its error."""
+    """Return an array per instance, float32: (F,) for a row, (T, F) for a window. Invalid instances get an error."""
     return [_encode_instance(number, instance, table) for number, instance in enumerate(instances)]
 
 

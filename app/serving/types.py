@@ -27,18 +27,18 @@ __all__ = [
 ]
 
 CacheKey = tuple[str, OutputKind]
-"""Identifies a loaded model: the key of its bundle, and what it computes."""
+"""Identifies a loaded model: the key of its bundle, and its kind of output."""
 
 
 class BundleRef(NamedTuple):
     """A bundle in the store and the output to compute with it.
 
     Attributes:
-        key: its folder in the store.
+        key: folder of the bundle in the store.
         files: name and sha256 of each file.
         model: the model's name, for messages and metrics.
         version: the model's version, for messages and metrics.
-        output: what the model computes.
+        output: kind of output to compute.
     """
 
     key: str
@@ -49,7 +49,7 @@ class BundleRef(NamedTuple):
 
     @property
     def cache_key(self) -> CacheKey:
-        """The key of the loaded model."""
+        """The key of the model in the cache of loaded models."""
         return self.key, self.output
 
     def with_output(self, output: OutputKind) -> "BundleRef":

@@ -1,11 +1,11 @@
-"""The models that a client unloaded by name. They stay unloaded until a client loads them by name."""
+"""Stores which models a client unloaded by name. They stay unloaded until a client loads them by name."""
 
 from pathlib import Path
 from typing import Protocol
 
 
 class UnloadedModels(Protocol):
-    """A set of model names."""
+    """The set of names of the unloaded models."""
 
     def add(self, model: str) -> None:
         """Mark a model as unloaded."""
@@ -18,7 +18,7 @@ class UnloadedModels(Protocol):
 
 
 class UnloadedFiles:
-    """Stores one empty file per model, which several API processes of one machine share."""
+    """Stores one empty file per unloaded model, so that the API processes of one machine share the set."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -45,7 +45,7 @@ class Table(BaseModel):
     Attributes:
         missing: `drop` removes rows with missing values from the dataset and rejects them in predictions. `impute`
             replaces a missing number with the column's mean, and gives missing categories a separate category.
-        targets: with a `window`, the columns to predict in the next `horizon` rows.
+        targets: the columns to predict. With a `window`, their values in the next `horizon` rows are predicted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,7 +79,7 @@ class Table(BaseModel):
                 Values of target columns are ignored.
 
         Raises:
-            InvalidRow: a column is unknown, or a value has the wrong type or is missing where `missing` is `drop`.
+            InvalidRow: a column is unknown, or a value has the wrong type or is missing and `missing` is `drop`.
         """
         names = self.column_names
         for name in row:
@@ -110,7 +110,7 @@ class Table(BaseModel):
 
 
 def is_missing(value: object) -> bool:
-    """Return whether the value is a missing value."""
+    """Return whether the value means a missing value: null, NaN, or a string such as "" or "NA"."""
     if isinstance(value, str):
         return value.strip().lower() in MISSING_VALUES
     return value is None or (isinstance(value, float) and math.isnan(value))

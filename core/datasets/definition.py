@@ -12,12 +12,12 @@ from core.spec.base import Spec
 
 
 class DatasetInfo(NamedTuple):
-    """The properties of a dataset that job validation needs. `splits` has the number of samples of each split."""
+    """The properties of a dataset that job validation needs. `splits` contains the number of samples of each split."""
 
     task: Task
     classes: tuple[str, ...]
     num_outputs: int
-    image_shape: tuple[int, ...]  # of a sample: (C, H, W) for images, (F,) for rows, (T, F) for windows
+    image_shape: tuple[int, ...]  # shape of a sample: (C, H, W) for images, (F,) for rows, (T, F) for windows
     splits: dict[str, int]
     table: Table | None = None
 
@@ -53,7 +53,7 @@ class NoOptions(Spec):
 class BuiltinDataset:
     """A dataset that is selected by its name.
 
-    The `folder` arguments are always the folder of all datasets (`CANDELA_DATASETS`).
+    `folder` is always the folder that contains the files of all datasets (`CANDELA_DATASETS`).
 
     Attributes:
         options: the schema of the dataset's options in a job.
@@ -61,7 +61,7 @@ class BuiltinDataset:
         find_missing: (folder, options) -> the missing files, relative to `folder`.
         read_chunks: (folder, options) -> the images, always in the same order.
         read_rows: (folder, options) -> the rows of each split, for tables. `build_info` returns their columns.
-        help_text: where to get the files and where to put them. Empty if the dataset needs no files.
+        help_text: instructions for downloading and storing the files. Empty if the dataset needs no files.
     """
 
     name: str
@@ -86,7 +86,7 @@ class BuiltinDataset:
     def get_info(self, options: Spec | Mapping[str, Any], folder: Path | None = None) -> DatasetInfo:
         """Return the dataset's properties.
 
-        If a folder is given, the sizes are those of the files in it, where they can be read quickly.
+        If a folder is given, a dataset can read the classes and the sizes of the splits from its files.
         """
         return self.build_info(self._resolve_options(options), folder)
 

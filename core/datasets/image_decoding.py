@@ -33,16 +33,16 @@ def decode_images(
     max_pixels: int = MAX_PIXELS,
     num_threads: int | None = None,
 ) -> Iterator[SampleChunk]:
-    """Yield the decoded images in chunks. A chunk lists the images that cannot be decoded.
+    """Yield the decoded images in chunks. A chunk also lists the images that cannot be decoded.
 
-    The decoders release the interpreter lock, so threads use all cores. At most a few batches are in memory.
+    The decoders release the GIL, so that threads use all cores. At most a few batches are in memory.
 
     Args:
         entries: the image files, grouped by split.
-        image_shape: the shape to return, (C, H, W).
-        resize: "stretch" or "crop".
+        image_shape: the shape of the decoded images, (C, H, W).
+        resize: how images are resized to that shape: "stretch" or "crop".
         max_pixels: the maximum number of pixels of an image.
-        num_threads: default: the number of available cores.
+        num_threads: the number of decoding threads. Default: the number of available cores.
     """
     threads = num_threads or len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:

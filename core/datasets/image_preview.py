@@ -14,7 +14,7 @@ _TILE, _TEXT_HEIGHT, _MARGIN = 48, 14, 6
 
 
 def write_image_preview(folder: Path) -> None:
-    """Write `preview.png` into a packed folder."""
+    """Write `preview.png` into the folder of a packed dataset."""
     packed = PackedDataset.open(folder)
     groups = _select_samples(packed)
     columns = min(_COLUMNS, len(groups))
@@ -34,7 +34,7 @@ def write_image_preview(folder: Path) -> None:
 
 
 def _select_samples(packed: PackedDataset) -> list[tuple[str, NDArray[np.int64]]]:
-    """Return (label, indices) for the first classes. Regression samples are grouped by their order."""
+    """Return the label and the sample indices of each group: the first classes, or consecutive regression samples."""
     targets = packed.read_split("train").targets
     meta = packed.meta
     if meta.task == "regression":

@@ -14,7 +14,7 @@ _MAX_LISTED = 100  # entries of each list in the report; the counts are not limi
 
 
 class ReportBuilder:
-    """Collects statistics of the chunks. It keeps a hash of 16 bytes for each sample."""
+    """Collects statistics of the chunks. It keeps a 16-byte hash of each sample to find duplicates."""
 
     def __init__(self, task: Task, classes: Sequence[str]) -> None:
         self._task, self._classes = task, classes
@@ -53,7 +53,7 @@ class ReportBuilder:
 
         Args:
             meta: the metadata of the packed dataset, or None if the import failed.
-            extra: more fields of the report.
+            extra: additional fields of the report.
         """
         duplicates = [places for places in self._seen.values() if len(places) > 1]
         leaks = [places for places in duplicates if len({split for split, _, _ in places}) > 1]

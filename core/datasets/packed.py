@@ -28,13 +28,16 @@ class PackedMeta(BaseModel):
     """The contents of `meta.json`. Unknown fields are ignored, so that later versions can add fields.
 
     Attributes:
-        image_shape: of a sample: (C, H, W) for images, (F,) for rows, (T, F) for windows.
+        image_shape: the shape of a sample: (C, H, W) for images, (F,) for rows, (T, F) for windows.
         splits: the number of samples of each split. "train" always exists, "valid" and "test" are optional.
-        mean: of the training pixels in 0..1, one for each channel, or of each column of a table. 0 for categories.
-        std: the standard deviation, as `mean`. 1 for constant channels, constant columns and categories.
-        target_mean: of the training targets, one for each output. Empty if the task is not a regression.
-        target_std: the standard deviation of the targets.
-        weighted: whether all samples have a weight.
+        mean: the mean of each channel over the training pixels in 0..1, or of each column over the training rows. It is
+            0 for categorical columns.
+        std: the standard deviation of the same values. It is 1 for constant channels, constant columns and categorical
+            columns.
+        target_mean: the mean of each output over the training targets. Empty if the task is not regression, and for
+            image datasets.
+        target_std: the standard deviation of the same values.
+        weighted: whether the samples have weights.
         content_hash: a hash of the samples, targets, weights, classes, columns and task.
     """
 
@@ -91,7 +94,7 @@ class PackedDataset:
             raise CorruptFile(f"{folder.name} is not a packed dataset: {error}") from error
 
     def read_split(self, name: str) -> PackedSplit:
-        """Return a split without reading its samples.
+        """Return a split. Its samples are memory-mapped, not read.
 
         Raises:
             CorruptFile: the files do not match `meta.json`.

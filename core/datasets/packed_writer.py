@@ -17,7 +17,7 @@ from core.durable_files import fsync_path, write_new_file
 
 
 class PackedWriter:
-    """Writes into an empty folder. The dataset is complete when `finish_dataset` has written `meta.json`."""
+    """Writes a dataset into an empty folder. It is complete when `finish_dataset` has written `meta.json`."""
 
     def __init__(
         self,
@@ -56,8 +56,8 @@ class PackedWriter:
             split: "train", "valid" or "test".
             images_bhwc: uint8, (B, H, W, C).
             targets: int64 (B,) for classification, otherwise float32 (B, num_outputs).
-            names: one for each image, for reports and previews.
-            weights: float32 (B,), if the dataset is weighted.
+            names: the names of the images, for reports and previews.
+            weights: float32 (B,), required if the dataset is weighted.
 
         Raises:
             ValueError: the arrays do not match the dataset or each other.
@@ -105,7 +105,7 @@ class PackedWriter:
         return meta
 
     def close_files(self) -> None:
-        """Close the files of a dataset that is not finished."""
+        """Close all files without finishing the dataset."""
         for split in self._splits.values():
             split.close_file()
 
@@ -151,7 +151,7 @@ class _SplitWriter:
 
     def finish_files(self) -> dict[str, Any]:
         self._file.seek(0)
-        if self._write_header() != self._header_size:  # numpy reserves 21 digits for the first axis
+        if self._write_header() != self._header_size:  # NumPy reserves 21 digits for the first dimension
             raise RuntimeError("the size of a .npy header changed")
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -167,7 +167,7 @@ class _SplitWriter:
         self._file.close()
 
     def compute_moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return the mean and standard deviation of each channel, of pixels in 0..1."""
+        """Return the mean and the standard deviation of each channel, for pixels scaled to 0..1."""
         num_pixels = self.count * self._shape[0] * self._shape[1]
         values = np.arange(256)
         mean = self._histogram @ values / num_pixels  # exact for any number of images
@@ -177,7 +177,7 @@ class _SplitWriter:
 
 
 def write_weights(folder: Path, split: str, weights: Weights | None) -> dict[str, str]:
-    """Write a split's weights, if it has any. Return their part of the content hash."""
+    """Write the weights of a split, if there are any. Return their hash as a field of the content hash."""
     if weights is None:
         return {}
     stored = np.ascontiguousarray(weights, np.float32)

@@ -32,7 +32,7 @@ class SplitPlan(NamedTuple):
     is_test_from_train: bool = False
 
 
-@dataclass(frozen=True)  # not a NamedTuple, which has a method `index`
+@dataclass(frozen=True)  # not a NamedTuple: tuples already have a method `index`
 class SplitView:
     """Samples of a packed split: `images[index]` and `targets[index]`. `index` is sorted."""
 
@@ -43,7 +43,7 @@ class SplitView:
 
 
 class ResolvedSplits(NamedTuple):
-    """The samples of each split. `train_index` refers to the packed split "train"."""
+    """The samples of each split. `train_index` contains indices of samples of the packed split "train"."""
 
     train_index: Index
     valid: SplitView
@@ -51,7 +51,7 @@ class ResolvedSplits(NamedTuple):
 
 
 def plan_splits(splits: Mapping[str, int], valid: float | None, test: float | None = None) -> SplitPlan:
-    """Return the sizes of the splits.
+    """Return the planned sizes of the splits.
 
     `resolve_splits` can return slightly different sizes, because it keeps at least one training sample of each class.
 
@@ -62,7 +62,8 @@ def plan_splits(splits: Mapping[str, int], valid: float | None, test: float | No
         test: the share of the training split to test on. Default: the dataset's test split, if it has one.
 
     Raises:
-        ValueError: the training split has too few samples, or `test` is set and the dataset has a test split.
+        ValueError: the training split has too few samples, the shares sum to 1 or more, or `test` is set although the
+            dataset has a test split.
     """
     num_train, num_test = splits["train"], splits.get("test", 0)
     if test is not None and num_test:
@@ -110,7 +111,7 @@ def resolve_splits(packed: PackedDataset, spec: DatasetSpec, seed: int) -> Resol
 
 
 def _divide_index(index: Index, num_holdout: int, labels: Index | None, seed: int, stream: int) -> tuple[Index, Index]:
-    """Return the held-out samples and the remaining ones, both sorted."""
+    """Return the indices of the held-out samples and of the remaining samples, both sorted."""
     strata = None if labels is None else labels[index]
     holdout = select_holdout(len(index), num_holdout, strata, seed, stream)
     return index[holdout], np.delete(index, holdout)
@@ -129,14 +130,14 @@ def select_holdout(num_samples: int, num_holdout: int, labels: Index | None, see
         return np.sort(order[:num_holdout]).astype(np.int64)
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     quotas = _allocate_quotas(counts, num_holdout)
-    grouped = order[np.argsort(classes[order], kind="stable")]  # by class, in random order within a class
+    grouped = order[np.argsort(classes[order], kind="stable")]  # sorted by class, in random order within each class
     starts = np.cumsum(counts) - counts
     rank = np.arange(num_samples) - np.repeat(starts, counts)
     return np.sort(grouped[rank < np.repeat(quotas, counts)]).astype(np.int64)
 
 
 def _allocate_quotas(counts: NDArray[np.intp], total: int) -> Index:
-    """Return how many samples to take from each class, in proportion to its count, at most count - 1."""
+    """Return the number of samples to hold out of each class: proportional to its count, and at most count - 1."""
     limits = counts - 1
     exact = counts * (total / counts.sum())
     quotas: Index = np.minimum(np.floor(exact).astype(np.int64), limits)

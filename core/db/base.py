@@ -1,4 +1,4 @@
-"""The declarative base, and column types that work the same on SQLite and PostgreSQL."""
+"""The declarative base class, and column types with the same behavior on SQLite and PostgreSQL."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,7 +10,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A datetime column that rejects naive values and returns UTC, since SQLite stores no time zone."""
+    """A datetime column that rejects naive datetimes and always returns UTC. SQLite does not store time zones."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -43,7 +43,8 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    # A native enum of PostgreSQL would need ALTER TYPE for every new state, and would store member names.
+    # Enums are stored as strings. A native enum of PostgreSQL requires ALTER TYPE for each new member. By default,
+    # SQLAlchemy stores the names of the members; `values_callable` selects their values.
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: UtcDateTime(),
         dict[str, Any]: JsonDocument,

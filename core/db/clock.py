@@ -1,4 +1,4 @@
-"""The clock of stored times: the database's clock on PostgreSQL, the host's clock on SQLite."""
+"""Returns the current time for stored times: from the database's clock on PostgreSQL, the host's clock on SQLite."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,12 +10,18 @@ from core.db.base import UtcDateTime
 
 
 def utc_now() -> datetime:
-    """Return the time of the host. On PostgreSQL do not compare it with stored times: host clocks differ."""
+    """Return the current UTC time of this host.
+
+    Do not compare it with times stored on PostgreSQL: the clocks of the hosts can differ.
+    """
     return datetime.now(UTC)
 
 
 def now(session: Session, offset_s: float = 0.0) -> ColumnElement[Any]:
-    """Return the current time plus `offset_s` seconds as an SQL expression. It advances during a transaction."""
+    """Return an SQL expression for the current time plus `offset_s` seconds.
+
+    Unlike `now()` of PostgreSQL, the time is not fixed at the start of the transaction.
+    """
     delta = timedelta(seconds=offset_s)
     if session.get_bind().dialect.name == "postgresql":
         return func.clock_timestamp(type_=UtcDateTime()) + literal(delta, Interval())

@@ -1,4 +1,4 @@
-"""Opaque cursors of keyset pagination."""
+"""Encodes and decodes the opaque cursors of keyset pagination."""
 
 import base64
 import binascii
@@ -9,13 +9,13 @@ from core.errors import InvalidSpec
 
 
 def encode(created_at: datetime, last_id: str) -> str:
-    """Encode the position of the last row of a page."""
+    """Encode the creation time and the id of the last row of a page."""
     text = json.dumps([created_at.isoformat(), last_id])
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def decode(cursor: str) -> tuple[datetime, str]:
-    """Decode the position of the last row of the previous page.
+    """Decode a cursor to the creation time and the id of the last row of the previous page.
 
     Raises:
         InvalidSpec: the cursor is invalid.

@@ -1,4 +1,4 @@
-"""Upgrades the database schema, and checks its version."""
+"""Upgrades the database schema and checks its version."""
 
 from importlib.resources import as_file, files
 
@@ -11,11 +11,11 @@ from sqlalchemy import Connection, Engine, text
 from core.db.session import make_engine
 from core.errors import ConfigurationError
 
-_ADVISORY_LOCK = 0x63616E64  # "cand": concurrent migrations run one after the other
+_ADVISORY_LOCK = 0x63616E64  # "cand" in ASCII; the lock makes concurrent migrations run one after the other
 
 
 def upgrade_schema(url: str, revision: str = "head") -> None:
-    """Upgrade the database at `url` to a revision in one transaction. Several processes can call it at once."""
+    """Upgrade the database at `url` to a revision, in one transaction. Processes can call it concurrently."""
     engine = make_engine(url)
     try:
         with engine.begin() as connection:
@@ -26,7 +26,7 @@ def upgrade_schema(url: str, revision: str = "head") -> None:
 
 
 def downgrade_schema(url: str, revision: str) -> None:
-    """Downgrade the database to an older revision. Data that only newer revisions store is deleted."""
+    """Downgrade the database to an older revision. Data that the older schema cannot store is deleted."""
     engine = make_engine(url)
     try:
         with engine.begin() as connection:
@@ -37,10 +37,10 @@ def downgrade_schema(url: str, revision: str) -> None:
 
 
 def check_migrations(url: str) -> None:
-    """Check that the migrations create the declared tables.
+    """Check that a migrated database has the tables that `tables.py` declares.
 
     Raises:
-        alembic.util.CommandError: they differ; the message has the differences.
+        alembic.util.CommandError: the tables differ. The message lists the differences.
     """
     engine = make_engine(url)
     try:
@@ -54,7 +54,7 @@ def check_schema(engine: Engine) -> None:
     """Check that the database has the schema version of this code.
 
     Raises:
-        ConfigurationError: the schema is older, newer or absent.
+        ConfigurationError: the schema is older, newer or missing.
     """
     script = ScriptDirectory.from_config(_build_alembic_config(None))
     with engine.connect() as connection:
@@ -80,5 +80,5 @@ def _build_alembic_config(connection: Connection | None) -> Config:
 
 
 def _acquire_migration_lock(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":  # on SQLite the transaction already holds the write lock
+    if connection.dialect.name == "postgresql":  # on SQLite, the transaction already holds the write lock
         connection.execute(text(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})"))

@@ -17,7 +17,7 @@ Publish = Callable[[Sequence[Event]], None]
 
 SQLITE_BUSY_TIMEOUT_S = 10.0
 POSTGRES_CONNECT_TIMEOUT_S = 10
-POSTGRES_RESPONSE_TIMEOUT_MS = 20_000  # for a peer that disappeared without closing the connection
+POSTGRES_RESPONSE_TIMEOUT_MS = 20_000  # detects a server that disappeared without closing the connection
 _READ_ONLY = "candela_read_only"
 _ACTIONS = "candela_on_commit"
 _EVENTS = "candela_told"
@@ -25,7 +25,7 @@ _PUBLISH = "candela_publish"
 
 
 def make_engine(url: str) -> Engine:
-    """Create an engine; `postgresql://` uses psycopg 3. JSON columns reject NaN, as in PostgreSQL."""
+    """Create an engine. `postgresql://` URLs use psycopg 3. JSON columns reject NaN, also on SQLite."""
     parsed = make_url(url)
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -46,29 +46,29 @@ def make_engine(url: str) -> Engine:
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # the driver would start transactions too late, and deferred
+    connection.isolation_level = None  # the driver starts no transactions; see _start_sqlite_transaction
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     connection.execute("PRAGMA foreign_keys=ON")
 
 
 def _start_sqlite_transaction(connection: Connection) -> None:
-    # A deferred transaction that reads and then writes fails at once if another one wrote in between, regardless of
-    # the busy timeout. A transaction that takes the write lock at its start waits for it.
+    # A deferred transaction takes the write lock at its first write. If a different transaction has written since its
+    # first read, it fails at once, regardless of the busy timeout. BEGIN IMMEDIATE waits for the write lock instead.
     read_only = connection.get_execution_options().get(_READ_ONLY, False)
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
 def make_session_factory(engine: Engine, publish: Publish | None = None) -> SessionFactory:
-    """Create a session factory. New events are passed to `publish` after the commit; it must not raise."""
+    """Create a session factory. `publish` is called with new events after each commit and must not raise."""
     return sessionmaker(engine, expire_on_commit=False, info={_PUBLISH: publish})
 
 
 @contextmanager
 def transaction(sessions: SessionFactory, *, read_only: bool = False) -> Iterator[Session]:
-    """Open a transaction: commit at the end and run the `on_commit` actions; roll back on an error.
+    """Run a transaction. Commit at the end and then run the `on_commit` actions, or roll back on an exception.
 
-    `read_only` takes no write lock on SQLite; a write in it can fail because the database is locked.
+    On SQLite, a `read_only` transaction does not take the write lock. Writes in it can fail: the database is locked.
     """
     with sessions() as session:
         if read_only:
@@ -95,9 +95,9 @@ def publish_on_commit(session: Session, events: Sequence[Event]) -> None:
 
 
 def is_database_unavailable(error: BaseException) -> bool:
-    """Return whether an error is temporary: the database is locked, full, stopped or out of connections.
+    """Return whether an error may be temporary: the database is locked, full, stopped or out of connections.
 
-    The caller responds with 503 and Retry-After, or retries.
+    Callers retry, or respond with status 503 and Retry-After.
     """
     if isinstance(error, exc.TimeoutError):
         return True

@@ -1,4 +1,4 @@
-"""The tables. The queries are in `repos/`."""
+"""Declares the database tables. The queries are in `repos/`."""
 
 from datetime import datetime
 from typing import Any
@@ -21,11 +21,11 @@ from core.events import EventType
 from core.jobs import DatasetState, JobState, StopRequest
 
 METADATA = Base.metadata
-BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite increments only INTEGER PRIMARY KEY
+BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite generates ids only for INTEGER PRIMARY KEY
 
 
 class DatasetVersionRow(Base):
-    """An immutable version of a dataset. `packed_key` is the storage key of its packed form, once ready."""
+    """An immutable version of a dataset. `packed_key` is the storage key of its packed files once it is ready."""
 
     __tablename__ = "dataset_version"
     __table_args__ = (UniqueConstraint("name", "version"), UniqueConstraint("name", "source_key"))
@@ -37,8 +37,8 @@ class DatasetVersionRow(Base):
     source: Mapped[
         dict[str, Any]
     ]  # {"kind": "builtin", "options": {…}} or {"kind": "upload", "key": …, "options": {…}}
-    source_key: Mapped[str] = mapped_column(String(128))  # built-in: hash of the options; upload: the id
-    meta: Mapped[dict[str, Any] | None]  # PackedMeta, once ready
+    source_key: Mapped[str] = mapped_column(String(128))  # built-in dataset: hash of its options; upload: its id
+    meta: Mapped[dict[str, Any] | None]  # PackedMeta, when the version is ready
     report: Mapped[dict[str, Any] | None]
     failure: Mapped[dict[str, Any] | None]  # {code, message, hint}
     content_hash: Mapped[str | None] = mapped_column(String(64))
@@ -68,10 +68,10 @@ class JobRow(Base):
     spec: Mapped[dict[str, Any]] = mapped_column(deferred=True)
     is_resolved: Mapped[bool] = mapped_column(
         default=True, server_default=true()
-    )  # false: the job waits for its dataset
+    )  # false while the job waits for its dataset
     dataset_version_id: Mapped[str] = mapped_column(ForeignKey("dataset_version.id"))
     parent_id: Mapped[str | None] = mapped_column(String(32))
-    traceparent: Mapped[str | None] = mapped_column(String(55))  # the trace of the request that created it
+    traceparent: Mapped[str | None] = mapped_column(String(55))  # trace of the request that created the job
 
     state: Mapped[JobState]
     priority: Mapped[int] = mapped_column(default=0)
@@ -81,13 +81,13 @@ class JobRow(Base):
     warnings: Mapped[list[Any]]  # [text, …]
     runtime: Mapped[dict[str, Any] | None]  # set by the trainer: device, precision, threads, versions
     progress: Mapped[dict[str, Any]]  # {epoch, epochs, step, steps, eta_seconds}
-    metrics: Mapped[dict[str, Any]]  # latest value by name; non-finite as strings
+    metrics: Mapped[dict[str, Any]]  # {name: latest value}; non-finite values are strings
     result: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)  # the result of a job that creates no model
     model_version: Mapped[int | None]
 
     attempt: Mapped[int] = mapped_column(default=0)  # number of claims
     lost_attempts: Mapped[int] = mapped_column(default=0)  # attempts that count against the retry limit
-    token: Mapped[int] = mapped_column(default=0)  # fencing token: incremented by each claim
+    token: Mapped[int] = mapped_column(default=0)  # fencing token; each claim increments it
     owner: Mapped[str | None] = mapped_column(String(128))
     lease_until: Mapped[datetime | None]
     event_seq: Mapped[int] = mapped_column(default=0)
@@ -98,7 +98,7 @@ class JobRow(Base):
 
 
 class JobEventRow(Base):
-    """An event of a job. `seq` is taken from the job's row in the same transaction, hence in commit order."""
+    """An event of a job. `seq` comes from a counter in the locked row of the job, so it follows the commit order."""
 
     __tablename__ = "job_event"
 
@@ -110,7 +110,7 @@ class JobEventRow(Base):
 
 
 class MetricPointRow(Base):
-    """A point of a curve. A resumed attempt overwrites the points that it computes again."""
+    """A point of a metric curve. A resumed attempt overwrites the points that it computes again."""
 
     __tablename__ = "metric_point"
 
@@ -124,7 +124,7 @@ class MetricPointRow(Base):
 
 
 class CheckpointRow(Base):
-    """A stored snapshot. Files without a row are ignored and deleted."""
+    """A stored snapshot of a job. Maintenance deletes stored files without a row."""
 
     __tablename__ = "checkpoint"
 
@@ -135,15 +135,15 @@ class CheckpointRow(Base):
     step: Mapped[int] = mapped_column(BigInteger)
     metrics: Mapped[dict[str, Any]]
     tags: Mapped[list[Any]]  # "latest", "best", "kept"
-    key: Mapped[str] = mapped_column(String(255))  # storage folder
+    key: Mapped[str] = mapped_column(String(255))  # storage key of a folder
     files: Mapped[dict[str, Any]]  # {file name: {"sha256": …, "size_bytes": …}}
-    sha256: Mapped[str] = mapped_column(String(64))  # of weights.safetensors
+    sha256: Mapped[str] = mapped_column(String(64))  # hash of weights.safetensors
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
 
 
 class ArtifactRow(Base):
-    """A file that a job wrote in addition to its model. Files without a row are ignored and deleted."""
+    """A file that a job wrote in addition to its model. Maintenance deletes stored files without a row."""
 
     __tablename__ = "artifact"
 
@@ -151,14 +151,14 @@ class ArtifactRow(Base):
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
     token: Mapped[int]
     media_type: Mapped[str] = mapped_column(String(100))
-    key: Mapped[str] = mapped_column(String(255))  # storage folder that contains only this file
+    key: Mapped[str] = mapped_column(String(255))  # storage key of a folder that contains only this file
     sha256: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
 
 
 class ModelVersionRow(Base):
-    """An immutable numbered bundle with its lineage. A job creates at most one per successful attempt."""
+    """An immutable version of a model: its bundle, and the job, spec and dataset that it was trained with."""
 
     __tablename__ = "model_version"
     __table_args__ = (UniqueConstraint("job_id", "job_token"),)
@@ -180,7 +180,7 @@ class ModelVersionRow(Base):
 
 
 class ModelVariantRow(Base):
-    """A variant of a model version, at most one per format. Its files are those of its job's result."""
+    """A variant of a model version, at most one per format. Its files are the result files of its job."""
 
     __tablename__ = "model_variant"
     __table_args__ = (
@@ -199,18 +199,18 @@ class ModelVariantRow(Base):
 
 
 class ModelAliasRow(Base):
-    """An alias of a model version or of one of its variants; it can be changed."""
+    """A mutable alias of a model version or of one of its variants."""
 
     __tablename__ = "model_alias"
 
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
     alias: Mapped[str] = mapped_column(String(63), primary_key=True)
     version: Mapped[int]
-    variant: Mapped[str | None] = mapped_column(String(32))  # a format
+    variant: Mapped[str | None] = mapped_column(String(32))  # format of the variant
 
 
 class OutboxRow(Base):
-    """A message to the queue, stored in the transaction that requires it and sent after the commit."""
+    """A queue message, stored in the transaction that changes its job or dataset version and sent after the commit."""
 
     __tablename__ = "outbox"
 
@@ -221,7 +221,7 @@ class OutboxRow(Base):
 
 
 class IdempotencyRow(Base):
-    """The request and the job of an idempotency key."""
+    """An idempotency key with the hash of its request and the id of the created job."""
 
     __tablename__ = "idempotency_key"
 
@@ -244,4 +244,4 @@ class WorkerRow(Base):
     message: Mapped[str | None] = mapped_column(Text)
     started_at: Mapped[datetime]
     beat_at: Mapped[datetime]
-    took_at: Mapped[datetime | None]  # when it last received a message from the queue
+    took_at: Mapped[datetime | None]  # time at which the worker last received a message from the queue

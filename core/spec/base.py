@@ -1,4 +1,4 @@
-"""The base class of all specs, and types that several specs use."""
+"""The base class of all specs, and field types that several specs use."""
 
 from typing import Annotated
 
@@ -33,7 +33,7 @@ Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 FieldError = tuple[str, str]
-"""A JSON pointer relative to a spec, such as `/padding` or empty for the spec itself, and an error message."""
+"""A JSON pointer and an error message. The pointer is relative to the spec; it is empty for the spec itself."""
 
 
 class Spec(BaseModel):

@@ -1,4 +1,4 @@
-"""The specs of the callbacks of a training."""
+"""The specs of training callbacks."""
 
 from typing import Annotated, ClassVar, Literal, Self
 

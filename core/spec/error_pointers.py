@@ -1,4 +1,4 @@
-"""Converts pydantic errors to JSON pointers and messages that suggest similar names."""
+"""Converts pydantic errors to JSON pointers and error messages. Suggests similar names for unknown names."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,12 +20,12 @@ JSON_TYPE_MESSAGES = {
     "string_type": "should be a string",
     "tuple_type": "should be an array",
 }
-"""Messages in the terms of JSON, by pydantic's error type."""
+"""The error message for each of these pydantic error types. The messages use the names of JSON types."""
 Schema = Mapping[str, Any]
 
 
 def to_pointers(errors: Sequence[Mapping[str, Any]], schema: Schema, prefix: str = "") -> list[tuple[str, str]]:
-    """Convert pydantic errors to (JSON pointer, message) pairs with the JSON Schema of the validated model."""
+    """Convert pydantic errors to (JSON pointer, message) pairs. `schema` is the JSON Schema of the validated model."""
     pointers = dict.fromkeys(
         (prefix + build_pointer([*at, "kind"] if error.get("ctx", {}).get("discriminator") == "'kind'" else at), reason)
         for error in errors
@@ -41,14 +41,14 @@ def build_pointer(path: Iterable[Any]) -> str:
 
 
 def find_nearest(name: str, valid_names: Sequence[str]) -> list[str]:
-    """Return at most three similar names, the most similar first."""
+    """Return up to three valid names that are similar to `name`, most similar first."""
     alike = JaroWinkler.normalized_similarity
     matches = process.extract(name[:64].lower(), valid_names, scorer=alike, limit=3, score_cutoff=0.7)
     return [match for match, score, _ in matches if score > matches[0][1] - 0.15]
 
 
 def format_unknown_name(kind: str, name: str, valid_names: Sequence[str]) -> str:
-    """Format an error such as `unknown optimizer 'adma'; did you mean 'adam'?`."""
+    """Format an error message such as `unknown optimizer 'adma'; did you mean 'adam'?`."""
     similar = find_nearest(name, valid_names)
     if similar:
         return f"unknown {kind} {_quote(name)}; did you mean {' or '.join(map(repr, similar))}?"
@@ -79,13 +79,13 @@ def _build_reason(error: Mapping[str, Any], node: Schema, root: Schema) -> str:
 
 
 def format_reason(error: Mapping[str, Any]) -> str:
-    """Format an error with the accepted and the received value: `should be greater than 0, not -1`."""
+    """Format a pydantic error with the accepted and received values: `should be greater than 0, not -1`."""
     reason = JSON_TYPE_MESSAGES.get(error["type"]) or str(error["msg"]).removeprefix("Input ")
     return f"{reason}, not {shorten(error['input'])}" if "input" in error else reason
 
 
 def shorten(value: Any) -> str:  # noqa: ANN401 - any JSON value
-    """Format a value as short ASCII JSON; arrays and objects by their type only."""
+    """Format a value as short ASCII JSON. Arrays and objects are replaced by the names of their types."""
     match value:
         case Mapping():
             return "an object"
@@ -102,9 +102,10 @@ def shorten(value: Any) -> str:  # noqa: ANN401 - any JSON value
 
 
 def _locate(loc: Sequence[Any], schema: Schema, *, is_unknown: bool) -> tuple[list[Any], Schema]:
-    """Return the path of `loc` in the document without pydantic's tags, and the schema at its end.
+    """Convert the location of a pydantic error to a path in the JSON document and the schema at that path.
 
-    For an unknown field it is the schema of the parent.
+    The path omits the union tags that pydantic adds to locations. For an unknown field, the schema is that of the
+    object that contains the field.
     """
     path: list[Any] = []
     node: Schema = schema
@@ -116,7 +117,7 @@ def _locate(loc: Sequence[Any], schema: Schema, *, is_unknown: bool) -> tuple[li
         elif tagged is not None:
             node = tagged
         elif index == len(loc) - 1 and (is_unknown or isinstance(part, int)):
-            path.append(part)  # otherwise it is a union member, as in `('version', 'constrained-int')`
+            path.append(part)  # other parts name union members, as in `('version', 'constrained-int')`
     return path, node
 
 
@@ -143,7 +144,7 @@ def _list_properties(node: Schema, root: Schema) -> set[str]:
 
 
 def _iterate_alternatives(node: Schema, root: Schema) -> Iterator[Schema]:
-    """Iterate over a schema and its `anyOf` and `allOf` members, without the members of discriminated unions."""
+    """Iterate over a schema and its `anyOf` and `allOf` members, but not the `oneOf` members of tagged unions."""
     node = _resolve_reference(node, root)
     yield node
     for key in ("anyOf", "allOf"):

@@ -39,7 +39,7 @@ ModelRef = Annotated[
 ]
 PRETRAINED = "pretrained"
 WEIGHTS = rf"^(file:[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}}\.safetensors|{PRETRAINED})$"
-# One pattern instead of a union: each member of a union would report an error for the same value.
+# A single pattern instead of a union, because pydantic reports one error per union member.
 Weights = Annotated[str, Field(pattern=WEIGHTS, examples=["file:resnet18.safetensors", PRETRAINED])]
 FREEZE_DESCRIPTION = (
     "`*` matches any text, `?` matches one character. A leading `!` excludes names from the preceding patterns."
@@ -55,7 +55,7 @@ class NamedOptions(Spec):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The fields that are not declared."""
+        """The options of the catalog entry: all fields that this class does not declare."""
         return dict(self.model_extra or {})
 
 

@@ -1,4 +1,4 @@
-"""The specs of the other kinds of jobs, and the union of all kinds. The default `kind` is `train`."""
+"""The specs of all job kinds except training, and the union of all kinds. The default `kind` is `train`."""
 
 from typing import Annotated, Any, Literal
 
@@ -119,7 +119,7 @@ def _add_default_kind(document: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 AnyJobSpec = Annotated[
     JobSpec | LrFindSpec | EvaluateSpec | PredictSpec | VariantSpec | PredictArchiveSpec,
-    Discriminator("kind"),  # not `Field(…)`: FastAPI uses only one, its own `Body(…)`
+    Discriminator("kind"),  # not `Field(discriminator=…)`: FastAPI replaces it with its own `Body(…)`
     BeforeValidator(_add_default_kind),
 ]
 SPEC_BY_KIND: dict[str, type[Spec]] = {

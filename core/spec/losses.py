@@ -1,4 +1,4 @@
-"""The specs of the losses, and which targets and scores each loss takes."""
+"""The specs of the losses, and the kinds of targets and network outputs that each loss requires."""
 
 from typing import Annotated, Literal, NamedTuple
 
@@ -160,7 +160,7 @@ Scores = Literal["raw scores", "probabilities", "log-probabilities"]
 
 
 class LossInputs(NamedTuple):
-    """The kind of targets and the kind of network outputs that a loss takes."""
+    """The kind of targets and the kind of network outputs that a loss requires."""
 
     targets: Targets
     scores: Scores
@@ -183,7 +183,7 @@ LOSS_INPUTS: dict[str, LossInputs] = {
     "poisson_nll": LossInputs("numbers", "raw scores"),
     "kl_div": LossInputs("numbers", "log-probabilities"),
 }
-SCORES_BY_LAST_LAYER: dict[str, Scores] = {  # other last layers return raw scores
+SCORES_BY_LAST_LAYER: dict[str, Scores] = {  # networks with other last layers return raw scores
     "softmax": "probabilities",
     "sigmoid": "probabilities",
     "log_softmax": "log-probabilities",
@@ -191,15 +191,15 @@ SCORES_BY_LAST_LAYER: dict[str, Scores] = {  # other last layers return raw scor
 
 
 def list_compatible_losses(targets: Targets) -> frozenset[str]:
-    """Return the names of the losses for a kind of targets."""
+    """Return the names of the losses that accept this kind of targets."""
     return frozenset(name for name, takes in LOSS_INPUTS.items() if takes.targets == targets)
 
 
 def build_mismatch_warning(loss: str, last_layer: str | None) -> str | None:
-    """Return a warning if a loss does not match the last layer of the network, otherwise None."""
+    """Return a warning if the loss does not match the last layer of the network, otherwise None."""
     inputs, scores = LOSS_INPUTS[loss], SCORES_BY_LAST_LAYER.get(last_layer or "", "raw scores")
     if inputs.scores == scores or (inputs.targets == "numbers" and inputs.scores == "raw scores"):
-        return None  # the last layer of a regression can be any activation
+        return None  # a regression network may end in any activation
     others = [name for name, other in LOSS_INPUTS.items() if other == LossInputs(inputs.targets, scores)]
     other = f"; use {' or '.join(map(repr, others))} instead" if others else ""
     ends = f"ends in {last_layer!r} and returns {scores}" if scores != "raw scores" else "returns raw scores"

@@ -1,4 +1,4 @@
-"""The specs of the metrics. A string such as `"accuracy"` is the metric with its default options."""
+"""The specs of the metrics. A string such as `"accuracy"` selects a metric with its default options."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
@@ -21,20 +21,20 @@ class _Metric(Spec):
 
     @property
     def key(self) -> str:
-        """The name of the values after the split: `valid_<key>`."""
+        """The name of the metric in the names of its curves, `train_<key>` and `valid_<key>`."""
         return self.name
 
     @property
     def is_curve(self) -> bool:
-        """Whether the metric is one number per epoch. Otherwise it is a table of an evaluation."""
+        """Whether the metric is one number per epoch. Other metrics are tables of the last evaluation."""
         return True
 
     def applies_to(self, split: str) -> bool:
-        """Return whether a training computes the metric on a split."""
+        """Return whether a training job computes the metric on a split."""
         return self.on in ("both", split)
 
     def find_class_errors(self, task: str, num_classes: int) -> Iterator[FieldError]:
-        """Yield what does not fit a dataset of this task and number of classes."""
+        """Yield an error for each option that is not valid for this task and number of classes."""
         yield from ()
 
 
@@ -56,7 +56,7 @@ class TopKSpec(_Metric):
         return f"top_{self.k}_accuracy"
 
     def find_class_errors(self, task: str, num_classes: int) -> Iterator[FieldError]:
-        """Yield an error where `k` is larger than the number of classes."""
+        """Yield an error if `k` is larger than the number of classes."""
         if self.k > num_classes:
             yield "/k", f"must be at most {num_classes}, the number of classes; got {self.k}"
 
@@ -106,7 +106,7 @@ class AurocSpec(_Metric):
         return self.average != "none"
 
     def find_class_errors(self, task: str, num_classes: int) -> Iterator[FieldError]:
-        """Yield an error for an average over classes where the task has one curve."""
+        """Yield an error if `average` requires several classes but the task is binary."""
         if task == "binary" and self.average in ("micro", "none"):
             yield "/average", f"{self.average!r} requires several classes; a binary task has one curve"
 

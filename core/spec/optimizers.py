@@ -290,7 +290,7 @@ class CompositeOptimizerSpec(OptimizerBase):
     @field_validator("parts")
     @classmethod
     def _check_num_parts(cls, parts: tuple[OptimizerPartSpec, ...]) -> tuple[OptimizerPartSpec, ...]:
-        """Reject a single part. Unlike `min_length`, it reports no error if a part is invalid."""
+        """Reject a single part. Unlike `min_length`, this check runs only if all parts are valid."""
         if len(parts) < 2:
             raise ValueError(f"must have 2 to 20 parts; got {len(parts)}. Use a single optimizer without 'several'")
         return parts

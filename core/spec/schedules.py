@@ -1,4 +1,4 @@
-"""The specs of the learning-rate schedules. `call_on` sets when a schedule steps."""
+"""The specs of the learning-rate schedules. A schedule steps once per epoch or per optimizer step (`call_on`)."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
@@ -20,7 +20,7 @@ class ScheduleBase(Spec):
     """The checks of a schedule that validation calls; a schedule overrides those that apply to it."""
 
     def find_errors(self, num_steps: int) -> Iterator[FieldError]:
-        """Yield what does not fit a run of `num_steps` optimizer steps."""
+        """Yield an error for each option that is not valid for a training of `num_steps` optimizer steps."""
         yield from ()
 
 
@@ -42,7 +42,7 @@ class MultiStepSpec(ScheduleBase):
     call_on: CallOn = "epoch_end"
 
     def find_errors(self, num_steps: int) -> Iterator[FieldError]:
-        """Yield an error for milestones that do not increase."""
+        """Yield an error if the milestones do not increase."""
         if list(self.milestones) != sorted(set(self.milestones)):
             yield "/milestones", "must increase"
 
@@ -140,7 +140,7 @@ class CyclicSpec(ScheduleBase):
     call_on: Literal["train_batch_end"] = "train_batch_end"
 
     def find_errors(self, num_steps: int) -> Iterator[FieldError]:
-        """Yield an error where the lower learning rate is above the upper one."""
+        """Yield an error if `base_lr` is greater than `max_lr`."""
         if self.base_lr > self.max_lr:
             yield "/base_lr", f"must be at most max_lr, {self.max_lr:g}; got {self.base_lr:g}"
 
@@ -166,7 +166,7 @@ class OneCycleSpec(ScheduleBase):
     call_on: Literal["train_batch_end"] = "train_batch_end"
 
     def find_errors(self, num_steps: int) -> Iterator[FieldError]:
-        """Yield an error where the warm-up is a single step, which `OneCycleLR` cannot divide by."""
+        """Yield an error if the warm-up is exactly one step: `OneCycleLR` then divides by zero."""
         if self.pct_start * num_steps == 1:
             yield "/pct_start", "the warm-up must not be exactly one step; set 0 or a larger fraction"
 

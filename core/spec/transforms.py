@@ -1,4 +1,4 @@
-"""The specs of the image transforms. Random parameters are sampled per image, not per batch."""
+"""The specs of the image transforms. Random values are drawn for each image, not for each batch."""
 
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal, Self
@@ -20,7 +20,7 @@ class TransformBase(Spec):
     """Whether it replaces the default normalization. A job has at most one such transform."""
 
     def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
-        """Yield what does not fit images of this shape."""
+        """Yield an error for each option that is not valid for images of this shape."""
         yield from ()
 
 
@@ -65,7 +65,7 @@ class RandomCropSpec(TransformBase):
     mode: Literal["constant", "reflect"] = "constant"
 
     def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
-        """Yield an error where a reflection is larger than the image."""
+        """Yield an error if the image is too small for the padding in mode `reflect`."""
         smallest = min(height, width)
         if self.mode == "reflect" and self.padding >= smallest:
             yield "/padding", f"must be less than the image size, {smallest}, if mode is 'reflect'; got {self.padding}"
@@ -119,7 +119,7 @@ class ColorJitterSpec(TransformBase):
     hue: Annotated[float, Field(ge=0.0, le=0.5, description="The maximum shift, as a fraction of a full turn.")] = 0.0
 
     def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
-        """Yield an error where images have no colors."""
+        """Yield an error if the images have no colors."""
         if channels != 3 and (self.saturation or self.hue):
             yield "", f"saturation and hue require images of 3 channels; the dataset has {channels}, set both to 0"
 
@@ -140,7 +140,7 @@ class RandomGrayscaleSpec(TransformBase):
     p: Probability = Field(default=0.1, description="The probability per image.")
 
     def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
-        """Yield an error where images have no colors."""
+        """Yield an error if the images have no colors."""
         if channels != 3:
             yield "", f"requires images of 3 channels; the dataset has {channels}"
 
@@ -167,7 +167,7 @@ class NormalizeSpec(TransformBase):
     std: Stds = Field(description="One value per channel.", examples=[[0.5]])
 
     def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
-        """Yield an error for values that are not one per channel."""
+        """Yield an error if `mean` or `std` does not have one value per channel."""
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != channels:
                 yield f"/{name}", f"must have one value per channel, {channels}; got {len(values)}"

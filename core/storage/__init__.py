@@ -1,4 +1,4 @@
-"""File storage: one protocol with a local and an S3 backend."""
+"""File storage: a protocol, implemented for local folders and for S3 buckets."""
 
 from pathlib import Path
 
@@ -18,9 +18,9 @@ def open_storage(url: str, *, cache: Path = Path("var/cache"), max_cache_bytes: 
     """Open the storage at `url`.
 
     Args:
-        url: `file:///path`, a local folder that is created if missing, or `s3://bucket/prefix`.
-        cache: a local folder for downloads from a bucket and for files to upload.
-        max_cache_bytes: the maximum size of the downloads.
+        url: `file:///path` (a local folder, created if missing) or `s3://bucket/prefix`.
+        cache: a local folder for downloads from a bucket and for files to upload; default: var/cache.
+        max_cache_bytes: the maximum size of the cached downloads; default: 50 GiB.
 
     Raises:
         ConfigurationError: the URL is not supported, or the storage cannot be opened.

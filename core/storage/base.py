@@ -1,6 +1,7 @@
-"""The protocol of storages. A key is a relative path such as `jobs/…/bundle`; published files never change.
+"""Defines the protocol of file storages.
 
-Methods of a remote storage raise Unavailable if it does not respond after several attempts.
+A file or folder is stored under a key, a relative path such as `jobs/…/bundle`. Published files never change. All
+methods of a remote storage raise Unavailable if the storage does not respond after several attempts.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,22 +15,25 @@ class Storage(Protocol):
 
         Raises:
             Conflict: the key exists.
-            StorageFull: the storage is full; nothing is stored under the key.
+            StorageFull: the storage is full; no file is stored under the key.
         """
 
     def publish_file(self, path: Path, key: str) -> None:
-        """Store a local file as `key` atomically, and delete the local file. Raises the errors of `publish`."""
+        """Store a local file as `key` atomically, and delete the local file. Raises the same errors as `publish`."""
 
     def fetch(self, key: str, files: Mapping[str, str]) -> Path:
-        """Return a local folder with these verified files (name: sha256). Open them within ten minutes.
+        """Verify files of the folder at `key`, and return a local folder that contains them.
+
+        `files` maps file names to their sha256. The caller must open the files within ten minutes, because the cache of
+        a remote storage can delete them later.
 
         Raises:
-            CorruptFile: a file is missing or has another sha256; `extra` has its `key` and `file`.
+            CorruptFile: a file is missing or its sha256 differs; `extra` has the fields `key` and `file`.
             StorageFull: the local disk is full.
         """
 
     def fetch_file(self, key: str) -> Path:
-        """Return the local path of a file whose sha256 is not known to the caller; otherwise use `fetch`.
+        """Return the local path of a file. If the caller knows its sha256, use `fetch` to verify it.
 
         Raises:
             NotFound: the file does not exist.
@@ -42,23 +46,23 @@ class Storage(Protocol):
         """List the keys of all files under a folder, including files that were not completely published."""
 
     def get_age_s(self, key: str) -> float:
-        """Return the seconds since a file was stored."""
+        """Return the number of seconds since a file was stored."""
 
     def check_writable(self) -> None:
         """Check that files can be written.
 
         Raises:
-            NotReady: files cannot be written; the detail has the reason.
+            NotReady: files cannot be written; `detail` contains the reason.
         """
 
     def get_free_bytes(self) -> int:
-        """Return the free space for scratch folders on this machine."""
+        """Return the free disk space for scratch folders on this machine, in bytes."""
 
     def create_scratch_folder(self) -> Path:
         """Create an empty folder on the disk of the storage, so that publishing is fast. The caller deletes it."""
 
     def delete_abandoned_scratch(self) -> None:
-        """Delete the scratch folders of ended processes of this machine."""
+        """Delete the scratch folders of processes of this machine that have ended."""
 
     def close(self) -> None:
         """Delete this process's scratch folders."""

@@ -1,4 +1,4 @@
-"""Reads and writes the objects of an S3 bucket with obstore, with bounded retries and the errors of `core.errors`."""
+"""Reads and writes S3 objects with obstore. Retries failed requests and raises the errors of `core.errors`."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from core.errors import CorruptFile, NotFound, StorageFull, Unavailable
 
-if TYPE_CHECKING:  # defined for type checkers only
+if TYPE_CHECKING:  # obstore defines these types for type checkers only
     from obstore.store import ClientConfig, RetryConfig
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ _STORAGE_FULL_TEXTS = ("QuotaExceeded", "StorageFull", "InsufficientStorage", "5
 
 
 class ObjectInfo(NamedTuple):
-    """An object of a listing."""
+    """The path of an object and the time of its last change."""
 
     path: str
     modified: datetime
@@ -35,8 +35,8 @@ class ObjectInfo(NamedTuple):
 class Bucket:
     """The objects of a bucket under a prefix.
 
-    Every method raises Unavailable if the store does not respond or rejects the request after several attempts.
-    A request transfers at most 16 MiB, which limits the cost of an interrupted connection.
+    All methods raise Unavailable if a request still fails after several attempts. A request transfers at most 16 MiB,
+    so that little data is transferred again after an interrupted connection.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Bucket:
     ) -> None:
         """Open the bucket with the endpoint, region and credentials of the standard `AWS_…` variables."""
         self._name = f"s3://{name}/{prefix}".rstrip("/")
-        # obstore retries rejected and timed-out requests itself, but not a response body that was interrupted.
+        # obstore itself retries requests that were rejected or timed out, but not interrupted downloads.
         self._retrying = Retrying(
             retry=retry_if_exception_type(Unavailable),
             stop=stop_after_attempt(_MAX_ATTEMPTS),
@@ -57,7 +57,7 @@ class Bucket:
         self._probe_store = _open_store(name, prefix, timeout_s=5, max_retries=1, retry_s=5)
 
     def put_file(self, path: str, source: Path) -> None:
-        """Store a file.
+        """Upload a local file.
 
         Raises:
             StorageFull: the store reports that it is full.
@@ -65,7 +65,10 @@ class Bucket:
         self._retry(lambda: obstore.put(self._store, path, source, chunk_size=_CHUNK))
 
     def put_if_absent(self, path: str, body: bytes) -> bool:
-        """Store a small object. Return False if it exists, even from an earlier attempt of this call."""
+        """Store a small object. Return False if the object already exists.
+
+        The result is also False if an earlier try of this call stored the object but its response was lost.
+        """
         try:
             self._retry(lambda: obstore.put(self._store, path, body, mode="create", use_multipart=False))
         except _ObjectExists:
@@ -81,11 +84,11 @@ class Bucket:
         return self._retry(lambda: bytes(obstore.get(self._store, path).bytes()))
 
     def get_file(self, path: str, target: Path, size: int) -> None:
-        """Write the first `size` bytes of an object to a file.
+        """Download the first `size` bytes of an object to a local file.
 
         Raises:
             NotFound: the object does not exist.
-            CorruptFile: the object has fewer bytes.
+            CorruptFile: the object has fewer than `size` bytes.
         """
         with target.open("wb") as file:
             for start in range(0, size, _CHUNK):
@@ -108,7 +111,7 @@ class Bucket:
                 self._retry(lambda: obstore.delete(self._store, paths))
 
     def probe(self, path: str) -> None:
-        """Check that an object can be written. It takes at most a few seconds."""
+        """Check that the object `path` can be written and deleted. Uses short timeouts."""
         with self._translate_errors():
             obstore.put(self._probe_store, path, b"written")
             obstore.delete(self._probe_store, path)

@@ -1,4 +1,4 @@
-"""A local cache of downloaded files, verified by their hashes at each use and shared by several processes."""
+"""Caches downloaded files in a local folder that several processes share. Verifies their hashes at each use."""
 
 import fcntl
 import hashlib
@@ -17,17 +17,19 @@ from core.storage.files import DISK_FULL_ERRNOS, compute_sha256, validate_key
 
 log = structlog.get_logger(__name__)
 Download = Callable[[str, Path], None]
-"""Writes the file with the given name to the given path."""
+"""A function that downloads the file with the given name to the given path."""
 
 _LOCKS = ".locks"
 _UNFINISHED = ".part-"
-_IN_USE_S = 600.0  # callers open the files of a folder within this time; open files can be deleted
+# Folders used within this time are not evicted, so that callers can open their files. Open files can be deleted.
+_IN_USE_S = 600.0
 
 
 class Cache:
-    """A cache with one folder per set of files, named by their names and hashes, and LRU eviction.
+    """A cache with LRU eviction and one folder per set of files.
 
-    Folders that were used in the last ten minutes are not evicted, even if they exceed `max_bytes`.
+    The name of a folder is a hash of the names and hashes of its files. Folders that were used in the last ten minutes
+    are not evicted, even if the cache is larger than `max_bytes`.
     """
 
     def __init__(self, root: Path, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
@@ -35,12 +37,12 @@ class Cache:
         (root / _LOCKS).mkdir(parents=True, exist_ok=True)
 
     def get_folder(self, files: Mapping[str, str], download: Download) -> Path:
-        """Return the folder with these files (name: sha256). Download them if they are missing or damaged.
+        """Return the folder with `files` (name: sha256). Download them if they are missing or damaged.
 
-        If another thread or process downloads the same files, wait for it.
+        If a different thread or process is already downloading the same files, wait until it has finished.
 
         Raises:
-            CorruptFile: a downloaded file has another sha256.
+            CorruptFile: the sha256 of a downloaded file differs.
             StorageFull: the local disk is full.
         """
         entry = self._root / _compute_entry_name(files)
@@ -52,7 +54,7 @@ class Cache:
         return entry
 
     def delete_partial_entries(self) -> None:
-        """Delete incomplete downloads of ended processes."""
+        """Delete incomplete downloads of processes that have ended."""
         for part in self._root.glob(f"{_UNFINISHED}*"):
             with self._lock(part.name.removeprefix(_UNFINISHED), wait=False) as is_locked:
                 if is_locked:
@@ -84,7 +86,7 @@ class Cache:
                 raise StorageFull("The local disk has no space for the download.") from again
 
     def _download(self, entry: Path, files: Mapping[str, str], download: Download) -> None:
-        part = self._root / f"{_UNFINISHED}{entry.name}"  # protected by the lock of the entry
+        part = self._root / f"{_UNFINISHED}{entry.name}"  # only the holder of the lock of the entry writes to it
         shutil.rmtree(part, ignore_errors=True)
         try:
             for name, sha256 in files.items():
@@ -102,7 +104,7 @@ class Cache:
         os.utime(entry, (self._clock(), self._clock()))
 
     def _evict_to_size(self, max_bytes: int) -> None:
-        """Delete the least recently used entries until the rest has at most `max_bytes`."""
+        """Delete the least recently used entries until the cache has at most `max_bytes`."""
         entries = sorted((used, size, entry) for entry in self._list_entries() for used, size in _read_usage(entry))
         total = sum(size for _, size, _ in entries)
         for _, size, entry in entries:
@@ -125,7 +127,10 @@ class Cache:
 
     @contextmanager
     def _lock(self, name: str, *, wait: bool = True) -> Iterator[bool]:
-        """Hold the lock of an entry, which is free as soon as its holder is gone; entries share 256 of them."""
+        """Lock an entry. Yield False if `wait` is false and the lock is not free.
+
+        The kernel releases the lock when the process ends. All entries share 256 lock files.
+        """
         fd = os.open(self._root / _LOCKS / name[:2], os.O_CREAT | os.O_RDWR, 0o600)
         try:
             try:
@@ -144,6 +149,6 @@ def _compute_entry_name(files: Mapping[str, str]) -> str:
 
 
 def _read_usage(entry: Path) -> Iterator[tuple[float, int]]:
-    """Yield the time of the last use and the size in bytes; nothing if the entry is being deleted."""
+    """Yield one pair (time of the last use, size in bytes), or no pair if the entry is being deleted."""
     with suppress(FileNotFoundError):
         yield entry.stat().st_mtime, sum(path.stat().st_size for path in entry.rglob("*"))

@@ -1,4 +1,4 @@
-"""Deletes files whose rows were deleted."""
+"""Deletes stored files whose database rows were deleted."""
 
 from collections.abc import Iterable
 
@@ -11,7 +11,7 @@ log = structlog.get_logger()
 
 
 def delete_stored_files(storage: Storage, keys: Iterable[str]) -> None:
-    """Delete files that no row refers to. Errors are logged, and maintenance deletes the remaining files later."""
+    """Delete the files under `keys`. Errors are only logged, because maintenance deletes remaining files later."""
     for key in keys:
         try:
             storage.delete(key)

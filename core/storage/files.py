@@ -1,4 +1,4 @@
-"""Functions for local files that all storage backends use: hashes, key validation and disk errors."""
+"""Functions that all storage backends use: validate keys, compute hashes of files and translate disk errors."""
 
 import errno
 import hashlib
@@ -10,7 +10,7 @@ from pathlib import Path
 from core.errors import StorageFull, Unavailable
 
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-# Errors of a failed disk, a read-only remount or a network disk that is disconnected; they can be temporary.
+# Errors of a failed disk, a disk that was remounted read-only, or a disconnected network disk. They may be temporary.
 DISK_UNAVAILABLE_ERRNOS = frozenset(
     {errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.EACCES}
 )
@@ -18,7 +18,7 @@ _KEY_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
 def validate_key(key: str) -> str:
-    """Return a key if it is valid: a relative path without segments that start with a dot.
+    """Return `key` if it is valid: a relative path whose segments do not start with a dot.
 
     Raises:
         ValueError: the key is invalid.
@@ -29,14 +29,14 @@ def validate_key(key: str) -> str:
 
 
 def compute_sha256(path: Path) -> str:
-    """Return the sha256 of a file as a hex string."""
+    """Return the sha256 of a file as a hexadecimal string."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def translate_disk_errors() -> Iterator[None]:
-    """Raise StorageFull for a full disk and Unavailable for a disk that cannot be used."""
+    """Translate OSError to StorageFull if the disk is full, and to Unavailable if the disk cannot be used."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The storage backend of local folders."""
+"""Implements the storage protocol for a local folder."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from core.storage.scratch import Scratch
 
 
 class LocalStorage:
-    """A folder of published files, with scratch folders of each process in `.scratch`."""
+    """Stores published files in a folder. Scratch folders are in its subfolder `.scratch`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -34,7 +34,7 @@ class LocalStorage:
         target = self._resolve_key(key)
         with translate_disk_errors(), self._stage(folder) as staged:
             for path in [*sorted(staged.rglob("*"), reverse=True), staged]:
-                os.utime(path)  # start of `get_age_s`
+                os.utime(path)  # `get_age_s` returns the time since then
                 fsync_path(path)
             try:
                 _place_in_folder(target, staged.rename)
@@ -53,7 +53,7 @@ class LocalStorage:
             try:
                 _place_in_folder(
                     target, lambda to: os.link(staged, to)
-                )  # fails if the target exists; readers never see a partial file
+                )  # os.link fails if the target exists, and readers never see a partial file
             except FileExistsError as error:
                 raise Conflict(f"{key!r} exists.") from error
             fsync_path(target.parent)
@@ -79,7 +79,7 @@ class LocalStorage:
     def delete(self, key: str) -> None:
         path = self._resolve_key(key)
         if path.is_dir():
-            removed = self.create_scratch_folder() / "deleted"  # a rename is atomic: readers see all files or none
+            removed = self.create_scratch_folder() / "deleted"  # an atomic rename: readers see all files or none
             try:
                 path.rename(removed)
             except FileNotFoundError:
@@ -125,7 +125,7 @@ class LocalStorage:
 
     @contextmanager
     def _stage(self, source: Path) -> Iterator[Path]:
-        """Yield the source, or a temporary copy if it is on another disk, so that it can be renamed."""
+        """Yield the source, or a temporary copy if it is on a different disk, because renames require the same disk."""
         if source.stat().st_dev == self._root.stat().st_dev:
             yield source
             return
@@ -146,7 +146,7 @@ class LocalStorage:
 
 
 def _place_in_folder(target: Path, action: Callable[[Path], object]) -> None:
-    """Run `action(target)` in the folder of `target`, and retry if another process deletes the empty folder."""
+    """Create the parent folder of `target` and run `action(target)`. Retry if a process deletes the empty folder."""
     for _ in range(10):
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):

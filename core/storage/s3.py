@@ -1,7 +1,8 @@
-"""The storage backend of S3 buckets.
+"""Implements the storage protocol for an S3 bucket.
 
-Files published under `key` are objects `key/.set-…/name`; each attempt to publish writes its own set. The object
-`key/.manifest` names the valid set. It is written last, and only if it does not exist, so that publishing is atomic.
+A file published under `key` is the object `key/.set-…/name`. Each attempt to publish uploads its files to a new set.
+The object `key/.manifest` names the valid set. The manifest is written last, and only if it does not exist yet, so that
+publishing is atomic.
 """
 
 import shutil
@@ -22,7 +23,7 @@ from core.storage.scratch import Scratch
 
 log = structlog.get_logger(__name__)
 _MANIFEST, _SET = ".manifest", ".set-"
-_SINGLE_FILE = "file"  # the name of the file of `publish_file`
+_SINGLE_FILE = "file"  # the file name in a set that `publish_file` uploads
 
 
 class _StoredFile(BaseModel):
@@ -44,7 +45,7 @@ class _Manifest(BaseModel):
 
 
 class S3Storage:
-    """A bucket of published files, with a local folder for scratch folders and a cache of downloads."""
+    """Stores published files in a bucket. A local folder contains scratch folders and cached downloads."""
 
     def __init__(self, bucket: Bucket, folder: Path, max_cache_bytes: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +90,7 @@ class S3Storage:
 
     def delete(self, key: str) -> None:
         objects = [found.path for found in self._bucket.list_objects(validate_key(key))]
-        self._bucket.delete([path for path in objects if path.endswith(f"/{_MANIFEST}")])  # readers then find no files
+        self._bucket.delete([path for path in objects if path.endswith(f"/{_MANIFEST}")])  # hides files from readers
         self._bucket.delete([path for path in objects if not path.endswith(f"/{_MANIFEST}")])
 
     def list_keys(self, prefix: str) -> Iterator[str]:
@@ -142,7 +143,8 @@ class S3Storage:
         except BaseException:
             self._delete_set(set_prefix)
             raise
-        # If this call fails, the manifest can exist. The set is kept; maintenance deletes unused sets.
+        # If _write_manifest raises, the manifest may still have been written, so the set is not deleted here.
+        # Maintenance deletes unused sets.
         if not self._write_manifest(key, _Manifest(set=set_name, is_file=is_file, files=files)):
             self._delete_set(set_prefix)
             raise Conflict(f"{key!r} exists.")
@@ -153,7 +155,7 @@ class S3Storage:
         existing = self._read_manifest(key)
         return (
             existing is not None and existing.set == manifest.set
-        )  # written by an earlier attempt whose response was lost
+        )  # true if an earlier try wrote it but its response was lost
 
     def _delete_set(self, set_prefix: str) -> None:
         with suppress(Unavailable):  # maintenance deletes unused objects later
@@ -175,13 +177,13 @@ class S3Storage:
 
 
 def _iterate_parent_keys(key: str) -> Iterator[str]:
-    """Iterate over the key and its parent folders, the deepest first."""
+    """Iterate over the key and its parent folders, deepest first."""
     parts = key.split("/")
     return ("/".join(parts[:size]) for size in range(len(parts), 0, -1))
 
 
 def _parse_key(path: str) -> str | None:
-    """Return the key of the file that an object contains, or None for manifests and other objects."""
+    """Return the key of the published file that an object contains. Return None for manifests and other objects."""
     unit, separator, rest = path.partition(f"/{_SET}")
     if not separator:
         return None

@@ -1,4 +1,7 @@
-"""Scratch folders for incomplete files. Each process locks its folder, to detect folders of ended processes."""
+"""Manages scratch folders for incomplete files.
+
+Each process holds a lock on its folder. A folder without a lock was abandoned by a process that has ended.
+"""
 
 import fcntl
 import os
@@ -23,20 +26,20 @@ class Scratch:
         self._lock_fd = -1
 
     def create_folder(self) -> Path:
-        """Create an empty folder. The caller deletes it."""
+        """Create an empty scratch folder. The caller deletes it."""
         with self._mutex, translate_disk_errors():
             if self._folder is None:
                 self._folder = self._create_locked_folder()
             return Path(tempfile.mkdtemp(dir=self._folder))
 
     def delete_abandoned_folders(self) -> None:
-        """Delete the folders of ended processes."""
+        """Delete the scratch folders of processes that have ended, which are no longer locked."""
         for folder in (self._root / FOLDER).glob("*"):
             if folder != self._folder and _is_abandoned(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
-        """Delete this process's folders."""
+        """Delete the scratch folders of this process."""
         with self._mutex:
             if self._folder is not None:
                 shutil.rmtree(self._folder, ignore_errors=True)
@@ -56,7 +59,7 @@ class Scratch:
 def _is_abandoned(folder: Path) -> bool:
     try:
         fd = os.open(folder / _LOCK, os.O_RDWR)
-    except OSError:  # its owner is deleting it
+    except OSError:  # its process is deleting the folder
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

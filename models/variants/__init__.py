@@ -1,4 +1,4 @@
-"""Variants of a trained network: exported, compiled or quantized. Each maps pixels to the same raw scores."""
+"""Writes and runs variants of a trained network: exported, compiled or quantized. All map pixels to raw scores."""
 
 from models.variants.description import (
     DESCRIPTION,

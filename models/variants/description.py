@@ -1,4 +1,4 @@
-"""The description of a variant: `variant.json`, stored next to `bundle.json`."""
+"""Describes variants in the file `variant.json`, which is stored next to `bundle.json`."""
 
 import importlib
 from importlib.metadata import PackageNotFoundError, version
@@ -48,7 +48,7 @@ class VariantDescription(BaseModel):
 
 
 def describe_variant(kind: Format, precision: Precision) -> VariantDescription:
-    """Return the description of a variant that this environment would write.
+    """Return the description of a variant, with the installed versions of the packages that write it.
 
     Raises:
         MissingPackage: a package is not installed.
@@ -64,7 +64,7 @@ def import_package(name: str) -> Any:  # noqa: ANN401 - the modules have no type
     """Import an optional package.
 
     Raises:
-        MissingPackage: it is not installed.
+        MissingPackage: the package is not installed.
     """
     try:
         module: ModuleType = importlib.import_module(name)

@@ -45,10 +45,10 @@ def write_variant(
     """Write a variant into an existing folder and fsync it.
 
     Args:
-        folder: existing and empty.
-        network: on the CPU, in eval mode; it is not changed.
-        description: of its bundle.
-        kind: the format.
+        folder: an existing, empty folder.
+        network: the network, on the CPU and in eval mode; it is not changed.
+        description: the description of the network's bundle.
+        kind: the format of the variant.
         precision: the precision of computations; ignored for `int8`.
         calibration: images that determine the activation ranges of `int8`, uint8 (N, H, W, C).
 
@@ -57,7 +57,7 @@ def write_variant(
 
     Raises:
         MissingPackage: a package is not installed.
-        ValueError: `int8` without calibration images, or the network does not read images.
+        ValueError: calibration images for `int8` are missing, or the inputs of the network are not images.
     """
     if len(description.image_shape) != 3:
         raise ValueError(f"variants require images, but samples have the shape {description.image_shape}")
@@ -115,7 +115,7 @@ def _write_onnx(
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = BATCH
     for part in (proto.graph, *proto.graph.node, *proto.graph.value_info):
-        del part.metadata_props[:]  # debugging data of the exporter, a large part of the file
+        del part.metadata_props[:]  # debugging data of the exporter, which increases the file size
     metadata = {"task": description.task, "classes": "\n".join(description.classes), "format": variant.format}
     onnx.helper.set_model_props(proto, metadata)
     onnx.save(proto, path)

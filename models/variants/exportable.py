@@ -1,4 +1,4 @@
-"""A network and its preprocessing as one graph from uint8 pixels to raw scores."""
+"""Exports a network and its preprocessing as one graph from uint8 pixels to raw scores."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from models.variants.description import INPUT
 
 
 class ExportableModel(nn.Module):
-    """A network with built-in preprocessing, as exported files contain it."""
+    """A network with built-in preprocessing, in the form that is exported to files."""
 
     scale: Tensor
     shift: Tensor
@@ -24,7 +24,8 @@ class ExportableModel(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Map pixels, uint8 (B, H, W, C), to raw scores, float32 (B, num_outputs).
 
-        It computes the same as `Preprocess`, but in contiguous memory: other layouts become gathers when exported.
+        It computes the same values as `Preprocess`, but in contiguous memory: exporters convert other memory formats to
+        gather operations.
         """
         images = pixels.permute(0, 3, 1, 2).to(torch.float32).contiguous()
         scores: Tensor = self.network(images * self.scale + self.shift)

@@ -1,4 +1,4 @@
-"""Static int8 quantization of an ONNX file, calibrated on images."""
+"""Quantizes an ONNX file to int8 (static quantization), calibrated on images."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,16 +14,17 @@ HEAVY = ("Conv", "Gemm", "MatMul")
 
 
 def quantize(plain: Path, into: Path, images: NDArray[np.uint8]) -> None:
-    """Quantize an fp32 file: weights per channel, activations by their range on `images`.
+    """Quantize an fp32 file: weights per channel, and activations with ranges measured on `images`.
 
-    The nodes before the first convolution or matrix product, the preprocessing, remain fp32, because rounding 256
-    brightness levels again would lose precision. Source: Jacob et al.,
-    "Quantization and Training of Neural Networks for Efficient
-    Integer-Arithmetic-Only Inference", 2018.
+    The preprocessing, all nodes before the first convolution or matrix product, remains fp32. Quantizing the 256
+    brightness levels of pixels again loses precision.
+
+    Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+    Inference", 2018.
 
     Args:
-        plain: a file with pixels as its only input.
-        into: the new file.
+        plain: the fp32 ONNX file, with pixels as its only input.
+        into: the path of the new file.
         images: uint8 (N, H, W, C), N at least 1.
     """
     quantization = import_package("onnxruntime.quantization")
@@ -46,7 +47,7 @@ def quantize(plain: Path, into: Path, images: NDArray[np.uint8]) -> None:
 
 
 def _list_preprocessing_nodes(path: Path) -> list[str]:
-    """Return the names of the nodes before the first heavy one. Nodes are stored in execution order."""
+    """Return the names of all nodes before the first node of a type in HEAVY. Nodes are stored in execution order."""
     names: list[str] = []
     for node in import_package("onnx").load(path).graph.node:
         if node.op_type in HEAVY:

@@ -1,4 +1,4 @@
-"""Runs variants: one class per runtime, from pixels to raw scores."""
+"""Runs variants with one class per runtime. Each class maps pixels to raw scores."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ class OnnxRuntimeRunner:
     """Runs an ONNX file with onnxruntime on the CPU."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        """Load the model. `threads`: 0 for one per core."""
+        """Load the model. `threads` is the number of threads; 0 for one per core."""
         runtime = import_package("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -53,7 +53,7 @@ class OpenVinoRunner:
     """Runs an OpenVINO model on the CPU."""
 
     def __init__(self, path: Path, threads: int, *, use_bf16: bool) -> None:
-        """Load the model. `threads`: 0 for one per core."""
+        """Load the model. `threads` is the number of threads; 0 for one per core."""
         properties: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "bf16" if use_bf16 else "f32",
             "PERFORMANCE_HINT": "LATENCY",
@@ -69,7 +69,7 @@ class OpenVinoRunner:
 
 
 class ExportedProgramRunner:
-    """Runs a torch.export program, to verify it; such programs are not served."""
+    """Runs a torch.export program to verify it. The service does not serve such programs."""
 
     def __init__(self, path: Path) -> None:
         self._module = torch.export.load(path).module()
@@ -81,7 +81,7 @@ class ExportedProgramRunner:
 
 
 def create_eager_runner(network: nn.Module, description: bundle.BundleDescription) -> Runner:
-    """Create a runner of the original network in fp32, the reference of variants."""
+    """Create a runner of the original network in fp32, to which variants are compared."""
     return EagerRunner(network, description)
 
 
@@ -89,13 +89,13 @@ def open_runner(folder: Path, *, threads: int = 0, compiler: str = "inductor") -
     """Load the variant in a folder. A `torch-compile` variant is compiled by its first call.
 
     Args:
-        folder: written by `write_variant`.
-        threads: number of threads of runtimes with own thread pools; 0 for one per core.
+        folder: a folder that `write_variant` has written.
+        threads: number of threads of ONNX Runtime and OpenVINO; 0 for one per core.
         compiler: backend of `torch.compile`.
 
     Raises:
         BadBundle: a file is missing or damaged.
-        MissingPackage: its runtime is not installed.
+        MissingPackage: the runtime of the variant is not installed.
     """
     try:
         variant = VariantDescription.model_validate_json((folder / DESCRIPTION).read_bytes())
@@ -121,6 +121,6 @@ def _compile_network(folder: Path, compiler: str, *, use_bf16: bool) -> Runner:
     import torch._inductor.config as inductor
 
     network, description = bundle.load_bundle(folder)
-    inductor.compile_threads = 1  # otherwise it starts a pool of processes that outlive this one
+    inductor.compile_threads = 1  # otherwise torch starts processes that outlive this process
     compiled: Any = torch.compile(network, dynamic=True, backend=compiler)
     return EagerRunner(compiled, description, use_bf16=use_bf16)

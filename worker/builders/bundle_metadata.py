@@ -1,4 +1,4 @@
-"""Builds the description of a trained model's bundle from the spec and the dataset."""
+"""Builds the content of a bundle's `bundle.json` from the job spec and the dataset's metadata."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ def build_description(
     """Build the content of bundle.json.
 
     Args:
-        spec: the spec of the training.
+        spec: the spec of the training job.
         meta: the metadata of the dataset.
-        job_id: the id of the training.
-        dataset: {name, version, content_hash}, for the lineage.
+        job_id: the id of the training job.
+        dataset: the name, version and content hash of the dataset, for the lineage.
     """
-    assert isinstance(spec, JobSpec)  # noqa: S101 - only a training writes a bundle
+    assert isinstance(spec, JobSpec)  # noqa: S101 - only training jobs write a bundle
     mean, std = get_normalization(spec, meta)
     architecture, scale = spec.architecture, build_target_scaler(spec, meta)
     return bundle.BundleDescription(

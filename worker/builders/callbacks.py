@@ -1,4 +1,4 @@
-"""Builds callbacks, and the parts of a training step that specs list as callbacks."""
+"""Builds the callbacks of a job spec, including gradient clipping, mixing and weight averaging."""
 
 from typing import assert_never
 
@@ -43,9 +43,9 @@ def make_callback(
     validation_samples: ValidationSamples = NO_SAMPLES,
     loss: nn.Module | None = None,
 ) -> Callback | GradientClipping | Averaging | BatchMixing:
-    """Build a callback. Gradient clipping, mixing and averaging become parts of the step instead.
+    """Build a callback, or the part of the training step that the spec describes.
 
-    `save_artifact` stores files, `validation_samples` and `loss` describe the validation. Default loss: cross-entropy.
+    `save_artifact` stores files. `loss` is the loss of the run; default: cross-entropy.
     """
     options = spec.model_dump(exclude={"name"})
     match spec:
@@ -68,7 +68,7 @@ def make_callback(
         case callbacks.WorstSamplesSpec():
             return WorstSamples(validation_samples, loss or nn.CrossEntropyLoss(), save_artifact, **options)
         case callbacks.BatchSizeFinderSpec():
-            return Callback()  # the batch size is found before the run is built
+            return Callback()  # has no effect: the batch size is tuned before the run is built
         case _:
             return _make_step_part(spec, network, epochs)
 

@@ -1,4 +1,4 @@
-"""Builds all callbacks of a job spec, and sorts them by their role in a run."""
+"""Builds all callbacks of a job spec, and groups them by their role in a run."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
@@ -17,11 +17,14 @@ T = TypeVar("T")
 
 
 class Components(NamedTuple):
-    """The callbacks of a run, and the parts of its steps that specs list as callbacks.
+    """The objects that are built from the callbacks of a job spec.
 
     Attributes:
-        callbacks: all callbacks, in order.
-        keep_best: the callback that keeps the weights of the best epoch; also one of `callbacks`.
+        callbacks: the engine callbacks, in the order of the spec.
+        clipping: gradient clipping, if the spec requests it.
+        mixing: mixup or cutmix, if the spec requests it.
+        averaging: weight averaging, if the spec requests it.
+        keep_best: the callback that keeps the weights of the best epoch, if any. It is also in `callbacks`.
     """
 
     callbacks: tuple[Callback, ...]
@@ -40,7 +43,7 @@ def build_components(
 ) -> Components:
     """Build the components of a run.
 
-    A callback that selects the best epoch keeps the averaged weights, if they are validated in each epoch.
+    If averaged weights are validated in each epoch, the callbacks that select the best epoch use the averaged weights.
     """
     averaging = _build_averaging(spec, network)
     validated = averaging.network if averaging is not None and averaging.is_ready_each_epoch else network

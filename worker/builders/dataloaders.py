@@ -23,7 +23,9 @@ def build_train_loader(
     index: np.ndarray[Any, np.dtype[np.int64]],
     mixing: BatchMixing | None,
 ) -> ArrayDataLoader:
-    """Build the loader of the training samples. They stay on the GPU if they fit and all transforms run there.
+    """Build the loader of the training samples.
+
+    The samples are kept on the GPU if they fit into its memory and if all transforms can run there.
 
     Raises:
         InvalidSpec: every training sample has a weight of 0.
@@ -44,6 +46,6 @@ def build_train_loader(
 
 
 def build_eval_loader(batch_size: int, placement: Placement, view: SplitView) -> ArrayDataLoader:
-    """Build the loader of a split in its order, without transforms."""
+    """Build the loader for evaluation: it yields the samples of a split in order, without transforms."""
     source = ArraySource(view.images, view.targets, view.index, view.weights)
     return ArrayDataLoader(source, placement, batch_size)

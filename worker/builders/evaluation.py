@@ -1,4 +1,4 @@
-"""Builds the evaluation of a registered model: its network, its preprocessing, and the samples of a split."""
+"""Builds the objects to evaluate a registered model: its network, its preprocessing and the samples of a split."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +26,13 @@ class EvaluationSetup:
     """A network with its preprocessing, and the batches of a split.
 
     Attributes:
-        batches: the samples in order, without augmentation.
-        names: names of the samples, in the order of the batches.
-        truths: the classes of the dataset. Empty for a regression.
-        accumulator: computes the requested metrics.
+        forward: applies the preprocessing and the network.
+        description: the content of the model's `bundle.json`.
+        num_parameters: number of parameters of the network.
+        batches: loads the samples of the split in order, without augmentation.
+        names: the names of the samples, in the order of the batches.
+        truths: the class names of the dataset. Empty for a regression.
+        accumulator: accumulates the requested metrics over the batches.
     """
 
     forward: ForwardPass
@@ -42,7 +45,7 @@ class EvaluationSetup:
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
-        """Return the raw scores, float32 (B, num_outputs), of images, uint8 (B, H, W, C)."""
+        """Return the raw scores, a float32 tensor (B, num_outputs), for a uint8 tensor of images (B, H, W, C)."""
         return self.forward.predict(images)
 
 
@@ -56,7 +59,7 @@ def build_evaluation(
     """Load the network and select the samples of the split.
 
     Raises:
-        InvalidSpec: the dataset does not have the split, or does not fit the model.
+        InvalidSpec: the dataset does not have the split or is not compatible with the model.
         BadBundle: the network cannot be built.
     """
     network, description = bundle.load_bundle(model_dir)

@@ -1,4 +1,4 @@
-"""Builds losses. A loss that does not fit the dataset's task is rejected."""
+"""Builds losses, and rejects losses that are not compatible with the dataset's task."""
 
 from collections.abc import Sequence
 from typing import Any, assert_never
@@ -27,14 +27,16 @@ NumericLossSpec = (
     | losses.KlDivSpec
 )
 DISTANCES = frozenset({"mse", "l1", "smooth_l1", "huber"})
-"""Losses that measure a distance, which depends on the scale of the targets."""
+"""Losses that measure a distance between predictions and targets. Their values depend on the scale of the targets."""
 
 
 def build_job_loss(spec: JobSpec, meta: PackedMeta, targets: np.ndarray[Any, Any]) -> nn.Module:
-    """Build the job's loss, or the default one of the task. Distances are computed on scaled targets.
+    """Build the job's loss. Default: the default loss of the task.
+
+    For a regression on a table, a loss that measures a distance is computed on scaled targets.
 
     Raises:
-        InvalidSpec: the loss does not fit the dataset's task.
+        InvalidSpec: the loss is not compatible with the dataset's task.
     """
     loss = make_loss(spec.loss or TASK_DEFAULTS[meta.task][0], meta, targets)
     scale = build_target_scaler(spec, meta)
@@ -42,7 +44,10 @@ def build_job_loss(spec: JobSpec, meta: PackedMeta, targets: np.ndarray[Any, Any
 
 
 def build_target_scaler(spec: JobSpec, meta: PackedMeta) -> TargetScaler | None:
-    """Return the scaling of a table's targets to mean 0 and deviation 1. None: the loss measures no distance."""
+    """Return the object that scales the targets of a table to mean 0 and standard deviation 1.
+
+    Return None if the job is not a regression on a table or if its loss does not measure a distance.
+    """
     loss = spec.loss or TASK_DEFAULTS[meta.task][0]
     if meta.task != "regression" or meta.table is None or loss.name not in DISTANCES:
         return None
@@ -50,12 +55,15 @@ def build_target_scaler(spec: JobSpec, meta: PackedMeta) -> TargetScaler | None:
 
 
 def make_loss(spec: losses.LossSpec, meta: PackedMeta, targets: np.ndarray[Any, Any]) -> nn.Module:
-    """Build a loss that maps (pred, target) to the mean over the batch.
+    """Build a loss module. It maps predictions and targets to the mean loss of the batch.
 
-    `targets` are the targets of the training split, for balanced class weights.
+    Args:
+        spec: the spec of the loss.
+        meta: the metadata of the dataset.
+        targets: the targets of the training split. They determine balanced class weights.
 
     Raises:
-        InvalidSpec: the loss does not fit the dataset's task.
+        InvalidSpec: the loss is not compatible with the dataset's task.
     """
     match spec:
         case losses.CrossEntropySpec(class_weights=weights, label_smoothing=smoothing):
@@ -69,7 +77,7 @@ def make_loss(spec: losses.LossSpec, meta: PackedMeta, targets: np.ndarray[Any, 
                 p=p, margin=margin, weight=_build_class_weights(spec.name, weights, meta, targets)
             )
         case losses.MultiLabelMarginSpec():
-            if meta.task != "multilabel":  # with a single label it is always 0
+            if meta.task != "multilabel":  # with a single label, this loss is always 0
                 raise InvalidSpec(f"loss {spec.name!r} requires several labels; the dataset's task is {meta.task}")
             return engine_losses.MultiLabelMargin()
         case _:
@@ -79,12 +87,12 @@ def make_loss(spec: losses.LossSpec, meta: PackedMeta, targets: np.ndarray[Any, 
 
 
 def _make_numeric_loss(spec: NumericLossSpec, num_outputs: int) -> nn.Module:
-    """Build a loss whose targets are numbers, one per output."""
+    """Build a loss that requires one number per output as the target."""
     match spec:
         case losses.BceWithLogitsSpec(pos_weight=weights):
             return nn.BCEWithLogitsLoss(pos_weight=engine_losses.build_positive_weights(weights, num_outputs))
         case losses.BceSpec():
-            return nn.BCEWithLogitsLoss()  # `to_logits` converts the network's probabilities to scores
+            return nn.BCEWithLogitsLoss()  # `to_logits` converts the probabilities of the network to logits
         case losses.SoftMarginSpec():
             return engine_losses.SoftMargin()
         case losses.MultiLabelSoftMarginSpec():

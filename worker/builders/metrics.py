@@ -1,4 +1,4 @@
-"""Builds metrics of torchmetrics for the dataset's task."""
+"""Builds torchmetrics metrics for the dataset's task."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,10 +18,10 @@ from worker.engine.metrics.accumulator import MetricAccumulator
 
 
 def make_metric(spec: metrics.MetricSpec, meta: PackedMeta) -> Metric:
-    """Build a metric.
+    """Build a metric from its spec.
 
     Raises:
-        InvalidSpec: the metric does not fit the dataset's task.
+        InvalidSpec: the metric is not compatible with the dataset's task.
     """
     classify = partial(factory.build_classification_metric, task=meta.task, num_outputs=meta.num_outputs)
     try:
@@ -63,10 +63,10 @@ def make_metric(spec: metrics.MetricSpec, meta: PackedMeta) -> Metric:
 def build_accumulator_factory(
     spec: JobSpec, meta: PackedMeta, placement: Placement
 ) -> Callable[..., MetricAccumulator]:
-    """Return `make_accumulator` with the job's metrics, or with the default metric of the task.
+    """Return a function that builds accumulators of the job's metrics. Default: the default metric of the task.
 
     Raises:
-        InvalidSpec: a callback or the schedule monitors a metric that the job does not have.
+        InvalidSpec: a callback or the schedule monitors a metric that the job does not compute.
     """
     metric_specs = (TASK_DEFAULTS[meta.task][1],) if spec.metrics is None else spec.metrics
     check_monitors(spec, metric_specs)
@@ -81,9 +81,15 @@ def make_accumulator(
     split: Literal["train", "valid"] | None = None,
     scale: TargetScaler | None = None,
 ) -> MetricAccumulator:
-    """Build an accumulator of all metrics, or only of those that a training computes on a split.
+    """Build an accumulator of metrics.
 
-    Metrics that are tables are not computed on the training split. `scale` is the scaling of the targets, if any.
+    Args:
+        metric_specs: the specs of the metrics.
+        meta: the metadata of the dataset.
+        placement: the device of the metrics.
+        split: build only the metrics that a training computes on this split. Default: build all metrics. The training
+            split has no metrics whose values are tables, such as the confusion matrix.
+        scale: the scaling of the targets, if any.
     """
     selected = [spec for spec in metric_specs if split is None or spec.applies_to(split)]
     selected = [spec for spec in selected if split != "train" or spec.is_curve]
@@ -97,7 +103,7 @@ def check_monitors(spec: JobSpec, metric_specs: Sequence[metrics.MetricSpec]) ->
     """Check that every monitored metric is computed in each epoch.
 
     Raises:
-        InvalidSpec: a monitor is unknown.
+        InvalidSpec: a callback or the schedule monitors a metric that the job does not compute.
     """
     available = metrics.list_curves(metric_specs)
     monitors = [getattr(part, "monitor", None) for part in (*spec.callbacks, spec.schedule)]

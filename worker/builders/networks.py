@@ -17,8 +17,8 @@ class InitialNetwork(NamedTuple):
     """A network before the first step.
 
     Attributes:
-        load_report: which initial weights were loaded. None: all weights are random.
-        frozen_parameters: names of the parameters that are not trained.
+        load_report: the names of the initial weights that were and were not loaded. None: all weights are random.
+        frozen_parameters: the names of the parameters that are not trained.
     """
 
     network: nn.Module
@@ -32,8 +32,8 @@ def build_initial_network(
     """Build the network on its device, load the initial weights and freeze parameters.
 
     Raises:
-        ArchitectureBuildError: the architecture does not fit the dataset.
-        NoMatchingWeights: no initial weight fits, or no parameter would be trained.
+        ArchitectureBuildError: the architecture cannot be built for the shape of the dataset's samples.
+        NoMatchingWeights: no initial weight matches a parameter, or all parameters are frozen.
     """
     network = placement.place_network(_build_network(spec, meta))
     if spec.compile:

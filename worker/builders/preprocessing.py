@@ -1,4 +1,4 @@
-"""Builds the preprocessing of every split and every prediction from a job spec."""
+"""Builds the preprocessing of a job's network, which is the same for all splits and for predictions."""
 
 from torch import nn
 
@@ -10,7 +10,7 @@ from models import bundle, registry
 
 
 def build_preprocessing(spec: JobSpec, meta: PackedMeta) -> nn.Module:
-    """Build the module that maps the dataset's samples to the network's inputs."""
+    """Build the module that converts the dataset's samples to the network's inputs."""
     architecture = spec.architecture
     moments = get_normalization(spec, meta)
     return bundle.build_preprocessing(
@@ -19,9 +19,9 @@ def build_preprocessing(spec: JobSpec, meta: PackedMeta) -> nn.Module:
 
 
 def get_normalization(spec: JobSpec, meta: PackedMeta) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation per channel.
+    """Return the mean and the standard deviation of each channel.
 
-    They come from the `normalize` transform, else from the pretrained weights, else from the training split.
+    They are taken from the `normalize` transform, else from the pretrained weights, else from the training split.
 
     Raises:
         InvalidSpec: `normalize` does not have one value per channel.
@@ -42,7 +42,7 @@ def get_pretrained_weights(spec: TrainingSpec) -> registry.PretrainedWeights:
     """Return the pretrained weights of the job's architecture.
 
     Raises:
-        InvalidSpec: the architecture has none.
+        InvalidSpec: the architecture has no pretrained weights.
     """
     pretrained = registry.get_architecture(spec.architecture.name).pretrained
     if pretrained is None:
@@ -51,5 +51,5 @@ def get_pretrained_weights(spec: TrainingSpec) -> registry.PretrainedWeights:
 
 
 def get_cardinalities(meta: PackedMeta) -> tuple[int, ...]:
-    """Return the number of categories of each column of a table. Empty for images."""
+    """Return the number of categories of each column of a table. For images, return an empty tuple."""
     return () if meta.table is None else meta.table.cardinalities

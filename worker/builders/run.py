@@ -1,4 +1,4 @@
-"""Builds everything that a training needs from a job spec, and connects it."""
+"""Builds a run from a job spec: its network, loss, optimizer, data loaders, metrics and callbacks."""
 
 from functools import partial
 
@@ -34,11 +34,11 @@ def build_run(
     initial_weights: Weights | None = None,
     save_artifact: SaveArtifact = noop,
 ) -> Run:
-    """Build a run under the job's seed. `save_artifact` stores the files of callbacks.
+    """Seed the random number generators and build a run. `save_artifact` stores the files of callbacks.
 
     Raises:
-        InvalidSpec: the parts of the spec do not fit each other or the dataset.
-        NoMatchingWeights: no initial weight fits, or no parameter would be trained.
+        InvalidSpec: parts of the spec are not compatible with each other or with the dataset.
+        NoMatchingWeights: no initial weight matches a parameter, or all parameters are frozen.
     """
     RngState.seed(spec.seed)
     meta, train, splits = packed.meta, packed.read_split("train"), resolve_splits(packed, spec.dataset, spec.seed)

@@ -1,4 +1,4 @@
-"""The default loss and metric of each task."""
+"""Defines the default loss and the default metric of each task."""
 
 from core.spec import losses, metrics
 

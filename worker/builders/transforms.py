@@ -7,7 +7,7 @@ from worker.engine import transforms as engine_transforms
 
 
 def make_transform(spec: transforms.TransformSpec) -> engine_transforms.Transform | None:
-    """Build a transform. Return None for `normalize`, which is part of the preprocessing."""
+    """Build a transform. Return None for `normalize`, which the preprocessing applies instead."""
     match spec:
         case transforms.RandomApplySpec(transforms=parts, p=p):
             return engine_transforms.RandomApply([_make_part(part) for part in parts], p)

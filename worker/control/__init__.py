@@ -1,1 +1,1 @@
-"""Supervision of attempts: leases, heartbeats, timeouts, slots and trainer processes. It never imports torch."""
+"""Supervises attempts: leases, heartbeats, timeouts, slots and trainer processes. It does not import torch."""

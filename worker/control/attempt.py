@@ -1,4 +1,4 @@
-"""Runs one attempt of a claimed job: stages its inputs, supervises its trainer and records the outcome."""
+"""Runs one attempt of a claimed job: fetches its inputs, supervises its trainer and records the outcome."""
 
 import shutil
 import time
@@ -44,12 +44,12 @@ _EXIT_WAIT_S = 1.0
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """What all attempts of a worker share.
+    """The connections and settings that all attempts of a worker share.
 
     Attributes:
         owner: the worker's id, stored with the jobs that it claims.
-        max_attempts: lost attempts after which a job fails.
-        weights_dir: the folder of weights files that jobs may name.
+        max_attempts: the number of lost attempts after which a job fails. Default: 5.
+        weights_dir: the folder of the weights files that a job can use with `weights: "file:…"`.
     """
 
     sessions: SessionFactory
@@ -63,10 +63,10 @@ class WorkerContext:
 
 
 class ClaimedJob(NamedTuple):
-    """A job that this worker holds.
+    """A job whose lease this worker holds.
 
     Attributes:
-        active_s: how long earlier attempts ran, in seconds.
+        active_s: the total time that earlier attempts ran, in seconds.
     """
 
     job: JobRow
@@ -75,7 +75,7 @@ class ClaimedJob(NamedTuple):
 
 
 class AttemptRunner:
-    """Runs one attempt. It ends all processes of the attempt, and writes nothing after a lost lease."""
+    """Runs one attempt and ends all its processes. After the lease is lost, it writes nothing to the database."""
 
     def __init__(
         self,
@@ -103,20 +103,20 @@ class AttemptRunner:
         self._flushed_at = clock()
 
     def run(self) -> bool:
-        """Run the attempt. Return False if the storage is unavailable, so that an immediate retry would fail too."""
+        """Run the attempt. Return False if the storage is unavailable: an immediate retry would also fail."""
         log.info("attempt.started", token=self._claimed.job.token)
         self._lease.start()
         try:
             self._record_outcome(self._execute())
         except LostLease as error:
             log.warning("attempt.lease_lost", error=str(error))
-        except Unavailable as error:  # not the job's fault: it waits until the storage is available
+        except Unavailable as error:  # not counted as lost: the job is retried when the storage is available
             log.warning("attempt.storage_unavailable", error=error.detail)
             self._kill_trainer()
             with suppress(LostLease):
                 self._recorder.completion.release("storage unavailable")
             return False
-        except Exception:  # a bug: another attempt may succeed, up to the retry limit
+        except Exception:  # a bug in the worker: the job is retried, up to the retry limit
             log.exception("attempt.crashed")
             self._kill_trainer()
             cause = build_failure("internal", "The worker failed while it ran the job; see the worker's log.")
@@ -204,7 +204,7 @@ class AttemptRunner:
         return classify_trainer_exit(status, is_stalled=self._timeouts.is_stalled, has_oom_kill=has_oom_kill)
 
     def _handle_disk_full(self, outcome: DiskFull) -> AttemptLost | AttemptFailed:
-        """Delete checkpoints that are not needed. Retry the job only if that frees space."""
+        """Delete checkpoints that are not needed. Return an outcome that retries the job only if this freed space."""
         self._clean_up()
         can_retry = self._recorder.files.free_space()
         return AttemptLost(outcome.failure) if can_retry else AttemptFailed(outcome.failure)

@@ -1,4 +1,4 @@
-"""Records how an attempt ends: a model, a result, a failure, a retry or a release of the job."""
+"""Records the outcome of an attempt: a model, a result, a failure, a retry or a release of the job."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ from worker.protocol import JobCompleted, TrainingFinished
 
 
 class CompletionRecorder:
-    """Writes the last transaction of an attempt. Every method raises LostLease if the attempt lost its job."""
+    """Writes the last transaction of an attempt. Every method raises LostLease if the attempt has lost the lease."""
 
     def __init__(self, transactions: FencedTransactions, storage: Storage, files: FileRecorder, job: JobRow) -> None:
         self._transactions = transactions
@@ -29,10 +29,10 @@ class CompletionRecorder:
         self._job = job
 
     def finish(self, message: TrainingFinished, dataset: dict[str, Any]) -> None:
-        """Publish the bundle; then, in one transaction, complete the job and register the model version.
+        """Publish the bundle. Then complete the job and register the model version in one transaction.
 
         Raises:
-            StorageFull: there is too little space for the bundle.
+            StorageFull: there is not enough space for the bundle.
         """
         key = f"{self._files.attempt_key}/bundle"
         description = (Path(message.dir) / "bundle.json").read_text()
@@ -40,10 +40,10 @@ class CompletionRecorder:
         self._transactions.run(lambda session: self._register_model(session, message, key, description, dataset))
 
     def complete(self, message: JobCompleted) -> None:
-        """Complete a job that has a result, possibly with files, and no model.
+        """Complete a job that produces a result, possibly with files, instead of a model.
 
         Raises:
-            StorageFull: there is too little space for the files.
+            StorageFull: there is not enough space for the files.
         """
         result = strip_unstorable(message.result)
         if message.files:
@@ -64,14 +64,14 @@ class CompletionRecorder:
         self._transactions.run(lambda session: AttemptRepo(session).fail(self._job.id, self._job.token, failure))
 
     def record_loss(self, failure: dict[str, Any], max_attempts: int) -> None:
-        """Count a lost attempt: the job is queued again, or fails at the retry limit."""
+        """Count a lost attempt. The job is queued again, or fails if it has reached the retry limit."""
         failure = strip_unstorable(failure)
         self._transactions.run(
             lambda session: AttemptRepo(session).requeue_or_fail(self._job.id, self._job.token, failure, max_attempts)
         )
 
     def release(self, reason: str) -> None:
-        """End the attempt without counting it: the job is cancelled, paused or queued again."""
+        """End the attempt without counting it as lost. The job is cancelled, paused or queued again."""
         self._transactions.run(lambda session: AttemptRepo(session).release(self._job.id, self._job.token, reason))
 
     def _register_model(

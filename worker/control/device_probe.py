@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 log = structlog.get_logger()
-# It runs in a separate process: initializing CUDA here would take device memory, and importing torch half a gigabyte.
+# The script runs in a separate process, so that CUDA and torch do not occupy memory in the worker.
 _PROBE_SCRIPT = """
 import json, torch
 devices = [{"name": "cpu", "threads": torch.get_num_threads()}]
@@ -26,12 +26,12 @@ _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, NVIDIA under WS
 
 
 def has_accelerator() -> bool:
-    """Return whether the machine may have a device other than its CPU, so that importing torch to look is worth it."""
+    """Return whether the machine may have a device other than its CPU. If not, there is no need to import torch."""
     return sys.platform != "linux" or any(Path(path).exists() for path in _DRIVERS)
 
 
 def probe_devices() -> list[dict[str, Any]]:
-    """Return the devices: objects with `name` and, if known, `threads`, `model` and `memory_bytes`."""
+    """Return the devices of this machine: dicts with `name` and, if known, `threads`, `model` and `memory_bytes`."""
     if not has_accelerator():
         return [{"name": "cpu", "threads": len(os.sched_getaffinity(0))}]
     try:

@@ -1,4 +1,4 @@
-"""Allocates the worker's devices to attempts. The heartbeat detects the devices; this module never does."""
+"""Allocates the worker's devices to attempts. The heartbeat thread detects the devices and passes them to it."""
 
 import threading
 from collections import Counter
@@ -11,16 +11,16 @@ from worker.control.standby import Standby
 
 CUDA = "cuda"
 StandbyFactory = Callable[[int], Standby]
-"""Starts a standby whose trainers see only the CUDA device of that number, as `cuda:0`."""
+"""Starts a standby for the CUDA device with the given index. Its trainers see only that device, as `cuda:0`."""
 
 
 class DeviceAllocation(NamedTuple):
     """The devices of one attempt.
 
     Attributes:
-        name: the device in this worker's numbering; None: the trainer chooses.
-        standby: starts trainers that see only that device; None: any trainer will do.
-        process_devices: one device per process of a distributed run; empty: the processes choose.
+        name: the device, as this worker numbers it. None: the trainer chooses a device.
+        standby: starts trainers that see only that device. None: use the standby that is not limited to a device.
+        process_devices: one device per process of a distributed run. Empty: the trainer chooses the devices.
     """
 
     name: str | None = None
@@ -28,12 +28,15 @@ class DeviceAllocation(NamedTuple):
     process_devices: tuple[str, ...] = ()
 
     def to_start_fields(self) -> dict[str, Any]:
-        """Return the fields of the start message. A trainer with a pinned device sees it as `cuda:0`."""
+        """Return the device fields of the start message. A trainer that sees only one device calls it `cuda:0`."""
         return {"device": None if self.name is None else f"{CUDA}:0", "devices": self.process_devices}
 
 
 class DeviceAllocator:
-    """Gives each attempt the CUDA device with the fewest other attempts, if there are several CUDA devices."""
+    """Allocates to each attempt the CUDA device with the fewest running attempts.
+
+    On a machine with fewer than two CUDA devices it allocates none, and the trainer chooses its device.
+    """
 
     def __init__(self, start_standby: StandbyFactory | None = None, slots: int = 1) -> None:
         self._start_standby = start_standby
@@ -44,13 +47,13 @@ class DeviceAllocator:
         self._standbys: dict[str, Standby] = {}
 
     def set_devices(self, devices: Sequence[Mapping[str, Any]]) -> None:
-        """Set the devices of this machine: objects with a `name`, such as `cpu` or `cuda:0`."""
+        """Set the devices of this machine. Each is a mapping with a `name`, such as `cpu` or `cuda:0`."""
         with self._mutex:
             self._names = tuple(str(device["name"]) for device in devices)
 
     @property
     def capacity(self) -> WorkerCapacity:
-        """Return what a job may request to be run on this worker."""
+        """Return the devices and the number of slots that a job can request from this worker."""
         return WorkerCapacity.from_devices(self._names, self._slots)
 
     @contextmanager
@@ -58,8 +61,8 @@ class DeviceAllocator:
         """Allocate `count` devices while the context is open.
 
         Args:
-            requested: the job's device, such as `auto`, `cuda` or `cuda:1`.
-            count: the number of devices, one per process of the job.
+            requested: the `device` of the job's spec, such as `auto`, `cuda` or `cuda:1`.
+            count: the number of devices, one per process of the job. Default: 1.
         """
         with self._mutex:
             names = self._choose_devices(requested, count)

@@ -1,4 +1,7 @@
-"""Transactions of one attempt, retried while the database is unavailable and the attempt holds its lease."""
+"""Runs the transactions of one attempt, and retries them if the database is unavailable.
+
+Retries end when the attempt loses its lease.
+"""
 
 import time
 from collections.abc import Callable
@@ -20,8 +23,8 @@ class FencedTransactions:
     """Runs the database writes of one attempt.
 
     Attributes:
-        job_id: the job of the attempt.
-        token: the fencing token; repositories raise LostLease if it is no longer current.
+        job_id: the id of the attempt's job.
+        token: the fencing token of the attempt. Repositories raise LostLease if the attempt no longer holds the job.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class FencedTransactions:
         """Run `action` in one transaction and return its result.
 
         Raises:
-            LostLease: the lease expired while the database was unavailable, or `action` found another token.
+            LostLease: the lease expired while the database was unavailable, or the attempt no longer holds the job.
         """
         while True:
             try:

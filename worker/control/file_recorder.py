@@ -1,4 +1,4 @@
-"""Publishes the files of an attempt to the storage, then writes the rows that refer to them."""
+"""Publishes the files of an attempt to the storage, then adds rows for them to the database."""
 
 import shutil
 import uuid
@@ -20,11 +20,11 @@ from worker.control.fenced_transactions import FencedTransactions
 from worker.control.progress_recorder import ProgressRecorder
 from worker.protocol import ArtifactWritten, CheckpointWritten, FileDigest
 
-RESERVED_BYTES = 32 * 2**20  # disk space left for logs, the database and other processes
+RESERVED_BYTES = 32 * 2**20  # disk space to leave free for logs, the database and other processes
 
 
 class FileRecorder:
-    """Stores checkpoints and artifacts. Every method raises LostLease if the attempt lost its job."""
+    """Stores checkpoints and artifacts. Every method raises LostLease if the attempt has lost the lease."""
 
     def __init__(self, transactions: FencedTransactions, storage: Storage, progress: ProgressRecorder) -> None:
         self._transactions = transactions
@@ -33,21 +33,21 @@ class FileRecorder:
 
     @property
     def attempt_key(self) -> str:
-        """Return the storage key below which all files of this attempt are."""
+        """Return the prefix of the storage keys of all files of this attempt."""
         return f"jobs/{self._transactions.job_id}/t{self._transactions.token}"
 
     def store_checkpoint(self, checkpoint: CheckpointWritten) -> None:
         """Publish a snapshot, add its row and delete the checkpoints that are no longer needed.
 
         Raises:
-            StorageFull: there is too little space, even after deleting older checkpoints.
+            StorageFull: there is not enough space, even after deleting older checkpoints.
         """
         job_id, token = self._transactions.job_id, self._transactions.token
         number = self._transactions.run(lambda session: CheckpointRepo(session).get_next_number(job_id))
         key = f"{self.attempt_key}/checkpoints/{number}"
         try:
             self.publish_folder(checkpoint.dir, key)
-        except Conflict:  # a database that crashed may have lost the commit of this number
+        except Conflict:  # the database crashed and lost the row of an earlier checkpoint with this number
             key = f"{key}-{uuid.uuid4().hex[:8]}"
             self.publish_folder(checkpoint.dir, key)
         payload = {
@@ -57,7 +57,7 @@ class FileRecorder:
             "tags": list(checkpoint.tags),
         }
         size_bytes = sum(file.size_bytes for file in checkpoint.files.values())
-        # The next checkpoint needs about as much space.
+        # Estimate: the next checkpoint is as large as this one.
         has_room = self._storage.get_free_bytes() >= size_bytes + RESERVED_BYTES
         retained = checkpoint.retained_epochs
 
@@ -83,7 +83,7 @@ class FileRecorder:
         """Publish a file and replace an earlier artifact of the same name.
 
         Raises:
-            StorageFull, Unavailable: the file cannot be stored and is not optional.
+            StorageFull, Unavailable: the file cannot be stored, and it is not optional.
         """
         job_id, token = self._transactions.job_id, self._transactions.token
         key = f"{self.attempt_key}/artifacts/{uuid.uuid4().hex}"
@@ -105,11 +105,11 @@ class FileRecorder:
         self._transactions.run(write)
 
     def publish_folder(self, folder: str, key: str) -> None:
-        """Publish a folder; delete older checkpoints and retry once if the storage is full.
+        """Publish a folder. If the storage is full, delete older checkpoints and retry once.
 
         Raises:
-            StorageFull: there is too little space, even after deleting older checkpoints.
-            Conflict: the key exists.
+            StorageFull: there is not enough space, even after deleting older checkpoints.
+            Conflict: the storage already has files under this key.
         """
         try:
             self._storage.publish(Path(folder), key)
@@ -119,9 +119,10 @@ class FileRecorder:
             self._storage.publish(Path(folder), key)
 
     def free_space(self) -> bool:
-        """Delete all checkpoints except the newest, the best and the retained ones.
+        """Delete the checkpoints that are not needed, and return whether any was deleted.
 
-        Return whether anything was deleted, so that a retry can succeed.
+        The newest and the best checkpoint are kept, and so are those that `model_checkpoint` retains or that another
+        job starts from.
         """
         self._storage.delete_abandoned_scratch()
         return self._transactions.run(lambda session: self._prune_checkpoints(session, num_newest=1)) > 0
@@ -137,5 +138,5 @@ class FileRecorder:
 
 
 def dump_digests(files: Mapping[str, FileDigest]) -> dict[str, dict[str, Any]]:
-    """Return the value of a `files` column: file name -> {sha256, size_bytes}."""
+    """Return the value of a `files` column, which maps file names to {sha256, size_bytes}."""
     return {name: digest.model_dump() for name, digest in files.items()}

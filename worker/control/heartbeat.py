@@ -1,4 +1,4 @@
-"""Maintains the worker's row in the database: a heartbeat, its host, its devices and its package versions."""
+"""Maintains the worker's row in the database: the time of its heartbeat, its host, devices and package versions."""
 
 import socket
 import sys
@@ -21,10 +21,11 @@ _PACKAGES = ("candela", "torch", "torchvision", "celery")
 
 
 class WorkerHeartbeat(threading.Thread):
-    """Registers the worker, updates its row until it is closed, then deletes the row.
+    """A thread that inserts the worker's row, updates it at intervals, and deletes it when the thread is closed.
 
     Args:
-        on_devices: called once with the devices of this machine, when they are detected.
+        interval_s: seconds between two updates.
+        on_devices: called once with the devices of this machine, after they are detected.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class WorkerHeartbeat(threading.Thread):
         self._last_message_at: float | None = None
 
     def run(self) -> None:
-        """Register, probe the devices and send heartbeats until closed; the thread's main function."""
+        """Insert the row, detect the devices and send heartbeats until closed. This is the thread's main function."""
         self._run_safely(self._insert_row)
         self._devices = probe_devices()
         self._on_devices(self._devices)
@@ -56,7 +57,7 @@ class WorkerHeartbeat(threading.Thread):
         self._run_safely(self._delete_row)
 
     def record_message(self) -> None:
-        """Record that the worker received a message from the queue, which shows that it is not cut off from it."""
+        """Record that the worker received a message, which shows that its connection to the queue works."""
         self._last_message_at = time.monotonic()
 
     def close(self) -> None:
@@ -88,7 +89,7 @@ class WorkerHeartbeat(threading.Thread):
 
 
 def list_package_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that determine results."""
+    """Return the versions of Python and of the installed packages that affect results."""
     versions = {"python": sys.version.split()[0]}
     for name in _PACKAGES:
         try:

@@ -17,18 +17,18 @@ from worker.protocol import LeaseRenewed
 
 log = structlog.get_logger()
 _POLL_S = 1.0
-LEASE_SHARE = 0.8  # an attempt stops itself at this share of the lease, so that two attempts never train at once
+LEASE_SHARE = 0.8  # an attempt ends after this share of its lease, before another worker can claim the job
 
 
 class SupervisionTimeouts(NamedTuple):
     """Intervals and timeouts of supervision, in seconds.
 
     Attributes:
-        lease_s: how long a lease is valid after a renewal.
-        heartbeat_s: how often a lease is renewed.
-        grace_s: how long a trainer may take to stop.
-        stall_s: how long a trainer may send no message.
-        flush_s: how often metrics are written.
+        lease_s: time that a lease is valid after a renewal. Default: 30.
+        heartbeat_s: time between two renewals of a lease. Default: 5.
+        grace_s: time that a trainer may take to stop. Default: 30.
+        stall_s: time without a message after which a trainer is killed as stalled. Default: 600.
+        flush_s: time between two writes of metrics to the database. Default: 0.25.
     """
 
     lease_s: float = 30.0
@@ -39,11 +39,14 @@ class SupervisionTimeouts(NamedTuple):
 
 
 class LeaseRenewer(threading.Thread):
-    """Renews until it is stopped, another attempt holds the job, or the lease expires. Then it kills the trainer.
+    """A thread that renews the lease of an attempt until it is stopped or the lease is lost.
+
+    The lease is lost if another attempt claims the job, or if it cannot be renewed in time. The thread then kills the
+    trainer.
 
     Attributes:
-        stop_request: what the client requested of the attempt, if anything.
-        is_lease_lost: the attempt must write nothing more.
+        stop_request: the client's latest stop request, if any.
+        is_lease_lost: whether the lease is lost. The attempt must then write nothing to the database.
     """
 
     def __init__(
@@ -63,11 +66,11 @@ class LeaseRenewer(threading.Thread):
         self._timeouts = timeouts
         self._clock = clock
         self._stop_event = threading.Event()
-        self._renewed_at = clock()  # earlier than the database's time of the renewal, to be safe
+        self._renewed_at = clock()  # read before the query, so that this deadline is never later than the database's
         self._trainer: TrainerProcess | None = None
 
     def attach_trainer(self, trainer: TrainerProcess) -> None:
-        """Send renewals to this trainer from now on, and kill it when the lease is lost."""
+        """Notify this trainer of renewals from now on, and kill it when the lease is lost."""
         self._trainer = trainer
         if self.is_lease_lost:
             trainer.kill()
@@ -78,14 +81,14 @@ class LeaseRenewer(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        """Renew and poll until stopped; the thread's main function."""
+        """Call `check_lease` at intervals until the thread is stopped. This is the thread's main function."""
         while not self._stop_event.wait(min(_POLL_S, self._timeouts.heartbeat_s)):
             self.check_lease()
             if self.is_lease_lost:
                 return
 
     def check_lease(self) -> None:
-        """Renew the lease if that is due, else poll for stop requests. Record a lost lease."""
+        """Renew the lease if a renewal is due, else poll for stop requests. If the lease is lost, kill the trainer."""
         try:
             if self._clock() - self._renewed_at < self._timeouts.heartbeat_s:
                 self._poll_stop_request()

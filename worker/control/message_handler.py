@@ -1,4 +1,4 @@
-"""Handles the messages of a trainer: records what they report and returns the outcome when the attempt ends."""
+"""Handles the messages of a trainer: records their content, and returns the outcome when the attempt ends."""
 
 from typing import Any
 
@@ -27,10 +27,10 @@ from worker.protocol import (
 
 
 class MessageHandler:
-    """Handles the messages of one attempt, in their order.
+    """Handles the messages of one attempt in the order in which they arrive.
 
     Args:
-        placement: what is added to the job's runtime: worker, device and process id of the trainer.
+        placement: fields to add to the job's `runtime`: the worker, the device and the trainer's process id.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class MessageHandler:
         """Record one message. Return the outcome if it ends the attempt, else None.
 
         Raises:
-            LostLease: the attempt lost its job.
+            LostLease: the attempt has lost the lease.
             Unavailable: the storage is unavailable.
         """
         try:
@@ -100,7 +100,7 @@ class MessageHandler:
                 return self._classify_failure(message)
 
     def _classify_failure(self, message: RunFailed) -> AttemptOutcome:
-        if message.code == "internal":  # the cause may be the storage: then the job waits for it
+        if message.code == "internal":  # raises Unavailable if the storage caused the failure
             check_storage(self._storage)
         cause = build_failure(message.code, message.message, message.hint, message.extra)
         if message.code == "disk_full":

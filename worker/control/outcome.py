@@ -1,4 +1,4 @@
-"""How an attempt ends, as a value that is recorded once."""
+"""The possible outcomes of an attempt."""
 
 import signal
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from core.failures import build_failure
 
 @dataclass(frozen=True)
 class AttemptSucceeded:
-    """The job is complete; its files and rows are stored already."""
+    """The job is complete. Its files and rows are already stored."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class AttemptReleased:
 
 @dataclass(frozen=True)
 class AttemptLost:
-    """The attempt ended unexpectedly. The job is queued again, or fails at the retry limit."""
+    """The attempt ended unexpectedly. The job is queued again, or fails if it has reached the retry limit."""
 
     failure: dict[str, Any]
 
@@ -35,7 +35,7 @@ class AttemptFailed:
 
 @dataclass(frozen=True)
 class DiskFull:
-    """The disk is full. The attempt is lost if older checkpoints can be deleted, and fails otherwise."""
+    """The disk is full. The job is retried if older checkpoints can be deleted; otherwise it fails."""
 
     failure: dict[str, Any]
 
@@ -47,9 +47,9 @@ def classify_trainer_exit(status: int, *, is_stalled: bool, has_oom_kill: bool) 
     """Return the outcome for a trainer that exited without a final message.
 
     Args:
-        status: the exit status; negative for a signal.
-        is_stalled: the trainer was killed because it sent no message for too long.
-        has_oom_kill: the kernel killed a process here for lack of memory while the trainer ran.
+        status: the exit status. A negative number means that this signal killed the trainer.
+        is_stalled: whether the trainer was killed because it sent no message for too long.
+        has_oom_kill: whether the kernel OOM-killed a process of this control group while the trainer ran.
     """
     if is_stalled:
         return AttemptLost(build_failure("stalled"))

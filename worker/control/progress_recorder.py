@@ -1,4 +1,4 @@
-"""Records what a running attempt reports: its runtime, metric points, progress, log lines and warnings."""
+"""Records the reports of a running attempt: its runtime, metric points, progress, log lines and warnings."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ _MAX_TEXT = 8192
 
 
 class ProgressRecorder:
-    """Buffers metrics and writes them in batches. Every method raises LostLease if the attempt lost its job."""
+    """Buffers metrics and writes them in batches. Every method raises LostLease if the attempt has lost the lease."""
 
     def __init__(self, transactions: FencedTransactions) -> None:
         self._transactions = transactions
@@ -25,25 +25,25 @@ class ProgressRecorder:
         self._latest: dict[str, float | str] = {}
 
     def record_runtime(self, runtime: dict[str, Any]) -> None:
-        """Store what the trainer resolved: device, precision, versions."""
+        """Store the job's `runtime`, such as the device, the precision and the package versions of the trainer."""
         job_id, token = self._transactions.job_id, self._transactions.token
         self._transactions.run(
             lambda session: AttemptRepo(session).set_runtime(job_id, token, strip_unstorable(runtime))
         )
 
     def buffer_metrics(self, metrics: Metrics) -> None:
-        """Keep the points for the next `flush`."""
+        """Buffer metric points and progress until the next `flush`."""
         self._points.extend(metrics.points)
         self._latest |= metrics.latest
         self._newest = metrics
 
     @property
     def has_unwritten(self) -> bool:
-        """Return whether there are points that are not in the database yet."""
+        """Return whether there are buffered metrics that are not in the database yet."""
         return self._newest is not None
 
     def flush(self) -> None:
-        """Write the buffered points, the newest progress and one `metrics` event in one transaction."""
+        """Write the buffered points, the latest progress and one `metrics` event in a single transaction."""
         if self._newest is None:
             return
         job_id, token = self._transactions.job_id, self._transactions.token
@@ -71,7 +71,7 @@ class ProgressRecorder:
         self._transactions.run(write)
 
     def add_warning(self, message: str) -> None:
-        """Add a warning to the job and to its log."""
+        """Add a warning to the job's `warnings` and to its log."""
         job_id, token = self._transactions.job_id, self._transactions.token
         self._transactions.run(lambda session: AttemptRepo(session).add_warning(job_id, token, message))
         self.log_message("warning", message)

@@ -1,4 +1,4 @@
-"""The recorders of one attempt, which share its fenced transactions."""
+"""Groups the recorders of one attempt, which share its fenced transactions."""
 
 import time
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from worker.control.progress_recorder import ProgressRecorder
 
 
 class Recorder:
-    """Groups what an attempt writes.
+    """The recorders of one attempt.
 
     Attributes:
-        transactions: fenced transactions, for queries of the attempt.
-        progress: metrics, log and warnings.
-        files: checkpoints and artifacts.
-        completion: the end of the attempt.
+        transactions: runs other queries of the attempt.
+        progress: records metrics, log lines and warnings.
+        files: records checkpoints and artifacts.
+        completion: records the outcome of the attempt.
     """
 
     def __init__(

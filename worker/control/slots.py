@@ -1,18 +1,19 @@
-"""Limits how many trainings run at a time in this process, without losing a message."""
+"""Limits the number of trainings that run at the same time in this process."""
 
 import threading
 from collections.abc import Callable
 
-UNREACHABLE_COUNT = 2**31  # more slots than exist: do not search again
+UNREACHABLE_COUNT = 2**31  # more slots than a worker can have, so that the thread does not search again
 
 
 class Slots:
-    """Training slots. A message from the queue only means "search for work".
+    """The training slots of a worker. A message from the queue only tells a thread to search for jobs.
 
-    A thread that gets a slot works until there is nothing left; a thread that gets none returns. No message is lost:
-    its work was committed before it was sent, and every thread searches once more after it released its slot.
-    A job that needs several slots waits until they are free at the same time. Jobs behind it in the queue wait too,
-    otherwise it could wait forever.
+    A thread that acquires a slot runs jobs until none is queued. A thread that acquires no slot returns. This loses no
+    job: a job is committed before its message is sent, and every thread searches again after it releases its slot.
+
+    A job that needs several slots waits until they are free at the same time. Later jobs in the queue wait too,
+    otherwise the job could wait forever.
     """
 
     def __init__(self, count: int) -> None:
@@ -29,10 +30,10 @@ class Slots:
         """Run the first job, then the jobs that `find_next` returns, while slots are free.
 
         Args:
-            first_id: the job to run first, if any.
-            find_next: returns the id of the next job, or None.
-            run: runs a job; returns False if it cannot be run now, for example because another worker claimed it.
-            count_slots: returns how many slots a job needs.
+            first_id: the id of the job to run first, if any.
+            find_next: returns the id of the next queued job, or None if there is none.
+            run: runs a job. It returns False if the job cannot be run now, for example if another worker claimed it.
+            count_slots: returns how many slots a job needs. Default: 1 for every job.
         """
         while first_id is not None or find_next() is not None:
             if not self._acquire_slots(1):
@@ -52,13 +53,16 @@ class Slots:
         run: Callable[[str], bool],
         count_slots: Callable[[str], int],
     ) -> int:
-        """Run jobs while there are jobs and slots. Return how many free slots make another search worthwhile."""
+        """Run jobs until none is queued or too few slots are free.
+
+        Return how many slots must be free before it is worth searching again.
+        """
         if first_id is not None:
             self._process_one(first_id, run, count_slots)
         refused_id: str | None = None
         while (next_id := find_next()) is not None:
             if next_id == refused_id:
-                return UNREACHABLE_COUNT  # it cannot be run now; maintenance sends its message again
+                return UNREACHABLE_COUNT  # the job cannot be run now; the maintenance loop resends its message
             is_done, needed = self._process_one(next_id, run, count_slots)
             if is_done is None:
                 return needed
@@ -68,7 +72,10 @@ class Slots:
     def _process_one(
         self, item_id: str, run: Callable[[str], bool], count_slots: Callable[[str], int]
     ) -> tuple[bool | None, int]:
-        """Return the result of `run`, or None if too few slots are free, and the number of slots the job needs."""
+        """Run a job. Return the result of `run` and the number of slots that the job needs.
+
+        The result is None if too few slots are free.
+        """
         needed = count_slots(item_id)
         if not self._acquire_slots(needed - 1):
             return None, needed

@@ -1,4 +1,4 @@
-"""Stages the inputs of an attempt: dataset, model, newest intact snapshot, and enough disk space."""
+"""Fetches the inputs of an attempt, such as the dataset and the newest intact checkpoint, and checks the disk space."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,10 +21,12 @@ log = structlog.get_logger()
 
 
 class InputStaging:
-    """Fetches the inputs of one attempt. It writes warnings and deletes only checkpoints that are not needed.
+    """Fetches the inputs of one attempt.
+
+    It also adds warnings to the job, and deletes checkpoints that are not needed if the disk is full.
 
     Args:
-        weights_dir: this worker's folder of weights files that jobs may name.
+        weights_dir: the folder of the weights files that a job can use with `weights: "file:…"`.
     """
 
     def __init__(
@@ -37,13 +39,16 @@ class InputStaging:
         self._weights_dir = weights_dir
 
     def stage_inputs(self, lease_s: float) -> Start:
-        """Fetch all inputs and return the trainer's first message. The caller deletes its `work_dir`.
+        """Fetch all inputs and return the start message for the trainer. The caller must delete its `work_dir`.
+
+        Args:
+            lease_s: seconds until a trainer exits if its lease is not renewed.
 
         Raises:
-            CorruptFile: the dataset, a model or every checkpoint is damaged.
+            CorruptFile: the dataset, the model or every checkpoint is damaged.
             InvalidSpec, NotFound: a model, checkpoint or weights file that the spec names does not exist.
-            StorageFull: there is too little disk space.
-            pydantic.ValidationError: another version of the service wrote the spec.
+            StorageFull: there is not enough disk space.
+            pydantic.ValidationError: the stored spec is not valid in this version of the service.
         """
         spec = ANY_JOB.validate_python(self._job.spec)
         checkpoints = self._recorder.transactions.run(
@@ -85,7 +90,7 @@ class InputStaging:
         source = spec.resume_from if isinstance(spec, TrainingSpec) else None
         if source is None:
             return None
-        number = int(source.checkpoint)  # resolving replaced "latest" and "best" by a number
+        number = int(source.checkpoint)  # "latest" and "best" were replaced by a number when the spec was resolved
         row = self._recorder.transactions.run(lambda session: CheckpointRepo(session).get(source.job, number))
         return self._fetch_files(row.key, row.files)
 
@@ -110,10 +115,10 @@ class InputStaging:
             )
 
     def _fetch_newest_checkpoint(self, checkpoints: list[CheckpointRow]) -> Path | None:
-        """Fetch the newest checkpoint that is intact.
+        """Fetch the newest checkpoint that is not damaged. Return None if the job has no checkpoints.
 
         Raises:
-            CorruptFile: there are checkpoints, and all are damaged.
+            CorruptFile: all checkpoints are damaged.
         """
         damage: CorruptFile | None = None
         for row in checkpoints:
@@ -133,15 +138,15 @@ class InputStaging:
 
 
 def build_dataset_lineage(version: DatasetVersionRow) -> dict[str, str | int | None]:
-    """Return how a model names the dataset that it was trained on."""
+    """Return the fields that identify the training dataset of a model."""
     return {"name": version.name, "version": version.version, "content_hash": version.content_hash}
 
 
 def check_storage(storage: Storage) -> None:
-    """Check that the storage can be written, since that may be why a trainer failed with an unknown error.
+    """Check that the storage is writable. A storage failure can cause an `internal` error of a trainer.
 
     Raises:
-        Unavailable: the storage cannot be written.
+        Unavailable: the storage is not writable.
     """
     try:
         storage.check_writable()

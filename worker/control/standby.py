@@ -1,4 +1,4 @@
-"""Keeps one trainer process waiting with torch imported, so that a job starts at once."""
+"""Keeps one trainer process ready, with torch already imported, so that a job starts without delay."""
 
 import sys
 import threading
@@ -13,9 +13,10 @@ TRAINER = (sys.executable, "-m", "worker.trainer")
 
 
 class Standby:
-    """Starts all trainers from one thread that lives as long as this object.
+    """Starts all trainers from one thread that runs until this object is closed.
 
-    A trainer asks the kernel to be killed with its parent. The kernel does so when the *thread* ends that started it.
+    A trainer sets its parent death signal, so that the kernel kills it if the worker dies. The kernel sends this signal
+    when the *thread* that started the trainer ends, even if the process continues.
     """
 
     def __init__(self, command: Sequence[str] = TRAINER, environment: Mapping[str, str] | None = None) -> None:
@@ -33,10 +34,10 @@ class Standby:
         self._thread.start()
 
     def take(self) -> TrainerProcess:
-        """Return the waiting trainer, or a new one. The next is started by `replenish` or the next `take`.
+        """Return the waiting trainer, or a new one. Only `replenish` or another `take` starts the next trainer.
 
         Raises:
-            OSError: no trainer can be started.
+            OSError: a trainer cannot be started.
         """
         with self._condition:
             while True:
@@ -52,13 +53,13 @@ class Standby:
                 self._condition.wait()
 
     def replenish(self) -> None:
-        """Start the next trainer now. Call it when the taken one has started, so that its start is not slowed down."""
+        """Start the next trainer. Call this after the taken trainer has started its job, to avoid slowing it down."""
         with self._condition:
             self._is_requested = True
             self._condition.notify_all()
 
     def close(self) -> None:
-        """Stop the waiting trainer. Trainers that were taken must have ended: the kernel kills them now."""
+        """Stop the waiting trainer. Call this after all taken trainers have ended: the kernel kills them as well."""
         with self._condition:
             self._is_closed = True
             self._condition.notify_all()

@@ -1,4 +1,4 @@
-"""Decides whether and how an attempt must stop, forwards that to its trainer and enforces the time limits."""
+"""Decides whether and how an attempt must stop, sends stop requests to its trainer and enforces time limits."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -16,17 +16,17 @@ _RELEASE_REASONS = {StopMode.CANCEL: "cancelled", StopMode.PAUSE: "paused"}
 
 
 class StoppableTrainer(Protocol):
-    """The part of a trainer process that a stop controller uses."""
+    """The methods of a trainer process that a stop controller uses."""
 
     def send(self, message: SupervisorMessage) -> None:
         """Send a message without blocking."""
 
     def kill(self) -> None:
-        """Kill the process at once."""
+        """Kill the process immediately."""
 
 
 class StopController:
-    """Combines three reasons to stop: the client's request, the worker's shutdown and the job's time limit."""
+    """Stops an attempt on a client's stop request, at the worker's shutdown or at the job's time limit."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class StopController:
 
     @property
     def current_mode(self) -> StopMode | None:
-        """Return how the attempt must stop now; None if it may continue."""
+        """Return how the attempt must stop, or None if it may continue."""
         match self._get_stop_request():
             case StopRequest.CANCEL:
                 return StopMode.CANCEL
@@ -56,12 +56,12 @@ class StopController:
 
     @property
     def must_stop_now(self) -> bool:
-        """Return whether the attempt must stop at its next step."""
+        """Return whether the attempt must stop after the current step."""
         return self.current_mode in IMMEDIATE_STOP_MODES
 
     @property
     def is_immediate_stop_forwarded(self) -> bool:
-        """Return whether the trainer was last requested to stop at its next step."""
+        """Return whether the last request to the trainer was to stop after the current step."""
         return self._forwarded in IMMEDIATE_STOP_MODES
 
     def forward_stop_request(self, trainer: StoppableTrainer) -> None:
@@ -75,7 +75,7 @@ class StopController:
         self._timeouts.start_grace_period(is_immediate=mode in IMMEDIATE_STOP_MODES)
 
     def enforce_timeouts(self, trainer: StoppableTrainer) -> None:
-        """Kill a trainer that exceeded its grace period or that stalls."""
+        """Kill the trainer if it has exceeded its grace period or is stalled."""
         if self._timeouts.is_grace_expired or self._timeouts.is_stalled:
             log.warning("trainer.killed", stop_mode=self._forwarded, is_stalled=self._timeouts.is_stalled)
             trainer.kill()

@@ -1,10 +1,10 @@
-"""Makes JSON from a trainer storable in PostgreSQL."""
+"""Replaces the characters in a trainer's JSON that PostgreSQL cannot store."""
 
 from typing import Any
 
 
-def strip_unstorable(value: Any) -> Any:  # noqa: ANN401 - any JSON value in, the same kind out
-    """Replace what PostgreSQL cannot store: zero characters and lone surrogates."""
+def strip_unstorable(value: Any) -> Any:  # noqa: ANN401 - accepts and returns any JSON value
+    """Replace null characters and lone surrogates in all strings of a JSON value. PostgreSQL cannot store them."""
     match value:
         case str():
             return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -1,4 +1,4 @@
-"""Claims jobs and runs one attempt of each, on the device that is allocated to it."""
+"""Claims jobs, allocates devices to them and runs one attempt of each."""
 
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.datasets import DatasetRepo
@@ -12,7 +12,7 @@ from worker.control.tracing import AttemptTracer
 
 
 class Supervisor:
-    """Runs jobs until the worker shuts down; several threads may call `run` at the same time."""
+    """Runs jobs until the worker shuts down. Several threads may call `run` at the same time."""
 
     def __init__(
         self, context: WorkerContext, devices: DeviceAllocator | None = None, tracer: AttemptTracer | None = None
@@ -20,9 +20,9 @@ class Supervisor:
         """Create a supervisor.
 
         Args:
-            context: what all attempts share.
-            devices: allocates devices to attempts; default: the CPU only.
-            tracer: exports a span per attempt; default: none is exported.
+            context: the connections and settings that all attempts share.
+            devices: allocates devices to attempts. Default: the CPU is the only device.
+            tracer: exports a span per attempt. Default: no spans are exported.
         """
         self.devices = devices or DeviceAllocator()
         self.is_shutting_down = False
@@ -30,9 +30,9 @@ class Supervisor:
         self._tracer = tracer or AttemptTracer()
 
     def request_shutdown(self) -> None:
-        """Claim no more jobs and preempt those that run: each writes a snapshot and is queued again.
+        """Stop claiming jobs, and preempt the running ones: each writes a snapshot and is queued again.
 
-        It only sets a flag, because a signal handler calls it.
+        A signal handler calls this method, so it only sets a flag.
         """
         self.is_shutting_down = True
 

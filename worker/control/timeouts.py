@@ -1,4 +1,4 @@
-"""The time limits of an attempt: the job's runtime, the trainer's stall timeout and its grace period."""
+"""Measures the time limits of an attempt: the job's maximum runtime, the stall timeout and the grace period."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,11 +6,11 @@ from core.events import Event
 from core.jobs import ACTIVE
 
 NEVER_EXPIRES = float("inf")
-COLD_START_S = 120.0  # before its first message a trainer may import torch and initialize a device
+COLD_START_S = 120.0  # the time to import torch and to initialize a device before the first message
 
 
 class AttemptTimeouts:
-    """Deadlines on one monotonic clock."""
+    """The deadlines of one attempt, measured with a monotonic clock."""
 
     def __init__(
         self, clock: Callable[[], float], *, grace_s: float, stall_s: float, remaining_s: float | None
@@ -18,10 +18,10 @@ class AttemptTimeouts:
         """Create the timeouts of one attempt.
 
         Args:
-            clock: a monotonic clock.
-            grace_s: how long the trainer may take to stop.
-            stall_s: how long the trainer may send no message.
-            remaining_s: how long the job may still run, all attempts together; None: no limit.
+            clock: returns the time of a monotonic clock, in seconds.
+            grace_s: seconds that the trainer may take to stop.
+            stall_s: seconds without a message after which the trainer counts as stalled.
+            remaining_s: seconds that the job may still run, after its earlier attempts. None: no limit.
         """
         self._clock = clock
         self._grace_s = grace_s
@@ -31,12 +31,12 @@ class AttemptTimeouts:
         self._last_message_at = clock()
 
     def expect_start(self) -> None:
-        """Allow the trainer a cold start before its first message."""
+        """Extend the stall timeout before the first message, because the trainer may have to import torch."""
         self._last_message_at = self._clock() + max(0.0, COLD_START_S - self._stall_s)
 
     @property
     def is_over_time_limit(self) -> bool:
-        """Return whether the job has used up its runtime."""
+        """Return whether the job has reached its maximum runtime."""
         return self._clock() >= self._runtime_deadline
 
     @property
@@ -46,20 +46,23 @@ class AttemptTimeouts:
 
     @property
     def is_grace_expired(self) -> bool:
-        """Return whether the trainer has not stopped within its grace period."""
+        """Return whether the trainer's grace period has ended."""
         return self._clock() > self._grace_deadline
 
     def record_message(self) -> None:
-        """Restart the stall timeout."""
+        """Record that the trainer sent a message, which restarts the stall timeout."""
         self._last_message_at = self._clock()
 
     def start_grace_period(self, *, is_immediate: bool) -> None:
-        """Start the grace period of an immediate stop; a stop after the epoch has none."""
+        """Start the grace period if the trainer must stop immediately. A stop after the epoch has no grace period."""
         self._grace_deadline = self._clock() + self._grace_s if is_immediate else NEVER_EXPIRES
 
 
 def sum_active_seconds(transitions: Sequence[Event]) -> float:
-    """Return how long the finished attempts of a job ran. A clock that jumped back counts as 0 s."""
+    """Return the total running time of a job's finished attempts, in seconds.
+
+    An attempt that seems to end before its start, because the clock was set back, counts as 0 s.
+    """
     total = 0.0
     started_at = None
     for event in transitions:

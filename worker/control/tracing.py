@@ -1,4 +1,4 @@
-"""Traces every attempt as a span of the trace in which its job was submitted, and adds the trace to log lines."""
+"""Traces each attempt as an OpenTelemetry span, in the trace of the request that submitted the job."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 
 
 class AttemptTracer:
-    """Exports a span per attempt. Without a provider, attempts are only named in the log."""
+    """Exports a span per attempt, and adds the job's id, attempt and trace to its log lines.
+
+    Without a provider, no spans are exported.
+    """
 
     def __init__(self, provider: "TracerProvider | None" = None) -> None:
         self._provider = provider
 
     @classmethod
     def from_environment(cls) -> "AttemptTracer":
-        """Return a tracer that OpenTelemetry's environment variables configure."""
+        """Create a tracer that is configured by OpenTelemetry's environment variables."""
         return cls(build_tracer_provider("worker"))
 
     def close(self) -> None:

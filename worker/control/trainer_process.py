@@ -25,14 +25,15 @@ _STDERR_TAIL_BYTES = 4096
 
 
 class TrainerExited(Exception):
-    """The trainer closed its end of the pipe: no message follows."""
+    """The trainer closed its end of the pipe, so it sends no more messages."""
 
 
 class TrainerProcess:
-    """A process in a separate session that ends with its supervisor.
+    """A trainer process in a separate session. It ends when its supervisor dies.
 
-    Only the supervisor holds the writing end of the trainer's stdin, so its death closes the pipe. The kernel also
-    kills the trainer when the *thread* that started it ends; `Standby` therefore starts all trainers from one thread.
+    Only the supervisor holds the writing end of the trainer's stdin. If the supervisor dies, the pipe closes and the
+    trainer exits. The kernel also kills the trainer when the *thread* that started it ends. Therefore `Standby` starts
+    all trainers from one thread.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
@@ -43,7 +44,7 @@ class TrainerProcess:
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             env=environment,
-            cwd=_ROOT,  # `-m` searches this folder first, so that the caller's folder cannot shadow our packages
+            cwd=_ROOT,  # `python -m` searches this folder first; a package in the caller's folder could shadow ours
             start_new_session=True,
             bufsize=0,
         )
@@ -62,25 +63,25 @@ class TrainerProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Return whether the process runs. A dead process keeps its id until `stop`."""
+        """Return whether the process is running. A dead process remains a zombie until `stop` is called."""
         if self._is_reaped:
             return False
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def send(self, message: SupervisorMessage) -> None:
-        """Send a message. It is dropped if the trainer is dead or its pipe is full."""
+        """Send a message. It is dropped if the trainer is dead or, except for `Start`, if its pipe is full."""
         line = message.model_dump_json().encode() + b"\n"
         with self._mutex, suppress(BrokenPipeError, BlockingIOError, ValueError):
             os.set_blocking(
                 self._stdin.fileno(), isinstance(message, Start)
-            )  # a short line is written whole or not at all
+            )  # only `Start` may block: shorter messages are written completely or not at all
             self._stdin.write(line)
 
     def receive(self, timeout_s: float) -> TrainerMessage | None:
         """Return the next message, or None if none arrives within the timeout.
 
         Raises:
-            TrainerExited: no message follows.
+            TrainerExited: the trainer closed its pipe.
         """
         if not self._pending_lines:
             readable, _, _ = select.select([self._stdout], [], [], timeout_s)
@@ -93,20 +94,23 @@ class TrainerProcess:
         return _parse_message(self._pending_lines.pop(0)) if self._pending_lines else None
 
     def kill(self) -> None:
-        """Kill the process and its children at once. Any thread may call it at any time."""
+        """Kill the process and its children immediately. This method is thread-safe."""
         with self._mutex:
             if not self._is_reaped:
                 with suppress(ProcessLookupError):
                     os.killpg(self.pid, signal.SIGKILL)
 
     def stop(self, timeout_s: float = 0.0) -> int:
-        """Close stdin, wait for the process to exit, then kill its group. Return the exit status (-9: killed)."""
+        """Close stdin, wait up to `timeout_s` for the process to exit, then kill its process group.
+
+        Return the exit status, which is -9 if the process was killed.
+        """
         with self._mutex, suppress(BrokenPipeError):
             self._stdin.close()
         deadline = time.monotonic() + timeout_s
         while self.is_alive and time.monotonic() < deadline:
             time.sleep(0.01)
-        self.kill()  # the zombie still holds the process id, so that no other group can be hit
+        self.kill()  # safe even if the process exited: its zombie still occupies the process id
         with self._mutex:
             status = self._process.wait()
             self._is_reaped = True
@@ -120,7 +124,7 @@ class TrainerProcess:
         return self._stderr.read().decode("utf-8", "replace").strip()
 
     def close(self) -> None:
-        """Delete the stored stderr, which `stop` leaves for `read_stderr_tail`."""
+        """Delete the recorded stderr. After this, `read_stderr_tail` cannot be called."""
         self._stderr.close()
 
 

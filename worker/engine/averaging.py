@@ -1,6 +1,7 @@
-"""Averages of weights during a run, updated as part of the step. The average is validated and registered.
+"""Averages the weights of a network during training: EMA, SWA and Lookahead.
 
-Each average is a second network, so that nothing has to be swapped for validation.
+Every training step updates the average. The averaged weights are validated and registered instead of the last weights.
+The average is a separate network, so that validation does not have to swap weights.
 """
 
 import copy
@@ -17,11 +18,11 @@ BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
 class Averaging(ABC):
-    """A second network that follows the trained one.
+    """The base class of averages: a copy of the trained network that holds the averaged weights.
 
     Attributes:
         network: the average; before the first update, the initial weights.
-        is_ready_each_epoch: whether the average can be validated during the run.
+        is_ready_each_epoch: whether the average can be validated after each epoch, not only at the end of the run.
     """
 
     is_ready_each_epoch = True
@@ -35,7 +36,7 @@ class Averaging(ABC):
 
     @abstractmethod
     def update_parameters(self, state: RunState) -> None:
-        """Update the average after an optimizer step. `state.step` and `state.batch` are those before the step."""
+        """Update the average after an optimizer step. `state.step` and `state.batch` do not count this step yet."""
 
     def state_dict(self) -> dict[str, Any]:
         return {"network": dict(self.network.state_dict())}
@@ -44,7 +45,10 @@ class Averaging(ABC):
         self.network.load_state_dict(state_dict["network"])
 
     def _move_toward_live_weights(self, share: float, *, include_statistics: bool) -> None:
-        """Move by `share` toward the live weights. Buffers are copied, or move too with `include_statistics`."""
+        """Move the average toward the live weights: average += share * (live - average).
+
+        Buffers are copied. With `include_statistics`, floating-point buffers are averaged like the weights instead.
+        """
         with torch.no_grad():
             pairs: list[tuple[Tensor, Tensor]] = list(
                 zip(self.network.parameters(), self._live_network.parameters(), strict=True)
@@ -61,7 +65,7 @@ class Averaging(ABC):
 class Ema(Averaging):
     """An exponential moving average of weights and batch norm statistics: avg = decay * avg + (1 - decay) * weights.
 
-    The decay is at most (1 + n) / (10 + n) at step n, so that the first weights lose influence early.
+    The decay is at most (1 + n) / (10 + n) at step n, so that the initial weights lose their influence quickly.
     Source: Polyak and Juditsky, 1992; TensorFlow's ExponentialMovingAverage for the early decay.
     """
 
@@ -75,7 +79,7 @@ class Ema(Averaging):
 
 
 class Swa(Averaging):
-    """The mean of the weights at the ends of the epochs from `start_epoch` on.
+    """The mean of the weights at the end of each epoch, from epoch `start_epoch` on.
 
     It does not average batch norm statistics: `update_batch_norm` recomputes them at the end of the run.
     Source: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", 2018.
@@ -95,7 +99,7 @@ class Swa(Averaging):
             self._move_toward_live_weights(1 / self._num_averaged, include_statistics=False)
 
     def finalize(self) -> None:
-        """Use the last weights if the run ended before the first average."""
+        """Copy the current weights if no epoch was averaged."""
         if self._num_averaged == 0:
             self._move_toward_live_weights(1.0, include_statistics=False)
 
@@ -108,7 +112,7 @@ class Swa(Averaging):
 
 
 class Lookahead(Averaging):
-    """Slow weights that move by `alpha` toward the fast ones every `k` steps. The fast ones then continue from there.
+    """Slow weights: every `k` steps they move by `alpha` toward the trained weights, and then replace them.
 
     Source: Zhang et al., "Lookahead Optimizer: k steps forward, 1 step back", 2019.
     """
@@ -128,9 +132,9 @@ class Lookahead(Averaging):
 
 
 def update_batch_norm(network: nn.Module, inputs: Iterable[Tensor]) -> None:
-    """Recompute every batch norm's mean and variance over `inputs`.
+    """Recompute the running mean and variance of every batch norm over `inputs`.
 
-    Only batch norms are in training mode: dropout stays off and uses no random numbers.
+    Only batch norms are put into training mode: dropout stays disabled and draws no random numbers.
     """
     norms = [m for m in network.modules() if isinstance(m, BATCH_NORM) and m.track_running_stats]
     if not norms:

@@ -6,10 +6,12 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Images, uint8 (B, H, W, C), and targets: int64 (B,) classes or float32 (B, num_outputs).
+    """The samples of a batch, their targets, and optional parameters and weights.
 
     Attributes:
-        mix_params: parameters for mixing, (B, 4). None: images are not mixed.
+        images: uint8 images (B, H, W, C), float32 rows (B, F) or float32 windows (B, T, F).
+        targets: int64 classes (B,), or float32 (B, num_outputs).
+        mix_params: random parameters for mixing images, (B, 4); see `draw_mix_params`. None: images are not mixed.
         weights: weights of the samples, float32 (B,). None: every sample has weight 1.
     """
 
@@ -19,7 +21,10 @@ class Batch(NamedTuple):
     weights: Tensor | None = None
 
     def split(self, size: int) -> list["Batch"]:
-        """Return the batch in parts of at most `size` samples and about equal size: batch norm needs two samples."""
+        """Split the batch into parts of about equal size, with at most `size` samples each.
+
+        Equal sizes avoid a last part of one sample: batch norm needs at least two samples.
+        """
         num_parts = -(-len(self.targets) // size)
         split = {name: tensor.tensor_split(num_parts) for name, tensor in self._asdict().items() if tensor is not None}
         return [Batch(**dict(zip(split, tensors, strict=True))) for tensors in zip(*split.values(), strict=True)]

@@ -1,6 +1,6 @@
-"""Measures the throughput of batch sizes and chooses one. It knows no spec.
+"""Measures the throughput of batch sizes and chooses one. It does not depend on the job spec.
 
-Source: Lightning's BatchSizeFinder, which chooses the largest size that fits into memory, even if it is slow.
+Source: Lightning's BatchSizeFinder, which always chooses the largest size that fits into memory.
 """
 
 import os
@@ -14,26 +14,26 @@ from worker.engine.callback import Callback
 from worker.engine.run import Run
 from worker.engine.state import RunState
 
-MIN_SPEED_RATIO = 0.95  # of the highest throughput; smaller differences are noise
+MIN_SPEED_RATIO = 0.95  # share of the highest throughput; smaller differences are measurement noise
 MIN_GAIN, NUM_RECENT_TRIALS = 1.02, 2
 
 
 class Trial(NamedTuple):
-    """One batch size. `samples_per_s` is None if it does not fit into memory."""
+    """A tested batch size and its throughput. `samples_per_s` is None if the batch does not fit into memory."""
 
     batch_size: int
     samples_per_s: float | None
 
 
 class StepTimer(Callback):
-    """Records the time after each step, when the device has finished it, and stops after the last."""
+    """Records the time at which the device finishes each step, and interrupts the run after `steps` steps."""
 
     def __init__(self, steps: int, clock: Callable[[], float]) -> None:
         self._steps, self._clock = steps, clock
         self.times: list[float] = []
 
     def on_train_batch_end(self, state: RunState) -> None:
-        assert state.loss is not None  # noqa: S101 - a step was made
+        assert state.loss is not None  # noqa: S101 - the step set it
         float(state.loss)
         self.times.append(self._clock())
         if len(self.times) >= self._steps:
@@ -43,9 +43,10 @@ class StepTimer(Callback):
 def measure_samples_per_s(
     run: Run, steps: int, observers: Sequence[Callback] = (), clock: Callable[[], float] = time.perf_counter
 ) -> float | None:
-    """Return the median throughput over `steps` steps after a first one, including loading.
+    """Return the median throughput over `steps` steps, including the time to load batches.
 
-    None: an observer interrupted the run. The network is unusable afterwards.
+    The first step is not measured. The result is None if an observer interrupted the run. The run's network is trained
+    in the process; do not use it afterwards.
     """
     timer = StepTimer(steps + 1, clock)
     state = RunState(max_epochs=steps + 1, steps_per_epoch=run.state.steps_per_epoch)
@@ -58,7 +59,7 @@ def measure_samples_per_s(
 
 
 def should_continue(trials: Sequence[Trial]) -> bool:
-    """Return whether a larger size is worth testing: the last one fits, and throughput still grows."""
+    """Return whether a larger size is worth testing: the last size fits into memory, and the throughput still grows."""
     speeds = [trial.samples_per_s for trial in trials]
     if speeds and speeds[-1] is None:
         return False
@@ -68,7 +69,10 @@ def should_continue(trials: Sequence[Trial]) -> bool:
 
 
 def choose_batch_size(trials: Sequence[Trial], strategy: str) -> int | None:
-    """Return the smallest size close to the highest throughput, or the largest for "largest". None: no size fits."""
+    """Return the smallest batch size that reaches at least `MIN_SPEED_RATIO` of the highest throughput.
+
+    With the strategy "largest", return the largest size that fits into memory. Return None if no size fits.
+    """
     speeds = {trial.batch_size: trial.samples_per_s for trial in trials if trial.samples_per_s is not None}
     if not speeds:
         return None
@@ -78,10 +82,10 @@ def choose_batch_size(trials: Sequence[Trial], strategy: str) -> int | None:
 
 
 def to_dict(trials: Sequence[Trial], batch_size: int) -> dict[str, Any]:
-    """Return JSON values."""
+    """Return the chosen batch size and all trials as JSON values."""
     return {"chosen": batch_size, "trials": [trial._asdict() for trial in trials]}
 
 
 def get_host_memory_bytes() -> int:
-    """Return the memory of the whole machine."""
+    """Return the total memory of the machine in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

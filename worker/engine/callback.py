@@ -1,4 +1,4 @@
-"""The base class of callbacks, and the handler that calls them. It names no callback."""
+"""The base class of callbacks, and the handler that calls them. It does not depend on specific callbacks."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -8,7 +8,7 @@ from worker.engine.state import RunState
 Hook = Callable[[RunState], None]
 Warn = Callable[[str], None]
 SaveArtifact = Callable[[str, str, bytes], None]
-"""Stores a file that a callback made. Arguments: name, media type, content."""
+"""Stores a file that a callback created. Arguments: name, media type, content."""
 
 
 def noop(*_: object) -> None:
@@ -16,7 +16,7 @@ def noop(*_: object) -> None:
 
 
 class TrainingError(Exception):
-    """An error that ends the run and that the job's owner can fix. Hooks let it pass unchanged."""
+    """An error that ends the run and that the job's owner can fix. `CallbackHandler` raises it unchanged."""
 
 
 class CallbackError(RuntimeError):
@@ -45,16 +45,17 @@ class Callback:
           on_epoch_end
         on_interrupt       the run stops in the middle and can be resumed
         on_fit_end         also after an interrupt
-        on_exception       instead of on_fit_end
+        on_exception       after an error, instead of on_fit_end
 
-    Hooks run in list order; the last three run in reverse order. A resumed run calls `on_fit_begin`, then the
-    hooks that the interrupted run had not called. An interrupted validation starts again.
-    Source: luz, R/loop.R, without `on_exception`.
+    Callbacks are called in the order of the list. For the last three hooks, the order is reversed. A resumed run calls
+    `on_fit_begin` again, then the hooks that the interrupted run did not call. An interrupted validation starts again
+    from its first batch.
+    Source: luz, R/loop.R, which has no `on_exception`.
 
     Attributes:
-        is_optional: the run does not depend on the callback. If it fails, it is disabled and the run continues.
+        is_optional: whether the run continues if the callback fails. The failed callback is then disabled.
         changes_trainable_parameters: whether it changes `requires_grad` of parameters during the run.
-        is_disabled: it failed and is not called again, not by a resumed run either.
+        is_disabled: whether the callback failed. It is not called again, even in a resumed run.
     """
 
     is_optional: ClassVar[bool] = False
@@ -84,7 +85,7 @@ class Callback:
     def on_exception(self, state: RunState) -> None: ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a snapshot must store to resume this callback: tensors and JSON values."""
+        """Return the state that a snapshot stores to resume this callback: tensors and JSON values."""
         return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
@@ -104,10 +105,10 @@ CLOSING_HOOKS = frozenset({"on_interrupt", "on_fit_end", "on_exception"})
 
 
 class CallbackHandler:
-    """Calls the hooks of several callbacks by name. It stores only hooks that are overridden."""
+    """Calls the hooks of several callbacks by name. It skips hooks that a callback does not override."""
 
     def __init__(self, callbacks: Sequence[Callback] = (), warn: Warn = noop) -> None:
-        """`warn` is called with a text when an optional callback fails."""
+        """`warn` is called with a message when an optional callback fails."""
         self.callbacks = tuple(callbacks)
         self._warn = warn
         self._hooks = {name: self._find_overrides(name) for name in HOOKS}
@@ -121,7 +122,7 @@ class CallbackHandler:
         )
 
     def call(self, name: str, state: RunState) -> None:
-        """Call every hook of that name.
+        """Call the hook `name` of every callback that is not disabled.
 
         Raises:
             CallbackError: a callback that is not optional raised an error.

@@ -1,4 +1,4 @@
-"""Several optimizers, each for some of the parameters, that act as one for schedulers, scalers and snapshots."""
+"""Combines optimizers of different parameters into one, for schedulers, gradient scalers and snapshots."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,22 +9,23 @@ from worker.engine.optimizers import build_optimizer
 
 
 class CompositeOptimizer(torch.optim.Optimizer):
-    """Combines optimizers that share this one's groups and state.
+    """An optimizer that consists of other optimizers (parts). They share its parameter groups and its state.
 
-    Groups are in the order of the parts. `lr` is the reference rate: schedulers keep the ratio of other rates to it.
+    The groups are in the order of the parts. `lr` is the reference learning rate: schedulers keep the ratio of each
+    group's learning rate to it.
     """
 
     def __init__(self, parts: Sequence[torch.optim.Optimizer], *, lr: float) -> None:
-        """Parts must not share parameters."""
+        """`parts`: the optimizers to combine. They must not share parameters."""
         self._parts = tuple(parts)
         super().__init__([group for part in self._parts for group in part.param_groups], {"lr": lr})
         for part in self._parts:
-            self.state.update(part.state)  # Adagrad has state before its first step
+            self.state.update(part.state)  # Adagrad creates its state before the first step
         self._share_state()
 
     @property
     def momentum_names(self) -> list[str | None]:
-        """The name of the momentum that a schedule may change, for each group. None: the group has no momentum."""
+        """The name of each group's momentum option, which schedules may change. None: the group has no momentum."""
         return [name for part in self._parts for name in get_momentum_names(part)]
 
     def _share_state(self) -> None:
@@ -61,7 +62,7 @@ class MuonWithAdamW(CompositeOptimizer):
         muon: Mapping[str, Any],
         adamw: Mapping[str, Any],
     ) -> None:
-        """`muon` and `adamw` are torch's arguments of the two."""
+        """`muon` and `adamw`: the arguments of `torch.optim.Muon` and `torch.optim.AdamW`."""
         kinds: tuple[tuple[Any, Mapping[str, Any], bool], ...] = (
             (torch.optim.Muon, muon, True),
             (torch.optim.AdamW, adamw, False),
@@ -77,12 +78,12 @@ class MuonWithAdamW(CompositeOptimizer):
 
     @property
     def momentum_names(self) -> list[str | None]:
-        """None for every group: the two momenta differ, and schedules change neither."""
+        """None for every group: the momenta of Muon and AdamW differ, so schedules do not change them."""
         return [None] * len(self.param_groups)
 
 
 def get_momentum_names(optimizer: torch.optim.Optimizer) -> list[str | None]:
-    """Return the name of each group's momentum that a schedule may change: `betas` (Adam) or `momentum` (SGD)."""
+    """Return the name of each group's momentum option: `betas` (Adam), `momentum` (SGD) or None."""
     if isinstance(optimizer, CompositeOptimizer):
         return optimizer.momentum_names
     name = next((name for name in ("betas", "momentum") if name in optimizer.defaults), None)

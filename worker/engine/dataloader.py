@@ -1,4 +1,4 @@
-"""Loads batches from packed arrays onto a device. Order and augmentation depend on (seed, epoch, index) alone."""
+"""Loads batches from packed arrays onto a device. Order and augmentation depend only on (seed, epoch, index)."""
 
 import copy
 import queue
@@ -32,11 +32,15 @@ CHUNK_BYTES = 2**20
 PREFETCH_CHUNKS = 2
 
 
-@dataclass(frozen=True)  # a tuple already has a method `index`
+@dataclass(frozen=True)  # not a NamedTuple: tuples already have a method `index`
 class ArraySource:
-    """Images, uint8 (N, H, W, C), or rows or windows, float32; their targets; the indices to use.
+    """Samples, their targets, and the indices of the samples to use.
 
-    Targets are int64 (N,), or float32 (N, num_outputs). Weights are float32 (N,). None: every sample has weight 1.
+    Attributes:
+        images: uint8 images (N, H, W, C), float32 rows (N, F) or float32 windows (N, T, F).
+        targets: int64 classes (N,), or float32 (N, num_outputs).
+        index: the indices of the samples to use.
+        weights: weights of the samples, float32 (N,). None: every sample has weight 1.
     """
 
     images: NDArray[Any]
@@ -53,9 +57,9 @@ class Chunk(NamedTuple):
 
 
 class ArrayDataLoader:
-    """Iterates over batches of a source in an order that (seed, epoch) decides.
+    """Iterates over the batches of a source. The seed and the epoch determine the order.
 
-    Several batches are gathered at a time. A thread prefetches them if that is worth it.
+    Batches are loaded in chunks of several batches. A thread can prefetch the chunks.
     """
 
     def __init__(
@@ -68,7 +72,7 @@ class ArrayDataLoader:
         *,
         prefetch: bool | None = None,
     ) -> None:
-        """`prefetch`: use a thread (default: if batches are transformed, copied to a GPU, or large)."""
+        """`prefetch`: load chunks in a thread (default: True if batches are transformed, copied to a GPU, or large)."""
         self._images, self._index = source.images, source.index
         self._targets = torch.as_tensor(np.array(source.targets))
         self._weights = _normalize_weights(source)
@@ -87,7 +91,7 @@ class ArrayDataLoader:
         return len(self._bounds)
 
     def shard(self, rank: int, num_shards: int) -> Self:
-        """Return a loader of this rank's part of each batch. All parts in the order of ranks make the batch.
+        """Return a loader of this rank's part of each batch. The parts of all ranks, in order, form the batch.
 
         Raises:
             ValueError: a batch cannot be split into equal parts.
@@ -104,7 +108,7 @@ class ArrayDataLoader:
         return start + self._rank * size, start + (self._rank + 1) * size
 
     def iter_epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of that epoch from batch `start` on. Earlier batches are not read."""
+        """Yield the batches of epoch `number`, from batch `start` on. Earlier batches are not read."""
         chunks = self._iter_chunks(number, start)
         for chunk in _prefetch_chunks(chunks) if self._prefetches else chunks:
             if chunk.upload is not None:
@@ -124,9 +128,10 @@ class ArrayDataLoader:
                 ]
 
     def _get_random_rows(self, order: Index, positions: Index) -> Index:
-        """Return which rows of random parameters belong to the samples at these positions: one row per sample.
+        """Return the row of random parameters for the sample at each position.
 
-        A weighted sampler repeats samples; there each position has its own row, so that repeats differ.
+        Every sample has one row. The weighted sampler repeats samples; with it, every position has a row instead, so
+        that repeated samples are augmented differently.
         """
         return positions if self._order.sampler == "weighted" else order[positions]
 
@@ -169,7 +174,7 @@ class ArrayDataLoader:
 
 
 class DeviceResidentDataLoader(ArrayDataLoader):
-    """Holds the whole source on the device and augments it there. The batches equal those of `ArrayDataLoader`."""
+    """Stores the whole source on the device and augments samples there. Yields the batches of `ArrayDataLoader`."""
 
     def __init__(
         self,
@@ -179,7 +184,7 @@ class DeviceResidentDataLoader(ArrayDataLoader):
         order: SamplerConfig = SEQUENTIAL,
         transforms: Sequence[Transform] = (),
     ) -> None:
-        """All transforms must support devices.
+        """Copy the source to the device. All transforms must support devices.
 
         Raises:
             ValueError: a transform supports only the host.
@@ -216,7 +221,7 @@ class DeviceResidentDataLoader(ArrayDataLoader):
 
 
 def _normalize_weights(source: ArraySource) -> Tensor | None:
-    """Return weights relative to the largest one in use. Only ratios matter, and sums cannot overflow."""
+    """Return the weights divided by the largest weight in use, so that sums cannot overflow. Only ratios matter."""
     if source.weights is None:
         return None
     largest = source.weights[source.index].max(initial=0.0)
@@ -232,14 +237,14 @@ def fits_on_device(images: NDArray[Any], placement: Placement) -> bool:
 
 
 class _EndOfChunks:
-    """The last item of the reading thread, with the error that ended it, if any."""
+    """Marks the end of the queue of chunks. Holds the error that ended the reading thread, if any."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
 
 
 def _prefetch_chunks(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    """Yield the chunks, read by a thread up to `PREFETCH_CHUNKS` ahead. Closing the iterator ends the thread."""
+    """Yield chunks while a thread reads up to `PREFETCH_CHUNKS` ahead. Closing the iterator ends the thread."""
     ready: queue.Queue[Chunk | _EndOfChunks] = queue.Queue(PREFETCH_CHUNKS)
     is_over = threading.Event()
 
@@ -257,7 +262,7 @@ def _prefetch_chunks(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
             for chunk in chunks:
                 if not put(chunk):
                     return
-        except BaseException as error:  # noqa: BLE001 - raised again in the training thread
+        except BaseException as error:  # noqa: BLE001 - re-raised in the training thread
             put(_EndOfChunks(error))
             return
         put(_EndOfChunks(None))

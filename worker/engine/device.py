@@ -1,4 +1,4 @@
-"""Where and how a network computes: device, precision, memory format, threads."""
+"""Selects the device, the precision, the memory format and the number of threads of a run."""
 
 import contextlib
 import ctypes
@@ -16,20 +16,20 @@ from torch import Tensor, nn
 Precision = Literal["fp32", "bf16", "fp16"]
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 COMPILERS = ("g++", "clang++", "c++")
-RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # getrusage(2)
+RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss, see getrusage(2)
 
 
 class DeviceUnavailable(ValueError):
-    """This machine lacks what the job requires. The message lists what it has."""
+    """This machine does not have the device or the compiler that the job requires."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A device and how to compute on it.
+    """A device, and the options for computing on it.
 
     Attributes:
         channels_last: store 4-d tensors as (B, H, W, C), the fastest format for convolutions on CPUs and tensor cores.
-        threads: torch's number of CPU threads. Results are bit-identical only for equal numbers.
+        threads: number of CPU threads of torch. Results are bit-identical only for equal numbers of threads.
     """
 
     device: torch.device
@@ -38,14 +38,14 @@ class Placement:
     channels_last: bool = True
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context of a forward pass. It can be entered many times."""
+        """Return the autocast context manager for forward passes. It can be entered repeatedly."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
         return torch.autocast(self.device.type, dtype=dtype)
 
     def build_grad_scaler(self) -> torch.amp.GradScaler | None:
-        """Return a scaler that keeps small fp16 gradients from vanishing. None for other precisions."""
+        """Return a gradient scaler for fp16, which prevents small gradients from becoming 0, or None."""
         return torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
 
     def place_network(self, network: nn.Module) -> nn.Module:
@@ -60,7 +60,7 @@ class Placement:
         return send_to_device(tensor, self.device)
 
     def describe(self) -> dict[str, Any]:
-        """Return JSON values for the job's runtime."""
+        """Return the device and its options as JSON values, for the description of the job's runtime."""
         name = (
             torch.cuda.get_device_name(self.device)
             if self.device.type == "cuda"
@@ -91,7 +91,7 @@ def build_placement(
     """Build a placement from the job's options.
 
     Raises:
-        Unavailable: this machine has no such device.
+        DeviceUnavailable: this machine does not have the requested device.
     """
     torch_device = choose_device(device)
     count = count_usable_cores() if threads == "auto" else threads
@@ -99,7 +99,7 @@ def build_placement(
 
 
 def choose_device(requested: str) -> torch.device:
-    """Return the requested device. `auto` is the first CUDA device, or else the CPU."""
+    """Return the requested device. `auto` is the first CUDA device, or the CPU if there is none."""
     num_cuda = torch.cuda.device_count() if requested.startswith(("auto", "cuda")) and torch.cuda.is_available() else 0
     if requested == "auto":
         return torch.device("cuda", 0) if num_cuda else torch.device("cpu")
@@ -114,7 +114,7 @@ def choose_device(requested: str) -> torch.device:
 
 
 def choose_precision(requested: str, device: torch.device) -> Precision:
-    """Return the requested precision. `auto` is bf16 if the processor supports it, or else fp32."""
+    """Return the requested precision. `auto` is bf16 if the device supports it, otherwise fp32."""
     if requested != "auto":
         return requested  # type: ignore[return-value]  # a literal of the spec
     return "bf16" if _has_bf16(device) else "fp32"
@@ -125,16 +125,16 @@ def _has_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
-    if torch.backends.cpu.get_cpu_capability() != "AVX512":  # ATEN_CPU_CAPABILITY may disable what the processor has
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":  # the variable ATEN_CPU_CAPABILITY can disable AVX-512
         return False
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def compile_in_place(network: nn.Module) -> None:
-    """Compile the network at its first call. The names of its tensors stay.
+    """Compile the network at its first call. The names of its tensors do not change.
 
     Raises:
-        Unavailable: this machine has no compiler.
+        DeviceUnavailable: this machine has no C++ compiler.
     """
     compilers = [name for name in (os.environ.get("CXX"), *COMPILERS) if name]
     if not any(shutil.which(name) for name in compilers):
@@ -143,25 +143,25 @@ def compile_in_place(network: nn.Module) -> None:
 
 
 def count_usable_cores() -> int:
-    """Return the number of cores that this process may use, not those of the machine."""
+    """Return the number of cores that this process may use, which can be smaller than the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def get_peak_memory_bytes() -> int:
-    """Return the peak memory of this process: of the GPU if there is one, or else of the host."""
+    """Return the peak memory of this process in bytes: GPU memory if there is a GPU, otherwise host memory."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT_BYTES
 
 
 def use_device(device: torch.device) -> None:
-    """Make the device the current CUDA device. Other devices are not initialized."""
+    """Make the device the current CUDA device, so that torch does not initialize other GPUs."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
 
 
 def use_threads(count: int) -> None:
-    """Set torch's number of threads. Another number changes the order of sums."""
+    """Set torch's number of CPU threads. A different number changes the order of additions and thus the rounding."""
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
 

@@ -1,4 +1,4 @@
-"""Copies to a GPU that overlap with computation: from pinned memory, on a separate stream."""
+"""Copies tensors to a GPU while it computes: from pinned memory, on a separate CUDA stream."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,14 +14,14 @@ CHUNK_BYTES = 64 * 2**20
 
 
 class DevicePrefetcher:
-    """Starts copies. It belongs to one reading thread and does not change the thread's current device."""
+    """Starts asynchronous copies to a GPU. Use one instance per thread; the thread's current device does not change."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def start(self, tensors: Sequence[Tensor]) -> "PendingCopy":
-        """Start copies of the tensors."""
+        """Start copying the tensors to the GPU."""
         with torch.cuda.stream(self._stream):
             copies = [tensor.pin_memory().to(self._device, non_blocking=True) for tensor in tensors]
             return PendingCopy(copies, self._stream.record_event(), self._device)
@@ -35,15 +35,15 @@ class PendingCopy:
         self._copied, self._device = copied, device
 
     def wait(self) -> None:
-        """Make later computations of this thread wait for the copies. The thread itself does not wait."""
+        """Make later GPU computations of this thread wait for the copies. The thread itself is not blocked."""
         current = torch.cuda.current_stream(self._device)
         current.wait_event(self._copied)
         for tensor in self.tensors:
-            tensor.record_stream(current)  # else the copying stream would reuse their memory too early
+            tensor.record_stream(current)  # otherwise the copy stream reuses their memory too early
 
 
 def copy_in_chunks(array: NDArray[Any], placement: Placement) -> Tensor:
-    """Copy an array to the device in chunks. Only one chunk needs pinned memory."""
+    """Copy an array to the device in chunks. Only one chunk at a time needs pinned memory."""
     first = torch.from_numpy(np.array(array[:1]))
     placed = torch.empty(array.shape, dtype=first.dtype, device=placement.device)
     step = max(1, CHUNK_BYTES // max(1, first.nbytes))

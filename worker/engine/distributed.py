@@ -1,4 +1,4 @@
-"""Data-parallel training: several processes train one network, each on a part of every batch. It knows no launcher."""
+"""Data-parallel training: each process trains the network on a part of every batch. It works with any launcher."""
 
 import copy
 import os
@@ -18,7 +18,7 @@ from worker.engine.state import RunState
 
 
 class DistributedContext:
-    """This process's rank among `world_size` processes. Without torch's process group there is one process."""
+    """This process's rank among `world_size` processes. Without a process group of torch, there is one process."""
 
     def __init__(self) -> None:
         self.is_distributed = dist.is_available() and dist.is_initialized()
@@ -26,12 +26,12 @@ class DistributedContext:
         self.world_size = dist.get_world_size() if self.is_distributed else 1
 
     def distribute(self, run: Run) -> Run:
-        """Return the run with this rank's part of each batch and with gradients averaged over all ranks.
+        """Return a copy of the run that trains on this rank's part of each batch and averages gradients over all ranks.
 
-        Every rank validates all samples, so that all ranks decide alike without communication.
+        Every rank validates all samples, so that the callbacks of all ranks make the same decisions.
 
         Raises:
-            ValueError: a batch cannot be split evenly.
+            ValueError: a batch cannot be split evenly over the ranks.
         """
         if not self.is_distributed:
             return run
@@ -54,7 +54,7 @@ class DistributedContext:
         )
 
     def choose_num_threads(self, requested: int | Literal["auto"]) -> int | Literal["auto"]:
-        """Return torch's number of CPU threads for this rank. With "auto" the ranks share the cores."""
+        """Return torch's number of CPU threads for this rank. With "auto", the cores are divided among the ranks."""
         return (
             max(1, count_usable_cores() // self.world_size)
             if requested == "auto" and self.is_distributed
@@ -62,7 +62,7 @@ class DistributedContext:
         )
 
     def describe(self) -> dict[str, Any]:
-        """Return the processes in the order of their ranks, for the job's runtime. All ranks must call this."""
+        """Return the number of devices and the process IDs by rank, as JSON values. All ranks must call this."""
         if not self.is_distributed:
             return {}
         pids = _all_gather(torch.tensor([os.getpid()]))
@@ -77,15 +77,15 @@ class DistributedContext:
         return float(shared)
 
     def build_observers(self, run: Run, seed: int) -> tuple[Callback, ...]:
-        """Return the callbacks that synchronize the ranks. Call this last."""
+        """Return the callbacks that synchronize the ranks. Add them after the callbacks that can stop the run."""
         return (DistributedSyncCallback(run, seed),) if self.is_distributed else ()
 
 
 class DistributedSyncCallback(Callback):
     """Averages the reported loss, gives each rank separate dropout masks, and stops all ranks after the same step.
 
-    Random numbers of the other ranks depend only on (seed, rank, step) and are not in snapshots. Rank 0 uses the same
-    numbers as a single process.
+    Rank 0 uses the same random numbers as a run in a single process. The random numbers of the other ranks depend only
+    on (seed, rank, step), so that snapshots do not have to store them.
     """
 
     def __init__(self, run: Run, seed: int) -> None:
@@ -119,7 +119,7 @@ class DistributedSyncCallback(Callback):
         self._sync_stop_flags(state)
 
     def _sync_stop_flags(self, state: RunState) -> None:
-        """Combine the stop flags of all ranks. The flags are on the CPU: no rank waits for a GPU."""
+        """Copy the stop flags of any rank to all ranks. The flags are on the CPU, so that no rank waits for a GPU."""
         local_flags = [state.is_interrupted, state.stop_immediately, state.stop_reason is not None]
         flags = torch.tensor(local_flags, dtype=torch.int32)
         dist.all_reduce(flags, dist.ReduceOp.MAX)

@@ -1,6 +1,6 @@
-"""Reports on predictions of a whole split: confusion matrix, metrics by class, calibration.
+"""Evaluates the predictions for a split: confusion matrix, metrics of each class, and calibration.
 
-Axes: B samples of a batch, C outputs; probabilities are float32 and on the CPU.
+Axes: B samples of a batch, C outputs.
 """
 
 from typing import Any, NamedTuple
@@ -14,9 +14,10 @@ THRESHOLD = 0.5
 
 
 def compute_probabilities(raw: Tensor, task: Task) -> Tensor:
-    """Convert raw scores (B, C) to probabilities of each class, of the second of two classes (B, 1), or of each label.
+    """Convert raw scores (B, C) to probabilities of the same shape.
 
-    Regression outputs stay as they are.
+    Classification: the probability of each class. Binary: the probability of the second class, (B, 1). Multilabel: the
+    probability of each label. Regression outputs are not changed.
     """
     match task:
         case "classification":
@@ -28,7 +29,7 @@ def compute_probabilities(raw: Tensor, task: Task) -> Tensor:
 
 
 class Decisions(NamedTuple):
-    """Predictions and targets, each (N,): `truth` and `predicted` are classes, `confidence` is 0..1."""
+    """True and predicted classes, (N,) each, and the confidence of each prediction, (N,) in 0..1."""
 
     truth: Tensor
     predicted: Tensor
@@ -36,7 +37,7 @@ class Decisions(NamedTuple):
 
 
 def make_decisions(probability: Tensor, targets: Tensor, task: Task) -> Decisions:
-    """Return one decision per sample. Multilabel: N = B * C decisions between absent (0) and present (1)."""
+    """Return one decision per sample or, for multilabel tasks, per sample and label: absent (0) or present (1)."""
     if task == "classification":
         confidence, predicted = probability.max(dim=1)
         return Decisions(targets.long(), predicted, confidence)
@@ -46,7 +47,7 @@ def make_decisions(probability: Tensor, targets: Tensor, task: Task) -> Decision
 
 
 class ConfusionMatrixCounts:
-    """Counts how often a class (row) is predicted as another (column), in each of `num_tables` tables."""
+    """Counts how often each true class (row) is predicted as each class (column), in `num_tables` separate tables."""
 
     def __init__(self, num_classes: int, num_tables: int = 1) -> None:
         self._size = num_classes
@@ -60,7 +61,7 @@ class ConfusionMatrixCounts:
         self.counts += torch.bincount(cells, minlength=self.counts.numel()).reshape(self.counts.shape)
 
     def compute_class_metrics(self) -> list[dict[str, float | int]]:
-        """Return precision, recall, F1 and support of every class, or of "present" in every table.
+        """Return precision, recall, F1 and support of every class or, with several tables, of "present" in each table.
 
         A division by zero gives 0.
         """
@@ -77,7 +78,7 @@ class ConfusionMatrixCounts:
 
 
 class CalibrationError:
-    """Compares confidence and accuracy in bins of equal width.
+    """Compares the confidence and the accuracy of predictions, in confidence bins of equal width.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", 2017 (ECE).
     """
@@ -89,7 +90,7 @@ class CalibrationError:
         self._right = torch.zeros(num_bins, dtype=torch.float64)
 
     def update(self, confidence: Tensor, is_right: Tensor) -> None:
-        """Add decisions, both (N,)."""
+        """Add the confidence of predictions, (N,), and whether each prediction is correct, (N,)."""
         edges = torch.linspace(0, 1, self._num_bins + 1)[1:-1]
         bin_index = torch.bucketize(confidence, edges)  # a bin includes its upper edge
         for sums, values in ((self._count, None), (self._confidence, confidence), (self._right, is_right)):
@@ -98,12 +99,12 @@ class CalibrationError:
 
     @property
     def ece(self) -> float:
-        """The expected calibration error: the mean gap of the bins, weighted by samples."""
+        """The expected calibration error: the mean gap of accuracy and confidence in the bins, weighted by samples."""
         total = float(self._count.sum())
         return float((self._right - self._confidence).abs().sum()) / total if total else 0.0
 
     def build_bins(self) -> list[dict[str, float | int | None]]:
-        """Return all bins by rising confidence. Means of empty bins are null."""
+        """Return all bins in the order of rising confidence. The means of empty bins are None."""
         width = 1 / self._num_bins
         rows = zip(self._count.tolist(), self._confidence.tolist(), self._right.tolist(), strict=True)
         return [
@@ -119,7 +120,7 @@ class CalibrationError:
 
 
 class EvaluationReport:
-    """Accumulates confusion matrix and calibration, which are reported in addition to the metrics."""
+    """Accumulates the confusion matrix and the calibration, which are reported in addition to the metrics."""
 
     def __init__(self, task: Task, num_outputs: int, num_bins: int) -> None:
         self._task = task
@@ -128,7 +129,7 @@ class EvaluationReport:
         self._calibration = CalibrationError(num_bins)
 
     def update(self, raw: Tensor, targets: Tensor) -> None:
-        """Add a batch: raw scores (B, C) and targets, on any device. Regression is ignored."""
+        """Add a batch: raw scores (B, C) and targets, on any device. Regression batches are ignored."""
         if self._task == "regression":
             return
         decisions = make_decisions(compute_probabilities(raw.cpu(), self._task), targets.cpu(), self._task)
@@ -136,7 +137,7 @@ class EvaluationReport:
         self._calibration.update(decisions.confidence, decisions.predicted == decisions.truth)
 
     def to_dict(self, labels: list[str]) -> dict[str, Any]:
-        """Return JSON values. `labels` are the names of the rows."""
+        """Return the report as JSON values. `labels`: the names of the classes or labels."""
         if self._task == "regression":
             return {}
         counts, table = self._confusion.counts, self._confusion.compute_class_metrics()

@@ -1,4 +1,4 @@
-"""The forward pass: from a batch to raw scores and a mean loss.
+"""The forward pass: computes the raw scores and the mean loss of a batch.
 
 Axes: B samples of a batch, H and W pixels, C channels.
 """
@@ -38,7 +38,7 @@ class ForwardPass:
             module.eval()
 
     def predict(self, images: Tensor) -> Tensor:
-        """Return raw scores, float32 (B, num_outputs), of images, uint8 (B, H, W, C)."""
+        """Return the raw scores, float32 (B, num_outputs), for images, uint8 (B, H, W, C)."""
         return self.compute_scores(self.preprocess(images))
 
     def preprocess(self, images: Tensor) -> Tensor:
@@ -47,13 +47,13 @@ class ForwardPass:
         return inputs
 
     def compute_scores(self, inputs: Tensor) -> Tensor:
-        """Return raw scores, float32 (B, num_outputs), of preprocessed inputs."""
+        """Return the raw scores, float32 (B, num_outputs), for preprocessed inputs."""
         with self._autocast:
             pred: Tensor = self.network(inputs)
         return pred.float()
 
     def copy_with_network(self, network: nn.Module) -> "ForwardPass":
-        """Return a copy with another network."""
+        """Return a copy that uses a different network."""
         other = copy.copy(self)
         other.network = network
         return other

@@ -1,4 +1,4 @@
-"""Computes the gradients of a batch, in micro-batches if the job or the memory of the device requires them."""
+"""Computes the gradients of a batch, in micro-batches if the job sets their size or the memory is too small."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class StepOutput(NamedTuple):
 class ProcessGroup(NamedTuple):
     """The processes that train one network, each on its part of every batch.
 
-    `all_reduce_sum` returns the sum of a scalar over all of them.
+    `all_reduce_sum` returns the sum of a scalar over all processes.
     """
 
     num_ranks: int = 1
@@ -45,7 +45,7 @@ def uses_closure(optimizer: torch.optim.Optimizer) -> bool:
 
 
 class ForwardBackward:
-    """Adds the gradients of one micro-batch: mix, forward, loss, scale, backward."""
+    """Computes and adds the gradients of one micro-batch: mixing, forward pass, loss, scaling, backward pass."""
 
     def __init__(
         self,
@@ -61,16 +61,16 @@ class ForwardBackward:
         self._scaler = scaler
 
     def choose_pairs(self, part: Batch) -> MixPairs | None:
-        """Return how the samples are mixed. None: they are not."""
+        """Return the pairs of samples to mix and their shares. None: samples are not mixed."""
         if self._mixing is None or part.mix_params is None:
             return None
         return self._mixing.choose_pairs(part.mix_params, *part.images.shape[1:3])
 
     def run(self, part: Batch, pairs: MixPairs | None, share: float | Tensor, state: RunState) -> tuple[Tensor, Tensor]:
-        """Add `share` of the gradients of the micro-batch's mean loss.
+        """Add the gradients of the micro-batch's mean loss, multiplied by `share`.
 
         Returns:
-            The raw scores and `share` of the loss, both detached.
+            The raw scores, and the mean loss multiplied by `share`, both detached.
         """
         call, state.target = self._call, part.targets
         if self._mixing is None or pairs is None:
@@ -91,7 +91,7 @@ class ForwardBackward:
 
 
 class GradientAccumulator:
-    """Sums the gradients of a batch over its micro-batches and, by weight, over all ranks."""
+    """Sums the gradients of the micro-batches, each multiplied by its share of the batch's weight on all ranks."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class GradientAccumulator:
     ) -> None:
         """`micro_batch_size`: samples per forward pass (default: the whole batch).
 
-        An `oom_splitter` decides that size instead, and reduces it if the device runs out of memory.
+        If `oom_splitter` is given, it sets this size instead, and reduces it if the device runs out of memory.
         """
         self._forward_backward = forward_backward
         self._optimizer = optimizer
@@ -117,7 +117,7 @@ class GradientAccumulator:
         self._forward_backward.forward.train()
 
     def compute(self, batch: Batch, state: RunState) -> StepOutput:
-        """Set the gradients of the batch."""
+        """Compute the gradients of the batch and store them in the parameters."""
         if self._oom_splitter is None:
             return self._accumulate(batch, state, self._micro_batch_size)
         return self._oom_splitter.run(lambda size: self._accumulate(batch, state, size), len(batch.targets))
@@ -140,7 +140,7 @@ class GradientAccumulator:
         return StepOutput(pred, loss, total_weight)
 
     def _make_gradients_contiguous(self) -> None:
-        """Copy gradients in channels_last: L-BFGS takes views of them, which only contiguous tensors have."""
+        """Make the gradients contiguous. L-BFGS flattens them with `view`, which fails for the channels_last format."""
         for group in self._optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None if parameter.grad is None else parameter.grad.contiguous()
@@ -150,7 +150,8 @@ class GradientAccumulator:
     ) -> tuple[Sequence[float | Tensor], Tensor | None]:
         """Return the share of each micro-batch in the mean loss, and the total weight of the batch.
 
-        The ranks average their gradients afterwards: each share is multiplied by their number.
+        With weights, the shares are multiplied by the number of ranks, because the ranks average their gradients
+        afterwards.
         """
         weights = [
             weight

@@ -1,7 +1,8 @@
 """Maps names in snapshots of version 0.1 to the names that this version uses.
 
-A snapshot's JSON names its parts, the classes of its callbacks and some fields. To rename one of them, add a row here;
-older snapshots then still load. Paths of tensors in `state.safetensors` are references and need no row.
+The JSON file of a snapshot contains the names of its parts, of the callbacks' classes and of some fields. To rename one
+of them in the code, add the old and the new name here, so that older snapshots still load. Paths of tensors in
+`state.safetensors` are only references and do not have to be added.
 """
 
 import re
@@ -24,7 +25,7 @@ CALLBACK_KEY = re.compile(r"callback_(?P<index>\d+)_(?P<class_name>\w+)")
 
 
 def update_document(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the content of `snapshot.json` with present names. Present names stay as they are."""
+    """Return the content of `snapshot.json` with old names replaced by current names."""
     updated = _rename_keys(document, DOCUMENT_KEYS)
     if isinstance(updated.get("parts"), dict):
         updated["parts"] = dict(_update_part(name, part) for name, part in updated["parts"].items())

@@ -1,4 +1,4 @@
-"""The training loop: epochs, steps and hooks. It knows no network, loss or database."""
+"""The training loop: epochs, steps and hooks. It does not depend on networks, losses or databases."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,25 +16,25 @@ class Batches(Protocol[B_co]):
     """A source of batches."""
 
     def iter_epoch(self, number: int, start: int = 0) -> Iterator[B_co]:
-        """Yield the batches of an epoch, from batch `start` on. The same number always gives the same batches."""
+        """Yield the batches of epoch `number`, from batch `start` on. Every call yields the same batches."""
         ...
 
 
 class Step(Protocol[B_contra]):
-    """Processes a batch, and returns the metrics of a phase."""
+    """Processes batches, and computes the metrics of a phase: training or validation."""
 
     def start_phase(self) -> None:
-        """Set the network's mode and reset the metrics."""
+        """Put the network into training or evaluation mode, and reset the metrics."""
         ...
 
     def resume_phase(self) -> None:
-        """Set the network's mode and keep the restored metrics."""
+        """Put the network into training or evaluation mode, and keep the restored metrics."""
         ...
 
     def __call__(self, batch: B_contra, state: RunState) -> None: ...
 
     def compute_metrics(self) -> dict[str, float]:
-        """Return the metrics of the phase by name, without the split."""
+        """Return the metrics of the phase by name. The names have no split prefix."""
         ...
 
 

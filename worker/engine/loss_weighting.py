@@ -1,4 +1,4 @@
-"""The weighted mean loss of a batch: by sample weights, class weights and mixed pairs.
+"""Computes the mean loss of a batch, weighted by sample weights, class weights and the shares of mixed images.
 
 Axes: B samples of a batch.
 """
@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from worker.engine.losses import Focal, UnreducedLoss
 from worker.engine.mixing import MixPairs
 
-WEIGHTED_MEANS = (nn.CrossEntropyLoss, nn.NLLLoss, Focal)  # they divide by the sum of the class weights
-TINY = torch.finfo(torch.float32).tiny  # the loss is 0 if all weights of a batch are 0
+WEIGHTED_MEANS = (nn.CrossEntropyLoss, nn.NLLLoss, Focal)  # these losses divide by the sum of the class weights
+TINY = torch.finfo(torch.float32).tiny  # avoids 0 / 0: the loss is 0 if all weights of a batch are 0
 
 
 class WeightedMean(nn.Module):
     """Computes sum(w * loss) / sum(w), where w is the sample weight times the class weight.
 
     A mixed image has two losses: against its own target and against its partner's. Each is multiplied by its share and
-    by the weight of the target's sample. For cross entropy without weights this equals the loss against the mixed
-    probabilities.
+    by the weight of the sample that the target belongs to. For cross entropy without weights, the result equals the
+    loss against the mixed probabilities.
     """
 
     def __init__(self, loss: nn.Module) -> None:
@@ -30,7 +30,7 @@ class WeightedMean(nn.Module):
     def forward(
         self, pred: Tensor, targets: Tensor, weights: Tensor | None = None, pairs: MixPairs | None = None
     ) -> Tensor:
-        """Return a scalar from scores (B, num_outputs), targets, sample weights and mixed pairs."""
+        """Return the weighted mean loss, a scalar, for scores (B, num_outputs)."""
         total_weight = self.compute_total_weight(targets, weights, pairs)
         if total_weight is None and pairs is None:
             plain: Tensor = self._mean_loss(pred, targets)

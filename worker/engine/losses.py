@@ -1,4 +1,4 @@
-"""Losses as modules from (pred, target) to a scalar: the mean over the batch."""
+"""Loss modules: `forward(pred, target)` returns a scalar, the mean over the batch."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -12,22 +12,23 @@ from worker.engine.callback import TrainingError
 
 
 class InvalidClassWeights(TrainingError, ValueError):
-    """Class weights that do not fit the classes."""
+    """The number of weights does not match the classes or outputs, or all weights are 0."""
 
 
 def build_cross_entropy(weights: Tensor | None, label_smoothing: float) -> nn.Module:
-    """Build a loss of logits (B, C) and classes (B,). With weights, it is torch's weighted mean."""
+    """Build the cross entropy of logits (B, C) and classes (B,). With weights, it is torch's weighted mean."""
     return nn.CrossEntropyLoss(weight=weights, label_smoothing=label_smoothing)
 
 
 def build_nll(weights: Tensor | None) -> nn.Module:
-    """Build a loss of log probabilities (B, C) and classes (B,)."""
+    """Build the negative log-likelihood of log probabilities (B, C) and classes (B,)."""
     return nn.NLLLoss(weight=weights)
 
 
 class Focal(nn.Module):
-    """Cross entropy of logits (B, C) and classes (B,) times (1 - p)^gamma, averaged by class weight.
+    """Focal loss: the cross entropy of logits (B, C) and classes (B,), multiplied by (1 - p)^gamma.
 
+    p is the probability of the true class. The losses are averaged, weighted by the class weights.
     Source: Lin et al., "Focal Loss for Dense Object Detection", 2017, equation 5.
     """
 
@@ -50,7 +51,7 @@ class Focal(nn.Module):
 
 
 class SoftMargin(nn.Module):
-    """The logistic loss of logits (B, C) and labels 0 or 1, (B, C), averaged over all of them."""
+    """The logistic loss of logits (B, C) and labels 0 or 1, (B, C), averaged over samples and labels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +62,7 @@ class SoftMargin(nn.Module):
 
 
 class MultiLabelMargin(nn.Module):
-    """A margin loss of logits (B, C) and labels 0 or 1, (B, C). torch's own takes the indices of the labels."""
+    """A margin loss of logits (B, C) and labels 0 or 1, (B, C). torch's version requires label indices instead."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,7 +87,7 @@ class KLDivLoss(nn.Module):
 
 
 class UnreducedLoss(nn.Module):
-    """Computes the loss of each sample, (B,), for a loss that returns a mean."""
+    """Computes the loss of each sample, (B,), with a loss module that returns the mean by default."""
 
     def __init__(self, loss: nn.Module) -> None:
         """`loss` must return unreduced losses if its `reduction` is "none"."""
@@ -100,29 +101,29 @@ class UnreducedLoss(nn.Module):
 
 
 class TargetScaler(NamedTuple):
-    """Mean and standard deviation of each output's targets. Networks learn standardized targets."""
+    """Mean and standard deviation of each output's targets. Networks are trained on standardized targets."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def to_tensors(self, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-        """Return both as float32, (num_outputs,) each."""
+        """Return the mean and the standard deviation as float32 tensors, (num_outputs,) each."""
         return torch.tensor(self.mean, device=device), torch.tensor(self.std, device=device)
 
     def build_adapter(self, device: torch.device) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Return a function from predictions and targets to both in the original units."""
+        """Return a function that converts predictions to the original units and returns them with the targets."""
         mean, std = self.to_tensors(device)
         return lambda pred, target: (pred * std + mean, target)
 
 
 class ScaledTargetLoss(nn.Module):
-    """A loss between predictions and standardized targets."""
+    """Standardizes the targets and computes the wrapped loss."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, loss: nn.Module, scale: TargetScaler, *, is_measured: bool = False) -> None:
-        """`is_measured`: predictions are in original units, too."""
+        """`is_measured`: predictions are in the original units and are standardized, too."""
         super().__init__()
         mean, std = scale.to_tensors()
         self.register_buffer("mean", mean)
@@ -131,16 +132,16 @@ class ScaledTargetLoss(nn.Module):
 
     @property
     def reduction(self) -> str:
-        """That of the loss inside: `mean`, or `none` for a loss a sample."""
+        """The reduction of the wrapped loss: `mean`, or `none` for one loss per sample."""
         return str(self._loss.reduction)
 
     @reduction.setter
     def reduction(self, reduction: str) -> None:
-        """Return the reduction of the wrapped loss: `mean`, or `none` for one loss per sample."""
+        """Set the reduction of the wrapped loss."""
         self._loss.reduction = reduction  # type: ignore[assignment]  # a plain attribute of every loss
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
-        """Return a scalar from (B, num_outputs) each."""
+        """Return the loss of predictions and targets, (B, num_outputs) each."""
         pred = (pred - self.mean) / self.std if self._is_measured else pred
         loss: Tensor = self._loss(pred, (target - self.mean) / self.std)
         return loss
@@ -149,7 +150,10 @@ class ScaledTargetLoss(nn.Module):
 def build_class_weights(
     requested: Sequence[float] | str | None, targets: np.ndarray[tuple[int], np.dtype[np.int64]], num_classes: int
 ) -> Tensor | None:
-    """Return one weight per class. "balanced" is n / (C * n_c) as in scikit-learn, and 0 for a class without samples.
+    """Return one weight per class, or None if no weights are requested.
+
+    "balanced" sets n / (C * n_c) as in scikit-learn: n samples, C classes, n_c samples of the class. The weight of a
+    class without samples is 0.
 
     Raises:
         InvalidClassWeights: the number of weights differs from the number of classes, or all are 0.
@@ -164,7 +168,7 @@ def build_class_weights(
 
 
 def build_positive_weights(requested: Sequence[float] | None, num_outputs: int) -> Tensor | None:
-    """Return one weight per output for its positive targets."""
+    """Return one weight per output, for the loss of its positive targets."""
     return None if requested is None else _parse_weights(requested, num_outputs, "pos_weight")
 
 

@@ -1,4 +1,4 @@
-"""Tests learning rates, one per step, and suggests one from the losses. It knows no spec and keeps no weights.
+"""Tests learning rates, one per step, and suggests one based on the losses. It does not depend on the job spec.
 
 Source: Smith, "Cyclical Learning Rates for Training Neural Networks", 2015, section 3.3; luz's `lr_finder`.
 """
@@ -19,7 +19,7 @@ from worker.engine.state import RunState
 BETA = 0.9
 DIVERGED = 4.0
 TENTH = 0.1
-"""The common rule: one order of magnitude below the rate with the lowest loss."""
+"""The suggestion is one order of magnitude below the learning rate with the lowest loss. This is a common rule."""
 
 
 class LrSweep(NamedTuple):
@@ -31,7 +31,7 @@ class LrSweep(NamedTuple):
     spacing: Literal["log", "linear"] = "log"
 
     def compute_lr(self, step: int) -> float:
-        """Return the learning rate of a step, from 1."""
+        """Return the learning rate of a step. The first step is 1."""
         share = step / self.steps
         if step == self.steps:
             return self.end_lr
@@ -42,7 +42,7 @@ class LrSweep(NamedTuple):
 
 @dataclass
 class LrFinderResult:
-    """Losses by learning rate. `smoothed` is their bias-corrected moving average."""
+    """The tested learning rates and their losses. `smoothed` is the bias-corrected moving average of the losses."""
 
     rates: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -51,7 +51,7 @@ class LrFinderResult:
     _average: float = 0.0
 
     def add_step(self, rate: float, loss: float) -> None:
-        """Add the loss of a step. `is_diverged` is then true if further steps are useless."""
+        """Add the loss of a step. Sets `is_diverged` if the loss is not finite or far above the lowest loss."""
         if not math.isfinite(loss):
             self.is_diverged = True
             return
@@ -86,7 +86,7 @@ class LrFinderResult:
         return self.rates[slopes.index(min(slopes))]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
+        """Return the suggestion and all tested learning rates as JSON values."""
         return {
             "suggestion": self.suggestion,
             "steepest": self.steepest,
@@ -114,16 +114,16 @@ class LrSweepCallback(Callback):
             group["lr"] = rate * share
 
     def on_train_batch_end(self, state: RunState) -> None:
-        assert state.loss is not None  # noqa: S101 - a step was made
+        assert state.loss is not None  # noqa: S101 - the step set it
         self.result.add_step(self._sweep.compute_lr(state.step), float(state.loss))
         if state.step >= self._sweep.steps or self.result.is_diverged:
             state.interrupt()
 
 
 def find_lr(run: Run, sweep: LrSweep, observers: Sequence[Callback] = ()) -> LrFinderResult:
-    """Train for all steps of the sweep. An interrupted sweep returns a shorter curve.
+    """Train for all steps of the sweep, and return the losses. The result is shorter if an observer interrupts the run.
 
-    The run's network is unusable afterwards.
+    The run's network is trained in the process; do not use it afterwards.
 
     Raises:
         TrainingDiverged: the first loss is not finite.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class MixPairs(NamedTuple):
-    """How samples are mixed.
+    """The pairs of samples to mix, and their shares.
 
     Attributes:
         partner: index of each sample's partner, (B,).
@@ -25,7 +25,7 @@ class MixPairs(NamedTuple):
 
 
 class BatchMixing(ABC):
-    """A way of mixing. `alpha` is the parameter of the Beta distribution of the shares."""
+    """The base class of mixing methods. `alpha` is the parameter of the Beta distribution of the shares."""
 
     def __init__(self, alpha: float) -> None:
         self.alpha = alpha
@@ -40,7 +40,7 @@ class BatchMixing(ABC):
 
 
 class Mixup(BatchMixing):
-    """Blends each image with its partner. The own share is max(w, 1 - w) with w ~ Beta(alpha, alpha).
+    """Blends each image with its partner. The image's own share is max(w, 1 - w) with w ~ Beta(alpha, alpha).
 
     luz gives the larger share to the partner, contrary to its documentation.
     Source: Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2017; luz_callback_mixup.
@@ -54,9 +54,10 @@ class Mixup(BatchMixing):
 
 
 class Cutmix(BatchMixing):
-    """Pastes a box of the partner's image at a random position. Its area is 1 - w with w ~ Beta(alpha, alpha).
+    """Pastes a box of the partner's image at a random position.
 
-    The own share is the share of remaining pixels. Source: Yun et al., "CutMix", 2019.
+    The box has 1 - w of the image's area, with w ~ Beta(alpha, alpha), and is clipped at the border. The image's own
+    share is the share of pixels that it keeps. Source: Yun et al., "CutMix", 2019.
     """
 
     def choose_pairs(self, mix_params: Tensor, height: int, width: int) -> MixPairs:
@@ -71,14 +72,14 @@ class Cutmix(BatchMixing):
 
 
 def _mask_interval(center: Tensor, share: Tensor, size: int) -> Tensor:
-    """Return which of `size` pixels are within sqrt(1 - share) of the size around a center, (B, size)."""
+    """Return a mask, (B, size), of the pixels in an interval of length sqrt(1 - share) * size around the center."""
     half = (1 - share).sqrt() * size / 2
     middle, pixel = center * size, torch.arange(size, device=center.device) + 0.5
     return (pixel >= (middle - half)[:, None]) & (pixel < (middle + half)[:, None])
 
 
 def pair_in_ring(mix_params: Tensor) -> Tensor:
-    """Return a partner for each sample, (B,): the next one in the order of the random numbers.
+    """Return a partner for each sample, (B,): the next sample in the order of the random numbers.
 
     No sample is its own partner if B > 1.
     """

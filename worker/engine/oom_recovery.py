@@ -1,4 +1,4 @@
-"""Recovers from out-of-memory errors: the same step, with fewer samples per forward pass."""
+"""Recovers from out-of-memory errors: repeats the step with fewer samples per forward pass."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ from worker.engine.averaging import BATCH_NORM
 
 T = TypeVar("T")
 Operation = Callable[[int | None], T]
-"""Processes at most so many samples at a time. None: all of them."""
+"""Argument: the maximum number of samples per forward pass. None: all samples."""
 
 
 class OomBatchSplitter:
@@ -21,7 +21,7 @@ class OomBatchSplitter:
 
     Attributes:
         size: samples per forward pass. None: the whole batch.
-        on_split: called with a text after every reduction.
+        on_split: called with a message after every reduction of `size`.
     """
 
     def __init__(self, network: nn.Module, size: int | None = None) -> None:
@@ -32,7 +32,7 @@ class OomBatchSplitter:
         self._needs_two = any(isinstance(module, BATCH_NORM) for module in network.modules())
 
     def run(self, attempt: Operation[T], num_samples: int) -> T:
-        """Run the operation on `num_samples` samples, and return its result.
+        """Run the operation on `num_samples` samples and return its result. Retries with smaller sizes if necessary.
 
         Raises:
             torch.OutOfMemoryError: even the smallest possible size does not fit.
@@ -42,11 +42,11 @@ class OomBatchSplitter:
             try:
                 return attempt(self.size)
             except torch.OutOfMemoryError as error:
-                failure = error.with_traceback(None)  # the frames of the traceback hold tensors
+                failure = error.with_traceback(None)  # the traceback's frames keep tensors in memory
             self._halve_size(num_samples, failure)
             checkpoint.restore()
             if torch.cuda.is_available():
-                torch.cuda.empty_cache()  # free blocks of the old sizes cannot be reused
+                torch.cuda.empty_cache()  # cached blocks of the old sizes cannot be reused
 
     def _halve_size(self, num_samples: int, failure: torch.OutOfMemoryError) -> None:
         at_once = min(self.size or num_samples, num_samples)

@@ -1,4 +1,4 @@
-"""One step of an optimizer from gradients that are ready: unscale, clip, step."""
+"""One optimizer step with gradients that are already computed: unscale, clip, step."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from torch import nn
 
 
 class GradientClipping(NamedTuple):
-    """Limits of gradients: by their norm over all parameters, or each by value."""
+    """Limits of the gradients: of their norm over all parameters, and of each value. None: no limit."""
 
     max_norm: float | None = None
     norm_type: float = 2.0
@@ -45,7 +45,7 @@ class OptimizerStep:
         """Update the parameters."""
         if self._clipping is not None:
             if self._scaler is not None:
-                self._scaler.unscale_(self.optimizer)  # else the scaled gradients would be clipped
+                self._scaler.unscale_(self.optimizer)  # otherwise the scaled gradients would be clipped
             self._clipping(self._parameters)
         if self._scaler is None:
             self.optimizer.step()

@@ -1,4 +1,4 @@
-"""Optimizers of torch over parameter groups. They are fused where torch supports it: one kernel per step."""
+"""Builds parameter groups and torch's optimizers. They are fused (one kernel per step) if torch supports it."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -28,7 +28,7 @@ class InvalidParameterGroups(TrainingError, ValueError):
 
 
 class Group(NamedTuple):
-    """Options for parameters whose names match. They override the optimizer's."""
+    """Options for parameters whose names match the pattern `match`. They override the optimizer's options."""
 
     match: str
     lr: float | None = None
@@ -42,18 +42,18 @@ def build_parameter_groups(
     decays_all: bool = True,
     names: Collection[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return parameter groups for torch's optimizers. The first holds parameters that no pattern matches, if any.
+    """Return parameter groups for torch's optimizers. The first group contains the parameters that no pattern matches.
 
-    A parameter belongs to the first group that matches.
+    A parameter belongs to the first group whose pattern matches. The first group is omitted if it is empty.
 
     Args:
         network: its trainable parameters are grouped.
         groups: patterns and their options.
-        decays_all: False exempts norms and biases from weight decay, unless their group sets one.
+        decays_all: False exempts norms and biases from weight decay, unless their group sets `weight_decay`.
         names: use only these parameters (default: all trainable ones).
 
     Raises:
-        UnknownParameters: a pattern matches nothing.
+        UnknownParameters: a pattern matches no parameter.
     """
     named = {
         name: parameter
@@ -83,11 +83,11 @@ def get_trainable_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def assign_parameters(names: Sequence[str], patterns: Sequence[str]) -> list[list[str]]:
-    """Return the names for each pattern. Every name belongs to the first matching pattern.
+    """Return the matching names of each pattern. A name belongs to the first pattern that matches.
 
     Raises:
-        UnknownParameters: a pattern matches nothing.
-        InvalidParameterGroups: a pattern has no names left, or a name matches no pattern.
+        UnknownParameters: a pattern matches no parameter.
+        InvalidParameterGroups: earlier patterns match all names of a pattern, or a name matches no pattern.
     """
     parts: list[list[str]] = [[] for _ in patterns]
     for pattern in patterns:
@@ -131,7 +131,7 @@ def match_names(pattern: str, names: Sequence[str]) -> list[str]:
 
 
 def find_no_decay_parameters(network: nn.Module) -> set[str]:
-    """Return the names of the norms' parameters and of all biases."""
+    """Return the names of the parameters of normalization layers and of all biases."""
     return {
         f"{path}.{name}" if path else name
         for path, module in network.named_modules()
@@ -146,15 +146,16 @@ def build_optimizer(
     options: Mapping[str, Any],
     optimizer_class: Callable[..., torch.optim.Optimizer],
 ) -> torch.optim.Optimizer:
-    """Build an optimizer over parameter groups, with torch's arguments."""
+    """Build an optimizer for the parameter groups. `options`: arguments of `optimizer_class`."""
     has_fused = optimizer_class in (FUSED_ON_CPU if device.type == "cpu" else FUSED) and device.type in FUSED_ON
     return optimizer_class([dict(group) for group in groups], **options, **({"fused": True} if has_fused else {}))
 
 
 def match_parameter_layout(optimizer: torch.optim.Optimizer) -> None:
-    """Copy restored state into memory with the layout of its parameters.
+    """Copy the optimizer's restored state into tensors with the memory layout of the parameters.
 
-    Fused kernels read both in the same order. Sums over another layout, as in L-BFGS, would be rounded differently.
+    Fused kernels read the state and the parameters in the same order. In L-BFGS, a different layout would change the
+    order of additions and thus the rounding.
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():

@@ -21,12 +21,12 @@ class IncompatibleCheckpoint(TrainingError, ValueError):
 
 
 class RestoreOptions(NamedTuple):
-    """What is restored.
+    """Selects the parts of a checkpoint to restore.
 
     Attributes:
-        schedule: the schedule's state; both runs have a schedule of the same name.
-        average: the averaged weights; both runs average in the same way.
-        records: the number of complete epochs, and their metrics.
+        schedule: the schedule's state. Requires a schedule of the same name in both runs.
+        average: the averaged weights. Requires the same kind of averaging in both runs.
+        records: the number of complete epochs, the metrics and the training time.
     """
 
     optimizer: bool = False
@@ -60,7 +60,7 @@ def restore_partial(run: Run, folder: Path, options: RestoreOptions) -> list[str
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: dict[str, Any]) -> None:
-    """Load moments and counters. Options such as learning rate and weight decay stay as configured."""
+    """Load the moments and step counters. Options such as the learning rate keep their configured values."""
     options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(checkpoint)
     for group, values in zip(optimizer.param_groups, options, strict=True):
@@ -102,7 +102,7 @@ def _restore_learning_rates(optimizer: torch.optim.Optimizer, checkpoint: Sequen
 
 
 def _restore_progress(run: Run, checkpoint: Mapping[str, Any]) -> None:
-    """Continue after the last complete epoch. Steps of a partial epoch are not counted."""
+    """Set the run's progress to the last complete epoch. Steps of a partial epoch are not counted."""
     state = run.state
     state.epoch = checkpoint["step"] // state.steps_per_epoch
     state.step = state.epoch * state.steps_per_epoch

@@ -1,4 +1,4 @@
-"""Plots of results as PNG: curves, confusion matrices, contact sheets. matplotlib is imported at the first plot."""
+"""Plots results as PNG: curves, confusion matrices, contact sheets. matplotlib is imported at the first plot."""
 
 import io
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PNG = "image/png"
-MAX_NAMED, MAX_COUNTED = 40, 20  # the most classes with readable names and counts
+MAX_NAMED, MAX_COUNTED = 40, 20  # maximum numbers of classes to plot names and counts for
 COLUMNS = 5
 
 
 def plot_lr_curve(
     rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], suggestion: float | None
 ) -> bytes:
-    """Plot losses by learning rate on a logarithmic axis, with the suggested rate, like luz."""
+    """Plot the losses against the learning rate (logarithmic), and mark the suggested learning rate, as luz does."""
     figure = _create_figure(7, 4)
     axes = figure.subplots()
     axes.plot(rates, losses, color="0.75", label="loss")
@@ -31,7 +31,7 @@ def plot_lr_curve(
 
 
 def plot_confusion_matrix(counts: NDArray[np.int64], labels: Sequence[str]) -> bytes:
-    """Plot counts (C, C), truth by row, colored by their share of the row."""
+    """Plot counts (C, C) with true classes as rows. The color shows the count's share of its row."""
     size = len(counts)
     figure = _create_figure(*(2 * (max(4.0, min(12.0, 1.5 + 0.45 * size)),)))
     axes = figure.subplots()
@@ -63,7 +63,7 @@ def plot_contact_sheet(images: Sequence[NDArray[np.uint8]], captions: Sequence[s
 
 
 def _create_figure(width: float, height: float) -> "Figure":
-    """Create a figure; sizes are in inches. pyplot would keep a reference to it."""
+    """Create a figure of a size in inches. It is created without pyplot, which would keep a reference to it."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
@@ -71,11 +71,11 @@ def _create_figure(width: float, height: float) -> "Figure":
 
 def _encode_png(figure: "Figure") -> bytes:
     file = io.BytesIO()
-    metadata: dict[str, Any] = {"Software": None}  # equal numbers give equal bytes
+    metadata: dict[str, Any] = {"Software": None}  # omit matplotlib's version: equal plots have equal bytes
     figure.savefig(file, format="png", dpi=100, metadata=metadata)
     return file.getvalue()
 
 
 def shorten_label(label: str) -> str:
-    """Shorten a label to the available space."""
+    """Shorten a label to at most 16 characters."""
     return label if len(label) <= 16 else f"{label[:15]}…"

@@ -1,4 +1,4 @@
-"""The objects of one training run, and what can be done with them. It knows no spec."""
+"""Defines a training run: its objects, loops and evaluation. It does not depend on the job spec."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,13 +32,13 @@ class EvaluationInterrupted(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """All objects of a training run except its observers.
+    """All objects of a training run, except the observers: callbacks that the caller adds.
 
     Attributes:
-        callbacks: the configured callbacks, in order. The guard is separate and always runs.
+        callbacks: the configured callbacks, in order. The `guard` is not one of them; it is always active.
         keep_best: the callback that holds the weights to register, if there is one.
         new_accumulator: creates an accumulator with all metrics, including those of the final evaluation only.
-        load_report: which initial weights were loaded, if any.
+        load_report: the names of the initial weights that were loaded, if any.
         frozen_parameters: names of parameters that are not trained.
         micro_batch_size: samples per forward pass. None: the whole batch.
         process_group: the processes that train the network together.
@@ -69,7 +69,7 @@ class Run:
     process_group: ProcessGroup = SINGLE_PROCESS
 
     def build_loop(self, observers: Sequence[Callback] = (), warn: Warn = noop) -> Loop[Batch]:
-        """Return the training loop. The guard runs first; the observers run last and see the other callbacks' effects.
+        """Return the training loop. It calls the guard first and the observers last, after all other callbacks.
 
         `warn` is called when an optional callback fails.
         """
@@ -82,7 +82,7 @@ class Run:
         return Loop(train, (self.valid_batches, valid_step), hooks)
 
     def build_sweep_loop(self, observers: Sequence[Callback]) -> Loop[Batch]:
-        """Return a loop for tuning: it neither validates nor stops at non-finite losses."""
+        """Return a loop for the learning-rate and batch-size finders. It does not validate or check losses."""
         hooks = CallbackHandler((*self.callbacks, *observers))
         return Loop((self.train_batches, self._build_train_step(hooks)), None, hooks)
 
@@ -98,7 +98,7 @@ class Run:
         return TrainStep(gradients, optimizer_step, self.train_accumulator, hooks, averaging=self.averaging)
 
     def stateful_parts(self) -> dict[str, Stateful]:
-        """Return what a snapshot stores in addition to the network, by name."""
+        """Return the objects whose state a snapshot stores in addition to the network, by name."""
         scaler: dict[str, Stateful] = {} if self.scaler is None else {"scaler": self.scaler}
         averaging: dict[str, Stateful] = {} if self.averaging is None else {"averaging": self.averaging}
         callbacks: dict[str, Stateful] = {
@@ -121,7 +121,7 @@ class Run:
         }
 
     def load_best_weights(self, is_interrupted: Callable[[], bool] = lambda: False) -> dict[str, float]:
-        """Load the weights to register into the network, and return the metrics of their epoch.
+        """Load the weights that will be registered, and return the metrics of their epoch.
 
         Raises:
             EvaluationInterrupted: `is_interrupted` returned True.
@@ -148,7 +148,8 @@ class Run:
     ) -> dict[str, dict[str, Any]]:
         """Return all metrics of the network by split.
 
-        `epoch_metrics` are what `load_best_weights` returned; metrics among them are not computed again.
+        `epoch_metrics`: the metrics that `load_best_weights` returned. If they are complete, the validation split is
+        not evaluated again.
 
         Raises:
             EvaluationInterrupted: `is_interrupted` returned True.
@@ -160,7 +161,7 @@ class Run:
         return results
 
     def _get_epoch_results(self, metrics: Mapping[str, float]) -> dict[str, Any] | None:
-        """Return the validation results of the weights' epoch. None: a metric or table is missing."""
+        """Return the validation results of the epoch whose weights are loaded. None: a metric or table is missing."""
         is_best = self.keep_best is not None and bool(self.keep_best.weights)
         if not is_best and self.averaging is not None and not self.averaging.is_ready_each_epoch:
             return None  # no epoch has validated the average

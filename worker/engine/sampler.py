@@ -1,4 +1,4 @@
-"""The order of samples in an epoch, and the bounds of its batches. It knows neither samples nor devices."""
+"""Determines the order of samples in an epoch, and the bounds of its batches. It uses indices only."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,12 +12,12 @@ Sampler = Literal["random", "sequential", "weighted"]
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """The order of samples.
+    """The options of the sampler.
 
     Attributes:
         sampler: "sequential", "random" (shuffled), or "weighted" (equally many of each class, see `balance_classes`).
-        drop_last: drop a last batch that is not full.
-        mix_alpha: batches carry parameters for mixing, with shares from Beta(alpha, alpha).
+        drop_last: whether to drop the last batch if it is not full.
+        mix_alpha: add parameters for mixing to the batches, with shares from Beta(mix_alpha, mix_alpha). None: do not.
     """
 
     seed: int = 0
@@ -32,8 +32,8 @@ SEQUENTIAL = SamplerConfig()
 def batch_bounds(num_samples: int, batch_size: int, *, drop_last: bool) -> list[tuple[int, int]]:
     """Return the start and end of each batch of an epoch.
 
-    Fewer samples than a batch make one batch. A last batch of one sample is merged into the batch before it, because
-    batch norm needs two samples.
+    If there are fewer samples than `batch_size`, they form one batch. A last batch of one sample is merged into the
+    batch before it, because batch norm needs two samples.
     """
     num_whole, rest = divmod(num_samples, batch_size)
     edges = [(i * batch_size, (i + 1) * batch_size) for i in range(num_whole)]
@@ -45,9 +45,9 @@ def batch_bounds(num_samples: int, batch_size: int, *, drop_last: bool) -> list[
 
 
 def balance_classes(labels: NDArray[Any], random: np.random.Generator) -> Index:
-    """Return the indices of N samples, (N,), with equally many of every class, give or take one.
+    """Return N indices of samples, (N,). All classes occur equally often, up to a difference of one.
 
-    Large classes are subsampled, small classes repeated. The order is random.
+    Large classes are subsampled, and samples of small classes are repeated. The order is random.
     """
     _, classes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     quotas = np.full(len(counts), len(labels) // len(counts))

@@ -1,4 +1,4 @@
-"""Learning-rate schedulers of torch whose arguments differ from the spec's fields."""
+"""Builds learning-rate schedulers of torch whose arguments differ from the fields of the job spec."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ def build_one_cycle(
     div_factor: float,
     final_div_factor: float,
 ) -> OneCycleLR:
-    """Build one cycle over `total_steps` batches. Momentum, or Adam's beta1, moves in the opposite direction."""
+    """Build OneCycleLR over `total_steps` batches. It changes momentum or Adam's beta1 inversely to the rate."""
     options: dict[str, Any] = {
         "max_lr": scale_lr_per_group(optimizer, max_lr),
         "total_steps": total_steps,
@@ -81,7 +81,7 @@ def build_cyclic(
     mode: str,
     gamma: float,
 ) -> CyclicLR:
-    """Build a cycle between two learning rates. Momentum stays: most optimizers have none that could change."""
+    """Build CyclicLR between two learning rates. It does not change momentum, because most optimizers have none."""
     return CyclicLR(
         optimizer,
         base_lr=scale_lr_per_group(optimizer, base_lr),
@@ -95,13 +95,16 @@ def build_cyclic(
 
 
 def build_lr_table(factors: Sequence[float]) -> Callable[[int], float]:
-    """Return a function from the step to its factor; the last factor stays. torch stores no state for a function."""
+    """Return a function that returns the factor of a step, and after the last step the last factor.
+
+    It is a function without state, because LambdaLR does not store functions in its `state_dict`.
+    """
     return lambda step: factors[min(step, len(factors) - 1)]
 
 
 def scale_lr_per_group(optimizer: Optimizer, lr: float) -> list[float]:
     """Return a learning rate for each parameter group: `lr` times the group's ratio to the optimizer's default.
 
-    For several optimizers, the first one's learning rate is the default.
+    The default of a `CompositeOptimizer` is its reference learning rate.
     """
     return [lr * (group["lr"] / optimizer.defaults["lr"]) for group in optimizer.param_groups]

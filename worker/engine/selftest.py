@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 
 
 class SelfTestCheck(NamedTuple):
-    """An actual and an expected value. They are equal within `tolerance`, which is relative."""
+    """An actual and an expected value. `tolerance` is the largest accepted relative difference."""
 
     name: str
     actual: float
@@ -32,7 +32,7 @@ class SelfTestCheck(NamedTuple):
 
 
 class Point(nn.Module):
-    """A point (x1, x2) that is moved to a minimum."""
+    """A trainable point (x1, x2), and functions of the point to minimize."""
 
     def __init__(self, *start: float, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -70,9 +70,9 @@ def check_autograd() -> Iterator[SelfTestCheck]:
 
 
 def check_gradient_descent() -> Iterator[SelfTestCheck]:
-    """Gradient descent on Rosenbrock's function: 1000 steps of 0.01 from (-1, 1), by hand and by the optimizer.
+    """Check gradient descent on the Rosenbrock function: 1000 steps from (-1, 1), without and with torch's SGD.
 
-    By hand a step is rounded twice, as in the workshop; torch's SGD rounds once and ends 7e-5 away from it.
+    Without SGD, each step is rounded twice, as in the workshop. torch's SGD rounds once; its result differs by 7e-5.
     """
     point, by_sgd = Point(-1.0, 1.0), Point(-1.0, 1.0)
     optimizer = build_optimizer(build_parameter_groups(by_sgd), CPU, {"lr": 0.01}, torch.optim.SGD)
@@ -122,7 +122,7 @@ CLASSES = [1, 0, 2, 0, 2]
 
 
 def check_losses() -> Iterator[SelfTestCheck]:
-    """Check losses, those of classes from raw scores and from log probabilities."""
+    """Check the losses. Those of classes are computed from raw scores and from log probabilities."""
     scores, truth, logits = (torch.tensor(values, dtype=torch.float64) for values in (SCORES, TRUTH, LOGITS))
     ones, classes = torch.ones(2, 2, dtype=torch.float64), torch.tensor(CLASSES)
     yield SelfTestCheck("loss: mse", nn.MSELoss()(ones, 0.1 * ones).item(), 0.81, 1e-6)
@@ -135,7 +135,7 @@ def check_losses() -> Iterator[SelfTestCheck]:
 
 
 def check_to_dict(check: SelfTestCheck) -> dict[str, Any]:
-    """Return JSON values."""
+    """Return the check and its result as JSON values."""
     return {**check._asdict(), "is_passed": check.is_passed}
 
 

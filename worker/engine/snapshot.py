@@ -1,4 +1,4 @@
-"""Snapshots: everything that is needed to resume a run bit for bit, as tensors and JSON in a folder. No pickle."""
+"""Writes and reads snapshots: folders of tensors and JSON, without pickle, that resume a run bit for bit."""
 
 import errno
 import hashlib
@@ -25,8 +25,8 @@ from worker.engine.snapshot_checksums import BadSnapshot, write_checksums
 
 WEIGHTS, STATE, METADATA = "weights.safetensors", "state.safetensors", "snapshot.json"
 FORMAT_VERSION = 2
-READABLE_VERSIONS = (1, 2)  # version 1 has the names of `legacy_names`
-RESERVE_BYTES = 8 * 2**20  # left free for others, for example a database on the same disk
+READABLE_VERSIONS = (1, 2)  # version 1 uses the old names in `legacy_names`
+RESERVE_BYTES = 8 * 2**20  # kept free for other programs, for example a database on the same disk
 FileDigests = dict[str, tuple[str, int]]
 
 
@@ -51,7 +51,7 @@ class RngState:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore a state that `state_dict` returned."""
         torch.set_rng_state(state_dict["torch"].cpu())
         if len(state_dict["cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all([state.cpu() for state in state_dict["cuda"]])
@@ -71,7 +71,7 @@ class SnapshotCapture(NamedTuple):
     """A snapshot in memory: the content of each file.
 
     Attributes:
-        copied: an event that occurs when copies from a GPU are complete.
+        copied: a CUDA event that marks the end of copies from a GPU. None: no tensor is on a GPU.
     """
 
     weights: Mapping[str, Tensor]
@@ -86,14 +86,15 @@ def capture_snapshot(
     metadata: Mapping[str, Any],
     buffers: CopyBuffers | None = None,
 ) -> SnapshotCapture:
-    """Capture the run. Without `buffers` the tensors are the live ones and change with the run.
+    """Capture the state of a run. Without `buffers`, the capture refers to the live tensors, which the run changes.
 
-    With `buffers`, `buffers.finish_copy` copies tensors that only an optimizer step changes; no step may run before.
-    Tensors on a GPU are copied in stream order; buffers of the network are copied at once.
+    With `buffers`, the tensors are copied. This function copies the network's buffers, and starts the copies of tensors
+    on a GPU in stream order. `buffers.finish_copy` copies the other tensors. It must finish before the next optimizer
+    step, because only such a step changes them.
 
     Args:
         network: its weights and buffers are captured.
-        parts: other objects with a state, by name. Only a step may change their tensors in place.
+        parts: other objects with a state, by name. Only an optimizer step may change their tensors in place.
         metadata: JSON values for readers of the snapshot, for example the number of threads.
         buffers: memory for the copies.
     """
@@ -121,18 +122,18 @@ def capture_snapshot(
 def write_snapshot(
     folder: Path, network: nn.Module, parts: Mapping[str, Stateful], metadata: Mapping[str, Any]
 ) -> FileDigests:
-    """Capture and write the run at once. See `capture_snapshot` and `write_capture`."""
+    """Capture the run and write the snapshot at once. See `capture_snapshot` and `write_capture`."""
     return write_capture(folder, capture_snapshot(network, parts, metadata))
 
 
 def write_capture(folder: Path, capture: SnapshotCapture) -> FileDigests:
-    """Write a snapshot durably. `folder` appears complete or not at all.
+    """Write a snapshot durably and atomically: `folder` is either complete or does not exist.
 
     Returns:
         The sha256 and the size in bytes of each file.
 
     Raises:
-        OSError: the disk has too little free space; checked before writing if possible.
+        OSError: the disk has too little free space. This is also checked before writing.
     """
     partial = folder.with_name(f".tmp-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -192,7 +193,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def restore_snapshot(folder: Path, network: nn.Module, parts: Mapping[str, Stateful], device: torch.device) -> None:
-    """Restore the network and all parts. `device` is where they compute.
+    """Restore the network and all parts. `device`: the device on which they compute.
 
     Raises:
         BadSnapshot: the files are damaged or belong to another run.
@@ -237,7 +238,10 @@ def _read_document(folder: Path) -> dict[str, Any]:
 
 
 def _to_json(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:  # noqa: ANN401 - any state
-    """Return JSON for nested tensors and values. Types without a JSON form become an object with one "$" key."""
+    """Convert nested values to JSON, and add their tensors to `tensors`.
+
+    Types that JSON lacks, such as tensors and tuples, become objects with one key that starts with "$".
+    """
     match value:
         case Tensor():
             tensors[path] = value
@@ -250,7 +254,7 @@ def _to_json(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:  # noqa:
         case list():
             return _list_to_json(value, path, tensors)
         case None | bool() | int() | float() | str():
-            return value  # json preserves every float, also NaN and infinities
+            return value  # json preserves every float, including NaN and infinities
         case np.generic():
             return value.item()
         case _:

@@ -1,4 +1,4 @@
-"""Memory that snapshots are copied into: one part at once, the rest while the run continues."""
+"""Copies the tensors of a snapshot into reusable memory: some at once, the others while the run continues."""
 
 import ctypes
 from collections.abc import Collection, Mapping
@@ -8,16 +8,16 @@ from torch import Tensor
 
 
 class CopyBuffers:
-    """Memory for the copies of snapshots, reused from one to the next. Pinned if the run is on a GPU."""
+    """Memory for copies of a snapshot's tensors, reused for later snapshots. It is pinned for tensors on a GPU."""
 
     def __init__(self) -> None:
         self._buffers: dict[str, Tensor] = {}
         self._remaining: dict[str, Tensor] = {}
 
     def start_copy(self, tensors: Mapping[str, Tensor], later: Collection[str]) -> dict[str, Tensor]:
-        """Copy tensors, and return the copies under the same names. The next call overwrites them.
+        """Copy tensors, and return the copies under the same names. The next call overwrites the copies.
 
-        `finish_copy` copies those named in `later`. Copies from a GPU are asynchronous.
+        Tensors whose names are in `later` are copied by `finish_copy`. Copies from a GPU are asynchronous.
         """
         self._buffers = {name: _allocate_buffer(self._buffers.get(name), tensor) for name, tensor in tensors.items()}
         self._remaining = {name: tensors[name].detach() for name in later}
@@ -40,7 +40,7 @@ def _allocate_buffer(buffer: Tensor | None, tensor: Tensor) -> Tensor:
 
 
 def _copy_tensor(tensor: Tensor, into: Tensor) -> None:
-    if tensor.is_cpu and tensor.stride() == into.stride():  # equal strides: both are dense
+    if tensor.is_cpu and tensor.stride() == into.stride():  # equal strides: both tensors are dense
         # faster than torch's copy, which synchronizes its threads
         ctypes.memmove(into.data_ptr(), tensor.data_ptr(), tensor.nbytes)
     else:

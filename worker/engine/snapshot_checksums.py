@@ -1,4 +1,4 @@
-"""Checksums of snapshots: verify them, and find the latest valid snapshot."""
+"""Writes and verifies the checksums of snapshots, and finds the latest valid snapshot."""
 
 import hashlib
 import os
@@ -34,7 +34,7 @@ def verify_checksums(folder: Path) -> None:
     """Compare all files with their checksums. A snapshot without checksums passes.
 
     Raises:
-        BadSnapshot: a file is missing or differs from what was written.
+        BadSnapshot: a file is missing or does not match its checksum.
     """
     try:
         lines = (folder / CHECKSUMS).read_text().splitlines() if (folder / CHECKSUMS).exists() else []
@@ -51,9 +51,10 @@ def verify_checksums(folder: Path) -> None:
 
 
 def find_latest_valid(folder: Path, warn: Callable[[str], object]) -> Path:
-    """Return the snapshot in `folder` or, if it is damaged, the latest valid one of the same run before it.
+    """Return the snapshot `folder` or, if it is damaged, the latest valid snapshot before it of the same run.
 
-    `folder` may also contain all snapshots of a run. `warn` is called for every damaged snapshot.
+    If `folder` contains all snapshots of a run, return the latest valid snapshot. `warn` is called for
+    every damaged snapshot.
 
     Raises:
         BadSnapshot: no snapshot is valid.
@@ -84,6 +85,6 @@ def _list_candidates(folder: Path) -> list[Path]:
 
 
 def _parse_position(folder: Path) -> tuple[int, int, int] | None:
-    """Return the epoch, step and phase in a snapshot's name. None: the name is not a snapshot's."""
+    """Return the epoch, step and phase in a snapshot's name. None: it is not the name of a snapshot."""
     match = FOLDER_NAME.fullmatch(folder.name)
     return match and (int(match["epoch"]), int(match["step"]), PHASES.index(match["phase"]))

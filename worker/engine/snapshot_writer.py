@@ -1,4 +1,4 @@
-"""Copies and writes snapshots in the background. A step waits for the copy before it, and never for a disk."""
+"""Copies and writes snapshots in the background. Training steps wait for a copy to finish, but not for the disk."""
 
 import queue
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ CheckWeights = Callable[[Mapping[str, Tensor]], None]
 
 
 class SnapshotWriter:
-    """Writes one snapshot at a time, in the order of `submit`. One more may wait as a copy in memory.
+    """Writes one snapshot at a time, in the order of the `submit` calls. One more snapshot can wait in memory.
 
     Source: Mohan et al., "CheckFreq: Frequent, Fine-Grained DNN Checkpointing", 2021 (copies during the next pass).
     """
@@ -46,9 +46,9 @@ class SnapshotWriter:
         on_written: Callable[[snapshot.FileDigests], None],
         check_weights: CheckWeights = lambda weights: None,
     ) -> None:
-        """Copy, check and write the run into `folder`. The writing thread then calls `on_written`.
+        """Start to copy, check and write the run into `folder`. The writing thread then calls `on_written`.
 
-        No step may run before `wait_for_copy` returns. Blocks while two snapshots are pending.
+        Call `wait_for_copy` before the next training step. Blocks while two snapshots are pending.
 
         Raises:
             BaseException: the error of an earlier snapshot.
@@ -79,18 +79,18 @@ class SnapshotWriter:
                 snapshot.wait_for_gpu(capture)
                 check_weights(capture.weights)
                 on_written(snapshot.write_capture(folder, capture))
-        except BaseException as error:  # noqa: BLE001 - raised again in the training thread
+        except BaseException as error:  # noqa: BLE001 - re-raised in the training thread
             self._error = error
         finally:
             self._free_buffers.put(buffers)
 
     def wait_for_copy(self) -> None:
-        """Wait until the run may change again."""
+        """Wait until the copy is complete, so that the run may change its tensors."""
         if self._copied is not None:
             self._copied.exception()
 
     def raise_error(self) -> None:
-        """Raise the error of the writing thread, once."""
+        """Raise the error of the writing thread, if any, and clear it."""
         error, self._error = self._error, None
         if error is not None:
             raise error

@@ -1,4 +1,4 @@
-"""The state of a run. Callbacks read it and may stop the run; they change nothing else."""
+"""The state of a training run. Callbacks read it, stop the run with its methods, and tag epochs."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,24 +11,24 @@ JSON_FIELDS = ("epoch", "batch", "step", "phase", "metrics", "stop_reason", "sto
 
 @dataclass(slots=True)
 class RunState:
-    """A run of `max_epochs` epochs of `steps_per_epoch` optimizer steps.
+    """The state of a run of `max_epochs` epochs with `steps_per_epoch` optimizer steps each.
 
     Attributes:
-        epoch: the current or last epoch, from 1; 0 before the first.
-        batch: number of training batches done in this epoch.
+        epoch: number of the current or last epoch. The first epoch is 1; before it, the value is 0.
+        batch: number of completed training batches in this epoch.
         step: number of optimizer steps over all epochs.
         phase: the current phase of the epoch; "end" when it is complete.
-        metrics: metrics of the last complete phases, by `<train|valid>_<name>`.
-        tags: tags that callbacks give this epoch's snapshot: "best", "kept".
+        metrics: metrics of the last complete phases, with the keys `train_<name>` and `valid_<name>`.
+        tags: tags of this epoch's snapshot, set by callbacks: "best", "kept".
         retained_epochs: epochs whose snapshots are kept; callbacks set them at the end of each epoch.
-        seconds: training time over all attempts.
-        wait_seconds: time in this epoch spent waiting for batches.
-        epoch_seconds: time that this attempt has spent in this epoch.
+        seconds: seconds of training over all attempts.
+        wait_seconds: seconds of waiting for batches in this epoch.
+        epoch_seconds: seconds that this attempt has spent in this epoch.
         lr: learning rate of the current step in the first parameter group.
         target: targets of the batch, as in the dataset.
         pred: raw scores of the batch, (B, num_outputs).
         loss: mean loss of the batch, detached.
-        stop_immediately: stop after this step instead of after this epoch.
+        stop_immediately: whether to stop after this step instead of after this epoch.
     """
 
     max_epochs: int
@@ -70,14 +70,14 @@ class RunState:
         self.stop_immediately = self.stop_immediately or at_once
 
     def interrupt(self) -> None:
-        """Leave the run after this step; a snapshot can resume it."""
+        """Interrupt the run after this step. It can be resumed from a snapshot."""
         self.is_interrupted = True
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a snapshot stores."""
+        """Return the fields that a snapshot stores."""
         return {name: getattr(self, name) for name in JSON_FIELDS}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore a state that `state_dict` returned."""
         for name in JSON_FIELDS:
             setattr(self, name, state_dict[name])

@@ -1,4 +1,4 @@
-"""The training step and the validation step: everything that is done with one batch, in order."""
+"""The training step and the validation step: each processes one batch."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +19,7 @@ from worker.engine.state import RunState
 
 
 class TrainStep:
-    """Computes the gradients, steps the optimizer, updates the average. It never waits for the device."""
+    """Computes the gradients, steps the optimizer and updates the average."""
 
     def __init__(
         self,
@@ -67,14 +67,14 @@ class TrainStep:
         state.pred, state.loss = output.pred, output.loss
 
     def _iter_losses(self, first: Tensor, batch: Batch, state: RunState, rng_state: dict[str, Any]) -> Iterator[Tensor]:
-        """Yield the first loss, then one for every further evaluation. All use the same dropout mask."""
+        """Yield the first loss, then the loss of each further evaluation. All evaluations use the same dropout mask."""
         yield first
         while True:
             RngState().load_state_dict(rng_state)
             yield self._gradients.compute(batch, state).loss
 
     def compute_metrics(self) -> dict[str, float]:
-        """Return the metrics of the phase by name, without the split."""
+        """Return the metrics of the phase by name. The names have no split prefix."""
         return self._accumulator.compute_values()
 
 
@@ -122,5 +122,5 @@ class ValidStep:
         return self._oom_splitter.run(predict_in_parts, len(images))
 
     def compute_metrics(self) -> dict[str, float]:
-        """Return the metrics of the phase by name, without the split."""
+        """Return the metrics of the phase by name. The names have no split prefix."""
         return self._accumulator.compute_values()

@@ -1,4 +1,4 @@
-"""Transfer learning: load weights that another network learned, and freeze parameters."""
+"""Transfer learning: loads the weights of a different network, and freezes parameters."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -16,19 +16,20 @@ Weights = Mapping[str, Tensor]
 
 
 class NoMatchingWeights(TrainingError, ValueError):
-    """No tensor matches, or no parameter would be left to train."""
+    """No tensor of the weights matches the network, or all parameters would be frozen."""
 
 
 class LoadReport(NamedTuple):
-    """Names of tensors after loading.
+    """Names of tensors, grouped by the result of loading.
 
     Attributes:
-        loaded: loaded unchanged.
-        missing: in the network but not in the source; they keep their initial values, like mismatched ones.
-        unexpected: in the source but not in the network.
-        mismatched: of another shape, for example a head for another number of outputs.
-        summed: loaded first convolutions with three input channels where the network has one. Their weights are summed
-            over channels, which equals repeating a gray image in three channels.
+        loaded: tensors that were loaded, including `summed`.
+        missing: tensors of the network that the source does not contain. They keep their initial values.
+        unexpected: tensors of the source that the network does not contain.
+        mismatched: tensors whose shapes differ, for example a head with a different number of outputs. They keep their
+            initial values.
+        summed: first convolutions with three input channels in the source and one in the network. Their weights are
+            summed over the input channels, which is equivalent to repeating a gray image in three channels.
     """
 
     loaded: list[str]
@@ -40,7 +41,7 @@ class LoadReport(NamedTuple):
 
 @torch.no_grad()
 def transfer_weights(network: nn.Module, source: Weights) -> LoadReport:
-    """Copy every tensor that matches by name and shape, or that fits gray images after summing.
+    """Copy every tensor whose name and shape match. The first convolution is summed over colors for gray images.
 
     Raises:
         NoMatchingWeights: no tensor matches.
@@ -52,7 +53,7 @@ def transfer_weights(network: nn.Module, source: Weights) -> LoadReport:
     ]
     source = {**source, **{name: source[name].sum(dim=1, keepdim=True) for name in summed}}
     fits = [name for name, tensor in target.items() if name in source and source[name].shape == tensor.shape]
-    if not any(target[name].numel() > 1 for name in fits):  # a batch norm's counter alone is useless
+    if not any(target[name].numel() > 1 for name in fits):  # a batch norm's counter alone does not count
         raise NoMatchingWeights("the weights belong to another network: no tensor matches by name and shape")
     for name in fits:
         target[name].copy_(source[name])
@@ -66,7 +67,7 @@ def transfer_weights(network: nn.Module, source: Weights) -> LoadReport:
 
 
 def _is_grayscale_version(target: torch.Size, source: torch.Size) -> bool:
-    """Return whether both are one convolution, (out, in, height, width), with one input channel instead of three."""
+    """Return whether the shapes, (out, in, height, width), differ only in the input channels: one instead of three."""
     return (
         len(source) == CONVOLUTION_AXES
         and target[1] == 1
@@ -81,8 +82,8 @@ def freeze_parameters(network: nn.Module, patterns: Sequence[str]) -> list[str]:
         The names of the frozen parameters.
 
     Raises:
-        UnknownParameters: a pattern matches nothing.
-        NoMatchingWeights: no parameter would be left to train.
+        UnknownParameters: a pattern matches no parameter.
+        NoMatchingWeights: the patterns match all parameters.
     """
     names = [name for name, _ in network.named_parameters()]
     for pattern in patterns:
@@ -106,7 +107,7 @@ def match_frozen_parameters(patterns: Sequence[str], names: Sequence[str]) -> li
 
 
 def find_frozen_norms(network: nn.Module) -> list[nn.Module]:
-    """Return batch norms with frozen parameters. Training mode would still update their statistics."""
+    """Return the batch norms whose parameters are frozen. In training mode, their statistics would still change."""
     return [
         module
         for module in network.modules()

@@ -1,1 +1,1 @@
-"""Imports of datasets: claims a version, packs it in a limited process and publishes the result."""
+"""Imports datasets: claims a dataset version, packs it in a process with resource limits, publishes the result."""

@@ -1,4 +1,4 @@
-"""Runs one import from claim to finish: packs the dataset, publishes its files, then completes the version's row."""
+"""Runs one import: claims a dataset version, packs it, publishes its files and records the result in its row."""
 
 import shutil
 import time
@@ -29,7 +29,7 @@ MAX_ATTEMPTS = 3
 
 
 class _ClaimedImport(NamedTuple):
-    """A dataset version that this worker imports, as long as `token` is the row's."""
+    """A dataset version that this worker has claimed. The claim is lost when the row has a newer `token`."""
 
     id: str
     name: str
@@ -43,7 +43,7 @@ class Importer:
 
     Args:
         owner: the worker's id, stored with the versions that it claims.
-        wake_relay: wakes the outbox relay of this process, if there is one; called after a commit.
+        wake_relay: called after a commit to wake the outbox relay of this process. Default: no relay is woken.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Importer:
         self._wake_relay = wake_relay
 
     def run(self, version_id: str) -> bool:
-        """Import the version. Return False if another worker holds it, took it over or completed it."""
+        """Import the version. Return False if it cannot be claimed, or if another worker took it over."""
         claimed = self._claim_version(version_id)
         if claimed is None:
             log.info("import.not_claimed", dataset_version_id=version_id)

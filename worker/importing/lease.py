@@ -11,15 +11,15 @@ from core.db.session import SessionFactory, is_database_unavailable, transaction
 from core.errors import LostLease
 
 log = structlog.get_logger(__name__)
-_LEASE_SHARE = 0.8  # the import stops at this share of the lease, so that two never run at once
+_LEASE_SHARE = 0.8  # an import ends after this share of its lease, before another worker can claim the version
 
 
 class ImportLease:
     """The lease of one claimed import. Create it right after the claim.
 
     Args:
-        lease_s: how long the lease is valid after a renewal.
-        heartbeat_s: how often it is renewed.
+        lease_s: seconds that the lease is valid after a renewal.
+        heartbeat_s: seconds between two renewals.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class ImportLease:
         self._renewed_at = self._attempted_at = clock()
 
     def renew_if_due(self) -> None:
-        """Renew the lease if the last try was long enough ago.
+        """Renew the lease if `heartbeat_s` seconds have passed since the last attempt to renew it.
 
         Raises:
-            LostLease: another worker holds the import, or the lease could not be renewed in time.
+            LostLease: another worker claimed the import, or the lease could not be renewed in time.
         """
         now = self._clock()
         if now - self._attempted_at < self._heartbeat_s:

@@ -1,4 +1,4 @@
-"""Runs the process that packs one dataset and reads its result."""
+"""Packs one dataset in a separate process and reads the result."""
 
 import os
 import signal
@@ -20,12 +20,12 @@ _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def run_packer(request: PackRequest, scratch: Path, on_poll: Callable[[], None]) -> PackResult:
-    """Pack a dataset in a separate process and return its result. A crash becomes a failure.
+    """Pack a dataset in a separate process and return the result. If the process crashes, the result is a failure.
 
     Args:
-        request: what to pack.
-        scratch: the folder of `request.out`; the process's stderr and result are written there.
-        on_poll: called often while the process runs. If it raises, the process is killed.
+        request: the dataset to pack and the options.
+        scratch: the folder that contains `request.out`. The process's stderr and result are also written there.
+        on_poll: called every 50 ms while the process runs. If it raises an error, the process is killed.
     """
     with (scratch / "stderr").open("w+b") as stderr:
         process = subprocess.Popen(  # noqa: S603 - the command comes from our code
@@ -52,7 +52,7 @@ def _send_request(process: "subprocess.Popen[bytes]", request: PackRequest) -> N
     try:
         process.stdin.write(request.model_dump_json().encode())
         process.stdin.close()
-    except BrokenPipeError:  # the process exited already; its status is handled afterwards
+    except BrokenPipeError:  # the process already exited; `_read_result` handles its status
         log.warning("import.request_not_sent")
 
 

@@ -1,7 +1,7 @@
 """Packs one dataset in a separate process with resource limits (`python -m worker.importing.process`).
 
-It reads a PackRequest from stdin and writes a PackResult to a file, without queue and database. In the worker,
-only this process decodes users' files, because C decoders may crash.
+The process reads a PackRequest from stdin and writes a PackResult to a file. It does not use the queue or the database.
+For imports, only this process decodes the users' files, because a decoder written in C may crash.
 """
 
 import errno
@@ -28,9 +28,9 @@ _DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class PackRequest(BaseModel):
-    """What to pack: `archive` for an upload, which may be a table; `name` and `datasets_dir` for a built-in dataset.
+    """A request to pack an upload or a built-in dataset into the folder `out`, which must not exist yet.
 
-    `out` must not exist yet.
+    An upload is given by `archive` and `is_table`, a built-in dataset by `name` and `datasets_dir`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,7 +45,7 @@ class PackRequest(BaseModel):
 
 
 class ImportFailure(BaseModel):
-    """Why a dataset could not be imported, as in the HTTP response. It may have more fields."""
+    """The error of a failed import, as in the HTTP response. Additional fields are allowed."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -55,7 +55,10 @@ class ImportFailure(BaseModel):
 
 
 class PackResult(BaseModel):
-    """Either `meta`, `report` and `files` ({name: {sha256, size_bytes}}), or `failure` and possibly a report."""
+    """The result of packing: `meta`, `report` and `files` on success, else `failure` and possibly `report`.
+
+    `files` maps file names to {sha256, size_bytes}.
+    """
 
     meta: PackedMeta | None = None
     report: dict[str, Any] | None = None
@@ -64,7 +67,7 @@ class PackResult(BaseModel):
 
 
 def pack_dataset(request: PackRequest) -> PackResult:
-    """Pack the dataset. Turn expected errors into a failure with a hint for the client."""
+    """Pack the dataset. Convert expected exceptions to a failure with a hint for the client."""
     try:
         if request.archive is None:
             meta, report = pack_builtin(request.name, request.options, request.datasets_dir, request.out)
@@ -113,9 +116,10 @@ def _hash_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _set_resource_limits(request: PackRequest) -> None:
-    """Limit memory, file size and CPU time of the decoders.
+    """Limit the memory, the file size and the CPU time of this process.
 
-    RLIMIT_DATA, not RLIMIT_AS: the finished arrays are mapped read-only and may be larger than the memory.
+    RLIMIT_DATA is used instead of RLIMIT_AS. RLIMIT_AS also counts the memory-mapped packed arrays, which can be larger
+    than the limit.
     """
     limits = (
         (resource.RLIMIT_DATA, _DATA_BYTES),
@@ -130,13 +134,13 @@ def _set_resource_limits(request: PackRequest) -> None:
 
 
 def main() -> Literal[0]:
-    """Pack the requested dataset. The exit status is 0 if a result was written."""
+    """Pack the requested dataset and write the result. Return the exit status 0."""
     request = PackRequest.model_validate_json(sys.stdin.buffer.read())
     _set_resource_limits(request)
     set_niceness(IMPORT_NICENESS)
     try:
         result = pack_dataset(request)
-    except Exception as error:  # noqa: BLE001 - a bug: reported, with its traceback on stderr
+    except Exception as error:  # noqa: BLE001 - a bug: reported as a failure, and its traceback is printed
         traceback.print_exc()
         result = _build_failed_result(
             "internal", f"{type(error).__name__}: {error}", "This is a bug in the service; see the worker's log."

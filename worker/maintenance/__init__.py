@@ -1,1 +1,1 @@
-"""Maintenance: releases lost attempts, resends lost messages, deletes expired rows and orphaned files."""
+"""Releases jobs of lost attempts, resends lost messages, and deletes expired rows and orphaned files."""

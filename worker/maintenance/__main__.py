@@ -1,4 +1,4 @@
-"""Runs `python -m worker.maintenance`."""
+"""Entry point of `python -m worker.maintenance`."""
 
 from worker.maintenance.loop import main
 

@@ -1,4 +1,7 @@
-"""The maintenance loop: finds lost attempts, lost messages and expired files (`python -m worker.maintenance`)."""
+"""The maintenance loop, which handles lost attempts, lost messages, expired rows and orphaned files.
+
+Run it with `python -m worker.maintenance`.
+"""
 
 import signal
 import threading
@@ -31,14 +34,14 @@ log = structlog.get_logger()
 IDEMPOTENCY_KEY_LIFETIME = timedelta(days=1)
 SILENT_WORKER_LIFETIME = timedelta(hours=1)
 MAX_WAITING_MESSAGES = 100
-_FILE_CLEANUP_ROUNDS = 60  # orphaned files are deleted once in so many rounds
+_FILE_CLEANUP_ROUNDS = 60  # number of rounds between two deletions of orphaned files
 
 
 class MaintenanceLoop:
-    """Runs rounds of maintenance. Rounds are idempotent, and several processes may run them at the same time.
+    """Runs rounds of maintenance. A round is idempotent, and several processes may run rounds at the same time.
 
     Args:
-        wake_relay: wakes the outbox relay of this process; called after a commit.
+        wake_relay: called after a commit to wake the outbox relay of this process.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class MaintenanceLoop:
         self._wake_relay = wake_relay
 
     def run_once(self, *, with_files: bool = True) -> None:
-        """Run one round; `with_files` also deletes orphaned files."""
+        """Run one round. With `with_files`, also delete orphaned files."""
         self._release_lost_jobs()
         self._resend_lost_messages()
         self._delete_expired_rows()
@@ -85,7 +88,8 @@ class MaintenanceLoop:
         self._resend_messages("import", versions, "import")
 
     def _resend_messages(self, topic: Topic, ids: list[str], queue: queues.Topic) -> None:
-        # A job that waits for a slot looks like one whose message was lost: the queue's depth bounds the excess.
+        # A job that waits for a slot cannot be distinguished from a job whose message was lost. Its message is also
+        # sent again, so the limit on waiting messages keeps the queue short.
         if not ids or not self._has_room(queue):
             return
         with transaction(self._sessions) as session:
@@ -96,7 +100,7 @@ class MaintenanceLoop:
         try:
             return self._queue.depth(queue) < MAX_WAITING_MESSAGES
         except QueueUnavailable:
-            return True  # the outbox holds at most one row per subject
+            return True  # the messages stay in the outbox, which has at most one row per id
 
     def _add_message(self, session: Session, topic: Topic, subject_id: str) -> None:
         outbox = OutboxRepo(session)
@@ -110,11 +114,14 @@ class MaintenanceLoop:
             WorkerRepo(session).delete_stale(SILENT_WORKER_LIFETIME)
 
     def _send_canaries(self) -> None:
-        """Send one canary message per worker; workers take turns. A worker that receives none has lost its queue."""
+        """Send as many canary messages as there are workers, so that each worker receives one.
+
+        A worker that receives no messages has lost its connection to the queue.
+        """
         with transaction(self._sessions, read_only=True) as session:
             num_workers = len(WorkerRepo(session).list_alive(3 * self._settings.heartbeat_s))
         try:
-            if self._queue.depth("train") == 0:  # otherwise there are other messages to receive
+            if self._queue.depth("train") == 0:  # if messages are waiting, canaries are not needed
                 for _ in range(num_workers):
                     self._queue.put("train", CANARY)
         except QueueUnavailable as error:
@@ -129,7 +136,7 @@ class MaintenanceLoop:
 
 
 def main() -> None:
-    """Run rounds until SIGTERM or SIGINT."""
+    """Run rounds of maintenance until the process receives SIGTERM or SIGINT."""
     settings = load_settings_or_exit()
     configure_logging(settings.log_level)
     stop_event = threading.Event()

@@ -1,4 +1,7 @@
-"""Finds files in the storage that no row refers to and that no running attempt may still register."""
+"""Finds orphaned files in the storage.
+
+A file is orphaned if no database row refers to it and no running attempt or import can still add such a row.
+"""
 
 from collections.abc import Callable
 
@@ -15,11 +18,11 @@ from core.errors import NotFound
 from core.jobs import ACTIVE, DatasetState
 from core.storage import Storage
 
-NUMBERED = {"checkpoints", "artifacts"}  # folders of an attempt that hold several units
+NUMBERED = {"checkpoints", "artifacts"}  # folders of an attempt whose subfolders are published separately
 
 
 def find_orphaned_files(sessions: SessionFactory, storage: Storage, min_age_s: float) -> list[str]:
-    """Return the keys whose files were all published more than `min_age_s` ago and that no row refers to."""
+    """Return the keys of published folders and files that are orphaned and older than `min_age_s` seconds."""
     checks: dict[str, Callable[[Session, str], bool]] = {
         "jobs": _are_job_files_referenced,
         "datasets": _is_dataset_referenced,
@@ -38,7 +41,7 @@ def find_orphaned_files(sessions: SessionFactory, storage: Storage, min_age_s: f
 
 
 def get_unit_key(file: str) -> str:
-    """Return the key under which a file was published with others: `…/checkpoints/3`, `…/bundle`, `datasets/x/t1`."""
+    """Return the key of the folder with which a file was published, such as `…/checkpoints/3` or `datasets/x/t1`."""
     parts = file.split("/")
     num_parts = {"jobs": 5 if NUMBERED & set(parts[3:4]) else 4, "datasets": 3}.get(parts[0], len(parts))
     return "/".join(parts[:num_parts])
@@ -55,7 +58,7 @@ def _are_job_files_referenced(session: Session, unit: str) -> bool:
     job_id, token = unit.split("/")[1:3]
     job = JobRepo(session).find(job_id, with_spec=False)
     if job is not None and job.state in ACTIVE and token == f"t{job.token}":
-        return True  # the attempt may be about to write the row
+        return True  # the attempt may still add a row for the files
     if job is not None and has_stored_result(job) and unit == get_result_key(job):
         return True
     if ArtifactRepo(session).is_key_referenced(job_id, unit):

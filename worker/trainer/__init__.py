@@ -1,1 +1,1 @@
-"""The trainer process: reads a job from a pipe, runs it, and sends messages back."""
+"""The trainer process: receives a job through a pipe, runs it, and sends messages to its supervisor."""

@@ -1,4 +1,4 @@
-"""Runs `python -m worker.trainer`."""
+"""Entry point of `python -m worker.trainer`."""
 
 import os
 import sys
@@ -8,4 +8,4 @@ from worker.trainer.main import main
 if __name__ == "__main__":
     status = main()
     sys.stderr.flush()
-    os._exit(status)  # everything is closed, and unloading torch at exit is slow
+    os._exit(status)  # a normal exit unloads torch, which is slow; all files are already closed

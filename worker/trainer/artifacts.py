@@ -1,4 +1,4 @@
-"""Files that a job produces: artifacts, written and reported one by one, and digests of a folder's files."""
+"""Writes the artifacts of a job and reports each of them to the supervisor."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ from worker.trainer.channel import Channel
 
 
 class Artifacts:
-    """Writes artifacts. Each file has a separate folder, which the supervisor takes over."""
+    """Writes artifacts. Each file is written into a separate folder, which the supervisor then owns."""
 
     def __init__(self, channel: Channel, folder: Path) -> None:
         self._channel = channel

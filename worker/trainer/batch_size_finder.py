@@ -1,4 +1,4 @@
-"""Finds a batch size before a training whose callbacks include `batch_size_finder`."""
+"""Finds a batch size before a training starts, if its callbacks include `batch_size_finder`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,12 +25,19 @@ OUT_OF_MEMORY = frozenset({"gpu_out_of_memory", "host_out_of_memory"})
 def tune_batch_size(
     spec: JobSpec, packed: PackedDataset, context: JobContext, previous: Mapping[str, Any] | None
 ) -> tuple[JobSpec, dict[str, Any]]:
-    """Set `batch_size` to the best size. Return the new spec and what its snapshots remember.
+    """Set `batch_size` to the best size, if the spec requests it.
 
-    `previous` is what an earlier attempt remembered: a resumed run does not search again.
+    Args:
+        spec: the spec of the training.
+        packed: the dataset.
+        context: the job.
+        previous: the result of an earlier attempt, from its snapshot. If it is set, no search is run.
+
+    Returns:
+        The new spec, and the result as metadata to store in the snapshots.
 
     Raises:
-        InvalidSpec: the job's batch size does not fit into memory.
+        InvalidSpec: even the job's own batch size does not fit into memory.
         EvaluationInterrupted: a stop is requested.
     """
     finder = next((callback for callback in spec.callbacks if isinstance(callback, BatchSizeFinderSpec)), None)
@@ -62,9 +69,10 @@ def _find_batch_size(
 
 
 def _get_max_batch_size(finder: BatchSizeFinderSpec, spec: JobSpec, packed: PackedDataset, device: torch.device) -> int:
-    """Return the largest size with full batches. On a CPU, return 0 once half of the memory has been used.
+    """Return the largest batch size to try. It is limited by the spec and by the number of training samples.
 
-    The CPU's memory is limited because the operating system kills a process instead of refusing an allocation.
+    On a CPU, return 0 if the process has used half of the memory. The operating system may kill a process that uses
+    more, instead of refusing an allocation.
     """
     if device.type == "cpu" and 2 * get_peak_memory_bytes() >= batch_size_finder.get_host_memory_bytes():
         return 0
@@ -75,7 +83,7 @@ def _get_max_batch_size(finder: BatchSizeFinderSpec, spec: JobSpec, packed: Pack
 def _measure_batch_size(
     spec: JobSpec, size: int, steps: int, packed: PackedDataset, context: JobContext
 ) -> float | None:
-    """Return samples per second. None: the size does not fit into memory."""
+    """Return the training throughput in samples per second. None: the batch size does not fit into memory."""
     trial_spec = spec.model_copy(update={"batch_size": size, "on_oom": "fail"})
     reporter = ProgressReporter(context.channel, steps, is_quiet=True)
     try:
@@ -84,7 +92,7 @@ def _measure_batch_size(
     except (RuntimeError, MemoryError) as error:
         if classify_error(error, trial_spec).code not in OUT_OF_MEMORY:
             raise
-        torch.cuda.empty_cache()  # without a GPU this does nothing
+        torch.cuda.empty_cache()  # does nothing without a GPU
         return None
     reporter.check_stop_request()
     return speed

@@ -1,4 +1,4 @@
-"""The trainer's end of the pipes to the supervisor. It ends the process if the supervisor is gone."""
+"""Connects the trainer to its supervisor through pipes, and ends the process if the supervisor is gone."""
 
 import os
 import queue
@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from core.jobs import StopMode
 from worker.protocol import SUPERVISOR_MESSAGES, LeaseRenewed, Log, Start, Stop, SupervisorMessage, TrainerMessage
 
-EXIT_ORPHANED = 69  # sysexits.h EX_UNAVAILABLE: the supervisor is gone, or has not renewed the lease
+EXIT_ORPHANED = 69  # EX_UNAVAILABLE of sysexits.h: the supervisor is gone or did not renew the lease
 STDIN, STDOUT, STDERR = 0, 1, 2
 
 
@@ -23,7 +23,7 @@ class Channel:
     """Sends messages to the supervisor and receives its messages.
 
     Attributes:
-        stop_mode: how to stop the run; the latest request counts. None: no stop is requested.
+        stop_mode: how the run must stop, from the latest stop request. None: no stop is requested.
     """
 
     def __init__(
@@ -36,9 +36,9 @@ class Channel:
         """Create a channel.
 
         Args:
-            output_fd: the file descriptor that messages are written to.
-            clock: measures the lease.
-            exit_process: ends the process immediately with an exit status.
+            output_fd: the file descriptor to which messages are written.
+            clock: returns the time of a monotonic clock, in seconds. It measures the age of the lease.
+            exit_process: ends the process immediately with the given exit status.
         """
         self.stop_mode: StopMode | None = None
         self._output_fd = output_fd
@@ -53,23 +53,23 @@ class Channel:
 
     @property
     def output_fd(self) -> int:
-        """The file descriptor that messages are written to."""
+        """The file descriptor to which messages are written."""
         return self._output_fd
 
     def request_stop(self, mode: StopMode) -> None:
-        """Request that the run stops. A signal handler may call this: it takes no lock."""
+        """Request that the run stops. It takes no lock, so that signal handlers can call it."""
         self.stop_mode = mode
         if self._forward_stop is not None:
             self._forward_stop(mode)
 
     def forward_stop_to(self, forward: Callable[[StopMode], None]) -> None:
-        """Forward every stop request, including an earlier one, to another process."""
+        """Call `forward` for every stop request, including one that was received before."""
         self._forward_stop = forward
         if self.stop_mode is not None:
             forward(self.stop_mode)
 
     def send(self, message: TrainerMessage) -> None:
-        """Write one line. A closed pipe ends the process."""
+        """Send a message as one line of JSON. If the supervisor has closed the pipe, end the process."""
         line = message.model_dump_json().encode() + b"\n"
         try:
             with self._lock:
@@ -79,7 +79,7 @@ class Channel:
             self._exit_process(EXIT_ORPHANED)
 
     def send_final(self, message: TrainerMessage) -> None:
-        """Send the last message. Afterwards the supervisor may close its pipes."""
+        """Send the last message. After it, the supervisor may close the pipe without ending this process."""
         self._is_closing = True
         self.send(message)
 
@@ -88,11 +88,11 @@ class Channel:
         self.send(Log(level=level, message=message))
 
     def wait_for_start(self) -> Start:
-        """Wait for the first message. Its lease has started when it arrived."""
+        """Wait for the start message. The lease counts from the arrival of this message."""
         return self._starts.get()
 
     def start_listening(self, source: int) -> None:
-        """Read messages from a file descriptor and watch the lease, in a separate thread."""
+        """Start a thread that reads messages from the file descriptor `source` and checks the age of the lease."""
         threading.Thread(target=self._read_messages, args=(source,), name="channel", daemon=True).start()
 
     def _read_messages(self, source: int) -> None:
@@ -138,7 +138,7 @@ class Channel:
 
 
 def redirect_stdout() -> int:
-    """Return a copy of stdout's file descriptor, and redirect all later prints to stderr."""
+    """Redirect stdout to stderr, and return a file descriptor of the original stdout."""
     sys.stdout.flush()
     output_fd = os.dup(STDOUT)
     os.dup2(STDERR, STDOUT)
@@ -146,7 +146,7 @@ def redirect_stdout() -> int:
 
 
 def preempt_on_signal(channel: Channel, *signals: signal.Signals) -> None:
-    """Request a preemption on these signals. The handlers do nothing else."""
+    """Install handlers for the signals that request a preemption of the run."""
 
     def request_preemption(*_: object) -> None:
         channel.request_stop(StopMode.PREEMPT)

@@ -1,4 +1,4 @@
-"""Command-line options of `python -m worker.trainer`, for a job without a supervisor."""
+"""Parses the command-line options of `python -m worker.trainer`, which run a job without a supervisor."""
 
 import argparse
 import json
@@ -11,18 +11,22 @@ from core.spec import ANY_JOB
 from worker.engine.snapshot_checksums import find_latest_valid
 from worker.protocol import Start
 
-NO_LEASE_S = 1e9  # without a supervisor the job has no lease
+NO_LEASE_S = 1e9  # practically unlimited: without a supervisor, no lease must be renewed
 
 
 def build_start_message(options: argparse.Namespace, warn: Callable[[str], object]) -> Start:
-    """Build the message that a supervisor would send. It calls `warn` for each damaged snapshot that it skips.
+    """Build a start message from the command-line options.
+
+    Args:
+        options: the parsed options.
+        warn: called with a warning for each damaged snapshot that is skipped.
 
     Raises:
         BadSnapshot: all snapshots are damaged.
     """
     options.work_dir.mkdir(parents=True, exist_ok=True)
     text = options.spec.read_text()
-    is_json = options.spec.suffix == ".json"  # YAML parses `1e-8` as a string
+    is_json = options.spec.suffix == ".json"  # not parsed as YAML, which reads `1e-8` as a string
     spec = ANY_JOB.validate_python(json.loads(text) if is_json else yaml.safe_load(text))
     return Start(
         job_id=spec.name or options.spec.stem,
@@ -39,7 +43,7 @@ def build_start_message(options: argparse.Namespace, warn: Callable[[str], objec
 
 
 def create_parser() -> argparse.ArgumentParser:
-    """Create the parser of the options."""
+    """Create the parser of the command-line options."""
     parser = argparse.ArgumentParser(
         prog="python -m worker.trainer",
         description="Run one job and write its messages as JSON lines to stdout.",

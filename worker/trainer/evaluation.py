@@ -16,7 +16,7 @@ DEFAULT_LABELS = ("0", "1")
 
 
 def evaluate_model(spec: EvaluateSpec, context: JobContext) -> JobCompleted:
-    """Compute metrics and tables of a registered model on a split.
+    """Compute the metrics of a registered model on a split, including tables such as the confusion matrix.
 
     Raises:
         EvaluationInterrupted: a stop is requested.
@@ -25,7 +25,7 @@ def evaluate_model(spec: EvaluateSpec, context: JobContext) -> JobCompleted:
     report = _compute_report(spec, setup, ProgressReporter(context.channel, len(setup.batches)))
     values = setup.accumulator.compute_values()
     tables = setup.accumulator.compute_tables()
-    tables.pop("confusion_matrix", None)  # the report has one
+    tables.pop("confusion_matrix", None)  # the report already contains a confusion matrix
     summary = {"split": spec.split, "num_samples": len(setup.names), "metrics": to_json_floats(values)}
     return JobCompleted(
         result=summary | tables | report.to_dict(list(setup.description.classes or DEFAULT_LABELS)),
@@ -39,7 +39,7 @@ def start_evaluation(
     """Load the model and the split, and report the start of the job.
 
     Raises:
-        InvalidSpec: the dataset does not have the split, or does not fit the model.
+        InvalidSpec: the dataset does not have the split or is not compatible with the model.
     """
     setup = build_evaluation(spec, requested_metrics, context.open_dataset(), context.model_dir, context.placement)
     runtime = context.placement.describe() | {"num_parameters": setup.num_parameters}
@@ -48,7 +48,7 @@ def start_evaluation(
 
 
 def _compute_report(spec: EvaluateSpec, setup: EvaluationSetup, reporter: ProgressReporter) -> EvaluationReport:
-    """Run the network on all batches, which also fills the setup's accumulator."""
+    """Run the network on all batches. Update the report and the accumulator of `setup`."""
     report = EvaluationReport(setup.description.task, setup.description.num_outputs, spec.num_bins)
     step = ValidStep(setup.forward, setup.accumulator, CallbackHandler())
     state = RunState(max_epochs=0, steps_per_epoch=0)

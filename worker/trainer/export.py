@@ -1,4 +1,4 @@
-"""Exports a registered model as a variant, and measures the variant's accuracy and throughput."""
+"""Exports a registered model as a variant, and compares the accuracy and the throughput of both."""
 
 import os
 import statistics
@@ -37,9 +37,12 @@ Pixels = NDArray[np.uint8]
 
 
 class Comparison(NamedTuple):
-    """Accuracy of a model and its variant on the same samples, before and after the export.
+    """The accuracy of a model and of its variant on the same samples. For a regression it is R squared.
 
-    For a regression it is R squared.
+    Attributes:
+        before: the accuracy of the model.
+        after: the accuracy of the variant.
+        max_logit_difference: the maximum absolute difference between the raw scores of both.
     """
 
     before: float
@@ -48,9 +51,12 @@ class Comparison(NamedTuple):
 
 
 class Throughput(NamedTuple):
-    """Images per second: minimum, median and maximum of several rounds.
+    """The throughput of a model and of its variant, measured in several rounds.
 
-    The rounds alternate between the model (`before`) and the variant (`after`).
+    Attributes:
+        batch_size: number of images per batch.
+        before: images per second of the model: minimum, median and maximum of the rounds.
+        after: images per second of the variant: minimum, median and maximum of the rounds.
     """
 
     batch_size: int
@@ -63,10 +69,10 @@ class Throughput(NamedTuple):
 
 
 def make_variant(spec: VariantSpec, context: JobContext) -> JobCompleted:
-    """Write the variant's files into the result folder, and compare the variant with its model.
+    """Write the files of the variant into the result folder, and compare the variant with the model.
 
     Raises:
-        AccuracyDropped: the accuracy drops more than the job allows.
+        AccuracyDropped: the accuracy drops by more than the job's `max_drop`.
         EvaluationInterrupted: a stop is requested.
     """
     channel, packed, folder = context.channel, context.open_dataset(), context.result_dir
@@ -124,10 +130,10 @@ def _build_result(
 
 
 def compare_scores(before: Runner, after: Runner, setup: EvaluationSetup, channel: Channel) -> Comparison:
-    """Run the model and the variant on the whole split.
+    """Run the model and the variant on all samples of the split, and return the accuracy of both.
 
     Raises:
-        AccuracyDropped: the variant's scores are not finite.
+        AccuracyDropped: a score of the variant is NaN or infinite.
         EvaluationInterrupted: a stop is requested.
     """
     reporter, max_difference = ProgressReporter(channel, len(setup.batches)), 0.0
@@ -150,10 +156,13 @@ def compare_scores(before: Runner, after: Runner, setup: EvaluationSetup, channe
 
 
 def measure_throughput(before: Runner, after: Runner, pixels: Pixels, before_round: Callable[[], None]) -> Throughput:
-    """Run both on the same batch in alternating rounds. `before_round` is called before every round."""
+    """Measure the throughput of the model (`before`) and of the variant (`after`) on the same batch.
+
+    Their measurements alternate, and `before_round` is called before each round.
+    """
     sides: tuple[list[float], list[float]] = ([], [])
     for runner in (before, after):
-        runner(pixels)  # the first batch of a size is slow: it selects kernels and allocates memory
+        runner(pixels)  # not measured: the first batch is slow, because it selects kernels and allocates memory
     for _ in range(ROUNDS):
         before_round()
         for runner, rates in zip((before, after), sides, strict=True):
@@ -171,7 +180,7 @@ def _measure_rate(runner: Runner, pixels: Pixels) -> float:
 
 
 def _compute_score(raw: Tensor, targets: Tensor, description: bundle.BundleDescription) -> float:
-    """Return the share of correct decisions; for a regression R squared: 1 - squared errors / squared deviations."""
+    """Return the accuracy, or R squared for a regression: 1 - squared errors / squared deviations of the targets."""
     if description.task == "regression":
         truth = targets.double().reshape(raw.shape)
         spread = float((truth - truth.mean(dim=0)).square().sum())
@@ -198,7 +207,7 @@ def _choose_variant_precision(spec: VariantSpec) -> Precision:
 
 
 def _select_calibration_images(spec: VariantSpec, packed: PackedDataset) -> Pixels:
-    """Return evenly spaced images of the training split, because its order may be by class."""
+    """Return evenly spaced images of the training split, so that all classes occur if it is sorted by class."""
     index = resolve_splits(packed, spec.dataset, spec.seed or 0).train_index
     selected = index[np.linspace(0, len(index) - 1, min(spec.calibration_samples, len(index)), dtype=np.int64)]
     calibration_images: Pixels = packed.read_split("train").images[np.sort(selected)]

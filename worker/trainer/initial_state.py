@@ -1,4 +1,4 @@
-"""Loads what a training starts from: weights of a file, a model or a checkpoint, and the checkpoint's state."""
+"""Loads the initial state of a training: weights of a file, model or checkpoint, and the state of a checkpoint."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,11 +28,11 @@ AVERAGES = frozenset(
 
 
 def load_initial_weights(start: Start) -> Weights | None:
-    """Load the weights that the job starts from. None: random weights.
+    """Load the initial weights of the job. Return None if the job starts with random weights.
 
     Raises:
         InvalidSpec: the weights cannot be read.
-        ArchitectureBuildError: the package with the pretrained weights is not installed.
+        ArchitectureBuildError: the package that provides the pretrained weights is not installed.
     """
     if not isinstance(start.spec, TrainingSpec):
         return None
@@ -52,12 +52,12 @@ def _get_weights_path(folder: str | None) -> str | None:
 
 
 def _get_checkpoint_dir(spec: TrainingSpec, start: Start) -> str | None:
-    """Return the folder of the checkpoint whose weights the job requests."""
+    """Return the folder of the checkpoint in `resume_from`, if the job requests its weights."""
     return start.initial_checkpoint_dir if spec.resume_from is not None and spec.resume_from.model else None
 
 
 def log_skipped_weights(run: Run, channel: Channel) -> None:
-    """Log which initial weights were not loaded."""
+    """Log the names of the initial weights that were not loaded."""
     if run.load_report is None:
         return
     skipped = {
@@ -72,11 +72,13 @@ def log_skipped_weights(run: Run, channel: Channel) -> None:
 
 
 def restore_from_checkpoint(run: Run, spec: JobSpec, start: Start) -> dict[str, Any]:
-    """Restore the requested parts of another job's checkpoint. Return their description for the job's `runtime`.
+    """Restore the parts of another job's checkpoint that `resume_from` requests.
+
+    Return a description of the checkpoint and its restored parts for the job's `runtime`.
 
     Raises:
-        BadSnapshot: the files are damaged.
-        IncompatibleCheckpoint: the state does not fit the run.
+        BadSnapshot: the files of the checkpoint are damaged.
+        IncompatibleCheckpoint: the state of the checkpoint is not compatible with the run.
     """
     if spec.resume_from is None or start.initial_checkpoint_dir is None:
         return {}
@@ -96,7 +98,10 @@ def restore_from_checkpoint(run: Run, spec: JobSpec, start: Start) -> dict[str, 
 
 
 def _build_restore_options(spec: JobSpec, source: Mapping[str, Any]) -> RestoreOptions:
-    """Return which parts to restore. The state of a schedule or an average fits only one of the same kind."""
+    """Return the parts to restore.
+
+    A schedule or a weight average is restored only if both jobs have the same kind of it.
+    """
     assert spec.resume_from is not None  # noqa: S101 - the caller checks it
     target = spec.model_dump(mode="json")
     return RestoreOptions(
@@ -109,7 +114,10 @@ def _build_restore_options(spec: JobSpec, source: Mapping[str, Any]) -> RestoreO
 
 
 def _read_spec(folder: Path) -> Mapping[str, Any]:
-    """Return the spec of the job that wrote the checkpoint, as JSON: an older version may have written it."""
+    """Return the spec of the job that wrote the checkpoint.
+
+    The spec is not validated, because an older version of the service may have written it.
+    """
     try:
         description = bundle.BundleDescription.model_validate_json((folder / bundle.DESCRIPTION).read_bytes())
     except (OSError, ValueError) as error:

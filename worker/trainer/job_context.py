@@ -1,4 +1,4 @@
-"""What a job of any kind gets: its start message, its device, its channel, its files."""
+"""The context of a running job of any kind: its start message, device, channel and folders."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +15,13 @@ from worker.trainer.error_classification import WrongDataset
 
 @dataclass(frozen=True)
 class JobContext:
-    """One job on its device.
+    """The context of a running job.
 
     Attributes:
-        snapshot_every_s: time between two snapshots within an epoch.
+        start: the supervisor's start message.
+        placement: the device, the precision and the number of threads.
+        channel: the connection to the supervisor.
+        snapshot_every_s: seconds between two snapshots within an epoch. Default: 60.
     """
 
     start: Start
@@ -32,7 +35,7 @@ class JobContext:
 
     @property
     def result_dir(self) -> Path:
-        """The folder of the files that belong to the job's result. It does not exist at first."""
+        """The folder for the files of the job's result. The job creates it."""
         return self.work_dir / "answer"
 
     @property
@@ -45,7 +48,7 @@ class JobContext:
         """Open the job's dataset.
 
         Raises:
-            WrongDataset: its content is not the one that the job names.
+            WrongDataset: the content hash of the dataset differs from that in the start message.
         """
         packed = PackedDataset.open(Path(self.start.dataset_dir))
         expected = self.start.dataset.get("content_hash")
@@ -54,12 +57,12 @@ class JobContext:
         return packed
 
     def create_artifacts(self) -> Artifacts:
-        """Create the writer of the job's artifacts. Each process of a distributed run has a separate folder."""
+        """Create a writer for the job's artifacts. Each process of a distributed run uses a separate folder."""
         return Artifacts(self.channel, self.work_dir / f"artifacts{DistributedContext().rank or ''}")
 
 
 def create_context(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -> JobContext:
-    """Choose the job's device and threads, and make torch use them."""
+    """Choose the device and the number of threads of the job, and configure torch to use them."""
     placement = choose_placement(start, channel)
     use_threads(placement.threads)
     use_device(placement.device)
@@ -67,9 +70,9 @@ def create_context(start: Start, channel: Channel, *, snapshot_every_s: float = 
 
 
 def choose_placement(start: Start, channel: Channel) -> Placement:
-    """Return the placement that the spec requests.
+    """Return the device, the precision and the number of threads for the job.
 
-    A resumed run keeps its precision and number of threads: others would change its results.
+    A resumed run keeps its precision and number of threads, because a change of either affects its results.
     """
     spec = start.spec
     preferred = build_placement(

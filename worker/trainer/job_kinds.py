@@ -1,4 +1,4 @@
-"""Runs a job of any kind. A new kind adds one `case`."""
+"""Runs a job of any kind. A new kind of job requires one new `case`."""
 
 from typing import assert_never
 
@@ -19,7 +19,10 @@ from worker.trainer.training import train_model
 def execute_job(
     start: Start, channel: Channel, *, snapshot_every_s: float = 60.0
 ) -> TrainingFinished | JobCompleted | RunStopped | None:
-    """Run a job and return its final message. None: another process of the distributed run sends it."""
+    """Run a job and return its final message.
+
+    Return None if another process of the distributed run sends the final message.
+    """
     try:
         return _run_kind(create_context(start, channel, snapshot_every_s=snapshot_every_s))
     except EvaluationInterrupted:

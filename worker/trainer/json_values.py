@@ -1,11 +1,11 @@
-"""Converts numbers to JSON, which cannot represent non-finite ones."""
+"""Converts numbers to JSON values. JSON has no numbers for NaN and infinity, so they become strings."""
 
 import math
 from typing import Any, Literal
 
 
 def to_json_float(value: float) -> float | Literal["NaN", "Infinity", "-Infinity"]:
-    """Return a finite number as it is, and any other as a string."""
+    """Return a finite number unchanged, and NaN or infinity as a string."""
     if math.isfinite(value):
         return value
     if math.isnan(value):
@@ -14,10 +14,10 @@ def to_json_float(value: float) -> float | Literal["NaN", "Infinity", "-Infinity
 
 
 def to_json_floats(values: dict[str, float]) -> dict[str, float | str]:
-    """Convert every value."""
+    """Convert every value with `to_json_float`."""
     return {name: to_json_float(value) for name, value in values.items()}
 
 
 def to_json_values(values: dict[str, Any]) -> dict[str, Any]:
-    """Convert every number, and leave other values as they are."""
+    """Convert every float with `to_json_float`, and keep other values unchanged."""
     return {name: to_json_float(value) if isinstance(value, float) else value for name, value in values.items()}

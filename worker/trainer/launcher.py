@@ -1,4 +1,4 @@
-"""Starts the processes of a distributed run and reports their failures. It does not train."""
+"""Starts the training processes of a distributed run, waits for them and reports their failures."""
 
 import os
 import signal
@@ -31,7 +31,13 @@ Train = Callable[[Start, Channel], int]
 
 
 class RankPipes(NamedTuple):
-    """The pipes of one rank: to the supervisor, from the launcher (stop requests), and to it (failures)."""
+    """The pipes of one rank.
+
+    Attributes:
+        to_supervisor: carries messages to the supervisor.
+        stop_requests: carries stop requests from the launcher.
+        report: carries errors to the launcher.
+    """
 
     to_supervisor: Connection
     stop_requests: Connection
@@ -39,18 +45,19 @@ class RankPipes(NamedTuple):
 
 
 def get_num_ranks(spec: AnyJobSpec) -> int:
-    """Return the number of processes that train the network."""
+    """Return the number of processes that the job requires, one per device."""
     return spec.resources.devices if isinstance(spec, JobSpec) else 1
 
 
 def launch_ranks(start: Start, channel: Channel, train: Train) -> int:
-    """Train with several processes in this process group. Return the exit status of rank 0.
+    """Train with one process per device, and return the exit status of rank 0.
 
-    Rank 0 sends the messages to the supervisor. If one process dies, all of them end, and this process ends without a
-    final message: the supervisor then retries the job from its last checkpoint.
+    All processes belong to the process group of this process. Rank 0 sends the messages to the supervisor. If a process
+    dies, all others are killed, and this process ends without a final message. The supervisor then retries the job from
+    its last checkpoint.
 
     Raises:
-        DeviceUnavailable: this machine has too few devices.
+        DeviceUnavailable: this machine does not have enough devices.
     """
     count = get_num_ranks(start.spec)
     environments = _build_environments(start, count)
@@ -77,7 +84,7 @@ def launch_ranks(start: Start, channel: Channel, train: Train) -> int:
 def run_rank(rank: int, launcher_pid: int, train: Train, start: Start, pipes: RankPipes) -> int:
     """Run one process of the distributed run and return its exit status."""
     parent_death.set_parent_death_signal(launcher_pid)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher receives it, too, and stops all ranks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher also receives this signal and stops all ranks
     store = dist.FileStore(  # type: ignore[attr-defined]  # torch does not export this public class
         str(Path(start.work_dir) / "rendezvous"), get_num_ranks(start.spec)
     )
@@ -87,13 +94,16 @@ def run_rank(rank: int, launcher_pid: int, train: Train, start: Start, pipes: Ra
     if rank == 0:
         channel.start_listening(pipes.stop_requests.fileno())
     status = train(start, channel)
-    if status != EXIT_FAILED:  # after a failure this could wait forever for another rank
+    if status != EXIT_FAILED:  # after a failure, this call could wait forever for another rank
         dist.destroy_process_group()
     return status
 
 
 class RankChannel(Channel):
-    """Sends messages of rank 0 to the supervisor, and errors of every rank to the launcher."""
+    """The channel of one rank. It sends errors to the launcher, and the other messages of rank 0 to the supervisor.
+
+    Other messages of higher ranks are dropped.
+    """
 
     def __init__(self, output_fd: int, rank: int, report: Connection) -> None:
         super().__init__(output_fd)
@@ -109,17 +119,17 @@ class RankChannel(Channel):
 
 
 class _RankWatcher:
-    """Waits until all ranks end or one fails."""
+    """Waits until all ranks have ended or one has failed."""
 
     def __init__(self, ranks: PContext, reports: list[Connection], channel: Channel) -> None:
         self._ranks = ranks
         self._rank_by_report = {report: rank for rank, report in enumerate(reports)}
         self._channel = channel
-        self._messages: dict[int, list[TrainerMessage]] = {}  # by rank, in the order of their first messages
+        self._messages: dict[int, list[TrainerMessage]] = {}  # keyed by rank; the rank that reported first comes first
         self._failed_at: float | None = None
 
     def wait_for_exit(self) -> int:
-        """Wait, report a failure to the supervisor, and return the exit status."""
+        """Wait for the ranks, report a failure to the supervisor if there is one, and return the exit status."""
         result: RunProcsResult | None = None
         while result is None and not self._is_over():
             self._receive_reports(POLL_S)
@@ -134,7 +144,10 @@ class _RankWatcher:
         return int(result.return_values[0])
 
     def _is_over(self) -> bool:
-        """Return whether a rank failed `GRACE_S` ago. The others, which may wait for it, had time to report errors."""
+        """Return whether more than `GRACE_S` seconds have passed since a rank failed.
+
+        Until then, the other ranks can report errors too.
+        """
         return self._failed_at is not None and time.monotonic() - self._failed_at > GRACE_S
 
     def _receive_reports(self, timeout_s: float) -> None:
@@ -150,9 +163,10 @@ class _RankWatcher:
                 self._failed_at = time.monotonic()
 
     def _report_failure(self, *, has_died: bool) -> bool:
-        """Send the first failure to the supervisor, if there is one.
+        """Send the first failure to the supervisor. Return False if there is none to report.
 
-        A lost connection to another rank is an `internal` failure. It is not reported if a rank died.
+        Failures with a specific code take precedence over `internal` failures, such as a lost connection to a different
+        rank. If a rank died, `internal` failures are not reported.
         """
         failed = [
             (rank, last) for rank, messages in self._messages.items() if isinstance(last := messages[-1], RunFailed)
@@ -168,7 +182,10 @@ class _RankWatcher:
         return True
 
     def _exit_like_rank(self, result: RunProcsResult | None) -> int:
-        """End like the dead rank, so that the supervisor recognizes a SIGKILL."""
+        """Return the exit status after a rank died. If SIGKILL killed the rank, kill this process with SIGKILL too.
+
+        From this signal, the supervisor detects that the kernel OOM-killed a rank.
+        """
         statuses = [] if result is None else [failure.exitcode for failure in result.failures.values()]
         sys.stderr.write(f"trainer: a process of the job ended with status {statuses}\n")
         sys.stderr.flush()
@@ -184,17 +201,17 @@ def _send_stop(pipe: Connection, mode: StopMode) -> None:
 
 
 def _build_environments(start: Start, count: int) -> dict[int, dict[str, str]]:
-    """Return the environment of each rank: it sees one device, and listens only on the loopback interface."""
+    """Return the environment variables of each rank. A rank sees one device and uses only the loopback interface."""
     devices = _list_visible_devices(start, count)
     interfaces = {"GLOO_SOCKET_IFNAME": LOOPBACK, "NCCL_SOCKET_IFNAME": LOOPBACK}
     return {rank: {**interfaces, VISIBLE: device} for rank, device in enumerate(devices)}
 
 
 def _list_visible_devices(start: Start, count: int) -> list[str]:
-    """Return the visible CUDA device of each rank. It is empty if the job runs on the CPU.
+    """Return the value of CUDA_VISIBLE_DEVICES for each rank. It is empty if the job runs on the CPU.
 
     Raises:
-        DeviceUnavailable: this machine has too few devices.
+        DeviceUnavailable: this machine does not have enough devices.
     """
     requested_device = start.spec.device
     visible = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]

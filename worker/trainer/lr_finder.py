@@ -1,4 +1,4 @@
-"""Finds a learning rate: as a job, or before a training whose schedule has `max_lr: "auto"`."""
+"""Finds a learning rate, either as a separate job or before a training whose schedule has `max_lr: "auto"`."""
 
 import json
 import math
@@ -25,7 +25,7 @@ from worker.trainer.runtime_info import describe_run
 
 
 def suggest_lr(spec: LrFindSpec, context: JobContext) -> JobCompleted:
-    """Run a job that tests learning rates and suggests one.
+    """Test increasing learning rates and suggest one of them.
 
     Raises:
         EvaluationInterrupted: a stop is requested.
@@ -43,12 +43,19 @@ def suggest_lr(spec: LrFindSpec, context: JobContext) -> JobCompleted:
 def tune_lr(
     spec: JobSpec, packed: PackedDataset, context: JobContext, previous: Mapping[str, Any] | None
 ) -> tuple[JobSpec, dict[str, Any]]:
-    """Replace `max_lr: "auto"` by a number. Return the new spec and what its snapshots remember.
+    """Replace `max_lr: "auto"` by a number, if the spec contains it.
 
-    `previous` is what an earlier attempt remembered: a resumed run does not search again.
+    Args:
+        spec: the spec of the training.
+        packed: the dataset.
+        context: the job.
+        previous: the result of an earlier attempt, from its snapshot. If it is set, no search is run.
+
+    Returns:
+        The new spec, and the result as metadata to store in the snapshots.
 
     Raises:
-        InvalidSpec: the loss fell at no learning rate.
+        InvalidSpec: the loss did not fall at any learning rate.
         EvaluationInterrupted: a stop is requested.
     """
     if not isinstance(spec.schedule, OneCycleSpec) or spec.schedule.max_lr != "auto":
@@ -80,7 +87,7 @@ def _run_sweep(run: Run, sweep: LrSweep, reporter: ProgressReporter) -> LrFinder
 
 
 def _save_curve(curve: LrFinderResult, artifacts: Artifacts, channel: Channel) -> None:
-    """Save the curve as JSON and as an image. The job continues if that fails."""
+    """Save the learning rate curve as JSON and as an image. If that fails, log a warning."""
     try:
         artifacts.save("lr_find.json", "application/json", json.dumps(curve.to_dict()).encode())
         image = plots.plot_lr_curve(curve.rates, curve.losses, curve.smoothed, curve.suggestion)
@@ -90,7 +97,7 @@ def _save_curve(curve: LrFinderResult, artifacts: Artifacts, channel: Channel) -
 
 
 def _build_result(run: Run, curve: LrFinderResult, channel: Channel) -> JobCompleted:
-    """Send the points of the curve, and return the result."""
+    """Send the points of the curve to the supervisor, and return the final message."""
     steps_per_epoch = run.state.steps_per_epoch
     points = tuple(
         CurvePoint(split="train", name=name, step=step, epoch=math.ceil(step / steps_per_epoch), value=value)

@@ -1,4 +1,4 @@
-"""Entry point of `python -m worker.trainer`. It needs neither a queue nor a database."""
+"""Main function of `python -m worker.trainer`. It does not use the queue or the database."""
 
 import signal
 import traceback
@@ -21,7 +21,7 @@ EXIT_FAILED = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one job. The exit status is 0 if it finished, 75 if it stopped as requested, 1 if it failed."""
+    """Run one job and return the exit status: 0 if it finished, 75 if it stopped as requested, 1 if it failed."""
     options = cli.create_parser().parse_args(arguments)
     channel = Channel(redirect_stdout())
     keep_freed_memory()
@@ -37,12 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     channel.start_listening(STDIN)
     warm_up()
     start = channel.wait_for_start()
-    preempt_on_signal(channel, signal.SIGTERM)  # before the start there is nothing to save: the signal ends the process
+    preempt_on_signal(channel, signal.SIGTERM)  # before the start message, SIGTERM ends the process
     return launch_or_run(start, channel)
 
 
 def launch_or_run(start: Start, channel: Channel) -> int:
-    """Run the job in this process, or in several processes if it requests several devices."""
+    """Run the job and return the exit status. If it requests several devices, start one process per device."""
     if get_num_ranks(start.spec) == 1:
         return run_job(start, channel)
     try:
@@ -53,7 +53,7 @@ def launch_or_run(start: Start, channel: Channel) -> int:
 
 
 def run_job(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -> int:
-    """Run the job in this process, report its end, and return the exit status."""
+    """Run the job in this process, send its final message, and return the exit status."""
     try:
         message = execute_job(start, channel, snapshot_every_s=snapshot_every_s)
     except Exception as error:  # noqa: BLE001 - every error is reported to the supervisor

@@ -1,4 +1,4 @@
-"""Predicts every sample of a split with a registered model."""
+"""Predicts all samples of a split with a registered model."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from worker.trainer.prediction_files import Row, format_prediction, write_predic
 
 
 def predict_split(spec: PredictSpec, context: JobContext) -> JobCompleted:
-    """Write the predictions of a split into the result folder.
+    """Write the predictions for the samples of a split into the result folder.
 
     Raises:
         EvaluationInterrupted: a stop is requested.
@@ -45,7 +45,7 @@ def _predict_rows(spec: PredictSpec, setup: EvaluationSetup, reporter: ProgressR
 
 
 def _format_target(target: Any, setup: EvaluationSetup) -> Any:  # noqa: ANN401 - a class, or numbers
-    """Return the dataset's class name, or the numbers of a regression or multilabel target."""
+    """Return the target as a class name, or as numbers for a regression or multilabel task."""
     if isinstance(target, int):
         return setup.truths[target]
     return setup.truths[int(target[0])] if len(setup.truths) == 2 and len(target) == 1 else target

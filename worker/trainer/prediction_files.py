@@ -1,4 +1,4 @@
-"""Writes predictions as CSV and as JSON lines, one line per sample."""
+"""Writes predictions to a CSV file and to a JSON Lines file, one line per sample."""
 
 import csv
 import json
@@ -21,9 +21,15 @@ Row = dict[str, Any]
 def write_predictions(
     folder: Path, rows: Iterable[Row], columns: list[str] | None = None
 ) -> tuple[Counter[str], dict[str, FileDigest]]:
-    """Write both files durably into a new folder. Return the number of samples per label, and the files.
+    """Write both files durably into a new folder.
 
-    `columns` are the columns of the CSV file. Default: the columns of the first row.
+    Args:
+        folder: the folder to create.
+        rows: one row per sample.
+        columns: the columns of the CSV file. Default: the columns of the first row.
+
+    Returns:
+        The number of samples per predicted label, and the digests of the files, keyed by file name.
     """
     folder.mkdir()
     counts: Counter[str] = Counter()
@@ -47,7 +53,10 @@ def write_predictions(
 
 
 def format_prediction(probability: Tensor, top_k: int, description: BundleDescription) -> Row:
-    """Convert the probabilities of one sample: to ranked classes, to the labels that are present, or to values."""
+    """Convert the output for one sample to a row with the fields of the model's task.
+
+    The row has the `top_k` most probable classes, the `labels` of a multilabel task, or the `values` of a regression.
+    """
     classes = description.classes
     match description.task:
         case "regression":
@@ -68,7 +77,7 @@ def format_prediction(probability: Tensor, top_k: int, description: BundleDescri
 
 
 def flatten_row(row: Row) -> Row:
-    """Convert a row to cells of the CSV file. Rows of one job have the same columns."""
+    """Convert a row to the cells of the CSV file, keyed by column."""
     cells = {name: value for name, value in row.items() if not isinstance(value, list | dict)}
     for rank, ranked in enumerate(row.get("top_k", ())[1:], 2):
         cells |= {f"label_{rank}": ranked["label"], f"probability_{rank}": ranked["probability"]}

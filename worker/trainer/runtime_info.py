@@ -9,7 +9,7 @@ from worker.protocol import Start
 
 
 def describe_run(run: Run, start: Start) -> dict[str, Any]:
-    """Return the size of the network, the step that the run resumes from, and which initial weights were loaded."""
+    """Return the number of parameters, the step from which the run resumes, and the report on initial weights."""
     trainable = sum(parameter.numel() for parameter in run.network.parameters() if parameter.requires_grad)
     initial_weights = {} if run.load_report is None else {"init": run.load_report._asdict()}
     return {
@@ -21,5 +21,5 @@ def describe_run(run: Run, start: Start) -> dict[str, Any]:
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Return the number of parameters."""
+    """Return the number of parameters of a network."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -1,4 +1,4 @@
-"""Trains a model: from initial weights or a snapshot to a bundle."""
+"""Trains a model from initial weights or from a snapshot, and writes its bundle."""
 
 from functools import partial
 from pathlib import Path
@@ -33,10 +33,10 @@ from worker.trainer.runtime_info import count_parameters, describe_run
 
 
 def train_model(spec: JobSpec, context: JobContext) -> TrainingFinished | None:
-    """Train a model. None: this is not the main process of a distributed run.
+    """Train a model and return the final message. Return None in all processes of a distributed run except rank 0.
 
     Raises:
-        EvaluationInterrupted: a stop is requested. If the run has made a step, it has written a snapshot.
+        EvaluationInterrupted: a stop is requested. If the run has made a step, a snapshot has been written.
     """
     start, channel, ranks = context.start, context.channel, DistributedContext()
     packed = context.open_dataset()
@@ -62,9 +62,10 @@ def train_model(spec: JobSpec, context: JobContext) -> TrainingFinished | None:
 def _tune_spec(
     spec: JobSpec, packed: PackedDataset, context: JobContext, previous: dict[str, Any]
 ) -> tuple[JobSpec, dict[str, Any]]:
-    """Replace values that the job leaves to tuning. Return the new spec and what its snapshots remember.
+    """Tune the batch size and the learning rate, if the spec requests it.
 
-    `previous` is the metadata of the snapshot that the run resumes from; its values are used again.
+    Return the new spec, and the results as metadata to store in the snapshots. If the run resumes from a snapshot,
+    `previous` is the metadata of that snapshot, and its results are used again.
     """
     spec, batch_size = tune_batch_size(spec, packed, context, previous.get("batch_size"))
     spec, lr = tune_lr(spec, packed, context, previous.get("lr_find"))
@@ -72,7 +73,10 @@ def _tune_spec(
 
 
 def _initialize_state(run: Run, spec: JobSpec, context: JobContext, previous: dict[str, Any]) -> dict[str, Any]:
-    """Restore the job's snapshot or another job's checkpoint. Return the latter's description for the snapshots."""
+    """Restore the state of the job's own snapshot, or of another job's checkpoint.
+
+    Return a description of the other job's checkpoint as metadata to store in the snapshots.
+    """
     if context.start.resume_dir is not None:
         _resume_run(run, Path(context.start.resume_dir), previous)
         return {"begun": previous["begun"]} if "begun" in previous else {}
@@ -82,7 +86,7 @@ def _initialize_state(run: Run, spec: JobSpec, context: JobContext, previous: di
 
 
 def _resume_run(run: Run, folder: Path, metadata: dict[str, Any]) -> None:
-    """Restore a snapshot. A finished run continues if the job now has more epochs."""
+    """Restore a snapshot. If the number of epochs was increased, a finished run continues."""
     snapshot.restore_snapshot(folder, run.network, run.stateful_parts(), run.placement.device)
     if run.state.max_epochs > metadata["epochs"]:
         run.state.stop_reason = None
@@ -96,7 +100,7 @@ def _build_observers(
     keep_alive: KeepAliveCallback,
     remembered: dict[str, Any],
 ) -> tuple[Callback, ...]:
-    """Return the callbacks that report the run, in the order of their hooks."""
+    """Build the callbacks that report the run to the supervisor, in the order in which they are called."""
     start, channel, ranks = context.start, context.channel, DistributedContext()
     metrics = MetricsCallback(channel, run)
     compile_time = (CompileTimeCallback(channel),) if spec.compile else ()
@@ -119,7 +123,7 @@ def _build_observers(
 def _finish_run(
     run: Run, start: Start, meta: PackedMeta, channel: Channel, keep_alive: KeepAliveCallback
 ) -> TrainingFinished:
-    """Evaluate the weights to register, and write the bundle."""
+    """Load the best weights, evaluate them, write the bundle and return the final message."""
 
     def is_interrupted() -> bool:
         keep_alive.send_if_due()

@@ -1,4 +1,4 @@
-"""Pays the fixed costs of a first training step before a job arrives."""
+"""Runs a small training step before a job arrives, so that the first step of the job is fast."""
 
 import torch
 from torch import nn
@@ -7,8 +7,8 @@ from worker.engine.device import build_placement, use_threads
 
 
 def warm_up() -> None:
-    """Run one tiny training step: it starts thread pools, loads kernels and imports lazy modules."""
-    # with several GPUs it is not known yet which one the job uses, and a CUDA context takes memory
+    """Run a small training step: torch then starts its thread pools, loads kernels and imports its lazy modules."""
+    # with several GPUs, the job's GPU is not known yet, and a CUDA context on the wrong one wastes memory
     placement = build_placement("cpu" if torch.cuda.device_count() > 1 else "auto")
     use_threads(placement.threads)
     network = placement.place_network(nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 2)))

@@ -1,1 +1,1 @@
-"""Predictions with registered models and checkpoints: version cache, timeouts, explanations."""
+"""Predicts with registered models and checkpoints, and explains predictions."""

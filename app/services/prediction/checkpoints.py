@@ -1,4 +1,4 @@
-"""Predictions with a checkpoint of a job, also while the job runs."""
+"""Predicts with a checkpoint of a job, also while the job runs."""
 
 import asyncio
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ NO_BEST_HINT = " Add a callback that monitors a metric, such as model_checkpoint
 
 
 class CheckpointRef(NamedTuple):
-    """The checkpoint that made a prediction; `sha256` is the checksum of its weights."""
+    """The checkpoint that computed a prediction. `sha256` is the checksum of its weights."""
 
     job_id: str
     checkpoint: int
@@ -33,14 +33,14 @@ class CheckpointRef(NamedTuple):
 
 
 class CheckpointPredictionResult(NamedTuple):
-    """One prediction per instance, in the order of the request."""
+    """The checkpoint, and one prediction per instance in the order of the request."""
 
     checkpoint: CheckpointRef
     predictions: list[Prediction]
 
 
 class CheckpointPredictionService:
-    """Predicts with checkpoints; a checkpoint contains the files of a bundle, so it is loaded like a model version."""
+    """Predicts with checkpoints. A checkpoint contains the files of a bundle and is loaded like a model version."""
 
     def __init__(self, sessions: SessionFactory, predictions: PredictionService) -> None:
         self._sessions = sessions
@@ -59,12 +59,12 @@ class CheckpointPredictionService:
         Raises:
             NotFound: the job does not exist.
             Conflict: the job has no such checkpoint yet.
-            ServiceError: as `PredictionService.predict` raises.
+            ServiceError: the errors of `PredictionService.predict`.
         """
         ref, model = await asyncio.to_thread(self._find_checkpoint, job_id, tag)
         try:
             predictions = await self._predictions.predict_version(model, instances, top_k, deadline)
-        except CorruptFile:  # a running job deletes old checkpoints, perhaps this one
+        except CorruptFile:  # the running job may have deleted this checkpoint
             newer, model = await asyncio.to_thread(self._find_checkpoint, job_id, tag)
             if newer == ref:
                 raise

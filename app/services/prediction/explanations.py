@@ -1,4 +1,4 @@
-"""Embeddings of images, and heatmaps that explain a prediction (Grad-CAM)."""
+"""Computes embeddings of images, and heatmaps that explain a prediction (Grad-CAM)."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -19,18 +19,18 @@ from core.errors import InvalidRow, InvalidSpec, ServiceError, TooLarge
 from core.spec.error_pointers import format_unknown_name
 
 Heatmap = NDArray[np.float32]
-"""How much each pixel contributes to the score of a class, (H, W), 0..1."""
+"""The contribution of each pixel to the score of a class, (H, W), 0..1."""
 
 
 class EmbeddingResult(NamedTuple):
-    """One vector per image, float32 (D,), or its error, in the order of the request."""
+    """One vector, float32 (D,), or error for each image, in the order of the request."""
 
     model: ServedModel
     vectors: list[Scores | ServiceError]
 
 
 class ExplanationResult(NamedTuple):
-    """The explanation of a class: `number` is its index; `image` is the input of the network, (H, W, C)."""
+    """The explanation of a class. `number` is the index of the class, `image` the decoded image, (H, W, C)."""
 
     model: ServedModel
     label: str
@@ -41,7 +41,7 @@ class ExplanationResult(NamedTuple):
 
 
 class ExplanationService:
-    """Computes embeddings and explanations, one service per process. Variants do not expose the layers for them."""
+    """Computes embeddings and explanations with the trained network. Variants do not expose the required layers."""
 
     def __init__(self, version_cache: VersionCache, decoder: Decoder, model_server: ModelServer) -> None:
         self._version_cache = version_cache
@@ -51,12 +51,12 @@ class ExplanationService:
     async def embed(
         self, ref: str, instances: Sequence[ImageInput | TableRow], deadline: float | None = None
     ) -> EmbeddingResult:
-        """Return the inputs of the last layer for each image.
+        """Return the input of the network's last layer for each image.
 
         Raises:
             NotFound: the model does not exist.
-            InvalidImage, UnsupportedImage, TooLarge, PredictionFailed: the error of a single image.
-            InvalidSpec: the network has no such layer.
+            InvalidImage, UnsupportedImage, TooLarge, PredictionFailed: the only image of the request failed.
+            InvalidSpec: the inputs of the model are not images, or the network has no linear or convolutional layer.
             Overloaded, NotReady: the server cannot take the request now.
             DeadlineExceeded: the deadline has passed.
         """
@@ -81,8 +81,8 @@ class ExplanationService:
 
         Raises:
             NotFound: the model does not exist.
-            InvalidSpec: the model has no such class, or no feature maps.
-            InvalidImage, UnsupportedImage, TooLarge, PredictionFailed: the error of the image.
+            InvalidSpec: the inputs of the model are not images, or it has no such class or no feature maps.
+            InvalidImage, UnsupportedImage, TooLarge, PredictionFailed: the image failed.
             Overloaded, NotReady: the server cannot take the request now.
             DeadlineExceeded: the deadline has passed.
         """
@@ -112,7 +112,7 @@ class ExplanationService:
         deadline: float | None,
         targets: Sequence[int] | None = None,
     ) -> tuple[list[Pixels | ServiceError], Iterator[Outcome]]:
-        """Return the decoded images or their errors, and the outcomes of those that could be decoded."""
+        """Return the decoded images or their errors, and one outcome for each decoded image."""
         started_at = time.monotonic()
         decoded = await self._decoder.decode(_require_images(instances, model), model.image_shape, model.resize)
         self._model_server.record_decode_time(bundle, time.monotonic() - started_at)
@@ -129,10 +129,10 @@ class ExplanationService:
 
 
 def find_output_index(model: ServedModel, label: str) -> int:
-    """Return the index of the network's output for a class; a single output stands for the second of two classes.
+    """Return the index of the network's output for a class. A single output represents the second of two classes.
 
     Raises:
-        InvalidSpec: no output stands for this class.
+        InvalidSpec: no output represents this class.
     """
     labels = list(model.classes) or [str(number) for number in range(model.num_outputs)]
     if _has_single_output(model):

@@ -1,4 +1,4 @@
-"""Inference for the Open Inference Protocol: list, load, unload and run models, independent of the wire format."""
+"""Lists, loads, unloads and runs models for the Open Inference Protocol, independent of its wire format."""
 
 import asyncio
 import time
@@ -29,14 +29,14 @@ NOT_LOADED_REASON = "not loaded yet; the first request loads it"
 
 
 class ModelIndexEntry(NamedTuple):
-    """A version, and the reason why it is not in memory; None if it is loaded."""
+    """A model version, and the reason why it is not loaded; None if it is loaded."""
 
     model: ServedModel
     reason: str | None
 
 
 class InstanceError(Exception):
-    """An error of one image of a request; the protocol has no partial responses."""
+    """One image of a request failed. The whole request fails, because the protocol has no partial responses."""
 
     def __init__(self, index: int, error: ServiceError) -> None:
         super().__init__(f"image {index}: {error.detail}")
@@ -45,7 +45,7 @@ class InstanceError(Exception):
 
 
 class InferenceService:
-    """Runs inference, one service per process. A model that was unloaded by name stays unloaded until it is loaded."""
+    """Runs inference. After `unload_model`, requests do not load the model again; only `load_model` does."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class InferenceService:
         max_batch_size: int,
         unloaded: UnloadedModels | None = None,
     ) -> None:
-        """Take the set of unloaded models that the HTTP processes of one machine share; default: a new one."""
+        """Initialize the service. HTTP processes on one machine can share the set `unloaded`; default: a new set."""
         self.max_batch_size = max_batch_size
         self._sessions = sessions
         self._version_cache = version_cache
@@ -67,7 +67,7 @@ class InferenceService:
         self._unloaded = set[str]() if unloaded is None else unloaded
 
     async def find_model(self, name: str, version: str = "") -> ServedModel:
-        """Return the version that a number or an alias refers to; default: the model's default version.
+        """Return the version with a number or an alias; default: the default version of the model.
 
         Raises:
             NotFound: the model or version does not exist.
@@ -75,26 +75,26 @@ class InferenceService:
         return await self._version_cache.get(f"{name}@{version}" if version else name)
 
     async def find_serving_version(self, name: str, version: str = "") -> ServedModel:
-        """Return the version that serves now: the previous one while a new one is being loaded. Raises NotFound."""
+        """Return the version that serves requests: the previous version while a new version loads. Raises NotFound."""
         return await self._rollover.choose_version(f"{name}@{version}", await self.find_model(name, version))
 
     async def list_versions(self, name: str) -> list[ServedModel]:
-        """Return every version of a model, the oldest first. Raises NotFound."""
+        """Return all versions of a model, oldest first. Raises NotFound."""
         return await asyncio.to_thread(self._read_versions, name)
 
     async def list_models(self) -> list[ModelIndexEntry]:
-        """Return every version of every model."""
+        """Return all versions of all models."""
         return [
             ModelIndexEntry(model, self._get_unloaded_reason(model))
             for model in await asyncio.to_thread(self._read_all_versions)
         ]
 
     def get_statistics(self, model: ServedModel) -> InferenceStatistics:
-        """Return the statistics of a version in this process."""
+        """Return the statistics that this process collected for a version."""
         return self._model_server.get_statistics(model.bundle)
 
     def get_memory_usage(self, model: ServedModel) -> dict[str, int]:
-        """Return the memory of a version in bytes by device; empty if it is not loaded."""
+        """Return the bytes that a version uses on each device; empty if it is not loaded."""
         return self._model_server.get_memory_bytes(model.bundle)
 
     async def load_model(self, name: str) -> None:
@@ -134,9 +134,9 @@ class InferenceService:
 
         Args:
             model: the version to run.
-            images: encoded files, pixels of the model's image shape, uint8 (B, H, W, C), or rows, float32.
-            deadline: a time of the monotonic clock, after which nothing is computed.
-            level: the priority level; lower levels are computed first.
+            images: encoded files; pixels, uint8 (B, H, W, C), in the model's image size; or rows or windows, float32.
+            deadline: time of the monotonic clock after which the request is abandoned; None for no deadline.
+            level: priority level; lower levels are computed first.
 
         Raises:
             InstanceError: one image failed; the request has no scores.

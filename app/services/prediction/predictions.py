@@ -1,4 +1,4 @@
-"""Predictions of a registered model: class probabilities or values for images, rows and windows."""
+"""Predicts class probabilities or values of images, rows and windows with a registered model."""
 
 import asyncio
 import math
@@ -21,7 +21,7 @@ from core.errors import InvalidRow, ServiceError, TooLarge
 DEFAULT_TOP_K = 5
 SMALL_NUM_CLASSES = 16
 MAX_ROWS_ON_EVENT_LOOP = 100
-"""Larger requests are parsed in a thread."""
+"""Maximum number of rows that are parsed on the event loop. Larger requests are parsed in a thread."""
 
 
 class ClassScore(NamedTuple):
@@ -48,7 +48,7 @@ Prediction = Classification | Regression | ServiceError
 
 
 class PredictionResult(NamedTuple):
-    """One prediction per instance, in the order of the request, by one version."""
+    """The version, and one prediction per instance in the order of the request."""
 
     name: str
     version: int
@@ -57,7 +57,7 @@ class PredictionResult(NamedTuple):
 
 
 class PredictionService:
-    """Predicts with registered models, one service per process. It never blocks the event loop with the database."""
+    """Predicts with registered models. Database queries run in threads and do not block the event loop."""
 
     def __init__(self, version_cache: VersionCache, decoder: Decoder, model_server: ModelServer) -> None:
         self._version_cache = version_cache
@@ -73,21 +73,21 @@ class PredictionService:
         variant: str | None = None,
         deadline: float | None = None,
     ) -> PredictionResult:
-        """Predict instances with one version. With several instances, an error takes the place of its prediction.
+        """Predict instances with one version. If one of several instances fails, its prediction is the error.
 
         Args:
             ref: `name`, `name@3` or `name@alias`.
             instances: at least one.
-            top_k: the number of classes to return, at most all.
+            top_k: maximum number of classes to return; default: 5.
             variant: a variant format, as for `VersionCache.get`.
-            deadline: a time of the monotonic clock.
+            deadline: time of the monotonic clock; default: no deadline.
 
         Raises:
             NotFound: the model or variant does not exist.
-            InvalidImage, UnsupportedImage, InvalidRow, PredictionFailed: the error of a single instance.
+            InvalidImage, UnsupportedImage, InvalidRow, PredictionFailed: the only instance of the request failed.
             TooLarge: the request has more instances than the queue can hold, or a single image is too large.
             Overloaded, NotReady: the server cannot take the request now.
-            DeadlineExceeded: the deadline has passed, or would pass before the response.
+            DeadlineExceeded: the deadline has passed, or the expected wait ends after it.
         """
         self._check_count(len(instances))
         model = await self._rollover.choose_version(f"{ref} {variant}", await self._version_cache.get(ref, variant))
@@ -101,7 +101,7 @@ class PredictionService:
         top_k: int | None,
         deadline: float | None = None,
     ) -> list[Prediction]:
-        """Predict with a version that was already looked up; raises as `predict`."""
+        """Predict with a version that was already looked up. Raises the same errors as `predict`."""
         self._check_count(len(instances))
         with self._model_server.admit(model.bundle, len(instances), deadline):
             decoded, outcomes = await run_until_deadline(deadline, self._compute_outcomes(model, instances, deadline))
@@ -114,7 +114,7 @@ class PredictionService:
     async def _compute_outcomes(
         self, model: ServedModel, instances: Sequence[ImageInput | TableRow], deadline: float | None
     ) -> tuple[list[Pixels | ServiceError], Iterator[Outcome]]:
-        """Return the decoded instances or their errors, and the outcomes of those that could be decoded."""
+        """Return the decoded instances or their errors, and one outcome for each decoded instance."""
         started_at = time.monotonic()
         decoded = await self._decode_instances(model, instances)
         self._model_server.record_decode_time(model.bundle, time.monotonic() - started_at)
@@ -152,9 +152,9 @@ def _to_prediction(model: ServedModel, outcome: Scores | ServiceError, top_k: in
 
 
 def select_top_classes(task: str, scores: Scores, k: int) -> list[tuple[int, float]]:
-    """Return the indices and probabilities of the `k` most probable classes; equal ones in order of their index.
+    """Return the indices and probabilities of the `k` most probable classes. Ties are sorted by index.
 
-    For few classes, Python floats take two thirds of the time of the numpy calls.
+    For few classes, it uses Python floats, which take two thirds of the time of numpy.
     """
     if task == "classification" and len(scores) <= SMALL_NUM_CLASSES:
         exponentials = [math.exp(score) for score in (scores - np.maximum.reduce(scores)).tolist()]

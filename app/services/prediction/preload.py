@@ -1,4 +1,4 @@
-"""Loads pinned models when the service starts, so that their first request does not wait."""
+"""Loads the models of the setting `pinned_models` at startup, so that their first request does not wait."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
@@ -19,7 +19,7 @@ POLL_S = 0.25
 async def preload_models(
     names: Collection[str], version_cache: VersionCache, model_server: ModelServer
 ) -> AsyncIterator[None]:
-    """Load the default versions of models in the background while the context is open, one after another."""
+    """Load the default versions of models, one after another, in the background while the context is open."""
     loading = asyncio.create_task(_load_models(names, version_cache, model_server))
     try:
         yield

@@ -11,10 +11,10 @@ Result = TypeVar("Result")
 
 
 async def run_until_deadline(deadline: float | None, awaitable: Awaitable[Result]) -> Result:
-    """Return the result of an awaitable; `deadline` is a time of the monotonic clock.
+    """Return the result of an awaitable. `deadline` is a time of the monotonic clock, or None.
 
     Raises:
-        DeadlineExceeded: the deadline passed before the result; the awaitable is cancelled.
+        DeadlineExceeded: the deadline passed before the awaitable completed; the awaitable is cancelled.
     """
     if deadline is None:
         return await awaitable

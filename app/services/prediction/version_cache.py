@@ -1,4 +1,4 @@
-"""Caches which version a model reference stands for, so that predictions do not wait for the database."""
+"""Caches the versions that model references resolve to, so that predictions do not wait for the database."""
 
 import asyncio
 import math
@@ -15,16 +15,16 @@ from core.db.session import SessionFactory, transaction
 from core.db.tables import ModelVariantRow, ModelVersionRow
 
 CACHE_TTL_S = 0.5
-"""How long a client may still get the previous version after an alias has moved."""
+"""Seconds for which a client may still get the previous version after an alias has changed."""
 REFRESH_FRACTION = 0.7
 MAX_ENTRIES = 1024
 AS_TRAINED = "none"
 
 
 class ServedModel(NamedTuple):
-    """A model version as predictions use it, without a database row.
+    """The properties of a model version that predictions require, independent of its database row.
 
-    With a `table`, it reads rows or windows, and `image_shape` is not used.
+    If `table` is set, the inputs are rows or windows, and `image_shape` is not used.
     """
 
     name: str
@@ -40,7 +40,7 @@ class ServedModel(NamedTuple):
 
 
 class _CacheEntry(NamedTuple):
-    """A query and the time when it started."""
+    """A database query and the time when it started."""
 
     started_at: float
     task: asyncio.Task[ServedModel]
@@ -49,7 +49,7 @@ class _CacheEntry(NamedTuple):
 class VersionCache:
     """Caches the version of `name`, `name@3` or `name@alias` for half a second.
 
-    An entry in use is refreshed before it expires, so that no request waits for the database.
+    Entries in use are refreshed before they expire, so that requests do not wait for the database.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class VersionCache:
         self._refreshes: dict[tuple[str, str | None], _CacheEntry] = {}
 
     async def get(self, ref: str, variant: str | None = None) -> ServedModel:
-        """Return the version; concurrent requests share one query.
+        """Return the version of a reference. Concurrent requests share one query.
 
         Args:
             ref: `name`, `name@3` or `name@alias`.
@@ -76,7 +76,7 @@ class VersionCache:
         age_s = math.inf if entry is None else self._clock() - entry.started_at
         if entry is None or age_s >= REFRESH_FRACTION * self._ttl_s or _has_failed(entry.task):
             entry = self._refresh(key, entry if age_s < self._ttl_s else None)
-        # A cancelled request must not cancel the query that others wait for.
+        # A cancelled request must not cancel the query that other requests wait for.
         return entry.task.result() if entry.task.done() else await asyncio.shield(entry.task)
 
     def invalidate(self, name: str) -> None:
@@ -86,13 +86,13 @@ class VersionCache:
                 entries.pop(key, None)
 
     def _refresh(self, key: tuple[str, str | None], current: _CacheEntry | None) -> _CacheEntry:
-        """Start a query unless one is running; return the current entry until the query succeeds."""
+        """Start a query if none is running. Return the current entry until the query has succeeded."""
         refresh, now = self._refreshes.get(key), self._clock()
         if refresh is None or now - refresh.started_at >= self._ttl_s:
             if len(self._refreshes) >= MAX_ENTRIES:
                 self._refreshes.clear()
             refresh = _CacheEntry(now, asyncio.create_task(asyncio.to_thread(self._query_version, *key)))
-            refresh.task.add_done_callback(_has_failed)  # retrieves the exception if no request waits for it
+            refresh.task.add_done_callback(_has_failed)  # otherwise asyncio logs an unretrieved exception
             self._refreshes[key] = refresh
         is_done = refresh.task.done() and not _has_failed(refresh.task)
         if current is not None and not is_done and not _has_failed(current.task):
@@ -111,7 +111,7 @@ class VersionCache:
 
 
 def to_served_model(row: ModelVersionRow, variant: ModelVariantRow | None = None) -> ServedModel:
-    """Return what predictions need of a version, or of a variant of it."""
+    """Create the served model of a version, or of a variant of the version."""
     bundle: dict[str, Any] = row.bundle
     stored = row if variant is None else variant
     return ServedModel(

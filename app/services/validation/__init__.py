@@ -1,1 +1,1 @@
-"""Validation of job specs: tables of rules by job kind, and one place that raises InvalidSpec."""
+"""Validates job specs with a table of rules for each job kind."""

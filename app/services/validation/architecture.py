@@ -1,4 +1,4 @@
-"""Rules for the network: the architecture can be built, and pretrained weights exist for it."""
+"""Rules for the network: it must be buildable for the dataset, and pretrained weights must be installed."""
 
 from app.services.validation.report import ValidationReport
 from app.services.validation.training import TrainingContext
@@ -6,12 +6,12 @@ from core.spec.job import PRETRAINED
 
 
 def check_architecture(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that the network can be built with these options for the dataset's samples."""
+    """Check that the network can be built with the spec's options for the dataset's samples."""
     report.extend(context.architecture.errors)
 
 
 def check_pretrained_weights(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that pretrained weights exist and are installed; warn if images are normalized in another way."""
+    """Check that pretrained weights exist and are installed. Warn if a transform replaces their normalization."""
     spec = context.spec
     if spec.weights != PRETRAINED:
         return

@@ -1,11 +1,11 @@
-"""Rules for callbacks, by the properties that their specs declare; no rule names a callback."""
+"""Rules for callbacks. They depend on properties that the callback specs declare, not on callback names."""
 
 from app.services.validation.report import ValidationReport
 from app.services.validation.training import TrainingContext
 
 
 def check_exclusive_callbacks(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that at most one callback of a group is there, such as those that average weights."""
+    """Check that a job has at most one callback of each exclusive group, for example one that averages weights."""
     groups = set[str]()
     for index, callback in enumerate(context.spec.callbacks):
         group = callback.exclusive_group
@@ -16,14 +16,14 @@ def check_exclusive_callbacks(context: TrainingContext, report: ValidationReport
 
 
 def check_callback_samples(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that callbacks that change images have images."""
+    """Check that the dataset contains images if a callback mixes images."""
     for index, callback in enumerate(context.spec.callbacks):
         if callback.mixes_images and context.dataset_info.table is not None:
             report.add(f"/callbacks/{index}", f"{callback.name!r} mixes images; the dataset is a table")
 
 
 def check_callback_classes(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that callbacks that write a table by class have classes, and not too many."""
+    """Check the task and number of classes for callbacks that write a table with one row per class."""
     dataset_info = context.dataset_info
     for index, callback in enumerate(context.spec.callbacks):
         if callback.max_classes is None:
@@ -39,7 +39,7 @@ def check_callback_classes(context: TrainingContext, report: ValidationReport) -
 
 
 def check_best_epoch(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that the best epoch is not selected among weights that no epoch validates."""
+    """Check that no callback selects the best epoch if another callback averages weights after training."""
     callbacks = context.spec.callbacks
     selecting = [callback.name for callback in callbacks if callback.selects_best_epoch]
     averaging = [callback.name for callback in callbacks if callback.averages_after_training]
@@ -51,7 +51,7 @@ def check_best_epoch(context: TrainingContext, report: ValidationReport) -> None
 
 
 def check_mixed_training_metrics(context: TrainingContext, report: ValidationReport) -> None:
-    """Warn about monitors of training metrics where images are mixed; the training loss stays meaningful."""
+    """Warn if a callback mixes images and a callback monitors a training metric other than the loss."""
     if not any(callback.mixes_images for callback in context.spec.callbacks):
         return
     for callback in context.spec.callbacks:

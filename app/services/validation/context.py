@@ -1,4 +1,4 @@
-"""What a job is validated against: its dataset, the live workers, the architectures, a model, a checkpoint."""
+"""The data that a job is validated against: its dataset, live workers, architectures, a model and a checkpoint."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from core.spec import AnyJobSpec
 
 
 class PinnedDataset(NamedTuple):
-    """A dataset version that a job uses; `options` are those of a built-in dataset, with all defaults."""
+    """The dataset version that a job uses. `options` are all options of a built-in dataset, else empty."""
 
     version: int
     options: Mapping[str, Any]
@@ -20,7 +20,7 @@ class PinnedDataset(NamedTuple):
 
 
 class ResumeSource(NamedTuple):
-    """The checkpoint that a job starts from; `spec` is the spec of the job that wrote it."""
+    """The checkpoint that a job starts from. `spec` is the spec of the job that wrote the checkpoint."""
 
     number: int
     step: int
@@ -32,7 +32,7 @@ class ResumeSource(NamedTuple):
 
 
 class RegisteredModel(NamedTuple):
-    """A model version that a job refers to; `seed`, `valid` and `test` are those of its training on `dataset`."""
+    """A model version that a job refers to. `dataset`, `seed`, `valid` and `test` are fields of its training spec."""
 
     ref: str
     task: str
@@ -48,7 +48,7 @@ class RegisteredModel(NamedTuple):
 
     @classmethod
     def from_row(cls, row: ModelVersionRow) -> "RegisteredModel":
-        """Read the stored bundle metadata and spec of a model version."""
+        """Create it from the stored bundle metadata and training spec of a model version."""
         bundle, spec = row.bundle, row.spec
         return cls(
             ref=f"{row.name}@{row.version}",
@@ -66,12 +66,12 @@ class RegisteredModel(NamedTuple):
 
     @property
     def reads_images(self) -> bool:
-        """Whether its samples are images, not rows or windows of a table."""
+        """Whether the inputs of the model are images instead of rows or windows of a table."""
         return len(self.image_shape) == 3
 
 
 class ResolvedSpec(NamedTuple):
-    """A spec with all defaults filled in, and the size of its network and of an epoch."""
+    """A spec with all defaults, and the size of its network and the number of steps per epoch."""
 
     spec: AnyJobSpec
     num_parameters: int
@@ -82,13 +82,13 @@ class ResolvedSpec(NamedTuple):
 
 @dataclass(frozen=True)
 class ValidationContext:
-    """A job as posted, and what it is validated against.
+    """A posted job spec, and the data that it is validated against.
 
     Attributes:
-        devices: kinds and numbered devices of live workers: `cpu`, `cuda`, `cuda:0`, `mps`.
+        devices: names and kinds of the devices of live workers, for example `cpu`, `cuda`, `cuda:0` or `mps`.
         model: the registered model that the spec refers to, if any.
         resume_source: the checkpoint that the spec refers to, if any.
-        capacities: the capacity of each live worker; empty if there is none.
+        capacities: the capacity of each live worker; empty without live workers.
     """
 
     spec: AnyJobSpec

@@ -10,7 +10,7 @@ from core.spec.metrics import AccuracySpec, MaeSpec, MetricSpec
 
 
 class TaskDefaults(NamedTuple):
-    """The default loss and metrics of a task, and the names of all that fit it."""
+    """The default loss and metrics of a task, and the names of all compatible losses and metrics."""
 
     loss: LossSpec
     metrics: tuple[MetricSpec, ...]
@@ -26,7 +26,7 @@ TASK_DEFAULTS = {
     "binary": TaskDefaults(
         BceWithLogitsSpec(),
         (AccuracySpec(),),
-        list_compatible_losses("labels") - {"multilabel_margin"},  # it is always 0 for a single label
+        list_compatible_losses("labels") - {"multilabel_margin"},  # this loss is always 0 for a single label
         _COUNTED | {"confusion_matrix"},
     ),
     "multilabel": TaskDefaults(BceWithLogitsSpec(), (AccuracySpec(),), list_compatible_losses("labels"), _COUNTED),

@@ -14,7 +14,7 @@ from core.spec import DatasetSpec, ModelJobSpec
 
 @dataclass(frozen=True)
 class ModelJobContext:
-    """A job of a registered model for its rules; `spec` is as posted."""
+    """The context of the rules for a job that applies a registered model. `spec` is the posted spec."""
 
     job: ValidationContext
     spec: ModelJobSpec
@@ -22,7 +22,7 @@ class ModelJobContext:
 
     @classmethod
     def prepare(cls, job: ValidationContext) -> "ModelJobContext":
-        """Take the spec and the registered model, which such a job always has."""
+        """Create the context of a job. Jobs of this kind always refer to a registered model."""
         assert isinstance(job.spec, ModelJobSpec)  # noqa: S101 - the rule table guarantees it
         assert job.model is not None  # noqa: S101 - the field `model` is required
         return cls(job, job.spec, job.model)
@@ -58,7 +58,7 @@ class ModelJobContext:
         return {"train": plan.num_train, "valid": plan.num_valid, "test": plan.num_test}
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
-        """Return the resolved spec; the default seed and shares are those of the model's training."""
+        """Return the resolved spec. On the model's own dataset, seed and shares default to those of its training."""
         sizes, default_seed = self.split_sizes, self.model.seed if self.is_own_dataset else 0
         changes: dict[str, Any] = {
             "seed": default_seed if self.spec.seed is None else self.spec.seed,
@@ -87,10 +87,10 @@ class ModelJobContext:
 
 @dataclass(frozen=True)
 class ArchiveContext(ModelJobContext):
-    """A batch prediction of an uploaded archive for its rules; no sample of its dataset is read."""
+    """The context of the rules for a batch prediction of an archive. The samples of the dataset are not used."""
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
-        """Return the resolved spec; only the version of the dataset is set."""
+        """Return the resolved spec with the version of the dataset. The shares of the splits are not resolved."""
         dataset = self.spec.dataset.model_copy(update={"version": self.job.dataset.version})
         return self._copy_spec({"seed": self.spec.seed or 0, "dataset": dataset}, 1, warnings)
 
@@ -106,13 +106,13 @@ def check_split(context: ModelJobContext, report: ValidationReport) -> None:
 
 
 def check_no_transforms(context: ModelJobContext, report: ValidationReport) -> None:
-    """Check that no training transforms are given."""
+    """Check that the spec contains no training transforms."""
     if context.spec.dataset.train_transforms:
         report.add("/dataset/train_transforms", f"must be empty: a job of kind {context.spec.kind!r} does not train")
 
 
 def check_samples(context: ModelJobContext, report: ValidationReport) -> None:
-    """Check that samples have the shape, or the columns, that the model takes."""
+    """Check that the samples have the shape and the columns that the model requires."""
     dataset_info, model = context.dataset_info, context.model
     columns = (
         [] if dataset_info.table is None else [column.model_dump(mode="json") for column in dataset_info.table.columns]
@@ -124,7 +124,7 @@ def check_samples(context: ModelJobContext, report: ValidationReport) -> None:
 
 
 def check_targets(context: ModelJobContext, report: ValidationReport) -> None:
-    """Check that the targets have the task and classes of the model."""
+    """Check that the dataset has the same task and classes as the model."""
     dataset_info, model = context.dataset_info, context.model
     if dataset_info.task != model.task:
         report.add("/dataset", f"has the task {dataset_info.task}; the model has the task {model.task}")
@@ -133,6 +133,6 @@ def check_targets(context: ModelJobContext, report: ValidationReport) -> None:
 
 
 def check_image_model(context: ModelJobContext, report: ValidationReport) -> None:
-    """Check that the model reads images."""
+    """Check that the inputs of the model are images."""
     if not context.model.reads_images:
         report.add("/model", f"reads rows or windows; a job of kind {context.spec.kind!r} requires a model of images")

@@ -1,4 +1,4 @@
-"""Rules for what a job optimizes and measures: loss, metrics, and the curves that callbacks and schedules monitor."""
+"""Rules for the loss, the metrics, and the metrics that callbacks and schedules monitor."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -14,7 +14,10 @@ from core.spec.metrics import list_curves
 
 
 def check_loss(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that the loss fits the task and the last layer, and has one weight per class or output."""
+    """Check that the loss fits the task and has one weight per class or output.
+
+    Warn if the loss does not fit the last layer of the network.
+    """
     loss, dataset_info = context.spec.loss, context.dataset_info
     if loss is None:
         return
@@ -37,7 +40,7 @@ def check_loss(context: TrainingContext, report: ValidationReport) -> None:
 
 
 def check_metrics(context: TrainingContext | ModelJobContext, report: ValidationReport) -> None:
-    """Check that each metric fits the task and classes, and that no two have the same key."""
+    """Check that each metric fits the task and classes, and that no metric is listed twice."""
     dataset_info, keys = context.dataset_info, set[str]()
     suitable = TASK_DEFAULTS[dataset_info.task].all_metrics
     for index, metric in enumerate(getattr(context.spec, "metrics", None) or ()):
@@ -52,7 +55,7 @@ def check_metrics(context: TrainingContext | ModelJobContext, report: Validation
 
 
 def check_monitors(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that every `monitor` of a callback or schedule is a curve of the job."""
+    """Check that every `monitor` of a callback or schedule is a metric that the job records."""
     curves = list_curves(context.spec.metrics or ())
     for pointer, monitor in _find_monitors(context.spec):
         if monitor not in curves:
@@ -74,7 +77,7 @@ def _find_monitors(spec: JobSpec) -> Iterator[tuple[str, str]]:
 
 
 def _get_last_layer(options: Mapping[str, Any]) -> str | None:
-    """Return the type of the last of an architecture's `layers`; None if it has no such array."""
+    """Return the type of the last layer in the option `layers`; None if the architecture has no such option."""
     layers = options.get("layers")
     last = layers[-1] if isinstance(layers, Sequence) and layers else None
     return str(last.get("type")) if isinstance(last, Mapping) else None

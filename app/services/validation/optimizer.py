@@ -12,7 +12,7 @@ MAX_LISTED_NAMES = 30
 
 
 def check_closure(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that nothing changes the losses and gradients that an optimizer with a closure compares."""
+    """Check that an optimizer with a closure is not combined with loss scaling or gradient clipping."""
     spec = context.spec
     if not spec.optimizer.requires_closure:
         return
@@ -25,7 +25,7 @@ def check_closure(context: TrainingContext, report: ValidationReport) -> None:
 
 
 def check_optimizer_patterns(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that every pattern of a group or part matches a parameter, and every parameter has an optimizer."""
+    """Check that the pattern of each group or part matches a parameter, and that each parameter has an optimizer."""
     optimizer, names = context.spec.optimizer, context.parameter_names
     parts: Sequence[OptimizerPartSpec] = getattr(optimizer, "parts", ())
     if not parts:
@@ -46,7 +46,7 @@ def check_freeze(context: TrainingContext, report: ValidationReport) -> None:
 
 
 def check_schedule(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that the schedule fits the number of steps, and that its optimizer has a momentum to change."""
+    """Check that the schedule fits the number of steps, and that the optimizer has the momentum that it cycles."""
     schedule = context.spec.schedule
     if schedule is None:
         return
@@ -83,7 +83,7 @@ def _check_groups(optimizer: OptimizerSpec, names: Sequence[str], pointer: str, 
 
 
 def _check_pattern(pointer: str, pattern: str, names: Sequence[str], report: ValidationReport) -> bool:
-    """Return whether the pattern matches a name, or the network, and so its names, is unknown."""
+    """Report an error and return False if the pattern matches no name. Names are empty if the network is unknown."""
     if not names or any(fnmatchcase(name, pattern) for name in names):
         return True
     report.add(pointer, f"no parameter matches {pattern!r}; the parameters are {_format_names(names)}")

@@ -1,4 +1,4 @@
-"""The report that validation rules write to; the only place that raises InvalidSpec for a spec."""
+"""Collects the errors and warnings of validation rules, and raises InvalidSpec."""
 
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
@@ -7,7 +7,7 @@ from core.errors import InvalidSpec
 
 
 class ValidationReport:
-    """Errors of a spec as pairs of a JSON pointer and a reason, and warnings as texts."""
+    """Collects the errors of a spec, as pairs of a JSON pointer and a reason, and its warnings."""
 
     def __init__(self) -> None:
         self.errors: list[tuple[str, str]] = []
@@ -18,11 +18,11 @@ class ValidationReport:
         self.errors.append((pointer, reason))
 
     def extend(self, errors: Iterable[tuple[str, str]], prefix: str = "") -> None:
-        """Add several errors whose pointers continue `prefix`."""
+        """Add several errors. `prefix` is prepended to their pointers."""
         self.errors += [(prefix + pointer, reason) for pointer, reason in errors]
 
     def warn(self, warning: str) -> None:
-        """Add a warning, which the job shows."""
+        """Add a warning, which is stored with the job."""
         self.warnings.append(warning)
 
     def raise_if_invalid(self) -> None:
@@ -36,11 +36,11 @@ class ValidationReport:
 
 
 def reject(pointer: str, reason: str) -> NoReturn:
-    """Raise InvalidSpec for one error that leaves nothing else to check."""
+    """Raise InvalidSpec with a single error."""
     reject_all([(pointer, reason)])
 
 
 def reject_all(errors: Sequence[tuple[str, str]]) -> NoReturn:
-    """Raise InvalidSpec for errors; the first one is the detail of the problem."""
+    """Raise InvalidSpec with all errors. The first error is also the detail of the problem response."""
     pointer, reason = errors[0]
     raise InvalidSpec(f"{pointer}: {reason}", errors=list(errors)) from None

@@ -20,7 +20,7 @@ def resolve(job: ValidationContext) -> ResolvedSpec:
     """Fill in all defaults of a job and apply the rules of its kind.
 
     Raises:
-        InvalidSpec: with a JSON pointer and a reason for everything that is wrong.
+        InvalidSpec: the spec is invalid; the exception has a JSON pointer and a reason for each error.
         Unavailable: the inference process, which builds architectures, does not respond.
     """
     return RULES[job.spec.kind].resolve(job)
@@ -30,7 +30,7 @@ def parse_job_spec(document: Mapping[str, Any]) -> AnyJobSpec:
     """Parse a JSON document as a job spec.
 
     Raises:
-        InvalidSpec: a field is missing, unknown or has a wrong value.
+        InvalidSpec: a field is missing, unknown or invalid.
     """
     try:
         return ANY_JOB.validate_python(dict(document))
@@ -42,7 +42,7 @@ def parse_dataset_options(schema: type[Spec], options: Mapping[str, Any], pointe
     """Parse the options of a built-in dataset and fill in all defaults.
 
     Raises:
-        InvalidSpec: an option is missing, unknown or has a wrong value; JSON pointers start with `pointer`.
+        InvalidSpec: an option is missing, unknown or invalid; JSON pointers start with `pointer`.
     """
     try:
         return schema.model_validate(dict(options)).model_dump(mode="json")
@@ -53,7 +53,7 @@ def parse_dataset_options(schema: type[Spec], options: Mapping[str, Any], pointe
 
 
 def find_model_reference(spec: AnyJobSpec) -> tuple[str, str] | None:
-    """Return the JSON pointer and the reference of the registered model that the job requires, if any."""
+    """Return the JSON pointer and the value of the reference to a registered model; None if the spec has none."""
     if isinstance(spec, ModelJobSpec):
         return "/model", spec.model
     return None if spec.init_from is None else ("/init_from", spec.init_from)
@@ -70,7 +70,7 @@ def get_registry_name(spec: AnyJobSpec) -> str:
 
 
 def pin_unresolved_spec(spec: AnyJobSpec, version: int) -> AnyJobSpec:
-    """Return the spec of a job whose dataset is being imported: with a name and the dataset version."""
+    """Return the spec with a name and the dataset version, for a job whose dataset is still being imported."""
     name = spec.name or generate_name(spec)
     dataset = spec.dataset.model_copy(update={"version": version})
     return spec.model_copy(update={"name": name, "model": spec.model or name, "dataset": dataset})

@@ -1,4 +1,4 @@
-"""Finds the checkpoint that a job starts from, and checks that its state fits."""
+"""Finds the checkpoint that a job starts from, and checks that its state fits the job."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ MAX_LISTED = 20
 
 
 def find_resume_source(session: Session, spec: AnyJobSpec) -> ResumeSource | None:
-    """Return the checkpoint that `resume_from` names; None if the spec has none.
+    """Return the checkpoint that `resume_from` refers to; None if the field is not set.
 
     Raises:
         InvalidSpec: the job or checkpoint does not exist.
@@ -44,7 +44,7 @@ def find_resume_source(session: Session, spec: AnyJobSpec) -> ResumeSource | Non
 
 
 def copy_metrics(session: Session, spec: AnyJobSpec, job_id: str, steps_per_epoch: int) -> None:
-    """Copy the source job's curves to this job if `resume_from.records` is set."""
+    """Copy the source job's metrics of complete epochs to this job if `resume_from.records` is set."""
     source = find_resume_source(session, spec)
     if isinstance(spec, JobSpec) and source is not None and spec.resume_from is not None and spec.resume_from.records:
         last_step = source.count_epochs(steps_per_epoch) * steps_per_epoch
@@ -52,7 +52,7 @@ def copy_metrics(session: Session, spec: AnyJobSpec, job_id: str, steps_per_epoc
 
 
 def check_resumed_architecture(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that optimizer and callback states come from the same architecture."""
+    """If optimizer or callback states are restored, check that the architecture matches the checkpoint."""
     requested, source = context.spec.resume_from, context.job.resume_source
     if requested is None or source is None or not (requested.optimizer or requested.callbacks):
         return
@@ -63,7 +63,7 @@ def check_resumed_architecture(context: TrainingContext, report: ValidationRepor
 
 
 def check_resumed_optimizer(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that the optimizer's state is of the same optimizer, with the same parameter groups."""
+    """If the optimizer state is restored, check that the optimizer and parameter groups match the checkpoint."""
     spec, source = context.spec, context.job.resume_source
     if spec.resume_from is None or source is None or not spec.resume_from.optimizer:
         return
@@ -77,7 +77,7 @@ def check_resumed_optimizer(context: TrainingContext, report: ValidationReport) 
 
 
 def check_resumed_callbacks(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that callbacks that continue monitor the same metric as in the checkpoint."""
+    """Check that callbacks with a restored state monitor the same metric as in the checkpoint."""
     spec, source = context.spec, context.job.resume_source
     if spec.resume_from is None or source is None or not spec.resume_from.callbacks:
         return
@@ -94,7 +94,7 @@ def check_resumed_callbacks(context: TrainingContext, report: ValidationReport) 
 
 
 def check_resumed_records(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that steps are counted alike, and that epochs remain to be trained."""
+    """Check that step numbers can continue those of the checkpoint, and that epochs remain to be trained."""
     spec, source = context.spec, context.job.resume_source
     if spec.resume_from is None or source is None or not spec.resume_from.records:
         return
@@ -109,7 +109,7 @@ def check_resumed_records(context: TrainingContext, report: ValidationReport) ->
 
 
 def _describe_groups(optimizer: Mapping[str, Any], freeze: list[str]) -> list[Any]:
-    """Return all that decides which parameters share a group."""
+    """Return the settings that assign parameters to groups."""
     groups = [(group["match"], group["weight_decay"] is None) for group in optimizer.get("groups", ())]
     parts = [
         (part["match"], part["optimizer"]["name"], _describe_groups(part["optimizer"], []))

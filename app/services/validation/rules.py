@@ -1,4 +1,4 @@
-"""The tables of validation rules, one by job kind. To add a rule: write a function, and add a line here."""
+"""The validation rules of each job kind. To add a rule, write a function and add it to a table in this module."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from app.services.validation.training import LrFindContext, TrainingContext
 
 
 class Resolvable(Protocol):
-    """The context of a rule."""
+    """A context that rules check and that returns the resolved spec."""
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
         """Return the resolved spec."""
@@ -34,11 +34,11 @@ Rule = Callable[[Context, ValidationReport], None]
 
 @dataclass(frozen=True)
 class RuleSet(Generic[Context]):
-    """How jobs of one kind are validated.
+    """The validation of jobs of one kind.
 
     Attributes:
-        prepare: fills in the defaults that the rules rely on.
-        rules: each adds errors and warnings to the report; their order is that of the errors.
+        prepare: function that creates the context of the rules from a posted job.
+        rules: functions that add errors and warnings to the report; they are called in this order.
     """
 
     prepare: Callable[[ValidationContext], Context]
@@ -59,7 +59,7 @@ class RuleSet(Generic[Context]):
 
 
 def check_lr_range(context: LrFindContext, report: ValidationReport) -> None:
-    """Check that the learning rates of a search increase."""
+    """Check that the last learning rate of a search is above the first."""
     spec = context.lr_find
     if spec.end_lr <= spec.start_lr:
         report.add("/end_lr", f"must be above start_lr, {spec.start_lr:g}; got {spec.end_lr:g}")
@@ -109,4 +109,4 @@ RULES: Mapping[str, RuleSet[Any]] = {
     ),
     "predict_archive": RuleSet(ArchiveContext.prepare, (model_job.check_image_model, capacity.check_device)),
 }
-"""The rules of each job kind, by its name."""
+"""The rules of each job kind."""

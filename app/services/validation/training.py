@@ -1,4 +1,4 @@
-"""The context of training rules: a spec with its defaults, and what follows from it and the dataset."""
+"""The context of training rules: a spec with its defaults, and values derived from the spec and the dataset."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +19,7 @@ ARCHITECTURE = "/architecture"
 
 
 class ArchitectureCheck(NamedTuple):
-    """An architecture with all option defaults, or what is wrong with it; then the summary is empty."""
+    """An architecture with all option defaults and its summary. If it has errors, the summary is empty."""
 
     spec: ArchitectureSpec
     summary: ArchitectureSummary
@@ -28,7 +28,7 @@ class ArchitectureCheck(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """A training job for its rules; `spec` has every default but the architecture's options."""
+    """The context of the rules for a training job. `spec` has all defaults except the architecture's options."""
 
     job: ValidationContext
     spec: JobSpec
@@ -77,16 +77,16 @@ class TrainingContext:
 
     @cached_property
     def architecture(self) -> ArchitectureCheck:
-        """The architecture as the inference process can build it. Raises Unavailable."""
+        """The architecture after a check by the inference process. Raises Unavailable."""
         return _check_architecture(self)
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
-        """The names of the network's parameters; none if it cannot be built."""
+        """The names of the network's parameters; empty if the network cannot be built."""
         return self.architecture.summary.parameter_names
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
-        """Return the resolved spec, with the version of an initial model in place of an alias, which may move."""
+        """Return the resolved spec. Its references to a model and a checkpoint are replaced by fixed versions."""
         spec, source, model = self.spec, self.job.resume_source, self.job.model
         changes = {
             "architecture": self.architecture.spec,
@@ -107,26 +107,26 @@ class TrainingContext:
 
 @dataclass(frozen=True)
 class LrFindContext(TrainingContext):
-    """A learning-rate search for its rules: `spec` is the training whose learning rate is searched."""
+    """The context of the rules for a learning rate search. `spec` is a training job with the same fields."""
 
     lr_find: LrFindSpec
 
     @classmethod
     def prepare(cls, job: ValidationContext) -> "LrFindContext":
-        """Fill in the defaults of a learning-rate search, which one process runs."""
+        """Fill in the defaults of a learning rate search. It always runs in one process."""
         assert isinstance(job.spec, LrFindSpec)  # noqa: S101 - the rule table guarantees it
         shared = {name: getattr(job.spec, name) for name in _list_training_fields()} | {"resources": ResourcesSpec()}
         return cls(job, fill_defaults(JobSpec(**shared), job.dataset), job.spec)
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
-        """Return the search's spec with the resolved fields of its training."""
+        """Return the spec of the search with the resolved training fields."""
         resolved = super().resolve(warnings)
         changes = {name: getattr(resolved.spec, name) for name in _list_training_fields()}
         return resolved._replace(spec=self.lr_find.model_copy(update=changes))
 
 
 def fill_defaults(spec: JobSpec, dataset: PinnedDataset) -> JobSpec:
-    """Return the spec with a name, a pinned dataset and the loss and metrics of the dataset's task."""
+    """Return the spec with a name, a dataset version, and the default loss and metrics of the dataset's task."""
     name = spec.name or generate_name(spec)
     uses_default_share = spec.dataset.valid is None and not dataset.dataset_info.splits.get("valid")
     pinned = DatasetSpec(

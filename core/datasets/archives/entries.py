@@ -21,7 +21,7 @@ class Readable(Protocol):
 
 
 class ArchiveEntry(NamedTuple):
-    """A folder or a regular file. `body` is None for folders. It is valid until the next entry is requested."""
+    """A folder or a regular file. `body` is None for folders. Read it before requesting the next entry."""
 
     parts: tuple[str, ...]
     body: Readable | None
@@ -93,7 +93,7 @@ class ByteBudget:
         self.total = 0
 
     def add_bytes(self, count: int) -> None:
-        """Count bytes that were read.
+        """Add the number of bytes that were read to the total.
 
         Raises:
             InvalidArchive: a limit is exceeded.
@@ -108,7 +108,7 @@ class ByteBudget:
 
 
 class CountingReader:
-    """A stream that counts its bytes against a budget."""
+    """Wraps a stream and adds the bytes that are read to a `ByteBudget`."""
 
     def __init__(self, stream: Readable, budget: ByteBudget) -> None:
         self._stream = stream
@@ -137,10 +137,10 @@ def read_entry(body: Readable, max_bytes: int) -> bytes | None:
 
 
 def check_file_type(name: str, mode: int) -> None:
-    """Check that a Unix mode is that of a regular file or a folder. 0 means unknown and is accepted.
+    """Check that a Unix mode belongs to a regular file or a folder. A mode without file type is accepted.
 
     Raises:
-        InvalidArchive: the mode is that of a link, device, FIFO or socket.
+        InvalidArchive: the mode belongs to a link, device, FIFO or socket.
     """
     file_type = stat.S_IFMT(mode)
     type_names = {stat.S_IFLNK: "link", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}

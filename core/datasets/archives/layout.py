@@ -46,7 +46,7 @@ class ArchiveLayout(NamedTuple):
 def infer_layout(images: Sequence[Parts], folders: Sequence[Parts]) -> ArchiveLayout:
     """Return the layout `class/image` or `train/class/image`, with optional `valid/…` and `test/…`.
 
-    One top-level folder may contain everything.
+    All files may be in a single top-level folder.
 
     Args:
         images: the path parts of every image.

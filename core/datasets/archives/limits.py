@@ -4,12 +4,14 @@ from typing import NamedTuple
 
 
 class UploadLimits(NamedTuple):
-    """Limits of an upload. Bytes are counted as they are read, so declared sizes are not trusted.
+    """Limits of an upload. Bytes are counted as they are read; the sizes that an archive declares are not used.
 
     Attributes:
-        max_bytes: of all files, uncompressed.
-        max_packed_bytes: of the decoded images.
-        max_ratio: uncompressed bytes divided by the bytes of the archive. It applies from `ratio_floor` bytes.
+        max_bytes: maximum number of uncompressed bytes of all files.
+        max_image_bytes: maximum number of bytes of one image file.
+        max_pixels: maximum number of pixels of one image.
+        max_packed_bytes: maximum number of bytes of all decoded images.
+        max_ratio: maximum ratio of uncompressed bytes to bytes of the archive. `ratio_floor` bytes are always accepted.
     """
 
     max_entries: int = 1_000_000

@@ -19,7 +19,7 @@ _SUFFIXES = frozenset(
 _HIDDEN_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _MAX_LISTED = 100
 _MAX_WEIGHTS_BYTES = 256 * 2**20
-_MAX_WEIGHTS_DEPTH = 2  # next to the class folders, which may be in one top-level folder
+_MAX_WEIGHTS_DEPTH = 2  # the file is next to the class folders, which may be in a top-level folder
 
 
 class SpooledImage(NamedTuple):
@@ -50,8 +50,8 @@ class ImageSpool:
     """The images and other entries of an archive.
 
     Attributes:
-        weights_files: files that may contain the weights of the images, by their path in the archive.
-        unreadable: files with the suffix of an image that cannot be read.
+        weights_files: temporary copies of the files named `weights.csv`, keyed by the path in the archive.
+        unreadable: files that have the suffix of an image but cannot be read.
         ignored: other files that are not images.
     """
 

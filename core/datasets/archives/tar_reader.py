@@ -38,11 +38,11 @@ _CHUNK_BYTES = 2**16
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """Raises for damaged headers, and for header sizes that are negative (CVE-2025-8194) or too large."""
+    """A TarInfo that rejects damaged headers, and header sizes that are negative (CVE-2025-8194) or too large."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Return the header. An empty block still means the end of the archive."""
+        """Return the header. As in the base class, an empty block means the end of the archive."""
         if not buf or not any(buf):
             return super().frombuf(buf, encoding, errors)  # raises EmptyHeaderError or EOFHeaderError
         try:
@@ -55,7 +55,7 @@ class _StrictTarInfo(tarfile.TarInfo):
 
 
 def read_tar_entries(path: Path, limits: UploadLimits, *, is_gzip: bool) -> Iterator[ArchiveEntry]:
-    """Yield the entries.
+    """Yield the entries of a tar archive.
 
     Raises:
         InvalidArchive: an entry is unsafe, or the archive is damaged or too large.
@@ -63,7 +63,7 @@ def read_tar_entries(path: Path, limits: UploadLimits, *, is_gzip: bool) -> Iter
     validator = EntryValidator(limits)
     with translate_archive_errors(), _open_file(path, is_gzip=is_gzip) as file:
         stream = CountingReader(file, ByteBudget(path.stat().st_size, limits))
-        archive = tarfile.open(  # noqa: SIM115 - the file below it is closed
+        archive = tarfile.open(  # noqa: SIM115 - the underlying file is closed
             fileobj=cast("BinaryIO", stream),
             mode="r|",
             tarinfo=_StrictTarInfo,
@@ -90,7 +90,7 @@ def _check_member(member: tarfile.TarInfo) -> None:
 
 
 def _check_end(remainder: Readable, stream: CountingReader) -> None:
-    """Check that only zeros follow and that the end is complete. This also verifies the gzip checksum."""
+    """Check that the rest is zeros and ends with a complete block. This also verifies the gzip checksum."""
     while chunk := remainder.read(_CHUNK_BYTES):
         if any(chunk):
             raise make_corrupt_error("data follows the end of the archive")

@@ -18,7 +18,7 @@ _HEAD_BYTES = 4096
 
 
 def detect_kind(path: Path) -> UploadKind:
-    """Return the kind of a file, by its first bytes. The file name is ignored.
+    """Detect the kind of a file from its first bytes. The file name is ignored.
 
     Raises:
         InvalidArchive: the file is neither an archive nor a table.
@@ -40,7 +40,7 @@ def detect_kind(path: Path) -> UploadKind:
 
 
 def read_entries(path: Path, limits: UploadLimits) -> Iterator[ArchiveEntry]:
-    """Yield the entries of an archive. Their names and types are safe.
+    """Yield the entries of an archive. Their names and types are validated.
 
     Raises:
         InvalidArchive: an entry is unsafe, or the archive is damaged or too large.
@@ -75,7 +75,7 @@ def inspect_upload(path: Path, limits: UploadLimits) -> UploadKind:
     except InvalidArchive as error:
         if error.extra.get("limit") != "max_bytes" or inspection_limits.max_bytes == limits.max_bytes:
             raise
-        return kind  # it exceeds only the limit of the inspection
+        return kind  # only the limit of this quick check is exceeded
     if not num_entries:
         raise InvalidArchive("The archive has no entries.", code="archive_empty")
     return kind

@@ -30,7 +30,7 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def read_zip_entries(path: Path, limits: UploadLimits) -> Iterator[ArchiveEntry]:
-    """Yield the entries.
+    """Yield the entries of a zip archive.
 
     Raises:
         InvalidArchive: an entry is unsafe, or the archive is damaged or too large.
@@ -54,7 +54,7 @@ def read_zip_entries(path: Path, limits: UploadLimits) -> Iterator[ArchiveEntry]
 
 
 def _decode_name(member: zipfile.ZipInfo) -> str:
-    """Return the full name as UTF-8. `zipfile` truncates names at NUL and decodes unflagged names as CP437."""
+    """Return the full name. `zipfile` truncates names at NUL and decodes names without the UTF-8 flag as CP437."""
     if member.flag_bits & _UTF8:
         return member.orig_filename
     try:
@@ -75,7 +75,7 @@ def count_entries(path: Path, limits: UploadLimits) -> int:
     """Return the number of entries in the central directory, without loading it.
 
     Raises:
-        InvalidArchive: there are more than `limits.max_entries`, or the directory is damaged.
+        InvalidArchive: there are more than `limits.max_entries` entries, or the directory is damaged.
     """
     with path.open("rb") as file, translate_archive_errors():
         start, size = _find_directory(file, path.stat().st_size)

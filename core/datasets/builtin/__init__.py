@@ -1,4 +1,4 @@
-"""The built-in datasets. To add one, write a file here and add a line to the list."""
+"""The built-in datasets. To add a dataset, add a module to this package and its dataset to `_IMAGES` or `_TABLES`."""
 
 from core.datasets.builtin.cifar import CIFAR10, CIFAR100
 from core.datasets.builtin.digits import DIGITS
@@ -18,7 +18,7 @@ _DATASETS = {entry.name: entry for entry in (*_IMAGES, *_TABLES)}
 
 
 class UnknownDataset(LookupError):
-    """There is no built-in dataset of that name. `available` lists the names."""
+    """There is no built-in dataset of that name. `available` contains the names of all built-in datasets."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"no built-in dataset {name!r}")

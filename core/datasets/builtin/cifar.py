@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, in the binary or Python version. Pickles are loaded without running code."""
+"""CIFAR-10 and CIFAR-100, in the binary or Python version. Pickles are loaded without executing code from them."""
 
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,10 +27,10 @@ _CIFAR100 = (
 
 @dataclass(frozen=True)
 class _Distribution:
-    """The files of one of the two versions. `label_offset` is the position of the label in a binary record."""
+    """The files of the binary or the Python version. `label_offset` is the position of the label in a binary record."""
 
     folder: str
-    files: Mapping[str, Sequence[str]]  # by split
+    files: Mapping[str, Sequence[str]]  # keyed by split
     is_binary: bool
     label_offset: int = 0
     label_bytes: int = 1
@@ -163,7 +163,7 @@ def _encode_latin1(text: str | bytes, *_: object) -> bytes:
 
 
 class _SafeUnpickler(pickle.Unpickler):
-    """An unpickler that replaces the globals of the original files by stand-ins and rejects all others."""
+    """An unpickler that replaces the globals in the original files with stand-ins and rejects all other globals."""
 
     _STAND_INS: ClassVar[dict[tuple[str, str], Any]] = {
         ("numpy.core.multiarray", "_reconstruct"): _new_array,
@@ -174,7 +174,7 @@ class _SafeUnpickler(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - as in the base class
-        """Return the stand-in of a global."""
+        """Return the stand-in for a global."""
         try:
             return self._STAND_INS[module, name]
         except KeyError:

@@ -1,4 +1,4 @@
-"""Scikit-learn's digits: 1,797 scanned digits of 8 x 8 pixels, included in that package."""
+"""Scikit-learn's digits: 1,797 scanned digits of 8 x 8 pixels. The package scikit-learn contains them."""
 
 from collections.abc import Iterator
 from pathlib import Path

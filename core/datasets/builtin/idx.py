@@ -13,7 +13,7 @@ from core.datasets.packed import Images
 from core.errors import CorruptFile
 
 _FILE_PREFIXES = {"train": "train", "test": "t10k"}
-_IMAGES, _LABELS = 0x803, 0x801  # unsigned bytes, 3 and 1 dimensions
+_IMAGES, _LABELS = 0x803, 0x801  # magic numbers: unsigned bytes with 3 and 1 dimensions
 _MAX_BYTES = 2**30
 _ROWS = 4096
 
@@ -25,8 +25,8 @@ def build_idx_dataset(
 
     Args:
         name: the name of the dataset.
-        summary: what the dataset contains.
-        source: where the dataset comes from.
+        summary: a description of the dataset.
+        source: the origin of the dataset.
         licence: the licence of the dataset.
         classes: the names of the classes.
         folders: the folders to search, relative to the datasets folder. The help text names the first one.
@@ -63,7 +63,7 @@ def _list_missing(folder: Path, folders: Sequence[str]) -> list[str]:
 
 
 def _find_home(folder: Path, folders: Sequence[str]) -> str:
-    """Return the folder with the most files."""
+    """Return the folder that contains most of the dataset's files."""
 
     def count_files(home: str) -> int:
         return sum(_find_file(folder / home, name) is not None for name in _list_file_names())

@@ -22,7 +22,7 @@ _CATEGORIES = {
     "island": ("Biscoe", "Dream", "Torgersen"),
     "sex": ("female", "male"),
 }
-_NUM_MISSING = {"island": 0, "sex": 11, "species": 0}  # all other columns: 2
+_NUM_MISSING = {"island": 0, "sex": 11, "species": 0}  # number of rows without a value; 2 in all other columns
 PenguinColumn = Literal[
     "species", "island", "bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "sex"
 ]

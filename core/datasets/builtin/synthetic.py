@@ -1,4 +1,4 @@
-"""Seeded random images with a smooth pattern for each class and noise."""
+"""Seeded random images: a smooth pattern for each class, plus noise."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tiny ImageNet, complete or in part, from its folder or its zip file, in both layouts of the validation split."""
+"""Tiny ImageNet or a part of it, from a folder or a zip file. Both layouts of the validation split are supported."""
 
 import zipfile
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ class TinyImagenetOptions(Spec):
 
 
 class _Tree(Protocol):
-    """The files of the dataset, by their path below its top folder."""
+    """The files of the dataset. Their names are paths relative to its top folder."""
 
     def list_names(self) -> list[str]: ...
     def read_file(self, name: str) -> bytes: ...
@@ -93,7 +93,7 @@ def _open_tree(folder: Path) -> Iterator[_Tree]:
 
 
 def _list_images(tree: _Tree) -> list[_LabelledImage]:
-    """Return all labelled images, sorted, in both layouts."""
+    """Return all labelled images, sorted. Both layouts of the validation split are supported."""
     names = [PurePosixPath(name) for name in tree.list_names()]
     annotated = _read_annotations(tree) if PurePosixPath(_ANNOTATIONS) in names else {}
     images = [_parse_image_path(path, annotated) for path in names if path.suffix.lower() in _IMAGES]

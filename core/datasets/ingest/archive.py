@@ -43,7 +43,7 @@ class UploadOptions(Spec):
 
 
 class InvalidDataset(InvalidArchive):
-    """The archive is valid, but its dataset is not. `report` is the import report."""
+    """The archive is valid, but the dataset in it is not. `report` is the import report."""
 
     def __init__(self, detail: str, *, code: str, hint: str, report: dict[str, Any]) -> None:
         super().__init__(detail, code=code, hint=hint)
@@ -59,7 +59,8 @@ def pack_archive(
 
     Raises:
         InvalidArchive: the archive is unsafe, too large or damaged, or its `weights.csv` cannot be read.
-        InvalidDataset: there are fewer than two classes, more classes than images, or 1 % of the images are unreadable.
+        InvalidDataset: there are fewer than two classes or more classes than training images, at least 1 % of the
+            images are unreadable, the decoded images are too large, or all training weights are 0.
         pydantic.ValidationError: the options are invalid.
     """
     parsed = UploadOptions.model_validate(dict(options))
@@ -113,7 +114,7 @@ def _read_encoded_images(spool: ImageSpool, layout: ArchiveLayout) -> Iterator[E
 
 
 def _read_weights(spool: ImageSpool, layout: ArchiveLayout) -> dict[str, float] | None:
-    """Return the weights from the `weights.csv` next to the class folders or at the top, if there is one."""
+    """Return the weights from `weights.csv`, next to the class folders or at the top level. None: there is no file."""
     selected = next(
         (parts for folder in (layout.root, ()) if (parts := (*folder, weights.WEIGHTS_FILE)) in spool.weights_files),
         None,

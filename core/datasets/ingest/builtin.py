@@ -56,7 +56,10 @@ def write_chunks(
     resize: str = "stretch",
     weighted: bool = False,
 ) -> PackedMeta:
-    """Write chunks into the new folder `out` and add them to the report. If `weighted`, all have weights."""
+    """Write chunks into the new folder `out` and add them to the report.
+
+    If `weighted`, every chunk must have weights.
+    """
     writer = PackedWriter(
         out,
         task=dataset_info.task,
@@ -78,7 +81,7 @@ def write_chunks(
 
 
 def add_rows_to_report(report: ReportBuilder, table: Table, splits: Mapping[str, TableSplit]) -> None:
-    """Add a table's rows to the report. Windows overlap, so only their number is added."""
+    """Add a table's rows to the report. Windows overlap, so only their number is reported."""
     num_before = 0
     for name, split in splits.items():
         count = len(split.targets)

@@ -58,7 +58,7 @@ def build_upload(dataset: InlineIn) -> InlineUpload:
     """Return the dataset as a CSV file, or as a zip of PNG files.
 
     Raises:
-        InvalidSpec: the values are ragged, too many, of the wrong type or out of range. It points to the value.
+        InvalidSpec: the values are ragged, too many, of the wrong type or out of range. The error points to the value.
     """
     shape = infer_shape(dataset.inputs, ("inputs",), max(_KINDS))
     if len(shape) == 1:
@@ -113,7 +113,7 @@ def _check_rows(field: str, values: list[Any], shape: tuple[int, int], *, allows
 
 
 def _check_number(value: Any, path: tuple[str | int, ...], *, allows_missing: bool) -> None:  # noqa: ANN401 - any JSON value
-    if type(value) in (int, float) and -MAX_FLOAT32 <= value <= MAX_FLOAT32:  # a bool is an int to `isinstance`
+    if type(value) in (int, float) and -MAX_FLOAT32 <= value <= MAX_FLOAT32:  # `isinstance` accepts bool as int
         return
     if value is not None:
         raise_invalid_value(path, f"{_NUMBER_RULE}, got {shorten(value)}")

@@ -60,7 +60,7 @@ def _parse_pixels(image: Any, shape: Sequence[int], path: JsonPath) -> NDArray[n
     values = []
     for at, row in iterate_rows(image, shape, path):
         for index, value in enumerate(row):
-            if type(value) is not int or not 0 <= value <= 255:  # a bool is an int to `isinstance`
+            if type(value) is not int or not 0 <= value <= 255:  # `isinstance` accepts bool as int
                 raise_invalid_value((*at, index), f"must be an integer from 0 to 255, got {shorten(value)}")
         values.append(row)
     pixels = np.asarray(values, np.uint8).reshape(shape)

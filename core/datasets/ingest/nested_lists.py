@@ -1,4 +1,4 @@
-"""The shape of nested JSON arrays, and errors that point to the value that violates it."""
+"""Checks the shape of nested JSON arrays, and raises errors that point to the invalid value."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
@@ -20,7 +20,7 @@ def raise_invalid_value(path: JsonPath, reason: str) -> NoReturn:
 
 
 def infer_shape(values: Sequence[Any], path: JsonPath, max_depth: int) -> tuple[int, ...]:
-    """Return the shape, from the first element of each level. `iterate_rows` checks the other elements.
+    """Infer the shape from the first element of each level. `iterate_rows` checks the other elements.
 
     Raises:
         InvalidSpec: an array is empty, or nested deeper than `max_depth`.

@@ -14,8 +14,8 @@ class ColumnProfile:
     """The statistics of one column.
 
     Attributes:
-        counts: the number of occurrences of each value. None if there are more than `MAX_DISTINCT`.
-        first_text: the line and value of the first one that is not a number.
+        counts: the number of occurrences of each value. None if there are more than `MAX_DISTINCT` distinct values.
+        first_text: the line and the text of the first value that is not a number.
     """
 
     def __init__(self, name: str) -> None:
@@ -76,7 +76,7 @@ def profile_columns(header: Sequence[str], blocks: Iterable[RowBlock]) -> list[C
 
 
 def parse_number(text: str) -> float | None:
-    """Return a finite number, or None if the text is not one."""
+    """Parse a finite number. Return None if the text is not a finite number."""
     try:
         number = float(text)
     except ValueError:

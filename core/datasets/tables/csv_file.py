@@ -1,4 +1,4 @@
-"""Reads a CSV file in blocks of columns of strings. Errors have the line number."""
+"""Reads a CSV file in blocks of rows, as columns of strings. Errors contain the line number."""
 
 import csv
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"
 
 
 class RowBlock(NamedTuple):
-    """Some rows, transposed to columns. `lines` are the lines of the file where the rows end, from 1."""
+    """Some rows, transposed to columns. `lines` are the numbers of the lines in which the rows end, from 1."""
 
     lines: list[int]
     columns: list[tuple[str, ...]]
@@ -29,8 +29,9 @@ class CsvFile:
     """A CSV file with a header.
 
     Args:
-        encoding: default: UTF-8, or that of the byte order mark.
-        delimiter: default: the most frequent of comma, semicolon, tab and bar in the header.
+        encoding: the text encoding. Default: UTF-8, or the encoding of the byte order mark.
+        delimiter: the character between values. Default: the most frequent of comma, semicolon, tab and bar in the
+            header.
     """
 
     def __init__(self, path: Path, *, encoding: str | None = None, delimiter: str | None = None) -> None:
@@ -72,7 +73,7 @@ class CsvFile:
         """Yield the rows below the header, with whitespace around values removed.
 
         Raises:
-            InvalidTable: a line cannot be read, or has another number of values than the header.
+            InvalidTable: a line cannot be read, or its number of values differs from the header.
         """
         lines: list[int] = []
         rows: list[list[str]] = []

@@ -17,7 +17,7 @@ _MAX_ROWS = 50_000  # rows in the histograms
 
 
 def write_table_preview(folder: Path) -> None:
-    """Write `preview.png` into a packed folder."""
+    """Write `preview.png` into the folder of a packed dataset."""
     packed = PackedDataset.open(folder)
     table = packed.meta.table
     columns = () if table is None else table.columns[:_MAX_COLUMNS]

@@ -1,4 +1,4 @@
-"""Sample weights: validation, and the `weights.csv` of an archive of images."""
+"""Validates sample weights, and reads the `weights.csv` of an archive of images."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ class WeightEntry(NamedTuple):
 
 
 def find_weight_fault(text: str) -> str | None:
-    """Return what is wrong with a weight in a table, or None if it is valid."""
+    """Return the reason why the text is not a valid weight, or None if it is valid."""
     number = parse_number(text)
     if number is None or abs(number) > MAX_FLOAT32:
         return "is not a finite 32-bit number"
@@ -33,11 +33,11 @@ def find_weight_fault(text: str) -> str | None:
 
 
 def read_weights(path: Path, folder: Sequence[str], names: Collection[str]) -> dict[str, float]:
-    """Return the weights of images by their full path, from a file with the columns `name` and `weight`.
+    """Read a file with the columns `name` and `weight`. Return the weights, keyed by the full path of the image.
 
     Args:
         path: a CSV file.
-        folder: its folder in the archive. Names are relative to it.
+        folder: the folder of the CSV file in the archive. The names in the file are relative to it.
         names: the paths of all images.
 
     Raises:

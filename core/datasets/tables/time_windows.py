@@ -19,16 +19,16 @@ def make_windows(
     row_names: Sequence[object] | NDArray[np.int64],
     shares: tuple[float, float],
 ) -> dict[str, TableSplit]:
-    """Return the parts of a series: the first to train on, the next to validate on, the last to test on.
+    """Divide a series into consecutive parts for training, validation and test, in this order.
 
     A window and the rows it predicts are always in the same part.
 
     Args:
         table: the columns, window and horizon.
         rows: float32 (L, F), in the order of time.
-        targets: (L, K), the target columns of each row.
-        row_names: one for each row. The name of a window is that of the first row it predicts.
-        shares: of validation and test.
+        targets: (L, K), the values of the target columns in each row.
+        row_names: the name of each row. A window gets the name of the first row that it predicts.
+        shares: the shares of the series for validation and test.
 
     Raises:
         InvalidTable: a part is too short for a window.

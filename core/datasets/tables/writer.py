@@ -20,9 +20,9 @@ class TableSplit(NamedTuple):
 
     Attributes:
         rows: float32 (N, F), with NaN for missing numbers. For windows, the rows of the series, (L, F).
-        targets: one for each sample.
-        names: one for each sample.
-        weights: float32, one for each sample, or None.
+        targets: the targets of the samples: int64 for classification, otherwise float32.
+        names: the names of the samples.
+        weights: float32 weights of the samples. None: the table has no weights.
     """
 
     rows: Rows
@@ -74,7 +74,7 @@ def _write_split(out: Path, name: str, split: TableSplit) -> dict[str, Any]:
 
 
 def _compute_moments(values: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the mean and standard deviation of each column, without NaN. The deviation of a constant is 1."""
+    """Return the mean and standard deviation of each column, ignoring NaN. The deviation of a constant column is 1."""
     means, stds = [], []
     for column in values.T:
         present = column[~np.isnan(column)].astype(np.float64)

@@ -1,1 +1,1 @@
-"""Every query, one file a table; a repo is given its session and never commits."""
+"""The database queries, one module per table. Repositories use the session of their caller and never commit."""

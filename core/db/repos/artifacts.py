@@ -16,13 +16,13 @@ class ArtifactRepo:
     def put(
         self, job_id: str, token: int, name: str, *, media_type: str, key: str, sha256: str, size_bytes: int
     ) -> str | None:
-        """Register a stored file, and replace an earlier one of the same name.
+        """Register a stored file as an artifact of a job. Replace the artifact with the same name, if any.
 
         Returns:
-            The storage key of the replaced file, which the caller deletes after the commit, or None.
+            The storage key of the replaced artifact, or None. The caller deletes its file after the commit.
 
         Raises:
-            LostLease: the attempt does not hold the job.
+            LostLease: the attempt with this token does not hold the lease of the job.
         """
         lock_job_for_attempt(self._session, job_id, token)
         row = self._session.get(ArtifactRow, (job_id, name))
@@ -36,7 +36,7 @@ class ArtifactRepo:
         return previous_key
 
     def list_artifacts(self, job_id: str) -> list[ArtifactRow]:
-        """List the artifacts of a job by name."""
+        """List the artifacts of a job, ordered by name."""
         query = select(ArtifactRow).where(ArtifactRow.job_id == job_id).order_by(ArtifactRow.name)
         return list(self._session.scalars(query))
 
@@ -48,6 +48,6 @@ class ArtifactRepo:
         return row
 
     def is_key_referenced(self, job_id: str, key: str) -> bool:
-        """Return whether an artifact of the job has the storage key."""
+        """Return whether an artifact of the job is stored under `key`."""
         mine = (ArtifactRow.job_id == job_id, ArtifactRow.key == key)
         return self._session.scalars(select(ArtifactRow.name).where(*mine)).first() is not None

@@ -1,4 +1,8 @@
-"""Queries for attempts at jobs: claimed by a conditional update, held by a lease, fenced by a token."""
+"""Queries for attempts at jobs.
+
+A worker claims a job with a conditional update and then holds its lease. A fencing token rejects the writes of earlier
+attempts.
+"""
 
 from typing import Any
 
@@ -18,9 +22,10 @@ MAX_ATTEMPTS = 5
 
 
 class AttemptRepo:
-    """The queries of an attempt and of maintenance.
+    """Queries that workers use for their attempts, and queries of the maintenance loop.
 
-    Methods with a `token` raise LostLease and change nothing if another attempt holds the job or if it has ended.
+    Methods with a `token` raise LostLease without any change if a different attempt holds the lease of the job, or if
+    the job has ended.
     """
 
     def __init__(self, session: Session) -> None:
@@ -34,9 +39,10 @@ class AttemptRepo:
         max_attempts: int = MAX_ATTEMPTS,
         capacity: WorkerCapacity | None = None,
     ) -> JobRow | None:
-        """Claim a job if it is queued or its lease expired, and its dataset is ready. Otherwise return None.
+        """Claim a job for a new attempt. Return None if the job cannot be claimed.
 
-        With a `capacity`, jobs that require more are not claimed.
+        The job must be queued, or its lease must have expired. Its spec must be resolved and its dataset must be ready.
+        If `capacity` is set, jobs that require more resources are not claimed.
         """
         self.release_expired_lease(job_id, max_attempts)
         ready = select(DatasetVersionRow.id).where(DatasetVersionRow.state == DatasetState.READY)
@@ -54,7 +60,7 @@ class AttemptRepo:
                 attempt=JobRow.attempt + 1,
                 token=JobRow.token + 1,
                 owner=owner,
-                lease_until=now(self._session, lease_s),  # never null, so that an expired lease is always found
+                lease_until=now(self._session, lease_s),  # active jobs always have a lease
                 started_at=func.coalesce(JobRow.started_at, now(self._session)),
             )
             .returning(JobRow.id)
@@ -67,7 +73,7 @@ class AttemptRepo:
         return self._session.scalars(query.execution_options(populate_existing=True)).one()
 
     def renew_lease(self, job_id: str, token: int, lease_s: float) -> StopRequest | None:
-        """Renew the lease and return the stop request, if any."""
+        """Renew the lease. Return the stop request of the job, or None."""
         statement = update(JobRow).where(JobRow.id == job_id, JobRow.token == token, JobRow.state.in_(ACTIVE))
         row = self._session.execute(
             statement.values(lease_until=now(self._session, lease_s))
@@ -79,7 +85,7 @@ class AttemptRepo:
         return row[0]
 
     def get_stop_request(self, job_id: str, token: int) -> StopRequest | None:
-        """Return the stop request, if any, without renewing the lease."""
+        """Return the stop request of the job, or None. The lease is not renewed."""
         query = select(JobRow.stop_request).where(JobRow.id == job_id, JobRow.token == token)
         row = self._session.execute(query.where(JobRow.state.in_(ACTIVE))).one_or_none()
         if row is None:
@@ -87,11 +93,11 @@ class AttemptRepo:
         return row[0]
 
     def check_lease(self, job_id: str, token: int) -> JobRow:
-        """Return the job, locked until the commit, so that all writes of this transaction are fenced."""
+        """Lock the job until the commit and return it. All writes of the transaction are then fenced."""
         return lock_job_for_attempt(self._session, job_id, token)
 
     def set_runtime(self, job_id: str, token: int, runtime: dict[str, Any]) -> None:
-        """Store the runtime that the trainer selected: device, precision, versions."""
+        """Store the runtime environment of the attempt, such as device, precision and package versions."""
         lock_job_for_attempt(self._session, job_id, token)
         self._update_job(job_id, runtime=runtime)
 
@@ -103,33 +109,33 @@ class AttemptRepo:
     def add_warning(self, job_id: str, token: int, text: str) -> None:
         """Add a warning to the job."""
         job = lock_job_for_attempt(self._session, job_id, token)
-        if text not in job.warnings:  # later attempts repeat warnings
+        if text not in job.warnings:  # later attempts report the same warnings again
             self._update_job(job_id, warnings=[*job.warnings, text])
 
     def complete_with_model(
         self, job_id: str, token: int, model_version: int, metrics: dict[str, Any], stop_reason: str | None
     ) -> JobRow:
-        """Mark the job as succeeded with a model."""
+        """Mark the job as succeeded, with the number of the model version that it registered."""
         job = lock_job_for_attempt(self._session, job_id, token)
         values = {"model_version": model_version, "metrics": {**job.metrics, **metrics}, "stop_reason": stop_reason}
         apply_transition(self._session, job, JobState.SUCCEEDED, stop_reason or "finished", stop_request=None, **values)
         return job
 
     def complete_with_result(self, job_id: str, token: int, result: dict[str, Any], metrics: dict[str, Any]) -> JobRow:
-        """Mark the job as succeeded with a result instead of a model."""
+        """Mark a job that registers no model as succeeded, and store its result."""
         job = lock_job_for_attempt(self._session, job_id, token)
         values: dict[str, Any] = {"result": result, "metrics": {**job.metrics, **metrics}}
         apply_transition(self._session, job, JobState.SUCCEEDED, "finished", stop_request=None, **values)
         return job
 
     def fail(self, job_id: str, token: int, failure: dict[str, Any]) -> JobRow:
-        """Mark the job as failed. `failure` is {code, message, hint, retryable, …extra}."""
+        """Mark the job as failed. `failure` is an object that `build_failure` returns."""
         job = lock_job_for_attempt(self._session, job_id, token)
         apply_transition(self._session, job, JobState.FAILED, failure["code"], failure=failure, stop_request=None)
         return job
 
     def release(self, job_id: str, token: int, reason: str) -> JobRow:
-        """End the attempt after a stop request or a worker shutdown; it does not count against the retry limit.
+        """End the attempt after a stop request or a worker shutdown. It does not count against the retry limit.
 
         A job with a cancel or pause request becomes cancelled or paused. Any other job is queued again.
         """
@@ -140,18 +146,18 @@ class AttemptRepo:
     def requeue_or_fail(
         self, job_id: str, token: int, failure: dict[str, Any], max_attempts: int = MAX_ATTEMPTS
     ) -> JobRow:
-        """End a lost attempt: queue the job again, or fail it with `failure` at the retry limit."""
+        """End a lost attempt. Queue the job again, or mark it as failed if the retry limit is reached."""
         job = lock_job_for_attempt(self._session, job_id, token)
         self._requeue_or_fail_job(job, failure, max_attempts)
         return job
 
     def find_expired_ids(self, limit: int = 100) -> list[str]:
-        """Return the ids of jobs whose lease expired."""
+        """Return the ids of jobs whose lease has expired."""
         is_expired = (JobRow.lease_until.is_(None)) | (JobRow.lease_until < now(self._session))
         return list(self._session.scalars(select(JobRow.id).where(JobRow.state.in_(ACTIVE), is_expired).limit(limit)))
 
     def release_expired_lease(self, job_id: str, max_attempts: int = MAX_ATTEMPTS) -> JobRow | None:
-        """End the attempt of a job whose lease expired. Return None if it has not expired."""
+        """End the attempt of a job if its lease has expired, and return the job. Otherwise return None."""
         is_expired = (JobRow.lease_until.is_(None)) | (JobRow.lease_until < now(self._session))
         query = select(JobRow).where(JobRow.id == job_id, JobRow.state.in_(ACTIVE), is_expired).with_for_update()
         job = self._session.scalars(query.execution_options(populate_existing=True)).one_or_none()
@@ -160,10 +166,10 @@ class AttemptRepo:
         return job
 
     def find_ids_without_message(self, older_than_s: float, limit: int = 100, *, gpu: bool | None = None) -> list[str]:
-        """Return the ids of queued jobs whose message may be lost, in queue order.
+        """Return the ids of queued jobs whose queue message may be lost, in queue order.
 
-        Their dataset is ready, the outbox has no message for them, and they were queued more than `older_than_s` ago.
-        `gpu` selects jobs that require a GPU, or those that do not.
+        These jobs have a ready dataset and no message in the outbox. They were queued more than `older_than_s` seconds
+        ago. `gpu` selects only jobs that require a GPU (True) or only jobs that do not (False); default: all jobs.
         """
         has_message = exists().where(OutboxRow.topic == "train", OutboxRow.subject_id == JobRow.id)
         changed_at = select(func.max(JobEventRow.at)).where(
@@ -195,7 +201,7 @@ class AttemptRepo:
             apply_transition(
                 self._session, job, JobState.PAUSED, reason, lost_attempts=lost_attempts, stop_request=None
             )
-        else:  # a finish request remains for the next attempt
+        else:  # a finish request is not cleared: the next attempt handles it
             apply_transition(self._session, job, JobState.QUEUED, reason, lost_attempts=lost_attempts)
 
     def _update_job(self, job_id: str, **values: object) -> None:

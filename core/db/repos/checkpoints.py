@@ -1,4 +1,4 @@
-"""Queries for checkpoints: stored snapshots of jobs, and which of them can be deleted."""
+"""Queries for checkpoints: the stored snapshots of training jobs."""
 
 from collections.abc import Collection
 from typing import Any
@@ -39,12 +39,13 @@ class CheckpointRepo:
         files: dict[str, dict[str, Any]],
         retained_epochs: Collection[int] | None = None,
     ) -> CheckpointRow:
-        """Register a stored snapshot. It gets the tag `latest`, and the tags `latest` and `best` move to it.
+        """Register a stored snapshot as a checkpoint with `tags` and the tag `latest`.
 
-        With `retained_epochs`, checkpoints of other epochs lose the tag `kept`.
+        Earlier checkpoints of the job lose the tag `latest`, and also the tag `best` if the new checkpoint has it. If
+        `retained_epochs` is set, checkpoints of all other epochs lose the tag `kept`.
 
         Raises:
-            LostLease: the attempt does not hold the job.
+            LostLease: the attempt with this token does not hold the lease of the job.
         """
         lock_job_for_attempt(self._session, job_id, token)
         moved_tags = {LATEST, BEST} & {LATEST, *tags}
@@ -74,14 +75,14 @@ class CheckpointRepo:
         return row
 
     def list_resumable(self, job_id: str) -> list[CheckpointRow]:
-        """List the checkpoints to resume from, the most advanced first. The caller verifies their files."""
+        """List the checkpoints that a job can resume from, highest step first. The caller verifies their files."""
         return sorted(self.list_checkpoints(job_id), key=lambda row: (row.step, row.number), reverse=True)
 
     def find_prunable(self, job_id: str, num_retained: int = 2) -> list[CheckpointRow]:
         """Return the checkpoints that can be deleted.
 
-        The last `num_retained` checkpoints are retained, in case the newest is damaged. Checkpoints with the tag `best`
-        or `kept`, and those that another job starts from, are retained too.
+        The newest `num_retained` checkpoints are retained, in case the files of the newest one are damaged. Checkpoints
+        with the tag `best` or `kept`, and checkpoints that other jobs start from, are also retained.
         """
         rows = self.list_checkpoints(job_id)[:-num_retained]
         rows = [row for row in rows if not {BEST, RETAINED} & set(row.tags)]
@@ -89,9 +90,9 @@ class CheckpointRepo:
         return [row for row in rows if row.number not in needed]
 
     def find_dependents(self, job_id: str) -> dict[str, int | str]:
-        """Return the ids of jobs that start from a checkpoint of this job, with the checkpoint's number.
+        """Return the jobs that will start from a checkpoint of this job: {job id: checkpoint number}.
 
-        Jobs that have finished, or that have a checkpoint themselves, are not included.
+        Jobs that have ended, or that already have a checkpoint themselves, are not included.
         """
         has_checkpoint = select(CheckpointRow.number).where(CheckpointRow.job_id == JobRow.id).exists()
         resume_from = JobRow.spec["resume_from"]
@@ -106,5 +107,5 @@ class CheckpointRepo:
         self._session.execute(delete(CheckpointRow).where(*mine))
 
     def is_key_referenced(self, key: str) -> bool:
-        """Return whether a checkpoint has the storage key."""
+        """Return whether a checkpoint is stored under `key`."""
         return self._session.scalars(select(CheckpointRow.number).where(CheckpointRow.key == key)).first() is not None

@@ -1,4 +1,8 @@
-"""Queries for dataset versions. A version is imported under a lease and a fencing token, and then immutable."""
+"""Queries for dataset versions.
+
+A worker imports a version while it holds its lease. A fencing token rejects the writes of earlier imports. Imported
+versions are immutable.
+"""
 
 import uuid
 from typing import Any
@@ -16,9 +20,9 @@ _Row = DatasetVersionRow
 
 
 class DatasetRepo:
-    """The queries for dataset versions.
+    """Queries for dataset versions.
 
-    Methods with a `token` raise LostLease and change nothing if another import holds the version.
+    Methods with a `token` raise LostLease without any change if a different import holds the lease of the version.
     """
 
     def __init__(self, session: Session) -> None:
@@ -27,10 +31,10 @@ class DatasetRepo:
     def add(
         self, name: str, source: dict[str, Any], *, source_key: str | None = None, version_id: str | None = None
     ) -> DatasetVersionRow:
-        """Store the next version of `name` in state `importing`. The caller adds a message to the outbox.
+        """Add the next version of dataset `name` in state `importing`. The caller adds a message to the outbox.
 
-        With a `source_key` (a hash of a built-in dataset's options), return the existing version of that source if
-        there is one.
+        `source_key` is a hash of the options of a built-in dataset. If the dataset already has a version with this
+        `source_key`, that version is returned instead.
         """
         version_id = version_id or uuid.uuid4().hex
         for _ in range(10):
@@ -48,14 +52,14 @@ class DatasetRepo:
             try:
                 with self._session.begin_nested():
                     self._session.add(row)
-            except IntegrityError:  # another transaction used the number or added the same source
+            except IntegrityError:  # a concurrent transaction added the same version number or source_key
                 continue
             self._session.refresh(row)
             return row
         raise RuntimeError(f"no version number could be assigned for dataset {name}")
 
     def get_next_version(self, name: str) -> int:
-        """Return the number of the next version."""
+        """Return the number that the next version of the dataset will have."""
         newest = self._session.scalar(select(func.max(_Row.version)).where(_Row.name == name))
         return (newest or 0) + 1
 
@@ -78,18 +82,18 @@ class DatasetRepo:
         return row
 
     def find_by_source(self, name: str, source_key: str) -> DatasetVersionRow | None:
-        """Return the version of a source, or None."""
+        """Return the version with the `source_key`, or None."""
         return self._fetch_one(select(_Row).where(_Row.name == name, _Row.source_key == source_key))
 
     def find_newest(self, name: str, state: DatasetState | None = None) -> DatasetVersionRow | None:
-        """Return the newest version, optionally the newest in a state."""
+        """Return the newest version, or None. If `state` is set, ignore versions in other states."""
         query = select(_Row).where(_Row.name == name)
         if state is not None:
             query = query.where(_Row.state == state)
         return self._fetch_one(query.order_by(_Row.version.desc()).limit(1))
 
     def list_versions(self, names: list[str]) -> list[DatasetVersionRow]:
-        """List all versions of these datasets by name, newest first."""
+        """List all versions of the named datasets, ordered by name, newest version first."""
         query = select(_Row).where(_Row.name.in_(names)).order_by(_Row.name, _Row.version.desc())
         return list(self._session.scalars(query))
 
@@ -99,7 +103,7 @@ class DatasetRepo:
         return list(self._session.scalars(query))
 
     def claim(self, version_id: str, owner: str, lease_s: float) -> DatasetVersionRow | None:
-        """Claim the import if it has no lease or an expired one. Otherwise return None."""
+        """Claim the import of a version. Return None if another worker holds its lease or the import has ended."""
         statement = update(_Row).where(
             _Row.id == version_id,
             _Row.state == DatasetState.IMPORTING,
@@ -110,13 +114,13 @@ class DatasetRepo:
         return self.get(version_id) if is_claimed else None
 
     def renew_lease(self, version_id: str, token: int, lease_s: float) -> None:
-        """Renew the lease."""
+        """Renew the lease of an import."""
         self._update_claim(version_id, token, lease_until=now(self._session, lease_s))
 
     def finish(
         self, version_id: str, token: int, *, meta: dict[str, Any], report: dict[str, Any], packed_key: str
     ) -> None:
-        """Mark the version as ready. `meta` is PackedMeta with `files` {name: {sha256, size_bytes}}."""
+        """Mark the version as ready. `meta` has the fields of PackedMeta and `files`: {name: {sha256, size_bytes}}."""
         self._update_claim(
             version_id,
             token,
@@ -134,13 +138,20 @@ class DatasetRepo:
         self._update_claim(version_id, token, **values, **_build_end_values(self._session))
 
     def retry(self, version_id: str) -> bool:
-        """Reset a failed version to `importing`. Return False if it has not failed. The caller adds a message."""
+        """Set a failed version to `importing` again. Return False if the version has not failed.
+
+        The caller adds a message to the outbox.
+        """
         statement = update(_Row).where(_Row.id == version_id, _Row.state == DatasetState.FAILED)
         values: dict[str, Any] = {"state": DatasetState.IMPORTING, "failure": null(), "report": null()}
         return self._execute_update(statement, **values, attempt=0, finished_at=None)
 
     def find_unclaimed_ids(self, older_than_s: float, limit: int = 100) -> list[str]:
-        """Return the ids of versions whose import has an expired lease, or whose message may be lost."""
+        """Return the ids of versions that must be imported but that no worker is importing, oldest first.
+
+        Either the lease of the import has expired, or the queue message may be lost: the version was created more than
+        `older_than_s` seconds ago, and no worker has claimed it.
+        """
         created_before = now(self._session, -older_than_s)
         is_unclaimed = or_(
             _Row.lease_until < now(self._session), (_Row.lease_until.is_(None)) & (_Row.created_at < created_before)
@@ -149,7 +160,7 @@ class DatasetRepo:
         return list(self._session.scalars(query.order_by(_Row.created_at).limit(limit)))
 
     def delete(self, row: DatasetVersionRow) -> None:
-        """Delete a version. The caller checks that it is not used, and deletes its files after the commit."""
+        """Delete a version. The caller first checks that no job uses it, and deletes its files after the commit."""
         self._session.delete(row)
         self._session.flush()
 

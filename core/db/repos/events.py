@@ -1,4 +1,4 @@
-"""Queries for the events of jobs, numbered without gaps in commit order."""
+"""Queries for job events. The events of each job are numbered without gaps, in commit order."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -18,9 +18,10 @@ class EventRepo:
         self._session = session
 
     def append(self, job_id: str, entries: Sequence[tuple[EventType, dict[str, Any]]]) -> list[Event]:
-        """Store events of a job, which are published after the commit.
+        """Store events of a job. They are published on the event bus after the commit.
 
-        The numbers come from the job's row, which is locked until the commit, so that readers see them in order.
+        Event numbers are taken from a counter in the job's row. The row is locked until the commit, so that events
+        become visible in the order of their numbers.
         """
         statement = update(JobRow).where(JobRow.id == job_id).values(event_seq=JobRow.event_seq + len(entries))
         row = self._session.execute(
@@ -39,7 +40,7 @@ class EventRepo:
     def list_after(
         self, job_id: str, seq: int, limit: int = 1000, types: Collection[EventType] | None = None
     ) -> list[Event]:
-        """List the events with a number greater than `seq`, oldest first."""
+        """List the events with a number greater than `seq`, oldest first. If `types` is set, omit other types."""
         query = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.seq > seq)
         if types is not None:
             query = query.where(JobEventRow.type.in_(types))

@@ -19,7 +19,7 @@ class IdempotencyRepo:
         return self._session.get(IdempotencyRow, key)
 
     def add(self, key: str, request_hash: str, job_id: str) -> IdempotencyRow:
-        """Store the request and job of a key.
+        """Store an idempotency key with the hash of its request and the id of the created job.
 
         Raises:
             Conflict: another request with the same key is in progress.
@@ -33,6 +33,6 @@ class IdempotencyRepo:
         return row
 
     def delete_older_than(self, age: timedelta) -> None:
-        """Delete keys older than `age`."""
+        """Delete idempotency keys that are older than `age`."""
         cutoff = now(self._session, -age.total_seconds())
         self._session.execute(delete(IdempotencyRow).where(IdempotencyRow.created_at < cutoff))

@@ -1,4 +1,4 @@
-"""Queries for jobs as requested by clients. The queries of attempts are in `attempts.py`."""
+"""Queries for jobs, and for the actions of clients on them. `attempts.py` has the queries for attempts."""
 
 import uuid
 from collections.abc import Collection
@@ -22,7 +22,7 @@ class JobRepo:
         self._session = session
 
     def add(self, job: JobRow) -> JobRow:
-        """Store a new job as queued. The caller adds a message to the outbox in the same transaction."""
+        """Store a new job in state `queued`. The caller adds a message to the outbox in the same transaction."""
         job.id = job.id or uuid.uuid4().hex
         job.created_at = now(self._session)
         job.state = JobState.QUEUED
@@ -54,7 +54,7 @@ class JobRepo:
         cursor: str | None = None,
         limit: int = 50,
     ) -> tuple[list[JobRow], str | None]:
-        """List jobs without their specs, newest first, and return the cursor of the next page.
+        """Return a page of jobs without their specs, newest first, and the cursor of the next page or None.
 
         Raises:
             InvalidSpec: the cursor is invalid.
@@ -84,10 +84,10 @@ class JobRepo:
         return self._session.scalars(query).one()
 
     def find_next_id(self, capacity: WorkerCapacity | None = None) -> str | None:
-        """Return the id of the next queued job with a ready dataset: highest priority first, then oldest.
+        """Return the id of the queued job to run next: highest priority, then oldest. Its dataset must be ready.
 
         Args:
-            capacity: the capacity of the worker that claims the job. Default: unlimited.
+            capacity: the capacity of the worker that will run the job. Default: unlimited.
         """
         query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED)
         query = query.where(DatasetVersionRow.state == DatasetState.READY, JobRow.is_resolved)
@@ -101,12 +101,12 @@ class JobRepo:
         return set(self._session.scalars(select(JobRow.id).where(JobRow.id.in_(ids), requires_gpu())))
 
     def get_num_slots(self, job_id: str) -> int:
-        """Return the number of worker slots that a job uses; 1 if it was deleted."""
+        """Return the number of worker slots that a job uses, or 1 if the job was deleted."""
         job = self.find(job_id)
         return 1 if job is None else get_num_devices(job.spec)
 
     def get_active_ids_by_worker(self) -> dict[str, list[str]]:
-        """Return the ids of active jobs by worker."""
+        """Return the ids of the active jobs of each worker: {worker id: job ids}."""
         ids_by_worker: dict[str, list[str]] = {}
         query = select(JobRow.owner, JobRow.id).where(JobRow.state.in_(ACTIVE)).order_by(JobRow.id)
         for owner, job_id in self._session.execute(query):
@@ -114,13 +114,13 @@ class JobRepo:
         return ids_by_worker
 
     def find_resolvable_ids(self, limit: int = 20) -> list[str]:
-        """Return the ids of unresolved queued jobs whose dataset is now ready, oldest first."""
+        """Return the ids of queued jobs whose spec is not resolved yet and whose dataset is ready, oldest first."""
         query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED)
         query = query.where(JobRow.is_resolved.is_(False), DatasetVersionRow.state == DatasetState.READY)
         return list(self._session.scalars(query.order_by(JobRow.created_at).limit(limit)))
 
     def lock_for_resolution(self, job_id: str) -> JobRow | None:
-        """Return the job, locked until the commit, if it is not resolved yet."""
+        """Lock the job until the commit and return it. Return None if it is already resolved or no longer queued."""
         job = get_job_for_update(self._session, job_id)
         return None if job.is_resolved or job.state is not JobState.QUEUED else self.get(job_id)
 
@@ -130,7 +130,7 @@ class JobRepo:
         self._session.execute(update(JobRow).where(JobRow.id == job_id).values(values))
 
     def fail_resolution(self, job_id: str, failure: dict[str, Any]) -> None:
-        """Fail a job whose spec does not fit its dataset."""
+        """Mark a job as failed because its spec is not valid for its dataset."""
         apply_transition(
             self._session,
             get_job_for_update(self._session, job_id),
@@ -145,13 +145,13 @@ class JobRepo:
         return list(self._session.scalars(query.order_by(JobRow.created_at.desc()).limit(limit)))
 
     def list_waiting_ids(self, dataset_version_id: str) -> list[str]:
-        """List the ids of queued jobs of a dataset version, oldest first."""
+        """List the ids of queued jobs that use a dataset version, oldest first."""
         query = select(JobRow.id).where(JobRow.dataset_version_id == dataset_version_id)
         query = query.where(JobRow.state == JobState.QUEUED)
         return list(self._session.scalars(query.order_by(JobRow.created_at)))
 
     def fail_waiting_jobs(self, dataset_version_id: str, failure: dict[str, Any]) -> list[str]:
-        """Fail all queued jobs of a dataset version whose import failed. Return their ids."""
+        """Mark all queued jobs that use a dataset version as failed after its import failed. Return their ids."""
         ids = self.list_waiting_ids(dataset_version_id)
         for job_id in ids:
             job = get_job_for_update(self._session, job_id)
@@ -162,11 +162,11 @@ class JobRepo:
         return ids
 
     def set_priority(self, job_id: str, priority: int) -> JobRow:
-        """Set the priority of a job. A running job uses it when it is queued again.
+        """Set the priority of a job. For a running job, it takes effect when the job is queued again.
 
         Raises:
             NotFound: the job does not exist.
-            Conflict: the job has finished.
+            Conflict: the job has ended.
         """
         job = get_job_for_update(self._session, job_id)
         if job.state in TERMINAL:
@@ -189,7 +189,7 @@ class JobRepo:
         return job
 
     def request_stop(self, job_id: str, stop_request: StopRequest) -> JobRow:
-        """Cancel, pause or finish a job. Repeating the request has no effect.
+        """Request that a job is cancelled, paused or finished. Repeating the request has no effect.
 
         Raises:
             NotFound: the job does not exist.
@@ -214,7 +214,7 @@ class JobRepo:
         return job
 
     def extend(self, job_id: str, spec: dict[str, Any]) -> JobRow:
-        """Queue a succeeded job again with a spec of more epochs. The caller adds a message to the outbox."""
+        """Queue a succeeded job again with a spec that has more epochs. The caller adds a message to the outbox."""
         job = get_job_for_update(self._session, job_id)
         if job.state is not JobState.SUCCEEDED:
             raise build_transition_conflict(job, "cannot be extended")
@@ -223,14 +223,14 @@ class JobRepo:
         return job
 
     def delete(self, job_id: str) -> list[str]:
-        """Delete a finished job with its events and curves. Its models and variants remain.
+        """Delete a job that has ended, with its events and curves. Its models and variants remain.
 
         Returns:
-            Storage keys that are no longer used, which the caller deletes after the commit.
+            The storage keys that are no longer used. The caller deletes their files after the commit.
 
         Raises:
-            Conflict: the job has not finished.
-            InUse: another job starts from one of its checkpoints.
+            Conflict: the job has not ended.
+            ResourceInUse: other jobs will start from checkpoints of this job.
         """
         job = get_job_for_update(self._session, job_id)
         if job.state not in TERMINAL:
@@ -250,7 +250,7 @@ class JobRepo:
         return keys
 
     def is_upload_needed(self, archive: str) -> bool:
-        """Return whether an unfinished job reads the archive."""
+        """Return whether a job that has not ended requires the uploaded archive."""
         mine = (JobRow.kind == "predict_archive", JobRow.state.not_in(TERMINAL))
         query = select(JobRow.id).where(*mine, JobRow.spec["archive"].as_string() == archive)
         return self._session.scalars(query.limit(1)).first() is not None
@@ -283,12 +283,12 @@ class JobRepo:
 
 
 def get_result_key(job: JobRow) -> str:
-    """Return the storage key of the files of a job's result."""
+    """Return the storage key of the result files of a job."""
     return f"jobs/{job.id}/t{job.token}/answer"
 
 
 def has_stored_result(job: JobRow) -> bool:
-    """Return whether the result can have stored files."""
+    """Return whether the job can have stored result files."""
     return job.kind != "train" and job.state is JobState.SUCCEEDED
 
 

@@ -14,11 +14,14 @@ from core.db.tables import MetricPointRow
 
 _KEY = ("job_id", "split", "name", "step")
 _CHUNK = 1000
-_PER_BUCKET = 4  # first, last, minimum, maximum
+_PER_BUCKET = 4  # points per bucket: first, last, minimum and maximum
 
 
 class MetricPoint(NamedTuple):
-    """A value at a step. `special` is "NaN", "Infinity" or "-Infinity" if `value` is None."""
+    """The value of a metric at a step.
+
+    If it is not finite, `value` is None and `special` is "NaN", "Infinity" or "-Infinity".
+    """
 
     split: str
     name: str
@@ -31,7 +34,7 @@ class MetricPoint(NamedTuple):
 class MetricSeries(NamedTuple):
     name: str
     split: str
-    points: list[MetricPoint]  # by step
+    points: list[MetricPoint]  # ordered by step
 
 
 class MetricRepo:
@@ -39,7 +42,7 @@ class MetricRepo:
         self._session = session
 
     def upsert(self, job_id: str, points: Iterable[MetricPoint]) -> None:
-        """Write points. A point that a resumed attempt computed again replaces the stored one."""
+        """Insert points. Points that an earlier attempt stored for the same split, metric and step are replaced."""
         rows: dict[tuple[Any, ...], dict[str, Any]] = {}
         for point in points:
             rows[point.split, point.name, point.step] = {"job_id": job_id, **point._asdict()}
@@ -71,10 +74,11 @@ class MetricRepo:
         since_step: int | None = None,
         max_points: int | None = None,
     ) -> list[MetricSeries]:
-        """List the curves of a job by name and split, each with at most `max_points` points (at least 4).
+        """List the curves of a job, ordered by name and split, with at most `max_points` points each.
 
         A longer curve is divided into buckets of equal size. Each bucket keeps its first, last, minimum and maximum
-        points, so that spikes remain visible. A non-finite value counts as the maximum.
+        points, so that spikes remain visible. A non-finite value counts as the maximum. A `max_points` below 4
+        counts as 4.
         """
         row = MetricPointRow
         query = select(row.split, row.name, row.step, row.epoch, row.value, row.special).where(row.job_id == job_id)
@@ -93,7 +97,7 @@ class MetricRepo:
 
 
 def downsample(points: Sequence[MetricPoint], max_points: int | None) -> list[MetricPoint]:
-    """Return at most `max_points` of the points, including the extremes."""
+    """Select at most `max_points` points of a curve, including its minimum and maximum. Limits below 4 count as 4."""
     if max_points is None or len(points) <= max_points:
         return list(points)
     values = np.array([np.inf if point.value is None else point.value for point in points])

@@ -17,7 +17,7 @@ _REF = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]{0,62})(@(?P<tag>[a-z0-9][a-z0-9
 
 
 class ModelSelection(NamedTuple):
-    """A model version and the format to serve it in; None for the network as trained."""
+    """A model version and the format of its variant to serve. If `variant` is None, the model is served as trained."""
 
     version: ModelVersionRow
     variant: str | None
@@ -28,10 +28,10 @@ class ModelRepo:
         self._session = session
 
     def register(self, version: ModelVersionRow, token: int) -> ModelVersionRow:
-        """Register a stored bundle as the next version of its name, in the transaction that ends its job.
+        """Register a stored bundle as the next version of its model, in the transaction that completes its job.
 
         Raises:
-            LostLease: the attempt with that token does not hold the job.
+            LostLease: the attempt with this token does not hold the lease of the job.
         """
         lock_job_for_attempt(self._session, version.job_id, token)
         newest = select(func.max(ModelVersionRow.version)).where(ModelVersionRow.name == version.name)
@@ -42,7 +42,7 @@ class ModelRepo:
         return version
 
     def list_names(self, *, after: str | None = None, limit: int = 50) -> tuple[list[str], str | None]:
-        """List the names of models in alphabetical order, with the last name if there are more."""
+        """Return a page of model names in alphabetical order, and its last name if there are more names, else None."""
         query = select(ModelVersionRow.name).distinct().order_by(ModelVersionRow.name)
         if after is not None:
             query = query.where(ModelVersionRow.name > after)
@@ -103,12 +103,12 @@ class ModelRepo:
         raise NotFound(f"Model {name!r} has no alias {tag!r}.", known=sorted(self.get_aliases(name)))
 
     def get_aliases(self, name: str) -> dict[str, int]:
-        """Return the version of each alias of a model."""
+        """Return the version number of each alias of a model: {alias: version}."""
         rows = self._session.scalars(select(ModelAliasRow).where(ModelAliasRow.name == name))
         return {row.alias: row.version for row in rows}
 
     def get_alias_variants(self, name: str) -> dict[str, str]:
-        """Return the variant of each alias of a model that refers to a variant."""
+        """Return the variants that aliases of a model refer to: {alias: variant}."""
         rows = self._session.scalars(select(ModelAliasRow).where(ModelAliasRow.name == name))
         return {row.alias: row.variant for row in rows if row.variant is not None}
 
@@ -130,7 +130,7 @@ class ModelRepo:
         self._session.execute(delete(ModelAliasRow).where(ModelAliasRow.name == name, ModelAliasRow.alias == alias))
 
     def is_key_referenced(self, key: str) -> bool:
-        """Return whether a model version has the storage key."""
+        """Return whether a model version is stored under `key`."""
         return (
             self._session.scalars(select(ModelVersionRow.version).where(ModelVersionRow.key == key)).first() is not None
         )

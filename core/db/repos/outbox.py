@@ -1,4 +1,4 @@
-"""Queries for the outbox: messages that are not sent to the queue yet."""
+"""Queries for the outbox table: messages that have not been sent to the queue yet."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -17,7 +17,7 @@ class OutboxRepo:
         self._session = session
 
     def add(self, topic: Topic, subject_id: str) -> OutboxRow:
-        """Add a message to the transaction. The relay sends it after the commit."""
+        """Add a message in the current transaction. The outbox relay sends it after the commit."""
         row = OutboxRow(topic=topic, subject_id=subject_id, created_at=now(self._session))
         self._session.add(row)
         self._session.flush()
@@ -27,7 +27,7 @@ class OutboxRepo:
         return list(self._session.scalars(select(OutboxRow).order_by(OutboxRow.id).limit(limit)))
 
     def is_pending(self, topic: Topic, subject_id: str) -> bool:
-        """Return whether a message for the subject is not sent yet."""
+        """Return whether the outbox has a message for the job or dataset version `subject_id`."""
         query = select(OutboxRow.id).where(OutboxRow.topic == topic, OutboxRow.subject_id == subject_id)
         return self._session.scalars(query.limit(1)).one_or_none() is not None
 

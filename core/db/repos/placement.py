@@ -1,4 +1,4 @@
-"""The resources that jobs require of workers, as conditions on job rows."""
+"""Compares the devices and slots that jobs require with the capacity of workers, in Python and in SQL."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ class WorkerCapacity(NamedTuple):
         return cls(frozenset({"auto", "cpu", *device_names, *kinds}), slots, len(cuda))
 
     def find_shortage(self, spec: Mapping[str, Any]) -> str | None:
-        """Describe the resource that the worker lacks for a job, or return None if it can run the job."""
+        """Describe the resource that the worker lacks for a job. Return None if the worker can run the job."""
         device, num_devices = spec.get("device", "auto"), get_num_devices(spec)
         if device not in self.requestable_devices:
             return f"the device {device!r}"
@@ -41,12 +41,12 @@ class WorkerCapacity(NamedTuple):
 
 
 def get_num_devices(spec: Mapping[str, Any]) -> int:
-    """Return the number of devices, and hence slots, that a stored spec requires."""
+    """Return the number of devices that a job requires. The job uses the same number of slots."""
     return int((spec.get("resources") or {}).get("devices", 1))
 
 
 def is_schedulable_on(capacity: WorkerCapacity) -> ColumnElement[bool]:
-    """Build the condition that a worker with the capacity can run the job."""
+    """Build an SQL condition that selects the jobs that a worker with this capacity can run."""
     on_cuda = or_(~requires_gpu(), _build_num_devices_column() <= capacity.num_cuda)
     return (
         _build_device_column().in_(sorted(capacity.requestable_devices))
@@ -56,7 +56,7 @@ def is_schedulable_on(capacity: WorkerCapacity) -> ColumnElement[bool]:
 
 
 def requires_gpu() -> ColumnElement[bool]:
-    """Build the condition that the job requires a CUDA device."""
+    """Build an SQL condition that selects the jobs that require a CUDA device."""
     return _build_device_column().like(f"{CUDA}%")
 
 

@@ -1,4 +1,4 @@
-"""Changes of a job's state: validated, applied to a locked row, and recorded as an event."""
+"""Changes the state of jobs: checks the transition, updates the locked row and records an event."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from core.jobs import ACTIVE, TERMINAL, TRANSITIONS, JobState, can_transition
 
 
 def get_job_for_update(session: Session, job_id: str) -> JobRow:
-    """Return the job, locked until the commit. On SQLite the transaction holds the write lock.
+    """Lock a job until the commit and return it. On SQLite, the transaction already holds the write lock.
 
     Raises:
         NotFound: the job does not exist.
@@ -27,10 +27,10 @@ def get_job_for_update(session: Session, job_id: str) -> JobRow:
 
 
 def lock_job_for_attempt(session: Session, job_id: str, token: int) -> JobRow:
-    """Return the job, locked until the commit, if the attempt with the token holds it.
+    """Lock a job until the commit and return it, if the attempt with this token holds its lease.
 
     Raises:
-        LostLease: another attempt holds the job, or it has ended or was deleted.
+        LostLease: a different attempt holds the lease, or the job has ended or was deleted.
     """
     query = select(JobRow).where(JobRow.id == job_id, JobRow.token == token, JobRow.state.in_(ACTIVE))
     job = session.scalars(query.with_for_update().execution_options(populate_existing=True)).one_or_none()
@@ -44,7 +44,7 @@ def apply_transition(session: Session, job: JobRow, target: JobState, reason: st
 
     Raises:
         Conflict: the transition is not allowed; `extra["allowed"]` lists the allowed states.
-        LostLease: the row was changed despite the lock.
+        LostLease: a different process changed the row despite the lock.
     """
     previous = job.state
     if not can_transition(previous, target):
@@ -65,7 +65,7 @@ def apply_transition(session: Session, job: JobRow, target: JobState, reason: st
 
 
 def record_transition(session: Session, job_id: str, previous: JobState | None, target: JobState, reason: str) -> None:
-    """Append the events of a state change."""
+    """Store the `state` event of a transition, and the `end` event if the job ends."""
     entries: list[tuple[EventType, dict[str, Any]]] = [
         (EventType.STATE, {"from": previous, "to": target, "reason": reason})
     ]
@@ -75,5 +75,5 @@ def record_transition(session: Session, job_id: str, previous: JobState | None, 
 
 
 def build_transition_conflict(job: JobRow, detail: str) -> Conflict:
-    """Build the error of a request that the job's state does not allow."""
+    """Build the error for a request that the state of the job does not allow."""
     return Conflict(f"A job that is {job.state} {detail}.", state=job.state, allowed=sorted(TRANSITIONS[job.state]))

@@ -14,10 +14,10 @@ class VariantRepo:
         self._session = session
 
     def put(self, variant: ModelVariantRow, token: int) -> None:
-        """Store a variant and replace an older one of its format. Do nothing if its version was deleted.
+        """Store a variant, or replace the one with the same format. Do nothing if the model version was deleted.
 
         Raises:
-            LostLease: the attempt with that token does not hold the job.
+            LostLease: the attempt with this token does not hold the lease of the job.
         """
         lock_job_for_attempt(self._session, variant.job_id, token)
         if self._session.get(ModelVersionRow, (variant.name, variant.version)) is not None:
@@ -26,7 +26,7 @@ class VariantRepo:
             self._session.flush()
 
     def list_variants(self, name: str, version: int) -> list[ModelVariantRow]:
-        """List the variants of a version by format."""
+        """List the variants of a model version, ordered by format."""
         of_version = (ModelVariantRow.name == name, ModelVariantRow.version == version)
         return list(self._session.scalars(select(ModelVariantRow).where(*of_version).order_by(ModelVariantRow.format)))
 
@@ -38,11 +38,11 @@ class VariantRepo:
         return row
 
     def delete(self, name: str, version: int, kind: str) -> None:
-        """Delete a variant. Its files remain with its job.
+        """Delete the row of a variant. Its files belong to its job and are not deleted.
 
         Raises:
             NotFound: the variant does not exist.
-            InUse: an alias refers to it.
+            ResourceInUse: an alias refers to the variant.
         """
         row = self.get(name, version, kind)
         mine = (ModelAliasRow.name == name, ModelAliasRow.version == version, ModelAliasRow.variant == kind)
@@ -53,7 +53,7 @@ class VariantRepo:
         self._session.flush()
 
     def is_key_referenced(self, key: str) -> bool:
-        """Return whether a variant has the storage key."""
+        """Return whether a variant is stored under `key`."""
         return (
             self._session.scalars(select(ModelVariantRow.version).where(ModelVariantRow.key == key)).first() is not None
         )

@@ -23,11 +23,11 @@ class WorkerRepo:
         self.record_heartbeat(worker_id)
 
     def record_heartbeat(self, worker_id: str, last_message_age_s: float | None = None) -> bool:
-        """Record a heartbeat. Return False if the row was deleted as stale; the worker then registers again.
+        """Record a heartbeat. Return False if the row was deleted as stale: the worker must then register again.
 
         Args:
             worker_id: the id of the worker.
-            last_message_age_s: seconds since the worker received its last message from the queue; None if never.
+            last_message_age_s: seconds since the worker last received a message from the queue; None if it never did.
         """
         values: dict[str, Any] = {"beat_at": now(self._session)}
         if last_message_age_s is not None:

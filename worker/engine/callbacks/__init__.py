@@ -1,4 +1,4 @@
-"""Callbacks of the training loop, one file each."""
+"""Callbacks of the training loop."""
 
 from worker.engine.callbacks.confusion_matrix import ConfusionMatrix
 from worker.engine.callbacks.csv_logger import CsvLogger

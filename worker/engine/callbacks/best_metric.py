@@ -1,4 +1,4 @@
-"""The best value of one metric so far, and what counts as better."""
+"""Tracks the best value of a metric, for callbacks that compare epochs."""
 
 import math
 from typing import Any, Literal
@@ -9,9 +9,9 @@ Mode = Literal["auto", "min", "max", "zero"]
 
 
 class BestMetric:
-    """Tracks the best value of `monitor`. A value is better if it improves by more than `min_delta`; NaN never is.
+    """Tracks the best value of the metric `monitor`. A better value must improve on it by more than `min_delta`.
 
-    In the mode "zero" the distance from zero counts.
+    NaN and infinite values are never better. In the mode "zero", the value closest to zero is the best.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class BestMetric:
         self.best = abs(baseline) if self._is_distance and baseline is not None else baseline
 
     def update(self, value: float) -> bool:
-        """Take a value. Return True if it is better than the best one before."""
+        """Record a value. Return True if it is better than the best value so far."""
         if not math.isfinite(value):
             return False
         value = abs(value) if self._is_distance else value

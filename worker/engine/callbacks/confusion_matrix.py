@@ -16,7 +16,10 @@ TABLE, IMAGE = "confusion_matrix.csv", "confusion_matrix.png"
 
 
 class ConfusionMatrix(Callback):
-    """Counts decisions during validation. For multilabel tasks it saves one table per label and no image."""
+    """Counts pairs of true and predicted classes during validation.
+
+    For multilabel tasks, the table has one row of counts per label, and there is no image.
+    """
 
     is_optional: ClassVar[bool] = True
 

@@ -11,9 +11,10 @@ SPLITS = ("train", "valid")
 
 
 class CsvLogger(FileLog):
-    """Writes one row per epoch and split: epoch, set, and every metric of either split. Missing metrics are empty.
+    """Writes one row per epoch and split. The columns are the epoch, the split (`set`) and all metrics.
 
-    Source: luz_callback_csv_logger, where all rows must have the same metrics.
+    Metrics that a split does not have are empty. Source: luz_callback_csv_logger, which requires the same metrics in
+    all rows.
     """
 
     name: ClassVar[str] = "metrics.csv"

@@ -1,4 +1,4 @@
-"""Stops a run that no longer improves."""
+"""Stops a run when a metric no longer improves."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from worker.engine.state import RunState
 
 
 class EarlyStopping(Callback):
-    """Stops after `patience` epochs in a row without improvement.
+    """Stops the run after `patience` consecutive epochs without improvement.
 
-    With a `baseline`, the first epoch must already be better than it. Source: luz_callback_early_stopping; like Keras,
-    it counts only epochs without improvement.
+    With a `baseline`, an epoch is an improvement only if it is better than the baseline.
+    Source: luz_callback_early_stopping. As in Keras, only epochs without improvement are counted.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The base class of loggers: a file that grows during the run and continues after a resume."""
+"""The base class of callbacks that write a log file. A resumed run continues the file."""
 
 import math
 import time
@@ -11,17 +11,17 @@ import torch
 from worker.engine.callback import Callback, SaveArtifact
 from worker.engine.state import RunState
 
-MAX_BYTES = 64 * 2**20  # the file is part of every snapshot
+MAX_BYTES = 64 * 2**20  # limited, because every snapshot contains the file
 
 
 class LogTooLong(ValueError):
-    """The file would exceed the size that a snapshot may carry."""
+    """The log file would become larger than `MAX_BYTES`."""
 
 
 class FileLog(Callback):
-    """Saves its file at most every `every_s` seconds, and when the run ends or is left.
+    """Saves its file at most every `every_s` seconds, and always when the run ends, fails or is interrupted.
 
-    The content so far is part of the snapshot: a resumed run saves the same file as an uninterrupted one.
+    Snapshots contain the file's content, so that a resumed run saves the same file as an uninterrupted run.
     """
 
     is_optional: ClassVar[bool] = True
@@ -37,7 +37,7 @@ class FileLog(Callback):
         self._num_saved_bytes = 0
 
     def write(self, content: bytes) -> None:
-        """Append to the file.
+        """Append `content` to the file.
 
         Raises:
             LogTooLong: the file would exceed `MAX_BYTES`.

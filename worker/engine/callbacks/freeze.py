@@ -1,4 +1,4 @@
-"""Freezes parameters for some of the epochs."""
+"""Freezes parameters during a range of epochs."""
 
 from fnmatch import fnmatchcase
 from typing import ClassVar
@@ -16,10 +16,11 @@ class NoTrainableParameters(TrainingError, ValueError):
 
 
 class Freeze(Callback):
-    """Freezes parameters whose names match, from `from_epoch` to `until_epoch`, both included.
+    """Freezes parameters whose names match the pattern, from epoch `from_epoch` to `until_epoch`, both included.
 
-    Their optimizer state is kept. Their batch norms keep their statistics too, unless `freeze_bn_stats` is false.
-    The hook runs before every batch, because a resumed run starts in the middle of an epoch.
+    The optimizer state of frozen parameters is kept. Their batch norms also keep the running statistics, unless
+    `freeze_bn_stats` is false. The hook runs before every batch, because a resumed run can start in the middle of an
+    epoch.
     """
 
     changes_trainable_parameters: ClassVar[bool] = True
@@ -33,7 +34,7 @@ class Freeze(Callback):
         until_epoch: int | None = None,
         freeze_bn_stats: bool = True,
     ) -> None:
-        """`until_epoch`: the last frozen epoch (default: the last epoch of the run).
+        """`until_epoch`: the last epoch in which the parameters are frozen (default: the last epoch of the run).
 
         Raises:
             UnknownParameters: the pattern matches no trainable parameter.

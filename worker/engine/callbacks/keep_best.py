@@ -1,4 +1,4 @@
-"""Keeps the weights of the best epoch, which are registered instead of the last ones."""
+"""Keeps the weights of the best epoch. They are registered instead of the weights of the last epoch."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from worker.engine.state import RunState
 class KeepBest(Callback):
     """Copies the network's state when `monitor` improves.
 
-    Source: luz_callback_keep_best_model. Here the best value survives a resume.
+    Source: luz_callback_keep_best_model. Unlike in luz, a resumed run keeps the best value.
 
     Attributes:
-        weights: state of the best epoch; empty before the first.
-        metrics: metrics of that epoch.
+        weights: the network's state after the best epoch. Empty before the end of the first epoch.
+        metrics: the metrics of the best epoch.
     """
 
     def __init__(

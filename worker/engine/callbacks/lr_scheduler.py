@@ -1,4 +1,4 @@
-"""Steps a learning-rate scheduler of torch."""
+"""Callbacks that step a learning-rate scheduler of torch."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from worker.engine.state import RunState
 
 
 class LrSchedulerCallback(Callback):
-    """Holds a scheduler and stores its state in the snapshot."""
+    """The base class of these callbacks. It stores the scheduler's state in snapshots."""
 
     def __init__(self, scheduler: LRScheduler) -> None:
         self._scheduler = scheduler
@@ -23,7 +23,7 @@ class LrSchedulerCallback(Callback):
 
 
 class BatchLrScheduler(LrSchedulerCallback):
-    """Steps the scheduler after every optimizer step, until its last step: OneCycleLR raises an error after it."""
+    """Steps the scheduler after every optimizer step, until `total_steps`: OneCycleLR raises an error after that."""
 
     def on_train_batch_end(self, state: RunState) -> None:
         total: float = getattr(self._scheduler, "total_steps", math.inf)
@@ -39,7 +39,7 @@ class EpochLrScheduler(LrSchedulerCallback):
 
 
 class PlateauLrScheduler(LrSchedulerCallback):
-    """Steps on the epoch's value of `monitor`. luz uses the loss of the last batch."""
+    """Steps the scheduler with the epoch's value of `monitor`. luz uses the loss of the last batch instead."""
 
     def __init__(self, scheduler: ReduceLROnPlateau, monitor: str) -> None:
         super().__init__(scheduler)

@@ -1,4 +1,4 @@
-"""Decides which epochs' snapshots are kept. It writes none."""
+"""Decides which snapshots are kept. It does not write snapshots."""
 
 from typing import Any
 
@@ -8,9 +8,10 @@ from worker.engine.state import RunState
 
 
 class ModelCheckpoint(Callback):
-    """Tags epochs "kept": every `every_epochs`, or only those that improve. Improved epochs are also tagged "best".
+    """Tags every `every_epochs`-th epoch as "kept", or with `save_best_only` only epochs that improve `monitor`.
 
-    At most `keep` epochs are retained; the oldest are dropped first. Source: luz_callback_model_checkpoint.
+    Epochs that improve `monitor` are also tagged "best". At most `keep` epochs are retained; the oldest are dropped
+    first. Source: luz_callback_model_checkpoint.
     """
 
     def __init__(

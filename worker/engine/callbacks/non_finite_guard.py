@@ -1,4 +1,4 @@
-"""Ends a run when its loss or weights are not finite, before a snapshot stores them."""
+"""Ends a run if its loss or weights are NaN or infinite, before a snapshot stores them."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +16,7 @@ class TrainingDiverged(TrainingError):
     """The loss or the weights are not finite.
 
     Attributes:
-        extra: epoch, step, learning_rate.
+        extra: the `epoch`, `step` and `learning_rate` at the failure.
     """
 
     def __init__(self, what: str, *, epoch: int, step: int, learning_rate: float) -> None:
@@ -27,7 +27,7 @@ class TrainingDiverged(TrainingError):
 class NonFiniteGuard(Callback):
     """Checks the losses every `every_steps` steps and at the end of an epoch. `check_finite` also checks the weights.
 
-    The steps between two checks do not wait for the device. The error still names the step that failed.
+    Steps between two checks do not wait for the device. The error names the first step whose loss is not finite.
     """
 
     def __init__(self, network: nn.Module, *, every_steps: int = 32) -> None:
@@ -47,7 +47,7 @@ class NonFiniteGuard(Callback):
         self.check_losses(state)
 
     def check_finite(self, state: RunState) -> None:
-        """Check everything that a snapshot would store.
+        """Check the losses since the last check, and the weights. Call this before storing a snapshot.
 
         Raises:
             TrainingDiverged: a loss or weight is not finite.
@@ -56,7 +56,7 @@ class NonFiniteGuard(Callback):
         self.build_weight_check(state)(self._network.state_dict())
 
     def build_weight_check(self, state: RunState) -> Callable[[Mapping[str, Tensor]], None]:
-        """Return a function that raises TrainingDiverged if weights, for example a copy, are not finite."""
+        """Return a function that raises TrainingDiverged if the weights that are passed to it are not finite."""
         extra: dict[str, Any] = {"epoch": state.epoch, "step": state.step, "learning_rate": state.lr}
 
         def examine(weights: Mapping[str, Tensor]) -> None:
@@ -78,10 +78,10 @@ class NonFiniteGuard(Callback):
 
 
 def are_all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Return whether no value is NaN or infinite. Waits for the device once.
+    """Return whether no value is NaN or infinite. This waits for the device.
 
-    A finite sum has only finite terms, and a sum costs a fifth of testing every value. A sum of large finite terms may
-    overflow; then every value is tested.
+    The sums are tested first: a finite sum has only finite terms, and a sum takes a fifth of the time of testing every
+    value. If a sum is not finite, every value is tested, because a sum of large finite values may overflow.
     """
     detached = [tensor.detach() for tensor in tensors]
     if _are_finite([_sum_tensor(tensor) for tensor in detached]):

@@ -17,9 +17,9 @@ NUM_BINS = 30
 
 
 class TensorBoard(FileLog):
-    """Writes scalars `<metric>/<set>` and `lr` at the end of every epoch, and histograms by parameter name.
+    """Writes the scalars `<metric>/<split>` and `lr`, and histograms of parameters, at the end of every epoch.
 
-    Source: luz_callback_tfevents, which also uses the epoch as step.
+    Source: luz_callback_tfevents. As in luz, the step of an event is the epoch.
     """
 
     name: ClassVar[str] = "events.out.tfevents.candela"  # TensorBoard searches for `tfevents` in file names
@@ -34,12 +34,12 @@ class TensorBoard(FileLog):
         now: Callable[[], float] = time.time,
         **log_options: Any,  # noqa: ANN401 - passed on to FileLog
     ) -> None:
-        """`histograms`: patterns of parameter names."""
+        """`histograms`: shell patterns of the names of parameters to write histograms of."""
         super().__init__(save_artifact, **log_options)
         self._network, self._histograms, self._now = network, tuple(histograms), now
 
     def on_epoch_end(self, state: RunState) -> None:
-        from tensorboardX.proto.event_pb2 import Event  # the import takes half a second
+        from tensorboardX.proto.event_pb2 import Event  # imported here, because it takes half a second
 
         if not self._content:
             self.write(_encode_record(Event(wall_time=self._now(), file_version="brain.Event:2").SerializeToString()))
@@ -78,7 +78,7 @@ def _build_summary(metrics: dict[str, float], lr: float, weights: dict[str, Tens
 
 
 def _encode_record(content: bytes) -> bytes:
-    """Return a TFRecord: length, its checksum, content, its checksum.
+    """Return a TFRecord: the length, the checksum of the length, the content and the checksum of the content.
 
     Source: tensorflow/core/lib/io/record_writer.h.
     """

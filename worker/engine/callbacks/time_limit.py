@@ -9,9 +9,9 @@ from worker.engine.state import RunState
 
 
 class TimeLimit(Callback):
-    """Stops after the step in which `seconds` of training are exceeded, counted over all attempts.
+    """Stops the run when it has trained for `seconds` seconds, summed over all attempts.
 
-    The epoch is then validated and ended, so that the run has a result.
+    The run stops after the current step. The epoch is then validated and ended, so that the run has a result.
     """
 
     def __init__(self, *, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:

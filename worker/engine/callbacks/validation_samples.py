@@ -1,4 +1,4 @@
-"""What a callback may know about the samples of the validation."""
+"""Describes the validation samples to callbacks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from worker.engine.metrics.factory import Task
 
 @dataclass(frozen=True)
 class ValidationSamples:
-    """The samples of the validation, in the order of its batches.
+    """The validation samples, in the order of the batches.
 
     Attributes:
         labels: names of the classes; two for binary tasks, none for regression.
-        split: the split of the dataset that holds the samples.
-        index: indices of the samples in that split.
+        split: the split of the dataset that contains the validation samples.
+        index: indices of the samples in that split. None: all samples, in order.
         names: names of all samples of that split.
-        images: all images of that split, (N, H, W, C) uint8, or None.
+        images: all images of that split, uint8 (N, H, W, C). None: no images are available.
     """
 
     task: Task = "classification"

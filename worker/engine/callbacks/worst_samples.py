@@ -21,7 +21,7 @@ SampleTensors = dict[str, Tensor]
 
 
 class WorstSamples(Callback):
-    """Keeps the `count` samples with the highest training loss during validation."""
+    """Keeps the `count` validation samples with the highest values of the loss function used in training."""
 
     is_optional: ClassVar[bool] = True
 
@@ -97,7 +97,7 @@ class WorstSamples(Callback):
         }
 
     def _format_decision(self, target: Tensor, probability: Tensor) -> tuple[str, str, float | str]:
-        """Return target, prediction and confidence. Several labels or numbers are separated by semicolons."""
+        """Return the target, the prediction and the confidence. Several labels or numbers are joined by semicolons."""
         labels = self._samples.labels
         match self._samples.task:
             case "classification":

@@ -1,1 +1,1 @@
-"""Metrics of torchmetrics by task, and their accumulation over a phase."""
+"""Builds the metrics of torchmetrics for a task, and accumulates them over a phase."""

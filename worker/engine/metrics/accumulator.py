@@ -1,4 +1,4 @@
-"""Accumulates loss and metrics over a phase. The step never waits for the device."""
+"""Accumulates the loss and the metrics over a phase. Most steps do not wait for the device."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -14,12 +14,12 @@ Gather = Callable[[Tensor], Tensor]
 
 
 def _is_distributed() -> bool:
-    """Return False. torchmetrics must not reduce over processes: accumulators receive whole batches."""
+    """Return False, so that torchmetrics does not reduce over processes: accumulators receive whole batches."""
     return False
 
 
 class PendingBatch(NamedTuple):
-    """A batch that is not yet part of the sums."""
+    """A batch that is not yet added to the sums."""
 
     pred: Tensor
     target: Tensor
@@ -28,10 +28,10 @@ class PendingBatch(NamedTuple):
 
 
 class MetricAccumulator:
-    """Collects batches and adds them to the sums in groups.
+    """Collects batches, and adds them to the sums in groups.
 
-    Groups end at fixed batches of the phase: the sums do not depend on when they are read. Pending batches are part of
-    the snapshot.
+    A group ends after a fixed number of batches or values, so that the rounding of the sums does not depend on when
+    they are read. Snapshots contain the pending batches.
     """
 
     def __init__(self, metrics: Mapping[str, Metric], adapt: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
@@ -53,13 +53,13 @@ class MetricAccumulator:
 
     @property
     def metric_names(self) -> set[str]:
-        """The names of the loss and of all metrics, numbers and tables."""
+        """The names of the loss and of all metrics, both scalars and tables."""
         return {"loss", *self._metrics}
 
     def copy_with_gather(self, gather: Gather) -> Self:
-        """Return an accumulator with the same state that adds whole batches.
+        """Return a copy that gathers the batches of all ranks before it adds them.
 
-        `gather` returns the whole tensor for this rank's part of it.
+        `gather` takes this rank's part of a tensor and returns the whole tensor.
         """
         gathered = copy.copy(self)
         gathered._gather = gather
@@ -75,7 +75,7 @@ class MetricAccumulator:
     def update(self, pred: Tensor, target: Tensor, loss: Tensor, total_weight: Tensor | None = None) -> None:
         """Add a batch: raw scores (B, num_outputs), targets and the mean loss, all detached.
 
-        `total_weight`: the weight of that mean (default: the number of samples).
+        `total_weight`: the weight of the batch in the phase's mean loss (default: the number of samples).
         """
         if self._gather is not None:
             pred, target = self._gather(pred), self._gather(target)
@@ -111,7 +111,7 @@ class MetricAccumulator:
         return torch.stack(weights) if weights else torch.tensor([float(len(batch.target)) for batch in self._pending])
 
     def compute_mean_loss(self) -> float:
-        """Return the mean loss of the phase so far. NaN if the total weight is 0. Waits for the device."""
+        """Return the mean loss of the phase so far, or NaN if the total weight is 0. This waits for the device."""
         loss_sum, total_weight = self._sum_losses()
         return loss_sum / total_weight if total_weight else float("nan")
 
@@ -146,7 +146,7 @@ class MetricAccumulator:
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore a state that `state_dict` returned."""
         self._loss_sum, self._total_weight, self._num_samples = (
             state_dict["loss_sum"],
             state_dict["total_weight"],
@@ -171,7 +171,7 @@ def restore_metric(metric: Metric, saved: Mapping[str, Any]) -> None:
     """Restore the state of a metric."""
     for name, value in _clone_state(saved).items():
         setattr(metric, name, value)
-    metric._update_count = 1  # else torchmetrics warns that it was never updated
+    metric._update_count = 1  # otherwise torchmetrics warns that it was never updated
     metric._computed = None
 
 

@@ -59,7 +59,7 @@ def build_mean_absolute_error() -> Metric:
 
 
 def build_mean_squared_error(*, root: bool = False) -> Metric:
-    """Build the mean squared error. `root`: its square root."""
+    """Build the mean squared error, or with `root` the root mean squared error."""
     return regression.MeanSquaredError(squared=not root)
 
 
@@ -69,7 +69,7 @@ def build_r2_score(num_outputs: int) -> Metric:
 
 
 class _FlatR2Score(regression.R2Score):
-    """Flattens single outputs: R2Score takes (N,), and a network returns (N, 1)."""
+    """Flattens (N, 1) to (N,) if there is a single output, as torchmetrics' R2Score requires."""
 
     def __init__(self, num_outputs: int) -> None:
         super().__init__()
@@ -82,7 +82,10 @@ class _FlatR2Score(regression.R2Score):
 
 
 class MicroAuroc(classification.BinaryAUROC):
-    """One ROC curve over all one-vs-rest scores. torchmetrics has it for multilabel targets only."""
+    """Micro-averaged AUROC: the area under one ROC curve over all one-vs-rest scores.
+
+    torchmetrics supports the micro average for multilabel targets only.
+    """
 
     def __init__(self, num_classes: int, thresholds: int | None) -> None:
         super().__init__(thresholds=thresholds, validate_args=False)
@@ -94,7 +97,7 @@ class MicroAuroc(classification.BinaryAUROC):
 
 
 def build_adapter(task: Task) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return a function from raw scores and targets to the inputs of the task's metrics."""
+    """Return a function that converts raw scores and targets to the inputs of the task's metrics."""
     match task:
         case "classification":
             return lambda raw, target: (torch.softmax(raw, dim=1), target)
@@ -105,6 +108,6 @@ def build_adapter(task: Task) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor
 
 
 def get_direction(monitor: str) -> Literal["min", "max"]:
-    """Return the meaning of `mode: auto`: "max" for scores such as accuracy, "min" for losses and errors."""
+    """Return the direction for `mode: auto`: "max" for scores such as accuracy, "min" for losses and errors."""
     name = monitor.split("_", 1)[-1]
     return "max" if name.startswith(GREATER_IS_BETTER) or name.endswith("accuracy") else "min"

@@ -13,7 +13,7 @@ FLAGS = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR}
 class Affine:
     """A random affine map about the center. Pixels from outside the image are black.
 
-    The host uses OpenCV, which is about four times faster on one core than `grid_sample` in float32.
+    On the host it uses OpenCV, which is about four times faster on one core than `grid_sample` in float32.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Affine:
     def _build_matrices(self, random_params: RandomParams, height: int, width: int) -> Maps:
         """Return maps from source to target pixels, (B, 2, 3).
 
-        x points right, y down. Positive angles are counterclockwise.
+        The x axis points right, the y axis down. Positive angles are counterclockwise.
         """
         unit = 2.0 * random_params.astype(np.float64) - 1.0
         angle = np.deg2rad(self._degrees * unit[:, 0])

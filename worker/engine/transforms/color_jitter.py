@@ -14,11 +14,12 @@ FROM_YIQ = np.linalg.inv(TO_YIQ)
 
 
 class JitterParams(NamedTuple):
-    """The changes of each image: colors times `maps` (B, 3, 3) times `scale` (B,), plus mean gray times `pull`.
+    """Parameters of each image. The result is colors * `maps` * `scale` + mean gray * `pull`.
 
     Attributes:
+        scale: factor of the colors, (B,).
         pull: factor of the image's mean gray, (B,).
-        maps: maps from RGB to RGB. None: colors do not change.
+        maps: matrices from RGB to RGB, (B, 3, 3). None: saturation and hue do not change.
     """
 
     scale: RandomParams
@@ -37,7 +38,10 @@ class ColorJitter:
     def __init__(
         self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0
     ) -> None:
-        """Factors are uniform in 1 - x to 1 + x. `hue` is a share of a full turn in either direction, at most 0.5."""
+        """For each argument x except `hue`, factors are uniform in [1 - x, 1 + x].
+
+        `hue`: the largest rotation in either direction, as a share of a full turn, at most 0.5.
+        """
         self._spreads = np.array([brightness, contrast, saturation, hue], dtype=np.float32)
 
     def __call__(self, images: Images, random_params: RandomParams) -> Images:
@@ -55,7 +59,7 @@ class ColorJitter:
         _, height, width, channels = images.shape
         is_color = channels == len(LUMA)
         scale, pull, maps = self._build_params(random_params, is_color=is_color)
-        sums = images.sum(dim=(1, 2), dtype=torch.int64)  # integer sums do not depend on the batch
+        sums = images.sum(dim=(1, 2), dtype=torch.int64)  # as integers: float rounding would depend on the batch size
         mean = (to_grayscale(sums) if is_color else sums.sum(dim=1) / channels) / (height * width)
         colors = images.to(torch.float32)
         if maps is not None:

@@ -1,4 +1,4 @@
-"""Transforms of transforms: all or none, one of several, or all in random order."""
+"""Transforms that apply other transforms: all with a probability, one of several, or all in random order."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -12,7 +12,11 @@ from worker.engine.transforms.rng import Images, RandomParams, Transform, apply_
 
 
 class _CompositeTransform:
-    """The first `num_own_params` random parameters are its own. The others belong to the parts, used or not."""
+    """The base class of transforms that consist of parts.
+
+    The first `num_own_params` random parameters belong to the transform itself. The others belong to its parts, even if
+    a part is not applied.
+    """
 
     num_own_params = 1
 
@@ -40,7 +44,7 @@ class _CompositeTransform:
 
 
 class RandomApply(_CompositeTransform):
-    """Applies all parts in order with probability `p`. Source: `torchvision.transforms.RandomApply`."""
+    """Applies all parts in order to each image with probability `p`. Source: `torchvision.transforms.RandomApply`."""
 
     def __init__(self, parts: Sequence[Transform], p: float = 0.5) -> None:
         super().__init__(parts)
@@ -62,7 +66,7 @@ class RandomApply(_CompositeTransform):
 
 
 class RandomChoice(_CompositeTransform):
-    """Applies one of the parts. Source: `torchvision.transforms.RandomChoice`."""
+    """Applies one random part to each image. Source: `torchvision.transforms.RandomChoice`."""
 
     def __call__(self, images: Images, random_params: RandomParams) -> Images:
         choice, changed = self._choose_parts(random_params), images.copy()

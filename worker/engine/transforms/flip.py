@@ -1,4 +1,4 @@
-"""Mirrors some of the images."""
+"""Mirrors randomly selected images."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""Shared functions of transforms on devices: parameters, selections, gray, rounding."""
+"""Shared functions of transforms on devices: copy parameters, select images, convert to gray, round."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,21 +15,21 @@ LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
 
 
 def to_same_device(images: Tensor, parameters: NDArray[Any]) -> Tensor:
-    """Return parameters on the images' device, with the same type; float64 becomes float32."""
+    """Copy parameters to the images' device. float64 becomes float32; other types do not change."""
     is_double = parameters.dtype == np.float64
     sent = np.ascontiguousarray(parameters, dtype=np.float32 if is_double else None)
     return send_to_device(torch.from_numpy(sent), images.device)
 
 
 def expand_per_image(images: Tensor, parameters: NDArray[Any]) -> Tensor:
-    """Return one number per image as (B, 1, 1, 1)."""
+    """Return one parameter per image as a tensor (B, 1, 1, 1)."""
     return to_same_device(images, parameters)[:, None, None, None]
 
 
 def apply_where(images: Tensor, mask: Mask, change: Callable[[Tensor], Tensor]) -> Tensor:
     """Return the images with `change` applied to the selected ones.
 
-    The mask is on the host, so that a GPU is not waited for.
+    The mask is on the host, so that the host does not have to wait for a GPU.
     """
     if not mask.any():
         return images
@@ -40,7 +40,10 @@ def apply_where(images: Tensor, mask: Mask, change: Callable[[Tensor], Tensor]) 
 
 
 def to_grayscale(colors: Tensor) -> Tensor:
-    """Convert (..., 3) in RGB to (...), float32. A fixed order of addition avoids the precision of matrix products."""
+    """Convert RGB (..., 3) to gray (...), float32.
+
+    The channels are added in a fixed order, because matrix products can have a lower precision.
+    """
     red, green, blue = (colors[..., i] * float(LUMA[i]) for i in range(3))
     return red + green + blue
 

@@ -1,4 +1,4 @@
-"""RandAugment: a few of many operations for each image, all with one strength."""
+"""RandAugment: applies a few random operations to each image, all with the same strength."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,14 +15,17 @@ from worker.engine.transforms.rng import Images, RandomParams
 from worker.engine.transforms.warp import Maps, warp_images
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
-"""(H, W, C)"""
+"""An image, (H, W, C)."""
 ImageOp = Callable[[Image, float], Image]
 """Arguments: an image and a level in -1..1."""
 MAX_MAGNITUDE = 10
 
 
 class RandAugment:
-    """Applies random operations. Source: Cubuk et al., "RandAugment", 2019; the ranges are torchvision's."""
+    """Applies random operations to each image.
+
+    Source: Cubuk et al., "RandAugment", 2019. The ranges are those of torchvision.
+    """
 
     def __init__(self, num_ops: int = 2, magnitude: float = 5.0) -> None:
         """`num_ops`: operations per image. `magnitude`: their strength, 0 to 10."""
@@ -49,7 +52,7 @@ class RandAugment:
         return images
 
     def _iter_ops(self, random_params: RandomParams) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
-        """Yield, for each operation in turn, its index and its level for each image."""
+        """Yield `num_ops` times the index and the level of the operation that is applied to each image, (B,) each."""
         for first in range(0, self.num_random_params, 2):
             op_indices = np.floor(random_params[:, first] * len(IMAGE_OPS)).astype(np.intp)
             yield op_indices, np.where(random_params[:, first + 1] < 0.5, -self._level, self._level)
@@ -60,7 +63,7 @@ def _apply_op_on_device(images: Tensor, mask: Mask, levels: NDArray[np.float64],
 
 
 def _build_blend(other: Image | float) -> ImageOp:
-    """Return a blend with a constant. Levels above 0 extrapolate beyond the image."""
+    """Return an operation that blends images with a constant. Levels above 0 move away from the constant."""
     return lambda image, level: _blend(image, other, level)
 
 
@@ -131,11 +134,11 @@ AFFINE_OPS: tuple[Callable[[float, int, int], Maps], ...] = (
     _build_translation_x,
     _build_translation_y,
 )
-"""Maps from source to target about the center, (2, 3), by level, height and width."""
+"""Functions of (level, height, width) that return a map from source to target, (2, 3), relative to the center."""
 
 
 def _build_map(op_index: int, level: float, height: int, width: int) -> Maps:
-    """Return a map from source to target pixels."""
+    """Return the map of an affine operation from source to target pixels, (2, 3)."""
     linear = AFFINE_OPS[op_index](level, height, width)
     center = np.array([(width - 1) / 2, (height - 1) / 2])
     linear[:, 2] += center - linear[:, :2] @ center

@@ -1,4 +1,4 @@
-"""RandAugment's operations that change colors only, on tensors: all images with the same operation at once."""
+"""The color operations of RandAugment on tensors. Each call processes all images with the same operation."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ def _blend(images: Tensor, other: Tensor | float, levels: Tensor) -> Tensor:
 
 
 def _adjust_contrast(images: Tensor, levels: Tensor) -> Tensor:
-    sums = images.sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int64)  # integer sums do not depend on the batch
+    sums = images.sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int64)  # float rounding would depend on the batch size
     return _blend(images, sums / images[0].numel(), levels)
 
 
@@ -28,7 +28,7 @@ def _adjust_saturation(images: Tensor, levels: Tensor) -> Tensor:
 
 
 def _adjust_sharpness(images: Tensor, levels: Tensor) -> Tensor:
-    """Blend with the rounded mean of nine pixels. The border is mirrored."""
+    """Blend each pixel with the rounded mean of its 3 x 3 neighborhood. The border is mirrored."""
     _, height, width, _ = images.shape
     rows, columns = (to_same_device(images, np.pad(np.arange(side), 1, mode="reflect")) for side in (height, width))
     padded = images.to(torch.float32).index_select(1, rows).index_select(2, columns)
@@ -54,7 +54,7 @@ def _autocontrast(images: Tensor, _levels: Tensor) -> Tensor:
 
 
 def _equalize(images: Tensor, _levels: Tensor) -> Tensor:
-    """Equalize each channel by its histogram like OpenCV: the darkest value becomes 0; a flat channel stays."""
+    """Equalize each channel by its histogram like OpenCV: the darkest value becomes 0. Flat channels do not change."""
     count, height, width, channels = images.shape
     values = images.permute(0, 3, 1, 2).reshape(count * channels, height * width).to(torch.int64)
     counts = torch.zeros(len(values), BYTES, dtype=torch.int64, device=images.device)

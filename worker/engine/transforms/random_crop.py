@@ -12,7 +12,7 @@ from worker.engine.transforms.rng import Images, RandomParams
 
 
 class RandomCrop:
-    """Pads and crops.
+    """Pads every side by `padding` pixels, then crops to the original size at a random position.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", 2015, section 4.2 (padding 4).
     """
@@ -47,11 +47,11 @@ class RandomCrop:
         return cropped
 
     def _choose_corners(self, random_params: RandomParams) -> NDArray[np.intp]:
-        """Return tops and lefts in the padded image, (2, B)."""
+        """Return the top and the left edge of each crop in the padded image, (2, B)."""
         return np.floor(random_params * (2 * self._padding + 1)).astype(np.intp).T
 
     def _index_lines(self, images: Tensor, starts: Tensor, length: int) -> Tensor:
-        """Return the image lines of the crops that start at `starts`, (B, length). -1 is black."""
+        """Return the rows or columns of the image that each crop shows, (B, length). -1 is black."""
         lines = np.arange(length)
         padded = (
             np.pad(lines, self._padding, constant_values=-1)

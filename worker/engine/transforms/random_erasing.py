@@ -1,4 +1,4 @@
-"""Blackens a box in some of the images."""
+"""Blackens a box in randomly selected images."""
 
 import numpy as np
 import torch
@@ -12,7 +12,10 @@ Boxes = tuple[np.ndarray[tuple[int], np.dtype[np.intp]], ...]
 
 
 class RandomErasing:
-    """Erases boxes. Source: Zhong et al., "Random Erasing Data Augmentation", 2017."""
+    """Blackens a random box in each image with probability `p`.
+
+    Source: Zhong et al., "Random Erasing Data Augmentation", 2017.
+    """
 
     num_random_params = 5
 
@@ -41,7 +44,7 @@ class RandomErasing:
         return images.masked_fill((is_tall[:, :, None] & is_wide[:, None, :])[..., None], 0)
 
     def _choose_boxes(self, random_params: RandomParams, height: int, width: int) -> Boxes:
-        """Return boxes; those of images that are not selected have height 0."""
+        """Return one box per image. Images that are not selected have a box of height 0."""
         tops, lefts, heights, widths = choose_boxes(random_params[:, 1:], self._scale, self._ratio, height, width)
         return tops, lefts, np.where(random_params[:, 0] < self._p, heights, 0), widths
 

@@ -1,4 +1,4 @@
-"""Removes the color of some of the images."""
+"""Removes the color of randomly selected images."""
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ class RandomGrayscale:
     num_random_params = 1
 
     def __init__(self, p: float = 0.1) -> None:
-        """`p`: probability."""
+        """`p`: probability of removing the color of an image."""
         self._p = p
 
     def __call__(self, images: Images, random_params: RandomParams) -> Images:

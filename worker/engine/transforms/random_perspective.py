@@ -1,4 +1,4 @@
-"""Changes the perspective of some of the images."""
+"""Changes the perspective of randomly selected images."""
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ class RandomPerspective:
     num_random_params = 9
 
     def __init__(self, distortion: float = 0.5, p: float = 0.5, interpolation: Interpolation = "bilinear") -> None:
-        """`distortion`: 0 to 1. `p`: probability."""
+        """`distortion`: 0 to 1. `p`: probability of changing an image."""
         self._distortion, self._p, self._interpolation = distortion, p, interpolation
         self._flags = FLAGS[interpolation]
         cv2.setNumThreads(1)

@@ -12,7 +12,10 @@ from worker.engine.transforms.warp import sample_images
 
 
 class RandomResizedCrop:
-    """Crops and resizes. Source: Szegedy et al., "Going Deeper with Convolutions", 2014, section 6."""
+    """Crops a random box of each image and resizes it to the original size.
+
+    Source: Szegedy et al., "Going Deeper with Convolutions", 2014, section 6.
+    """
 
     num_random_params = 4
 
@@ -46,7 +49,7 @@ class RandomResizedCrop:
 
 
 def _build_sample_grid(starts: Tensor, sizes: Tensor, length: int) -> Tensor:
-    """Return the pixel centers of a crop's side in -1..1, (B, length). They never leave the crop."""
+    """Return the positions to sample along one side of each crop, (B, length) in -1..1. They are inside the crop."""
     centers = torch.arange(length, device=starts.device) + 0.5
     pixels = starts + (centers * (sizes / length) - 0.5).clamp(min=0).minimum(sizes - 1)
     return (2 * pixels + 1) / length - 1

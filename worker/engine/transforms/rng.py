@@ -1,4 +1,4 @@
-"""Random parameters per sample, not per batch: sample i of an epoch always gets row i."""
+"""Draws random parameters per sample, not per batch: sample i of an epoch always gets row i."""
 
 from collections.abc import Sequence
 from enum import IntEnum
@@ -12,7 +12,7 @@ RandomParams = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class Transform(Protocol):
-    """Augments whole batches."""
+    """A random augmentation of a batch of images."""
 
     @property
     def num_random_params(self) -> int:
@@ -37,7 +37,7 @@ class DeviceTransform(Transform, Protocol):
 
 
 class RngStream(IntEnum):
-    """Uses of one seed and epoch that must not share random numbers."""
+    """Independent streams of random numbers for the same seed and epoch, one for each purpose."""
 
     AUGMENTATION = 0
     SAMPLE_ORDER = 1
@@ -45,9 +45,9 @@ class RngStream(IntEnum):
 
 
 def build_generator(seed: int, epoch: int, stream: RngStream) -> np.random.Generator:
-    """Return a generator. Equal arguments give equal generators."""
+    """Return a random number generator. Equal arguments give equal sequences."""
     far, near = divmod(stream, 2)
-    # without a dtype, a list of large integers would become floats
+    # without a dtype, NumPy would convert a list of large integers to floats
     key = np.array([seed, 2 * epoch + near + far * 2**62], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key))
 

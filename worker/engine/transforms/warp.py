@@ -1,4 +1,4 @@
-"""Warps whole batches of tensors, each image with a separate map. It knows no random numbers."""
+"""Warps whole batches of tensors, each image with a separate map. It does not draw random numbers."""
 
 from typing import Any, Literal
 
@@ -10,13 +10,13 @@ from worker.engine.transforms.functional import to_same_device
 
 Interpolation = Literal["nearest", "bilinear"]
 Maps = np.ndarray[Any, np.dtype[np.float64]]
-FAR = 3.0  # outside the image, which covers -1..1, even with interpolation
+FAR = 3.0  # a coordinate outside the image (-1..1), even with interpolation
 
 
 def warp_images(images: Tensor, maps: Maps, interpolation: Interpolation = "bilinear") -> Tensor:
     """Warp images by maps from source to target pixels, (B, 2, 3) or (B, 3, 3), like OpenCV.
 
-    Pixel centers are whole numbers; x points right, y down. Pixels from outside are black.
+    Pixel centers have integer coordinates. The x axis points right, the y axis down. Pixels from outside are black.
     """
     _, height, width, _ = images.shape
     pixels_to_grid = np.array([[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]])
@@ -29,9 +29,9 @@ def warp_images(images: Tensor, maps: Maps, interpolation: Interpolation = "bili
 
 
 def sample_images(images: Tensor, x: Tensor, y: Tensor, interpolation: Interpolation = "bilinear") -> Tensor:
-    """Sample images, uint8 (B, H, W, C), at positions that broadcast to (B, H, W). Outside is black.
+    """Sample images, uint8 (B, H, W, C), at positions that broadcast to (B, H, W).
 
-    An image covers -1 to 1 from edge to edge.
+    Positions are -1 to 1 from edge to edge of the image. Pixels at positions outside are black.
     """
     grid = torch.stack(torch.broadcast_tensors(x, y), dim=-1)  # type: ignore[no-untyped-call]
     grid = grid.nan_to_num_(FAR).clamp_(-FAR, FAR)  # a perspective map has points at infinity
@@ -41,7 +41,7 @@ def sample_images(images: Tensor, x: Tensor, y: Tensor, interpolation: Interpola
 
 
 def _invert_maps(maps: Maps) -> Maps:
-    """Return the inverses up to a factor, (B, 3, 3). Cross products exist for singular maps, too."""
+    """Return the inverse maps up to a factor, (B, 3, 3). Cross products also work for singular maps."""
     bottom = np.broadcast_to([0.0, 0.0, 1.0], (len(maps), 1, 3))
     first, second, third = np.concatenate([maps, bottom], axis=1)[:, :3].transpose(1, 0, 2)
     columns = [np.cross(second, third), np.cross(third, first), np.cross(first, second)]

@@ -22,10 +22,16 @@ from worker.trainer.json_values import to_json_floats
 class CheckpointCallback(Callback):
     """Writes a snapshot every `every_s` seconds, at the end of every epoch, and when the run is interrupted.
 
-    Non-finite values are never stored: losses are checked before the snapshot is taken, weights before they are
-    written. The next step waits until the snapshot is copied. A snapshot within an epoch is postponed while another
-    one is being written. `before_write` functions are called first. If `description` is given, each snapshot is also
-    a bundle.
+    NaN and infinite values are never stored: losses are checked before the snapshot is taken, and weights before they
+    are written. The next training step waits until the snapshot is copied, but not until it is written. While a
+    snapshot is being written, further snapshots within the epoch are postponed.
+
+    Args:
+        folder: the parent folder of the snapshots. Each snapshot is a folder.
+        metadata: values to store in every snapshot.
+        before_write: functions to call before each snapshot is taken.
+        description: the content of `bundle.json`. If it is given, each snapshot is also a bundle.
+        every_s: seconds between two snapshots within an epoch. Default: 60.
     """
 
     def __init__(
@@ -60,7 +66,7 @@ class CheckpointCallback(Callback):
         self._writer.raise_error()
         micro_batch_size = self._get_micro_batch_size()
         is_due = self._clock() - self._written_at >= self._every_s and not self._writer.is_busy
-        # a run that resumes after this step must use the new micro-batch size
+        # if it changed, a run that resumes after this step must use the new micro-batch size
         if is_due or micro_batch_size != self._micro_batch_size:
             self._write_snapshot(state)
         self._micro_batch_size = micro_batch_size
@@ -76,7 +82,7 @@ class CheckpointCallback(Callback):
         self._writer.wait()
 
     def on_exception(self, state: RunState) -> None:
-        self._writer.drain()  # snapshots taken before the error are written and reported
+        self._writer.drain()  # write and report the snapshots that were taken before the error
 
     def _get_micro_batch_size(self) -> int | None:
         return None if self._run.oom_splitter is None else self._run.oom_splitter.size
@@ -86,7 +92,7 @@ class CheckpointCallback(Callback):
         for call in self._before_write:
             call(state)
         folder = self._folder / format_folder_name(state.epoch, state.step, state.phase)
-        message = partial(  # the values are taken now; the files are written later, in another thread
+        message = partial(  # read the values now: another thread writes the files later
             CheckpointWritten,
             dir=str(folder),
             epoch=state.epoch,

@@ -1,4 +1,4 @@
-"""Logs how long the compilation of a network took."""
+"""Logs the time that the compilation of the network takes."""
 
 import time
 from collections.abc import Callable
@@ -33,6 +33,6 @@ class CompileTimeCallback(Callback):
             return
         self._pending.remove(unit)
         if state.loss is not None:
-            state.loss.item()  # waits for the device
+            state.loss.item()  # wait until the device has finished the batch
         duration_s = self._clock() - self._started_at
         self._channel.send_log(f"The first {unit} took {duration_s:.1f} s, including compilation.")

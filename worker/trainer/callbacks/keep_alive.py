@@ -1,4 +1,4 @@
-"""Sends a sign of life during validation, which sends no metrics."""
+"""Tells the supervisor during validation, when no metrics are sent, that the trainer is alive."""
 
 import time
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class KeepAliveCallback(Callback):
         self.send_if_due()
 
     def send_if_due(self) -> None:
-        """Send the message if the last one is `every_s` seconds old. Call this after every batch."""
+        """Send `TrainerAlive` if the last one was sent at least `every_s` seconds ago. Call this after each batch."""
         if self._clock() - self._sent_at >= self._every_s:
             self._sent_at = self._clock()
             self._channel.send(TrainerAlive())

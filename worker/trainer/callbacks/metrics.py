@@ -20,9 +20,10 @@ POINTS_PER_EPOCH = 20
 
 
 class MetricsCallback(Callback):
-    """Sends new points about twice a second and at the end of every epoch.
+    """Sends new points of the metric curves about twice a second and at the end of every epoch.
 
-    Which steps have points depends only on the batch's position in its epoch, so that a resumed run repeats them.
+    The position of a batch in its epoch determines whether its step has points. Therefore a resumed run sends points
+    for the same steps.
     """
 
     def __init__(
@@ -76,12 +77,12 @@ class MetricsCallback(Callback):
         self.flush(state, epoch_end=True)
 
     def flush_pending(self, state: RunState) -> None:
-        """Send pending points, if there are any. The points of a step must arrive before its checkpoint."""
+        """Send the pending points, if there are any. Call this before a checkpoint, so that its points arrive first."""
         if self._points or self._losses:
             self.flush(state)
 
     def flush(self, state: RunState, *, epoch_end: bool = False) -> None:
-        """Send progress and all pending points. This waits for the device."""
+        """Send the progress and all pending points. This waits until the device has computed the losses."""
         losses = [
             CurvePoint(split="train", name="step_loss", step=step, epoch=epoch, value=to_json_float(float(loss)))
             for step, epoch, loss in self._losses
@@ -103,7 +104,7 @@ class MetricsCallback(Callback):
 
 
 def build_progress(state: RunState) -> RunProgress:
-    """Return the run's progress, with the remaining time at the average speed so far."""
+    """Return the progress of the run. The remaining time is estimated from the average speed so far."""
     remaining_steps = max(0, state.num_steps - state.step)
     return RunProgress(
         epoch=max(1, state.epoch),

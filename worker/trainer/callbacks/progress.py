@@ -1,4 +1,4 @@
-"""Sends the progress of a job that does not train: tuning, evaluation, prediction or export."""
+"""Sends the progress of tuning, evaluation, prediction and export."""
 
 import math
 import time
@@ -13,9 +13,12 @@ from worker.trainer.channel import Channel
 
 
 class ProgressReporter(Callback):
-    """Sends progress at most twice a second, and interrupts the work on a stop request.
+    """Sends progress at most twice a second, and interrupts the job on a stop request.
 
-    If `is_quiet`, it sends `TrainerAlive` instead of progress.
+    Args:
+        steps: number of steps of the job.
+        is_quiet: whether to send `TrainerAlive` instead of progress. Default: False.
+        every_s: minimum time between two messages, in seconds. Default: 0.5.
     """
 
     def __init__(
@@ -40,7 +43,7 @@ class ProgressReporter(Callback):
         return self._channel.stop_mode in IMMEDIATE_STOP_MODES
 
     def check_stop_request(self) -> None:
-        """Raise an error if the work must stop.
+        """Raise an exception if the job must stop immediately.
 
         Raises:
             EvaluationInterrupted: a stop is requested.
@@ -54,7 +57,7 @@ class ProgressReporter(Callback):
             state.interrupt()
 
     def report_step(self, step: int, points: tuple[CurvePoint, ...] = ()) -> None:
-        """Report that `step` steps are done. Points, and the last step, are sent immediately."""
+        """Report that `step` steps are complete. Points and the last step are sent without delay."""
         if not points and step < self._steps and self._clock() - self._sent_at < self._every_s:
             return
         self._sent_at = self._clock()
