@@ -1,4 +1,4 @@
-"""Handles the messages from the queue. A message only tells the worker to look for work; its id is a hint."""
+"""Handles the messages from the queue. A message only makes the worker look for work; its id is a hint."""
 
 from collections.abc import Callable
 

@@ -53,7 +53,7 @@ class InferenceProcess:
         leader_lock: LeaderLock | None = None,
         shared_memory_bytes: int = SHARED_MEMORY_BYTES,
     ) -> None:
-        """Take the device: `cpu`, `cuda:0`, or `auto`: the first GPU, or the CPU if there is no GPU.
+        """Take the device: `cpu`, `cuda:0`, or `auto`: the first GPU, or the CPU of a machine without GPUs.
 
         With a `leader_lock`, the first API process starts the inference process, and the others connect to it.
         """

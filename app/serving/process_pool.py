@@ -31,7 +31,7 @@ class InferenceProcessPool:
     """Implements `app.serving.backend.ModelBackend` with inference processes."""
 
     def __init__(self, devices: str = "auto", rendezvous_dir: Path | None = None) -> None:
-        """Take the devices, separated by commas. `auto` means all GPUs, or the CPU if there is no GPU.
+        """Take the devices, separated by commas. `auto` means all GPUs, or the CPU of a machine without GPUs.
 
         API processes with the same `rendezvous_dir` share the inference processes.
         """

@@ -26,7 +26,7 @@ _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, NVIDIA under WS
 
 
 def has_accelerator() -> bool:
-    """Return whether the machine may have a device other than its CPU. If not, there is no need to import torch."""
+    """Return whether the machine may have a device other than its CPU. If not, torch is not imported."""
     return sys.platform != "linux" or any(Path(path).exists() for path in _DRIVERS)
 
 

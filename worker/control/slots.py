@@ -7,7 +7,7 @@ UNREACHABLE_COUNT = 2**31  # more slots than a worker can have, so that the thre
 
 
 class Slots:
-    """The training slots of a worker. A message from the queue only tells a thread to search for jobs.
+    """The training slots of a worker. A message from the queue only makes a thread search for jobs.
 
     A thread that acquires a slot runs jobs until none is queued. A thread that acquires no slot returns. This loses no
     job: a job is committed before its message is sent, and every thread searches again after it releases its slot.

@@ -1,4 +1,4 @@
-"""Tells the supervisor during validation, when no metrics are sent, that the trainer is alive."""
+"""Sends a keep-alive message during validation, when no metrics are sent."""
 
 import time
 from collections.abc import Callable
