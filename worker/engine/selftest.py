@@ -122,7 +122,7 @@ CLASSES = [1, 0, 2, 0, 2]
 
 
 def check_losses() -> Iterator[SelfTestCheck]:
-    """Check the losses. Those of classes are computed from raw scores and from log probabilities."""
+    """Check the losses. The classification losses are computed from raw scores and from log probabilities."""
     scores, truth, logits = (torch.tensor(values, dtype=torch.float64) for values in (SCORES, TRUTH, LOGITS))
     ones, classes = torch.ones(2, 2, dtype=torch.float64), torch.tensor(CLASSES)
     yield SelfTestCheck("loss: mse", nn.MSELoss()(ones, 0.1 * ones).item(), 0.81, 1e-6)
