@@ -70,9 +70,9 @@ def check_autograd() -> Iterator[SelfTestCheck]:
 
 
 def check_gradient_descent() -> Iterator[SelfTestCheck]:
-    """Check gradient descent on the Rosenbrock function: 1000 steps from (-1, 1), without and with torch's SGD.
+    """Check 1000 steps of gradient descent on the Rosenbrock function, without and with torch's SGD, from (-1, 1).
 
-    Without SGD, each step is rounded twice, as in the workshop. torch's SGD rounds once; its result differs by 7e-5.
+    Without SGD, each step is rounded twice, as in the workshop. torch's SGD rounds once, so its result differs by 7e-5.
     """
     point, by_sgd = Point(-1.0, 1.0), Point(-1.0, 1.0)
     optimizer = build_optimizer(build_parameter_groups(by_sgd), CPU, {"lr": 0.01}, torch.optim.SGD)
