@@ -1,6 +1,6 @@
 """Averages the weights of a network during training: EMA, SWA and Lookahead.
 
-Every training step updates the average. The averaged weights are validated and registered instead of the last weights.
+Training steps update the average. The averaged weights are validated and registered instead of the last weights.
 The average is a separate network, so that validation does not have to swap weights.
 """
 
@@ -112,7 +112,7 @@ class Swa(Averaging):
 
 
 class Lookahead(Averaging):
-    """Slow weights: every `k` steps they move by `alpha` toward the trained weights, and then replace them.
+    """Slow weights that move every `k` steps by `alpha` toward the trained weights and then replace the trained weights.
 
     Source: Zhang et al., "Lookahead Optimizer: k steps forward, 1 step back", 2019.
     """

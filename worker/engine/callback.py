@@ -91,7 +91,7 @@ class Callback:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
     def load_from_other_run(self, state_dict: dict[str, Any]) -> None:
-        """Load the state of a callback of the same class from another run."""
+        """Load the state of a callback of the same class from a different run."""
         self.load_state_dict(state_dict)
 
     def __init_subclass__(cls) -> None:

@@ -1,4 +1,4 @@
-"""Computes the gradients of a batch, in micro-batches if the job sets their size or the memory is too small."""
+"""Computes the gradients of a batch, in micro-batches if the job sets their size or the device runs out of memory."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

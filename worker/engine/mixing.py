@@ -1,4 +1,4 @@
-"""Mixes pairs of training images. Each sample has its own share.
+"""Mixes pairs of training images. Each pair is mixed with a separate share.
 
 Axes: B samples of a batch, C channels, H and W pixels.
 """
@@ -81,7 +81,7 @@ def _mask_interval(center: Tensor, share: Tensor, size: int) -> Tensor:
 def pair_in_ring(mix_params: Tensor) -> Tensor:
     """Return a partner for each sample, (B,): the next sample in the order of the random numbers.
 
-    No sample is its own partner if B > 1.
+    If B > 1, no sample is paired with itself.
     """
     order = mix_params.argsort(stable=True)
     partner = torch.empty_like(order)

@@ -1,4 +1,4 @@
-"""Restores parts of another run's checkpoint: optimizer, callbacks, schedule, average, progress."""
+"""Restores parts of the checkpoint of a different run: optimizer, callbacks, schedule, average, progress."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ SCHEDULER_KEYS = ("lr", "initial_lr", "max_lr", "min_lr", "momentum", "betas", "
 
 
 class IncompatibleCheckpoint(TrainingError, ValueError):
-    """The checkpoint's state belongs to another network or optimizer."""
+    """The checkpoint's state belongs to a different network or optimizer."""
 
 
 class RestoreOptions(NamedTuple):

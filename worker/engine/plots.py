@@ -63,7 +63,7 @@ def plot_contact_sheet(images: Sequence[NDArray[np.uint8]], captions: Sequence[s
 
 
 def _create_figure(width: float, height: float) -> "Figure":
-    """Create a figure of a size in inches. It is created without pyplot, which would keep a reference to it."""
+    """Create a figure with the size in inches. pyplot is not used, because it keeps references to figures."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

@@ -37,7 +37,7 @@ class Run:
     Attributes:
         callbacks: the configured callbacks, in order. The `guard` is not one of them; it is always active.
         keep_best: the callback that holds the weights to register, if there is one.
-        new_accumulator: creates an accumulator with all metrics, including those of the final evaluation only.
+        new_accumulator: creates an accumulator with all metrics, including those that only the evaluation computes.
         load_report: the names of the initial weights that were loaded, if any.
         frozen_parameters: names of parameters that are not trained.
         micro_batch_size: samples per forward pass. None: the whole batch.

@@ -70,9 +70,9 @@ def check_autograd() -> Iterator[SelfTestCheck]:
 
 
 def check_gradient_descent() -> Iterator[SelfTestCheck]:
-    """Check gradient descent on the Rosenbrock function: 1000 steps from (-1, 1), without and with torch's SGD.
+    """Check 1000 steps of gradient descent on the Rosenbrock function, without and with torch's SGD, from (-1, 1).
 
-    Without SGD, each step is rounded twice, as in the workshop. torch's SGD rounds once; its result differs by 7e-5.
+    Without SGD, each step is rounded twice, as in the workshop. torch's SGD rounds once, so its result differs by 7e-5.
     """
     point, by_sgd = Point(-1.0, 1.0), Point(-1.0, 1.0)
     optimizer = build_optimizer(build_parameter_groups(by_sgd), CPU, {"lr": 0.01}, torch.optim.SGD)
@@ -122,7 +122,7 @@ CLASSES = [1, 0, 2, 0, 2]
 
 
 def check_losses() -> Iterator[SelfTestCheck]:
-    """Check the losses. Those of classes are computed from raw scores and from log probabilities."""
+    """Check the losses. The classification losses are computed from raw scores and from log probabilities."""
     scores, truth, logits = (torch.tensor(values, dtype=torch.float64) for values in (SCORES, TRUTH, LOGITS))
     ones, classes = torch.ones(2, 2, dtype=torch.float64), torch.tensor(CLASSES)
     yield SelfTestCheck("loss: mse", nn.MSELoss()(ones, 0.1 * ones).item(), 0.81, 1e-6)

@@ -196,7 +196,7 @@ def restore_snapshot(folder: Path, network: nn.Module, parts: Mapping[str, State
     """Restore the network and all parts. `device`: the device on which they compute.
 
     Raises:
-        BadSnapshot: the files are damaged or belong to another run.
+        BadSnapshot: the files are damaged or belong to a different run.
     """
     tree = _read_document(folder)["parts"]
     if set(tree) != set(parts):

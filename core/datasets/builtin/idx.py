@@ -98,7 +98,7 @@ def _read_array(home: Path, name: str, magic: int) -> Images:
     """Return the array in an IDX file.
 
     Raises:
-        CorruptFile: the file is missing, damaged, or of another format.
+        CorruptFile: the file is missing or damaged, or has a different format.
     """
     path = _find_file(home, name)
     if path is None:

@@ -68,7 +68,7 @@ def generate_series(num_hours: int, seed: int) -> NDArray[np.float64]:
     hour = np.arange(num_hours)
     drift = np.zeros(num_hours)
     steps = rng.normal(0.0, 0.35, num_hours)
-    for i in range(1, num_hours):  # deviations from the mean temperature last for days
+    for i in range(1, num_hours):  # deviations from the average temperature last for days
         drift[i] = 0.98 * drift[i - 1] + steps[i]
     temperature = 15 - 8 * np.cos(2 * np.pi * hour / (24 * 365)) - 4 * np.cos(2 * np.pi * (hour - 3) / 24) + drift
     day = -np.cos(2 * np.pi * (hour - 3) / 24) + 0.4 * np.sin(4 * np.pi * (hour - 6) / 24)

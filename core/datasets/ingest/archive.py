@@ -114,7 +114,7 @@ def _read_encoded_images(spool: ImageSpool, layout: ArchiveLayout) -> Iterator[E
 
 
 def _read_weights(spool: ImageSpool, layout: ArchiveLayout) -> dict[str, float] | None:
-    """Return the weights from `weights.csv` next to the class folders or at the top level, or None."""
+    """Return the weights from `weights.csv`, next to the class folders or at the top level. None: it is missing."""
     selected = next(
         (parts for folder in (layout.root, ()) if (parts := (*folder, weights.WEIGHTS_FILE)) in spool.weights_files),
         None,

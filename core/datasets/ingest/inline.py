@@ -1,4 +1,4 @@
-"""Converts an inline dataset, sent as JSON, to the file that a client would upload."""
+"""Converts an inline dataset (JSON in the request body) to a file in the format of an upload."""
 
 import csv
 import io

@@ -56,7 +56,7 @@ def check_upload(path: Path, limits: UploadLimits, options: Mapping[str, Any]) -
         options: the options of an archive or of a table. With `is_table`, a table may have a single column.
 
     Raises:
-        InvalidArchive: the file is neither an archive nor a table, or the options are for the other kind.
+        InvalidArchive: the file is neither an archive nor a table, or an option is not supported for this kind of file.
         InvalidTable: the options do not match the header of the table.
     """
     requested = {name: value for name, value in options.items() if name != "is_table"}

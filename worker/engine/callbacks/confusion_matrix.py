@@ -18,7 +18,7 @@ TABLE, IMAGE = "confusion_matrix.csv", "confusion_matrix.png"
 class ConfusionMatrix(Callback):
     """Counts pairs of true and predicted classes during validation.
 
-    For multilabel tasks, the table has one row of counts per label, and no image is written.
+    For multilabel tasks, only a table is saved, with one row of counts per label.
     """
 
     is_optional: ClassVar[bool] = True

@@ -15,7 +15,7 @@ MAX_BYTES = 64 * 2**20  # limited, because every snapshot contains the file
 
 
 class LogTooLong(ValueError):
-    """The log file would become larger than `MAX_BYTES`."""
+    """The log file has reached the limit `MAX_BYTES`."""
 
 
 class FileLog(Callback):
@@ -40,7 +40,7 @@ class FileLog(Callback):
         """Append `content` to the file.
 
         Raises:
-            LogTooLong: the file would exceed `MAX_BYTES`.
+            LogTooLong: the file and `content` together are larger than `MAX_BYTES`.
         """
         if len(self._content) + len(content) > MAX_BYTES:
             raise LogTooLong(f"{self.name} has reached the limit of {MAX_BYTES} bytes")

@@ -35,7 +35,7 @@ class Affine:
         self._scale = scale
         self._interpolation = interpolation
         self._flags = FLAGS[interpolation]
-        cv2.setNumThreads(1)  # OpenCV's thread pool would compete with torch's
+        cv2.setNumThreads(1)  # OpenCV's thread pool competes with torch's
 
     def __call__(self, images: Images, random_params: RandomParams) -> Images:
         _, height, width, channels = images.shape

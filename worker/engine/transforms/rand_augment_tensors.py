@@ -19,7 +19,7 @@ def _blend(images: Tensor, other: Tensor | float, levels: Tensor) -> Tensor:
 
 
 def _adjust_contrast(images: Tensor, levels: Tensor) -> Tensor:
-    sums = images.sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int64)  # float rounding would depend on the batch size
+    sums = images.sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int64)  # float rounding depends on the batch
     return _blend(images, sums / images[0].numel(), levels)
 
 
