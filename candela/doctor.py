@@ -24,8 +24,8 @@ PROBE_BUCKET = """
 from core.settings import Settings
 from core.storage import open_storage
 settings = Settings()
-storage = open_storage(settings.store, cache=settings.cache_dir)
-storage.check()
+storage = open_storage(settings.effective_storage_url, cache=settings.cache_dir)
+storage.check_writable()
 storage.close()
 """
 Check = Callable[[Path, Mapping[str, str]], str]
