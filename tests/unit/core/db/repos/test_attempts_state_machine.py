@@ -74,7 +74,7 @@ class PostgresWorld:
     """One database for all runs. A fake `clock_timestamp` comes first in the search path."""
 
     def __init__(self, url: str) -> None:
-        self._engine = make_engine(f"{url}&options=-csearch_path%3Dwrong,pg_catalog,public")
+        self._engine = make_engine(f"{url}&options=-csearch_path%3Dfake,pg_catalog,public")
         with self._engine.begin() as connection:
             connection.execute(text("CREATE SCHEMA fake"))
             connection.execute(text("CREATE TABLE fake.fake_clock (at timestamptz)"))
