@@ -112,7 +112,7 @@ class Swa(Averaging):
 
 
 class Lookahead(Averaging):
-    """Slow weights that move every `k` steps by `alpha` toward the trained weights and then replace the trained weights.
+    """Slow weights. Every `k` steps they move by `alpha` toward the trained weights, which they then replace.
 
     Source: Zhang et al., "Lookahead Optimizer: k steps forward, 1 step back", 2019.
     """
