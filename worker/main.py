@@ -123,7 +123,7 @@ def _configure_logging(**_: object) -> None:
 def _start_worker(**_: object) -> None:
     try:
         _running.append(build_worker(settings))
-    except Exception as error:  # without this, Celery logs the error and continues without a worker
+    except Exception as error:  # if not caught here, Celery only logs the error and continues
         log.critical("worker.start_failed", error=str(error))
         raise SystemExit(1) from error
 

@@ -66,7 +66,7 @@ class LeaseRenewer(threading.Thread):
         self._timeouts = timeouts
         self._clock = clock
         self._stop_event = threading.Event()
-        self._renewed_at = clock()  # read before the query: this deadline must not be later than the database's
+        self._renewed_at = clock()  # read before the query, so that the local deadline is not later than the database's
         self._trainer: TrainerProcess | None = None
 
     def attach_trainer(self, trainer: TrainerProcess) -> None:

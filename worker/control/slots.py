@@ -62,7 +62,7 @@ class Slots:
         refused_id: str | None = None
         while (next_id := find_next()) is not None:
             if next_id == refused_id:
-                return UNREACHABLE_COUNT  # refused twice: the maintenance loop resends the job's message
+                return UNREACHABLE_COUNT  # the job was not run; the maintenance loop resends its message
             is_done, needed = self._process_one(next_id, run, count_slots)
             if is_done is None:
                 return needed

@@ -56,7 +56,7 @@ def _compute_report(spec: EvaluateSpec, setup: EvaluationSetup, reporter: Progre
     for number, batch in enumerate(setup.batches.iter_epoch(0), 1):
         reporter.check_stop_request()
         step(batch, state)
-        assert state.pred is not None  # noqa: S101 - the step sets it
+        assert state.pred is not None  # noqa: S101 - the step sets `pred`
         report.update(state.pred, batch.targets)
         reporter.report_step(number)
     return report

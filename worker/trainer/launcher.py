@@ -94,7 +94,7 @@ def run_rank(rank: int, launcher_pid: int, train: Train, start: Start, pipes: Ra
     if rank == 0:
         channel.start_listening(pipes.stop_requests.fileno())
     status = train(start, channel)
-    if status != EXIT_FAILED:  # after a failure, this call could wait forever for another rank
+    if status != EXIT_FAILED:  # after a failure, the next call could wait forever for another rank
         dist.destroy_process_group()
     return status
 

@@ -37,7 +37,7 @@ def predict_archive(spec: PredictArchiveSpec, context: JobContext) -> JobComplet
         EvaluationInterrupted: a stop is requested.
         InvalidArchive: the archive is unsafe, too large or damaged.
     """
-    assert context.start.archive_path is not None  # noqa: S101 - the supervisor sends it for this kind
+    assert context.start.archive_path is not None  # noqa: S101 - the supervisor sends the path for this job kind
     network, description = bundle.load_bundle(context.model_dir)
     runtime = context.placement.describe() | {"num_parameters": count_parameters(network)}
     context.channel.send(RunStarted(runtime=runtime))

@@ -66,7 +66,7 @@ class CheckpointCallback(Callback):
         self._writer.raise_error()
         micro_batch_size = self._get_micro_batch_size()
         is_due = self._clock() - self._written_at >= self._every_s and not self._writer.is_busy
-        # if the micro-batch size changed, write it: a run that resumes after this step must use the new size
+        # also save a changed micro-batch size, because a run that resumes after this step must use the new size
         if is_due or micro_batch_size != self._micro_batch_size:
             self._write_snapshot(state)
         self._micro_batch_size = micro_batch_size
