@@ -1,1 +1,1 @@
-"""HTTP in, HTTP out; and the networks that answer."""
+"""The HTTP service and the inference processes."""

@@ -9,7 +9,7 @@ from core.settings import Settings
 
 
 def render_document() -> str:
-    """Return the document as it is committed."""
+    """Return the OpenAPI document as formatted JSON, as in the repository."""
     return json.dumps(create_app(Settings()).openapi(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 

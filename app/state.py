@@ -1,4 +1,4 @@
-"""The state of the HTTP process: connections, caches and the services that endpoints share."""
+"""The state of an HTTP process: the connections, caches and services that its endpoints share."""
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -83,7 +83,7 @@ def get_state(request: Request) -> State:
 
 
 async def open_state(settings: Settings, stack: AsyncExitStack, tracing: Tracing | None) -> State:
-    """Open the connections and start the background threads. Closing `stack` closes them in reverse order."""
+    """Open the connections and start the background threads. They are closed in reverse order with `stack`."""
     configure_logging(settings.log_level)
     engine = make_engine(settings.sqlalchemy_url)
     stack.callback(engine.dispose)

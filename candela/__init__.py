@@ -1,4 +1,4 @@
-"""The Python SDK, the command line and the embedded service. They use the HTTP API only."""
+"""The Python SDK, the command line and the embedded service. SDK and command line use only the HTTP API."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ __all__ = ["CandelaError", "Client", "JobFailed", "ProblemError", "Unreachable"]
 
 
 def __getattr__(name: str) -> object:
-    # Imported on demand, so that `candela --help` and the processes of `candela up` do not load an HTTP client.
+    # Imported on first use, so that `candela --help` and the processes of `candela up` do not import httpx.
     if name == "Client":
         from candela.client import Client
 

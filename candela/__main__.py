@@ -1,4 +1,4 @@
-"""Runs `candela` as `python -m candela`."""
+"""Runs the command line as `python -m candela`."""
 
 from candela.cli import main
 

@@ -1,4 +1,4 @@
-"""Defines the commands of `candela`. Commands import modules only when they use them, to start quickly."""
+"""Defines the commands of `candela`. To start quickly, each command imports its modules when it is called."""
 
 import os
 import sys

@@ -50,7 +50,7 @@ def add_dataset(
 
 
 def _parse_options(arguments: list[str]) -> dict[str, list[str]]:
-    """Return the values of each option; a repeated option has several values."""
+    """Return a list of values for each option. A repeated option has several values."""
     options: dict[str, list[str]] = {}
     for text in arguments:
         key, equals, value = text.partition("=")

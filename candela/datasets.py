@@ -14,7 +14,7 @@ from candela.pagination import iterate_items
 from candela.transport import Transport
 from candela.types import Dataset, DatasetVersion
 
-Progress = Callable[[int, int], None]  # bytes sent, total bytes
+Progress = Callable[[int, int], None]  # called with the number of sent bytes and the total number of bytes
 MEDIA_TYPES = {
     ".zip": "application/zip",
     ".tar": "application/x-tar",
@@ -82,12 +82,12 @@ class Datasets:
             name: name of the dataset, which is created if it does not exist.
             inputs: numbers (N, F), or images (N, H, W) or (N, H, W, C) of integers from 0 to 255: nested lists, numpy
                 arrays or torch tensors.
-            targets: numbers or strings (N,), or numbers (N, K); None if the option `target` names input columns.
+            targets: numbers or strings (N,), or numbers (N, K); None if the option `target` selects input columns.
             options: import options such as `columns=["age", "weight"], task="regression"`.
 
         Raises:
             CandelaError: a value cannot be encoded as JSON, such as NaN.
-            ProblemError: the server rejected the data; `errors` point to the values.
+            ProblemError: the server rejected the data; the pointers in `errors` locate the invalid values.
         """
         body = {"name": name, "inputs": _to_lists(inputs), **{key: _to_lists(value) for key, value in options.items()}}
         if targets is not None:
@@ -104,7 +104,7 @@ class Datasets:
         return response
 
     def wait(self, name: str, version: int, *, timeout_s: float | None = None) -> DatasetVersion:
-        """Wait until the version is `ready` or `failed`, and return it.
+        """Wait until the import has ended, and return the version with the state `ready` or `failed`.
 
         Raises:
             TimeoutError: the version is still importing after `timeout_s` seconds.
@@ -119,12 +119,12 @@ class Datasets:
         return response
 
     def report(self, name: str, version: int) -> dict[str, Any]:
-        """Return the import report: counts per class, unreadable files, duplicates, leaks between splits, means."""
+        """Return the import report, with class counts, unreadable files, duplicates, leaks between splits and means."""
         response: dict[str, Any] = self._transport.json("GET", f"/v1/datasets/{name}/versions/{version}/report")
         return response
 
     def preview(self, name: str, version: int) -> bytes:
-        """Return a contact sheet of the images, as PNG."""
+        """Return a PNG file with a grid of sample images."""
         return self._transport.request("GET", f"/v1/datasets/{name}/versions/{version}/preview").content
 
     def delete(self, name: str, version: int) -> None:
@@ -153,7 +153,7 @@ class Datasets:
 
 
 def zip_folder(folder: Path, archive: Path) -> Path:
-    """Write the files of a folder to a zip, sorted by name. Hidden files and symbolic links are omitted.
+    """Write the files of a folder to a zip file, sorted by name, without hidden files and symbolic links.
 
     Raises:
         CandelaError: the folder has no files.
@@ -161,7 +161,7 @@ def zip_folder(folder: Path, archive: Path) -> Path:
     files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink() and not _is_hidden(p, folder))
     if not files:
         raise CandelaError(f"{folder} has no files")
-    # Image files are already compressed; storing them is faster and not larger.
+    # Image files are already compressed, so compressing them again takes time and does not reduce their size.
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED, strict_timestamps=False) as out:
         for file in files:
             out.write(file, file.relative_to(folder).as_posix())
@@ -169,7 +169,7 @@ def zip_folder(folder: Path, archive: Path) -> Path:
 
 
 def _to_lists(values: Any) -> Any:  # noqa: ANN401 - arrays, lists or scalars
-    """Convert arrays to nested lists."""
+    """Convert arrays to nested lists, also within lists."""
     if hasattr(values, "tolist"):
         return values.tolist()
     return [_to_lists(value) for value in values] if isinstance(values, list | tuple) else values

@@ -25,7 +25,7 @@ from core.parent_death import die_with_parent
 
 NAME = "scanned-digits"
 MIN_VALID_ACCURACY = 0.97
-MIN_UNSEEN_ACCURACY = 0.90  # the unseen images are from other writers than the training images
+MIN_UNSEEN_ACCURACY = 0.90  # unseen and training images are from different writers
 CURVE = Path("learning-curve.png")
 SPEC: dict[str, Any] = {
     "name": "demo",
@@ -89,7 +89,7 @@ def _upload_archive(client: Client, archive: Path, console: Console) -> None:
 
 
 def _get_final_accuracy(job: Job) -> float:
-    """Return the validation accuracy of the registered weights, which are the weights of the best epoch."""
+    """Return the validation accuracy of the best epoch, whose weights are registered as the model."""
     _require_condition(
         "valid_accuracy" in job.latest_metrics, f"the job has no validation accuracy, only {sorted(job.latest_metrics)}"
     )

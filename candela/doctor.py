@@ -32,7 +32,7 @@ Check = Callable[[Path, Mapping[str, str]], str]
 
 
 def run_checks(home: Path) -> bool:
-    """Run every check and print its result. Return whether all passed."""
+    """Run every check and print its result. Return True if all checks passed."""
     console = Console(highlight=False, soft_wrap=True)
     verdicts = [_run_check(console, name, check, home.absolute()) for name, check in CHECKS.items()]
     return all(verdicts)
@@ -55,7 +55,7 @@ def check_torch(_home: Path, _environ: Mapping[str, str]) -> str:
     import torch
     import torchvision
 
-    torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)  # fails if the versions do not match
+    torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)  # fails if torchvision does not match torch
     return f"{torch.__version__}, torchvision {torchvision.__version__}"
 
 
@@ -71,7 +71,7 @@ def check_device(_home: Path, _environ: Mapping[str, str]) -> str:
 
 
 def check_numerics(_home: Path, _environ: Mapping[str, str]) -> str:
-    """Compare a convolution and its gradient with explicit sums, in double and single precision."""
+    """Compare a convolution and its gradient with sums over patches, in double and single precision."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -82,7 +82,7 @@ def check_numerics(_home: Path, _environ: Mapping[str, str]) -> str:
     expected = torch.einsum("bchwij,ocij->bohw", patches, weight)
     expected_gradient = patches.sum(dim=(0, 2, 3)).expand(4, -1, -1, -1)
     worst = 0.0
-    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 5e-3)):  # TF32 has ten bits of precision
+    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 5e-3)):  # TF32 has a 10-bit mantissa
         leaf = weight.to(device, dtype, copy=True).requires_grad_()
         outputs = torch.nn.functional.conv2d(images.to(device, dtype), leaf)
         outputs.sum().backward()  # type: ignore[no-untyped-call]
@@ -96,7 +96,7 @@ def check_numerics(_home: Path, _environ: Mapping[str, str]) -> str:
 
 
 def check_figures(_home: Path, environ: Mapping[str, str]) -> str:
-    """Run the self-test of the training engine in a separate process and compare its figures with expected values."""
+    """Run the self-test of the training engine in a separate process and compare its results with expected values."""
     command = [sys.executable, "-m", "worker.engine.selftest"]
     root = Path(__file__).resolve().parent.parent
     done = subprocess.run(command, cwd=root, env=dict(environ), capture_output=True, text=True, check=False)  # noqa: S603
@@ -171,7 +171,7 @@ def check_storage(home: Path, environ: Mapping[str, str]) -> str:
 
 
 def check_bucket(home: Path, environ: Mapping[str, str]) -> str:
-    """Write an object to the bucket and delete it, as the service does."""
+    """Write an object to the bucket and delete it, with the storage code of the service."""
     command, environment = [sys.executable, "-c", PROBE_BUCKET], {**environ, "CANDELA_HOME": str(home)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)  # noqa: S603 - ours
     if done.returncode:

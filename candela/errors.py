@@ -1,4 +1,4 @@
-"""Exceptions of the SDK. Their messages are written for users."""
+"""Exceptions of the SDK. Their messages can be shown to users."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ class ProblemError(CandelaError):
         status: the HTTP status.
         slug: stable identifier of the problem, for example `invalid-spec`.
         errors: the invalid fields; empty unless the request was invalid.
-        extra: data for programs, for example `known` names or `allowed` states; in JSON it is named `facts`.
+        extra: additional data for programs, for example `known` names or `allowed` states. Its JSON name is `facts`.
         retry_after_s: seconds to wait before the next attempt; None if the server did not specify it.
     """
 
@@ -43,7 +43,7 @@ class ProblemError(CandelaError):
 
     def _format_text(self) -> str:
         lines = [f"{self.detail} ({self.status} {self.slug})"]
-        # A single error is listed too: its detail repeats the message, but the pointer is useful.
+        # List a single error too: its detail repeats the message, but its pointer is additional information.
         lines += [f"  {pointer or '/'}: {detail}" for pointer, detail in self.errors]
         return "\n".join(lines)
 
@@ -69,7 +69,7 @@ class Unavailable(ProblemError):
 
 
 class JobFailed(CandelaError):
-    """A job failed, was cancelled, or has not ended (see `Job.check`)."""
+    """`Job.check` was called on a job that failed, was cancelled, or has not ended."""
 
     def __init__(self, job_id: str, state: str, failure: Mapping[str, Any] | None) -> None:
         self.job_id = job_id
@@ -91,7 +91,7 @@ _BY_STATUS: dict[int, type[ProblemError]] = {
 
 
 def problem_error(status: int, problem: Mapping[str, Any], retry_after_s: float | None = None) -> ProblemError:
-    """Return the exception for a status: a subclass of ProblemError for common statuses, else ProblemError."""
+    """Return the exception for a problem response: for common statuses a subclass of ProblemError."""
     return _BY_STATUS.get(status, ProblemError)(status, problem, retry_after_s=retry_after_s)
 
 

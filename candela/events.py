@@ -1,4 +1,4 @@
-"""Iterates over the events of a job and reconnects after lost connections (server-sent events)."""
+"""Iterates over the server-sent events of a job and reconnects after a lost connection."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from candela.errors import CandelaError, ProblemError, Unreachable
 from candela.transport import Transport
 from candela.types import JobEvent
 
-SILENCE_S = 60.0  # read timeout: the server sends events or comments more often
+SILENCE_S = 60.0  # read timeout; the server sends an event or a comment more often than this
 
 
 def watch_events(
@@ -24,7 +24,7 @@ def watch_events(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[JobEvent]:
-    """Yield the events of a job, from the first one or after an event id, until the job ends.
+    """Yield the events of a job until it ends. With `after`, yield only the events after this event id.
 
     After a lost connection, the stream continues after the last received event, without gaps or duplicates.
 
@@ -37,7 +37,7 @@ def watch_events(
         try:
             for event in _stream_events(transport, job_id, last_id):
                 last_id, disconnected_at, num_tries = event["id"] or last_id, None, 0
-                # An extended job continues after an `end` event; the server closes the stream after the last one.
+                # An extended job has events after an `end` event. The server closes the stream after the last event.
                 has_ended = event["type"] == "end"
                 yield event
         except _StreamEnded:
@@ -53,7 +53,7 @@ def watch_events(
 
 
 class _StreamEnded(Exception):
-    """The job has ended and has no events after the requested one."""
+    """The job has ended and has no events after the requested id."""
 
 
 def _is_temporary(error: CandelaError) -> bool:

@@ -1,4 +1,4 @@
-"""Manages the home folder of an embedded service, including its locks and sockets."""
+"""Manages the home folder of an embedded service, with its locks and sockets."""
 
 import fcntl
 import hashlib
@@ -15,14 +15,14 @@ from pathlib import Path
 
 from candela.errors import CandelaError
 
-MAX_SOCKET_PATH_BYTES = 100  # the kernel's limit is 107
+MAX_SOCKET_PATH_BYTES = 100  # Linux allows 107 bytes
 EXIT_TIMEOUT_S = 15.0
 
 
 class Home:
-    """A home folder that one `candela up` uses at a time.
+    """A home folder, which only one `candela up` can use at a time.
 
-    The folder is protected by kernel locks (flock), which are released when the processes that hold them exit.
+    The folder is protected by file locks (flock). The kernel releases a lock when the processes that hold it exit.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,7 +32,7 @@ class Home:
         self._fds: list[int] = []
 
     def acquire(self, is_interrupted: Callable[[], bool] = lambda: False) -> int:
-        """Lock the home folder. Return the descriptor of a second lock, which all component processes inherit.
+        """Acquire both locks of the folder. Return the descriptor of the second lock, which all components inherit.
 
         Raises:
             CandelaError: the folder is in use, or cannot be created.
@@ -47,7 +47,7 @@ class Home:
         if not _try_lock(own):
             self.release()
             raise CandelaError(f"{self.path} is in use by another `candela up`{self._describe_owner()}")
-        # Processes of a killed service may still be exiting. Two brokers must not use the same file.
+        # Wait for processes of a killed service that are still exiting: two brokers must not use the same data file.
         deadline = time.monotonic() + EXIT_TIMEOUT_S
         while not _try_lock(shared):
             if time.monotonic() > deadline or is_interrupted():
@@ -65,14 +65,14 @@ class Home:
         self._fds = []
 
     def announce(self, url: str) -> None:
-        """Write the process id and URL. The error message of a second `candela up` shows them."""
+        """Write the process id and URL to a file, for the error message of a second `candela up`."""
         (self.run / "up.json").write_text(json.dumps({"pid": os.getpid(), "url": url}))
 
     def withdraw(self) -> None:
         (self.run / "up.json").unlink(missing_ok=True)
 
     def choose_socket_path(self) -> Path:
-        """Return the socket path of the private broker. It is outside the home folder if that path is too long."""
+        """Return the socket path of the private broker. It is in another folder if the path is too long."""
         default = self.run / "valkey.sock"
         if _is_usable_socket_path(default):
             return default
@@ -84,7 +84,7 @@ class Home:
         raise CandelaError(f"{self.path} is too long for a socket path, and no private folder could be created")
 
     def create_rendezvous_dir(self) -> Path:
-        """Create an empty private folder with a short path, for sockets and metrics that API processes share."""
+        """Create an empty private folder with a short path, for the sockets and metrics files of the API processes."""
         folder = self.choose_socket_path().parent / "http"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
@@ -126,5 +126,5 @@ def _make_private(folder: Path) -> bool:
         status = folder.lstat()
     except OSError:
         return False
-    # Other users may write to the parent folder, so reject symbolic links and folders that they created.
+    # The parent folder may be writable for other users: reject symbolic links and folders of other users.
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) == 0o700

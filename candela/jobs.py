@@ -1,4 +1,4 @@
-"""Submits, follows, controls and reads jobs."""
+"""Submits, follows and controls jobs, and reads their results."""
 
 import os
 import time
@@ -15,9 +15,9 @@ from candela.types import FINISHED, Artifact, Checkpoint, JobEvent, JobResponse,
 
 
 class Job:
-    """A job in its state at the last request; `refresh()` updates the state.
+    """A job as returned by the last request. Call `refresh()` to update it.
 
-    `response` is the last response of the server that describes the job.
+    `response` is the JSON of the job in that request's response.
     """
 
     def __init__(self, transport: Transport, response: JobResponse) -> None:
@@ -47,7 +47,7 @@ class Job:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """The result of a succeeded job of a kind other than `train`."""
+        """The result of a succeeded job. Jobs of the kind `train` have a model instead."""
         return self.response["result"]
 
     @property
@@ -59,7 +59,7 @@ class Job:
         return f"<Job {self.id} {self.name!r} {self.state}>"
 
     def refresh(self) -> Self:
-        """Update the job from the server."""
+        """Request the job again and update this object."""
         self.response = self._transport.json("GET", f"/v1/jobs/{self.id}")
         return self
 
@@ -89,18 +89,18 @@ class Job:
         return self
 
     def watch(self, after: str | None = None) -> Iterator[JobEvent]:
-        """Yield the events of the job until it ends, from the first one or after an event id."""
+        """Yield the events of the job until it ends. With `after`, yield only the events after this event id."""
         for event in events.watch_events(self._transport, self.id, after=after):
             yield event
             if event["type"] == "end":
                 self.refresh()
 
     def cancel(self, *, force: bool = False) -> Self:
-        """Cancel the job. With `force`, cancel at once without a last checkpoint."""
+        """Cancel the job. With `force`, cancel it at once, without writing a last checkpoint."""
         return self._post_action("cancel?force=true" if force else "cancel", repeatable=True)
 
     def set_priority(self, priority: int) -> Self:
-        """Set the priority. Higher priorities run first; the default is 0."""
+        """Set the priority. Jobs with a higher priority run first; the default is 0."""
         change = {"priority": priority}
         self.response = self._transport.json("PATCH", f"/v1/jobs/{self.id}", json=change, repeatable=True)
         return self
@@ -122,7 +122,7 @@ class Job:
                 part.open("wb") as file,
             ):
                 file.writelines(response.iter_bytes())
-            part.replace(target)  # readers never see an incomplete file
+            part.replace(target)  # other processes never read an incomplete file
         finally:
             part.unlink(missing_ok=True)
         return target
@@ -167,7 +167,7 @@ class Jobs:
         self._transport = transport
 
     def submit(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Job:
-        """Post a job. The request is repeated after connection errors, but the job is stored only once.
+        """Submit a job. The request is repeated after connection errors, but only one job is created.
 
         Args:
             spec: job spec, the body of `POST /v1/jobs`; only `dataset` and `architecture` are required.
@@ -178,7 +178,7 @@ class Jobs:
         return Job(self._transport, response)
 
     def check(self, spec: Mapping[str, Any]) -> dict[str, Any]:
-        """Validate a spec without storing it. Return the resolved spec, `num_parameters` and `output_shape`."""
+        """Validate a spec without submitting it. Return the resolved spec, `num_parameters` and `output_shape`."""
         params = {"dry_run": "true"}
         response: dict[str, Any] = self._transport.json(
             "POST", "/v1/jobs", json=dict(spec), params=params, repeatable=True

@@ -1,4 +1,4 @@
-"""Shows the progress of jobs and uploads: live in a terminal, otherwise as plain lines."""
+"""Shows the progress of jobs and uploads: as a progress bar in a terminal, otherwise as lines."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,7 +32,7 @@ def follow_job(job: Job, *, quiet: bool = False, console: Console | None = None)
 
 
 class LiveJobView:
-    """Renders the events of a job as one line that is updated."""
+    """Shows the events of a job. In a terminal, one line is updated."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -44,7 +44,7 @@ class LiveJobView:
         ]
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self._task: TaskID = self.progress.add_task("waiting", total=None, measures="", eta="")
-        self._epoch, self._line = 0, ""  # the current epoch, for output without a terminal
+        self._epoch, self._line = 0, ""  # current epoch and its line, for output without a terminal
         self._show: dict[str, Callable[[JobEvent], None]] = {
             "state": self._show_state,
             "metrics": self._show_metrics,
@@ -53,12 +53,12 @@ class LiveJobView:
         }
 
     def show_event(self, event: JobEvent) -> None:
-        """Show one event. Unknown types are ignored."""
+        """Show one event. Events of unknown types are ignored."""
         if show := self._show.get(event["type"]):
             show(event)
 
     def _print_epoch(self) -> None:
-        """Print the line of the previous epoch. It was delayed because validation metrics follow training metrics."""
+        """Print the line of the last epoch, which was kept until its validation metrics arrived."""
         if self._line:
             self._console.print(self._line, markup=False, soft_wrap=True)
             self._line = ""
@@ -99,7 +99,7 @@ class LiveJobView:
 def upload_dataset(
     datasets: Datasets, name: str, path: Path, options: Mapping[str, Any], *, wait: bool, quiet: bool = False
 ) -> DatasetVersion:
-    """Upload a folder or archive with a progress bar. With `wait`, also wait until the import ends."""
+    """Upload a folder, archive or table with a progress bar. With `wait`, also wait until the import has ended."""
     console = Console(stderr=True, highlight=False, quiet=quiet)
     columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()]
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

@@ -13,7 +13,7 @@ from pathlib import Path
 from core.parent_death import die_with_parent
 
 MAX_LOG_BYTES = 8 * 2**20
-STABLE_S = 60.0  # a process that ran for this time is restarted at once
+STABLE_S = 60.0  # a process that ran longer is restarted without delay
 MAX_RESTART_DELAY_S = 30.0
 
 
@@ -21,7 +21,7 @@ MAX_RESTART_DELAY_S = 30.0
 class ManagedProcess:
     """A process of the embedded service.
 
-    Call `start()` from the main thread: the kernel sends the parent-death signal when the starting *thread* ends.
+    Call `start()` from the main thread, because the process is killed when the thread that started it ends.
     """
 
     name: str
@@ -45,7 +45,7 @@ class ManagedProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=tuple(self.pass_fds),
-                process_group=0,  # only `candela up` receives Ctrl-C, and stops the processes in order
+                process_group=0,  # Ctrl-C reaches only `candela up`, which stops its processes in order
             )
         self.started_at, self.restart_at = time.monotonic(), None
 
@@ -55,14 +55,14 @@ class ManagedProcess:
         return None if self.process is None else self.process.poll()
 
     def schedule_restart(self, now: float) -> float:
-        """Schedule the next start, with exponential backoff after quick exits. Return the delay in seconds."""
+        """Schedule a restart and return its delay in seconds. The delay grows exponentially after quick exits."""
         self.num_quick_exits = 0 if now - self.started_at > STABLE_S else self.num_quick_exits + 1
         pause_s = min(MAX_RESTART_DELAY_S, 0.5 * 2 ** max(0, self.num_quick_exits - 1)) if self.num_quick_exits else 0.0
         self.restart_at = now + pause_s
         return pause_s
 
     def stop(self, is_forced: Callable[[], bool]) -> bool:
-        """Send SIGTERM, then kill the process group. Return True if the process exited before the timeout."""
+        """Send SIGTERM, wait, and kill the process group. Return True if the process exited before the timeout."""
         if self.process is None:
             return True
         with suppress(ProcessLookupError):
@@ -89,11 +89,11 @@ class ManagedProcess:
         return True
 
     def rotate_log(self) -> None:
-        """Rotate a log that is too large. The process continues to write to the truncated file."""
+        """If the log is too large, copy it to `<name>.1` and truncate it. The process continues to write to it."""
         with suppress(FileNotFoundError):
             if self.log.stat().st_size > MAX_LOG_BYTES:
                 shutil.copyfile(self.log, self.log.with_name(self.log.name + ".1"))
-                os.truncate(self.log, 0)  # the file is open for appending
+                os.truncate(self.log, 0)  # the process appends, so it continues at the new end
 
     def read_last_lines(self, count: int = 15) -> str:
         """Return the last lines of the log."""

@@ -11,7 +11,7 @@ from candela.pagination import iterate_items
 from candela.transport import Transport
 from candela.types import Predictions
 
-Image = str | os.PathLike[str] | bytes  # a path, or the content of the file
+Image = str | os.PathLike[str] | bytes  # a path, or the content of an image file
 
 
 class Models:
@@ -32,7 +32,7 @@ class Models:
         return response
 
     def version(self, name: str, version: int) -> dict[str, Any]:
-        """Return one version with its lineage: job, dataset, spec, metrics, sha256 of the weights."""
+        """Return one version with its origin: job, dataset, spec, metrics and the sha256 of the weights."""
         response: dict[str, Any] = self._transport.json("GET", f"/v1/models/{name}/versions/{version}")
         return response
 
@@ -43,7 +43,7 @@ class Models:
         return response
 
     def make_variant(self, name: str, version: int, format: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-        """Submit a job that creates a variant, and return the job. `options` are options of the variant."""
+        """Submit a job that creates a variant, and return the job as JSON. `options` are the variant's options."""
         body = {"format": format, **options}
         response: dict[str, Any] = self._transport.json(
             "POST", f"/v1/models/{name}/versions/{version}/variants", json=body
@@ -64,18 +64,18 @@ class Models:
         top_k: int | None = None,
         variant: str | None = None,
     ) -> Predictions:
-        """Predict one or several images. If one of several images is invalid, only its prediction is an error.
+        """Predict one or more images. If there are several images, an invalid image gets an error as prediction.
 
         Args:
             ref: reference of the model.
             images: paths or contents of image files.
-            top_k: number of classes per image; default: selected by the server.
+            top_k: maximum number of classes per image; default: the server's default.
             variant: format of a variant, such as `int8`; default: the variant that the alias selects.
         """
         body: dict[str, Any]
         if isinstance(images, str | bytes | os.PathLike):
             name, content = _read_image(images, 0)
-            media_type = mimetypes.guess_type(name)[0] or "image/png"  # the server detects the type from the content
+            media_type = mimetypes.guess_type(name)[0] or "image/png"  # the server detects the actual type
             body = {"content": content, "headers": {"Content-Type": media_type}}
         else:
             body = {"files": [("images", _read_image(image, n)) for n, image in enumerate(images)]}
@@ -97,7 +97,7 @@ class Models:
         return response
 
     def predict_rows(self, ref: str, rows: Sequence[Mapping[str, Any]], *, top_k: int | None = None) -> Predictions:
-        """Predict table rows, which map column names to values. Omitted columns and None are missing values."""
+        """Predict table rows. A row maps column names to values; omitted columns and None are missing values."""
         body: dict[str, Any] = {"rows": [dict(row) for row in rows]} | ({} if top_k is None else {"top_k": top_k})
         response: Predictions = self._transport.json("POST", f"/v1/models/{ref}/predict", json=body, repeatable=True)
         return response
@@ -110,7 +110,7 @@ class Models:
             url = f"/v1/models/{name}/versions/{version}/bundle"
             with self._transport.stream("GET", url) as response, part.open("wb") as file:
                 file.writelines(response.iter_bytes())
-            part.replace(target)  # readers never see an incomplete bundle
+            part.replace(target)  # other processes never read an incomplete bundle
         finally:
             part.unlink(missing_ok=True)
         return target

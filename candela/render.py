@@ -30,7 +30,7 @@ BAR_WIDTH = 30
 
 
 def print_json_or(response: object, as_json: bool, show: Callable[[], None]) -> None:
-    """Print the response as JSON, or call `show`."""
+    """Print the response as JSON if requested, otherwise call `show`."""
     if as_json:
         print(json.dumps(response, indent=2, ensure_ascii=False))
     else:
@@ -154,7 +154,7 @@ def format_epochs(progress: Progress) -> str:
 
 
 def format_metrics(metrics: Mapping[str, Number]) -> str:
-    """Format the values of metrics in one line."""
+    """Format the names and values of metrics in one line."""
     return "  ".join(f"{name} {format_number(float(value))}" for name, value in metrics.items())
 
 

@@ -1,4 +1,4 @@
-"""Provides the scanned digits of scikit-learn: a training set, and unseen images for predictions."""
+"""Provides the scanned digits of scikit-learn: images for training, and unseen images for predictions."""
 
 import io
 import zipfile
@@ -34,7 +34,7 @@ def load_digit_images() -> tuple[list[DigitImage], list[DigitImage]]:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)  # (N, 8, 8), 0..16 in the source
+    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)  # (N, 8, 8); scikit-learn's values are 0..16
     scans = [DigitImage(int(label), image) for label, image in zip(digits.target, pixels, strict=True)]
     return scans[:-NUM_UNSEEN], scans[-NUM_UNSEEN:]
 

@@ -1,4 +1,4 @@
-"""Serves the API. The argument is `HOST:PORT`, or the descriptor of a socket that `candela up` has opened."""
+"""Serves the API on `HOST:PORT`, or on a socket that `candela up` has opened and passes as a file descriptor."""
 
 import socket
 import sys
@@ -7,7 +7,7 @@ import uvicorn
 
 DRAIN_S = 20
 DRAIN_OF_UP_S = 10
-KEEP_ALIVE_S = 65  # longer than clients keep idle connections, so that the server never closes one during a request
+KEEP_ALIVE_S = 65  # above the idle timeouts of clients, so that the server does not close a connection in use
 
 
 def main() -> None:
@@ -29,9 +29,9 @@ def main() -> None:
 
 
 def open_socket(address: str, config: uvicorn.Config) -> socket.socket:
-    """Return the listening socket for a descriptor or an address. Exit the process if the argument is neither."""
+    """Return a socket for the argument, a descriptor or `HOST:PORT`. If it is neither, exit the process."""
     if address.isdecimal():
-        # `uvicorn --fd` would treat it as a Unix socket and keep a second descriptor open while it drains.
+        # Not `uvicorn --fd`: it treats the socket as a Unix socket and keeps a second descriptor open while it drains.
         return socket.socket(fileno=int(address))
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:

@@ -20,7 +20,7 @@ def open_listener(host: str, port: int) -> socket.socket:
         raise CandelaError(f"{host} is not an address of this machine: {error.strerror}") from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted connections inherit this option. Without it, small responses are delayed by 40 ms (delayed ACK).
+        # Accepted connections inherit TCP_NODELAY. Without it, small responses may be delayed by 40 ms (delayed ACK).
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.bind(where)
         listener.listen(2048)
@@ -36,7 +36,7 @@ def build_url(listener: socket.socket, host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether only this machine can reach the address."""
+    """Return whether the host is a loopback address, which only this machine can reach."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -28,11 +28,11 @@ def read_spec(path: Path) -> dict[str, Any]:
     """Return the spec in a file, or from standard input if the path is `-`.
 
     Raises:
-        CandelaError: the file does not exist, or is not a YAML mapping.
+        CandelaError: the file does not exist, or does not contain a YAML mapping.
     """
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-        spec = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader, see above
+        spec = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
     except OSError as error:
         raise CandelaError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

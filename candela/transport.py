@@ -19,14 +19,14 @@ _backoff = wait_random_exponential(multiplier=0.1, max=5.0)
 
 
 class Transport:
-    """A connection pool to one server that retries repeatable requests.
+    """Sends requests to one server through a connection pool, and retries repeatable requests.
 
     Args:
         base_url: URL of the server; default: `CANDELA_URL`, else http://127.0.0.1:8000.
         api_key: API key; default: `CANDELA_API_KEY`.
         timeout_s: maximum seconds for connecting and for each read.
-        max_attempts: maximum number of attempts of a repeatable request. It is repeated after connection errors and
-            after responses with status 429 or 503.
+        max_attempts: maximum number of attempts of a repeatable request, which is retried after connection errors and
+            responses with status 429 or 503.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class Transport:
 
         Args:
             method: an HTTP method.
-            path: such as `/v1/jobs`.
-            repeatable: whether the request may be repeated; default: True for idempotent methods.
+            path: path of the URL, for example `/v1/jobs`.
+            repeatable: whether the request may be retried; default: True for idempotent methods, else False.
             options: `params`, `json`, `content`, `files` and `headers` of httpx.
 
         Raises:
             ProblemError: the server responded with an error.
-            Unreachable: no response arrived.
+            Unreachable: the server did not respond.
         """
         may_repeat = method in IDEMPOTENT if repeatable is None else repeatable
         retrying = Retrying(
@@ -67,13 +67,13 @@ class Transport:
         return retrying(self._send, method, path, options)
 
     def json(self, method: str, path: str, *, repeatable: bool | None = None, **options: Any) -> Any:  # noqa: ANN401 - JSON
-        """Return the decoded body of the response, or None if it is empty."""
+        """Send a request and return the decoded JSON of the response; None if the body is empty."""
         response = self.request(method, path, repeatable=repeatable, **options)
         return response.json() if response.content else None
 
     @contextmanager
     def stream(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:  # noqa: ANN401 - httpx's own options
-        """Stream the body of a response, without retries."""
+        """Send a request without retries, and return a response whose body is read as a stream."""
         with _translate_errors(self.base_url), self.http.stream(method, path, **options) as response:
             if response.is_error:
                 response.read()
@@ -111,7 +111,7 @@ def _raise_for_problem(response: httpx.Response) -> httpx.Response:
 def _parse_retry_after(response: httpx.Response) -> float | None:
     try:
         return max(0.0, float(response.headers["Retry-After"]))
-    except (KeyError, ValueError):  # missing, or a date, which the server never sends
+    except (KeyError, ValueError):  # the header is missing or is a date, which the server never sends
         return None
 
 

@@ -1,4 +1,4 @@
-"""Types of JSON responses. Responses of newer servers may have additional fields."""
+"""Types of JSON responses. Newer servers may add fields."""
 
 from typing import Any, Generic, Literal, TypedDict, TypeVar
 
@@ -6,7 +6,7 @@ T = TypeVar("T")
 
 State = Literal["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"]
 FINISHED: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
-Number = float | Literal["NaN", "Infinity", "-Infinity"]  # JSON has no non-finite numbers
+Number = float | Literal["NaN", "Infinity", "-Infinity"]  # JSON cannot represent NaN and infinity as numbers
 
 
 class PageResponse(TypedDict, Generic[T]):
@@ -115,7 +115,7 @@ class Dataset(TypedDict):
 
 
 class ClassScoreResponse(TypedDict):
-    """A class with its probability in 0..1."""
+    """A class and its probability from 0 to 1."""
 
     label: str
     index: int
@@ -123,7 +123,7 @@ class ClassScoreResponse(TypedDict):
 
 
 class Prediction(TypedDict, total=False):
-    """The prediction of one image or row: the fields of a class and `top_k`, or `values`, or `error`."""
+    """The prediction of one image or row: a class with `top_k`, or `values` in a regression, or `error`."""
 
     label: str
     index: int

@@ -20,7 +20,7 @@ from candela.managed_process import ManagedProcess
 from candela.sockets import build_url, open_listener
 
 POLL_S = 0.1
-START_TIMEOUT_S = 180.0  # reading torch from a cold disk may take a minute
+START_TIMEOUT_S = 180.0  # importing torch from a slow disk may take a minute
 LOG_ROTATION_S = 10.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -30,7 +30,7 @@ class StopRequested(Exception):
 
 
 class StopSignals:
-    """Counts stop signals. The first signal stops the processes in order, the second kills them at once."""
+    """Counts stop signals: after the first, the processes are stopped in order; after the second, killed at once."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -50,7 +50,7 @@ class StopSignals:
         return self.count > 1
 
     def sleep(self, seconds: float) -> None:
-        """Sleep until the time is over or a signal arrives."""
+        """Sleep until the time has passed or a signal arrives."""
         select.select([self._woken], [], [], 0 if self.count else seconds)
 
     def raise_if_stopped(self) -> None:
@@ -101,10 +101,10 @@ class EmbeddedService:
         self._listener = listener
         self._clock = clock
         self._url = build_url(listener, options.host)
-        self._running: list[ManagedProcess] = []  # in the order in which they are stopped
+        self._running: list[ManagedProcess] = []  # processes in the order in which they are stopped
 
     def run(self, shared_fd: int) -> None:
-        """Start, supervise and stop all processes. They are also stopped after an error."""
+        """Start and supervise all processes. Stop them after a stop signal or an error."""
         needs_broker = not self._environ.get("CANDELA_REDIS_URL")
         socket_path = self._home.choose_socket_path() if needs_broker else None
         try:
@@ -172,14 +172,14 @@ class EmbeddedService:
         if status is None:
             return
         if part.restart_at is None:
-            part.kill()  # kills the rest of its process group
+            part.kill()  # kills the remaining processes of its group
             pause_s = part.schedule_restart(self._clock())
             _print_message(f"{part.name} exited with status {status}; restarting in {pause_s:.1f} s (see {part.log})")
         elif self._clock() >= part.restart_at:
             part.start()
 
     def _stop_processes(self) -> None:
-        self._listener.close()  # refuse connections instead of accepting requests without a response
+        self._listener.close()  # refuse new connections instead of letting them wait for a response
         for part in self._running:
             if not part.stop(self._signals.is_forced):
                 _print_message(f"{part.name} did not stop in time and was killed")
@@ -210,13 +210,13 @@ def _is_broker_ready(path: Path) -> bool:
         try:
             connection.connect(str(path))
             connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")  # the response is -LOADING while it loads its file
+            return connection.recv(64).startswith(b"+PONG")  # while Valkey loads its file, it responds with -LOADING
         except OSError:
             return False
 
 
 def _is_ready(host: str, port: int) -> bool:
-    # The socket was opened before the first process started, so no other program can respond here.
+    # Only the API can respond: `candela up` opened the port's socket before it started the processes.
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - only compared
     connection = http.client.HTTPConnection(reachable, port, timeout=2.0)
     try:

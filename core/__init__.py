@@ -1,1 +1,1 @@
-"""Code shared by the HTTP service and the workers. It imports neither torch nor a web framework."""
+"""Contains the code that the HTTP service and the workers share. It imports neither torch nor a web framework."""

@@ -1,6 +1,7 @@
-"""Publishes job events to subscribers over Redis pub/sub, after the database transaction was committed.
+"""Publishes job events to subscribers over Redis pub/sub, after the database transaction that stored them.
 
-Delivery is best effort: a subscriber misses events while Redis is unavailable or if the subscriber reads too slowly.
+Delivery is best effort: a subscriber misses events while Redis is unavailable, or if it reads so slowly that
+its buffer is full.
 Subscribers detect gaps in the event numbers and read the missing events from the database.
 """
 
@@ -25,22 +26,22 @@ from core.events import Event, EventType
 log = structlog.get_logger()
 _PREFIX = "candela:events:"
 _TIMEOUT_S = 1.0
-_RETRY_DELAY_S = 5.0  # after a failed publish, drop events for this time, so that Redis does not delay requests
+_RETRY_DELAY_S = 5.0  # events are dropped for 5 s after a failed publish, so that Redis does not delay requests
 _MAX_BUFFERED = 1000
 
 
 class Bus(Protocol):
     def publish(self, events: Sequence[Event]) -> None:
-        """Publish events to the current subscribers. Errors are logged, never raised."""
+        """Publish events to the current subscribers. Errors of Redis are logged and not raised."""
 
     def subscribe(self, job_id: str) -> "Subscription":
-        """Subscribe to the future events of a job. Requires a running event loop. The caller closes the result."""
+        """Subscribe to future events of a job. Requires a running event loop. The caller closes the subscription."""
 
 
 class Subscription(Protocol):
     """An asynchronous iterator over the events of one job.
 
-    Iteration can continue after a wait for the next event was cancelled, for example by `asyncio.wait_for`.
+    If a wait for the next event is cancelled, for example by `asyncio.wait_for`, the iteration can continue.
     """
 
     def __aiter__(self) -> AsyncIterator[Event]: ...
@@ -53,7 +54,7 @@ class Subscription(Protocol):
 
 
 class RedisSubscription(AsyncIterator[Event]):
-    """Buffers the received events of one job until they are read."""
+    """Buffers the received events of one job until the subscriber reads them."""
 
     def __init__(self, bus: "RedisBus", job_id: str) -> None:
         self._bus, self.job_id = bus, job_id
@@ -114,7 +115,7 @@ class RedisBus:
         return subscription
 
     async def wait_for_subscription(self, timeout_s: float = _TIMEOUT_S) -> bool:
-        """Wait until Redis confirms the subscription. Return False if it does not within `timeout_s` seconds."""
+        """Wait until Redis confirms the subscription. Return False after a timeout or without subscriptions."""
         if self._subscribed is None:
             return False
         with suppress(TimeoutError):
@@ -122,7 +123,7 @@ class RedisBus:
         return self._subscribed.is_set()
 
     def unsubscribe(self, subscription: RedisSubscription) -> None:
-        """Remove a subscription."""
+        """Remove a subscription, which then receives no more events."""
         self._subscriptions[subscription.job_id].discard(subscription)
         if not self._subscriptions[subscription.job_id]:
             del self._subscriptions[subscription.job_id]
@@ -135,7 +136,7 @@ class RedisBus:
         self.close()
 
     def close(self) -> None:
-        """Stop publishing events."""
+        """Close the publisher."""
         self._publisher.close()
 
     async def _read_forever(self, subscribed: asyncio.Event) -> None:

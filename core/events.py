@@ -1,4 +1,4 @@
-"""Defines the events of jobs. They are stored in the database and published on the event bus."""
+"""Defines the events of jobs. Events are stored in the database and published on the event bus."""
 
 from datetime import datetime
 from enum import StrEnum

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 class FailureKind(StrEnum):
     LOST = "lost"  # the worker or trainer ended or stalled; the job itself may be correct
-    RESOURCES = "resources"  # memory, disk space or time was insufficient
+    RESOURCES = "resources"  # not enough memory, disk space or time
     FILES = "files"  # stored files are damaged or could not be created
     REQUEST = "request"  # the job cannot succeed as requested
     DEFECT = "defect"  # a bug in Candela
@@ -112,7 +112,8 @@ def build_failure(
 ) -> dict[str, Any]:
     """Build the failure object that is stored with a job.
 
-    Empty `message` and `hint` are replaced by defaults. `extra` adds fields but cannot replace the common fields.
+    If `message` or `hint` is empty, the default of the failure code is used. `extra` adds fields to the object, but
+    cannot replace the fields that all failures have.
     """
     failure_type = FAILURES[code]
     return {

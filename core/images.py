@@ -10,7 +10,7 @@ Rules:
 - Transparent pixels are blended with white.
 - RGB is converted to grey with ITU-R BT.601 luma. Grey is converted to RGB by repeating the channel.
 - Resize modes: `stretch` ignores the aspect ratio. `crop` first crops the center to the aspect ratio of the target.
-  OpenCV resizes with area interpolation if a side gets smaller, otherwise with bilinear interpolation.
+  OpenCV resizes with area interpolation if the height or the width decreases, otherwise with bilinear interpolation.
 """
 
 import io
@@ -35,7 +35,7 @@ MAX_PIXELS = 25_000_000
 RESIZE_MODES = ("stretch", "crop")
 
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width
-# Called directly instead of through Image.open, so that Pillow does not run decoders of other formats.
+# Called directly instead of through Image.open, so that Pillow does not try decoders of other formats.
 _PILLOW_READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
     "jpeg": JpegImageFile,
     "png": PngImageFile,
@@ -150,7 +150,7 @@ def _decode_pixels(body: bytes, channels: int, max_pixels: int) -> Pixels:
 
 
 def _read_jpeg_header(body: bytes) -> tuple[int, int, str] | None:
-    """Return (height, width, color space), or None if simplejpeg cannot read the header; Pillow may be able to."""
+    """Return (height, width, color space), or None if simplejpeg cannot read the header. Pillow may be able to."""
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(body)
     except ValueError:
@@ -184,7 +184,7 @@ def _read_orientation(image: Image.Image) -> int:
 
 
 def _apply_orientation(pixels: Pixels, orientation: int) -> Pixels:
-    """Rotate and flip the pixels as the EXIF orientation specifies. Source: EXIF 2.32, table 6, tag 274."""
+    """Rotate and flip the pixels according to the EXIF orientation. Source: EXIF 2.32, table 6, tag 274."""
     match orientation:
         case 2:
             return pixels[:, ::-1]
@@ -217,14 +217,14 @@ def _open_with_pillow(body: bytes, kind: str, max_pixels: int) -> Image.Image:
 
 
 def _read_declared_size(body: bytes, kind: str) -> tuple[int, int] | None:
-    """Return the (height, width) in the header, to check the size before a decoder allocates memory."""
+    """Return (height, width) from the header, so that the size is checked before a decoder allocates memory."""
     if kind == "png" and len(body) >= 24:
         width, height = struct.unpack(">II", body[16:24])
         return height, width
     if kind == "webp" and body[12:16] == b"VP8X" and len(body) >= 30:
         width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (24, 27))
         return height, width
-    return None  # not needed: a simple WEBP has at most 2**14 pixels per side; Pillow decodes a JPEG only in load()
+    return None  # no check needed: a simple WEBP has at most 2**14 pixels per side; Pillow decodes JPEG only in load()
 
 
 def _check_size(height: int, width: int, max_pixels: int) -> None:

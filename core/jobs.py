@@ -55,7 +55,7 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 }
 
 TERMINAL = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED})
-ACTIVE = frozenset({_S.RUNNING, _S.PAUSING, _S.CANCELLING})  # states in which an attempt holds the lease
+ACTIVE = frozenset({_S.RUNNING, _S.PAUSING, _S.CANCELLING})  # states in which an attempt holds the lease of the job
 
 
 def can_transition(current: JobState, target: JobState) -> bool:

@@ -14,7 +14,7 @@ import orjson
 import structlog
 
 REQUEST_FIELDS: ContextVar[Mapping[str, str]] = ContextVar("REQUEST", default={})  # noqa: B039 - the default is never modified
-"""Fields that are added to all log lines of the current request: the request id and the ids of its trace."""
+"""Fields that are added to all log lines of the current request: request id, trace id and parent span id."""
 _json_fd: int | None = None
 _buffer: list[bytes] = []
 _buffer_loop: asyncio.AbstractEventLoop | None = None
@@ -61,8 +61,8 @@ def configure_logging(level: str = "INFO") -> None:
 def log_info(log: Any, event: str, fields: Mapping[str, Any]) -> None:  # noqa: ANN401 - structlog's loggers are Any
     """Log an event like `log.info(event, **fields)`, but about 20 times faster.
 
-    Use it for events that occur thousands of times per second. On an event loop, log lines are buffered and written
-    together in the next iteration of the loop.
+    Use it for events that occur thousands of times per second. If an event loop is running in this thread, log lines
+    are buffered and written together in the next iteration of the loop.
     """
     if _json_fd is None:
         log.info(event, **fields)
@@ -77,7 +77,7 @@ def _buffer_line(line: bytes) -> None:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         loop = None
-    is_first = not _buffer or loop is not _buffer_loop  # a previous loop that was closed does not flush the buffer
+    is_first = not _buffer or loop is not _buffer_loop  # if a previous loop was closed, it will not flush the buffer
     _buffer.append(line)
     if loop is None:
         _flush_buffer()
@@ -90,7 +90,7 @@ def _flush_buffer() -> None:
     text = b"".join(_buffer)
     _buffer.clear()
     if _json_fd is not None:
-        with suppress(OSError):  # as in the standard library: a full disk must not make requests fail
+        with suppress(OSError):  # a full disk must not make requests fail; the standard library does the same
             os.write(_json_fd, text)
 
 

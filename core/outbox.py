@@ -1,4 +1,4 @@
-"""Relays messages from the outbox table to the queue. Retries while the queue is unavailable."""
+"""Sends the messages of the outbox table to the queue. Retries while the queue is unavailable."""
 
 import threading
 from collections.abc import Callable
@@ -20,7 +20,7 @@ _LONGEST_PAUSE_S = 5.0
 class OutboxRelay:
     """A thread that sends the messages of the outbox table to the queue, and then deletes their rows.
 
-    Messages are delivered at least once. Several relays can run at the same time.
+    Messages are delivered at least once. Several relays can use the same table at the same time.
     """
 
     def __init__(self, sessions: SessionFactory, queue: Queue, *, poll_s: float = 1.0) -> None:
@@ -33,7 +33,7 @@ class OutboxRelay:
         self._thread.start()
 
     def wake(self) -> None:
-        """Wake the thread, for example with `on_commit(session, relay.wake)`."""
+        """Wake the thread, so that it sends new messages now, for example with `on_commit(session, relay.wake)`."""
         self._wake_event.set()
 
     def close(self) -> None:
@@ -44,7 +44,7 @@ class OutboxRelay:
             self._thread.join()
 
     def relay(self) -> int:
-        """Send all messages of the outbox. Return the number of messages sent.
+        """Send all messages of the outbox. Return the number of sent messages.
 
         Raises:
             QueueUnavailable: the queue is unavailable; the remaining messages stay in the outbox.

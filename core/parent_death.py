@@ -9,10 +9,10 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def die_with_parent(command: Sequence[str]) -> list[str]:
-    """Wrap a command so that the kernel kills its process when this process ends.
+    """Return a command line that runs `command` in a process that the kernel kills when this process ends.
 
-    The kernel also kills it when the thread that started the command ends. On systems other than Linux, the command
-    is not killed.
+    The kernel also kills the process when the thread that started it ends. On systems other than Linux, the process is
+    not killed.
     """
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
 

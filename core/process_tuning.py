@@ -1,4 +1,4 @@
-"""Reduces delays of a process's event loop: configures the garbage collector, thread switching and niceness."""
+"""Configures the garbage collector, thread switching and niceness, so that event loops respond with less delay."""
 
 import gc
 import os
@@ -8,16 +8,16 @@ SWITCH_INTERVAL_S = 0.001
 GC_THRESHOLDS = 2000, 2, 105
 """Thresholds for `gc.set_threshold`: frequent, short collections of young objects and rare full collections."""
 PREDICT_NICENESS, TRAIN_NICENESS, IMPORT_NICENESS = 5, 7, 10
-"""Niceness of threads and processes that compute. Event loops keep niceness 0."""
+"""Niceness of threads and processes that compute. Threads with an event loop keep niceness 0."""
 
 
 def freeze_gc() -> None:
     """Exclude all current objects from garbage collection and make collections less frequent.
 
-    Without this, a full collection scans all modules, classes and routes. It takes about 0.1 s, and the process cannot
-    respond meanwhile. With hundreds of pending requests and CPython's default thresholds, a collection of young objects
-    takes a few milliseconds, and a full collection runs every two seconds. Requests create no reference cycles, so
-    less frequent collections are sufficient.
+    If objects are not frozen, a full collection scans all modules, classes and routes. The scan takes about 0.1 s, and
+    the process cannot respond meanwhile. With hundreds of pending requests and CPython's default thresholds, a
+    collection of young objects takes a few milliseconds, and a full collection runs every two seconds. Requests create
+    no reference cycles, so less frequent collections are sufficient.
     """
     gc.collect()
     gc.freeze()
@@ -27,7 +27,8 @@ def freeze_gc() -> None:
 def lower_switch_interval() -> None:
     """Reduce the interval after which a running thread releases the GIL from 5 ms to 1 ms.
 
-    The event loop then waits less for threads that run Python code, such as threads that read the database.
+    This reduces the time that the event loop waits for threads that run Python code, such as threads that read the
+    database.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
 
@@ -35,7 +36,7 @@ def lower_switch_interval() -> None:
 def set_niceness(nice: int) -> None:
     """Set the niceness (0 to 19) of the calling thread and of the threads it starts.
 
-    On other systems than Linux this function does nothing, because niceness is not set per thread there.
+    On systems other than Linux this function has no effect, because niceness cannot be set per thread.
     """
     if sys.platform == "linux":
         os.setpriority(

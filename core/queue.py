@@ -1,4 +1,4 @@
-"""Sends the ids of jobs and dataset versions to workers, as Celery messages. Their state is in the database."""
+"""Sends the ids of jobs and dataset versions to workers, as Celery messages. All other data is in the database."""
 
 from typing import Any, Literal, Protocol
 
@@ -8,7 +8,7 @@ from kombu.exceptions import KombuError
 
 from core.errors import ConfigurationError
 
-CANARY = "canary"  # sent instead of a job id, to check that a worker consumes messages
+CANARY = "canary"  # a message with this id instead of a job id checks that a worker consumes messages
 Topic = Literal["train", "train-gpu", "import"]  # one queue per topic; workers with a GPU consume all three
 TASKS: dict[Topic, str] = {
     "train": "worker.tasks.train",
@@ -17,8 +17,8 @@ TASKS: dict[Topic, str] = {
 }
 
 # Celery reads the visibility timeout from three options and uses the shortest value, so all three are set. With early
-# acknowledgement, the timeout applies only to messages that a lost worker had reserved. Maintenance sends such messages
-# again much sooner.
+# acknowledgement, the timeout applies only to messages that a lost worker had reserved. The maintenance
+# loop sends these messages again long before the timeout.
 VISIBILITY_TIMEOUT_S = 7 * 24 * 3600
 SOCKET_TIMEOUT_S = 30  # without a timeout, a publish to a half-open connection blocks forever
 PUBLISH_TIMEOUT_S = 5
@@ -30,7 +30,7 @@ class QueueUnavailable(Exception):
 
 class Queue(Protocol):
     def put(self, topic: Topic, subject_id: str) -> None:
-        """Send the id of a job or dataset to the workers.
+        """Send the id of a job or dataset version to the workers.
 
         Raises:
             QueueUnavailable: the message could not be sent within a few seconds.
@@ -45,7 +45,7 @@ class Queue(Protocol):
 
 
 class CeleryQueue:
-    """Sends Celery tasks by their names, so that the code of the worker is not imported."""
+    """Sends Celery tasks by name, so that the code of the worker is not imported."""
 
     def __init__(self, redis_url: str) -> None:
         self._celery = build_celery(redis_url)
@@ -96,7 +96,7 @@ def _build_celery_config() -> dict[str, Any]:
         "task_ignore_result": True,
         "task_serializer": "json",
         "accept_content": ["json"],
-        "task_acks_late": False,  # late acknowledgement sends a long task again while it is still running
+        "task_acks_late": False,  # with late acknowledgement, the broker redelivers long tasks while they still run
         "task_reject_on_worker_lost": False,
         "worker_prefetch_multiplier": 1,
         "worker_disable_prefetch": True,

@@ -1,4 +1,4 @@
-"""Distributed tracing: parses `traceparent` headers, and exports spans as configured by `OTEL_…` variables."""
+"""Parses `traceparent` headers, and exports spans as configured by `OTEL_…` environment variables."""
 
 import os
 import re
@@ -41,7 +41,8 @@ def is_export_enabled() -> bool:
 def build_tracer_provider(component: str) -> "TracerProvider | None":
     """Build a tracer provider that exports spans in batches by OTLP over HTTP. Return None if export is disabled.
 
-    OpenTelemetry is imported only if export is enabled. It reads endpoint, headers and sampler from `OTEL_…` variables.
+    OpenTelemetry is imported only if export is enabled. OpenTelemetry reads the endpoint, headers and sampler from
+    `OTEL_…` variables.
 
     Args:
         component: `api` or `worker`. The service name is `candela-<component>` unless OTEL_SERVICE_NAME is set.

@@ -1,4 +1,4 @@
-"""Saves and loads bundles: a trained network as safetensors weights and a JSON description."""
+"""Saves and loads bundles. A bundle is a trained network: safetensors weights and a JSON description."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ FileDigest = tuple[str, int]
 
 
 class BadBundle(ValueError):
-    """The files of a bundle are missing, damaged or do not match."""
+    """The files of a bundle are missing or damaged, or do not belong together."""
 
 
 class ArchitectureChoice(BaseModel):
@@ -36,7 +36,7 @@ class ArchitectureChoice(BaseModel):
 
 
 class ColumnDescription(BaseModel):
-    """An input column. It is categorical if it has categories, whose codes start at 1, else numeric."""
+    """An input column. A column with categories is categorical, with codes from 1; other columns are numeric."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -62,7 +62,7 @@ class TableDescription(BaseModel):
 
 
 class BundleDescription(BaseModel):
-    """The content of `bundle.json`: everything except the weights."""
+    """The content of `bundle.json`: all properties of the trained network except its weights."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -87,11 +87,11 @@ class BundleDescription(BaseModel):
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """The number of categories of each column of a table; empty for images."""
+        """The number of categories of each column of a table; empty if the inputs are images."""
         return () if self.table is None else self.table.cardinalities
 
     def build_preprocessing(self) -> Preprocess | Standardize:
-        """Return the module that converts packed samples to network inputs."""
+        """Return the module that converts samples, as stored in datasets, to network inputs."""
         chosen_architecture = self.architecture
         return build_preprocessing(
             chosen_architecture.name,
@@ -109,9 +109,9 @@ def build_preprocessing(
     moments: tuple[Sequence[float], Sequence[float]],
     cardinalities: Sequence[int] = (),
 ) -> Preprocess | Standardize:
-    """Return the preprocessing of samples for a network. Training and predictions use the same preprocessing.
+    """Return the module that converts samples to network inputs, both in training and for predictions.
 
-    `moments` are means and standard deviations per channel or column. Category codes are not standardized.
+    `moments` are the means and the standard deviations of the channels or columns. Category codes are not standardized.
     """
     mean, std = moments
     if len(sample_shape) == 3:
@@ -122,7 +122,7 @@ def build_preprocessing(
 
 
 def write_weights(path: Path, network_or_state_dict: nn.Module | Mapping[str, Tensor]) -> str:
-    """Write weights to a safetensors file and fsync it. Equal values give equal bytes on all devices.
+    """Write weights to a safetensors file and fsync it. The bytes depend only on the values, not on the device.
 
     Returns:
         The file's sha256, in hexadecimal.
@@ -143,7 +143,7 @@ def save_bundle(folder: Path, network: nn.Module, description: BundleDescription
 
 
 def save_description(folder: Path, description: BundleDescription) -> dict[str, FileDigest]:
-    """Write `bundle.json` into an existing folder and fsync it. With a weights file it forms a bundle.
+    """Write `bundle.json` into an existing folder and fsync it. It forms a bundle together with a weights file.
 
     Returns:
         The sha256 and the size in bytes of the file.
@@ -158,7 +158,7 @@ def save_description(folder: Path, description: BundleDescription) -> dict[str, 
 def load_bundle(folder: Path) -> tuple[nn.Module, BundleDescription]:
     """Load a network from its bundle, on the CPU and in eval mode, without unpickling.
 
-    If the targets were standardized in training, the network returns values in the original units.
+    If training standardized the targets, the returned network converts its outputs to the original units.
 
     Raises:
         BadBundle: a file is missing or damaged, or the weights do not match the architecture.
@@ -191,7 +191,7 @@ def compute_sha256(path: Path) -> str:
 
 
 def _build_on_meta(description: BundleDescription) -> nn.Module:
-    """Build the network on the meta device. The weights are not initialized, because they are replaced later."""
+    """Build the network on the meta device, without initial weights, because the saved weights replace them."""
     with torch.device("meta"):
         network = registry.build_network(
             description.architecture.name,

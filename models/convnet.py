@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from models.registry import Architecture, Options, Shape
 
 Width = Annotated[int, Field(ge=1, le=8192)]
-SMALLEST_POOLED = 4  # pixels; smaller feature maps are not pooled, because kernels then cover mostly padding
+SMALLEST_POOLED = 4  # pixels; smaller feature maps are not pooled: on tiny maps, kernels cover mostly padding
 
 
 class ConvnetOptions(Options):

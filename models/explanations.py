@@ -12,7 +12,7 @@ LAST = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 class UnsupportedArchitecture(ValueError):
-    """The network has no layer of the type that the explanation requires."""
+    """The network has no layer of the type that the embedding or explanation requires."""
 
 
 class GradCamResult(NamedTuple):
@@ -30,10 +30,10 @@ def compute_embeddings(network: nn.Module, images: Tensor) -> Tensor:
         images: preprocessed images, float32 (B, C, H, W).
 
     Returns:
-        float32, (B, D). If the last layer is a convolution, its input is averaged over the positions.
+        Embeddings, float32 (B, D). If the last layer is a convolution, its input is averaged over height and width.
 
     Raises:
-        UnsupportedArchitecture: the network has no linear layer and no convolution.
+        UnsupportedArchitecture: the network has neither a linear nor a convolutional layer.
     """
     last_input: list[Tensor] = []
 
@@ -50,7 +50,7 @@ def compute_embeddings(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def grad_cam(network: nn.Module, images: Tensor, classes: Tensor) -> GradCamResult:
-    """Compute the Grad-CAM of the last feature maps: the image regions that support a class.
+    """Compute a Grad-CAM heatmap per image from the last feature maps. It shows the regions that support a class.
 
     Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-Based Localization", 2017.
 
@@ -60,7 +60,7 @@ def grad_cam(network: nn.Module, images: Tensor, classes: Tensor) -> GradCamResu
         classes: index of the class to explain for each image, int64 (B,); -1 for the most probable class.
 
     Raises:
-        UnsupportedArchitecture: no layer has feature maps larger than 1x1.
+        UnsupportedArchitecture: no layer returns feature maps larger than 1x1.
     """
     maps: list[Tensor] = []
 

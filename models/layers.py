@@ -1,4 +1,4 @@
-"""The architecture `layers`: a network from a list of layers. Shapes are inferred on the meta device first."""
+"""The architecture `layers`: builds a network from a list of layers, after inferring shapes on the meta device."""
 
 from collections.abc import Iterator, Sequence
 from math import prod
@@ -23,11 +23,11 @@ from models.registry import Architecture, ArchitectureBuildError, Shape
 MAX_LAYERS = 1000
 MAX_DEPTH = 16
 MAX_PARAMETERS = 2_000_000_000
-MAX_VALUES = 2**27  # per sample in the output of a layer: 512 MiB of float32
+MAX_VALUES = 2**27  # maximum output values of a layer per sample; 512 MiB as float32
 
 
 class Residual(nn.Module):
-    """Adds the input of `body`, after the projection, to its output."""
+    """Returns the sum of two branches: `body` and the projection of the input."""
 
     def __init__(self, body: nn.Module, projection: nn.Module) -> None:
         super().__init__()
@@ -35,13 +35,13 @@ class Residual(nn.Module):
         self.projection = projection
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Map (B, ...) to (B, ...)."""
+        """Add the outputs of both branches, which have the same shape."""
         total: Tensor = self.body(inputs) + self.projection(inputs)
         return total
 
 
 class _LayerBuilder:
-    """Builds layers in order. It tracks shapes and the number of parameters to enforce the limits."""
+    """Builds layers in order, and checks the limits of output sizes and of the number of parameters."""
 
     def __init__(self) -> None:
         self._num_parameters = 0
@@ -61,7 +61,7 @@ class _LayerBuilder:
         _check_first(spec, shape, path)
         _check_axes(spec, shape, path)
         try:
-            with torch.device("meta"):  # check the limits before allocating memory
+            with torch.device("meta"):  # to check the limits before memory is allocated
                 trial = make_layer(spec, shape)
                 out = _infer_shape(trial, shape)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
@@ -100,7 +100,7 @@ def build_layers(options: LayersOptions, input_shape: Shape, num_outputs: int) -
         ArchitectureBuildError: a layer rejects its input shape, the output shape is wrong, or a limit is exceeded.
     """
     _check_size(options.layers)
-    with torch.device("meta"):  # validate the complete list before allocating memory
+    with torch.device("meta"):  # to validate the whole list before memory is allocated
         _, shape = _LayerBuilder().build_chain(options.layers, input_shape, "layers")
     if shape != (num_outputs,):
         raise _output_shape_error(options.layers, shape, num_outputs)
@@ -142,7 +142,7 @@ def _infer_shape(layer: nn.Module, shape: AnyShape) -> AnyShape:
 
 
 def _get_rank(spec: LayerSpec) -> int | None:
-    """Return the number of axes that a sample must have, including channels; None if any number is accepted."""
+    """Return the number of sample axes, including channels, that the layer requires; None if it accepts any number."""
     if isinstance(spec, LinearSpec):
         return 1
     if isinstance(spec, RecurrentSpec | TransposeSpec):
@@ -179,14 +179,14 @@ def _check_num_inputs(spec: LayerSpec, shape: AnyShape, path: str) -> None:
 
 
 def _check_first(spec: LayerSpec, shape: AnyShape, path: str) -> None:
-    """Check that an embedding is the first layer and receives codes, not pixels or outputs of other layers."""
+    """Check that an embedding is the first layer, and that its inputs are codes instead of pixels."""
     if isinstance(spec, EmbeddingSpec) and (path != "layers/0" or len(shape) > 2):
         where = f"its input is {shape}" if path == "layers/0" else "other layers precede it"
         raise ArchitectureBuildError(path, f"{path} (embedding) requires integers of a row or a window, but {where}")
 
 
 def _check_axes(spec: LayerSpec, shape: AnyShape, path: str) -> None:
-    """Check that options with several numbers have one number per axis. torch ignores surplus numbers."""
+    """Check that options with several numbers have one number per axis, because torch ignores additional numbers."""
     for option in ("kernel", "stride", "padding", "dilation", "size"):
         value = getattr(spec, option, None)
         if isinstance(value, tuple) and len(value) != len(shape) - 1:

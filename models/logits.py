@@ -1,4 +1,4 @@
-"""Converts networks that return probabilities to networks that return logits."""
+"""Changes networks that return probabilities so that they return logits."""
 
 import torch
 from torch import Tensor, nn
@@ -8,13 +8,13 @@ EPSILON = 1e-7
 
 
 class NotProbabilities(ValueError):
-    """A network that must return probabilities returned values below 0 or above 1."""
+    """A network returned values below 0 or above 1 instead of probabilities."""
 
 
 def to_logits(network: nn.Module) -> nn.Module:
-    """Change a network to return the logit ln(p / (1 - p)), float32, of each probability p. Parameters are unchanged.
+    """Change a network, in place, to return the float32 logit ln(p / (1 - p)) instead of each probability p.
 
-    In training mode the network raises NotProbabilities if an output is below 0 or above 1.
+    In training mode, the network then raises NotProbabilities if a value is below 0 or above 1.
     """
     network.register_forward_hook(_apply_logit)
     return network

@@ -31,7 +31,7 @@ class MlpOptions(Options):
 
 
 def build_mlp(options: MlpOptions, input_shape: Shape, num_outputs: int) -> nn.Sequential:
-    """Build fully connected layers over the flattened sample, (B, C, H, W), (B, T, F) or (B, F) -> (B, num_outputs)."""
+    """Build fully connected layers that map (B, C, H, W), (B, T, F) or (B, F), flattened, to (B, num_outputs)."""
     units = prod(input_shape)
     layers: list[nn.Module] = [nn.Flatten()]
     for out in options.hidden:

@@ -1,4 +1,4 @@
-"""Preprocesses samples, in training and serving."""
+"""Modules that convert samples to network inputs, in training and in serving."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ class Preprocess(nn.Module):
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Initialize from the mean and standard deviation of each channel, for pixels in 0..1.
 
-        A constant channel has a standard deviation of 0 and is only centered.
+        A constant channel, with a standard deviation of 0, is centered but not scaled.
 
         Raises:
             ValueError: the lengths differ, or a standard deviation is negative.
@@ -37,7 +37,7 @@ class Preprocess(nn.Module):
             images_bhwc: uint8, (B, H, W, C), values 0..255.
 
         Returns:
-            float32, (B, C, H, W) in channels_last memory, about zero mean and unit variance.
+            Network inputs, float32 (B, C, H, W) in channels_last memory, with about zero mean and unit variance.
 
         Raises:
             ValueError: the images are not uint8, or have the wrong number of channels.
@@ -52,8 +52,8 @@ class Preprocess(nn.Module):
 class Standardize(nn.Module):
     """Standardizes each column of a table or a series, and replaces missing values by the mean.
 
-    Categories are codes from 1; code 0 is a missing or unknown category. Codes are either passed through or encoded
-    one-hot. The one-hot vector of code 0 is all zeros.
+    Categorical columns contain codes from 1; code 0 is a missing or unknown category. The codes are either returned
+    unchanged or encoded one-hot. The one-hot vector of code 0 contains only zeros.
     """
 
     mean: Tensor
@@ -68,7 +68,7 @@ class Standardize(nn.Module):
             mean: mean of each column; 0 for categorical columns.
             std: standard deviation of each column; 1 for categorical columns.
             cardinalities: number of categories of each column; 0 for numeric columns.
-            spreads: whether categories are encoded one-hot; default: codes are passed through.
+            spreads: True to encode categories one-hot; default: False, codes are returned unchanged.
 
         Raises:
             ValueError: the lengths differ, or a standard deviation is not positive.
@@ -87,10 +87,10 @@ class Standardize(nn.Module):
         """Return network inputs.
 
         Args:
-            samples: float32, (B, F) rows or (B, T, F) windows, NaN for missing numbers.
+            samples: float32 rows (B, F) or windows (B, T, F). Missing numbers are NaN.
 
         Returns:
-            float32, (B, F) or (B, T, F); with one-hot encoding, (B, numeric columns + categories).
+            Network inputs, float32 (B, F) or (B, T, F); with one-hot encoding, (B, numeric columns + categories).
 
         Raises:
             ValueError: the samples are not float32, or have the wrong number of columns.
@@ -105,7 +105,7 @@ class Standardize(nn.Module):
 
 
 def _encode_one_hot(column: Tensor, cardinality: int) -> Tensor:
-    """Map (B,) to (B, 1) for numbers, or to one-hot (B, cardinality) for categories."""
+    """Map a column (B,) to (B, 1) if it is numeric, else to one-hot vectors (B, cardinality)."""
     if not cardinality:
         return column[:, None]
     return (column[:, None] == torch.arange(1, cardinality + 1, device=column.device)).to(column.dtype)
@@ -118,13 +118,13 @@ class RescaledOutput(nn.Module):
     target_std: Tensor
 
     def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Initialize from the network and the mean and standard deviation of each output."""
+        """Initialize from the network, and the mean and standard deviation of each target."""
         super().__init__()
         self.network = network
         self.register_buffer("target_mean", torch.tensor(mean, dtype=torch.float32, device="cpu"), persistent=False)
         self.register_buffer("target_std", torch.tensor(std, dtype=torch.float32, device="cpu"), persistent=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Map (B, ...) to float32 (B, num_outputs)."""
+        """Return the network's outputs in the original units, float32 (B, num_outputs)."""
         scaled: Tensor = self.network(inputs).float() * self.target_std + self.target_mean
         return scaled

@@ -1,4 +1,4 @@
-"""Layers for sequences. Axes in shapes: B samples, T steps, F features, H units, D directions."""
+"""Layers for sequences. Shapes use B for samples, T for steps, F for features, H for units, D for directions."""
 
 from typing import Literal
 
@@ -31,24 +31,22 @@ class Recurrent(nn.Module):
 
     def forward(self, sequences: Tensor) -> Tensor:
         """Map (B, T, F) to (B, D * H), or to (B, T, D * H) for all steps."""
-        if sequences.is_meta:  # only the shape is required; meta tensors take 1 ms per step
+        if sequences.is_meta:  # return only the shape: meta tensors take 1 ms per step
             steps = sequences.shape[:1] if self._takes_last else sequences.shape[:2]
             return sequences.new_empty(*steps, self._num_directions * self.cells.hidden_size)
         outputs, state = self.cells(sequences)
         if not self._takes_last:
             every: Tensor = outputs
             return every
-        last = (
-            state[0] if isinstance(state, tuple) else state
-        )  # (layers * D, B, H); the cell state of an LSTM is not an output
+        last = state[0] if isinstance(state, tuple) else state  # (layers * D, B, H), without the cell state of an LSTM
         return torch.cat(tuple(last[-self._num_directions :]), dim=1)
 
 
 class TokenEmbedding(nn.Embedding):
-    """An embedding of integers from 0 that accepts float inputs."""
+    """An embedding of the integers 0, 1, 2 and so on, which may be given as floats."""
 
     def forward(self, numbers: Tensor) -> Tensor:
-        """Map (B, *shape) to (B, *shape, dim), after removing a last axis of size 1."""
+        """Map (B, *shape) to (B, *shape, dim). A last axis of size 1 is removed from the input first."""
         if numbers.ndim > 2 and numbers.shape[-1] == 1:
             numbers = numbers.squeeze(-1)
         return super().forward(numbers.long())

@@ -28,7 +28,7 @@ class Options(BaseModel):
 
 
 class UnknownArchitecture(LookupError):
-    """No architecture has this name; `available` lists all names."""
+    """No architecture has this name. `available` contains all registered names."""
 
     def __init__(self, name: str, available: Iterable[str]) -> None:
         super().__init__(f"no architecture {name!r}")
@@ -36,9 +36,9 @@ class UnknownArchitecture(LookupError):
 
 
 class ArchitectureBuildError(ValueError):
-    """The options are valid, but no network can be built from them for these samples and outputs.
+    """The options are valid, but not for this sample shape or number of outputs.
 
-    `path` is the location relative to the architecture, for example `layers/3/in`; empty for the architecture itself.
+    `path` locates the invalid option in the options, for example `layers/3/in`; empty if no single option is invalid.
     """
 
     def __init__(self, path: str, message: str) -> None:
@@ -58,9 +58,9 @@ class PretrainedWeights(NamedTuple):
 
     Attributes:
         load_weights: function that returns the state dict on the CPU. It raises ArchitectureBuildError if a package is
-            missing.
-        find_missing_package: function that returns an error message if a package is missing, else None.
-        mean, deviation: mean and standard deviation that normalize pixels in 0..1, equal for all channels.
+            not installed.
+        find_missing_package: function that returns an error message if a required package is not installed, else None.
+        mean, deviation: mean and standard deviation for normalizing pixels in 0..1; the same for all channels.
     """
 
     load_weights: Callable[[], dict[str, torch.Tensor]]
@@ -75,11 +75,11 @@ class Architecture:
 
     Attributes:
         build: function that builds a network from options, input shape and number of outputs.
-        axes: numbers of sample axes that the architecture accepts; default: 3, images.
-        embeds: whether the network embeds categories. `build` then receives the number of categories of each column,
-            0 for numeric columns, instead of the input shape.
-        num_codes: function that returns the number of integer codes that the first layer embeds. It returns None if
-            the network requires one-hot categories.
+        axes: accepted numbers of axes of a sample; default: only 3 (images).
+        embeds: whether the network has embeddings of categories. If True, `build` receives the number of categories of
+            each column (0 for numeric columns) instead of the input shape.
+        num_codes: function that returns, from the options, the number of codes that the first layer embeds; None if the
+            network requires one-hot categories.
     """
 
     name: str
@@ -109,7 +109,7 @@ def register(*architectures: Architecture) -> None:
 
 
 def list_architectures() -> list[str]:
-    """Return all names in the order of registration."""
+    """Return the names of all architectures, in the order of registration."""
     return list(_ARCHITECTURES)
 
 
@@ -140,12 +140,12 @@ def build_network(
 ) -> nn.Module:
     """Build a network that maps float32 (B, *shape) to raw scores (B, num_outputs).
 
-    The weights are initialized from the current RNG state. `input_shape` is the shape of a sample. `cardinalities` are
-    the numbers of categories of the columns, 0 for numeric columns.
+    The weights are initialized from the current RNG state. `input_shape` is the shape of one sample. `cardinalities` is
+    the number of categories of each column; 0 for numeric columns.
 
     Raises:
         UnknownArchitecture, pydantic.ValidationError: see `resolve_options`.
-        ArchitectureBuildError: the options do not work for these shapes.
+        ArchitectureBuildError: no network can be built with these options for this input shape and `num_outputs`.
     """
     architecture = get_architecture(name)
     if len(input_shape) not in architecture.axes:
@@ -185,7 +185,7 @@ def takes_category_codes(name: str, options: Mapping[str, Any]) -> bool:
 def input_shape_for(
     name: str, options: Mapping[str, Any], input_shape: Shape, cardinalities: Sequence[int] = ()
 ) -> Shape:
-    """Return the shape of a sample after preprocessing, which may encode categories one-hot."""
+    """Return the shape of a sample after preprocessing. One-hot encoding of categories changes the shape."""
     if not cardinalities or len(input_shape) != 1 or takes_category_codes(name, options):
         return input_shape
     return (sum(cardinality or 1 for cardinality in cardinalities),)
@@ -199,7 +199,7 @@ def _suggest_architectures(axes: int) -> str:
 def validate_architecture(
     name: str, options: Mapping[str, Any], input_shape: Shape, num_outputs: int, cardinalities: Sequence[int] = ()
 ) -> NetworkSummary:
-    """Build the network on the meta device, without allocating memory, and infer its output shape.
+    """Check that the network can be built and run, on the meta device without memory. Return its summary.
 
     Raises:
         UnknownArchitecture, pydantic.ValidationError, ArchitectureBuildError: see `build_network`.

@@ -40,7 +40,7 @@ class Tabular(nn.Module):
 
 
 def _create_embedding(count: int, dim: int) -> nn.Embedding:
-    """Create one vector per category. The vector of code 0, a missing or unknown category, is initialized to zeros."""
+    """Create the embedding of a column. The vector of code 0 (missing or unknown category) is initialized to zeros."""
     embedding = nn.Embedding(count + 1, dim)
     with torch.no_grad():
         embedding.weight[0].zero_()

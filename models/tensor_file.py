@@ -1,4 +1,4 @@
-"""Writes tensors to a safetensors file and hashes it at the same time."""
+"""Writes tensors to a safetensors file and computes the file's hash at the same time."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-DTYPES: dict[torch.dtype, str] = {  # in the sort order of the safetensors library: widest first
+DTYPES: dict[torch.dtype, str] = {  # in the order in which the safetensors library sorts tensors: widest dtypes first
     torch.int64: "I64",
     torch.float64: "F64",
     torch.complex64: "C64",
@@ -41,7 +41,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     with path.open("wb", buffering=0) as file:
         for part in _iterate_parts(ordered):
-            digest.update(part)  # releases the GIL, as the write does
+            digest.update(part)  # both hashing and writing release the GIL
             remaining = part
             while remaining:
                 remaining = remaining[file.write(remaining) :]

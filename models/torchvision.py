@@ -1,4 +1,4 @@
-"""torchvision's classifiers with adapted input channels and outputs. torchvision is imported on first use."""
+"""Registers torchvision's classifiers, adapted to the input channels and outputs. Imports torchvision on first use."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
@@ -23,7 +23,7 @@ class TorchvisionOptions(Options):
 
 
 class Family(NamedTuple):
-    """Networks of one paper. `variants` are their torchvision names, `smallest` is the minimum image side in pixels."""
+    """The networks of a paper. `variants` are torchvision names; `smallest` is the minimum image side in pixels."""
 
     variants: str
     summary: str
@@ -100,7 +100,7 @@ FAMILIES = (
 
 
 class _CountOnCpu(TorchFunctionMode):
-    """Computes the layer widths of regnets on the CPU, because tensors on the meta device have no values."""
+    """Creates tensors on the CPU while RegNets compute their layer widths, because meta tensors have no values."""
 
     def __torch_function__(
         self,
@@ -143,10 +143,10 @@ def _size_options(name: str, input_shape: Shape) -> dict[str, Any]:
     if name.startswith("vit"):
         return {"image_size": _get_square_side(name, input_shape, multiple_of=int(name[-2:]))}
     if name.startswith("maxvit"):
-        side = _get_square_side(name, input_shape, multiple_of=224)  # windows of 7 pixels must fill every stage
+        side = _get_square_side(name, input_shape, multiple_of=224)  # 7x7 windows must fit all stages
         return {"input_size": (side, side)}
     if name in {"googlenet", "inception_v3"}:
-        return {"aux_logits": False, "init_weights": True}  # otherwise the training output is a tuple
+        return {"aux_logits": False, "init_weights": True}  # with auxiliary logits, the output in training is a tuple
     return {}
 
 
@@ -164,12 +164,12 @@ def _get_square_side(name: str, input_shape: Shape, multiple_of: int) -> int:
 
 
 def _replace_first_convolution(network: nn.Module, channels: int) -> None:
-    """Replace the first convolution with a convolution that has `channels` input channels."""
+    """Replace the first convolution with one that has `channels` input channels."""
     path, old = next((path, layer) for path, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
     new = nn.Conv2d(
         channels,
         old.out_channels,
-        old.kernel_size,  # type: ignore[arg-type]  # torch annotates it too widely
+        old.kernel_size,  # type: ignore[arg-type]  # torch's annotation is too wide
         old.stride,  # type: ignore[arg-type]
         old.padding,  # type: ignore[arg-type]
         bias=old.bias is not None,

@@ -1,1 +1,1 @@
-"""The worker: takes jobs from the queue and trains networks. It never imports the HTTP service."""
+"""The worker process: takes jobs from the queue and trains networks. It does not import the HTTP service."""

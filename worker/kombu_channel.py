@@ -1,4 +1,4 @@
-"""Makes Kombu skip malformed messages from Redis."""
+"""Makes Kombu skip malformed Redis messages instead of stopping the worker."""
 
 from queue import Empty
 from typing import Any

@@ -1,8 +1,8 @@
 """The Celery app and composition root of the worker: `celery -A worker.main worker -P threads -c <slots+2>`.
 
 Tasks run in threads, because a supervisor mostly waits for its trainer and for the database.
-The worker needs two more threads than slots: one for an import, and one for a `train` message that gets no slot.
-Neither must wait until a training ends.
+The worker needs two more threads than slots, so that an import and a `train` message that gets no slot are handled
+while trainings occupy all slots.
 """
 
 import logging
@@ -39,7 +39,7 @@ from worker.tasks import Tasks
 log = structlog.get_logger()
 settings = load_settings_or_exit()
 kombu_channel.install_channel()
-app = build_celery(settings.redis_url or "redis+socket:///CANDELA_REDIS_URL/is/not/set")  # `build_worker` rejects it
+app = build_celery(settings.redis_url or "redis+socket:///CANDELA_REDIS_URL/is/not/set")  # `build_worker` rejects this
 
 
 class Worker(NamedTuple):
@@ -79,7 +79,7 @@ def build_worker(settings: Settings) -> Worker:
     storage = open_storage(
         settings.effective_storage_url, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes
     )
-    # Delete the folders of workers that were killed on this machine. The maintenance loop may run on a different one.
+    # Delete the scratch folders of killed workers here: the maintenance loop may run on a different machine.
     storage.delete_abandoned_scratch()
     relay = OutboxRelay(sessions, CeleryQueue(settings.redis_url))
     relay.start()
@@ -106,7 +106,7 @@ def build_worker(settings: Settings) -> Worker:
 
 
 def _start_pinned_standby(number: int) -> Standby:
-    """Start a standby whose trainers see one CUDA device: the one at index `number` in this process."""
+    """Start a standby whose trainers can use only the CUDA device with the index `number` in this process."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     device = visible.split(",")[number].strip() if visible else str(number)
     standby = Standby(environment={**os.environ, "CUDA_VISIBLE_DEVICES": device})
@@ -116,14 +116,14 @@ def _start_pinned_standby(number: int) -> Standby:
 
 def _configure_logging(**_: object) -> None:
     configure_logging(settings.log_level)
-    for name in ("celery.worker.strategy", "celery.app.trace"):  # they log two lines per message
+    for name in ("celery.worker.strategy", "celery.app.trace"):  # these loggers write two lines per message
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _start_worker(**_: object) -> None:
     try:
         _running.append(build_worker(settings))
-    except Exception as error:  # Celery would log it and continue without a worker
+    except Exception as error:  # if not caught here, Celery only logs the error and continues
         log.critical("worker.start_failed", error=str(error))
         raise SystemExit(1) from error
 

@@ -10,7 +10,7 @@ from core.spec.base import NAME_PATTERN
 
 
 class ProtocolMessage(BaseModel):
-    """Base class of all messages and their parts. They are immutable, and unknown fields are rejected."""
+    """Base class of all messages and their parts. Instances are immutable, and unknown fields are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -19,38 +19,38 @@ class ProtocolMessage(BaseModel):
 
 
 class Start(ProtocolMessage):
-    """The first message, which starts a job. A standby trainer has already imported torch and waits for it."""
+    """The first message to a trainer, which starts its job. A waiting trainer has already imported torch."""
 
     type: Literal["start"] = "start"
     job_id: str
     attempt: int
     spec: AnyJobSpec = Field(description="The resolved spec.")
-    dataset_dir: str = Field(description="The packed dataset; empty if the job reads an archive instead.")
-    dataset: dict[str, Any] = Field(description="{name, version, content_hash}: lineage for the bundle.")
+    dataset_dir: str = Field(description="The folder of the packed dataset. Empty if the job reads an archive instead.")
+    dataset: dict[str, Any] = Field(description="The lineage to store in the bundle: {name, version, content_hash}.")
     work_dir: str = Field(description="An empty folder for the trainer's snapshots, artifacts and bundle.")
-    resume_dir: str | None = Field(default=None, description="The snapshot of this job to resume from.")
-    model_dir: str | None = Field(default=None, description="The bundle of the model that the spec names.")
-    weights_path: str | None = Field(default=None, description="The weights file that the spec names.")
+    resume_dir: str | None = Field(default=None, description="The folder of this job's snapshot to resume from.")
+    model_dir: str | None = Field(default=None, description="The bundle folder of the model that the spec names.")
+    weights_path: str | None = Field(default=None, description="The path of the weights file that the spec names.")
     initial_checkpoint_dir: str | None = Field(
-        default=None, description="Another job's checkpoint to start from; not set if `resume_dir` is."
+        default=None, description="The folder of another job's checkpoint to start from. None if `resume_dir` is set."
     )
-    archive_path: str | None = Field(default=None, description="The archive of images to predict.")
-    device: str | None = Field(default=None, description="The device to use; overrides the spec.")
-    devices: tuple[str, ...] = Field(default=(), description="One device per process of a distributed run.")
-    lease_s: float = Field(description="The trainer exits if no `lease_renewed` arrives for so long (monotonic clock).")
+    archive_path: str | None = Field(default=None, description="The path of the archive of images to predict.")
+    device: str | None = Field(default=None, description="The device to use instead of the spec's `device`.")
+    devices: tuple[str, ...] = Field(default=(), description="The devices of a distributed run, one per process.")
+    lease_s: float = Field(description="Seconds without a `lease_renewed` message after which the trainer exits.")
 
 
 class LeaseRenewed(ProtocolMessage):
-    """The supervisor has renewed the lease of the job."""
+    """Reports that the supervisor has renewed the lease of the job."""
 
     type: Literal["lease_renewed"] = "lease_renewed"
 
 
 class Stop(ProtocolMessage):
-    """A request to stop after the current step, or after the current epoch if the mode is `finish`.
+    """Requests a stop after the current step, or after the current epoch if the mode is `finish`.
 
-    With `cancel`, `pause` or `preempt` the trainer writes a snapshot. With `finish` it evaluates the model and writes a
-    bundle.
+    If the mode is `cancel`, `pause` or `preempt`, the trainer writes a snapshot. If the mode is `finish`, the trainer
+    evaluates the model and writes a bundle.
     """
 
     type: Literal["stop"] = "stop"
@@ -61,7 +61,7 @@ class Stop(ProtocolMessage):
 
 
 class RunStarted(ProtocolMessage):
-    """The run is built, and the trainer starts its first step.
+    """Reports that the run is built and that its first step is about to start.
 
     `runtime` contains the device, the precision, the number of threads, the torch version, `num_parameters` and
     `resumed_from_step`.
@@ -84,9 +84,9 @@ class CurvePoint(ProtocolMessage):
 class RunProgress(ProtocolMessage):
     """The current epoch and step of the run, and the estimated remaining time."""
 
-    epoch: int = Field(description="The current epoch, from 1; equal to `epochs` at the end.")
+    epoch: int = Field(description="The number of the current epoch: 1 to `epochs`.")
     epochs: int
-    step: int = Field(description="Optimizer steps so far, over all epochs.")
+    step: int = Field(description="Number of optimizer steps so far, over all epochs.")
     steps: int
     eta_seconds: float | None
 
@@ -105,7 +105,7 @@ class Metrics(ProtocolMessage):
 
 
 class TrainerAlive(ProtocolMessage):
-    """The trainer is running but has no other message to send, for example during validation.
+    """Reports that the trainer is running while it has no other message to send, for example during validation.
 
     This message prevents the supervisor from killing the trainer as stalled.
     """
@@ -121,10 +121,10 @@ class FileDigest(ProtocolMessage):
 
 
 class CheckpointWritten(ProtocolMessage):
-    """A snapshot is complete and fsynced in `dir`, inside `work_dir`. The supervisor now owns that folder.
+    """Reports that a snapshot is complete and fsynced in the folder `dir`, which the supervisor now owns.
 
     The tag `best` marks the checkpoint with the best monitored metric so far. The tag `kept` marks a checkpoint that
-    the callback `model_checkpoint` retains.
+    the `model_checkpoint` callback retains.
     """
 
     type: Literal["checkpoint"] = "checkpoint"
@@ -134,15 +134,18 @@ class CheckpointWritten(ProtocolMessage):
     metrics: dict[str, float | str]
     tags: tuple[Literal["best", "kept"], ...] = ()
     retained_epochs: tuple[int, ...] | None = Field(
-        default=None, description="All epochs that keep the tag `kept`; other checkpoints lose it. None: no change."
+        default=None,
+        description="The complete list of epochs whose checkpoints have the tag `kept`. All other checkpoints lose the "
+        "tag. None: no tag changes.",
     )
     files: dict[str, FileDigest]  # weights.safetensors, bundle.json, state.safetensors, snapshot.json
 
 
 class ArtifactWritten(ProtocolMessage):
-    """A file of the job is complete and fsynced. It is the only file in `dir`, which the supervisor now owns.
+    """Reports that an artifact is complete and fsynced. It is the only file in `dir`, which the supervisor now owns.
 
-    The file replaces an earlier artifact of the same name. If an optional artifact cannot be stored, the job continues.
+    The artifact replaces an earlier one with the same name. If an optional artifact cannot be stored, the job
+    continues with a warning.
     """
 
     type: Literal["artifact"] = "artifact"
@@ -163,21 +166,25 @@ class Log(ProtocolMessage):
 
 
 class TrainingFinished(ProtocolMessage):
-    """Training is complete, and the bundle is fsynced in `dir`. This is the last message; the exit status is 0."""
+    """Reports that training is complete and the bundle is fsynced in the folder `dir`.
+
+    This is the last message; the exit status is 0.
+    """
 
     type: Literal["finished"] = "finished"
     dir: str
     files: dict[str, FileDigest]  # weights.safetensors, bundle.json
-    metrics: dict[str, float | str] = Field(description="Metrics of the weights in the bundle.")
-    evaluation: dict[str, Any] = Field(description="Per split: all metrics, and the confusion matrix if requested.")
+    metrics: dict[str, float | str] = Field(description="The metrics of the weights that the bundle contains.")
+    evaluation: dict[str, Any] = Field(description="All metrics of each split, and the confusion matrix if requested.")
     num_parameters: int
     stop_reason: str | None = None
 
 
 class JobCompleted(ProtocolMessage):
-    """A job that produces a result instead of a model is complete. This is the last message; the exit status is 0.
+    """Reports that a job without a model, such as an evaluation, is complete.
 
-    If `dir` is set, the files in it belong to the result. They are complete and fsynced.
+    This is the last message; the exit status is 0. If `dir` is set, that folder contains the files of the result,
+    complete and fsynced.
     """
 
     type: Literal["completed"] = "completed"
@@ -188,9 +195,9 @@ class JobCompleted(ProtocolMessage):
 
 
 class RunStopped(ProtocolMessage):
-    """The run stopped as requested. This is the last message; the exit status is 75.
+    """Reports that the run stopped as requested. This is the last message; the exit status is 75.
 
-    A training that has made a step sends a `checkpoint` message first.
+    Before this message, a training that has made at least one step sends a `checkpoint` message.
     """
 
     type: Literal["stopped"] = "stopped"
@@ -198,7 +205,7 @@ class RunStopped(ProtocolMessage):
 
 
 class RunFailed(ProtocolMessage):
-    """The run failed. This is the last message; the exit status is 1."""
+    """Reports that the run failed. This is the last message; the exit status is 1."""
 
     type: Literal["failed"] = "failed"
     code: Literal[

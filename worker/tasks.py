@@ -1,4 +1,4 @@
-"""Handles the messages from the queue. A message only makes the worker look for work; its id is a hint."""
+"""Handles messages from the queue. A `train` message makes the worker run queued jobs, first the named job."""
 
 from collections.abc import Callable
 
@@ -33,14 +33,14 @@ class Tasks:
         self._on_message = on_message
 
     def train(self, job_id: str) -> None:
-        """Run the job if it can be claimed. Then run other queued jobs while a slot is free."""
+        """Run the job if a slot is free and the job can be claimed. Then run other queued jobs while slots are free."""
         self._on_message()
         if job_id == CANARY:
             return
         self._slots.process_queue(job_id, self._find_next_job, self._supervisor.run, self._count_slots)
 
     def import_dataset(self, version_id: str) -> None:
-        """Import the dataset version, unless another worker is importing it."""
+        """Import the dataset version, unless another worker has claimed it or this worker is shutting down."""
         self._on_message()
         if not self._supervisor.is_shutting_down:
             self._importer.run(version_id)

@@ -39,14 +39,15 @@ async def predict_archive(
     response: Response,
     batch_predictions: BatchPredictionsDep,
     storage: StorageDep,
-    top_k: Annotated[int, Query(ge=1, le=1000, description="Number of classes per image.")] = 5,
-    batch_size: Annotated[int, Query(ge=1, le=65_536, description="Images per batch of the job.")] = 256,
+    top_k: Annotated[int, Query(ge=1, le=1000, description="Number of classes to return per image.")] = 5,
+    batch_size: Annotated[int, Query(ge=1, le=65_536, description="Number of images per batch.")] = 256,
 ) -> JobOut:
     """Predict an archive of images.
 
-    Submits a job whose result files are `predictions.csv` and `predictions.jsonl`. The format of the archive is
-    detected from its first bytes. Images are JPEG, PNG or WEBP; rows have their names in the archive. An image that
-    cannot be decoded has an `error` in its row; other files are ignored. The archive is deleted when the job ends.
+    Submits a job whose result files are `predictions.csv` and `predictions.jsonl`, with one row per image. The format
+    of the archive is detected from its first bytes. Images are JPEG, PNG or WEBP files; other files are ignored. Each
+    row contains the image's name in the archive. The row of an image that cannot be decoded contains an `error`. The
+    archive is deleted when the job ends.
     """
     async with save_upload(storage, stream_upload(request)) as archive:
         view = await run_sync(

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/catalog", tags=["catalog"], route_class=StrictRou
 def show_catalog(architectures: ArchitecturesDep) -> Any:  # noqa: ANN401 - serialized by the response model
     """List the catalog.
 
-    It has architectures, optimizers, schedules, losses, metrics, transforms, callbacks and built-in datasets, each
-    with the JSON Schema of its options.
+    The catalog contains architectures, optimizers, schedules, losses, metrics, transforms, callbacks and built-in
+    datasets. Each entry has the JSON Schema of its options.
     """
     return build_catalog(architectures.list_architectures())

@@ -1,4 +1,4 @@
-"""`/v1/datasets`: lists, uploads, reports and previews."""
+"""`/v1/datasets`: list, upload and delete datasets; import reports and previews."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -53,7 +53,7 @@ PNG: dict[int | str, dict[str, Any]] = {
 def list_datasets(datasets: DatasetReaderDep, cursor: Cursor = None, limit: Limit = 50) -> Page[DatasetOut]:
     """List datasets.
 
-    Uploaded and built-in datasets, in alphabetical order.
+    Returns uploaded and built-in datasets in alphabetical order.
     """
     views, next_cursor = datasets.list_datasets(after=cursor or "", limit=limit)
     return Page(items=[DatasetOut.from_versions(*view) for view in views], next_cursor=next_cursor)
@@ -70,9 +70,9 @@ async def create_dataset(
 ) -> DatasetVersionOut:
     """Create a dataset from JSON.
 
-    The request itself contains the data, as rows or images. The result equals an upload of the same data: a new
-    version if the dataset exists, with the state `importing`. Numbers in rows are parsed as in a CSV file; `null` is a
-    missing value. For large data, upload a file to `/v1/datasets/{name}/versions`.
+    The body contains the data, as rows or images. Creates the dataset if it does not exist, and a new version with the
+    state `importing`. The version equals one that is created by a file upload of the same data. Numbers in rows are
+    parsed as in a CSV file; `null` is a missing value. For large data, upload a file to `/v1/datasets/{name}/versions`.
     """
     name, file = await parse_inline_dataset(request)
     refuse_built_in(name)
@@ -110,8 +110,8 @@ async def upload_dataset(
 
     Creates the dataset if it does not exist. The format is detected from the first bytes of the body, not from its
     content type; a multipart body has one part named `file`. Images are JPEG, PNG or WEBP. A CSV file with a single
-    column requires the content type `text/csv`. Poll the version until its state, first `importing`, is `ready` or
-    `failed`. To send nested arrays of numbers as JSON, use `/v1/datasets`.
+    column requires the content type `text/csv`. The state of the new version is `importing`; poll it until the state is
+    `ready` or `failed`. To send nested arrays of numbers as JSON, use `/v1/datasets`.
     """
     refuse_built_in(name)
     options = params.to_options() | {"is_table": get_media_type(request.scope) == _CSV}
@@ -122,7 +122,7 @@ async def upload_dataset(
 
 
 def stream_upload(request: Request) -> AsyncIterator[bytes]:
-    """Yield the chunks of an uploaded file. The body is the file itself, or multipart with one file."""
+    """Yield the chunks of an uploaded file. The body is the file itself or a multipart form with one file."""
     boundary = parse_boundary(request.headers.get("content-type", ""))
     return stream_file(_stream_body(request), boundary, "file") if boundary else _stream_body(request)
 
@@ -145,7 +145,8 @@ def show_dataset_version(name: DatasetName, version: Version, datasets: DatasetR
 def report_dataset(name: DatasetName, version: Version, datasets: DatasetReaderDep) -> ReportOut:
     """Get the report of an import.
 
-    It has counts, unreadable files, duplicates, leaks across splits, and means and standard deviations.
+    The report contains sample counts, unreadable files, duplicates, duplicates in different splits, and the mean and
+    standard deviation per channel.
     """
     return ReportOut.from_report(datasets.get_report(name, version))
 
@@ -158,7 +159,7 @@ def report_dataset(name: DatasetName, version: Version, datasets: DatasetReaderD
 def preview_dataset(name: DatasetName, version: Version, datasets: DatasetReaderDep) -> FileResponse:
     """Get a preview.
 
-    A contact sheet as PNG, with a few training images of each class.
+    Returns a contact sheet with a few training images of each class, as a PNG.
     """
     return FileResponse(datasets.fetch_preview(name, version), media_type="image/png")
 
@@ -167,6 +168,7 @@ def preview_dataset(name: DatasetName, version: Version, datasets: DatasetReader
 def delete_dataset_version(name: DatasetName, version: Version, datasets: DatasetsDep) -> None:
     """Delete a dataset version.
 
-    Its files are deleted too. 409 while a job, finished or not, uses it. Models that were trained on it remain.
+    Deletes the files of the version too. Returns 409 while a job refers to the version, even if the job has ended.
+    Models that were trained on the version remain.
     """
     datasets.delete_version(name, version)

@@ -14,7 +14,7 @@ router = APIRouter(include_in_schema=False)
 
 
 def build_static_files() -> StaticFiles:
-    """Return the application that serves Swagger UI's files, which the package `fastapi-offline` contains."""
+    """Return the application that serves the Swagger UI files of the package `fastapi-offline`."""
     return StaticFiles(directory=Path(str(files(fastapi_offline) / "static")))
 
 

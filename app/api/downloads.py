@@ -36,7 +36,7 @@ def describe_file_responses(example: str) -> dict[int | str, dict[str, Any]]:
 
 
 def build_file_response(request: Request, file: StoredFile) -> Response:
-    """Return a response with the file or the requested range, or a 304 if the client has the file."""
+    """Return a response with the file or the requested range, or a 304 if the client's cached copy is current."""
     etag = f'"{file.sha256}"'
     if etag in request.headers.get("if-none-match", "") or request.headers.get("if-none-match") == "*":
         return Response(status_code=304, headers={"ETag": etag})

@@ -1,4 +1,4 @@
-"""`/v1/jobs/{job_id}/events`: the events of a job as a stream."""
+"""`/v1/jobs/{job_id}/events`: streams the events of a job as server-sent events."""
 
 import json
 from collections.abc import AsyncIterator
@@ -42,12 +42,12 @@ async def stream_events(
     job_id: JobId,
     streams: EventStreamsDep,
     last_event_id: Annotated[
-        int | None, Header(ge=0, le=2**31 - 1, description="Send the events after this id. Default: all events.")
+        int | None, Header(ge=0, le=2**31 - 1, description="Only events after the event with this id. Default: all.")
     ] = None,
 ) -> Response:
     """Stream the events of a job.
 
-    Server-sent events with ids. A client that reconnects with `Last-Event-ID` misses no event.
+    Sends server-sent events with ids. A client that reconnects with `Last-Event-ID` misses no event.
     """
     after = last_event_id or 0
     if not await streams.has_more(job_id, after):

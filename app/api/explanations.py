@@ -74,8 +74,9 @@ async def explain(
 ) -> Response:
     """Explain a prediction with Grad-CAM.
 
-    The heatmap shows which regions of the image support a class. The image has the size that the network receives; a
-    small one is enlarged. The headers `Candela-Label` and `Candela-Probability` name the class.
+    The heatmap shows which regions of the image support a class. The returned image has the input size of the network;
+    small images are enlarged. The response headers `Candela-Label` and `Candela-Probability` contain the explained
+    class and its probability.
     """
     deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
     if len(body.instances) != 1:

@@ -1,4 +1,4 @@
-"""`/v1/models/{ref}/predict` as a fast route."""
+"""Defines the fast route for `/v1/models/{ref}/predict`, which bypasses the router."""
 
 import re
 

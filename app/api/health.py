@@ -25,7 +25,7 @@ TEXT = {
 def check_liveness() -> LiveOut:
     """Check liveness.
 
-    Restart the process when this fails.
+    Restart the process if this check fails.
     """
     return LiveOut(status="live")
 
@@ -34,8 +34,8 @@ def check_liveness() -> LiveOut:
 def check_readiness(readiness: ReadinessDep) -> ReadyOut:
     """Check readiness.
 
-    Checks the database and its schema, the storage, the queue and the inference processes. While this fails, route
-    requests to other replicas.
+    Checks the database and its schema, the storage, the queue and the inference processes. While this check fails,
+    route requests to other replicas.
     """
     if reasons := readiness.collect_reasons():
         raise Unavailable("; ".join(f"{part}: {reason}" for part, reason in reasons.items()), reasons=reasons)
@@ -50,7 +50,7 @@ def check_readiness(readiness: ReadinessDep) -> ReadyOut:
 def show_prometheus_metrics(system: SystemDep) -> Response:
     """Get Prometheus metrics.
 
-    Jobs by state, queue depth, requests, latencies and predictions.
+    Returns metrics of jobs by state, requests, latencies and predictions, in Prometheus' text format.
     """
     for state, count in system.count_jobs().items():
         metrics.JOBS.labels(state).set(count)

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SHORTEST_SIDE = 224
-OPACITY = 0.7  # at the maximum of the heatmap; the image is unchanged where the heatmap is 0
+OPACITY = 0.7  # opacity where the heatmap is 1; proportional to the heatmap elsewhere
 
 
 def render_heatmap(image: NDArray[np.uint8], heatmap: NDArray[np.float32]) -> bytes:
@@ -13,7 +13,7 @@ def render_heatmap(image: NDArray[np.uint8], heatmap: NDArray[np.float32]) -> by
 
     Args:
         image: uint8 (H, W, C).
-        heatmap: (H, W), values 0..1.
+        heatmap: floats from 0 to 1, (H, W).
     """
     height, width, channels = image.shape
     scale = max(1, round(SHORTEST_SIDE / min(height, width)))

@@ -1,4 +1,4 @@
-"""Parses a dataset from the JSON body of a request. It runs in a thread, since the body may be large."""
+"""Parses a dataset from the JSON body of a request, in a thread, since the body may be large."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -57,7 +57,7 @@ INLINE_BODY: dict[str, Any] = {
 
 
 async def parse_inline_dataset(request: Request) -> tuple[str, InlineUpload]:
-    """Return the name of the dataset, and its data as an upload.
+    """Return the name of the dataset, and its data in the form of a file upload.
 
     Raises:
         InvalidBody: the JSON does not match the schema.
@@ -87,7 +87,7 @@ async def stream_bytes(body: bytes) -> AsyncIterator[bytes]:
 
 @contextmanager
 def move_pointers_to_body() -> Iterator[None]:
-    """Convert error pointers from query parameters (`?target`) to fields of the body (`/target`)."""
+    """Change pointers in errors of the `with` block from query parameters (`?target`) to body fields (`/target`)."""
     try:
         yield
     except InvalidSpec as error:

@@ -42,7 +42,8 @@ def submit_job(
 ) -> Any:  # noqa: ANN401 - one of two response models
     """Submit a job.
 
-    The spec is validated and resolved, then the job is stored and queued. Poll the job, or stream its events.
+    Validates the spec, fills in its defaults, and then stores and queues the job. To follow its progress, poll the job
+    or stream its events.
     """
     if dry_run:
         return JSONResponse(DryRunOut.model_validate(jobs.dry_run(spec)._asdict()).model_dump(mode="json"))
@@ -62,7 +63,7 @@ def list_jobs(
 ) -> Page[JobSummaryOut]:
     """List jobs.
 
-    Newest first, without their specs.
+    Returns jobs without their specs, newest first.
     """
     rows, next_cursor = jobs.list_jobs(state=state, name=name, kind=kind, cursor=cursor, limit=limit)
     return Page(items=[JobSummaryOut.from_row(row) for row in rows], next_cursor=next_cursor)
@@ -78,7 +79,7 @@ def show_job(job_id: JobId, jobs: JobReaderDep) -> JobOut:
 def change_job(job_id: JobId, changes: ChangesIn, jobs: JobsDep) -> JobOut:
     """Change a job's priority.
 
-    Jobs of a higher priority are claimed first. 409 if the job has ended.
+    Jobs of a higher priority are claimed first. Returns 409 if the job has ended.
     """
     return JobOut.from_view(*jobs.set_priority(job_id, changes.priority))
 
@@ -87,7 +88,8 @@ def change_job(job_id: JobId, changes: ChangesIn, jobs: JobsDep) -> JobOut:
 def delete_job(job_id: JobId, jobs: JobsDep) -> None:
     """Delete a job.
 
-    Deletes its checkpoints and artifacts too. Models that it registered remain. 409 unless the job has ended.
+    Deletes the job's checkpoints and artifacts too. Models that the job registered remain. Returns 409 if the job has
+    not ended.
     """
     jobs.delete_job(job_id)
 
@@ -100,7 +102,8 @@ def cancel_job(
 ) -> JobOut:
     """Cancel a job.
 
-    Its metrics and checkpoints remain. A second request has no effect, except with `force`.
+    The metrics and checkpoints of the job remain. A second request has an effect only with `force`, which kills the
+    job.
     """
     return JobOut.from_view(*(jobs.kill_job(job_id) if force else jobs.stop_job(job_id, StopRequest.CANCEL)))
 
@@ -109,7 +112,7 @@ def cancel_job(
 def pause_job(job_id: JobId, jobs: JobsDep) -> JobOut:
     """Pause a job.
 
-    It stores a checkpoint and frees its worker.
+    The job stores a checkpoint and then releases its worker.
     """
     return JobOut.from_view(*jobs.stop_job(job_id, StopRequest.PAUSE))
 
@@ -118,7 +121,7 @@ def pause_job(job_id: JobId, jobs: JobsDep) -> JobOut:
 def resume_job(job_id: JobId, jobs: JobsDep) -> JobOut:
     """Resume a job.
 
-    A paused job continues from its last checkpoint, with the same result as without the pause.
+    A paused job continues from its last checkpoint. The pause does not change the result of the job.
     """
     return JobOut.from_view(*jobs.resume_job(job_id))
 

@@ -30,7 +30,7 @@ ZIP = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
 def list_models(models: ModelReaderDep, cursor: Cursor = None, limit: Limit = 50) -> Page[ModelOut]:
     """List models.
 
-    In alphabetical order, with their versions and aliases.
+    Returns models in alphabetical order, with their versions and aliases.
     """
     views, next_cursor = models.list_models(after=cursor, limit=limit)
     return Page(items=[ModelOut.from_versions(*view) for view in views], next_cursor=next_cursor)
@@ -40,7 +40,7 @@ def list_models(models: ModelReaderDep, cursor: Cursor = None, limit: Limit = 50
 def show_model(name: ModelName, models: ModelReaderDep) -> ModelOut:
     """Get a model.
 
-    It has the versions and aliases of the model.
+    Returns the versions and aliases of the model.
     """
     return ModelOut.from_versions(*models.get_model(name))
 
@@ -49,7 +49,7 @@ def show_model(name: ModelName, models: ModelReaderDep) -> ModelOut:
 def show_model_version(name: ModelName, version: Version, models: ModelReaderDep) -> ModelVersionOut:
     """Get a model version.
 
-    It has the lineage of the version: job, dataset, spec, metrics and the hash of its weights.
+    Returns the lineage of the version: its job, dataset, spec, metrics and the hash of its weights.
     """
     row = models.get_version(name, version)
     return ModelVersionOut.from_row(row, models.list_version_aliases(row), models.list_version_variants(row))
@@ -66,7 +66,7 @@ def show_model_version(name: ModelName, version: Version, models: ModelReaderDep
 def download_bundle(name: ModelName, version: Version, models: ModelReaderDep) -> StreamingResponse:
     """Download a bundle.
 
-    It contains the weights, and the description from which the network and its preprocessing are rebuilt.
+    Returns a zip file with the weights and a description. The network and its preprocessing can be rebuilt from both.
     """
     files = models.fetch_bundle(name, version)
     headers = {"Content-Disposition": f'attachment; filename="{name}-{version}.zip"'}
@@ -77,13 +77,14 @@ def download_bundle(name: ModelName, version: Version, models: ModelReaderDep) -
 def set_alias(name: ModelName, alias: Alias, target: AliasIn, models: ModelsDep) -> ModelOut:
     """Set an alias.
 
-    The alias refers to a version, or to a variant of it. Requests during the switch succeed.
+    Creates the alias, or changes the version or variant to which it refers. Requests are served without interruption
+    during the change.
     """
     return ModelOut.from_versions(*models.set_alias(name, alias, target.version, target.variant))
 
 
 class _ChunkBuffer(io.RawIOBase):
-    """A writable file object for `ZipFile` that holds only the bytes that were not taken yet."""
+    """A writable file object for `ZipFile`. `take` returns the written bytes and removes them from the buffer."""
 
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
@@ -101,7 +102,7 @@ class _ChunkBuffer(io.RawIOBase):
 
 
 def stream_zip(files: list[FilePath]) -> Iterator[bytes]:
-    """Yield the chunks of an uncompressed zip of the files. The same files always result in the same bytes."""
+    """Yield the chunks of an uncompressed zip archive of the files. Equal files produce equal archives."""
     buffer = _ChunkBuffer()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for file in files:

@@ -1,4 +1,4 @@
-"""A fast parser for simple multipart forms: the body is in memory, and all parts are files of one field."""
+"""A fast parser for multipart forms whose body is in memory and whose parts are all files of the same field."""
 
 import re
 
@@ -13,8 +13,8 @@ _PART_HEAD = re.compile(
 def parse_simple_multipart(body: bytes, content_type: str, field: str, max_files: int) -> list[bytes] | None:
     """Return the files of a form in which every part is a file named `field`. Return None for all other forms.
 
-    It reports no errors: if it returns None, the caller must use a complete parser. It supports the forms that curl,
-    browsers, httpx and requests send. Source: RFC 7578, RFC 2046 section 5.1.
+    The function raises no errors. If it returns None, the caller must use a complete parser, which reports errors.
+    It supports the forms that curl, browsers, httpx and requests send. Source: RFC 7578, RFC 2046 section 5.1.
     """
     match = _BOUNDARY.fullmatch(content_type)
     if match is None:

@@ -11,10 +11,10 @@ from core.errors import InvalidSpec
 
 
 def parse_boundary(content_type: str) -> bytes | None:
-    """Return the boundary of a multipart body, or None for another media type.
+    """Return the boundary of a multipart body, or None if the media type is not multipart.
 
     Raises:
-        HTTPException: 400, the content type is multipart without a boundary.
+        HTTPException: 400, the content type is multipart but contains no boundary.
     """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
@@ -26,7 +26,7 @@ def parse_boundary(content_type: str) -> bytes | None:
 
 
 async def stream_file(chunks: AsyncIterator[bytes], boundary: bytes, field: str) -> AsyncIterator[bytes]:
-    """Yield the content of the only part, which must be named `field`.
+    """Yield the content of a multipart body's only part, whose name must be `field`.
 
     Raises:
         HTTPException: 400, the body is not multipart, or is incomplete.
@@ -44,14 +44,14 @@ async def stream_file(chunks: AsyncIterator[bytes], boundary: bytes, field: str)
 
 
 class _SingleFileParser(MultipartParser):
-    """Extends python-multipart's parser: accepts one part with a given name, and collects its content."""
+    """Extends python-multipart's parser: accepts exactly one part, checks its name, and collects its content."""
 
     def __init__(self, boundary: bytes, field: str) -> None:
         super().__init__(boundary)
         self.content: list[bytes] = []
         self._field = field
         self._header: dict[str, bytes] = {}
-        self._names: list[str] = []  # one per part
+        self._names: list[str] = []  # name of each part so far
         self._is_complete = False
 
     def callback(self, name: str, part: bytes | None = None, start: int | None = None, end: int | None = None) -> None:

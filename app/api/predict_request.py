@@ -20,7 +20,7 @@ from app.serving.table_input import TableRow
 from core.errors import InvalidImage, TooLarge
 
 FIELD = "images"
-MAX_INLINE_BYTES = 256 * 2**10  # larger JSON is parsed in a thread: this size takes about 1 ms
+MAX_INLINE_BYTES = 256 * 2**10  # larger JSON is parsed in a thread; parsing this size takes about 1 ms
 MAX_SIMPLE_FORM_BYTES = 2**20
 BINARY = {"type": "string", "format": "binary"}
 PNG_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
@@ -78,7 +78,7 @@ REQUEST_BODY: dict[str, Any] = {
 
 
 class PredictBody(NamedTuple):
-    """The instances of a prediction request, and `top_k`, None if the body does not contain it."""
+    """The instances and the `top_k` of a prediction request. `top_k` is None if the body does not contain it."""
 
     instances: Sequence[ImageInput | TableRow]
     top_k: int | None
@@ -119,7 +119,7 @@ async def _read_files(request: Request) -> list[ImageInput]:
         files = parse_simple_multipart(body, get_header(scope, b"content-type") or "", FIELD, MAX_INSTANCES)
         if files is not None:
             return list(files)
-        request = replay_body(request, body)  # Starlette's parser accepts every form, and stores large files on disk
+        request = replay_body(request, body)  # Starlette's parser supports all forms and stores large files on disk
     async with request.form(max_files=MAX_INSTANCES, max_fields=1) as form:
         for name, value in form.multi_items():
             if name != FIELD:
@@ -148,7 +148,7 @@ def _parse_instances(body: bytes) -> PredictBody:
 
 
 def _check_count(document: object) -> None:
-    """Raise TooLarge if there are too many instances, before pydantic validates each of them."""
+    """Raise TooLarge if there are too many instances. Called before pydantic validates each instance."""
     for field in ("instances", "rows"):
         members = document.get(field) if isinstance(document, dict) else None
         if isinstance(members, list) and len(members) > MAX_INSTANCES:

@@ -1,4 +1,4 @@
-"""Serializes predictions to JSON. For speed, it uses no response models."""
+"""Serializes predictions to JSON without pydantic response models, for speed."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`…/predict`: predicts with a model or a checkpoint of a job. Returns classes with probabilities, or values."""
+"""`…/predict`: predicts classes or values with a model, or with a checkpoint of a job."""
 
 from typing import Annotated, Literal
 
@@ -28,7 +28,7 @@ TopK = Annotated[
 
 Variant = Annotated[
     Literal["none", "onnx", "int8", "openvino", "torch-compile"] | None,
-    Query(description="The variant to use; `none`: the model as trained. Default: that of the alias."),
+    Query(description="The variant to use; `none` for the model as trained. Default: the alias's variant."),
 ]
 
 
@@ -44,8 +44,8 @@ async def predict(
 ) -> Response:
     """Predict instances.
 
-    Instances are images, windows of a series, or rows of a table. An invalid instance among several gets an `error` in
-    its place; a single invalid one is a 4xx response.
+    Instances are images, windows of a series, or rows of a table. If a request has several instances, the item of an
+    invalid instance contains an `error`. If the only instance is invalid, the response is a 4xx error.
     """
     deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
     work = predictions.predict(ref, body.instances, top_k or body.top_k, variant, deadline)
@@ -65,14 +65,14 @@ async def predict_with_checkpoint(
     request: Request,
     predictions: CheckpointPredictionsDep,
     checkpoint: Annotated[
-        Literal["best", "latest"], Query(description="The checkpoint to use; `best` is by the job's monitor.")
+        Literal["best", "latest"], Query(description="The checkpoint: `best` by the job's monitor, or `latest`.")
     ] = "latest",
     top_k: TopK = None,
 ) -> Response:
     """Predict with a checkpoint.
 
-    The job may still run; 409 until it has a checkpoint. A checkpoint has the weights of its step; averaged weights
-    (`ema`, `swa`) are in the final model.
+    The job may still be running. Returns 409 if it has no checkpoint yet. A checkpoint contains the weights of its
+    step; only the final model contains averaged weights (`ema`, `swa`).
     """
     deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
     result = await cancel_on_disconnect(

@@ -35,14 +35,14 @@ def show_metrics(
         Query(
             ge=4,
             le=100_000,
-            description="Downsample each series to at most this many points; its extremes are retained.",
+            description="Downsample each series to at most this many points. Its minimum and maximum are kept.",
         ),
     ] = None,
     accept: Accept = "*/*",
 ) -> Any:  # noqa: ANN401 - JSON or text
     """Get the metrics of a job.
 
-    As JSON or, with `Accept: text/csv`, as CSV.
+    Returns JSON or, with `Accept: text/csv`, CSV.
     """
     series = results.list_metrics(job_id, name=name, split=split, since_step=since_step, max_points=max_points)
     if "text/csv" in accept.lower():
@@ -74,7 +74,7 @@ def show_logs(
 ) -> Any:  # noqa: ANN401 - JSON or text
     """Get the logs of a job.
 
-    As text or, with `Accept: application/json`, as JSON.
+    Returns text or, with `Accept: application/json`, JSON.
     """
     lines = [LogLineOut.from_event(event) for event in results.list_logs(job_id, after=after, limit=limit)]
     if "application/json" in accept.lower():
@@ -86,7 +86,7 @@ def show_logs(
 def list_checkpoints(job_id: JobId, results: ResultsDep) -> Page[CheckpointOut]:
     """List the checkpoints of a job.
 
-    Oldest first.
+    Returns checkpoints with their sizes and hashes, oldest first.
     """
     return Page(items=[CheckpointOut.from_row(row) for row in results.list_checkpoints(job_id)], next_cursor=None)
 
@@ -108,7 +108,7 @@ def download_file(job_id: JobId, name: FileName, results: ResultsDep, request: R
 def list_artifacts(job_id: JobId, results: ResultsDep) -> Page[ArtifactOut]:
     """List the artifacts of a job.
 
-    Files that its callbacks wrote so far, by name.
+    Returns the result files of the job and the files that its callbacks have written so far, sorted by name.
     """
     return Page(items=[ArtifactOut.from_file(row) for row in results.list_artifacts(job_id)], next_cursor=None)
 
@@ -134,6 +134,6 @@ def download_artifact(job_id: JobId, name: FileName, results: ResultsDep, reques
 def download_weights(job_id: JobId, number: CheckpointNumber, results: ResultsDep, request: Request) -> Response:
     """Download the weights of a checkpoint.
 
-    As a safetensors file. The `ETag` is its sha256; `Range` resumes an interrupted download.
+    Returns a safetensors file. The `ETag` is the file's sha256; `Range` resumes an interrupted download.
     """
     return build_file_response(request, results.fetch_weights(job_id, number))

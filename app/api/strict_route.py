@@ -76,7 +76,7 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
         raise HTTPException(400, f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
     except RecursionError:
         raise InvalidJson("", f"has more than {MAX_DEPTH} nested levels") from None
-    except ValueError:  # an integer of more than 4300 digits
+    except ValueError:  # an integer with more than 4300 digits
         raise InvalidJson("", "has a number with more than 4300 digits") from None
     _check_values(document)
     return document

@@ -15,6 +15,6 @@ router = APIRouter(prefix="/v1/system", tags=["system"], route_class=StrictRoute
 def show_system(system: SystemDep) -> Any:  # noqa: ANN401 - serialized by the response model
     """Get the system state.
 
-    It has versions, devices, inference processes, queue depth and workers.
+    Returns package versions, devices, inference processes, queue depth and workers.
     """
     return system.get_system()

@@ -15,7 +15,7 @@ def _describe(option: str) -> str:
 
 
 class UploadParams(BaseModel):
-    """The options of an upload. A parameter that is not sent is None or empty; the import applies the defaults."""
+    """The options of an upload. Absent parameters are None or empty; the import applies the defaults."""
 
     image_size: Annotated[str, Field(pattern=IMAGE_SIZE)] | None = Field(
         default=None,
@@ -49,7 +49,7 @@ class UploadParams(BaseModel):
     delimiter: Delimiter | None = Field(default=None, description=_describe("delimiter"))
 
     def to_options(self) -> dict[str, Any]:
-        """Return the parameters that were sent.
+        """Return the import options: the parameters that the client sent.
 
         Raises:
             RequestValidationError: two parameters of a CSV file contradict each other.
@@ -59,7 +59,7 @@ class UploadParams(BaseModel):
             TableOptions.model_validate({name: options[name] for name in options if name in TableOptions.model_fields})
         except ValidationError as error:
             entries = error.errors(include_input=False, include_url=False, include_context=False)
-            # Errors that concern several parameters have no location; all of them concern `window`.
+            # Errors that concern several parameters have no location. All such errors involve `window`.
             errors = [{**entry, "loc": ("query", *(entry["loc"] or ("window",)))} for entry in entries]
             raise RequestValidationError(errors) from None
         return options

@@ -33,9 +33,9 @@ def make_variant(
 ) -> JobOut:
     """Create a variant.
 
-    Submits a job that exports the version and evaluates both on a split. If the metric drops by at most `max_drop`,
-    the variant is stored and replaces an older one of the same format. Otherwise the job fails with
-    `accuracy_dropped`.
+    Submits a job that exports the version as a variant and evaluates the version and the variant on a split. If the
+    metric of the variant is lower by at most `max_drop`, the variant is stored and replaces an older variant of the
+    same format. Otherwise the job fails with `accuracy_dropped`.
     """
     options = variant.model_dump(exclude={"format"})
     view = variants.submit_variant(name, version, variant.format, options, idempotency_key=idempotency_key)
@@ -47,7 +47,7 @@ def make_variant(
 def list_variants(name: ModelName, version: Version, variants: VariantReaderDep) -> VariantsOut:
     """List the variants of a version.
 
-    Each has its evaluation and its speed.
+    Returns each variant with its evaluation and its speed.
     """
     return VariantsOut(items=[VariantOut.from_row(row) for row in variants.list_variants(name, version)])
 
@@ -62,7 +62,7 @@ def show_variant(name: ModelName, version: Version, format: Format, variants: Va
 def delete_variant(name: ModelName, version: Version, format: Format, variants: VariantsDep) -> None:
     """Delete a variant.
 
-    409 while an alias refers to it.
+    Returns 409 while an alias refers to the variant.
     """
     variants.delete_variant(name, version, format)
 
@@ -97,7 +97,7 @@ def export_model(
 ) -> Response:
     """Export a model version.
 
-    Downloads the network in another format. Its input is uint8, (batch, height, width, channels); its output is raw
-    scores. Create the variant first with `POST …/variants`.
+    Downloads the network in the format of a variant. Create the variant first with `POST …/variants`. The input of the
+    network is uint8, (batch, height, width, channels); the output is raw scores.
     """
     return build_file_response(request, variants.fetch_file(name, version, format))

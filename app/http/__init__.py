@@ -1,1 +1,1 @@
-"""HTTP around the endpoints: middleware, rate limits, cancellation, the fast path, metrics and tracing."""
+"""HTTP functions that all endpoints share: middleware, rate limits, cancellation, fast routes, metrics and tracing."""

@@ -25,7 +25,7 @@ TIMEOUT_PARAMETER: dict[str, Any] = {
     "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_S},
     "example": 30,
 }
-WATCH_AFTER_S = 0.02  # most requests end earlier and start no second task
+WATCH_AFTER_S = 0.02  # most requests end earlier, so no watcher task is started
 CLIENT_CLOSED_REQUEST = 499  # nginx's status code; it appears only in logs and metrics
 
 
@@ -54,10 +54,10 @@ def parse_deadline(scope: Scope) -> float | None:
 
 
 async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Return the result of `work`, and cancel it if the client disconnects. Read the body of the request first.
+    """Await `work` and return its result. Cancel it if the client disconnects. Call this after reading the body.
 
-    Like `asyncio.timeout`, it cancels the current task and converts the cancellation to an error. The task that watches
-    the connection starts only after `WATCH_AFTER_S`.
+    Like `asyncio.timeout`, this function cancels the current task and converts the CancelledError to an HTTPException.
+    A second task watches the connection; it starts after `WATCH_AFTER_S`.
 
     Raises:
         HTTPException: 499, the client disconnected.
@@ -70,7 +70,7 @@ async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Resul
     try:
         return await work
     except asyncio.CancelledError:
-        if watcher.is_disconnected and task.uncancel() <= num_cancels:  # else other code cancelled it, too
+        if watcher.is_disconnected and task.uncancel() <= num_cancels:  # if false, other code cancelled the task too
             raise HTTPException(CLIENT_CLOSED_REQUEST, "The client disconnected.") from None
         raise
     finally:

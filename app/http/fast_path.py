@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class FastRoute(NamedTuple):
-    """A route that is matched before the routes of the application.
+    """A route that is matched before the application's router.
 
     Attributes:
         path: the path template of the documented route, for logs and metrics.
@@ -26,7 +26,7 @@ class FastRoute(NamedTuple):
 
 
 class FastPathMiddleware:
-    """Handles requests that match a fast route. All other requests, and all with a query string, use the router."""
+    """Handles requests that match a fast route and have no query string. Passes all other requests to the router."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[FastRoute]) -> None:
         self._app = app
@@ -40,7 +40,7 @@ class FastPathMiddleware:
         request = Request(scope, receive)
         try:
             response = await route.endpoint(request)
-        except Exception as error:  # `handle_error` selects the response; unexpected exceptions are re-raised
+        except Exception as error:  # `handle_error` returns None for unexpected exceptions, which are re-raised
             error_response = route.handle_error(request, error)
             if error_response is None:
                 raise

@@ -21,7 +21,7 @@ JOBS = Gauge("candela_jobs", "Jobs by state; `queued` is the queue depth.", ["st
 
 
 def render_exposition() -> bytes:
-    """Return all metrics in Prometheus' text format, summed over the HTTP processes that share a folder."""
+    """Return all metrics in Prometheus' text format, summed over all HTTP processes of the machine."""
     shared = CollectorRegistry()
     try:
         MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
@@ -32,7 +32,7 @@ def render_exposition() -> bytes:
 
 
 def _remove_dead_processes() -> None:
-    """Remove the live gauges of processes that have ended. Their counters are retained."""
+    """Remove the live gauges of processes that have ended. The counters of these processes are kept."""
     files = Path(os.environ[MULTIPROCESS_DIR]).glob("gauge_live*.db")
     for pid in {int(path.stem.rpartition("_")[2]) for path in files}:
         if not _is_alive(pid):

@@ -107,7 +107,7 @@ def _get_meters(method: str, template: str, status: str) -> tuple[Counter, Histo
 
 
 def get_route_template(scope: Scope) -> str:
-    """Return the path template, such as `/v1/jobs/{job_id}`. Metrics use it as a label: paths have too many values."""
+    """Return the path template, such as `/v1/jobs/{job_id}`, as a metric label: the number of paths is unlimited."""
     return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
@@ -128,7 +128,7 @@ class RequireHostMiddleware:
 
 
 class ApiKeyMiddleware:
-    """Rejects requests without a valid API key before their body is read. Accepts all if no key is configured."""
+    """Rejects requests without a valid API key before reading their body. Accepts all if no key is configured."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
         self._app = app
@@ -180,7 +180,7 @@ class BodySizeLimitMiddleware:
             message = await receive()
             num_received += len(message.get("body", b""))
             if num_received > limit:
-                # While FastAPI reads a body, it re-raises an HTTPException, but converts any other exception to a 400.
+                # Raise HTTPException: while FastAPI reads a body, it converts any other exception to a 400.
                 detail = format_size_limit(limit)
                 raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, {"Connection": "close"})
             return message

@@ -25,10 +25,11 @@ ROUNDING_S = 1e-6
 
 
 class TokenBuckets(Generic[Name]):
-    """One token bucket per name. Each allows bursts of `burst` requests, and `per_s` requests per second on average.
+    """Token buckets, keyed by name. Each allows `per_s` requests per second on average, and bursts of `burst` requests.
 
-    A bucket is stored as one number: the time at which it is full again. A full bucket can be removed: it equals a new
-    bucket.
+    A bucket is stored as one number: the time at which it is full again. A full bucket equals a new bucket, so it can
+    be removed.
+
     Source: the generic cell rate algorithm, ITU-T I.371, 5.4.1.1.
     """
 
@@ -57,7 +58,7 @@ class TokenBuckets(Generic[Name]):
         return wait_s if wait_s > ROUNDING_S else 0.0
 
     def _evict_buckets(self, now: float) -> None:
-        """Remove the full buckets. If more than `MAX_BUCKETS // 2` remain, also remove the older half of them."""
+        """Remove the full buckets. If more than `MAX_BUCKETS // 2` remain, remove the older half of them too."""
         filling = {name: full_at for name, full_at in self._full_at.items() if full_at > now}
         is_crowded = len(filling) > MAX_BUCKETS // 2
         self._full_at = dict(islice(filling.items(), len(filling) // 2, None)) if is_crowded else filling
@@ -66,16 +67,17 @@ class TokenBuckets(Generic[Name]):
 class RateLimitMiddleware:
     """Responds with 429 to API keys or client addresses that exceed a rate limit.
 
-    Requests are limited per key, or per address if the service requires no keys. Wrong keys are limited per address. An
-    address with too many wrong keys gets 429 for all new keys, so that it cannot find a valid key by guessing. Valid
-    keys that the address used before are still accepted, since clients behind one proxy share an address.
+    Requests are limited per key, or per address if the service requires no keys. Wrong keys are limited per address.
+    After too many wrong keys, an address gets 429 for every key that it has not used successfully before, so that it
+    cannot find a valid key by guessing. Valid keys that the address used before are still accepted, since several
+    clients behind one proxy share an address.
 
     Args:
         app: the next ASGI application.
         keys: the valid API keys; empty if the service requires none.
-        per_s: average requests per second of a key; 0: no limit.
-        burst: maximum number of requests of a key at once.
-        wrong_per_min: maximum number of wrong keys per minute of an address, also at once.
+        per_s: average number of requests per second and key; 0 means no limit.
+        burst: maximum number of requests at once per key.
+        wrong_per_min: maximum number of wrong keys per minute and address, which is also the maximum at once.
         clock: a monotonic clock in seconds.
     """
 
@@ -104,12 +106,12 @@ class RateLimitMiddleware:
         await self._app(scope, receive, send)
 
     def _check_limits(self, scope: Scope) -> tuple[float, str]:
-        """Return the seconds until the request can be accepted (0: now), and a description of the limit."""
+        """Return the seconds until the request can be accepted (0: now), and a description of the limited requests."""
         address = (scope.get("client") or ("", 0))[0]
         if not self._keys:
             return self._take_token(address), "requests from this address"
         key = get_api_key(scope)
-        if key not in self._keys:  # a request without a key is not a guess; ApiKeyMiddleware rejects it
+        if key not in self._keys:  # a request without a key takes no token; ApiKeyMiddleware rejects it
             return self._guesses.take(address) if key else 0.0, "wrong keys from this address"
         if (address, key) not in self._proven:
             if wait_s := self._guesses.get_wait_s(address):

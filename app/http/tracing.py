@@ -1,4 +1,4 @@
-"""Records OpenTelemetry spans: the request, image decoding, time in the queue and computation of the batch.
+"""Records OpenTelemetry spans of requests, image decoding, time in the queue and batch computation.
 
 If the export of traces is not configured, the application does not use the middleware and wrappers of this module.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
-from opentelemetry import trace  # FastAPI depends on the API package; the SDK is optional
+from opentelemetry import trace  # FastAPI requires `opentelemetry-api`; `opentelemetry-sdk` is optional
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.middleware import get_route_template
@@ -53,7 +53,7 @@ class Tracing:
         }
 
     def add_middleware(self, app: FastAPI) -> None:
-        """Add the tracing middleware. Call this after all other middleware was added, to handle requests first."""
+        """Add the tracing middleware. Call this last: the middleware that is added last handles requests first."""
         app.add_middleware(TraceContextMiddleware)
 
     def wrap_decoder(self, decoder: Decoder) -> Decoder:
@@ -70,9 +70,9 @@ class Tracing:
 
 
 class TraceContextMiddleware:
-    """Replaces the `traceparent` header with the span of the request, and names the span after its route.
+    """Sets the `traceparent` header to the ids of the request's span, and names the span after the route.
 
-    Log lines and jobs read this header, so that they refer to the span of the request.
+    Log lines and submitted jobs take their trace from this header.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -89,7 +89,7 @@ class TraceContextMiddleware:
         scope["headers"] = [*others, (b"traceparent", traceparent)]
 
         async def send_and_name_span(message: Message) -> None:
-            if message["type"] == "http.response.start":  # before the end of the span
+            if message["type"] == "http.response.start":  # the span is still open
                 route = get_route_template(scope)
                 span.update_name(f"{scope['method']} {route}")
                 span.set_attribute("http.route", route)
@@ -127,7 +127,7 @@ class BatchTiming(NamedTuple):
 
 
 class PredictionTracer:
-    """Records two spans per prediction: `queue`, until its last batch starts, and `compute`, during that batch."""
+    """Records two spans per prediction: `queue` until its last batch starts, and `compute` during that batch."""
 
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
@@ -137,7 +137,7 @@ class PredictionTracer:
     def record_batch(self, bundle: BundleRef, size: int, seconds: float) -> None:
         """Store the timing of a computed batch.
 
-        The event loop stores it before the callers of the batch resume, so that they read the timing of this batch.
+        Called on the event loop before the callers of the batch resume, so that `observe_prediction` reads this timing.
         """
         if self._loop is not None:
             batch = BatchTiming(size, seconds, time.time_ns())

@@ -1,4 +1,4 @@
-"""Lists and validates architectures. It imports torch and the definitions of the networks."""
+"""Lists and validates architectures. Imports torch and the packages that define the networks."""
 
 import orjson
 from pydantic import ValidationError
@@ -32,7 +32,7 @@ def list_architectures() -> list[ArchitectureInfo]:
 
 
 def validate_architecture(request: ValidateArchitecture) -> ArchitectureValid | ArchitectureInvalid | Error:
-    """Build the network on the meta device and trace the shapes of one batch. Large networks take half a second."""
+    """Build the network on the meta device and trace the shapes of a batch. Takes 0.5 s for large networks."""
     try:
         options = registry.resolve_options(request.name, orjson.loads(request.options))
         summary = registry.validate_architecture(

@@ -3,8 +3,8 @@
 Requests that arrive while a batch is computed wait in the queue and form the next batch. `gather_policy` decides how
 long a thread waits for more samples. `priority_queue` decides the order in which a batch takes samples.
 
-A model may have several instances: threads that compute batches at the same time, each with a share of the cores. While
-the callers of one batch prepare their next requests, the other batches use all cores.
+A model may have several instances: threads that compute batches at the same time. The batches that are computed share
+the CPU cores, so the cores stay busy while the callers of a completed batch prepare their next requests.
 """
 
 import asyncio
@@ -34,10 +34,10 @@ from core.process_tuning import PREDICT_NICENESS, set_niceness
 log = structlog.get_logger(__name__)
 
 MAX_RETRY_AFTER_S = 60
-MIN_SAMPLES_PER_INSTANCE = 8  # minimum samples per batch while several batches share the device
+MIN_SAMPLES_PER_INSTANCE = 8  # minimum samples per batch if several batches share the device
 
 BatchCallback = Callable[[BatchStats, list[Request]], None]
-"""Called after each batch by the thread that computed it, with the requests that have no remaining samples."""
+"""Called after each batch by the thread that computed it, with its statistics and the completed requests."""
 
 
 class _PendingRequest(Request):
@@ -62,7 +62,7 @@ class _PendingRequest(Request):
 
 
 class _NextBatch(NamedTuple):
-    """The samples to compute. All remaining samples of `dropped_requests` were dropped."""
+    """The next batch. `dropped_requests` are complete, since their last waiting samples were dropped."""
 
     items: list[QueueItem]
     dropped_requests: list[Request]
@@ -93,10 +93,11 @@ class DynamicBatcher:
             max_batch_size: maximum number of samples per batch.
             max_waiting: maximum number of waiting samples; further requests are rejected.
             num_instances: maximum number of batches that are computed at the same time.
-            on_share: called before each batch by the thread that computes it, with the number of batches that share
-                the device.
+            on_share: called by the thread of an instance before it computes a batch, with the number of batches that
+                share the device.
             on_batch: called after each batch, before the callers of `submit` resume.
-            latency_model: measured latencies of batches that do not share the device. Default: no measurements.
+            latency_model: latencies of batches that do not share the device, measured at warm-up. Default: no
+                measurements.
         """
         self._compute = compute
         self._model = model
@@ -111,7 +112,7 @@ class DynamicBatcher:
         self._num_waiting = 0
         self._num_computing = 0
         self._num_busy = 0  # number of instances that compute a batch
-        self._next_batch_lock = threading.Lock()  # held by the thread that waits for the next batch
+        self._next_batch_lock = threading.Lock()  # held by the only thread that waits for the next batch
         self._changed = threading.Condition()
         self._is_closing = False
         names = [f"predict-{model}-{number}" for number in range(num_instances)]
@@ -127,10 +128,10 @@ class DynamicBatcher:
     async def submit(
         self, samples: Sequence[Any], deadline: float = math.inf, priority: int = DEFAULT_PRIORITY
     ) -> list[Outcome]:
-        """Return the outcomes of the samples, in the same order. Waiting samples of a cancelled caller are dropped.
+        """Return the outcomes of the samples, in the same order. If the caller is cancelled, drop the waiting samples.
 
         Raises:
-            Overloaded: the queue is full; `retry_after_s` is the estimated time until it has space.
+            Overloaded: the queue is full; `retry_after_s` is the estimated time until the queue has space.
             BatcherClosed: the batcher accepts no more requests.
             DeadlineExceeded: `deadline`, in monotonic time, passed before all samples were computed.
         """
@@ -139,7 +140,7 @@ class DynamicBatcher:
         return await request.future if samples else []
 
     def put(self, request: Request) -> None:
-        """Add a request to the queue. `on_batch` receives it when it is complete. Raises Overloaded, BatcherClosed."""
+        """Add a request to the queue; when it is complete, `on_batch` receives it. Raises Overloaded, BatcherClosed."""
         with self._changed:
             if self._is_closing:
                 raise BatcherClosed
@@ -178,7 +179,7 @@ class DynamicBatcher:
             self._process_batch(*batch)
 
     def _wait_for_batch(self) -> _NextBatch | None:
-        """Return the next batch; None if the batcher is closed and the queue is empty."""
+        """Wait for the next batch and return it. Return None if the batcher is closed and the queue is empty."""
         with self._next_batch_lock, self._changed:
             while not self._num_waiting or self._num_busy >= self._count_sharing():
                 if self._is_closing and not self._num_waiting:
@@ -219,7 +220,7 @@ class DynamicBatcher:
         return _NextBatch(items, dropped_requests, num_dropped, num_sharing)
 
     def _count_sharing(self) -> int:
-        """Return the number of batches that share the device at the current load."""
+        """Return how many batches should share the device at the current load."""
         return min(self._num_instances, max(1, (self._num_waiting + self._num_computing) // MIN_SAMPLES_PER_INSTANCE))
 
     def _process_batch(
@@ -239,7 +240,7 @@ class DynamicBatcher:
             request.num_remaining -= 1
             if not request.num_remaining:
                 complete_requests.append(request)
-        if self._on_batch is not None:  # before the callers resume, so that the statistics include their requests
+        if self._on_batch is not None:  # called before callers resume, so that statistics include their requests
             num_failed = sum(isinstance(outcome, PredictionFailed) for outcome in outcomes)
             self._on_batch(BatchStats(len(items), num_failed, ended_at - started_at, num_dropped), complete_requests)
         _resolve_requests([request for request in complete_requests if isinstance(request, _PendingRequest)])
@@ -250,7 +251,7 @@ class DynamicBatcher:
             self._num_busy -= 1
             if size:
                 self._policy.record_batch(size, ended_at - started_at, ended_at, num_sharing)
-            self._changed.notify()  # wake the thread that waits for a free instance
+            self._changed.notify()  # wakes a thread that waits for a free instance
 
 
 def _resolve_requests(requests: list[_PendingRequest]) -> None:

@@ -1,4 +1,4 @@
-"""Computes a batch. A sample on which the network fails does not affect the other samples."""
+"""Computes a batch so that a sample on which the network fails does not affect the other samples."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ Compute = Callable[[Sequence[Any]], NDArray[np.float32]]
 
 
 def compute_outcomes(compute: Compute, samples: list[Any], model: str) -> list[Outcome]:
-    """Return the scores or the error of each sample. A batch that fails is halved to find the failing sample."""
+    """Return the scores or the error of each sample. To find a failing sample, halve the batch repeatedly."""
     try:
         scores = compute(samples)
     except Exception as error:  # noqa: BLE001 - a network may raise any exception

@@ -1,9 +1,9 @@
 """Decides how long a batcher waits for more requests before it computes the next batch.
 
 The callers of a batch may soon send their next requests. After a batch of n > 1 samples, the batcher therefore waits
-until n samples have arrived. It stops waiting if the expected time until they arrive exceeds the time that one batch
-saves over two. The wait is limited to a quarter of the duration of the last batch, and to 8 ms, from the end of that
-batch. Later requests find the model idle and are computed at once.
+until n samples are in the queue. It stops waiting if the expected time until they arrive exceeds the time that one
+combined batch saves compared with two batches. The wait ends at most 8 ms, and at most a quarter of the last batch's
+duration, after the end of that batch. Requests that arrive later are computed at once if the model is idle.
 
 Without this wait, callers that send a request after each response are split into batches of 1 and n - 1 samples.
 """
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from app.inference.latency_model import LatencyModel
 
 MAX_GATHER_S = 0.008
-GATHER_SHARE = 0.25  # of the duration of the last batch
+GATHER_SHARE = 0.25  # maximum wait, as a share of the duration of the last batch
 GAP_SMOOTHING = 0.2
 
 
@@ -27,7 +27,7 @@ class GatherPolicy:
     """Tracks the arrivals and the last batch of one model. Callers must hold the lock of the batcher."""
 
     def __init__(self, latency_model: LatencyModel, max_batch_size: int) -> None:
-        self.min_samples = 1  # the batcher wakes a thread when this many samples wait
+        self.min_samples = 1  # the batcher wakes a thread when this many samples are in the queue
         self._latency_model = latency_model
         self._max_batch_size = max_batch_size
         self._last_batch = _LastBatch(0, 0.0, 0.0)
@@ -41,12 +41,12 @@ class GatherPolicy:
         self._last_arrival_at = now
 
     def record_batch(self, size: int, seconds: float, ended_at: float, num_sharing: int) -> None:
-        """Record a computed batch. `num_sharing` batches shared the device."""
+        """Record a computed batch. `num_sharing` is the number of batches that shared the device."""
         self._last_batch = _LastBatch(size, seconds, ended_at)
         self._latency_model.record(size, seconds / num_sharing)
 
     def start(self) -> bool:
-        """Set the number of samples to wait for. Return False if the batcher must not wait."""
+        """Set the number of samples to wait for. Return False if the batcher must compute the batch at once."""
         num_expected = min(self._last_batch.size, self._max_batch_size)
         if num_expected < 2:
             return False
@@ -54,7 +54,7 @@ class GatherPolicy:
         return True
 
     def compute_wait_s(self, num_waiting: int, now: float) -> float:
-        """Return the seconds to wait for the next arrival. If it is 0 or less, compute the batch now."""
+        """Return the seconds to wait for the next arrival. 0 or less means: compute the batch now."""
         num_missing = self.min_samples - num_waiting
         if num_missing <= 0:
             return 0.0

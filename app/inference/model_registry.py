@@ -39,7 +39,7 @@ class ModelRegistry:
     """Loads models, and unloads a model when its last holder releases it. Thread-safe."""
 
     def __init__(self, device: str, make_callback: Callable[[int], BatchCallback]) -> None:
-        """Take the device, and a function that returns the batch callback of a model, given its id."""
+        """Take the device, and a function that maps a model id to the model's batch callback."""
         self._device = device
         self._make_callback = make_callback
         self._mutex = threading.Lock()
@@ -49,7 +49,7 @@ class ModelRegistry:
         self._holders: dict[int, list[Holder]] = {}
 
     def load(self, request: Load, holder: Holder) -> ModelInstance:
-        """Load a bundle and warm it up, unless it is loaded. Register `holder` and return the model.
+        """Return the model of a bundle, and register `holder`. If the model is not loaded, load it and warm it up.
 
         Raises:
             CorruptFile, PredictionFailed: the model cannot be loaded.
@@ -68,7 +68,7 @@ class ModelRegistry:
         return model
 
     def find_model(self, model_id: int) -> ModelInstance | None:
-        """Return the model with this id, or None if it was unloaded."""
+        """Return the model with this id, or None if it is not loaded."""
         return self._models.get(model_id)
 
     def list_holders(self, model_id: int) -> list[Holder]:
@@ -77,7 +77,7 @@ class ModelRegistry:
             return list(self._holders.get(model_id, ()))
 
     def unload(self, model_id: int, holder: Holder) -> None:
-        """Release a model. The last release closes the batcher of the model; it still computes waiting requests."""
+        """Release a model. The last release closes the model's batcher, which still computes its waiting requests."""
         with self._mutex:
             holders = self._holders.get(model_id, [])
             if holder in holders:
@@ -103,7 +103,7 @@ class ModelRegistry:
     def _load_first(self, request: Load, future: "Future[ModelInstance]") -> None:
         try:
             model = self._create_instance(request)
-        except BaseException as error:  # all threads that wait for the future must get an error
+        except BaseException as error:  # every thread that waits for the future must get an error
             with self._mutex:
                 self._futures.pop((request.key, request.output), None)
             future.set_exception(_convert_load_error(request, error))
@@ -146,10 +146,10 @@ class ModelRegistry:
 
 
 def measure_latency(predictor: BatchPredictor, max_batch_size: int) -> list[tuple[int, float]]:
-    """Measure batches whose sizes are powers of two. Return pairs of batch size and seconds.
+    """Measure batches whose sizes are powers of two. Return pairs of batch size and duration in seconds.
 
-    The first batch of each size is a warm-up and is not measured. No new size is started after `WARM_UP_S`, so a slow
-    network may not be warmed up for large batches.
+    The first batch of each size is a warm-up and is not measured. After `WARM_UP_S`, no further size is measured, so a
+    slow network may not be warmed up for large batches.
     """
     sample = np.zeros(predictor.sample_shape, predictor.dtype)
     latencies, warm_up_started_at, size = [], time.monotonic(), 1

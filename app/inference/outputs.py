@@ -1,4 +1,4 @@
-"""Predictors for each kind of output: scores, embeddings and heatmaps. Each kind is loaded as a separate model."""
+"""Predictors for each kind of output: scores, embeddings and heatmaps. A bundle is loaded once per kind of output."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +35,7 @@ class BatchPredictor(Protocol):
         """Size of the weights in memory, in bytes."""
 
     def __call__(self, images: Sequence[Pixels]) -> NDArray[np.float32]:
-        """Return the rows of a batch, (B, num_outputs)."""
+        """Return one row per sample of the batch, (B, num_outputs)."""
 
 
 def load_predictor(output: OutputKind, folder: Path, *, device: str) -> BatchPredictor:
@@ -58,7 +58,7 @@ def load_predictor(output: OutputKind, folder: Path, *, device: str) -> BatchPre
 
 
 class _HookedPredictor(Predictor):
-    """Base class of predictors that read inner layers with hooks. Only one thread may call it at a time."""
+    """Base class of predictors that read inner layers with hooks. Only one thread at a time may call a predictor."""
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
@@ -76,7 +76,7 @@ class _HookedPredictor(Predictor):
         return predictor
 
     def choose_threads(self, batch_size: int, target_latency_s: float) -> None:
-        """Keep the defaults (all threads, one instance), since the hooks support only one batch at a time."""
+        """Keep the defaults, all threads and one instance, since hooks support only one batch at a time."""
 
     def _preprocess_batch(self, batch: NDArray[np.uint8]) -> torch.Tensor:
         images: torch.Tensor = self._preprocess(torch.from_numpy(np.ascontiguousarray(batch)).to(self._device))

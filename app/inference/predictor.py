@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 NUM_CPU_THREADS = torch.get_num_threads()
 SLOW_FACTOR = 20
-"""A network that exceeds the target latency by this factor gets all threads without further measurements."""
+"""If a sample takes longer than this factor times the target latency, use all threads without measuring a batch."""
 MAX_INSTANCES = 8
 _thread_state = threading.local()
 
@@ -28,7 +28,7 @@ _thread_state = threading.local()
 class Predictor:
     """Maps samples, for example images as uint8 (H, W, C), to raw scores, float32 (B, num_outputs).
 
-    Up to `num_instances` threads may call it at the same time. Each computes with a share of the CPU threads.
+    Up to `num_instances` threads may call the predictor at the same time. Their batches share the CPU threads.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class Predictor:
     def choose_precision(self, precision: str) -> None:
         """Set the precision: `fp32`, `bf16`, or `auto`, which uses bf16 if it is faster and agrees with fp32.
 
-        Both precisions compute random images of four brightness levels. They agree if the highest score of each image
-        has the same index, and no score differs by more than 2 % of the range of the scores.
+        Random images of four brightness levels are computed in both precisions. The precisions agree if the highest
+        score of each image has the same index, and no score differs by more than 2 % of the range of the scores.
         """
         self._use_bf16 = precision == "bf16"
         if precision != "auto" or self.dtype != "uint8":
@@ -86,9 +86,9 @@ class Predictor:
     def choose_threads(self, batch_size: int, target_latency_s: float) -> None:
         """Choose the smallest number of CPU threads that reaches the target latency per sample of a full batch.
 
-        The threads of one batch wait for each other and thereby take processor time from threads that read requests. A
-        network that needs all threads gets several instances, since threads of different batches do not wait for each
-        other.
+        More threads than necessary waste processor time: threads that compute the same batch wait for each other, and
+        threads that read requests get less time. A network that needs all threads gets several instances, since threads
+        that compute different batches do not wait for each other.
         """
         if self._device.type != "cpu" or NUM_CPU_THREADS == 1:
             return
@@ -97,7 +97,7 @@ class Predictor:
         log.info("threads.chosen", threads=self._num_threads, instances=self.num_instances)
 
     def set_num_sharing(self, num_sharing: int) -> None:
-        """Set the number of batches that share the CPU threads, for later calls of the calling thread."""
+        """Set the number of batches that share the CPU threads, for later calls of the predictor by this thread."""
         _thread_state.num_sharing = num_sharing
 
     @property
@@ -126,7 +126,7 @@ class Predictor:
         return raw
 
     def _find_num_threads(self, batch_size: int, target_latency_s: float) -> int:
-        images = [np.zeros(self.sample_shape, self.dtype)] * batch_size  # 0 is valid in categorical columns
+        images = [np.zeros(self.sample_shape, self.dtype)] * batch_size  # 0 is a valid index in categorical columns
         self._num_threads = 1
         if self._measure_cpu_s(images[:1]) > SLOW_FACTOR * target_latency_s:
             return NUM_CPU_THREADS

@@ -1,4 +1,4 @@
-"""The queues of one model, one per priority. Each queue is first in, first out, and no queue starves."""
+"""Priority queues of the samples of one model: one FIFO queue per priority, with aging so that no queue starves."""
 
 from collections import deque
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from app.inference.types import NUM_PRIORITIES, Request
 
 AGING_INTERVAL = 8
-"""Every eighth batch starts with the queue whose first request has waited longest, regardless of its priority."""
+"""Every `AGING_INTERVAL`-th batch starts with the queue whose first request has waited longest."""
 
 
 class QueueItem(NamedTuple):
@@ -26,13 +26,13 @@ class PriorityQueues:
     def put(self, request: Request) -> None:
         """Append the samples of a request to the queue of its priority."""
         queue = self._queues[request.priority - 1]
-        if request.num_remaining == 1:  # the common case: a generator would be slower
+        if request.num_remaining == 1:  # the common case; faster than the generator below
             queue.append(QueueItem(request, 0))
         else:
             queue.extend(QueueItem(request, index) for index in range(request.num_remaining))
 
     def select_queues(self) -> list[deque[QueueItem]]:
-        """Return the queues that are not empty, in the order for the next batch. Call this once per batch."""
+        """Return the non-empty queues, in the order in which the next batch takes samples. Call this once per batch."""
         queues = [queue for queue in self._queues if queue]
         if len(queues) > 1:
             self._num_batches += 1

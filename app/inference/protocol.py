@@ -1,8 +1,7 @@
 """Messages between the API processes and the inference process, encoded with MessagePack.
 
-A frame consists of the length of the message (4 bytes, little-endian) and the message. Messages do not contain
-samples. A message refers to samples by their offset in shared memory. Each request with an `id` gets exactly one
-response.
+A frame consists of the length of the message (4 bytes, little-endian) and the message. Samples are not part of
+messages: a message contains their offset in shared memory. Each request with an `id` gets exactly one response.
 """
 
 import struct
@@ -17,7 +16,7 @@ from core.errors import ServiceError
 
 MAX_MESSAGE_BYTES = 64 * 2**20
 TARGET_LATENCY_S = 0.00025
-"""Target of the seconds per sample: about the time that an API process needs per request, which limits throughput."""
+"""Default target latency per sample: about the time that an API process needs per request."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -29,12 +28,13 @@ class Message(msgspec.Struct, tag=True, array_like=True, gc=False):
 
 
 class Load(Message):
-    """Load the bundle in `folder` and warm it up. Requests for the same `key` and `output` share one model.
+    """Load the bundle in `folder` and warm it up. Connections that load the same `key` and `output` share one model.
 
     Attributes:
         key: the key of the bundle in the store.
         output: the kind of output to compute.
-        target_latency_s: target of the seconds per sample. A model gets only the CPU threads that it needs for it.
+        target_latency_s: target latency in seconds per sample. A model gets only as many CPU threads as it needs to
+            reach the target.
     """
 
     id: int
@@ -49,7 +49,7 @@ class Load(Message):
 
 
 class Unload(Message):
-    """Unload a model after its waiting samples are computed. It has no response."""
+    """Unload a model after its waiting samples are computed. This message has no response."""
 
     model_id: int
 
@@ -72,7 +72,7 @@ class Predict(Message):
 
 
 class Cancel(Message):
-    """Cancel the request `id` if it was not started. Its response is still sent, which frees its shared memory."""
+    """Cancel the request `id` if its computation has not started. The response is sent in any case."""
 
     id: int
 
@@ -98,7 +98,7 @@ class Ping(Message):
 
 
 class ArchitectureInfo(msgspec.Struct, array_like=True):
-    """An architecture, see `serving.backend.ArchitectureEntry`. `options` is the JSON Schema of its options."""
+    """An architecture; see `serving.backend.ArchitectureEntry`. `options` is the JSON Schema of its options."""
 
     name: str
     summary: str
@@ -108,7 +108,7 @@ class ArchitectureInfo(msgspec.Struct, array_like=True):
 
 
 class ServerInfo(Message):
-    """The first message on a connection: the process, its device and its architectures."""
+    """The first message on a connection. Describes the process, its device and its architectures."""
 
     pid: int
     device: str
@@ -161,7 +161,7 @@ class PredictResult(msgspec.Struct, array_like=True, gc=False):
 
 
 class BatchResult(Message):
-    """A computed batch. `results` contains the requests of this connection that are now complete.
+    """A computed batch. `results` contains the results of this connection's requests that the batch completed.
 
     `num_queued_elsewhere` is the number of samples of other connections that wait for the model.
     """
@@ -176,7 +176,7 @@ class BatchResult(Message):
 
 
 class ArchitectureValid(Message):
-    """The network can be built. `options` are JSON and include all defaults."""
+    """The response if the network can be built. `options` are JSON and include all defaults."""
 
     id: int
     options: bytes
@@ -186,7 +186,7 @@ class ArchitectureValid(Message):
 
 
 class ArchitectureInvalid(Message):
-    """The network cannot be built. Either pydantic's `errors` are set, as JSON, or `path` and `reason`."""
+    """The response if the network cannot be built. It contains pydantic's `errors` as JSON, or `path` and `reason`."""
 
     id: int
     errors: bytes
@@ -236,7 +236,7 @@ class FrameDecoder:
         """Add a chunk of the stream, and yield each complete message.
 
         Raises:
-            ValueError: the length of a message is too large; the rest of the stream cannot be decoded.
+            ValueError: a message is too long; the rest of the stream cannot be decoded.
         """
         self._unread += chunk
         start = 0
@@ -262,10 +262,10 @@ _ERROR_CLASSES = {error_class.slug: error_class for error_class in _iterate_clas
 
 
 def to_error_message(id: int, error: ServiceError) -> Error:
-    """Convert an error to a message."""
+    """Convert a ServiceError to an `Error` message."""
     return Error(id, error.slug, error.detail, error.extra)
 
 
 def from_error_message(message: Error) -> ServiceError:
-    """Convert a message to an error."""
+    """Convert an `Error` message to a ServiceError."""
     return _ERROR_CLASSES.get(message.slug, ServiceError)(message.detail, **message.extra)

@@ -1,4 +1,4 @@
-"""The server of the inference process: handles the messages of all connections, which share the loaded models."""
+"""The server of the inference process: handles the messages of all connections. Connections share the loaded models."""
 
 import asyncio
 import math
@@ -75,7 +75,7 @@ class InferenceServer:
         return ServerInfo(pid, self._device, self._runtime_info, architectures.list_architectures())
 
     def handle_message(self, connection: "Connection", message: ClientMessage) -> None:
-        """Handle a message. Its response may be sent later."""
+        """Handle a message. The response may be sent after this method returns."""
         match message:
             case Predict():
                 self._handle_predict(connection, message)
@@ -152,7 +152,7 @@ class InferenceServer:
         return on_batch
 
     def _send_results(self, model_id: int, stats: BatchStats, requests: list[Request]) -> None:
-        """Send each connection its results. Only one connection receives the statistics of the batch."""
+        """Send each connection the results of its requests. Only one connection receives the batch size and counts."""
         results: dict[Connection, list[PredictResult]] = {}
         for request in cast("list[RemoteRequest]", requests):
             results.setdefault(request.connection, []).append(_build_result(request))
@@ -196,7 +196,7 @@ def _build_result(request: RemoteRequest) -> PredictResult:
 
 
 class Connection(asyncio.Protocol):
-    """The connection of one API process, with the shared memory that the process sent when it connected."""
+    """The connection to one API process, with the shared memory whose descriptor it sent when it connected."""
 
     def __init__(
         self,
@@ -222,8 +222,8 @@ class Connection(asyncio.Protocol):
         try:
             for frame in self._frames.feed(chunk):
                 self._server.handle_message(self, decode_client_message(frame))
-        except (ValueError, MsgspecError) as error:  # a peer of a different version; later messages are unreadable
-            log.error("inference.message_rejected", error=str(error))  # noqa: TRY400 - the traceback adds nothing
+        except (ValueError, MsgspecError) as error:  # the peer has a different version, so later messages fail too
+            log.error("inference.message_rejected", error=str(error))  # noqa: TRY400 - the message is sufficient
             if self._transport is not None:
                 self._transport.abort()
 

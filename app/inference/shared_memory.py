@@ -1,4 +1,4 @@
-"""Shared memory of an API process and the inference process, so that samples are not copied between processes.
+"""Shared memory between an API process and the inference process, which avoids copying samples between processes.
 
 The memory is an anonymous file, so the kernel frees it when both processes have ended.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MIN_BLOCK_BYTES = 4096  # an RGB image of 32 x 32 pixels fits
+MIN_BLOCK_BYTES = 4096  # large enough for an RGB image of 32 x 32 pixels
 
 
 class Block(NamedTuple):
@@ -29,7 +29,7 @@ class SharedMemoryFull(Exception):
 class SharedMemoryPool:
     """Allocates blocks whose sizes are powers of two, and reuses freed blocks.
 
-    The kernel allocates memory only for pages that are used, so the pool may be larger than the machine's memory.
+    The kernel allocates a page when it is first used, so the size of the pool may exceed the machine's memory.
     """
 
     def __init__(self, num_bytes: int) -> None:
@@ -37,7 +37,7 @@ class SharedMemoryPool:
         self._pages = mmap.mmap(self.fd, num_bytes)
         self.memory: NDArray[np.uint8] = np.frombuffer(self._pages, np.uint8)
         self._num_bytes = num_bytes
-        self._unused_offset = 0  # no block was allocated at or after this offset
+        self._unused_offset = 0  # no block has been allocated at or after this offset
         self._free_offsets: dict[int, list[int]] = {}
 
     def allocate(self, num_bytes: int) -> Block:
@@ -60,11 +60,11 @@ class SharedMemoryPool:
         self._free_offsets.setdefault(block.num_bytes, []).append(block.offset)
 
     def close(self) -> None:
-        """Release the memory. It remains mapped until all arrays that refer to it are deleted."""
+        """Release the memory. The memory remains mapped until all arrays that refer to it are deleted."""
         self.memory = np.empty(0, np.uint8)
         try:
             self._pages.close()
-        except BufferError:  # an array still refers to it
+        except BufferError:  # an array still refers to the memory
             pass
         finally:
             if self.fd >= 0:

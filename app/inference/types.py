@@ -16,7 +16,7 @@ Scores = NDArray[np.float32]
 Outcome = Scores | ServiceError
 
 OutputKind = Literal["scores", "embedding", "attention"]
-"""The output of a model: its `scores`, the `embedding` (the input of its last layer), or `attention` (a heatmap)."""
+"""The kind of output: `scores`, `embedding` (the input of the last layer), or `attention` (scores and a heatmap)."""
 OUTPUT_KINDS: tuple[OutputKind, ...] = get_args(OutputKind)
 TOP_CLASS = -1
 """The target of a heatmap that explains the most probable class."""
@@ -34,11 +34,11 @@ class TargetedImage(NamedTuple):
 
 
 class BatcherClosed(Exception):
-    """The model was unloaded before the request arrived. Callers load the model again and retry."""
+    """Raised if the model was unloaded before the request arrived. Callers load the model again and retry."""
 
 
 class Request:
-    """The samples of one caller, which waits until all are computed. Times are monotonic."""
+    """A prediction request: the samples of a caller that waits until all of them are computed. Times are monotonic."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Request:
         deadline: float = math.inf,
         priority: int = DEFAULT_PRIORITY,
     ) -> None:
-        """Take samples of the type that the model's predictor expects: `Pixels` or `TargetedImage`."""
+        """Take samples of the type that the predictor of the model accepts: `Pixels` or `TargetedImage`."""
         self.samples = samples
         self.outcomes: list[Outcome | None] = [None] * len(samples)
         self.num_remaining = len(samples)
@@ -58,7 +58,7 @@ class Request:
 
     @property
     def is_gone(self) -> bool:
-        """Whether the caller no longer waits. Then its remaining samples are not computed."""
+        """Whether the caller no longer waits. If so, the remaining samples are not computed."""
         return False
 
 
@@ -86,7 +86,7 @@ def make_deadline_error() -> DeadlineExceeded:
 
 
 def stack_batch(images: Sequence[Pixels], shape: tuple[int, ...]) -> Pixels:
-    """Stack samples to one batch, (B, *shape). The dtype does not change.
+    """Stack samples into one batch, (B, *shape). The dtype does not change.
 
     Raises:
         ValueError: the samples do not have this shape.

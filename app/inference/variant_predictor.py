@@ -23,11 +23,11 @@ class VariantPredictor:
         self.sample_shape = sample_shape
         self.dtype = "uint8"
         self.device = "cpu"
-        self.num_bytes = 0  # `load` sets the size of the files, since runtimes report no memory
+        self.num_bytes = 0  # `load` sets this to the file size, since runtimes do not report their memory
 
     @classmethod
     def load(cls, folder: Path, *, compiler: str = "inductor") -> Self:
-        """Load a variant without a warm-up. If the variant is compiled, this takes many seconds.
+        """Load a variant without a warm-up. This takes many seconds for a compiled variant.
 
         Raises:
             models.bundle.BadBundle: the files are not a valid variant.

@@ -17,7 +17,7 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
     Args:
         body: the body as received.
         encoding: the value of the header Content-Encoding; empty if the header is missing.
-        limit: the maximum number of decompressed bytes.
+        limit: the maximum size of the decompressed body in bytes.
 
     Raises:
         InvalidInferRequest: the encoding is unknown, or the body is corrupt, truncated or has trailing bytes.
@@ -41,7 +41,7 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
 
 
 def choose_encoding(accept_encoding: str) -> str:
-    """Return the encoding that the header Accept-Encoding allows: gzip, deflate or an empty string."""
+    """Return `gzip` or `deflate` if the header Accept-Encoding allows it, else an empty string."""
     accepted = {}
     for entry in accept_encoding.lower().split(","):
         name, _, quality = entry.partition(";")

@@ -1,4 +1,4 @@
-"""The datatypes of the protocol and their numpy dtypes. numpy has no bfloat16, so its bits are stored as uint16."""
+"""The datatypes of the protocol and their numpy dtypes. numpy has no bfloat16; its bits are stored as uint16."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 BF16 = "BF16"
 BYTES = "BYTES"
-# Binary tensor data is little-endian on every machine.
+# The protocol's binary tensor data is little-endian, independent of the machine.
 NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype("?"),
     "UINT8": np.dtype("<u1"),

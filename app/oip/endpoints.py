@@ -53,7 +53,7 @@ def check_ready(readiness: ReadinessDep) -> Response:
 @router.get(MODEL + "/ready")
 @router.get(VERSION + "/ready")
 async def check_model_ready(model: str, inference: InferenceDep, version: str = "") -> Response:
-    """Check that a version can serve; the check loads it, unless its model was unloaded by name."""
+    """Check that a version can serve requests. Load the version unless a client unloaded the model by name."""
     served_model = await inference.find_model(model, version)
     try:
         await inference.ensure_ready(served_model)
@@ -65,7 +65,7 @@ async def check_model_ready(model: str, inference: InferenceDep, version: str = 
 
 @router.get("/models/stats")
 async def show_all_statistics(inference: InferenceDep) -> Response:
-    """Get the statistics of all loaded models. This route precedes those of a model, which may be named `stats`."""
+    """Get the statistics of all loaded models. This route precedes `/models/{model}`, which also matches its path."""
     loaded = [served_model for served_model, reason in await inference.list_models() if reason is None]
     return json_response(statistics.build_statistics(_collect_statistics(inference, loaded)))
 
@@ -117,7 +117,7 @@ async def list_repository(request: Request, inference: InferenceDep) -> Response
 
 @router.post("/repository/models/{model}/load")
 async def load_model(model: str, request: Request, inference: InferenceDep) -> Response:
-    """Load the default version of a model; the response is sent after the warm-up."""
+    """Load the default version of a model, and respond after the warm-up."""
     parameters = (await read_json_object(request)).get("parameters") or {}
     if not isinstance(parameters, dict) or any(key == "config" or key.startswith("file:") for key in parameters):
         raise InvalidInferRequest(f"model '{model}' is immutable: its configuration and files cannot be replaced")
@@ -148,7 +148,7 @@ async def reject_extension(request: Request) -> Response:
 
 
 async def read_json_object(request: Request) -> Mapping[str, Any]:
-    """Parse the body as a JSON object; an empty body is an empty object. Raises InvalidInferRequest."""
+    """Parse the body as a JSON object. An empty body gives an empty object. Raises InvalidInferRequest."""
     body = await request.body()
     if not body.strip():
         return {}

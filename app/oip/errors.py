@@ -4,7 +4,7 @@ from core.errors import ServiceError
 
 
 class InvalidInferRequest(ServiceError):
-    """The request violates the protocol or does not fit the model (status 400)."""
+    """The request violates the protocol or does not match the model's inputs (status 400)."""
 
     slug = "invalid-inference-request"
     title = "Invalid inference request"

@@ -1,4 +1,4 @@
-"""Maps every error of `/v2` to a response of the protocol: a status and `{"error": "message"}`."""
+"""Maps every error of `/v2` to a status and the body `{"error": "message"}` of the protocol."""
 
 from http import HTTPStatus
 from typing import cast
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 JSON = "application/json"
 MAX_MESSAGE_LENGTH = 1000
-# The protocol has fewer statuses than `/v1`: client errors are 400, and an exceeded deadline is 503.
+# `/v2` uses fewer statuses than `/v1`: client errors give 400, and an exceeded deadline gives 503.
 PROTOCOL_STATUS = {409: 400, 415: 400, 422: 400, 502: 500, 504: 503}
 RETRY_AFTER_S = 1
 
@@ -32,7 +32,7 @@ def install_handlers(app: FastAPI) -> None:
 
 
 def to_response(request: Request, error: Exception) -> Response | None:
-    """Return the response of the installed handlers for an error; None for an unexpected exception."""
+    """Return the response that the installed handlers create for an error; None for an unexpected exception."""
     match error:
         case ServiceError():
             return _handle_service_error(request, error)
@@ -50,7 +50,7 @@ def error_response(status: int, message: str, headers: dict[str, str] | None = N
 
 
 def to_protocol_status(error: ServiceError) -> int:
-    """Return the HTTP status that the protocol defines for an error."""
+    """Return the HTTP status that `/v2` uses for an error."""
     if isinstance(error, InvalidInferRequest):
         return HTTPStatus.BAD_REQUEST
     if isinstance(error, NotSupported):

@@ -1,4 +1,4 @@
-"""The fast path of `/v2/models/{model}/infer`: it bypasses the routing and middleware of FastAPI."""
+"""Routes that serve `/v2/models/{model}/infer` without the routing and middleware of FastAPI."""
 
 import re
 

@@ -16,14 +16,14 @@ from core.errors import InvalidImage, ServiceError, UnsupportedImage
 from core.images import detect_format
 
 INPUT = "image"
-# The name that MLServer's request codecs give to the only tensor of a request.
+# If a request has a single tensor, the request codecs of MLServer give it this name.
 UNNAMED_INPUT = re.compile(r"input-\d+")
 Shape = tuple[int, int, int]
 Pixels = NDArray[np.uint8]
 
 
 def require_single_input(inputs: Sequence[Tensor], model: str, name: str = INPUT) -> Tensor:
-    """Return the only input tensor. Raise InvalidInferRequest if it is missing or a name is unknown."""
+    """Return the only input tensor. Raise InvalidInferRequest if there is none or an input has an unknown name."""
     for tensor in inputs:
         if tensor.name != name and not (len(inputs) == 1 and UNNAMED_INPUT.fullmatch(tensor.name)):
             raise InvalidInferRequest(f"unexpected input '{tensor.name}': model '{model}' takes one input, '{name}'")
@@ -36,7 +36,7 @@ def parse_images(tensor: Tensor, image_shape: Shape, max_batch_size: int) -> lis
     """Return encoded images, or pixels as uint8 (B, H, W, C).
 
     Raises:
-        InvalidInferRequest: the shape, datatype or values do not fit the model, or the batch is too large.
+        InvalidInferRequest: the model does not accept the shape, datatype or values, or the batch is too large.
     """
     _check_shape(tensor, image_shape)
     if tensor.shape[0] > max_batch_size:
@@ -47,7 +47,7 @@ def parse_images(tensor: Tensor, image_shape: Shape, max_batch_size: int) -> lis
 
 
 def parse_raw_body(body: bytes, image_shape: Shape) -> list[bytes] | Pixels:
-    """Parse a body that consists of one image: an encoded file, or raw pixels of shape (H, W, C)."""
+    """Parse a body without JSON, which is one image: an encoded file, or raw pixels of shape (H, W, C)."""
     try:
         detect_format(body)
     except (InvalidImage, UnsupportedImage) as error:
@@ -62,7 +62,7 @@ def parse_raw_body(body: bytes, image_shape: Shape) -> list[bytes] | Pixels:
 
 
 def parse_encoded_images(tensor: Tensor) -> list[bytes]:
-    """Return the elements of a BYTES tensor, decoded from base64 in JSON. Raises InvalidInferRequest."""
+    """Return the image files of a BYTES tensor, decoded if they are base64, as in JSON. Raises InvalidInferRequest."""
     elements: list[bytes] = list(tensor.values.ravel())
     if tensor.from_json or tensor.parameters.get("content_type") == "base64":
         return [_decode_base64(tensor.name, index, element) for index, element in enumerate(elements)]
@@ -88,7 +88,7 @@ def parse_pixels(tensor: Tensor, image_shape: Shape) -> Pixels:
 
 
 def to_element_error(error: ServiceError, index: int) -> InvalidInferRequest:
-    """Return the error of one encoded image, with the name of the input and the index of the image."""
+    """Return an error whose message contains the name of the input and the index of the encoded image."""
     return InvalidInferRequest(f"input '{INPUT}', element {index}: {error.detail}")
 
 
@@ -105,7 +105,7 @@ def _check_shape(tensor: Tensor, image_shape: Shape) -> None:
 
 
 def _check_range(tensor: Tensor, values: NDArray[Any], largest: int, reason: str) -> None:
-    # Comparisons with NaN are false, so that NaN is rejected.
+    # Also rejects NaN, because every comparison with NaN is false.
     if values.dtype != np.uint8 and values.size and not (values.min() >= 0 and values.max() <= largest):
         raise InvalidInferRequest(f"input '{tensor.name}' has values outside its range: {reason}")
 

@@ -1,4 +1,4 @@
-"""`POST /v2/models/{model}/infer`: decodes the request, runs the model, encodes the response."""
+"""Implements `POST /v2/models/{model}/infer`: decodes requests, runs the model and encodes responses."""
 
 import asyncio
 import time
@@ -34,7 +34,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 async def infer(
     model: str, request: Request, inference: InferenceDep, settings: SettingsDep, version: str = ""
 ) -> Response:
-    """Run a model on input tensors; `version` is a number or an alias."""
+    """Run a model on input tensors. `version` is a number or an alias; default: the model's default version."""
     received_at = time.monotonic()
     infer_request = await parse_body(await read_body(request), request.headers, settings.max_predict_bytes)
     served_model = await inference.find_serving_version(model, version)
@@ -62,7 +62,7 @@ async def parse_body(body: bytes, headers: Mapping[str, str], limit: int) -> Inf
 
 
 def compute_deadline(infer_request: InferRequest, request: Request, received_at: float) -> float | None:
-    """Return the earlier deadline of the `timeout` parameter and the timeout header; None if neither is set."""
+    """Return the earlier of the deadlines of the `timeout` parameter and the timeout header; None without both."""
     try:
         by_header = parse_timeout(request.scope)
     except InvalidJson as error:
@@ -72,7 +72,7 @@ def compute_deadline(infer_request: InferRequest, request: Request, received_at:
 
 
 def get_priority_level(priority: int) -> int:
-    """Return the priority level. As in Triton, 0 and unknown priorities mean the default level."""
+    """Return the priority level for a request's priority. As in Triton, 0 or an invalid priority gives the default."""
     return priority if 1 <= priority <= NUM_PRIORITIES else DEFAULT_PRIORITY
 
 
@@ -94,7 +94,7 @@ def parse_inputs(infer_request: InferRequest, model: ServedModel, max_batch_size
 async def compute_scores(
     inference: InferenceService, model: ServedModel, images: Images, deadline: float | None, level: int
 ) -> Scores:
-    """Return the scores of the model, float32 (B, K). The error of a single image includes its index."""
+    """Return the scores of the model, float32 (B, K). If an image fails, the error contains the image's index."""
     try:
         return await inference.infer(model, images, deadline=deadline, level=level)
     except InstanceError as instance_error:
@@ -120,7 +120,7 @@ def build_response_body(
 
 
 def build_response(content: ResponseBody, headers: Mapping[str, str]) -> Response:
-    """Return the HTTP response. The length of the JSON in its header is that before compression."""
+    """Return the HTTP response. Its Inference-Header-Content-Length is the length of the JSON before compression."""
     fields = {"Content-Type": JSON}
     if content.json_bytes is not None:
         fields = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(content.json_bytes)}

@@ -12,7 +12,7 @@ from app.services.prediction.version_cache import ServedModel
 from app.serving.types import DEFAULT_PRIORITY, NUM_PRIORITIES
 
 PLATFORM = "pytorch_safetensors"
-"""The protocol defines no name for this format. Custom platform names have the form `<project>_<format>`."""
+"""The platform name. The protocol has no name for this format; custom names have the form `<project>_<format>`."""
 
 EXTENSIONS = [
     "classification",
@@ -27,12 +27,12 @@ EXTENSIONS = [
 
 
 def describe_server(version: str) -> dict[str, Any]:
-    """Return the body of `GET /v2`, with the extensions that are implemented."""
+    """Return the body of `GET /v2`, including the list of supported extensions."""
     return {"name": "candela", "version": version, "extensions": EXTENSIONS}
 
 
 def describe_model(model: ServedModel, versions: Iterable[int]) -> dict[str, Any]:
-    """Return the body of `GET /v2/models/{model}`. In shapes, -1 is the size of the batch axis."""
+    """Return the body of `GET /v2/models/{model}`. In shapes, -1 is the variable batch size."""
     return {
         "name": model.name,
         "versions": [str(version) for version in sorted(versions)],
@@ -50,7 +50,7 @@ def describe_model(model: ServedModel, versions: Iterable[int]) -> dict[str, Any
 
 
 def describe_config(model: ServedModel, max_batch_size: int) -> dict[str, Any]:
-    """Return the body of `GET /v2/models/{model}/config`, Triton's ModelConfig as JSON."""
+    """Return the body of `GET /v2/models/{model}/config`: a ModelConfig of Triton as JSON."""
     return {
         "name": model.name,
         "platform": "",

@@ -16,7 +16,7 @@ LOGITS, PROBABILITIES, VALUES = "logits", "probabilities", "values"
 
 
 def list_output_names(task: str) -> tuple[str, ...]:
-    """Return the names of the output tensors of a task, in their order in responses."""
+    """Return the names of a task's output tensors, in the order in which responses list them."""
     return (VALUES,) if task == "regression" else (PROBABILITIES, LOGITS)
 
 
@@ -38,7 +38,7 @@ def select_outputs(request: InferRequest, task: str, model: str) -> tuple[Reques
 
 
 def build_output_tensor(output: RequestedOutput, scores: Scores, task: str, classes: Sequence[str]) -> Tensor:
-    """Build one output tensor from scores of shape (B, K): the scores, the probabilities or the top classes."""
+    """Build one output tensor from scores (B, K). It contains the scores, the probabilities or the top classes."""
     values = scores
     if output.name == PROBABILITIES:
         values = np.empty((len(scores), get_output_width(output.name, task, scores.shape[1])), np.float32)
@@ -51,14 +51,14 @@ def build_output_tensor(output: RequestedOutput, scores: Scores, task: str, clas
 
 def get_output_width(name: str, task: str, num_outputs: int) -> int:
     """Return the number of values of an output per sample."""
-    # The single output of a binary network is the score of the second class; there are two probabilities.
+    # A binary network may have one score, for the second class. There are always two probabilities.
     return 2 if name == PROBABILITIES and task == "binary" and num_outputs == 1 else num_outputs
 
 
 def format_top_classes(values: Scores, labels: Sequence[str], count: int) -> NDArray[np.object_]:
     """Format the `count` largest values of each row as `value:index:label`, in descending order.
 
-    Source: Triton, classification extension; values have six decimals, as C++'s `std::to_string` writes them.
+    Source: Triton's classification extension. Values have six decimals, as in C++'s `std::to_string`.
     """
     batch, num_classes = values.shape
     order = np.argsort(-values, axis=1, kind="stable")[:, :count]

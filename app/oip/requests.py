@@ -17,7 +17,7 @@ Parameters = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class RequestedOutput:
-    """A requested output: if `num_classes` is above 0, the top classes as strings, else the complete tensor."""
+    """A requested output. If `num_classes` is above 0, it contains the top classes as strings, else all values."""
 
     name: str
     binary: bool = False
@@ -26,7 +26,7 @@ class RequestedOutput:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """A parsed request. `raw` is a body that is one image, without JSON. `outputs` is None for all outputs."""
+    """A parsed request. `raw` is the body if it is an image without JSON. `outputs` is None to request all outputs."""
 
     id: str | None = None
     inputs: tuple[Tensor, ...] = ()
@@ -46,7 +46,7 @@ def parse_infer_request(body: bytes, header: str | None) -> InferRequest:
 
     Raises:
         InvalidInferRequest: the request violates the protocol; the message names the tensor.
-        NotSupported: the request uses shared memory or sequences.
+        NotSupported: the request uses Triton's shared memory or sequences.
     """
     length = _parse_header_length(header, len(body))
     if header is not None and length == 0:
@@ -121,7 +121,7 @@ def _parse_input(entry: Mapping[str, Any], binary: memoryview) -> tuple[Tensor, 
     datatype, shape = check_datatype(name, entry.get("datatype")), check_shape(name, entry.get("shape"))
     if "shared_memory_region" in parameters:
         raise NotSupported(f"input '{name}' uses shared memory, which is not supported; send the data in the request")
-    content = entry.get("data")  # KServe's client sends null for an empty binary batch
+    content = entry.get("data")  # the client of KServe sends `data: null` with an empty binary tensor
     if (content is not None) == ("binary_data_size" in parameters):
         raise InvalidInferRequest(f"input '{name}' must have either 'data' or the parameter 'binary_data_size'")
     if content is not None:

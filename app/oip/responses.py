@@ -11,7 +11,7 @@ from app.oip.tensors import Tensor, to_bytes, to_json
 
 
 class ResponseBody(NamedTuple):
-    """An encoded response. `json_bytes` is the length of the JSON part; None without binary data."""
+    """An encoded response. `json_bytes` is the length of the JSON part; None if the whole body is JSON."""
 
     body: bytes
     json_bytes: int | None
@@ -25,8 +25,8 @@ def encode_response(
     Args:
         model: the name of the model.
         version: the number of the version that computed the outputs.
-        request_id: the id of the request, which the response repeats.
-        outputs: tensors, each with a flag that is True if it is sent as binary data.
+        request_id: the id of the request; the response contains the same id.
+        outputs: pairs of a tensor and a flag: True to send the tensor as binary data, False as JSON.
 
     Raises:
         InvalidInferRequest: a number is infinite or NaN, which JSON cannot represent.
@@ -49,7 +49,7 @@ def encode_response(
     if request_id is not None:
         message["id"] = request_id
     text = orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY)
-    # As in Triton, a response whose binary outputs are empty is plain JSON.
+    # As in Triton, the response is plain JSON if all of its binary outputs have zero bytes.
     return ResponseBody(text + binary, len(text)) if binary else ResponseBody(text, None)
 
 

@@ -15,7 +15,7 @@ def build_statistics(models: Iterable[tuple[ServedModel, InferenceStatistics, Ma
 def build_model_statistics(
     model: ServedModel, statistics: InferenceStatistics, num_bytes: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Return the statistics of one version and the memory that it uses on each device.
+    """Return the statistics of a model version and its memory usage on each device.
 
     `inference_count / execution_count` is the mean batch size. Durations that are not measured are 0.
     """
@@ -53,6 +53,6 @@ def build_model_statistics(
 
 
 def _format_memory(device: str, num_bytes: int) -> dict[str, Any]:
-    """Format the memory of a device, `cpu` or `cuda:<number>`, as Triton does."""
+    """Format the memory usage on a device (`cpu` or `cuda:<number>`) as Triton does."""
     kind, _, number = device.partition(":")
     return {"type": "GPU" if kind == "cuda" else "CPU", "id": int(number or 0), "byte_size": num_bytes}

@@ -16,12 +16,12 @@ INPUT = "rows"
 
 
 def parse_rows(tensor: Tensor, table: Table, max_batch_size: int) -> NDArray[np.float32]:
-    """Return rows, float32 (B, F), or windows, (B, T, F).
+    """Return rows, float32 (B, F), or windows, float32 (B, T, F).
 
-    Categories are codes from 1, or 0 for an unknown category. Missing numbers are NaN.
+    The code of a category is at least 1; 0 is an unknown category. Missing numbers are NaN.
 
     Raises:
-        InvalidInferRequest: the shape, datatype or values do not fit the model, or the batch is too large.
+        InvalidInferRequest: the model does not accept the shape, datatype or values, or the batch is too large.
     """
     accepted = [-1, *table.sample_shape]
     if tensor.shape[1:] != table.sample_shape or tensor.values.dtype.kind not in "iuf":
@@ -37,7 +37,7 @@ def parse_rows(tensor: Tensor, table: Table, max_batch_size: int) -> NDArray[np.
 
 
 def has_column_inputs(inputs: Sequence[Tensor], table: Table) -> bool:
-    """Return whether a request has one tensor per column, the format in which clients send data frames."""
+    """Return whether a request has one tensor per column. MLServer's clients send data frames in this format."""
     return table.window is None and any(tensor.name in table.column_names for tensor in inputs)
 
 

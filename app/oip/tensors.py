@@ -16,7 +16,7 @@ from app.oip.errors import InvalidInferRequest
 MAX_AXES = 16
 MAX_ELEMENTS = 2**31 - 1
 LENGTH = struct.Struct("<I")
-# MLServer's codecs encode NaN as null, because JSON has no NaN. Inputs that require finite numbers reject NaN later.
+# MLServer's codecs encode NaN as null, because JSON has no NaN. If the model requires numbers, NaN is rejected later.
 _JSON_TYPES: dict[str, set[type]] = {
     "f": {int, float, type(None)},
     "i": {int},
@@ -39,7 +39,7 @@ JSON_TYPE_NAMES: dict[type, str] = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """A named array with the numpy dtype of its datatype; BF16 becomes float32, and elements of BYTES are `bytes`."""
+    """A named array. BF16 is converted to float32, and BYTES has `bytes` elements; other dtypes match the datatype."""
 
     name: str
     datatype: str
@@ -63,21 +63,21 @@ def check_datatype(name: str, datatype: object) -> str:
 
 
 def check_shape(name: str, shape: object) -> tuple[int, ...]:
-    """Return the shape. Raises InvalidInferRequest if it is not an array of valid sizes."""
+    """Return the shape. Raises InvalidInferRequest if the shape is not an array of valid sizes."""
     if not isinstance(shape, list) or not shape or len(shape) > MAX_AXES:
         raise InvalidInferRequest(f"input '{name}' must have a shape: an array of 1 to {MAX_AXES} integers")
     if not all(type(size) is int and size >= 0 for size in shape):
         raise InvalidInferRequest(f"input '{name}' has a shape with a size that is not an integer of at least 0")
-    if math.prod(size for size in shape if size) > MAX_ELEMENTS:  # zeros are ignored, as in the size limit of numpy
+    if math.prod(size for size in shape if size) > MAX_ELEMENTS:  # numpy's size limit also ignores zeros
         raise InvalidInferRequest(f"input '{name}' has a shape with more than {MAX_ELEMENTS} elements")
     return tuple(shape)
 
 
 def from_bytes(name: str, datatype: str, shape: tuple[int, ...], body: memoryview) -> NDArray[Any]:
-    """Return an array from little-endian bytes in row-major order. Numbers are not copied.
+    """Return an array from little-endian bytes in row-major order. Numbers, except BF16, are not copied.
 
     Raises:
-        InvalidInferRequest: the number of bytes does not fit the shape.
+        InvalidInferRequest: the number of bytes does not match the shape and datatype.
     """
     if datatype == BYTES:
         return _split_elements(name, shape, body)
@@ -103,7 +103,7 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], content: object)
     """Return an array from a nested or flat list. The strings of a BYTES tensor are encoded as UTF-8.
 
     Raises:
-        InvalidInferRequest: the number or type of elements does not fit, or JSON cannot represent the datatype.
+        InvalidInferRequest: the elements do not match the shape and datatype, or the datatype is not allowed in JSON.
     """
     if datatype in NOT_IN_JSON:
         raise InvalidInferRequest(f"input '{name}' is {datatype}, which JSON cannot represent; send it as binary data")
@@ -119,7 +119,7 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], content: object)
 
 
 def to_json(values: NDArray[Any], datatype: str) -> Any:  # noqa: ANN401 - a numpy array that orjson writes, or a list
-    """Return the elements, flat and in row-major order. BYTES must be UTF-8."""
+    """Return the elements as a flat sequence in row-major order. Elements of BYTES must be UTF-8."""
     if datatype == BYTES:
         return [element.decode("utf-8") for element in values.ravel()]
     return np.ascontiguousarray(values.ravel())
@@ -172,7 +172,7 @@ def _to_numeric_array(name: str, datatype: str, elements: list[Any]) -> NDArray[
     if dtype.kind == "b" and not set(elements) <= {0, 1}:
         raise InvalidInferRequest(f"input '{name}' is BOOL and has a number other than 0 and 1")
     try:
-        with np.errstate(over="ignore"):  # too large numbers become infinite; inputs reject them later
+        with np.errstate(over="ignore"):  # numbers out of range become infinite and are rejected later
             return np.array(elements, dtype)
     except OverflowError:
         raise InvalidInferRequest(f"input '{name}' has a number outside the range of {datatype}") from None

@@ -1,4 +1,4 @@
-"""The HTTP status of every error, and the exception handlers of the application."""
+"""Maps every error class to an HTTP status, and defines the exception handlers of the application."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -50,11 +50,11 @@ HTTP_PROBLEMS = {
     422: ("invalid-request", "Invalid request"),
     499: ("client-left", "Client disconnected"),
 }
-"""Slug and title by HTTP status, for errors that are not a ServiceError."""
+"""Slug and title of HTTP errors that are not a ServiceError, keyed by status."""
 
 
 def get_status(error: type[errors.ServiceError]) -> int:
-    """Return the HTTP status of an error class: that of its nearest base class in `STATUS`, or 500."""
+    """Return the HTTP status of an error class or of its nearest base class in `STATUS`. Default: 500."""
     return next((STATUS[cls] for cls in error.__mro__ if cls in STATUS), 500)
 
 
@@ -88,7 +88,7 @@ def _handle_service_error(request: Request, error: Exception) -> Response:
 def _build_headers(error: errors.ServiceError) -> dict[str, str]:
     if isinstance(error, errors.Unauthorized):
         return {"WWW-Authenticate": "Bearer"}
-    if error.extra.get("state") == "failed":  # permanent: a retry fails again
+    if error.extra.get("state") == "failed":  # a retry fails again
         return {}
     default = (seconds for cls, seconds in RETRY_AFTER_S.items() if cls in type(error).__mro__)
     wait_s = error.extra.get("retry_after_s") or next(default, None)
@@ -115,7 +115,7 @@ def _handle_http_error(request: Request, error: Exception) -> Response:
 
 
 def list_allowed_methods(request: Request) -> list[str]:
-    """Return the methods of all routes that match the path, not only of the first route."""
+    """Return the allowed methods of a path: the methods of all routes that match it."""
     routes: list[Any] = request.app.router.routes
     return [
         method

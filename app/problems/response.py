@@ -15,7 +15,7 @@ MAX_ERRORS = 50
 class ProblemResponse(Response):
     """A response of type `application/problem+json`.
 
-    Its JSON is ASCII, since UTF-8 cannot encode a lone surrogate that a client sent.
+    Non-ASCII characters are escaped: a client may have sent a lone surrogate, which UTF-8 cannot encode.
     """
 
     media_type = "application/problem+json"
@@ -47,10 +47,10 @@ def build_problem(
         request: the request that failed.
         status: the HTTP status.
         slug: the stable identifier of the problem.
-        title: a summary, equal for all problems with this slug.
+        title: a short summary of the slug; the same for all problems with this slug.
         detail: what is wrong with this request.
         errors: pairs of JSON pointer and detail.
-        extra: JSON values for programs, sent as the field `facts`.
+        extra: additional machine-readable values, sent as the field `facts`.
         headers: additional headers.
     """
     body = {
@@ -70,11 +70,11 @@ def build_problem(
 
 
 def is_oip_path(scope: Scope) -> bool:
-    """Return whether the path belongs to the Open Inference Protocol, whose errors have the form `{"error": …}`."""
+    """Return whether the path belongs to the Open Inference Protocol, which defines errors as `{"error": …}`."""
     path = str(scope.get("path", "")).removeprefix(scope.get("root_path", ""))
     return path == "/v2" or path.startswith("/v2/")
 
 
 def truncate(text: str, limit: int = MAX_TEXT) -> str:
-    """Shorten a text to at most `limit` characters. It may quote a large value from the request."""
+    """Shorten a text to at most `limit` characters. Error details may quote large values of the request."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -15,7 +15,7 @@ from core.spec.error_pointers import format_reason, to_pointers
 class InvalidJson(HTTPException):
     """Raised for JSON that the strict parser rejects, or for an invalid timeout header.
 
-    It is an HTTPException, since FastAPI converts other exceptions of a body parser to a 400.
+    This is an HTTPException, because FastAPI converts other exceptions that are raised while it reads a body to a 400.
     """
 
     def __init__(self, pointer: str, reason: str) -> None:
@@ -26,7 +26,7 @@ class InvalidJson(HTTPException):
 class InvalidBody(RequestValidationError):
     """Validation errors of a body that an endpoint parses itself.
 
-    Such an endpoint declares no body field, so FastAPI does not provide the schema.
+    The endpoint declares no body field, so FastAPI does not know the schema of the body.
 
 
     Args:
@@ -40,7 +40,7 @@ class InvalidBody(RequestValidationError):
 
     @classmethod
     def from_model(cls, error: ValidationError, model: type[BaseModel], *, include_input: bool = True) -> "InvalidBody":
-        """Convert the validation errors of `model`. Reasons quote the input if `include_input` is set."""
+        """Convert the validation errors of `model`. If `include_input` is true, reasons contain the invalid input."""
         return cls(error.errors(include_url=False, include_input=include_input), model.model_json_schema())
 
 

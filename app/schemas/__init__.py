@@ -1,1 +1,1 @@
-"""Request and response bodies. Response fields have no defaults, so that OpenAPI lists them as required."""
+"""Request and response bodies. Response fields have no default values, so that OpenAPI lists them as required."""

@@ -6,14 +6,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class EntryOut(BaseModel):
-    """A component that a spec refers to by its name."""
+    """A component, to which specs refer by its name."""
 
     model_config = ConfigDict(from_attributes=True)
 
-    name: str = Field(description="The name in a spec.", examples=["early_stopping"])
-    summary: str = Field(description="What it is, in one sentence.")
-    source: str | None = Field(description="Its origin: a paper, a library, or a dataset's website and license.")
-    options: dict[str, Any] = Field(description="JSON Schema of its options, which a spec has next to `name`.")
+    name: str = Field(description="The name of the component in a spec.", examples=["early_stopping"])
+    summary: str = Field(description="A description of the component in one sentence.")
+    source: str | None = Field(description="The source: a paper, a library, or a dataset's website and license.")
+    options: dict[str, Any] = Field(description="JSON Schema of the options, which a spec contains next to `name`.")
 
 
 class CatalogOut(BaseModel):

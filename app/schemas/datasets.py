@@ -14,28 +14,28 @@ from core.jobs import DatasetState
 
 
 class ImportFailureOut(BaseModel):
-    """Why an import failed."""
+    """The reason why an import failed."""
 
     code: str = Field(description="The stable identifier of the failure.", examples=["archive_unsafe_entry"])
-    message: str = Field(description="What is wrong.")
-    hint: str = Field(description="What to do about it.")
+    message: str = Field(description="The error message.")
+    hint: str = Field(description="How to fix the problem.")
 
 
 class ColumnOut(BaseModel):
     """An input column of a table."""
 
-    name: str = Field(description="The name in the header.")
+    name: str = Field(description="The name of the column in the header.")
     categories: list[str] | None = Field(description="The categories of a categorical column; null for numbers.")
 
 
 class TableOut(BaseModel):
-    """The structure of a sample: one row, or a window of rows."""
+    """The structure of a table's samples, which are rows or windows of rows."""
 
-    columns: list[ColumnOut] = Field(description="The input columns, in their order.")
+    columns: list[ColumnOut] = Field(description="The input columns, in the order of the network's input.")
     targets: list[str] = Field(description="The columns to predict.")
     missing: Literal["drop", "impute"] = Field(description="How missing values are handled.")
     window: int | None = Field(description="Rows per window of a series; null if a sample is one row.")
-    horizon: int = Field(description="How many rows after a window are predicted.")
+    horizon: int = Field(description="Number of rows after a window that are predicted.")
 
     @classmethod
     def from_table(cls, table: Table) -> Self:
@@ -43,27 +43,27 @@ class TableOut(BaseModel):
 
 
 class DatasetVersionOut(BaseModel):
-    """An immutable version of a dataset. Fields that the import determines are null until it is `ready`."""
+    """An immutable version of a dataset. Fields that the import determines are null until the state is `ready`."""
 
-    version: int = Field(description="From 1.")
-    state: DatasetState = Field(description="`importing`, `ready` or `failed`.")
-    source: Literal["builtin", "upload"] = Field(description="Where the data is from.")
+    version: int = Field(description="The number of the version, from 1.")
+    state: DatasetState = Field(description="The state: `importing`, `ready` or `failed`.")
+    source: Literal["builtin", "upload"] = Field(description="The source of the data.")
     options: dict[str, Any] = Field(description="The options of the import, with all defaults.")
-    task: Task | None = Field(description="The task that the targets define.")
+    task: Task | None = Field(description="The task, which is derived from the targets.")
     content_hash: str | None = Field(
         description="sha256 of samples, targets, weights and classes. Equal content has an equal hash."
     )
-    num_samples: int | None = Field(description="Samples of all splits together.")
+    num_samples: int | None = Field(description="Number of samples in all splits.")
     classes: list[str] | None = Field(
-        description="The class names, in the order of the indices; empty for a regression."
+        description="The class names, in the order of their indices; empty for a regression."
     )
     image_shape: list[int] | None = Field(
         description="[channels, height, width]; for a table, [columns] or [window, columns]."
     )
-    splits: dict[str, int] | None = Field(description="Samples per split.")
-    weighted: bool | None = Field(description="Whether samples have weights, by which their loss is multiplied.")
+    splits: dict[str, int] | None = Field(description="Number of samples per split.")
+    weighted: bool | None = Field(description="Whether samples have weights, which multiply their loss.")
     table: TableOut | None = Field(description="The structure of a table; null for images.")
-    failure: ImportFailureOut | None = Field(description="Why the import failed; null unless it did.")
+    failure: ImportFailureOut | None = Field(description="The reason why the import failed; null if it did not fail.")
     created_at: datetime = Field(description="When the upload was accepted, in UTC.")
     finished_at: datetime | None = Field(description="When the import ended, in UTC.")
 
@@ -91,10 +91,10 @@ class DatasetVersionOut(BaseModel):
 
 
 class DatasetOut(BaseModel):
-    """A dataset. A built-in one has no versions until a job uses it for the first time."""
+    """A dataset. A built-in dataset has no versions until a job uses it for the first time."""
 
     name: str = Field(description="The name of the dataset.", examples=["digits"])
-    summary: str | None = Field(description="What a built-in dataset is; null for an uploaded one.")
+    summary: str | None = Field(description="The description of a built-in dataset; null for an uploaded dataset.")
     versions: list[DatasetVersionOut] = Field(description="The versions, newest first.")
 
     @classmethod
@@ -106,22 +106,22 @@ class DatasetOut(BaseModel):
 class SplitReportOut(BaseModel):
     """The samples of a split."""
 
-    num_samples: int = Field(description="Samples of the split.")
-    classes: dict[str, int] = Field(description="Samples per class; empty for a regression.")
+    num_samples: int = Field(description="Number of samples in the split.")
+    classes: dict[str, int] = Field(description="Number of samples per class; empty for a regression.")
 
 
 class UnreadableOut(BaseModel):
     """An image that was not imported."""
 
-    name: str = Field(description="The name in the archive.")
-    reason: str = Field(description="Why it cannot be decoded.")
+    name: str = Field(description="The name of the image file in the archive.")
+    reason: str = Field(description="The reason why the image cannot be decoded.")
 
 
 class ImageOut(BaseModel):
     """A reference to an image."""
 
     split: str = Field(description="The split of the image.")
-    name: str = Field(description="The name in the archive.")
+    name: str = Field(description="The name of the image file in the archive.")
 
 
 class GroupsOut(BaseModel):
@@ -132,23 +132,23 @@ class GroupsOut(BaseModel):
 
 
 class SizeOut(BaseModel):
-    """A size of images before they were resized."""
+    """An image size before resizing, and its frequency."""
 
     height: int = Field(description="In pixels.")
     width: int = Field(description="In pixels.")
-    count: int = Field(description="Images of this size.")
+    count: int = Field(description="Number of images of this size.")
 
 
 class ColumnReportOut(BaseModel):
     """The profile of a column of a table."""
 
-    name: str = Field(description="The name in the header.")
+    name: str = Field(description="The name of the column in the header.")
     role: Literal["target", "weight", "numeric", "categorical", "ignored"] = Field(
         description="How the column is used."
     )
-    num_missing: int = Field(description="Rows without a value.")
-    num_categories: int = Field(description="Distinct values of a categorical column.")
-    reason: str | None = Field(description="Why the column is ignored; null if it is not.")
+    num_missing: int = Field(description="Number of rows without a value in this column.")
+    num_categories: int = Field(description="Number of distinct values of a categorical column.")
+    reason: str | None = Field(description="The reason why the column is ignored; null if it is used.")
 
 
 class WeightsReportOut(BaseModel):
@@ -157,34 +157,34 @@ class WeightsReportOut(BaseModel):
     min: float = Field(description="The smallest weight.")
     max: float = Field(description="The largest weight.")
     mean: float = Field(description="The mean weight.")
-    num_zero: int = Field(description="Samples with the weight 0.")
+    num_zero: int = Field(description="Number of samples with the weight 0.")
 
 
 class ReportOut(BaseModel):
-    """The report of an import. Fields that do not apply, or that a failed import did not reach, are null."""
+    """The report of an import. Fields are null if they do not apply, or if the import failed before."""
 
     name: str = Field(description="The name of the dataset.")
     version: int = Field(description="The number of the version.")
     state: DatasetState = Field(description="`ready` or `failed`.")
     content_hash: str | None = Field(description="As in the version.")
     splits: dict[str, SplitReportOut] = Field(description="The samples per split.")
-    num_unreadable: int = Field(description="Images that cannot be decoded.")
-    unreadable: list[UnreadableOut] = Field(description="The first 100 of them.")
+    num_unreadable: int = Field(description="Number of images that cannot be decoded.")
+    unreadable: list[UnreadableOut] = Field(description="The first 100 images that cannot be decoded.")
     duplicates: GroupsOut = Field(description="Images with equal pixels.")
-    leaks: GroupsOut = Field(description="Duplicates that are in more than one split.")
-    label_conflicts: GroupsOut = Field(description="Duplicates with more than one label.")
+    leaks: GroupsOut = Field(description="Groups of equal images that are in more than one split.")
+    label_conflicts: GroupsOut = Field(description="Groups of equal images that have more than one label.")
     mean: list[float] | None = Field(description="Mean per channel of the training images, in 0..1.")
     std: list[float] | None = Field(description="Standard deviation per channel of the training images, in 0..1.")
     image_shape: list[int] | None = Field(description="As in the version.")
     resize: str | None = Field(description="How the images were resized.")
-    num_ignored: int | None = Field(description="Files that are not images, or are not in a class folder.")
-    ignored: list[str] | None = Field(description="The names of the first 100 of them.")
+    num_ignored: int | None = Field(description="Number of files that are not images or are not in a class folder.")
+    ignored: list[str] | None = Field(description="The names of the first 100 ignored files.")
     empty_classes: list[str] | None = Field(description="Classes without a training sample.")
     num_sizes: int | None = Field(description="Number of distinct sizes of the images before they were resized.")
     sizes: list[SizeOut] | None = Field(description="The 20 most frequent sizes.")
     columns: list[ColumnReportOut] | None = Field(description="The columns of a table; null for images.")
-    weights: WeightsReportOut | None = Field(description="Statistics of the sample weights; null if there are none.")
-    num_dropped: int | None = Field(description="Rows of a table that were dropped because of missing values.")
+    weights: WeightsReportOut | None = Field(description="The sample weights; null if samples have no weights.")
+    num_dropped: int | None = Field(description="Number of table rows that were dropped for missing values.")
 
     @classmethod
     def from_report(cls, report: dict[str, Any]) -> Self:

@@ -1,4 +1,4 @@
-"""Examples of the API documentation. A test sends each example to the API."""
+"""Examples of request bodies for the API documentation. A test sends each example to the API."""
 
 from typing import Any
 

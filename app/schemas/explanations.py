@@ -6,16 +6,16 @@ from app.schemas.predictions import ImageFailedOut
 
 
 class VersionRefOut(BaseModel):
-    """The version that was used, also if the request named an alias."""
+    """The model version that was used, even if the request named an alias."""
 
     name: str = Field(description="The name of the model.")
     version: int = Field(description="The number of the version.")
 
 
 class EmbeddingOut(BaseModel):
-    """The input of the network's last layer for an image."""
+    """The embedding of an image: the input of the network's last layer."""
 
-    vector: list[float] = Field(description="The embedding.")
+    vector: list[float] = Field(description="The values of the embedding.")
 
 
 class EmbeddingsOut(BaseModel):
@@ -31,7 +31,7 @@ class ExplanationOut(BaseModel):
     model: VersionRefOut = Field(description="The version that was used.")
     label: str = Field(description="The explained class.")
     index: int = Field(description="The index of the class in the model's `classes`, from 0.")
-    probability: float | None = Field(description="From 0 to 1; null for a regression.")
+    probability: float | None = Field(description="The probability of the class, from 0 to 1; null for a regression.")
     heat: list[list[float]] = Field(
-        description="Rows of the image at the network's input size, 0 to 1; the maximum is 1."
+        description="The heatmap as rows of values from 0 to 1, at the network's input size."
     )

@@ -17,40 +17,42 @@ from core.spec.base import Spec
 Number = float | Literal["NaN", "Infinity", "-Infinity"]
 Metrics = Annotated[
     dict[str, Number],
-    Field(description="Metrics by `<split>_<name>`, such as `valid_loss`. Non-finite values are strings."),
+    Field(description="Metrics, keyed by `<split>_<name>`, such as `valid_loss`. Non-finite values are strings."),
 ]
 
 
 class ProgressOut(BaseModel):
-    """The progress of a job; zeros before its first step."""
+    """The progress of a job. Its numbers are 0 before the first step."""
 
     epoch: int = Field(description="The current epoch, from 1.")
-    epochs: int = Field(description="Epochs in total.")
-    step: int = Field(description="Completed steps.")
-    steps: int = Field(description="Steps in total.")
-    eta_seconds: float | None = Field(description="Estimated seconds to the end; null if unknown.")
+    epochs: int = Field(description="Total number of epochs.")
+    step: int = Field(description="Number of completed steps.")
+    steps: int = Field(description="Total number of steps.")
+    eta_seconds: float | None = Field(description="Estimated seconds until the end of the job; null if unknown.")
 
 
 class FailureOut(BaseModel):
-    """Why a job failed."""
+    """The reason why a job failed."""
 
     code: str = Field(description="The stable identifier of the failure.", examples=["gpu_out_of_memory"])
     kind: FailureKind = Field(description="The category of the code.")
-    message: str = Field(description="What happened.")
-    hint: str = Field(description="What to do about it.")
+    message: str = Field(description="The error message.")
+    hint: str = Field(description="How to fix the problem.")
     retryable: bool = Field(description="Whether the same job may succeed if it is submitted again.")
-    facts: dict[str, JsonValue] = Field(description="Additional values for programs, by the code.")
+    facts: dict[str, JsonValue] = Field(description="Machine-readable values; their names depend on the code.")
 
 
 class TransitionOut(BaseModel):
     """A change of a job's state."""
 
     from_: JobState | None = Field(
-        serialization_alias="from", validation_alias="from", description="The state before; null for the first."
+        serialization_alias="from",
+        validation_alias="from",
+        description="The previous state; null for the first change.",
     )
-    to: JobState = Field(description="The state after.")
-    at: datetime = Field(description="When it happened, in UTC.")
-    reason: str = Field(description="Why it happened, such as `submitted` or a failure code.")
+    to: JobState = Field(description="The new state.")
+    at: datetime = Field(description="When the state changed, in UTC.")
+    reason: str = Field(description="The reason of the change, such as `submitted` or a failure code.")
 
 
 class TrainedModelOut(BaseModel):
@@ -71,20 +73,20 @@ class JobSummaryOut(BaseModel):
     """A job in a list, without its spec and transitions."""
 
     id: str = Field(description="The id of the job.")
-    kind: str = Field(description="The kind of its spec.", examples=["train"])
-    name: str = Field(description="The name in its spec.")
+    kind: str = Field(description="The kind of the job, such as `train`.", examples=["train"])
+    name: str = Field(description="The name of the job, from its spec.")
     state: JobState = Field(description="The current state.")
-    attempt: int = Field(description="Number of attempts: how often a worker claimed it.")
-    created_at: datetime = Field(description="When it was submitted, in UTC.")
-    started_at: datetime | None = Field(description="When its first attempt started, in UTC.")
-    finished_at: datetime | None = Field(description="When it ended, in UTC.")
+    attempt: int = Field(description="Number of attempts: how often a worker claimed the job.")
+    created_at: datetime = Field(description="When the job was submitted, in UTC.")
+    started_at: datetime | None = Field(description="When the first attempt started, in UTC.")
+    finished_at: datetime | None = Field(description="When the job ended, in UTC.")
     priority: int = Field(description="Jobs of a higher priority are claimed first. Default: 0.")
-    progress: ProgressOut = Field(description="How far it is.")
+    progress: ProgressOut = Field(description="The progress of the job.")
     metrics: Metrics
-    failure: FailureOut | None = Field(description="Why it failed; null unless it did.")
-    stop_reason: str | None = Field(description="Why it ended or paused before its last epoch; null unless it did.")
-    model: TrainedModelOut | None = Field(description="The model version that it registered.")
-    parent_id: str | None = Field(description="The job that it was cloned from.")
+    failure: FailureOut | None = Field(description="The reason why the job failed; null if it did not fail.")
+    stop_reason: str | None = Field(description="Why the job ended or paused before its last epoch; null otherwise.")
+    model: TrainedModelOut | None = Field(description="The model version that the job registered.")
+    parent_id: str | None = Field(description="The id of the job from which this job was cloned.")
 
     @classmethod
     def from_row(cls, job: JobRow) -> Self:
@@ -95,23 +97,23 @@ class JobOut(JobSummaryOut):
     """A job."""
 
     spec: AnyJobSpec = Field(description="The resolved spec, with all defaults and the version of the dataset.")
-    transitions: list[TransitionOut] = Field(description="The changes of its state, oldest first.")
+    transitions: list[TransitionOut] = Field(description="The changes of the job's state, oldest first.")
     queue_position: int | None = Field(
-        description="Number of jobs that are claimed before this one; null unless queued."
+        description="Number of jobs that are claimed before this job; null if the job is not queued."
     )
     waits_for: AwaitedDatasetOut | None = Field(
-        description="The dataset whose import a queued job waits for. Its import may complete the spec."
+        description="The dataset version whose import a queued job waits for. The import may complete the spec."
     )
     queue_reason: str | None = Field(
-        description="Why no running worker can claim a queued job; null if it only waits for its turn."
+        description="The reason why no running worker can claim a queued job; null otherwise."
     )
-    warnings: list[str] = Field(description="Problems that do not prevent the job.")
+    warnings: list[str] = Field(description="Warnings about the spec. The job can run in spite of them.")
     runtime: dict[str, JsonValue] | None = Field(
-        description="Device, precision, threads and versions; null before the first start."
+        description="Device, precision, threads and package versions; null before the first attempt."
     )
 
     result: dict[str, JsonValue] | None = Field(
-        description="The result of a job of another kind than `train`; null before its end."
+        description="The result of a job whose kind is not `train`; null before the job ends."
     )
 
     @classmethod
@@ -169,19 +171,19 @@ def _build_failure(failure: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 class DryRunOut(BaseModel):
-    """The result of validating a spec; no job was stored."""
+    """The result of a dry run: the spec was validated, and no job was stored."""
 
     spec: AnyJobSpec = Field(description="The resolved spec, with all defaults and the version of the dataset.")
-    num_parameters: int = Field(description="Parameters of the network.")
-    output_shape: list[int] = Field(description="The output for one sample: [number of outputs].")
-    steps_per_epoch: int = Field(description="Optimizer steps per epoch.")
-    warnings: list[str] = Field(description="Problems that do not prevent the job.")
+    num_parameters: int = Field(description="Number of parameters of the network.")
+    output_shape: list[int] = Field(description="The shape of the output for one sample: [number of outputs].")
+    steps_per_epoch: int = Field(description="Number of optimizer steps per epoch.")
+    warnings: list[str] = Field(description="Warnings about the spec. The job can run in spite of them.")
 
 
 class ExtendIn(Spec):
     """The extension of a job."""
 
-    epochs: Annotated[int, Field(ge=1, le=1_000_000, examples=[5], description="Additional epochs.")]
+    epochs: Annotated[int, Field(ge=1, le=1_000_000, examples=[5], description="Number of additional epochs.")]
 
 
 class ChangesIn(Spec):
@@ -193,7 +195,7 @@ class ChangesIn(Spec):
 
 
 class PointOut(BaseModel):
-    """A value of a metric."""
+    """The value of a metric at one step."""
 
     step: int = Field(description="The step, from 1.")
     epoch: int = Field(description="The epoch, from 1.")
@@ -205,7 +207,7 @@ class SeriesOut(BaseModel):
 
     name: str = Field(description="The name of the metric.", examples=["loss"])
     split: str = Field(description="`train`, `valid` or `test`.")
-    points: list[PointOut] = Field(description="The values, in the order of the steps.")
+    points: list[PointOut] = Field(description="The values, in ascending order of the steps.")
 
 
 class MetricsOut(BaseModel):
@@ -233,7 +235,7 @@ class MetricsOut(BaseModel):
 
 
 def get_point_value(point: MetricPoint) -> float | str | None:
-    """Return the value, or its name if JSON cannot represent it: `NaN`, `Infinity` or `-Infinity`."""
+    """Return a finite value as a number, and any other value as a string: `NaN`, `Infinity` or `-Infinity`."""
     return point.special if point.value is None else point.value
 
 
@@ -250,8 +252,8 @@ class LogLineOut(BaseModel):
 
     seq: int = Field(description="The number of the event, for the parameter `after`.")
     at: datetime = Field(description="When it was logged, in UTC.")
-    level: str = Field(description="`info`, `warning` or `error`.")
-    message: str = Field(description="The text.")
+    level: str = Field(description="The level: `info`, `warning` or `error`.")
+    message: str = Field(description="The text of the line.")
 
     @classmethod
     def from_event(cls, event: Event) -> Self:
@@ -267,13 +269,13 @@ class LogsOut(BaseModel):
 class CheckpointOut(BaseModel):
     """A stored checkpoint."""
 
-    number: int = Field(description="From 1, in the order of their creation.")
-    epoch: int = Field(description="The epoch after which it was stored.")
-    step: int = Field(description="The step after which it was stored.")
+    number: int = Field(description="The number of the checkpoint, from 1, in the order of creation.")
+    epoch: int = Field(description="The epoch after which the checkpoint was stored.")
+    step: int = Field(description="The step after which the checkpoint was stored.")
     metrics: Metrics
     sha256: str = Field(description="sha256 of weights.safetensors. Equal weights have an equal hash.")
-    size_bytes: int = Field(description="The size of its files.")
-    tags: list[str] = Field(description="Any of `latest`, `best` and `kept`.")
+    size_bytes: int = Field(description="The total size of the checkpoint's files.")
+    tags: list[str] = Field(description="The roles of the checkpoint: any of `latest`, `best` and `kept`.")
     created_at: datetime = Field(description="When it was stored, in UTC.")
 
     @classmethod
@@ -285,7 +287,7 @@ class ArtifactOut(BaseModel):
     """A file that a job wrote in addition to its model, such as a table of its metrics."""
 
     name: str = Field(description="The name of the file.")
-    media_type: str = Field(description="The type of its content. Downloads have `application/octet-stream`.")
+    media_type: str = Field(description="The media type of the content. Downloads use `application/octet-stream`.")
     size_bytes: int = Field(description="The size of the file.")
     sha256: str = Field(description="sha256 of the file.")
     created_at: datetime = Field(description="When it was stored, in UTC.")

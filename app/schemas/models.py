@@ -20,7 +20,7 @@ class ModelVersionSummaryOut(BaseModel):
     version: int = Field(description="The number of the version, from 1.")
     created_at: datetime = Field(description="When it was registered, in UTC.")
     sha256: str = Field(description="sha256 of weights.safetensors. Equal weights have an equal hash.")
-    num_parameters: int = Field(description="Parameters of the network.")
+    num_parameters: int = Field(description="Number of parameters of the network.")
     metrics: Metrics
 
 
@@ -30,7 +30,7 @@ class ModelOut(BaseModel):
     name: str = Field(description="The name of the model.")
     versions: list[ModelVersionSummaryOut] = Field(description="The versions, newest first.")
     aliases: dict[str, int] = Field(description="The version of each alias.")
-    alias_variants: dict[str, VariantFormat] = Field(description="The variant of each alias that refers to one.")
+    alias_variants: dict[str, VariantFormat] = Field(description="The variant of each alias that refers to a variant.")
 
     @classmethod
     def from_versions(
@@ -57,8 +57,8 @@ class ModelInputOut(BaseModel):
         description="[channels, height, width] of an image, [columns] of a row, or [steps, columns] of a window."
     )
     table: TableOut | None = Field(default=..., description="The structure of rows or windows; null for images.")
-    mean: list[float] = Field(description="Subtracted from the values, per channel or column.")
-    std: list[float] = Field(description="The values are divided by it, per channel or column.")
+    mean: list[float] = Field(description="The value that is subtracted, per channel or column.")
+    std: list[float] = Field(description="The value by which the input is divided, per channel or column.")
     resize: str = Field(description="How images are resized: `stretch`, `crop` or `none`.")
 
 
@@ -70,14 +70,14 @@ class ModelVersionOut(BaseModel):
     aliases: list[str] = Field(description="The aliases that refer to this version.")
     variants: list[VariantOut] = Field(description="The variants of this version.")
     created_at: datetime = Field(description="When it was registered, in UTC.")
-    job_id: str = Field(description="The job that trained it.")
-    dataset: DatasetRefOut = Field(description="The dataset that it was trained on.")
+    job_id: str = Field(description="The id of the job that trained the model.")
+    dataset: DatasetRefOut = Field(description="The dataset version that the model was trained on.")
     spec: JobSpec = Field(description="The resolved spec of the job.")
     metrics: Metrics
     sha256: str = Field(description="sha256 of weights.safetensors. Equal weights have an equal hash.")
-    size_bytes: int = Field(description="The size of the bundle.")
-    num_parameters: int = Field(description="Parameters of the network.")
-    task: str = Field(description="`classification`, `binary`, `multilabel` or `regression`.")
+    size_bytes: int = Field(description="The size of the bundle in bytes.")
+    num_parameters: int = Field(description="Number of parameters of the network.")
+    task: str = Field(description="The task: `classification`, `binary`, `multilabel` or `regression`.")
     classes: list[str] = Field(description="The class names, in the order of the outputs; empty for a regression.")
     architecture: dict[str, JsonValue] = Field(description="The name and the options of the network.")
     input: ModelInputOut = Field(description="The input of the network.")

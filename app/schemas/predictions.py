@@ -12,7 +12,7 @@ MAX_INSTANCES = 10_000
 
 
 def _validate_top_k(value: object) -> object:
-    """Check `top_k`. All invalid types and values get the same error message."""
+    """Check `top_k`. All invalid types and values cause the same error message."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_TOP_K:
         return value
     raise PydanticCustomError("top_k", f"must be an integer from 1 to {MAX_TOP_K}")
@@ -28,7 +28,7 @@ TOP_K_DESCRIPTION = "Number of classes per instance; all if the model has fewer.
 
 
 class InstanceIn(Spec):
-    """One image or window: `image` or `values`."""
+    """An image or a window of a series. It contains either `image` or `values`."""
 
     image: str | None = Field(default=None, description="A JPEG, PNG or WEBP file in base64.")
     values: list[Any] | None = Field(
@@ -44,15 +44,15 @@ class InstanceIn(Spec):
         return self
 
 
-# All values are accepted here. They are checked later against the columns of the model.
+# pydantic accepts all values; they are checked later against the columns of the model.
 Cell = Annotated[Any, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
 
 
 class PredictIn(Spec):
-    """Images or windows in `instances`, or rows of a table in `rows`."""
+    """The body of a prediction request. It contains either `instances` (images or windows) or `rows` of a table."""
 
     instances: Annotated[tuple[InstanceIn, ...], Field(strict=False, min_length=1, max_length=MAX_INSTANCES)] | None = (
-        Field(default=None, description="Images or windows, for a model that reads them.")
+        Field(default=None, description="Images or windows, for a model whose input is images or windows.")
     )
     rows: Annotated[tuple[dict[str, Cell], ...], Field(strict=False, min_length=1, max_length=MAX_INSTANCES)] | None = (
         Field(
@@ -78,13 +78,13 @@ class CandidateOut(BaseModel):
 
     label: str = Field(description="The name of the class.")
     index: int = Field(description="The index of the class in the model's `classes`, from 0.")
-    probability: float = Field(description="From 0 to 1.")
+    probability: float = Field(description="The probability of the class, from 0 to 1.")
 
 
 class ClassifiedOut(CandidateOut):
     """The most probable class of an instance."""
 
-    top_k: list[CandidateOut] = Field(description="The most probable classes, the first included.")
+    top_k: list[CandidateOut] = Field(description="The `top_k` most probable classes, most probable first.")
 
 
 class ValuesOut(BaseModel):
@@ -94,20 +94,20 @@ class ValuesOut(BaseModel):
 
 
 class ImageErrorOut(BaseModel):
-    """Why an instance has no prediction."""
+    """The error of an instance."""
 
     code: str = Field(description="The slug of a problem, as in `/problems/<code>`.")
-    detail: str = Field(description="What is wrong.")
+    detail: str = Field(description="What is wrong with the instance.")
 
 
 class ImageFailedOut(BaseModel):
-    """An instance without a prediction; the others have one."""
+    """The item of an instance that cannot be predicted. Other instances of the request are not affected."""
 
-    error: ImageErrorOut = Field(description="Why it has none.")
+    error: ImageErrorOut = Field(description="The error of the instance.")
 
 
 class ModelRefOut(BaseModel):
-    """The version that was used, also if the request named an alias."""
+    """The model version that was used, even if the request named an alias."""
 
     name: str = Field(description="The name of the model.")
     version: int = Field(description="The number of the version.")
@@ -119,9 +119,9 @@ class CheckpointRefOut(BaseModel):
 
     job_id: str = Field(description="The id of the job.")
     checkpoint: int = Field(description="The number of the checkpoint.")
-    epoch: int = Field(description="The epoch after which it was stored.")
-    step: int = Field(description="The step after which it was stored.")
-    sha256: str = Field(description="sha256 of its weights.")
+    epoch: int = Field(description="The epoch after which the checkpoint was stored.")
+    step: int = Field(description="The step after which the checkpoint was stored.")
+    sha256: str = Field(description="sha256 of the checkpoint's weights.")
 
 
 class CheckpointPredictionsOut(BaseModel):

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class ProblemErrorOut(BaseModel):
-    """One error in the request."""
+    """An error at one location of the request."""
 
     pointer: str = Field(
         description="JSON pointer into the body; `?name` for a query parameter, `{name}` for a path parameter, `name:` "
@@ -16,7 +16,7 @@ class ProblemErrorOut(BaseModel):
 
 
 class ProblemOut(BaseModel):
-    """An error (RFC 9457). `type` is stable; texts may change."""
+    """An error response (RFC 9457). The values of `type` are stable; texts may change."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -33,15 +33,15 @@ class ProblemOut(BaseModel):
     )
 
     type: str = Field(
-        description="`/problems/<slug>`. docs/reference/problems.md explains every slug.",
+        description="`/problems/<slug>`. All slugs are described in docs/reference/problems.md.",
         examples=["/problems/not-found"],
     )
     title: str = Field(description="The kind of error.", examples=["Not found"])
     status: int = Field(description="The HTTP status.", examples=[404])
     detail: str = Field(description="What is wrong with this request.")
     instance: str = Field(description="The path of the request.")
-    errors: list[ProblemErrorOut] = Field(description="The errors in the request, for 422; otherwise empty.")
-    facts: dict[str, Any] = Field(description="Additional values for programs, such as `allowed` or `limit_bytes`.")
+    errors: list[ProblemErrorOut] = Field(description="The errors in the request if `status` is 422, else empty.")
+    facts: dict[str, Any] = Field(description="Additional machine-readable values, such as `allowed` or `limit_bytes`.")
 
 
 DESCRIPTIONS = {

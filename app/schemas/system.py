@@ -1,4 +1,4 @@
-"""Response bodies of health and system state."""
+"""Response bodies of the health checks and the system state."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -7,13 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class LiveOut(BaseModel):
-    """The process is live."""
+    """The response of a successful liveness check."""
 
     status: Literal["live"] = Field(description="Always `live`.")
 
 
 class ReadyOut(BaseModel):
-    """The service is ready."""
+    """The response of a successful readiness check."""
 
     status: Literal["ready"] = Field(description="Always `ready`.")
 
@@ -24,17 +24,17 @@ class WorkerOut(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: str = Field(description="The id of the worker.")
-    host: str = Field(description="The name of its host.")
-    slots: int = Field(description="Jobs that it can run at the same time.")
-    devices: list[Any] = Field(description="Its devices, with name, threads, model and memory.")
-    versions: dict[str, Any] = Field(description="Versions of its packages.")
-    started_at: datetime = Field(description="When it started, in UTC.")
-    beat_at: datetime = Field(description="When it sent its last heartbeat, in UTC.")
-    took_at: datetime | None = Field(description="When it last received a message from the queue, in UTC.")
+    host: str = Field(description="The name of the worker's host.")
+    slots: int = Field(description="Number of jobs that the worker can run at the same time.")
+    devices: list[Any] = Field(description="The worker's devices, with name, threads, model and memory.")
+    versions: dict[str, Any] = Field(description="Versions of the worker's packages.")
+    started_at: datetime = Field(description="When the worker started, in UTC.")
+    beat_at: datetime = Field(description="When the worker sent its last heartbeat, in UTC.")
+    took_at: datetime | None = Field(description="When the worker last received a message from the queue, in UTC.")
     is_consuming: bool = Field(
-        description="False if it sends heartbeats but receives no messages. Restart it unless it is busy."
+        description="False if the worker sends heartbeats but receives no messages. If it is not busy, restart it."
     )
-    jobs: list[str] = Field(description="Ids of the jobs that it runs.")
+    jobs: list[str] = Field(description="Ids of the jobs that the worker runs.")
 
 
 class InferenceOut(BaseModel):
@@ -42,13 +42,13 @@ class InferenceOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    device: str = Field(description="The device of its models.", examples=["cpu"])
+    device: str = Field(description="The device on which the process computes.", examples=["cpu"])
     device_name: str = Field(description="The model of the GPU; empty for the CPU.")
     pid: int | None = Field(description="The process id; null while the process restarts.")
     torch: str = Field(description="The version of torch.")
-    num_gpus: int = Field(description="GPUs that are visible to the process.")
-    threads: int = Field(description="Threads per model.")
-    environment: dict[str, str] = Field(description="Environment variables of the allocator and of OpenMP.")
+    num_gpus: int = Field(description="Number of GPUs that are visible to the process.")
+    threads: int = Field(description="Number of CPU threads per model.")
+    environment: dict[str, str] = Field(description="The process's environment variables for the allocator and OpenMP.")
 
 
 class SystemOut(BaseModel):

@@ -22,7 +22,7 @@ class VariantIn(Spec):
     max_drop: Probability = Field(default=0.005, description=_SPEC_FIELDS["max_drop"].description)
     precision: Precision = "auto"
     calibration_samples: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=256, description="Samples for the calibration of `int8`."
+        default=256, description="Number of samples for the calibration of `int8`."
     )
 
 
@@ -30,43 +30,43 @@ class VariantFileOut(BaseModel):
     """A file of a variant."""
 
     sha256: str = Field(description="sha256 of the file.")
-    size_bytes: int = Field(description="The size of the file.")
+    size_bytes: int = Field(description="The size of the file in bytes.")
 
 
 class VariantSpeedOut(BaseModel):
     """Throughput of the model and of the variant on the worker, measured in alternating rounds."""
 
-    batch_size: int = Field(description="Images per batch.")
-    threads: int = Field(description="CPU threads.")
-    rounds: int = Field(description="Number of rounds.")
+    batch_size: int = Field(description="Number of images per batch.")
+    threads: int = Field(description="Number of CPU threads.")
+    rounds: int = Field(description="Number of measured rounds.")
     load_average: float = Field(description="Load of the worker's host. A high load makes the throughput unreliable.")
-    before_images_per_s: list[float] = Field(description="Minimum, median and maximum of the model.")
-    after_images_per_s: list[float] = Field(description="Minimum, median and maximum of the variant.")
+    before_images_per_s: list[float] = Field(description="Minimum, median and maximum throughput of the model.")
+    after_images_per_s: list[float] = Field(description="Minimum, median and maximum throughput of the variant.")
 
 
 class VariantOut(BaseModel):
     """An optimized or exported form of a model version, with its evaluation."""
 
     format: VariantFormat = Field(description="The format of the variant.")
-    file: str = Field(description="The file that `export` downloads: the network, or its structure.")
-    precision: str = Field(description="The precision of its computation.")
-    job_id: str = Field(description="The job that created it.")
+    file: str = Field(description="The file that `export` downloads. It contains the network or its structure.")
+    precision: str = Field(description="The precision in which the variant computes.")
+    job_id: str = Field(description="The id of the job that created the variant.")
     created_at: datetime = Field(description="When it was stored, in UTC.")
-    split: str = Field(description="The split of the evaluation.")
-    num_samples: int = Field(description="Samples of the split.")
-    metric: str = Field(description="`accuracy`, or `r2` for a regression.")
-    before: float = Field(description="The metric of the model.")
-    after: float = Field(description="The metric of the variant.")
-    max_drop: float = Field(description="The accepted drop of the metric.")
-    max_logit_difference: float = Field(description="The largest difference between raw scores on the split.")
-    speed_ratio: float = Field(description="Median throughput divided by that of the model in fp32.")
-    speed: VariantSpeedOut = Field(description="The measured throughput.")
+    split: str = Field(description="The split on which the model and the variant were evaluated.")
+    num_samples: int = Field(description="Number of samples in the split.")
+    metric: str = Field(description="The name of the metric: `accuracy`, or `r2` for a regression.")
+    before: float = Field(description="The value of the metric for the model.")
+    after: float = Field(description="The value of the metric for the variant.")
+    max_drop: float = Field(description="The maximum accepted drop of the metric.")
+    max_logit_difference: float = Field(description="The largest difference of a raw score from that of the model.")
+    speed_ratio: float = Field(description="Median throughput of the variant divided by that of the model in fp32.")
+    speed: VariantSpeedOut = Field(description="The measured throughput of the model and the variant.")
     calibration_samples: int | None = Field(
-        description="Samples for the calibration of `int8`; null for other formats."
+        description="Number of samples for the calibration of `int8`; null for other formats."
     )
-    made_with: dict[str, str] = Field(description="Versions of the packages that created it.")
-    size_bytes: int = Field(description="The size of its files.")
-    files: dict[str, VariantFileOut] = Field(description="Its files, by name.")
+    made_with: dict[str, str] = Field(description="Versions of the packages that created the variant.")
+    size_bytes: int = Field(description="The total size of the variant's files.")
+    files: dict[str, VariantFileOut] = Field(description="The files of the variant, keyed by name.")
 
     @classmethod
     def from_row(cls, row: ModelVariantRow) -> Self:

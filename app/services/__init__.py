@@ -1,1 +1,1 @@
-"""Implements the operations of the API. HTTP is handled in `app/api`, SQL in `core/db/repos`."""
+"""Implements the operations of the API. `app/api` handles HTTP, `core/db/repos` runs SQL."""

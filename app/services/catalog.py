@@ -1,4 +1,4 @@
-"""Builds the catalog: architectures, optimizers, losses etc. of job specs, with the JSON Schema of their options."""
+"""Builds the catalog of components for job specs, such as optimizers, with the JSON Schemas of their options."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -58,7 +58,7 @@ def _build_static_sections() -> dict[str, list[CatalogEntry]]:
 
 
 def list_union_members(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - any annotation
-    """Yield the model classes of a union type, including those of nested and annotated unions."""
+    """Yield the pydantic models of a union type, including the models of nested and annotated unions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
         return
@@ -83,7 +83,7 @@ def _describe_dataset(name: str) -> CatalogEntry:
 
 
 def _build_options_schema(kind: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON Schema of all fields except `name`."""
+    """Return the JSON Schema of a component's fields, without the field `name`."""
     return _remove_name(kind.model_json_schema())
 
 

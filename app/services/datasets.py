@@ -55,7 +55,7 @@ class DatasetService:
 
     Args:
         datasets_dir: folder with the source files of built-in datasets.
-        limits: limits of uploaded files; default: the defaults of `UploadLimits`.
+        limits: limits of uploaded files; default: `UploadLimits()`.
         wake: function that wakes the outbox relay; it is called after the commit.
     """
 
@@ -94,7 +94,7 @@ class DatasetService:
         return PinnedDataset(row.version if row else self._versions.get_next_version(spec.name), options, dataset_info)
 
     def pin_version(self, spec: DatasetSpec) -> PinnedVersion:
-        """Return the version that a job uses. If a built-in dataset has not been imported yet, start its import."""
+        """Return the version that a job uses. Start the import of a built-in dataset that has not been imported yet."""
         pinned = self.resolve_version(spec)
         if spec.name not in builtin.list_names():
             return PinnedVersion(pinned, self._versions.get_version(spec.name, pinned.version).id)
@@ -102,14 +102,14 @@ class DatasetService:
         return PinnedVersion(pinned._replace(version=row.version), row.id)
 
     def find_pending_import(self, spec: DatasetSpec) -> DatasetVersionRow | None:
-        """Return the uploaded version if its import is still running; jobs are then validated after the import."""
+        """Return the uploaded version if its import is running, else None. Its jobs are validated after the import."""
         if spec.name in builtin.list_names():
             return None
         row = self._find_upload(spec)
         return row if row.state is DatasetState.IMPORTING else None
 
     def ensure_builtin(self, name: str, options: Mapping[str, Any]) -> DatasetVersionRow:
-        """Return the version of a built-in dataset with these options. Start its import if it is new or has failed."""
+        """Return the version of a built-in dataset with these options. Start an import if it is new or has failed."""
         source_key = hash_options(options)
         existing = self._versions.find_by_source(name, source_key)
         row = existing or self._versions.add(name, {"kind": "builtin", "options": dict(options)}, source_key=source_key)
@@ -118,7 +118,7 @@ class DatasetService:
         return self._versions.get(row.id)
 
     def list_datasets(self, *, after: str, limit: int) -> tuple[list[DatasetView], str | None]:
-        """Return a page of uploaded and built-in datasets in alphabetical order, and the `after` of the next page.
+        """Return a page of all datasets in alphabetical order, and the value of `after` for the next page.
 
         `after` is the last name of the previous page, or an empty string for the first page.
 
@@ -181,7 +181,7 @@ class DatasetService:
         version_id = uuid.uuid4().hex
         key = f"uploads/{version_id}"
         source = {"kind": "upload", "key": key, "options": dict(options), "archive": kind}
-        self._storage.publish_file(archive, key)  # first: after a crash, maintenance deletes files without a row
+        self._storage.publish_file(archive, key)  # before the row: without a row, maintenance deletes the file
         try:
             row = self._versions.add(name, source, version_id=version_id)
             self._queue_import(row.id)
@@ -191,7 +191,7 @@ class DatasetService:
         return row
 
     def delete_version(self, name: str, version: int) -> None:
-        """Delete a version and its files. Models that were trained on the version remain and can still predict.
+        """Delete a version and its files. Models that were trained on it are kept and can still predict.
 
         Raises:
             ResourceInUse: a job uses the version.
@@ -253,7 +253,7 @@ def read_dataset_info(row: DatasetVersionRow) -> DatasetInfo:
 
 
 def hash_options(options: Mapping[str, Any]) -> str:
-    """Return a hash of options. The options must include all defaults."""
+    """Return a hash of dataset options. The options must include all defaults."""
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
 
 

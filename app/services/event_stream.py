@@ -22,8 +22,8 @@ class EventStreams:
     """Manages the event streams of this process. A stream that waits for events holds no database connection.
 
     Args:
-        poll_s: seconds without a message from the bus after which the database is read; default: 2. This is also the
-            maximum delay of an event that the bus lost.
+        poll_s: if no message arrives from the bus for this many seconds, the database is read; default: 2. An event
+            that the bus lost is delayed by at most this time.
     """
 
     def __init__(self, sessions: SessionFactory, bus: Bus, *, poll_s: float = 2.0) -> None:
@@ -33,7 +33,7 @@ class EventStreams:
         self._num_open = 0
 
     async def has_more(self, job_id: str, after: int) -> bool:
-        """Return whether the job has, or can still get, events with a number above `after`.
+        """Return whether the job has events with a number above `after`, or has not ended and may get new events.
 
         Raises:
             NotFound: the job does not exist.
@@ -44,7 +44,7 @@ class EventStreams:
         return await to_thread.run_sync(self._has_more, job_id, after)
 
     async def stream_events(self, job_id: str, after: int) -> AsyncIterator[Event]:
-        """Yield each event with a number above `after` once, until the job has ended or is deleted."""
+        """Yield each event with a number above `after` exactly once, until the job has ended or is deleted."""
         self._num_open += 1
         try:
             async with self._bus.subscribe(job_id) as listener:
@@ -65,7 +65,7 @@ class EventStreams:
                 except TimeoutError:
                     break  # the bus may have lost an event: read the database
                 if event.seq > last + 1:
-                    break  # the bus has lost an event
+                    break  # the bus has lost an event: read the database
                 if event.seq == last + 1:
                     last, ended = event.seq, event.type is EventType.END
                     yield event

@@ -44,7 +44,7 @@ IMPORTING = DatasetState.IMPORTING
 
 
 class JobView(NamedTuple):
-    """A job with its transitions. If it is queued: its position, a pending import, or why no worker can run it."""
+    """A job and its state transitions. For a queued job, also its position in the queue and the reason why it waits."""
 
     job: JobRow
     transitions: Sequence[Event]
@@ -57,10 +57,10 @@ class JobService:
     """Manages jobs. Every method runs in the caller's transaction.
 
     Args:
-        architectures: catalog that checks whether an architecture can be built.
+        architectures: checks whether an architecture can be built.
         wake: function that wakes the outbox relay; it is called after the commit.
-        worker_silence_s: seconds after its last heartbeat for which a worker is considered live.
-        traceparent: trace context of the request (W3C); it is stored with submitted jobs.
+        worker_silence_s: a worker is considered live for this many seconds after its last heartbeat.
+        traceparent: W3C trace context of the current request, which is stored with submitted jobs.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class JobService:
 
         Raises:
             InvalidSpec: the spec violates a validation rule.
-            DatasetNotReady: the import of its dataset failed.
-            IdempotencyMismatch: the key was used with a different spec.
+            DatasetNotReady: the import of the job's dataset failed.
+            IdempotencyMismatch: an earlier request used the key with a different spec.
         """
         if idempotency_key is None:
             return self._create_job(spec, parent_id)
@@ -130,7 +130,7 @@ class JobService:
         """Cancel or pause a job, or finish it after the current epoch.
 
         Raises:
-            Conflict: the job's state or kind does not allow the request.
+            Conflict: the action is not allowed in the job's state or for its kind.
         """
         if stop_request is StopRequest.FINISH:
             _require_training(self._jobs.get(job_id), "finished early")
@@ -138,7 +138,7 @@ class JobService:
         return self.get_job(job_id)
 
     def kill_job(self, job_id: str) -> JobView:
-        """Cancel a job without waiting for its worker. Later writes of the worker have no effect."""
+        """Cancel a job without waiting for its worker. Later updates of the job by the worker are ignored."""
         self._jobs.kill(job_id)
         return self.get_job(job_id)
 
@@ -148,13 +148,13 @@ class JobService:
         return self.get_job(job_id)
 
     def resume_job(self, job_id: str) -> JobView:
-        """Queue a paused job again; it continues from its last checkpoint."""
+        """Queue a paused job again. The job continues from its last checkpoint."""
         self._jobs.resume(job_id)
         self._queue_job(job_id)
         return self.get_job(job_id)
 
     def extend_job(self, job_id: str, epochs: int) -> JobView:
-        """Queue a succeeded job again. It trains `epochs` more epochs with its saved optimizer and schedule state."""
+        """Queue a succeeded job again, to train `epochs` more epochs with the saved optimizer and schedule states."""
         job = self._jobs.get(job_id)
         _require_training(job, "extended")
         num_completed = int(job.progress.get("epoch") or job.spec["epochs"])
@@ -166,17 +166,17 @@ class JobService:
     def clone_job(self, job_id: str, changes: Mapping[str, Any]) -> JobView:
         """Submit a copy of a job. `changes` are merged into its spec (see `apply_merge_patch`)."""
         job = self._jobs.get(job_id)
-        fields = list_fields(str(changes.get("kind", job.kind)))  # a new kind keeps the fields that both kinds have
+        fields = list_fields(str(changes.get("kind", job.kind)))  # drop fields that the new kind does not have
         old = {key: value for key, value in job.spec.items() if key != "name" and key in fields}
         return self.submit_job(parse_job_spec(apply_merge_patch(old, changes)), parent_id=job_id)
 
     def delete_job(self, job_id: str) -> None:
-        """Delete a finished job with its events, metrics and checkpoints; models that it registered remain."""
+        """Delete a finished job with its events, metrics and checkpoints; its registered models are kept."""
         keys = self._jobs.delete(job_id)
         on_commit(self._session, lambda: delete_stored_files(self._storage, keys))
 
     def resolve_waiting_jobs(self) -> None:
-        """Validate jobs whose dataset import has ended: queue valid jobs and fail the others."""
+        """Validate the jobs whose dataset import has ended. Queue the valid jobs and mark the others as failed."""
         for job_id in self._jobs.find_resolvable_ids():
             job = self._jobs.lock_for_resolution(job_id)
             if job is None:
@@ -267,7 +267,7 @@ def _require_training(job: JobRow, action: str) -> None:
 
 
 def hash_spec(spec: AnyJobSpec) -> str:
-    """Return a hash of a spec that does not depend on the field order or whitespace of its JSON."""
+    """Return a hash of a spec that does not depend on the order of its fields."""
     text = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -291,6 +291,6 @@ def _has_same_name(before: Mapping[str, Any], change: Mapping[str, Any]) -> bool
 
 
 def list_device_names(worker: WorkerRow) -> list[str]:
-    """Return the names and the kinds of a worker's devices, for example `cuda:0` and `cuda`."""
+    """Return the name and the kind of each device of a worker, for example `cuda:0` and `cuda`."""
     names = [str(device["name"]) for device in worker.devices]
     return [name for device in names for name in (device, device.partition(":")[0])]

@@ -18,7 +18,7 @@ BUNDLE_FILES = ("weights.safetensors", "bundle.json")
 
 
 class ModelView(NamedTuple):
-    """A model with its versions, newest first, its aliases, and the variants that aliases select."""
+    """A model with its versions (newest first), its aliases, and the variant that each alias selects."""
 
     name: str
     versions: Sequence[ModelVersionRow]
@@ -32,7 +32,7 @@ class ModelService:
     def __init__(
         self, session: Session, storage: Storage, *, on_alias_changed: Callable[[str], None] = lambda _: None
     ) -> None:
-        """Initialize the service. `on_alias_changed` is called with the name of a model after a committed change."""
+        """Initialize the service. `on_alias_changed` is called with the model's name after the commit of a change."""
         self._session = session
         self._on_alias_changed = on_alias_changed
         self._models = ModelRepo(session)
@@ -40,7 +40,7 @@ class ModelService:
         self._storage = storage
 
     def list_models(self, *, after: str | None, limit: int) -> tuple[list[ModelView], str | None]:
-        """Return a page of models in alphabetical order, and the `after` of the next page."""
+        """Return a page of models in alphabetical order, and the value of `after` for the next page."""
         names, next_after = self._models.list_names(after=after, limit=limit)
         return [self.get_model(name) for name in names], next_after
 
@@ -77,7 +77,7 @@ class ModelService:
         return [folder / file for file in BUNDLE_FILES]
 
     def set_alias(self, name: str, alias: str, version: int, variant: VariantFormat | None = None) -> ModelView:
-        """Set the version, and optionally the variant, of `name@alias`. Running predictions are not affected.
+        """Point `name@alias` to a version and optionally to a variant. Running predictions are not affected.
 
         Raises:
             NotFound: the version or variant does not exist.

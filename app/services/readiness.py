@@ -1,4 +1,4 @@
-"""The readiness probe: checks the database and its schema, the storage, the queue and the inference process."""
+"""The readiness probe. It checks the database and its schema, the storage, the queue and the inference process."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ Check = Callable[[], None]
 
 
 class ReadinessProbe:
-    """Runs all checks concurrently. While a check of a component hangs, it is not started again."""
+    """Runs all checks concurrently. A check that has not finished yet is not started a second time."""
 
     def __init__(self, checks: Mapping[str, Check], timeout_s: float = CHECK_TIMEOUT_S) -> None:
         self._checks = checks
@@ -31,7 +31,7 @@ class ReadinessProbe:
         self._lock = threading.Lock()
 
     def collect_reasons(self) -> dict[str, str]:
-        """Return a reason for each component that is not ready; empty if the service is ready."""
+        """Return the names of the components that are not ready, with reasons; empty if the service is ready."""
         with self._lock:
             for part, check in self._checks.items():
                 if part not in self._pending or self._pending[part].done():
@@ -59,12 +59,12 @@ def _start_check(check: Check) -> Future[None]:
     def run() -> None:
         try:
             check()
-        except Exception as error:  # noqa: BLE001 - any exception means not ready
+        except Exception as error:  # noqa: BLE001 - any exception means that the component is not ready
             future.set_exception(error)
         else:
             future.set_result(None)
 
-    threading.Thread(target=run, name="readiness", daemon=True).start()  # a daemon does not delay the exit
+    threading.Thread(target=run, name="readiness", daemon=True).start()  # does not delay the process exit
     return future
 
 

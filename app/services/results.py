@@ -19,7 +19,7 @@ from core.storage import Storage
 
 
 class ResultFile(NamedTuple):
-    """A local file with its verified checksum and the name for downloads."""
+    """A local file whose checksum was verified, and its file name for downloads."""
 
     path: Path
     sha256: str
@@ -75,7 +75,7 @@ class ResultService:
         return ResultFile(folder / WEIGHTS, row.sha256, f"{job_id}-{number}.safetensors")
 
     def list_artifacts(self, job_id: str) -> list[ArtifactFile]:
-        """Return the artifacts of a job and the files of its result, sorted by name."""
+        """Return the artifacts of a job together with the files of its result, sorted by name."""
         job = JobRepo(self._session).get(job_id)
         rows = ArtifactRepo(self._session).list_artifacts(job_id)
         artifacts = [ArtifactFile(row.name, row.media_type, row.size_bytes, row.sha256, row.created_at) for row in rows]

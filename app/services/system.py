@@ -31,7 +31,7 @@ class WorkerView(NamedTuple):
 
 
 class SystemView(NamedTuple):
-    """The state of the service, as shown to operators."""
+    """The state of the service: versions, devices, workers and queued jobs."""
 
     versions: dict[str, str]
     devices: list[str]
@@ -45,9 +45,9 @@ class SystemService:
     """Reads the state of the service.
 
     Args:
-        backend: backend whose inference processes are listed.
-        worker_silence_s: seconds after its last heartbeat for which a worker is considered live.
-        canary_silence_s: seconds after its last received message for which a worker is considered to consume the queue.
+        backend: model backend; its inference processes are listed.
+        worker_silence_s: a worker is considered live for this many seconds after its last heartbeat.
+        canary_silence_s: a worker is considered to consume the queue for this many seconds after its last message.
     """
 
     def __init__(

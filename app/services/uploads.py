@@ -17,7 +17,7 @@ _DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
 
 @asynccontextmanager
 async def save_upload(storage: Storage, chunks: AsyncIterator[bytes]) -> AsyncIterator[Path]:
-    """Write an upload to a temporary file. It is deleted when the context ends or the client disconnects.
+    """Write an upload to a temporary file. The file is deleted when the context ends or the client disconnects.
 
     Raises:
         StorageFull: the storage has no space left.

@@ -1,4 +1,4 @@
-"""Creates, lists, fetches and deletes variants of model versions: exported, compiled or quantized networks."""
+"""Manages variants of model versions: their exported, compiled or quantized networks."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ class VariantService:
     def submit_variant(
         self, name: str, version: int, kind: VariantFormat, options: dict[str, Any], *, idempotency_key: str | None
     ) -> JobView:
-        """Submit the job that creates a variant and measures it on the version's training dataset.
+        """Submit a job that creates a variant and measures the variant on the dataset of the version's training.
 
         Raises:
             NotFound: the version does not exist.

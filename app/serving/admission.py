@@ -16,7 +16,7 @@ MIN_INTERVAL_RATIO, MAX_INTERVAL_RATIO = 0.1, 10.0
 
 
 class AdmissionController:
-    """Counts in-flight samples of one model and rejects requests above the limits. Use it on one event loop only."""
+    """Counts the in-flight samples of one model and rejects excess requests. Use it on one event loop only."""
 
     def __init__(
         self,
@@ -27,10 +27,10 @@ class AdmissionController:
         max_wait_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Accept at most `max_waiting` in-flight samples, and only if the expected wait is short.
+        """Set the limits: at most `max_waiting` in-flight samples, and an expected wait based on `max_wait_s`.
 
-        99 of 100 requests should wait at most `max_wait_s`, but the estimate is only a typical wait. Therefore requests
-        are rejected if the estimate exceeds `SAFETY_FACTOR * max_wait_s`.
+        The aim is that 99 % of the requests wait at most `max_wait_s`. The estimate is only a typical wait, so requests
+        are rejected if it exceeds `SAFETY_FACTOR * max_wait_s`.
         """
         self.num_in_flight = 0
         self._num_by_priority = [0] * (NUM_PRIORITIES + 1)
@@ -40,9 +40,9 @@ class AdmissionController:
         self._max_wait_s = max_wait_s
         self._clock = clock
         self._latency_model = LatencyModel()
-        self._remote_queue = 0, 0.0  # length, time of the report
+        self._remote_queue = 0, 0.0  # the last reported length, and the time of the report
         self._interval_ratio = 1.0  # time between batches / duration of a batch; < 1 with several instances
-        self._last_batch_at: float | None = None  # None if the model was idle since then
+        self._last_batch_at: float | None = None  # None if the model has been idle since its last batch
 
     def estimate_wait_s(self, num_images: int, priority: int = DEFAULT_PRIORITY) -> float:
         """Return the expected seconds until `num_images` new samples are computed; 0 if no batch was measured.
@@ -58,7 +58,7 @@ class AdmissionController:
         return (seconds + (latency_model.predict(rest) if rest else 0.0)) * self._interval_ratio
 
     def check_wait(self, num_images: int, deadline: float | None = None, priority: int = DEFAULT_PRIORITY) -> None:
-        """Raise an error if new samples cannot be computed in time. `deadline` is a time of `clock`.
+        """Raise an error if new samples cannot be computed in time. `deadline` is in the time of `clock`.
 
         Raises:
             Overloaded: too many samples wait, or the expected wait is too long.
@@ -96,7 +96,7 @@ class AdmissionController:
             self._last_batch_at = None
 
     def set_remote_queue_length(self, num_waiting: int) -> None:
-        """Set the number of samples of other API processes that wait for the same model."""
+        """Store the reported number of samples of other API processes that wait for the same model."""
         self._remote_queue = num_waiting, self._clock()
 
     def set_latencies(self, latencies: list[tuple[int, float]]) -> None:
@@ -113,6 +113,6 @@ class AdmissionController:
         self._last_batch_at = now
 
     def _get_remote_queue_length(self) -> int:
-        """Return the last reported length, or 0 if the report is old: an idle process receives no reports."""
+        """Return the last reported queue length. Return 0 if the report is old: idle processes receive no reports."""
         length, reported_at = self._remote_queue
         return length if length and self._clock() - reported_at < REMOTE_QUEUE_TTL_S else 0

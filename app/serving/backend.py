@@ -1,4 +1,4 @@
-"""Protocols of the model backend, which loads and runs models. `process_pool.py` implements them with processes."""
+"""Protocols (interfaces) of the model backend, which loads and runs models. `process_pool.py` implements them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ class LoadOptions(NamedTuple):
         max_batch_size: maximum number of samples per batch.
         max_waiting: maximum number of waiting samples.
         precision: `fp32`, `bf16` or `auto`.
-        target_latency_s: target of the seconds per sample.
+        target_latency_s: target latency in seconds per sample.
     """
 
     max_batch_size: int
@@ -29,7 +29,7 @@ class BatchListener(Protocol):
     """Receives the statistics of each batch of a model."""
 
     def __call__(self, stats: BatchStats, waited_s: Sequence[float], /) -> None:
-        """Handle a computed batch. `waited_s` has the queue time of each request that the batch completed."""
+        """Handle a computed batch. `waited_s` contains the queue times of the requests that the batch completed."""
 
 
 class LoadedModel(Protocol):
@@ -62,12 +62,12 @@ class LoadedModel(Protocol):
         priority: int = DEFAULT_PRIORITY,
         targets: Sequence[int] | None = None,
     ) -> list[Outcome]:
-        """Return the outcomes of the samples, in the same order. Waiting samples of a cancelled caller are dropped.
+        """Return the outcomes of the samples, in the same order. If the caller is cancelled, drop the waiting samples.
 
         Args:
             images: samples of the model's shape.
             deadline: monotonic time at which the request times out. Default: none.
-            priority: 1 to 3; 1 is computed first.
+            priority: 1 to 3; requests with priority 1 are computed first.
             targets: for heatmaps, the class to explain for each image. Default: the most probable class.
 
         Raises:
@@ -84,7 +84,7 @@ class LoadedModel(Protocol):
 
 
 class ArchitectureSummary(NamedTuple):
-    """Describes a network that can be built. `options` include all defaults."""
+    """The summary of a network that can be built. `options` include all defaults."""
 
     options: dict[str, Any]
     num_parameters: int
@@ -93,7 +93,7 @@ class ArchitectureSummary(NamedTuple):
 
 
 class InvalidArchitecture(Exception):
-    """The network cannot be built. Either pydantic's `errors` for its options are set, or `path` and `reason`."""
+    """Raised if a network cannot be built, with pydantic's `errors` for the options, or with `path` and `reason`."""
 
     def __init__(self, errors: Sequence[Mapping[str, Any]], path: str = "", reason: str = "") -> None:
         super().__init__(reason or str(errors))
@@ -152,11 +152,11 @@ class ModelBackend(ArchitectureCatalog, Protocol):
     """Loads models and runs them."""
 
     async def start(self, on_ready: Callable[[], None], on_lost: Callable[[], None]) -> None:
-        """Start the backend. Return before it is ready.
+        """Start the backend. This method returns before the backend is ready.
 
         Args:
             on_ready: called when models can be loaded.
-            on_lost: called when loaded models were lost.
+            on_lost: called when loaded models are lost.
         """
 
     async def close(self) -> None:

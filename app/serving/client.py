@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 MAX_BUFFER_S = 0.001
 
 Listener = Callable[[BatchStats, Sequence[float]], None]
-"""Called after each batch, with the queue times of the requests of this process that the batch completed."""
+"""Called after each batch with its statistics and the queue times of this process's requests that it completed."""
 
 
 class _PendingPrediction:
@@ -50,7 +50,7 @@ class InferenceClient(asyncio.Protocol):
     """
 
     def __init__(self, shared_memory: SharedMemoryPool, on_lost: Callable[[], None]) -> None:
-        """Take the memory for samples, and a function that is called when the connection is lost."""
+        """Take the shared-memory pool, and a function that is called when the connection is lost."""
         self._shared_memory = shared_memory
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
@@ -59,7 +59,7 @@ class InferenceClient(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._requests: dict[int, asyncio.Future[Any]] = {}
         self._predictions: dict[int, _PendingPrediction] = {}
-        self._num_pending: dict[int, int] = {}  # number of predictions by model id
+        self._num_pending: dict[int, int] = {}  # number of pending predictions, keyed by model id
         self._listeners: dict[int, Listener] = {}
         self._buffer: list[bytes] = []
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -73,7 +73,7 @@ class InferenceClient(asyncio.Protocol):
         try:
             for frame in self._frames.feed(chunk):
                 self._handle_message(decode_server_message(frame))
-        except Exception:  # close the connection, so that callers get an error and do not wait forever
+        except Exception:  # close the connection: otherwise callers wait forever
             log.exception("inference.message_rejected")
             if self._transport is not None:
                 self._transport.abort()
@@ -134,7 +134,7 @@ class InferenceClient(asyncio.Protocol):
         priority: int = DEFAULT_PRIORITY,
         targets: Sequence[int] | None = None,
     ) -> list[Outcome]:
-        """Return the outcomes of one or more samples. Waiting samples of a cancelled caller are dropped.
+        """Return the outcomes of one or more samples. If the caller is cancelled, drop the waiting samples.
 
         Raises:
             Overloaded: the shared memory is full.
@@ -167,8 +167,8 @@ class InferenceClient(asyncio.Protocol):
     def _flush_if_idle(self, model_id: int) -> None:
         """Flush at once if the model is idle. Otherwise wait up to `MAX_BUFFER_S` for more messages.
 
-        Every write wakes the inference process, which costs more than the message itself. A busy model cannot start the
-        request at once anyway.
+        Every write wakes the inference process, which costs more than sending one more message. A busy model cannot
+        start the request at once, so waiting does not delay it.
         """
         self._num_pending[model_id] = self._num_pending.get(model_id, 0) + 1
         if self._num_pending[model_id] == 1:
@@ -203,7 +203,7 @@ class InferenceClient(asyncio.Protocol):
                 if future is not None and not future.done():
                     future.set_exception(error)
             case _:
-                future = self._requests.get(message.id)  # type: ignore[attr-defined]  # the other messages have one
+                future = self._requests.get(message.id)  # type: ignore[attr-defined]  # all other messages have an id
                 if future is not None and not future.done():
                     future.set_result(message)
 
@@ -218,7 +218,7 @@ class InferenceClient(asyncio.Protocol):
     def _handle_batch(self, batch: BatchResult) -> None:
         self._flush()
         listener = self._listeners.get(batch.model_id)
-        if listener is not None:  # before the callers resume, so that the statistics include their requests
+        if listener is not None:  # called before callers resume, so that statistics include their requests
             stats = BatchStats(
                 batch.size, batch.num_failed, batch.seconds, batch.num_dropped, batch.num_queued_elsewhere
             )

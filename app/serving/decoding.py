@@ -1,4 +1,4 @@
-"""Decodes images in a few threads before they are batched, so that an invalid image affects no other request."""
+"""Decodes images in threads before they are batched, so that an invalid image does not affect other requests."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from core import images
 from core.errors import InvalidImage, Overloaded, ServiceError, TooLarge
 
 ImageShape = tuple[int, int, int]
-# A few small images are decoded on the event loop, which is faster than handing them to a thread and back.
+# A few small images are decoded on the event loop, which is faster than using a thread.
 MAX_INLINE_IMAGES, MAX_INLINE_BYTES, MAX_INLINE_PIXELS = 4, 16 * 2**10, 128 * 128
 
 
@@ -28,7 +28,7 @@ ImageInput = bytes | PixelValues | ServiceError
 
 
 class Decoder:
-    """Decodes a bounded number of images at a time, in a few threads."""
+    """Decodes images in at most four threads. The number of waiting images is limited."""
 
     def __init__(self, *, max_waiting: int, max_bytes: int, max_pixels: int) -> None:
         self._max_waiting = max_waiting

@@ -1,4 +1,4 @@
-"""Leader election of the API processes on a machine: one starts the inference process, the others connect to it."""
+"""Leader election among the API processes of a machine. The leader starts the inference process; the others connect."""
 
 import fcntl
 import os
@@ -10,7 +10,7 @@ HANDSHAKE = b"candela"
 
 
 class LeaderLock:
-    """A lock file and a socket in a private folder. The process that holds the lock owns the inference process.
+    """A lock file and a socket in a private folder. The API process that holds the lock starts the inference process.
 
     The kernel releases the lock when its holder ends for any reason.
     """
@@ -38,7 +38,7 @@ class LeaderLock:
             self._fd = None
 
     def connect(self, memory_fd: int) -> socket.socket | None:
-        """Connect to the inference process and send the shared memory. Return None if no process listens."""
+        """Connect to the inference process and send it the shared memory. Return None if no process listens."""
         with suppress(FileNotFoundError, ConnectionRefusedError):
             return connect_unix(self.path, memory_fd)
         return None

@@ -43,7 +43,7 @@ MODELS_LOADED = Gauge("candela_models_loaded", "Models in memory.", multiprocess
 
 @lru_cache(1024)
 def get_in_flight_gauge(model: str, version: str) -> Gauge:
-    """Return the gauge `NUM_IN_FLIGHT` of one version. Cached, since the lookup costs more than setting the gauge."""
+    """Return the gauge `NUM_IN_FLIGHT` of one version. Cached: a lookup takes longer than setting the gauge."""
     return NUM_IN_FLIGHT.labels(model, version)
 
 

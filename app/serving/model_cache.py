@@ -1,4 +1,4 @@
-"""The cache of loaded models. Loads models outside the event loop, and evicts the least recently used model first."""
+"""An LRU cache of loaded models. Models are loaded in threads, so that loading does not block the event loop."""
 
 import asyncio
 import time
@@ -37,7 +37,7 @@ class _Entry:
 
 
 class ModelCache:
-    """Holds at most `max_loaded` models and at most `max_bytes` in total. Pinned models are not evicted.
+    """Holds at most `max_loaded` models, of at most `max_bytes` in total. Pinned models are not evicted.
 
     Use it on one event loop only.
     """
@@ -78,7 +78,7 @@ class ModelCache:
         return entry.model if entry else None
 
     async def get(self, ref: BundleRef) -> LoadedModel:
-        """Return the model, and load it if necessary. Concurrent callers share one load.
+        """Return the model. If it is not loaded, load it once for all concurrent callers.
 
         Raises:
             NotReady: loading takes longer than a request may wait; it continues in the background.
@@ -92,7 +92,7 @@ class ModelCache:
         self._entries.move_to_end(key)
         outcome = await self._wait_for_load(ref, entry)
         if isinstance(outcome, ServiceError):
-            raise outcome.with_traceback(None)  # the same object is raised many times: its traceback must not grow
+            raise outcome.with_traceback(None)  # the same object is raised repeatedly: its traceback must not grow
         return outcome
 
     def unload(self, ref: BundleRef) -> None:
@@ -100,7 +100,7 @@ class ModelCache:
         self._remove(ref.cache_key)
 
     def invalidate_lost_models(self) -> list[BundleRef]:
-        """Remove the models whose inference process has ended. Return their bundles, least recently used first."""
+        """Remove the models whose inference process has ended. Return their references, least recently used first."""
         lost = [entry for entry in self._entries.values() if (model := entry.model) and model.is_lost]
         for entry in lost:
             self._remove(entry.ref.cache_key)
@@ -122,7 +122,7 @@ class ModelCache:
             return entry.future.result()
         try:
             async with asyncio.timeout(self._load_wait_s):
-                return await asyncio.shield(entry.future)  # a cancelled caller does not stop the load for the others
+                return await asyncio.shield(entry.future)  # a cancelled caller must not cancel the load
         except TimeoutError:
             raise NotReady(f"Model {ref.model!r} is still loading.", retry_after_s=5) from None
 
@@ -139,7 +139,7 @@ class ModelCache:
         return entry
 
     def _evict_one(self) -> None:
-        """Remove the least recently used idle model, or busy model if none is idle. Its requests are still computed."""
+        """Remove the least recently used model, idle models first. The requests of a busy model are still computed."""
         candidates = [
             key for key, entry in self._entries.items() if entry.future.done() and entry.ref.model not in self._pinned
         ]
@@ -181,7 +181,7 @@ class ModelCache:
         try:
             loop = asyncio.get_running_loop()
             model = await loop.run_in_executor(self._load_threads, self._loader, ref)
-        except Exception as error:  # noqa: BLE001 - loading may raise any exception; it is cached
+        except Exception as error:  # noqa: BLE001 - loading may raise any exception, which is cached
             metrics.LOADS.labels("failed").inc()
             log.warning("model.load_failed", model=ref.model, key=ref.key, error=repr(error)[:500])
             if isinstance(error, Unavailable | Overloaded | NotReady):  # temporary, so not cached
@@ -190,7 +190,7 @@ class ModelCache:
             return _convert_load_error(ref, error)
         metrics.LOADS.labels("loaded").inc()
         metrics.MODELS_LOADED.inc()
-        if self._entries.get(ref.cache_key) is not entry:  # removed during the load; callers load the model again
+        if self._entries.get(ref.cache_key) is not entry:  # the entry was removed during the load
             self._close_model(model)
         self._free_memory(entry, model.num_bytes)
         log.info("model.loaded", model=ref.model, key=ref.key, seconds=round(self._clock() - started_at, 3))

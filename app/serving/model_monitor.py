@@ -1,4 +1,4 @@
-"""Statistics, admission control and metrics of one model."""
+"""Statistics, admission control and Prometheus metrics of one model."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from core.errors import DeadlineExceeded, Overloaded
 
 
 class ModelMonitor:
-    """Records requests and batches of one model in this process. It is kept while the model is not loaded."""
+    """Records requests and batches of one model in this process. The monitor is kept while the model is not loaded."""
 
     def __init__(self, ref: BundleRef, admission: AdmissionController, observer: PredictionObserver | None) -> None:
         self.statistics = InferenceStatistics()
@@ -36,7 +36,7 @@ class ModelMonitor:
             raise
         gauge = metrics.get_in_flight_gauge(*labels)
         admission.add_in_flight(num_images, priority)
-        gauge.set(admission.num_in_flight)  # set it now: the metric must be current also while no batch is computed
+        gauge.set(admission.num_in_flight)  # set it now, since no batch may be computed for a while
         try:
             yield
         finally:

@@ -23,7 +23,7 @@ class ModelReloader:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def remove_lost_models(self) -> None:
-        """Remove the lost models from the cache."""
+        """Remove the lost models from the cache, and remember them for `reload_models`."""
         self._lost += self._cache.invalidate_lost_models()
 
     def reload_models(self) -> None:

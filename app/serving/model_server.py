@@ -68,7 +68,7 @@ class ModelServer:
 
     @property
     def max_waiting(self) -> int:
-        """The maximum number of samples of one request."""
+        """The maximum number of samples per request."""
         return self._max_waiting
 
     async def predict(
@@ -85,7 +85,7 @@ class ModelServer:
             bundle: the model and the kind of output.
             images: samples of the model's shape, for example uint8 (H, W, C).
             deadline: monotonic time at which the request times out. Default: none.
-            priority: 1 to 3; 1 is computed first.
+            priority: 1 to 3; requests with priority 1 are computed first.
             targets: for heatmaps, the class to explain for each image. Default: the most probable class.
 
         Raises:
@@ -116,7 +116,7 @@ class ModelServer:
         return self._cache.peek(bundle) is not None
 
     def get_memory_bytes(self, bundle: BundleRef) -> dict[str, int]:
-        """Return the memory of a bundle in bytes, keyed by device: the sum of its loaded kinds of output."""
+        """Return the memory of a bundle in bytes, keyed by device: the sum over all kinds of output that are loaded."""
         sizes: dict[str, int] = {}
         for output in OUTPUT_KINDS:
             model = self._cache.peek(bundle.with_output(output))
@@ -165,7 +165,7 @@ class ModelServer:
                     return await model.submit(images, deadline, priority, targets)
                 with self._observer.observe_prediction(bundle, len(images)):
                     return await model.submit(images, deadline, priority, targets)
-            except BatcherClosed:  # the model was unloaded after `get`
+            except BatcherClosed:  # the model was unloaded after `get` returned it
                 continue
 
     def _load_bundle(self, ref: BundleRef) -> LoadedModel:

@@ -13,4 +13,4 @@ class PredictionObserver(Protocol):
         """Return a context that stays open until the outcomes of a prediction arrive. Called on the event loop."""
 
     def record_batch(self, bundle: BundleRef, size: int, seconds: float) -> None:
-        """Record a computed batch. Called before the callers of the batch resume, by any thread."""
+        """Record a computed batch. May be called on any thread, before the callers of the batch resume."""

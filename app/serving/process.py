@@ -25,15 +25,15 @@ from core.parent_death import die_with_parent
 
 log = structlog.get_logger(__name__)
 ROOT = Path(__file__).resolve().parents[2]
-HEARTBEAT_S, HEARTBEAT_TIMEOUT_S = 0.5, 1.25  # their sum is the maximum time until a frozen process is detected
+HEARTBEAT_S, HEARTBEAT_TIMEOUT_S = 0.5, 1.25  # a frozen process is detected after at most the sum of both
 START_S = 180.0  # importing torch from a cold disk may take a minute
 HANG_S = 120.0  # a process that does not respond for this long is killed
 STABLE_S = 30.0  # a process that ran this long is restarted without a pause
 CONNECT_INTERVAL_S = 0.1
 MIN_PAUSE_S, MAX_PAUSE_S = 0.5, 30.0
-SHARED_MEMORY_BYTES = 2**30  # of address space; unused pages take no memory
-# The allocator keeps freed memory: otherwise the activations of each batch cause page faults.
-# OpenMP threads spin briefly and then sleep, because several models share the processors.
+SHARED_MEMORY_BYTES = 2**30  # size of the address space; unused pages take no memory
+# Make the allocator keep freed memory: otherwise the activations of each batch cause page faults.
+# Make OpenMP threads sleep after spinning briefly, because several models share the processors.
 ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(2**32),
     "MALLOC_MMAP_THRESHOLD_": str(2**32),
@@ -53,7 +53,7 @@ class InferenceProcess:
         leader_lock: LeaderLock | None = None,
         shared_memory_bytes: int = SHARED_MEMORY_BYTES,
     ) -> None:
-        """Take the device: `cpu`, `cuda:0`, or `auto`: the first GPU, or the CPU of a machine without GPUs.
+        """Take the device: `cpu`, `cuda:0`, … or `auto` (the first GPU, or the CPU if there is no GPU).
 
         With a `leader_lock`, the first API process starts the inference process, and the others connect to it.
         """
@@ -130,7 +130,7 @@ class InferenceProcess:
         shared_memory, ended = SharedMemoryPool(self._shared_memory_bytes), asyncio.Event()
         process, sock = await self._connect(shared_memory.fd)
 
-        def handle_loss() -> None:  # at once, so that no request is sent to the lost models
+        def handle_loss() -> None:  # called at once, so that no request is sent to the lost models
             self._client = None
             ended.set()
             on_lost()
@@ -160,7 +160,7 @@ class InferenceProcess:
             shared_memory.close()
 
     async def _connect(self, memory_fd: int) -> "tuple[subprocess.Popen[bytes] | None, socket.socket]":
-        """Return the process and a connection to it. The process is None if a different API process owns it."""
+        """Return the process and a connection to it. The process is None if a different API process started it."""
         if self._leader_lock is None:
             with tempfile.TemporaryDirectory(prefix="candela-") as folder:
                 return _start_process(self._device, memory_fd, Path(folder) / "s")
@@ -193,27 +193,28 @@ class InferenceProcess:
 
 def _start_process(device: str, memory_fd: int, path: Path) -> "tuple[subprocess.Popen[bytes], socket.socket]":
     """Start a process that listens at `path`. Return it and a connection that has sent the shared memory."""
-    path.unlink(missing_ok=True)  # an owner that was killed may have left the socket file
+    path.unlink(missing_ok=True)  # a process that was killed may have left the socket file
     with listen_unix(path) as listener:
         sock = connect_unix(path, memory_fd)
         try:
             process = subprocess.Popen(  # noqa: S603 - the command is fixed
                 die_with_parent([sys.executable, "-m", "app.inference", str(listener.fileno()), device]),
                 env=build_environment(os.environ),
-                cwd=ROOT,  # `-m` searches it first, so the caller's folder cannot shadow our packages
+                cwd=ROOT,  # `-m` imports from this folder first, so the caller's folder cannot shadow our packages
                 stdin=subprocess.DEVNULL,
                 pass_fds=(listener.fileno(),),
             )
         except BaseException:
             sock.close()
             raise
-        return process, sock  # only the process still has the listening socket; it is closed when the process ends
+        return process, sock  # only the new process holds the listening socket now
 
 
 def build_environment(parent: Mapping[str, str]) -> dict[str, str]:
     """Return the environment variables of the process.
 
-    Allocator settings are added if they are not set. `CANDELA_` variables may be secret, so only the log level is kept.
+    Allocator and OpenMP settings are added if they are not set. `CANDELA_` variables may contain secrets, so all except
+    the log level are removed.
     """
     inherited = {name: value for name, value in parent.items() if not name.startswith("CANDELA_")}
     return ALLOCATOR | inherited | {"CANDELA_LOG_LEVEL": parent.get("CANDELA_LOG_LEVEL", "INFO")}

@@ -24,14 +24,14 @@ from app.serving.types import BundleRef
 from core.errors import Unavailable
 
 MAX_CACHED_SUMMARIES = 256
-VALIDATION_S = 30.0  # short, since the caller may hold a database lock
+VALIDATION_S = 30.0  # must be short, since the caller may hold a database lock
 
 
 class InferenceProcessPool:
     """Implements `app.serving.backend.ModelBackend` with inference processes."""
 
     def __init__(self, devices: str = "auto", rendezvous_dir: Path | None = None) -> None:
-        """Take the devices, separated by commas. `auto` means all GPUs, or the CPU of a machine without GPUs.
+        """Take the devices, separated by commas. `auto` means all GPUs, or the CPU if there is no GPU.
 
         API processes with the same `rendezvous_dir` share the inference processes.
         """
@@ -97,7 +97,7 @@ class InferenceProcessPool:
         return self._architectures
 
     def check_architecture(self, query: ArchitectureQuery) -> ArchitectureSummary:
-        """Return the summary of a network; results are cached. Raises InvalidArchitecture, Unavailable."""
+        """Return the summary of a network. Summaries are cached. Raises InvalidArchitecture, Unavailable."""
         if query not in self._summaries:
             if len(self._summaries) >= MAX_CACHED_SUMMARIES:
                 self._summaries.clear()
@@ -119,7 +119,7 @@ class InferenceProcessPool:
         return InferenceProcess(device, leader_lock=leader_lock)
 
     def _start_remaining(self, on_ready: Callable[[], None], on_lost: Callable[[], None]) -> None:
-        """With `auto`, start one process for each GPU but the first. The first process reports the number of GPUs."""
+        """If the device is `auto`, start a process for each further GPU. The first process reports how many exist."""
         server_info = self._processes[0].server_info
         if self._is_auto and server_info is not None:
             for number in range(len(self._processes), server_info.runtime_info["num_gpus"]):

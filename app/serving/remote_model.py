@@ -77,7 +77,7 @@ class RemoteModel:
     def close(self) -> None:
         """Unload the model, see `LoadedModel.close`."""
         self._is_closing = True
-        with suppress(ServiceError):  # the process has ended, so the model is unloaded already
+        with suppress(ServiceError):  # the process has ended, and its models with it
             self._client.send(Unload(self._id))
 
     async def join(self) -> None:

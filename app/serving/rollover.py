@@ -27,20 +27,20 @@ V = TypeVar("V", bound=Version)
 
 
 class VersionRollover:
-    """Chooses the version that serves requests. A version that cannot be loaded never replaces a loaded version.
+    """Chooses the version that serves requests. A loaded version is never replaced by a version that cannot be loaded.
 
     Use it on one event loop only.
     """
 
     def __init__(self, model_server: ModelServer, *, wait_s: float = WAIT_S) -> None:
-        """Take the server, and the seconds that requests wait for a new version before they use the previous one."""
+        """Take the server, and the time in seconds after which requests use the previous version of a model."""
         self._model_server = model_server
         self._wait_s = wait_s
         self._serving: dict[str, Version] = {}
         self._loads: dict[str, tuple[asyncio.Task[bool], float]] = {}
 
     async def choose_version(self, ref: str, current: V) -> V:
-        """Return `current`, or the previous version for `ref` if `current` is not loaded within `wait_s`."""
+        """Return `current` or, if it is not loaded within `wait_s`, the previous version for `ref` if loaded."""
         previous = self._serving.get(ref)
         if (
             previous is not None

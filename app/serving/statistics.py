@@ -1,4 +1,4 @@
-"""Statistics of one model since the process started: counts and durations, kept while the model is unloaded."""
+"""Statistics of one model since the process started: counts and durations. Unloading the model does not reset them."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import NamedTuple
 class StatisticDuration(NamedTuple):
     """A count of events and their total duration."""
 
-    count: int = 0  # type: ignore[assignment]  # hides `tuple.count`, which is not used
+    count: int = 0  # type: ignore[assignment]  # replaces `tuple.count`, which is not used
     ns: int = 0
 
     def __add__(self, other: object) -> "StatisticDuration":

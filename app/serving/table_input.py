@@ -18,7 +18,7 @@ class TableRow(NamedTuple):
 
 
 def encode_rows(instances: Sequence[ImageInput | TableRow], table: Table) -> list[Pixels | ServiceError]:
-    """Return an array per instance, float32: (F,) for a row, (T, F) for a window. Invalid instances get an error."""
+    """Return a float32 array per instance, (F,) for a row and (T, F) for a window, or the error of the instance."""
     return [_encode_instance(number, instance, table) for number, instance in enumerate(instances)]
 
 

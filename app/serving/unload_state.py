@@ -1,4 +1,4 @@
-"""Stores which models a client unloaded by name. They stay unloaded until a client loads them by name."""
+"""Stores the models that clients unloaded by name. Such a model stays unloaded until a client loads it by name."""
 
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +18,7 @@ class UnloadedModels(Protocol):
 
 
 class UnloadedFiles:
-    """Stores one empty file per unloaded model, so that the API processes of one machine share the set."""
+    """Stores one empty file per unloaded model, so that the API processes of a machine share the state."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

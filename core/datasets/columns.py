@@ -1,4 +1,4 @@
-"""The columns of a table and the encoding of a row as numbers. Imports and predictions both use it."""
+"""Describes the columns of a table and encodes rows as numbers. Used by imports and predictions."""
 
 import math
 import re
@@ -44,8 +44,8 @@ class Table(BaseModel):
 
     Attributes:
         missing: `drop` removes rows with missing values from the dataset and rejects them in predictions. `impute`
-            replaces a missing number with the column's mean, and gives missing categories a separate category.
-        targets: the columns to predict. With a `window`, their values in the next `horizon` rows are predicted.
+            replaces a missing number with the column's mean, and a missing category with a separate category.
+        targets: the columns to predict. With a `window`, their values in the `horizon` rows after it are predicted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,10 +72,10 @@ class Table(BaseModel):
         return (len(self.columns),) if self.window is None else (self.window, len(self.columns))
 
     def encode_row(self, row: Mapping[str, Any]) -> Rows:
-        """Return a row as float32 (F,). Categories become their code, missing numbers become NaN.
+        """Return a row as float32 (F,). Categories are encoded as integer codes, and missing numbers as NaN.
 
         Args:
-            row: values by column name. An absent column, null, and strings such as "" or "NA" are missing values.
+            row: values, keyed by column name. An absent column, null, and strings such as "" or "NA" count as missing.
                 Values of target columns are ignored.
 
         Raises:
@@ -110,7 +110,7 @@ class Table(BaseModel):
 
 
 def is_missing(value: object) -> bool:
-    """Return whether the value means a missing value: null, NaN, or a string such as "" or "NA"."""
+    """Return whether the value represents a missing value: null, NaN, or a string such as "" or "NA"."""
     if isinstance(value, str):
         return value.strip().lower() in MISSING_VALUES
     return value is None or (isinstance(value, float) and math.isnan(value))
@@ -125,9 +125,9 @@ def encode_category(categories: tuple[str, ...], text: str) -> int:
 
 
 def format_category(column: str, value: object) -> str:
-    """Return a value as the name of a category.
+    """Return the category name for a value.
 
-    Numbers lose trailing zeros, and booleans become `true` and `false`.
+    Numbers are formatted without trailing zeros, and booleans as `true` and `false`.
 
     Raises:
         InvalidRow: the value is an array or an object.
@@ -144,7 +144,7 @@ def format_category(column: str, value: object) -> str:
 
 
 def normalize_category(text: str) -> str:
-    """Return a category's name in its normal form: `3.0` becomes `3`, `True` becomes `true`."""
+    """Return the normalized name of a category: `3.0` becomes `3`, `True` becomes `true`."""
     if text.lower() in {"true", "false"}:
         return text.lower()
     integral = _INTEGRAL.fullmatch(text)

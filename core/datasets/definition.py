@@ -23,17 +23,19 @@ class DatasetInfo(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """An image that was skipped, and the reason."""
+    """An image that cannot be read, and the reason."""
 
     name: str
     reason: str
 
 
 class SampleChunk(NamedTuple):
-    """Samples of one split, and the files that cannot be read.
+    """Some samples of one split, and the image files that cannot be read.
 
     Attributes:
-        images: uint8 (B, H, W, C), or the rows of a table.
+        images: uint8 images (B, H, W, C), or the rows of a table.
+        names: the names of the samples.
+        unreadable: the image files that cannot be read.
         weights: float32 (B,), or None if the dataset has no weights.
     """
 
@@ -46,7 +48,7 @@ class SampleChunk(NamedTuple):
 
 
 class NoOptions(Spec):
-    """The options of a dataset that has none."""
+    """The schema for datasets without options: it accepts no fields."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,10 @@ class BuiltinDataset:
 
     Attributes:
         options: the schema of the dataset's options in a job.
-        build_info: (options, folder or None) -> the dataset's properties. Without a folder, no file is read.
+        build_info: (options, folder or None) -> the dataset's properties. If the folder is None, it reads no files.
         find_missing: (folder, options) -> the missing files, relative to `folder`.
-        read_chunks: (folder, options) -> the images, always in the same order.
-        read_rows: (folder, options) -> the rows of each split, for tables. `build_info` returns their columns.
+        read_chunks: (folder, options) -> chunks of samples, always in the same order. Used for images.
+        read_rows: (folder, options) -> the rows of each split. None for image datasets.
         help_text: instructions for downloading and storing the files. Empty if the dataset needs no files.
     """
 
@@ -86,7 +88,7 @@ class BuiltinDataset:
     def get_info(self, options: Spec | Mapping[str, Any], folder: Path | None = None) -> DatasetInfo:
         """Return the dataset's properties.
 
-        If a folder is given, a dataset can read the classes and the sizes of the splits from its files.
+        If `folder` is given, the classes and the sizes of the splits can be read from the files in it.
         """
         return self.build_info(self._resolve_options(options), folder)
 

@@ -35,12 +35,12 @@ def decode_images(
 ) -> Iterator[SampleChunk]:
     """Yield the decoded images in chunks. A chunk also lists the images that cannot be decoded.
 
-    The decoders release the GIL, so that threads use all cores. At most a few batches are in memory.
+    The decoders release the GIL, so that threads use all cores. At most a few chunks are in memory.
 
     Args:
         entries: the image files, grouped by split.
         image_shape: the shape of the decoded images, (C, H, W).
-        resize: how images are resized to that shape: "stretch" or "crop".
+        resize: how images are resized to `image_shape`: "stretch" or "crop".
         max_pixels: the maximum number of pixels of an image.
         num_threads: the number of decoding threads. Default: the number of available cores.
     """

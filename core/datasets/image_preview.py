@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from core.datasets.packed import PackedDataset
 
 PREVIEW_FILE = "preview.png"
-_COLUMNS, _ROWS, _PER_CLASS = 4, 8, 4  # classes per row, rows, images per class
+_COLUMNS, _ROWS, _PER_CLASS = 4, 8, 4  # classes per row, rows of classes, images per class
 _TILE, _TEXT_HEIGHT, _MARGIN = 48, 14, 6
 
 
@@ -34,7 +34,7 @@ def write_image_preview(folder: Path) -> None:
 
 
 def _select_samples(packed: PackedDataset) -> list[tuple[str, NDArray[np.int64]]]:
-    """Return the label and the sample indices of each group: the first classes, or consecutive regression samples."""
+    """Return the label and sample indices of each group: one class or, for regression, consecutive samples."""
     targets = packed.read_split("train").targets
     meta = packed.meta
     if meta.task == "regression":
@@ -48,7 +48,7 @@ def _select_samples(packed: PackedDataset) -> list[tuple[str, NDArray[np.int64]]
 
 
 def _render_tile(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Return the first three channels in color, or the first one in grey, scaled to the tile."""
+    """Return an image scaled to the tile: RGB from the first three channels, or grey from the first channel."""
     displayed = pixels[..., :3] if pixels.shape[-1] >= 3 else pixels[..., 0]
     image = Image.fromarray(np.ascontiguousarray(displayed)).convert("RGB")
     scale = (_TILE - 2) / max(image.size)

@@ -10,11 +10,11 @@ import numpy as np
 from core.datasets.definition import SampleChunk, Unreadable
 from core.datasets.packed import PackedMeta, Task
 
-_MAX_LISTED = 100  # entries of each list in the report; the counts are not limited
+_MAX_LISTED = 100  # maximum length of each list in the report; the counts include all entries
 
 
 class ReportBuilder:
-    """Collects statistics of the chunks. It keeps a 16-byte hash of each sample to find duplicates."""
+    """Collects statistics of the samples. Keeps a 16-byte hash of each sample to find duplicates."""
 
     def __init__(self, task: Task, classes: Sequence[str]) -> None:
         self._task, self._classes = task, classes
@@ -79,7 +79,7 @@ class ReportBuilder:
 
 
 def _format_groups(groups: list[list[tuple[str, str, int | None]]]) -> dict[str, Any]:
-    """Return groups of samples with equal packed pixels, as JSON values."""
+    """Return groups of duplicate samples (with equal packed pixels) as JSON values."""
     items = [
         [{"split": split, "name": name} for split, name, _ in group[:_MAX_LISTED]] for group in groups[:_MAX_LISTED]
     ]

@@ -30,13 +30,13 @@ class PackedMeta(BaseModel):
     Attributes:
         image_shape: the shape of a sample: (C, H, W) for images, (F,) for rows, (T, F) for windows.
         splits: the number of samples of each split. "train" always exists, "valid" and "test" are optional.
-        mean: the mean of each channel over the training pixels in 0..1, or of each column over the training rows. It is
-            0 for categorical columns.
-        std: the standard deviation of the same values. It is 1 for constant channels, constant columns and categorical
+        mean: for images, the mean of each channel over the training pixels, scaled to 0..1. For tables, the mean of
+            each column over the training rows, or 0 for categorical columns.
+        std: the standard deviations that belong to `mean`. 1 for constant channels, constant columns and categorical
             columns.
-        target_mean: the mean of each output over the training targets. Empty if the task is not regression, and for
-            image datasets.
-        target_std: the standard deviation of the same values.
+        target_mean: the mean of each output over the training targets. Empty for image datasets and if the task is not
+            regression.
+        target_std: the standard deviations that belong to `target_mean`.
         weighted: whether the samples have weights.
         content_hash: a hash of the samples, targets, weights, classes, columns and task.
     """
@@ -94,11 +94,11 @@ class PackedDataset:
             raise CorruptFile(f"{folder.name} is not a packed dataset: {error}") from error
 
     def read_split(self, name: str) -> PackedSplit:
-        """Return a split. Its samples are memory-mapped, not read.
+        """Return a split. Its samples are memory-mapped, so that they are read from disk only when they are used.
 
         Raises:
             CorruptFile: the files do not match `meta.json`.
-            KeyError: the dataset has no such split.
+            KeyError: the dataset has no split of this name.
         """
         count = self.meta.splits[name]
         try:

@@ -17,7 +17,7 @@ from core.durable_files import fsync_path, write_new_file
 
 
 class PackedWriter:
-    """Writes a dataset into an empty folder. It is complete when `finish_dataset` has written `meta.json`."""
+    """Writes a dataset into an empty folder. The dataset is complete after `finish_dataset` has written `meta.json`."""
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ class _SplitWriter:
 
 
 def write_weights(folder: Path, split: str, weights: Weights | None) -> dict[str, str]:
-    """Write the weights of a split, if there are any. Return their hash as a field of the content hash."""
+    """Write the weights of a split, and return their hash for the content hash. Return {} if there are no weights."""
     if weights is None:
         return {}
     stored = np.ascontiguousarray(weights, np.float32)
@@ -186,12 +186,12 @@ def write_weights(folder: Path, split: str, weights: Weights | None) -> dict[str
 
 
 def encode_npy(array: NDArray[Any]) -> bytes:
-    """Return the array as a `.npy` file."""
+    """Return the bytes of a `.npy` file that contains the array."""
     buffer = io.BytesIO()
     np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
     return buffer.getvalue()
 
 
 def hash_json(content: dict[str, Any]) -> str:
-    """Return the SHA-256 of JSON values."""
+    """Return the SHA-256 of the content, encoded as JSON."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

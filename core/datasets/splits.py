@@ -34,7 +34,7 @@ class SplitPlan(NamedTuple):
 
 @dataclass(frozen=True)  # not a NamedTuple: tuples already have a method `index`
 class SplitView:
-    """Samples of a packed split: `images[index]` and `targets[index]`. `index` is sorted."""
+    """Selected samples of a packed split: `images[index]` and `targets[index]`. `index` is sorted."""
 
     images: Samples
     targets: Targets
@@ -43,7 +43,7 @@ class SplitView:
 
 
 class ResolvedSplits(NamedTuple):
-    """The samples of each split. `train_index` contains indices of samples of the packed split "train"."""
+    """The samples of each split. `train_index` contains indices into the packed split "train"."""
 
     train_index: Index
     valid: SplitView
@@ -57,13 +57,13 @@ def plan_splits(splits: Mapping[str, int], valid: float | None, test: float | No
 
     Args:
         splits: the number of samples of each split of the dataset.
-        valid: the share of the training split to validate on. Default: the dataset's validation split, or 0.1 if it has
-            none.
-        test: the share of the training split to test on. Default: the dataset's test split, if it has one.
+        valid: the fraction of the training split to use for validation. Default: use the dataset's validation split, or
+            0.1 if the dataset has no validation split.
+        test: the fraction of the training split to use for testing. Default: use the dataset's test split, if any.
 
     Raises:
-        ValueError: the training split has too few samples, the shares sum to 1 or more, or `test` is set although the
-            dataset has a test split.
+        ValueError: the training split has too few samples, `valid` and `test` sum to 1 or more, or `test` is set and
+            the dataset has a test split.
     """
     num_train, num_test = splits["train"], splits.get("test", 0)
     if test is not None and num_test:
@@ -89,10 +89,10 @@ def plan_splits(splits: Mapping[str, int], valid: float | None, test: float | No
 
 
 def resolve_splits(packed: PackedDataset, spec: DatasetSpec, seed: int) -> ResolvedSplits:
-    """Return the samples of each split. The result depends on the seed only, not on the machine.
+    """Return the samples of each split. Equal arguments select the same samples on every machine.
 
     Raises:
-        ValueError: the spec sets a share, but the samples are windows, which are divided at import.
+        ValueError: the spec sets `valid` or `test`, but the dataset is a time series, which is divided at import.
     """
     if (spec.valid or spec.test) is not None and packed.meta.table is not None and packed.meta.table.window is not None:
         raise ValueError("time series are divided at import; remove `valid` and `test`")
@@ -120,9 +120,9 @@ def _divide_index(index: Index, num_holdout: int, labels: Index | None, seed: in
 def select_holdout(num_samples: int, num_holdout: int, labels: Index | None, seed: int, stream: int = _STREAM) -> Index:
     """Return the sorted indices of the samples to hold out.
 
-    With `labels` (N,), every class contributes the same share, rounded by largest remainders. Every class keeps at
-    least one sample, even if fewer than `num_holdout` samples are then selected. If every class has a single sample,
-    the selection ignores the labels.
+    With `labels` (N,), the same fraction of every class is held out, rounded with the largest remainder method. Every
+    class keeps at least one sample, so fewer than `num_holdout` samples may be selected. If every class has a single
+    sample, the labels are ignored.
     """
     rng = np.random.default_rng([seed, stream])
     order = rng.permutation(num_samples)
@@ -149,7 +149,7 @@ def _allocate_quotas(counts: NDArray[np.intp], total: int) -> Index:
 
 
 def _get_strata(meta: PackedMeta, targets: Targets) -> Index | None:
-    """Return the labels to stratify by, or None if the task has no single class for a sample."""
+    """Return the labels for stratified splits, or None if the samples of the task do not have exactly one class."""
     match meta.task:
         case "classification":
             return np.asarray(targets, np.int64)

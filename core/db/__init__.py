@@ -1,1 +1,1 @@
-"""The database: tables, sessions and queries."""
+"""Contains the database tables, sessions and queries."""

@@ -1,4 +1,4 @@
-"""The declarative base class, and column types with the same behavior on SQLite and PostgreSQL."""
+"""Defines the declarative base class, and column types that behave the same on SQLite and PostgreSQL."""
 
 from datetime import UTC, datetime
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Returns the current time for stored times: from the database's clock on PostgreSQL, the host's clock on SQLite."""
+"""Returns the current time of the clock that sets stored times: the server's on PostgreSQL, the host's on SQLite."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from core.db.base import UtcDateTime
 def utc_now() -> datetime:
     """Return the current UTC time of this host.
 
-    Do not compare it with times stored on PostgreSQL: the clocks of the hosts can differ.
+    Do not compare this time with times stored on PostgreSQL: the clocks of this host and of the server can differ.
     """
     return datetime.now(UTC)
 
@@ -20,7 +20,7 @@ def utc_now() -> datetime:
 def now(session: Session, offset_s: float = 0.0) -> ColumnElement[Any]:
     """Return an SQL expression for the current time plus `offset_s` seconds.
 
-    Unlike `now()` of PostgreSQL, the time is not fixed at the start of the transaction.
+    Unlike `now()` of PostgreSQL, it is not the time at which the transaction started.
     """
     delta = timedelta(seconds=offset_s)
     if session.get_bind().dialect.name == "postgresql":

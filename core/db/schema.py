@@ -11,11 +11,11 @@ from sqlalchemy import Connection, Engine, text
 from core.db.session import make_engine
 from core.errors import ConfigurationError
 
-_ADVISORY_LOCK = 0x63616E64  # "cand" in ASCII; the lock makes concurrent migrations run one after the other
+_ADVISORY_LOCK = 0x63616E64  # "cand" in ASCII; with this lock, concurrent migrations run one after the other
 
 
 def upgrade_schema(url: str, revision: str = "head") -> None:
-    """Upgrade the database at `url` to a revision, in one transaction. Processes can call it concurrently."""
+    """Upgrade the database at `url` to a revision, in one transaction. Several processes can do this at once."""
     engine = make_engine(url)
     try:
         with engine.begin() as connection:
@@ -40,7 +40,7 @@ def check_migrations(url: str) -> None:
     """Check that a migrated database has the tables that `tables.py` declares.
 
     Raises:
-        alembic.util.CommandError: the tables differ. The message lists the differences.
+        alembic.util.CommandError: the tables differ from `tables.py`. The message lists the differences.
     """
     engine = make_engine(url)
     try:
@@ -54,7 +54,7 @@ def check_schema(engine: Engine) -> None:
     """Check that the database has the schema version of this code.
 
     Raises:
-        ConfigurationError: the schema is older, newer or missing.
+        ConfigurationError: the schema is older or newer than the code, or missing.
     """
     script = ScriptDirectory.from_config(_build_alembic_config(None))
     with engine.connect() as connection:

@@ -1,4 +1,4 @@
-"""Engines, sessions and transactions for SQLite and PostgreSQL."""
+"""Creates engines, sessions and transactions for SQLite and PostgreSQL."""
 
 import json
 import sqlite3
@@ -17,7 +17,7 @@ Publish = Callable[[Sequence[Event]], None]
 
 SQLITE_BUSY_TIMEOUT_S = 10.0
 POSTGRES_CONNECT_TIMEOUT_S = 10
-POSTGRES_RESPONSE_TIMEOUT_MS = 20_000  # detects a server that disappeared without closing the connection
+POSTGRES_RESPONSE_TIMEOUT_MS = 20_000  # a server that does not acknowledge data for this time is treated as lost
 _READ_ONLY = "candela_read_only"
 _ACTIONS = "candela_on_commit"
 _EVENTS = "candela_told"
@@ -25,7 +25,7 @@ _PUBLISH = "candela_publish"
 
 
 def make_engine(url: str) -> Engine:
-    """Create an engine. `postgresql://` URLs use psycopg 3. JSON columns reject NaN, also on SQLite."""
+    """Create an engine. `postgresql://` URLs use psycopg 3. JSON columns reject NaN on both databases."""
     parsed = make_url(url)
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -53,8 +53,8 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _start_sqlite_transaction(connection: Connection) -> None:
-    # A deferred transaction takes the write lock at its first write. If a different transaction has written since its
-    # first read, it fails at once, regardless of the busy timeout. BEGIN IMMEDIATE waits for the write lock instead.
+    # A deferred transaction takes the write lock at its first write. This write fails at once, regardless of the busy
+    # timeout, if a different transaction has written since the first read. BEGIN IMMEDIATE waits for the lock instead.
     read_only = connection.get_execution_options().get(_READ_ONLY, False)
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
@@ -68,7 +68,8 @@ def make_session_factory(engine: Engine, publish: Publish | None = None) -> Sess
 def transaction(sessions: SessionFactory, *, read_only: bool = False) -> Iterator[Session]:
     """Run a transaction. Commit at the end and then run the `on_commit` actions, or roll back on an exception.
 
-    On SQLite, a `read_only` transaction does not take the write lock. Writes in it can fail: the database is locked.
+    On SQLite, a `read_only` transaction does not take the write lock at its start, so a write in it can fail with
+    "database is locked".
     """
     with sessions() as session:
         if read_only:
@@ -95,7 +96,7 @@ def publish_on_commit(session: Session, events: Sequence[Event]) -> None:
 
 
 def is_database_unavailable(error: BaseException) -> bool:
-    """Return whether an error may be temporary: the database is locked, full, stopped or out of connections.
+    """Return whether an error may be temporary: for example, the database is locked, full or stopped.
 
     Callers retry, or respond with status 503 and Retry-After.
     """

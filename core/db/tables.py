@@ -25,7 +25,7 @@ BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite generates ids onl
 
 
 class DatasetVersionRow(Base):
-    """An immutable version of a dataset. `packed_key` is the storage key of its packed files once it is ready."""
+    """An immutable version of a dataset. `packed_key` is the storage key of the packed files of a ready version."""
 
     __tablename__ = "dataset_version"
     __table_args__ = (UniqueConstraint("name", "version"), UniqueConstraint("name", "source_key"))
@@ -38,7 +38,7 @@ class DatasetVersionRow(Base):
         dict[str, Any]
     ]  # {"kind": "builtin", "options": {…}} or {"kind": "upload", "key": …, "options": {…}}
     source_key: Mapped[str] = mapped_column(String(128))  # built-in dataset: hash of its options; upload: its id
-    meta: Mapped[dict[str, Any] | None]  # PackedMeta, when the version is ready
+    meta: Mapped[dict[str, Any] | None]  # the fields of PackedMeta; null until the version is ready
     report: Mapped[dict[str, Any] | None]
     failure: Mapped[dict[str, Any] | None]  # {code, message, hint}
     content_hash: Mapped[str | None] = mapped_column(String(64))
@@ -52,7 +52,7 @@ class DatasetVersionRow(Base):
 
 
 class JobRow(Base):
-    """A job, its state and its current attempt. Writes of an attempt are conditional on its `token`."""
+    """A job, its state and its current attempt. An attempt can write only while the job has the attempt's `token`."""
 
     __tablename__ = "job"
     __table_args__ = (
@@ -71,7 +71,7 @@ class JobRow(Base):
     )  # false while the job waits for its dataset
     dataset_version_id: Mapped[str] = mapped_column(ForeignKey("dataset_version.id"))
     parent_id: Mapped[str | None] = mapped_column(String(32))
-    traceparent: Mapped[str | None] = mapped_column(String(55))  # trace of the request that created the job
+    traceparent: Mapped[str | None] = mapped_column(String(55))  # W3C trace context of the request that created the job
 
     state: Mapped[JobState]
     priority: Mapped[int] = mapped_column(default=0)
@@ -79,13 +79,13 @@ class JobRow(Base):
     stop_reason: Mapped[str | None] = mapped_column(String(255))
     failure: Mapped[dict[str, Any] | None]  # {code, message, hint, retryable, …extra}
     warnings: Mapped[list[Any]]  # [text, …]
-    runtime: Mapped[dict[str, Any] | None]  # set by the trainer: device, precision, threads, versions
+    runtime: Mapped[dict[str, Any] | None]  # reported by the trainer: device, precision, threads, versions
     progress: Mapped[dict[str, Any]]  # {epoch, epochs, step, steps, eta_seconds}
     metrics: Mapped[dict[str, Any]]  # {name: latest value}; non-finite values are strings
     result: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)  # the result of a job that creates no model
     model_version: Mapped[int | None]
 
-    attempt: Mapped[int] = mapped_column(default=0)  # number of claims
+    attempt: Mapped[int] = mapped_column(default=0)  # number of attempts started
     lost_attempts: Mapped[int] = mapped_column(default=0)  # attempts that count against the retry limit
     token: Mapped[int] = mapped_column(default=0)  # fencing token; each claim increments it
     owner: Mapped[str | None] = mapped_column(String(128))
@@ -98,7 +98,7 @@ class JobRow(Base):
 
 
 class JobEventRow(Base):
-    """An event of a job. `seq` comes from a counter in the locked row of the job, so it follows the commit order."""
+    """An event of a job. A counter in the locked row of the job assigns `seq` in commit order."""
 
     __tablename__ = "job_event"
 
@@ -110,7 +110,7 @@ class JobEventRow(Base):
 
 
 class MetricPointRow(Base):
-    """A point of a metric curve. A resumed attempt overwrites the points that it computes again."""
+    """A point of a metric curve. A resumed attempt overwrites the points of steps that it runs again."""
 
     __tablename__ = "metric_point"
 
@@ -124,7 +124,7 @@ class MetricPointRow(Base):
 
 
 class CheckpointRow(Base):
-    """A stored snapshot of a job. Maintenance deletes stored files without a row."""
+    """A stored snapshot of a job. Maintenance deletes stored files that no row refers to."""
 
     __tablename__ = "checkpoint"
 
@@ -143,7 +143,7 @@ class CheckpointRow(Base):
 
 
 class ArtifactRow(Base):
-    """A file that a job wrote in addition to its model. Maintenance deletes stored files without a row."""
+    """A file that a job wrote in addition to its model. Maintenance deletes stored files that no row refers to."""
 
     __tablename__ = "artifact"
 
@@ -180,7 +180,7 @@ class ModelVersionRow(Base):
 
 
 class ModelVariantRow(Base):
-    """A variant of a model version, at most one per format. Its files are the result files of its job."""
+    """A variant of a model version, at most one per format. Its files are result files of the job that created it."""
 
     __tablename__ = "model_variant"
     __table_args__ = (

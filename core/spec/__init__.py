@@ -1,4 +1,4 @@
-"""The specs of jobs: frozen, versioned pydantic models that reject unknown fields."""
+"""Defines the specs of jobs: frozen, versioned pydantic models that reject unknown fields."""
 
 from core.spec.job import ArchitectureSpec, DatasetSpec, JobSpec, NamedOptions, TrainingSpec
 from core.spec.job_kinds import (

@@ -1,4 +1,4 @@
-"""The base class of all specs, and field types that several specs use."""
+"""Defines the base class of all specs, and field types that several specs use."""
 
 from typing import Annotated
 
@@ -33,14 +33,14 @@ Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
 FieldError = tuple[str, str]
-"""A JSON pointer and an error message. The pointer is relative to the spec; it is empty for the spec itself."""
+"""A JSON pointer and an error message. The pointer is relative to the spec; "" refers to the whole spec."""
 
 
 class Spec(BaseModel):
-    """The base class of all specs: frozen, strict, without unknown fields, and with finite numbers only.
+    """The base class of all specs: frozen and strict. Unknown fields and non-finite numbers are rejected.
 
-    Strict means that `true` and `"10"` are not accepted as integers. Fields that hold tuples set `Field(strict=False)`
-    on the tuple, so that JSON arrays are accepted.
+    Strict means that `true` and `"10"` are not accepted as integers. Tuple fields set `Field(strict=False)`, so that
+    JSON arrays are accepted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

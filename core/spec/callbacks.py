@@ -1,4 +1,4 @@
-"""The specs of training callbacks."""
+"""Defines the specs of training callbacks."""
 
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -9,8 +9,8 @@ from core.spec.base import Count, NonNegative, Pattern, Positive, Share, Spec
 Mode = Annotated[
     Literal["auto", "min", "max", "zero"],
     Field(
-        description="Whether a lower value is better, a higher one, or one closer to zero. `auto` depends on the "
-        "metric."
+        description="Whether an improvement is a lower value, a higher value or a value closer to zero. `auto` depends "
+        "on the metric."
     ),
 ]
 Monitor = Annotated[
@@ -19,12 +19,12 @@ Monitor = Annotated[
 
 
 class CallbackBase(Spec):
-    """Properties of a callback that validation reads; a callback sets those that apply to it."""
+    """Base class of callbacks. Subclasses set the class attributes that apply to them; validation reads these."""
 
     exclusive_group: ClassVar[str | None] = None
-    """A function that at most one callback of a job can have, for example `average weights` or `mix images`."""
+    """The purpose of the callback, such as `average weights`. A job has at most one callback per purpose; None: any."""
     changes_steps: ClassVar[bool] = False
-    """Whether it changes the training steps. Tuning keeps such callbacks and drops all others."""
+    """Whether the callback changes the training steps. Tuning keeps only callbacks that do."""
     averages_weights: ClassVar[bool] = False
     mixes_images: ClassVar[bool] = False
     requires_single_process: ClassVar[bool] = False
@@ -33,23 +33,25 @@ class CallbackBase(Spec):
     """Whether the registered weights are an average that is not validated per epoch."""
     selects_best_epoch: ClassVar[bool] = False
     max_classes: ClassVar[int | None] = None
-    """The maximum number of classes of its table; None if it does not depend on classes."""
+    """The maximum number of classes in the table that the callback writes; None: no limit."""
 
 
 class EarlyStoppingSpec(CallbackBase):
-    """Stop after `patience` epochs in a row in which `monitor` did not improve by more than `min_delta`.
+    """Stop after `patience` consecutive epochs in which `monitor` did not improve by more than `min_delta`.
 
-    Source: luz_callback_early_stopping, with Keras' counting.
+    Source: luz_callback_early_stopping. Epochs are counted as in Keras.
     """
 
     name: Literal["early_stopping"] = "early_stopping"
     monitor: Monitor = "valid_loss"
     mode: Mode = "auto"
-    patience: Count = Field(default=5, description="Epochs without improvement before the training stops.")
+    patience: Count = Field(
+        default=5, description="The number of consecutive epochs without improvement after which the training stops."
+    )
     min_delta: NonNegative = Field(default=0.0, description="The smallest change that counts as an improvement.")
     baseline: float | None = Field(default=None, description="The value that the first epochs must improve on.")
     min_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
-        default=0, description="The training does not stop before this number of epochs."
+        default=0, description="The minimum number of epochs before the training stops."
     )
 
 
@@ -73,7 +75,7 @@ class ModelCheckpointSpec(CallbackBase):
 
 
 class KeepBestSpec(CallbackBase):
-    """Register the weights of the best epoch instead of the last one. Source: luz_callback_keep_best_model."""
+    """Register the weights of the best epoch instead of the last epoch. Source: luz_callback_keep_best_model."""
 
     selects_best_epoch: ClassVar[bool] = True
 
@@ -111,7 +113,7 @@ class GradientClipSpec(CallbackBase):
 
 
 class TimeLimitSpec(CallbackBase):
-    """Stop after `seconds` of training, summed over all attempts. The job succeeds with the weights it has then."""
+    """Stop after `seconds` of training, summed over all attempts. The job succeeds with its current weights."""
 
     name: Literal["time_limit"] = "time_limit"
     seconds: Positive = Field(description="The maximum training time.", examples=[3600.0])
@@ -151,7 +153,7 @@ class EmaSpec(CallbackBase):
 class SwaSpec(CallbackBase):
     """Register the mean of the weights at the ends of the last epochs (stochastic weight averaging).
 
-    Batch norm statistics are computed again for the mean. Curves are those of the trained weights, not of the mean.
+    Batch norm statistics are computed again for the mean weights. Curves show the trained weights, not their mean.
     Source: Izmailov et al., 2018.
     """
 
@@ -160,7 +162,7 @@ class SwaSpec(CallbackBase):
     averages_after_training: ClassVar[bool] = True
 
     name: Literal["swa"] = "swa"
-    start: Share = Field(default=0.75, description="The fraction of the epochs after which averaging starts.")
+    start: Share = Field(default=0.75, description="Averaging starts after this fraction of the epochs.")
 
 
 class LookaheadSpec(CallbackBase):
@@ -174,12 +176,17 @@ class LookaheadSpec(CallbackBase):
     exclusive_group: ClassVar[str | None] = "average weights"
 
     name: Literal["lookahead"] = "lookahead"
-    k: Annotated[int, Field(ge=2, le=1000, description="Steps between two updates of the slow weights.")] = 5
-    alpha: Share = Field(default=0.5, description="The fraction of the distance that the slow weights move.")
+    k: Annotated[
+        int, Field(ge=2, le=1000, description="The number of steps between two updates of the slow weights.")
+    ] = 5
+    alpha: Share = Field(
+        default=0.5,
+        description="The fraction of the distance to the trained weights that the slow weights move per update.",
+    )
 
 
 class MixupSpec(CallbackBase):
-    """Blend each training image with another one. Training accuracy is then not meaningful.
+    """Blend each training image with a different training image. Training accuracy is then not meaningful.
 
     The first image has the weight max(w, 1 - w) with w ~ Beta(alpha, alpha).
     Source: Zhang et al., 2017; luz_callback_mixup.
@@ -194,9 +201,9 @@ class MixupSpec(CallbackBase):
 
 
 class CutmixSpec(CallbackBase):
-    """Replace a box of each training image by that of another one.
+    """Replace a box of each training image with the same box of a different training image.
 
-    The box has 1 - w of the area, with w ~ Beta(alpha, alpha).
+    The box covers the fraction 1 - w of the image, with w ~ Beta(alpha, alpha).
 
     Source: Yun et al., 2019.
     """
@@ -240,7 +247,7 @@ class ConfusionMatrixCallbackSpec(CallbackBase):
 class WorstSamplesSpec(CallbackBase):
     """Write the samples with the highest losses of the last validation to `worst_samples.csv` and `.png`.
 
-    The files have the name and index of each sample, its target, its prediction and its image.
+    The files contain the name, index, target, prediction and image of each sample.
     """
 
     exclusive_group: ClassVar[str | None] = "write worst_samples.csv"
@@ -252,7 +259,7 @@ class WorstSamplesSpec(CallbackBase):
 class BatchSizeFinderSpec(CallbackBase):
     """Find a batch size before the training: try `batch_size` and then repeatedly double it.
 
-    The quickest size is the smallest one whose throughput is close to the highest. The learning rate does not change.
+    `quickest` selects the smallest size whose throughput is close to the highest. The learning rate does not change.
     Source: Lightning's BatchSizeFinder.
     """
 
@@ -262,10 +269,12 @@ class BatchSizeFinderSpec(CallbackBase):
     name: Literal["batch_size_finder"] = "batch_size_finder"
     max_size: Annotated[int, Field(ge=1, le=65_536, description="The largest batch size to try.")] = 1024
     steps: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=5, description="Measured steps per batch size, after one warm-up step."
+        default=5, description="The number of measured steps per batch size, after one warm-up step."
     )
     choose: Literal["quickest", "largest"] = Field(
-        default="quickest", description="`largest` selects the largest size that fits into memory."
+        default="quickest",
+        description="`quickest` selects the smallest size with nearly the highest throughput, `largest` the largest "
+        "size that fits into memory.",
     )
 
 

@@ -20,7 +20,7 @@ JSON_TYPE_MESSAGES = {
     "string_type": "should be a string",
     "tuple_type": "should be an array",
 }
-"""The error message for each of these pydantic error types. The messages use the names of JSON types."""
+"""Error messages that replace those of pydantic, per error type. They use the names of JSON types."""
 Schema = Mapping[str, Any]
 
 

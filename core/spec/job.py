@@ -1,4 +1,4 @@
-"""The spec of a training job: the body of `POST /v1/jobs`."""
+"""Defines the spec of a training job: the body of `POST /v1/jobs`."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -23,7 +23,7 @@ Device = Annotated[
 ]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
-    Field(description="The precision of the computation; `auto` depends on the device."),
+    Field(description="The numeric precision of the training; `auto` depends on the device."),
 ]
 Callbacks = Annotated[tuple[CallbackSpec, ...], Field(strict=False, max_length=32)]
 
@@ -48,7 +48,7 @@ FreezePattern = Annotated[str, Field(min_length=1, max_length=200, description=F
 
 
 class NamedOptions(Spec):
-    """A name from the catalog with the options of that entry, which validates them."""
+    """The name and the options of a catalog entry. The catalog entry validates the options."""
 
     model_config = ConfigDict(extra="allow")
     name: Name = Field(examples=["digits"])
@@ -65,7 +65,9 @@ class DatasetSpec(NamedOptions):
     A built-in dataset can have more options: see `GET /v1/catalog`.
     """
 
-    version: Count | Literal["latest"] = Field(default="latest", description="A version number, or the newest one.")
+    version: Count | Literal["latest"] = Field(
+        default="latest", description="A version number, or `latest` for the newest version."
+    )
     valid: Share | None = Field(
         default=None,
         description="The fraction of the training split that is held out for validation. Default: the dataset's own "
@@ -76,8 +78,10 @@ class DatasetSpec(NamedOptions):
         description="The fraction of the training split that is held out for the final test, if the dataset has no "
         "test split. For example, `valid` 0.2 and `test` 0.2 leave 0.6 for training.",
     )
-    stratify: bool = Field(default=True, description="Hold out the same fraction of each class.")
-    train_transforms: Transforms = Field(default=(), description="Augmentation of the training images, in this order.")
+    stratify: bool = Field(default=True, description="Whether to hold out the same fraction of each class.")
+    train_transforms: Transforms = Field(
+        default=(), description="The transforms that augment the training images, in order."
+    )
 
 
 class ArchitectureSpec(NamedOptions):
@@ -97,7 +101,7 @@ class ResourcesSpec(Spec):
 class ResumeFromSpec(Spec):
     """Start from a checkpoint of another job. By default only the weights are restored.
 
-    Source: luz_callback_resume_from_checkpoint, whose four flags these are.
+    Source: luz_callback_resume_from_checkpoint, which has the same four flags.
     """
 
     job: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="The id of a training job.", examples=["0" * 32])]
@@ -107,7 +111,8 @@ class ResumeFromSpec(Spec):
     )
     model: bool = Field(
         default=True,
-        description="Restore the weights. Weights that do not fit are initialized and listed in `runtime`.",
+        description="Restore the weights. Weights that do not match the network are initialized and listed in "
+        "`runtime`.",
     )
     optimizer: bool = Field(
         default=False,
@@ -116,11 +121,12 @@ class ResumeFromSpec(Spec):
     )
     callbacks: bool = Field(
         default=False,
-        description="Restore the state of callbacks and of the schedule that have the same name.",
+        description="Restore the states of the callbacks and the schedule if both jobs have them under the same name.",
     )
     records: bool = Field(
         default=False,
-        description="Copy the curves up to the checkpoint, and count its complete epochs as epochs of this job.",
+        description="Copy the metric curves up to the checkpoint, and count the epochs completed before it as epochs "
+        "of this job.",
     )
 
     @model_validator(mode="after")
@@ -131,7 +137,7 @@ class ResumeFromSpec(Spec):
 
 
 class TrainingSpec(Spec):
-    """The fields that training and learning-rate search have in common."""
+    """Fields of both training jobs and learning-rate searches."""
 
     spec_version: Literal[1] = 1
     kind: str
@@ -168,7 +174,8 @@ class TrainingSpec(Spec):
     seed: Annotated[int, Field(ge=0, le=2**63 - 1, description="The seed of all random numbers.")] = 0
     init_from: ModelRef | None = Field(
         default=None,
-        description="Start from the weights of a registered model. Weights that do not fit are initialized.",
+        description="Start from the weights of a registered model. Weights that do not match the network are "
+        "initialized.",
     )
     weights: Weights | None = Field(
         default=None,

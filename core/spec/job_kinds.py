@@ -1,4 +1,4 @@
-"""The specs of all job kinds except training, and the union of all kinds. The default `kind` is `train`."""
+"""Defines the specs of all job kinds except training, and the union of all kinds. The default `kind` is `train`."""
 
 from typing import Annotated, Any, Literal
 
@@ -11,19 +11,21 @@ from core.spec.job import DatasetSpec, Device, JobSpec, Metrics, ModelRef, Preci
 class LrFindSpec(TrainingSpec):
     """Increase the learning rate from `start_lr` to `end_lr`, one value per step, and suggest a learning rate.
 
-    The other fields are those of a training, so that the same body can be sent. `schedule`, `epochs` and callbacks
+    The body of a training job is also accepted here. `schedule`, `epochs` and callbacks
     that do not change the steps are ignored. No model is registered. Source: Smith, 2015.
     """
 
     kind: Literal["lr_find"]
-    steps: Annotated[int, Field(ge=2, le=100_000, description="The number of learning rates.")] = 100
+    steps: Annotated[int, Field(ge=2, le=100_000, description="The number of learning rates to try.")] = 100
     start_lr: Positive = Field(default=1e-7, description=LR_DESCRIPTION)
     end_lr: Positive = Field(default=1e-1, description=LR_DESCRIPTION)
-    spacing: Literal["log", "linear"] = Field(default="log", description="The spacing of the learning rates.")
+    spacing: Literal["log", "linear"] = Field(
+        default="log", description="The spacing of the learning rates between `start_lr` and `end_lr`."
+    )
 
 
 class ModelJobSpec(Spec):
-    """The fields of jobs that apply a registered model to a split of a dataset."""
+    """Fields of jobs that apply a registered model to a split of a dataset."""
 
     spec_version: Literal[1] = 1
     kind: str
@@ -64,15 +66,19 @@ SERVED_VARIANTS: tuple[VariantFormat, ...] = ("onnx", "int8", "openvino", "torch
 class VariantSpec(ModelJobSpec):
     """Export, compile or quantize a registered model. The variant is stored if it is accurate enough.
 
-    Model and variant are both evaluated on the split. `int8` is calibrated with samples of the training split.
+    The accuracies of the model and the variant on `split` are compared. `int8` is calibrated with training samples.
     `torch-export` can only be downloaded; the other formats can also be served.
     """
 
     kind: Literal["variant"]
     format: VariantFormat = Field(description="The format of the variant.", examples=["onnx"])
-    split: Literal["train", "valid", "test"] = Field(default="valid", description="The split to evaluate on.")
+    split: Literal["train", "valid", "test"] = Field(
+        default="valid", description="The split on which the model and the variant are evaluated."
+    )
     max_drop: Probability = Field(
-        default=0.005, description="The job fails if the accuracy (for regression: R²) decreases by more than this."
+        default=0.005,
+        description="The largest accepted decrease of the accuracy (for regression: of R²). The job fails if "
+        "the decrease is larger.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",
@@ -86,7 +92,7 @@ class VariantSpec(ModelJobSpec):
 
 
 class PredictArchiveSpec(ModelJobSpec):
-    """Predict the images of an uploaded archive. `POST /v1/models/{ref}/predictions` stores it and creates this job.
+    """Predict the images of an archive. `POST /v1/models/{ref}/predictions` stores the archive and creates this job.
 
     `dataset` is the dataset that the model was trained on; its samples are not read.
     """

@@ -1,4 +1,4 @@
-"""The specs of the losses, and the kinds of targets and network outputs that each loss requires."""
+"""Defines the specs of the losses, and the kinds of targets and network outputs that each loss requires."""
 
 from typing import Annotated, Literal, NamedTuple
 
@@ -40,7 +40,7 @@ class L1Spec(Spec):
 
 
 class SmoothL1Spec(Spec):
-    """Squared error below `beta`, absolute error above. Source: `torch.nn.SmoothL1Loss`."""
+    """Squared error if the error is below `beta`, otherwise absolute error. Source: `torch.nn.SmoothL1Loss`."""
 
     name: Literal["smooth_l1"] = "smooth_l1"
     beta: Positive = Field(default=1.0, description="The error at which the loss becomes linear.")
@@ -93,7 +93,10 @@ class FocalSpec(Spec):
     """
 
     name: Literal["focal"] = "focal"
-    gamma: NonNegative = Field(default=2.0, description="The focus on samples with a low probability.")
+    gamma: NonNegative = Field(
+        default=2.0,
+        description="The exponent. Higher values give less weight to samples that are already predicted well.",
+    )
     class_weights: Weights | Literal["balanced"] | None = Field(default=None, description=CLASS_WEIGHTS)
 
 
@@ -107,7 +110,7 @@ class MultiMarginSpec(Spec):
 
 
 class HuberSpec(Spec):
-    """Squared error below `delta`, linear with slope `delta` above. Source: `torch.nn.HuberLoss`."""
+    """Squared error below `delta`, linear error with slope `delta` above. Source: `torch.nn.HuberLoss`."""
 
     name: Literal["huber"] = "huber"
     delta: Positive = Field(default=1.0, description="The error at which the loss becomes linear.")

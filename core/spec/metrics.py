@@ -1,4 +1,4 @@
-"""The specs of the metrics. A string such as `"accuracy"` selects a metric with its default options."""
+"""Defines the specs of the metrics. A string such as `"accuracy"` selects a metric with its default options."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
@@ -16,17 +16,17 @@ class _Metric(Spec):
     name: str
     on: Literal["both", "train", "valid"] = Field(
         default="both",
-        description="The samples of a training that the metric is computed on; `valid` includes test samples.",
+        description="The splits on which a training computes the metric; `valid` includes the test split.",
     )
 
     @property
     def key(self) -> str:
-        """The name of the metric in the names of its curves, `train_<key>` and `valid_<key>`."""
+        """The part of the curve names `train_<key>` and `valid_<key>` that identifies the metric."""
         return self.name
 
     @property
     def is_curve(self) -> bool:
-        """Whether the metric is one number per epoch. Other metrics are tables of the last evaluation."""
+        """Whether the metric is one number per epoch. Other metrics are tables, reported by the last evaluation."""
         return True
 
     def applies_to(self, split: str) -> bool:
@@ -49,7 +49,9 @@ class TopKSpec(_Metric):
     """Fraction of samples whose target is among the `k` most probable classes, named `top_<k>_accuracy`."""
 
     name: Literal["top_k"] = "top_k"
-    k: Annotated[int, Field(ge=1, le=10_000, description="The number of classes.")] = 5
+    k: Annotated[
+        int, Field(ge=1, le=10_000, description="The number of most probable classes to search for the target.")
+    ] = 5
 
     @property
     def key(self) -> str:
@@ -88,7 +90,7 @@ class F1Spec(_Metric):
 class AurocSpec(_Metric):
     """Area under the ROC curve, one class against the rest.
 
-    Source: luz_metric_multiclass_auroc, which has 200 thresholds.
+    Source: luz_metric_multiclass_auroc, which approximates the area with 200 thresholds.
     """
 
     name: Literal["auroc"] = "auroc"
@@ -98,7 +100,8 @@ class AurocSpec(_Metric):
         "per class, reported by the last evaluation only.",
     )
     thresholds: Annotated[int, Field(ge=2, le=10_000)] | None = Field(
-        default=None, description="The number of thresholds of an approximation. Default: the exact area."
+        default=None,
+        description="Approximate the area with this number of thresholds. Default: compute the exact area.",
     )
 
     @property

@@ -1,4 +1,4 @@
-"""The specs of the optimizers, with the names and defaults of torch."""
+"""Defines the specs of the optimizers, with the names and defaults of torch."""
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -14,29 +14,29 @@ DECAY_DESCRIPTION = "Whether weight decay also applies to biases and to the scal
 
 
 class GroupSpec(Spec):
-    """Learning rate and weight decay of the parameters whose names match. The first matching group applies."""
+    """Learning rate and weight decay of parameters whose names match. A parameter is in the first matching group."""
 
     match: Pattern = Field(examples=["head.*"])
     lr: Positive | None = Field(
-        default=None, description="Default: that of the optimizer. Schedules keep the ratio between both."
+        default=None, description="Learning rate; default: that of the optimizer. Schedules keep the ratio of both."
     )
     weight_decay: NonNegative | None = Field(default=None, description="Default: that of the optimizer.")
 
 
 class OptimizerBase(Spec):
-    """Properties of an optimizer that validation reads; an optimizer sets those that apply to it."""
+    """Base class of optimizers. Subclasses set the class attributes that apply to them; validation reads these."""
 
     has_momentum: ClassVar[bool] = False
-    """Whether a schedule can change its momentum or the first of its `betas`."""
+    """Whether the optimizer has a momentum (or first value of `betas`) that a schedule can change."""
     requires_closure: ClassVar[bool] = False
-    """Whether it evaluates the loss several times per step with a closure."""
+    """Whether the optimizer evaluates the loss several times per step with a closure."""
 
 
 class GroupedSpec(OptimizerBase):
     """An optimizer with parameter groups."""
 
     groups: Annotated[tuple[GroupSpec, ...], Field(strict=False, max_length=100)] = Field(
-        default=(), description="Groups of parameters with other options."
+        default=(), description="Groups of parameters with different options."
     )
     decay_norms_and_biases: bool = Field(default=True, description=DECAY_DESCRIPTION)
 
@@ -139,7 +139,7 @@ class AdafactorSpec(GroupedSpec):
 class MuonSpec(GroupedSpec):
     """Orthogonalized momentum for matrices. AdamW updates all other parameters (convolutions, norms, biases).
 
-    With `adjust_lr` `match_rms_adamw`, the same learning rate can be used for both.
+    With `adjust_lr` `match_rms_adamw`, Muon and AdamW can use the same learning rate.
     Source: Jordan, 2024; `torch.optim.Muon`.
     """
 
@@ -147,7 +147,7 @@ class MuonSpec(GroupedSpec):
     lr: Positive = 1e-3
     momentum: Beta = 0.95
     nesterov: bool = True
-    ns_steps: Annotated[int, Field(ge=1, le=99, description="Newton-Schulz iterations.")] = 5
+    ns_steps: Annotated[int, Field(ge=1, le=99, description="The number of Newton-Schulz iterations.")] = 5
     adjust_lr: Literal["original", "match_rms_adamw"] = "match_rms_adamw"
     betas: Betas = (0.9, 0.999)
     eps: Positive = 1e-8
@@ -254,7 +254,7 @@ UNSUPPORTED_PARTS = {
 
 
 class OptimizerPartSpec(Spec):
-    """An optimizer for the parameters whose names match and that no earlier part matches."""
+    """An optimizer for parameters whose names match, except parameters that an earlier part matches."""
 
     match: Pattern = Field(examples=["*weight"])
     optimizer: Annotated[PartSpec, Field(discriminator="name")]
@@ -269,10 +269,11 @@ class OptimizerPartSpec(Spec):
 
 
 class CompositeOptimizerSpec(OptimizerBase):
-    """Several optimizers, each for the parameters whose names match. The first matching part applies.
+    """Several optimizers, each for some parameters. A parameter belongs to the first part that matches its name.
 
-    Each part has its own learning rate. A learning rate of a schedule or search, such as `max_lr`, is that of the first
-    part; the other parts keep their ratio to it. The curve `lr` shows the first part. Source: `set_optimizers` of luz.
+    Each part has its own learning rate. Schedules and searches set that of the first part, for example to `max_lr`. The
+    learning rates of the other parts keep their ratio to it. The curve `lr` shows the first part.
+    Source: `set_optimizers` of luz.
     """
 
     name: Literal["several"] = "several"

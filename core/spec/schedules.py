@@ -1,4 +1,4 @@
-"""The specs of the learning-rate schedules. A schedule steps once per epoch or per optimizer step (`call_on`)."""
+"""Defines the specs of learning-rate schedules. A schedule steps once per epoch or per optimizer step (`call_on`)."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
@@ -17,7 +17,7 @@ Factors = Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=1, m
 
 
 class ScheduleBase(Spec):
-    """The checks of a schedule that validation calls; a schedule overrides those that apply to it."""
+    """Base class of schedules. Subclasses override the checks that apply to them."""
 
     def find_errors(self, num_steps: int) -> Iterator[FieldError]:
         """Yield an error for each option that is not valid for a training of `num_steps` optimizer steps."""
@@ -28,8 +28,8 @@ class StepSpec(ScheduleBase):
     """Multiply the learning rate by `gamma` every `step_size` steps of the schedule. Source: `StepLR`."""
 
     name: Literal["step"] = "step"
-    step_size: Count = Field(description="The interval in steps of the schedule.", examples=[10])
-    gamma: Positive = Field(default=0.1, description="The factor.")
+    step_size: Count = Field(description="The number of schedule steps between two changes.", examples=[10])
+    gamma: Positive = Field(default=0.1, description="The factor of the learning rate.")
     call_on: CallOn = "epoch_end"
 
 
@@ -37,8 +37,8 @@ class MultiStepSpec(ScheduleBase):
     """Multiply the learning rate by `gamma` at each milestone. Source: `MultiStepLR`."""
 
     name: Literal["multi_step"] = "multi_step"
-    milestones: Milestones = Field(description="Increasing steps of the schedule.", examples=[[1]])
-    gamma: Positive = Field(default=0.1, description="The factor.")
+    milestones: Milestones = Field(description="Step numbers of the schedule, in increasing order.", examples=[[1]])
+    gamma: Positive = Field(default=0.1, description="The factor of the learning rate.")
     call_on: CallOn = "epoch_end"
 
     def find_errors(self, num_steps: int) -> Iterator[FieldError]:
@@ -51,7 +51,7 @@ class ExponentialSpec(ScheduleBase):
     """Multiply the learning rate by `gamma` at every step of the schedule. Source: `ExponentialLR`."""
 
     name: Literal["exponential"] = "exponential"
-    gamma: Positive = Field(default=0.95, description="The factor.")
+    gamma: Positive = Field(default=0.95, description="The factor of the learning rate.")
     call_on: CallOn = "epoch_end"
 
 
@@ -65,7 +65,7 @@ class ConstantSpec(ScheduleBase):
 
 
 class LambdaSpec(ScheduleBase):
-    """Set the learning rate to the initial one times a factor per step. The last factor applies to all later steps.
+    """Multiply the initial learning rate by one factor per step. The last factor applies to all later steps.
 
     Source: `LambdaLR`, with a list instead of a function.
     """
@@ -92,7 +92,9 @@ class LinearScheduleSpec(ScheduleBase):
     name: Literal["linear"] = "linear"
     start_factor: Factor = 1.0 / 3
     end_factor: Probability = 1.0
-    total_iters: Count | None = Field(default=None, description="The number of steps. Default: the whole run.")
+    total_iters: Count | None = Field(
+        default=None, description="The number of schedule steps. Default: all steps of the training."
+    )
     call_on: CallOn = "epoch_end"
 
 
@@ -101,7 +103,9 @@ class PolynomialSpec(ScheduleBase):
 
     name: Literal["polynomial"] = "polynomial"
     power: Positive = 1.0
-    total_iters: Count | None = Field(default=None, description="The number of steps. Default: the whole run.")
+    total_iters: Count | None = Field(
+        default=None, description="The number of schedule steps. Default: all steps of the training."
+    )
     call_on: CallOn = "epoch_end"
 
 
@@ -109,7 +113,9 @@ class CosineSpec(ScheduleBase):
     """Cosine annealing to `eta_min`. Source: Loshchilov and Hutter, 2016; `CosineAnnealingLR`."""
 
     name: Literal["cosine"] = "cosine"
-    t_max: Count | None = Field(default=None, description="The number of steps. Default: the whole run.")
+    t_max: Count | None = Field(
+        default=None, description="The number of schedule steps. Default: all steps of the training."
+    )
     eta_min: NonNegative = 0.0
     call_on: CallOn = "epoch_end"
 
@@ -121,7 +127,7 @@ class CosineWarmRestartsSpec(ScheduleBase):
     """
 
     name: Literal["cosine_warm_restarts"] = "cosine_warm_restarts"
-    t_0: Count = Field(description="The steps of the first cycle.", examples=[10])
+    t_0: Count = Field(description="The number of schedule steps in the first cycle.", examples=[10])
     t_mult: Count = 1
     eta_min: NonNegative = 0.0
     call_on: CallOn = "epoch_end"
@@ -153,12 +159,12 @@ class OneCycleSpec(ScheduleBase):
 
     name: Literal["one_cycle"] = "one_cycle"
     max_lr: Positive | Literal["auto"] = Field(
-        description=f"The peak. `auto`: find it before the training, as `lr_find` does. {LR_DESCRIPTION}",
+        description=f"The highest learning rate. `auto`: found before the training, as by `lr_find`. {LR_DESCRIPTION}",
         examples=[0.01],
     )
     pct_start: Probability = 0.3
     anneal_strategy: Literal["cos", "linear"] = "cos"
-    cycle_momentum: bool = Field(default=True, description="Also change the momentum of the optimizers that have one.")
+    cycle_momentum: bool = Field(default=True, description="Also change the momentum if the optimizer has one.")
     base_momentum: Probability = 0.85
     max_momentum: Probability = 0.95
     div_factor: Positive = 25.0
@@ -206,17 +212,18 @@ PartSpec = Annotated[
 
 
 class SequentialSpec(ScheduleBase):
-    """Several schedules one after another, for example a linear warm-up before a cosine.
+    """Run several schedules one after another, for example a linear warm-up before a cosine.
 
-    Each schedule after the first starts at its milestone. The default of lengths such as the `t_max` of a cosine is
-    the time until the next milestone or the end. All parts have the `call_on` of the whole. Source: `SequentialLR`.
+    Each schedule after the first starts at its milestone. Lengths such as the `t_max` of a cosine default to the
+    number of steps until the next milestone or the end. The `call_on` of this spec applies to all schedules.
+    Source: `SequentialLR`.
     """
 
     name: Literal["sequential"] = "sequential"
     schedules: Annotated[tuple[PartSpec, ...], Field(strict=False, min_length=2, max_length=20)] = Field(
         description="The schedules.", examples=[[{"name": "linear"}, {"name": "cosine"}]]
     )
-    milestones: Milestones = Field(description="Increasing steps of the schedule.", examples=[[1]])
+    milestones: Milestones = Field(description="Step numbers of the schedule, in increasing order.", examples=[[1]])
     call_on: CallOn = "epoch_end"
 
     @model_validator(mode="before")

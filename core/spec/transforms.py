@@ -1,4 +1,4 @@
-"""The specs of the image transforms. Random values are drawn for each image, not for each batch."""
+"""Defines the specs of the image transforms. Random values are drawn for each image, not for each batch."""
 
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal, Self
@@ -14,13 +14,13 @@ Ratio = Annotated[float, Field(gt=0.0, le=100.0)]
 
 
 class TransformBase(Spec):
-    """Properties of a transform that validation reads; a transform overrides those that apply to it."""
+    """Base class of transforms. Subclasses override the properties and checks that apply to them."""
 
     replaces_normalization: ClassVar[bool] = False
-    """Whether it replaces the default normalization. A job has at most one such transform."""
+    """Whether the transform replaces the default normalization. A job has at most one such transform."""
 
     def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
-        """Yield an error for each option that is not valid for images of this shape."""
+        """Yield an error for each option that cannot be applied to images of this shape."""
         yield from ()
 
 
@@ -42,8 +42,10 @@ class AffineSpec(TransformBase):
     """Rotate, shift, scale and shear by random amounts. The border is black."""
 
     name: Literal["affine"] = "affine"
-    degrees: Annotated[float, Field(ge=0.0, le=180.0, description="The maximum rotation, either way.")] = 0.0
-    translate: Probability = Field(default=0.0, description="The maximum shift, as a fraction of the size.")
+    degrees: Annotated[
+        float, Field(ge=0.0, le=180.0, description="The maximum rotation in both directions, in degrees.")
+    ] = 0.0
+    translate: Probability = Field(default=0.0, description="The maximum shift, as a fraction of the image size.")
     scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = Field(
         default=(1.0, 1.0), description="The smallest and the largest scale."
     )
@@ -72,7 +74,7 @@ class RandomCropSpec(TransformBase):
 
 
 class RotationSpec(TransformBase):
-    """Rotate by a random angle of up to `degrees`, either way. The border is black."""
+    """Rotate by a random angle between `-degrees` and `degrees`. The border is black."""
 
     name: Literal["rotation"] = "rotation"
     degrees: Annotated[float, Field(gt=0.0, le=180.0)] = 15.0
@@ -110,16 +112,21 @@ class RandomErasingSpec(_BoxSpec):
 
 
 class ColorJitterSpec(TransformBase):
-    """Multiply brightness, contrast and saturation by a factor in [1 - x, 1 + x], and shift the hue."""
+    """Multiply brightness, contrast and saturation by random factors, and shift the hue.
+
+    An option with value x selects a factor in [1 - x, 1 + x].
+    """
 
     name: Literal["color_jitter"] = "color_jitter"
     brightness: Probability = 0.2
     contrast: Probability = 0.2
     saturation: Probability = 0.0
-    hue: Annotated[float, Field(ge=0.0, le=0.5, description="The maximum shift, as a fraction of a full turn.")] = 0.0
+    hue: Annotated[
+        float, Field(ge=0.0, le=0.5, description="The maximum shift of the hue, as a fraction of the color circle.")
+    ] = 0.0
 
     def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
-        """Yield an error if the images have no colors."""
+        """Yield an error if the images are grey."""
         if channels != 3 and (self.saturation or self.hue):
             yield "", f"saturation and hue require images of 3 channels; the dataset has {channels}, set both to 0"
 
@@ -140,7 +147,7 @@ class RandomGrayscaleSpec(TransformBase):
     p: Probability = Field(default=0.1, description="The probability per image.")
 
     def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
-        """Yield an error if the images have no colors."""
+        """Yield an error if the images are grey."""
         if channels != 3:
             yield "", f"requires images of 3 channels; the dataset has {channels}"
 
@@ -149,15 +156,15 @@ class RandAugmentSpec(TransformBase):
     """Apply `num_ops` of 14 operations to each image, with the same `magnitude`. Source: Cubuk et al., 2019."""
 
     name: Literal["rand_augment"] = "rand_augment"
-    num_ops: Annotated[int, Field(ge=1, le=14, description="Operations per image.")] = 2
+    num_ops: Annotated[int, Field(ge=1, le=14, description="The number of operations per image.")] = 2
     magnitude: Annotated[float, Field(ge=0.0, le=10.0, description="The strength of the operations.")] = 5.0
 
 
 class NormalizeSpec(TransformBase):
-    """Subtract `mean` and divide by `std`, with one value per channel for pixels in 0..1.
+    """Scale pixels to the range 0 to 1, then subtract `mean` and divide by `std` per channel.
 
-    It applies to all splits and to predictions. Without this transform, mean and standard deviation of the
-    training split are used.
+    Normalization applies to all splits and to predictions. Without this transform, the mean and standard deviation of
+    the training split are used.
     """
 
     replaces_normalization: ClassVar[bool] = True

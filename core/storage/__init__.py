@@ -1,4 +1,4 @@
-"""File storage: a protocol, implemented for local folders and for S3 buckets."""
+"""Stores files in a local folder or an S3 bucket."""
 
 from pathlib import Path
 

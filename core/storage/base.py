@@ -1,6 +1,6 @@
 """Defines the protocol of file storages.
 
-A file or folder is stored under a key, a relative path such as `jobs/…/bundle`. Published files never change. All
+Files and folders are stored under keys: relative paths such as `jobs/…/bundle`. Published files never change. All
 methods of a remote storage raise Unavailable if the storage does not respond after several attempts.
 """
 
@@ -19,7 +19,7 @@ class Storage(Protocol):
         """
 
     def publish_file(self, path: Path, key: str) -> None:
-        """Store a local file as `key` atomically, and delete the local file. Raises the same errors as `publish`."""
+        """Store a local file as `key` atomically, and delete the local file. Raise the same errors as `publish`."""
 
     def fetch(self, key: str, files: Mapping[str, str]) -> Path:
         """Verify files of the folder at `key`, and return a local folder that contains them.
@@ -33,7 +33,7 @@ class Storage(Protocol):
         """
 
     def fetch_file(self, key: str) -> Path:
-        """Return the local path of a file. If the caller knows its sha256, use `fetch` to verify it.
+        """Return the local path of a file. If its sha256 is known, use `fetch` instead, which verifies it.
 
         Raises:
             NotFound: the file does not exist.

@@ -1,4 +1,4 @@
-"""Reads and writes S3 objects with obstore. Retries failed requests and raises the errors of `core.errors`."""
+"""Reads and writes S3 objects with obstore. Retries failed requests, and raises errors that `core.errors` defines."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +36,7 @@ class Bucket:
     """The objects of a bucket under a prefix.
 
     All methods raise Unavailable if a request still fails after several attempts. A request transfers at most 16 MiB,
-    so that little data is transferred again after an interrupted connection.
+    so that a retry after an interrupted connection repeats little.
     """
 
     def __init__(
@@ -67,7 +67,8 @@ class Bucket:
     def put_if_absent(self, path: str, body: bytes) -> bool:
         """Store a small object. Return False if the object already exists.
 
-        The result is also False if an earlier try of this call stored the object but its response was lost.
+        The return value is also False if this call stored the object, but the response was lost and the request was
+        retried.
         """
         try:
             self._retry(lambda: obstore.put(self._store, path, body, mode="create", use_multipart=False))
@@ -111,7 +112,7 @@ class Bucket:
                 self._retry(lambda: obstore.delete(self._store, paths))
 
     def probe(self, path: str) -> None:
-        """Check that the object `path` can be written and deleted. Uses short timeouts."""
+        """Check with short timeouts that the object `path` can be written and deleted."""
         with self._translate_errors():
             obstore.put(self._probe_store, path, b"written")
             obstore.delete(self._probe_store, path)
@@ -168,7 +169,7 @@ def _log_retry(state: RetryCallState) -> None:
 
 def _open_store(name: str, prefix: str, *, timeout_s: float, max_retries: int, retry_s: float) -> S3Store:
     client: ClientConfig = {
-        "allow_http": True,  # for endpoints with http://
+        "allow_http": True,  # permits endpoints whose URL starts with http://
         "connect_timeout": timedelta(seconds=5),
         "timeout": timedelta(seconds=timeout_s),
     }

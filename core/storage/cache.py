@@ -1,4 +1,4 @@
-"""Caches downloaded files in a local folder that several processes share. Verifies their hashes at each use."""
+"""Caches downloaded files in a local folder that several processes share. Verifies file hashes before each use."""
 
 import fcntl
 import hashlib
@@ -21,7 +21,8 @@ Download = Callable[[str, Path], None]
 
 _LOCKS = ".locks"
 _UNFINISHED = ".part-"
-# Folders used within this time are not evicted, so that callers can open their files. Open files can be deleted.
+# Folders used in the last 10 minutes are not evicted, so that callers can open their files. Callers can still read
+# files that are deleted after they were opened.
 _IN_USE_S = 600.0
 
 
@@ -37,7 +38,7 @@ class Cache:
         (root / _LOCKS).mkdir(parents=True, exist_ok=True)
 
     def get_folder(self, files: Mapping[str, str], download: Download) -> Path:
-        """Return the folder with `files` (name: sha256). Download them if they are missing or damaged.
+        """Return the folder with `files` ({name: sha256}). Download missing or damaged files.
 
         If a different thread or process is already downloading the same files, wait until it has finished.
 
@@ -86,7 +87,7 @@ class Cache:
                 raise StorageFull("The local disk has no space for the download.") from again
 
     def _download(self, entry: Path, files: Mapping[str, str], download: Download) -> None:
-        part = self._root / f"{_UNFINISHED}{entry.name}"  # only the holder of the lock of the entry writes to it
+        part = self._root / f"{_UNFINISHED}{entry.name}"  # written only by the process that has locked the entry
         shutil.rmtree(part, ignore_errors=True)
         try:
             for name, sha256 in files.items():

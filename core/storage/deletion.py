@@ -11,7 +11,7 @@ log = structlog.get_logger()
 
 
 def delete_stored_files(storage: Storage, keys: Iterable[str]) -> None:
-    """Delete the files under `keys`. Errors are only logged, because maintenance deletes remaining files later."""
+    """Delete the files under `keys`. Errors are only logged, because maintenance deletes the remaining files later."""
     for key in keys:
         try:
             storage.delete(key)

@@ -1,4 +1,4 @@
-"""Functions that all storage backends use: validate keys, compute hashes of files and translate disk errors."""
+"""Validates storage keys, computes hashes of files and translates disk errors, for all storage backends."""
 
 import errno
 import hashlib
@@ -10,7 +10,7 @@ from pathlib import Path
 from core.errors import StorageFull, Unavailable
 
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-# Errors of a failed disk, a disk that was remounted read-only, or a disconnected network disk. They may be temporary.
+# Errors of a failed disk, a disk that was remounted read-only, or a disconnected network disk. May be temporary.
 DISK_UNAVAILABLE_ERRNOS = frozenset(
     {errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.EACCES}
 )

@@ -34,7 +34,7 @@ class LocalStorage:
         target = self._resolve_key(key)
         with translate_disk_errors(), self._stage(folder) as staged:
             for path in [*sorted(staged.rglob("*"), reverse=True), staged]:
-                os.utime(path)  # `get_age_s` returns the time since then
+                os.utime(path)  # `get_age_s` returns the time since this modification time
                 fsync_path(path)
             try:
                 _place_in_folder(target, staged.rename)

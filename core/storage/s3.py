@@ -1,8 +1,8 @@
 """Implements the storage protocol for an S3 bucket.
 
 A file published under `key` is the object `key/.set-…/name`. Each attempt to publish uploads its files to a new set.
-The object `key/.manifest` names the valid set. The manifest is written last, and only if it does not exist yet, so that
-publishing is atomic.
+The object `key/.manifest` contains the name of the valid set. The manifest is written last, and only if it does not
+exist yet, so that publishing is atomic.
 """
 
 import shutil
@@ -23,7 +23,7 @@ from core.storage.scratch import Scratch
 
 log = structlog.get_logger(__name__)
 _MANIFEST, _SET = ".manifest", ".set-"
-_SINGLE_FILE = "file"  # the file name in a set that `publish_file` uploads
+_SINGLE_FILE = "file"  # `publish_file` stores its file under this name in the set
 
 
 class _StoredFile(BaseModel):
@@ -90,7 +90,8 @@ class S3Storage:
 
     def delete(self, key: str) -> None:
         objects = [found.path for found in self._bucket.list_objects(validate_key(key))]
-        self._bucket.delete([path for path in objects if path.endswith(f"/{_MANIFEST}")])  # hides files from readers
+        # Delete the manifests first: readers cannot find files without a manifest.
+        self._bucket.delete([path for path in objects if path.endswith(f"/{_MANIFEST}")])
         self._bucket.delete([path for path in objects if not path.endswith(f"/{_MANIFEST}")])
 
     def list_keys(self, prefix: str) -> Iterator[str]:
@@ -155,7 +156,7 @@ class S3Storage:
         existing = self._read_manifest(key)
         return (
             existing is not None and existing.set == manifest.set
-        )  # true if an earlier try wrote it but its response was lost
+        )  # true if the write succeeded but its response was lost
 
     def _delete_set(self, set_prefix: str) -> None:
         with suppress(Unavailable):  # maintenance deletes unused objects later

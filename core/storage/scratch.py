@@ -1,6 +1,6 @@
 """Manages scratch folders for incomplete files.
 
-Each process holds a lock on its folder. A folder without a lock was abandoned by a process that has ended.
+Each process holds a lock on its folder. An unlocked folder belongs to a process that has ended without deleting it.
 """
 
 import fcntl
@@ -59,7 +59,7 @@ class Scratch:
 def _is_abandoned(folder: Path) -> bool:
     try:
         fd = os.open(folder / _LOCK, os.O_RDWR)
-    except OSError:  # its process is deleting the folder
+    except OSError:  # the process that created the folder is deleting it
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Writes and runs variants of a trained network: exported, compiled or quantized. All map pixels to raw scores."""
+"""Writes and runs exported, compiled or quantized variants of networks. Each variant maps pixels to raw scores."""
 
 from models.variants.description import (
     DESCRIPTION,

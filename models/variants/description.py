@@ -1,4 +1,4 @@
-"""Describes variants in the file `variant.json`, which is stored next to `bundle.json`."""
+"""Defines the file `variant.json`, which describes a variant and is stored in the same folder as `bundle.json`."""
 
 import importlib
 from importlib.metadata import PackageNotFoundError, version
@@ -48,10 +48,10 @@ class VariantDescription(BaseModel):
 
 
 def describe_variant(kind: Format, precision: Precision) -> VariantDescription:
-    """Return the description of a variant, with the installed versions of the packages that write it.
+    """Return the description of a variant, with the versions of the installed packages that create it.
 
     Raises:
-        MissingPackage: a package is not installed.
+        MissingPackage: one of these packages is not installed.
     """
     try:
         made_with = {package: version(package) for package in _PACKAGES[kind]}
@@ -60,7 +60,7 @@ def describe_variant(kind: Format, precision: Precision) -> VariantDescription:
     return VariantDescription(format=kind, precision=precision, made_with=made_with)
 
 
-def import_package(name: str) -> Any:  # noqa: ANN401 - the modules have no types
+def import_package(name: str) -> Any:  # noqa: ANN401 - the packages have no type hints
     """Import an optional package.
 
     Raises:

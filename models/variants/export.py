@@ -46,17 +46,17 @@ def write_variant(
 
     Args:
         folder: an existing, empty folder.
-        network: the network, on the CPU and in eval mode; it is not changed.
+        network: the network, on the CPU and in eval mode. It is not modified.
         description: the description of the network's bundle.
         kind: the format of the variant.
-        precision: the precision of computations; ignored for `int8`.
+        precision: the floating-point precision; ignored for `int8`.
         calibration: images that determine the activation ranges of `int8`, uint8 (N, H, W, C).
 
     Returns:
         The sha256 and the size in bytes of each file.
 
     Raises:
-        MissingPackage: a package is not installed.
+        MissingPackage: a package that the format requires is not installed.
         ValueError: calibration images for `int8` are missing, or the inputs of the network are not images.
     """
     if len(description.image_shape) != 3:
@@ -102,7 +102,7 @@ def _write_network(
 def _write_onnx(
     path: Path, exportable: ExportableModel, description: bundle.BundleDescription, variant: VariantDescription
 ) -> None:
-    """Write one file that maps `pixels`, uint8 (batch, H, W, C), to `scores`, float32 (batch, num_outputs)."""
+    """Write an ONNX file with the input `pixels`, uint8 (batch, H, W, C), and the output `scores`."""
     onnx = import_package("onnx")
     program: Any = torch.onnx.export(
         export_program(exportable, description.image_shape),
@@ -115,7 +115,7 @@ def _write_onnx(
     for value in (*proto.graph.input, *proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = BATCH
     for part in (proto.graph, *proto.graph.node, *proto.graph.value_info):
-        del part.metadata_props[:]  # debugging data of the exporter, which increases the file size
+        del part.metadata_props[:]  # remove the exporter's debugging data, which makes the file larger
     metadata = {"task": description.task, "classes": "\n".join(description.classes), "format": variant.format}
     onnx.helper.set_model_props(proto, metadata)
     onnx.save(proto, path)
@@ -137,7 +137,7 @@ def _hash_files(folder: Path) -> dict[str, bundle.FileDigest]:
 
 @contextlib.contextmanager
 def suppress_output() -> Iterator[None]:
-    """Suppress the output, logs and warnings of exporters, which users cannot act on."""
+    """Suppress output, logs and warnings of exporters, because they do not help users."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Exports a network and its preprocessing as one graph from uint8 pixels to raw scores."""
+"""Exports a network and its preprocessing as one graph that maps uint8 pixels to raw scores."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from models.variants.description import INPUT
 
 
 class ExportableModel(nn.Module):
-    """A network with built-in preprocessing, in the form that is exported to files."""
+    """A network with its preprocessing, as one module that can be exported."""
 
     scale: Tensor
     shift: Tensor
@@ -24,8 +24,8 @@ class ExportableModel(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Map pixels, uint8 (B, H, W, C), to raw scores, float32 (B, num_outputs).
 
-        It computes the same values as `Preprocess`, but in contiguous memory: exporters convert other memory formats to
-        gather operations.
+        The preprocessing computes the same values as `Preprocess`, but in contiguous memory, because exporters convert
+        other memory formats to gather operations.
         """
         images = pixels.permute(0, 3, 1, 2).to(torch.float32).contiguous()
         scores: Tensor = self.network(images * self.scale + self.shift)
@@ -39,5 +39,5 @@ def export_program(exportable: ExportableModel, image_shape: Shape) -> ExportedP
     with torch.no_grad():
         program = export(exportable.eval(), (example,), dynamic_shapes={INPUT: {0: Dim.DYNAMIC}})
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # contains file names of this machine
+        node.meta.pop("stack_trace", None)  # it contains file names of this machine
     return program

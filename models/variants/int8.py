@@ -1,4 +1,4 @@
-"""Quantizes an ONNX file to int8 (static quantization), calibrated on images."""
+"""Quantizes an ONNX file to int8 (static quantization with calibration images)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +14,10 @@ HEAVY = ("Conv", "Gemm", "MatMul")
 
 
 def quantize(plain: Path, into: Path, images: NDArray[np.uint8]) -> None:
-    """Quantize an fp32 file: weights per channel, and activations with ranges measured on `images`.
+    """Quantize the weights of an fp32 file per channel, and the activations with ranges measured on `images`.
 
-    The preprocessing, all nodes before the first convolution or matrix product, remains fp32. Quantizing the 256
-    brightness levels of pixels again loses precision.
+    The preprocessing, all nodes before the first convolution or matrix product, remains fp32. Pixels already
+    have 256 levels; quantizing them again loses precision.
 
     Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
     Inference", 2018.
@@ -47,7 +47,7 @@ def quantize(plain: Path, into: Path, images: NDArray[np.uint8]) -> None:
 
 
 def _list_preprocessing_nodes(path: Path) -> list[str]:
-    """Return the names of all nodes before the first node of a type in HEAVY. Nodes are stored in execution order."""
+    """Return the names of all nodes that run before the first node of a type in HEAVY."""
     names: list[str] = []
     for node in import_package("onnx").load(path).graph.node:
         if node.op_type in HEAVY:
@@ -56,7 +56,7 @@ def _list_preprocessing_nodes(path: Path) -> list[str]:
     return names
 
 
-def _create_calibration_reader(images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - the package has no types
+def _create_calibration_reader(images: NDArray[np.uint8]) -> Any:  # noqa: ANN401 - the package has no type hints
     batches = _iterate_batches(images)
 
     class Reader(import_package("onnxruntime.quantization").CalibrationDataReader):  # type: ignore[misc]  # no types

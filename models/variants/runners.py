@@ -41,7 +41,7 @@ class OnnxRuntimeRunner:
         runtime = import_package("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # errors only; lower levels report every folded constant
+        options.log_severity_level = 3  # log only errors; at lower levels, every folded constant is logged
         self._session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -69,7 +69,7 @@ class OpenVinoRunner:
 
 
 class ExportedProgramRunner:
-    """Runs a torch.export program to verify it. The service does not serve such programs."""
+    """Runs a program of `torch.export`. The service uses it to verify exported files, not for predictions."""
 
     def __init__(self, path: Path) -> None:
         self._module = torch.export.load(path).module()
@@ -81,16 +81,16 @@ class ExportedProgramRunner:
 
 
 def create_eager_runner(network: nn.Module, description: bundle.BundleDescription) -> Runner:
-    """Create a runner of the original network in fp32, to which variants are compared."""
+    """Create a runner of the trained network in fp32, as the reference for variants."""
     return EagerRunner(network, description)
 
 
 def open_runner(folder: Path, *, threads: int = 0, compiler: str = "inductor") -> Runner:
-    """Load the variant in a folder. A `torch-compile` variant is compiled by its first call.
+    """Load the variant in a folder. A `torch-compile` variant is compiled when it is called for the first time.
 
     Args:
         folder: a folder that `write_variant` has written.
-        threads: number of threads of ONNX Runtime and OpenVINO; 0 for one per core.
+        threads: number of threads for ONNX Runtime or OpenVINO; 0 for one thread per core.
         compiler: backend of `torch.compile`.
 
     Raises:
@@ -121,6 +121,6 @@ def _compile_network(folder: Path, compiler: str, *, use_bf16: bool) -> Runner:
     import torch._inductor.config as inductor
 
     network, description = bundle.load_bundle(folder)
-    inductor.compile_threads = 1  # otherwise torch starts processes that outlive this process
+    inductor.compile_threads = 1  # otherwise torch starts compiler processes that outlive this process
     compiled: Any = torch.compile(network, dynamic=True, backend=compiler)
     return EagerRunner(compiled, description, use_bf16=use_bf16)

@@ -1,4 +1,4 @@
-"""Builds the objects of a run from a job spec. Each module builds one part of the spec."""
+"""Builds the objects of a run from a job spec. Each module handles one part of the spec."""
 
 from worker.builders.callbacks import make_callback
 from worker.builders.losses import make_loss

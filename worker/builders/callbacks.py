@@ -43,9 +43,9 @@ def make_callback(
     validation_samples: ValidationSamples = NO_SAMPLES,
     loss: nn.Module | None = None,
 ) -> Callback | GradientClipping | Averaging | BatchMixing:
-    """Build a callback, or the part of the training step that the spec describes.
+    """Build the callback or the part of the training step (such as gradient clipping) that the spec describes.
 
-    `save_artifact` stores files. `loss` is the loss of the run; default: cross-entropy.
+    Callbacks store their files with `save_artifact`. `loss` is the loss of the run. Default: cross-entropy.
     """
     options = spec.model_dump(exclude={"name"})
     match spec:
@@ -68,7 +68,7 @@ def make_callback(
         case callbacks.WorstSamplesSpec():
             return WorstSamples(validation_samples, loss or nn.CrossEntropyLoss(), save_artifact, **options)
         case callbacks.BatchSizeFinderSpec():
-            return Callback()  # has no effect: the batch size is tuned before the run is built
+            return Callback()  # a callback without effect: the batch size is tuned before the run is built
         case _:
             return _make_step_part(spec, network, epochs)
 

@@ -24,7 +24,7 @@ class Components(NamedTuple):
         clipping: gradient clipping, if the spec requests it.
         mixing: mixup or cutmix, if the spec requests it.
         averaging: weight averaging, if the spec requests it.
-        keep_best: the callback that keeps the weights of the best epoch, if any. It is also in `callbacks`.
+        keep_best: the callback that keeps the weights of the best epoch, if any. `callbacks` contains it too.
     """
 
     callbacks: tuple[Callback, ...]
@@ -41,9 +41,9 @@ def build_components(
     validation_samples: ValidationSamples,
     save_artifact: SaveArtifact,
 ) -> Components:
-    """Build the components of a run.
+    """Build the callbacks and the other components of a run.
 
-    If averaged weights are validated in each epoch, the callbacks that select the best epoch use the averaged weights.
+    If the averaged weights are validated in each epoch, callbacks that select the best epoch use the averaged weights.
     """
     averaging = _build_averaging(spec, network)
     validated = averaging.network if averaging is not None and averaging.is_ready_each_epoch else network

@@ -25,7 +25,7 @@ def build_train_loader(
 ) -> ArrayDataLoader:
     """Build the loader of the training samples.
 
-    The samples are kept on the GPU if they fit into its memory and if all transforms can run there.
+    The samples are kept in GPU memory if they fit and if all transforms can run on the GPU.
 
     Raises:
         InvalidSpec: every training sample has a weight of 0.
@@ -46,6 +46,6 @@ def build_train_loader(
 
 
 def build_eval_loader(batch_size: int, placement: Placement, view: SplitView) -> ArrayDataLoader:
-    """Build the loader for evaluation: it yields the samples of a split in order, without transforms."""
+    """Build a loader for evaluation, which yields the samples of a split in order and without transforms."""
     source = ArraySource(view.images, view.targets, view.index, view.weights)
     return ArrayDataLoader(source, placement, batch_size)

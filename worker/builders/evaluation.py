@@ -26,12 +26,12 @@ class EvaluationSetup:
     """A network with its preprocessing, and the batches of a split.
 
     Attributes:
-        forward: applies the preprocessing and the network.
+        forward: applies the preprocessing, then the network.
         description: the content of the model's `bundle.json`.
         num_parameters: number of parameters of the network.
         batches: loads the samples of the split in order, without augmentation.
         names: the names of the samples, in the order of the batches.
-        truths: the class names of the dataset. Empty for a regression.
+        truths: the dataset's class names. Empty for a regression.
         accumulator: accumulates the requested metrics over the batches.
     """
 
@@ -45,7 +45,7 @@ class EvaluationSetup:
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
-        """Return the raw scores, a float32 tensor (B, num_outputs), for a uint8 tensor of images (B, H, W, C)."""
+        """Return the raw scores for a uint8 tensor of images (B, H, W, C) as a float32 tensor (B, num_outputs)."""
         return self.forward.predict(images)
 
 

@@ -31,9 +31,9 @@ DISTANCES = frozenset({"mse", "l1", "smooth_l1", "huber"})
 
 
 def build_job_loss(spec: JobSpec, meta: PackedMeta, targets: np.ndarray[Any, Any]) -> nn.Module:
-    """Build the job's loss. Default: the default loss of the task.
+    """Build the loss in the job spec, or the default loss of the dataset's task if the spec has none.
 
-    For a regression on a table, a loss that measures a distance is computed on scaled targets.
+    For a regression on a table, a loss that measures a distance is computed with scaled targets.
 
     Raises:
         InvalidSpec: the loss is not compatible with the dataset's task.
@@ -55,12 +55,12 @@ def build_target_scaler(spec: JobSpec, meta: PackedMeta) -> TargetScaler | None:
 
 
 def make_loss(spec: losses.LossSpec, meta: PackedMeta, targets: np.ndarray[Any, Any]) -> nn.Module:
-    """Build a loss module. It maps predictions and targets to the mean loss of the batch.
+    """Build a loss module, which maps predictions and targets to the mean loss of the batch.
 
     Args:
         spec: the spec of the loss.
         meta: the metadata of the dataset.
-        targets: the targets of the training split. They determine balanced class weights.
+        targets: the targets of the training split, from which balanced class weights are computed.
 
     Raises:
         InvalidSpec: the loss is not compatible with the dataset's task.
@@ -77,7 +77,7 @@ def make_loss(spec: losses.LossSpec, meta: PackedMeta, targets: np.ndarray[Any, 
                 p=p, margin=margin, weight=_build_class_weights(spec.name, weights, meta, targets)
             )
         case losses.MultiLabelMarginSpec():
-            if meta.task != "multilabel":  # with a single label, this loss is always 0
+            if meta.task != "multilabel":  # with a single label per sample, this loss is always 0
                 raise InvalidSpec(f"loss {spec.name!r} requires several labels; the dataset's task is {meta.task}")
             return engine_losses.MultiLabelMargin()
         case _:
@@ -87,7 +87,7 @@ def make_loss(spec: losses.LossSpec, meta: PackedMeta, targets: np.ndarray[Any, 
 
 
 def _make_numeric_loss(spec: NumericLossSpec, num_outputs: int) -> nn.Module:
-    """Build a loss that requires one number per output as the target."""
+    """Build a loss whose target is one number per output."""
     match spec:
         case losses.BceWithLogitsSpec(pos_weight=weights):
             return nn.BCEWithLogitsLoss(pos_weight=engine_losses.build_positive_weights(weights, num_outputs))

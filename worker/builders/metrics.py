@@ -63,7 +63,7 @@ def make_metric(spec: metrics.MetricSpec, meta: PackedMeta) -> Metric:
 def build_accumulator_factory(
     spec: JobSpec, meta: PackedMeta, placement: Placement
 ) -> Callable[..., MetricAccumulator]:
-    """Return a function that builds accumulators of the job's metrics. Default: the default metric of the task.
+    """Return a function that builds accumulators of the job's metrics, or of the task's default metric if none are set.
 
     Raises:
         InvalidSpec: a callback or the schedule monitors a metric that the job does not compute.
@@ -87,9 +87,9 @@ def make_accumulator(
         metric_specs: the specs of the metrics.
         meta: the metadata of the dataset.
         placement: the device of the metrics.
-        split: build only the metrics that a training computes on this split. Default: build all metrics. The training
-            split has no metrics whose values are tables, such as the confusion matrix.
-        scale: the scaling of the targets, if any.
+        split: build only the metrics that a training computes on this split. For the training split, omit metrics
+            whose values are tables, such as the confusion matrix. Default: build all metrics.
+        scale: the scaler of the targets. Default: targets are not scaled.
     """
     selected = [spec for spec in metric_specs if split is None or spec.applies_to(split)]
     selected = [spec for spec in selected if split != "train" or spec.is_curve]

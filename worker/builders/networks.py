@@ -14,10 +14,10 @@ from worker.engine.transfer import LoadReport, Weights, freeze_parameters, trans
 
 
 class InitialNetwork(NamedTuple):
-    """A network before the first step.
+    """A network before the first training step.
 
     Attributes:
-        load_report: the names of the initial weights that were and were not loaded. None: all weights are random.
+        load_report: the names of the loaded and of the skipped initial weights. None: all weights are random.
         frozen_parameters: the names of the parameters that are not trained.
     """
 

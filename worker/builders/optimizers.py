@@ -1,4 +1,4 @@
-"""Builds optimizers. The fields of a spec are the arguments of the torch class."""
+"""Builds optimizers from specs, whose fields have the names of the torch optimizer's arguments."""
 
 from collections.abc import Collection
 from functools import partial
@@ -19,8 +19,8 @@ def make_optimizer(spec: optimizers.OptimizerSpec, network: nn.Module, device: t
     """Build an optimizer for the network's trainable parameters.
 
     Raises:
-        UnknownParameters: the pattern of a parameter group or part matches no parameter.
-        InvalidParameterGroups: a part has no parameters, or a parameter belongs to no part.
+        UnknownParameters: the pattern of a parameter group or of an optimizer part matches no parameter.
+        InvalidParameterGroups: an optimizer part has no parameters, or a parameter belongs to no part.
     """
     if not isinstance(spec, optimizers.CompositeOptimizerSpec):
         return _make_single(spec, network, device)
@@ -35,7 +35,7 @@ def _make_single(
     device: torch.device,
     only: Collection[str] | None = None,
 ) -> torch.optim.Optimizer:
-    """Build an optimizer for the parameters with the names in `only`. Default: all trainable parameters."""
+    """Build an optimizer for the parameters whose names are in `only`. Default: all trainable parameters."""
     groups = _build_groups(spec, network, only)
     build = partial(build_optimizer, groups, device, spec.model_dump(exclude=NON_TORCH_FIELDS))
     match spec:

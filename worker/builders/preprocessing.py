@@ -1,4 +1,4 @@
-"""Builds the preprocessing of a job's network, which is the same for all splits and for predictions."""
+"""Builds the preprocessing of a job's network. All splits and predictions use the same preprocessing."""
 
 from torch import nn
 
@@ -21,7 +21,7 @@ def build_preprocessing(spec: JobSpec, meta: PackedMeta) -> nn.Module:
 def get_normalization(spec: JobSpec, meta: PackedMeta) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the mean and the standard deviation of each channel.
 
-    They are taken from the `normalize` transform, else from the pretrained weights, else from the training split.
+    The values are taken from the `normalize` transform, else from the pretrained weights, else from the training split.
 
     Raises:
         InvalidSpec: `normalize` does not have one value per channel.

@@ -34,7 +34,7 @@ def build_run(
     initial_weights: Weights | None = None,
     save_artifact: SaveArtifact = noop,
 ) -> Run:
-    """Seed the random number generators and build a run. `save_artifact` stores the files of callbacks.
+    """Seed the random number generators and build a run. Callbacks store their files with `save_artifact`.
 
     Raises:
         InvalidSpec: parts of the spec are not compatible with each other or with the dataset.

@@ -1,4 +1,4 @@
-"""Builds callbacks that step learning-rate schedules."""
+"""Builds the callbacks that step learning-rate schedules."""
 
 from itertools import pairwise
 from typing import assert_never
@@ -17,9 +17,9 @@ from worker.engine.metrics import factory
 def make_schedule(
     spec: schedules.ScheduleSpec, optimizer: torch.optim.Optimizer, epochs: int, steps_per_epoch: int
 ) -> Callback:
-    """Build a schedule that steps after each epoch or each batch, as `call_on` specifies.
+    """Build a schedule that steps after each epoch or each batch, as `call_on` in the spec specifies.
 
-    If the spec does not set the length of the schedule, it spans the whole run.
+    Default length of the schedule: the whole run.
     """
     total_steps = epochs if spec.call_on == "epoch_end" else epochs * steps_per_epoch
     options = spec.model_dump(exclude={"name", "call_on", "monitor"})
@@ -42,7 +42,7 @@ def make_schedule(
 
 
 def _make_part(spec: schedules.PartSpec, optimizer: torch.optim.Optimizer, length: int) -> lr_scheduler.LRScheduler:
-    """Build a schedule that can be part of a sequence. `length` is the default number of its steps."""
+    """Build a schedule that can be part of a sequence. Its default number of steps is `length`."""
     options = spec.model_dump(exclude={"name", "call_on"})
     match spec:
         case schedules.StepSpec():

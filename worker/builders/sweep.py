@@ -1,4 +1,4 @@
-"""Builds the temporary run that tests learning rates or batch sizes."""
+"""Builds the temporary run in which learning rates or batch sizes are tested."""
 
 from core.datasets.packed import PackedDataset
 from core.spec import JobSpec, TrainingSpec
@@ -11,7 +11,7 @@ from worker.engine.transfer import Weights
 def build_sweep_run(
     spec: TrainingSpec, packed: PackedDataset, placement: Placement, initial_weights: Weights | None
 ) -> Run:
-    """Build a run with a separate network. Its weights are useless after the search.
+    """Build a temporary run with a separate network, which is discarded after the search.
 
     Raises:
         InvalidSpec: parts of the spec are not compatible with each other or with the dataset.
@@ -20,7 +20,7 @@ def build_sweep_run(
 
 
 def build_sweep_spec(spec: TrainingSpec) -> JobSpec:
-    """Return a training spec without a schedule and metrics. It keeps only callbacks that change training steps."""
+    """Return a training spec without schedule and metrics, and with only the callbacks that change training steps."""
     shared = {name: getattr(spec, name) for name in TrainingSpec.model_fields if name != "kind"}
     step_callbacks = tuple(callback for callback in spec.callbacks if callback.changes_steps)
     return JobSpec(**shared | {"schedule": None, "callbacks": step_callbacks, "metrics": ()})

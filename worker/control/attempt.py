@@ -47,9 +47,9 @@ class WorkerContext:
     """The connections and settings that all attempts of a worker share.
 
     Attributes:
-        owner: the worker's id, stored with the jobs that it claims.
-        max_attempts: the number of lost attempts after which a job fails. Default: 5.
-        weights_dir: the folder of the weights files that a job can use with `weights: "file:…"`.
+        owner: the worker's id, which is stored in the rows of the jobs that the worker claims.
+        max_attempts: number of lost attempts after which a job fails. Default: 5.
+        weights_dir: the folder of the files that a spec can name with `weights: "file:…"`.
     """
 
     sessions: SessionFactory
@@ -66,7 +66,7 @@ class ClaimedJob(NamedTuple):
     """A job whose lease this worker holds.
 
     Attributes:
-        active_s: the total time that earlier attempts ran, in seconds.
+        active_s: total running time of the job's earlier attempts, in seconds.
     """
 
     job: JobRow
@@ -75,7 +75,7 @@ class ClaimedJob(NamedTuple):
 
 
 class AttemptRunner:
-    """Runs one attempt and ends all its processes. After the lease is lost, it writes nothing to the database."""
+    """Runs one attempt and ends its trainer. It stops writing to the database when the lease is lost."""
 
     def __init__(
         self,
@@ -103,14 +103,14 @@ class AttemptRunner:
         self._flushed_at = clock()
 
     def run(self) -> bool:
-        """Run the attempt. Return False if the storage is unavailable: an immediate retry would also fail."""
+        """Run the attempt. Return False if the storage is unavailable, which makes an immediate retry useless."""
         log.info("attempt.started", token=self._claimed.job.token)
         self._lease.start()
         try:
             self._record_outcome(self._execute())
         except LostLease as error:
             log.warning("attempt.lease_lost", error=str(error))
-        except Unavailable as error:  # not counted as lost: the job is retried when the storage is available
+        except Unavailable as error:  # the attempt does not count as lost: the job is retried later
             log.warning("attempt.storage_unavailable", error=error.detail)
             self._kill_trainer()
             with suppress(LostLease):
@@ -204,7 +204,7 @@ class AttemptRunner:
         return classify_trainer_exit(status, is_stalled=self._timeouts.is_stalled, has_oom_kill=has_oom_kill)
 
     def _handle_disk_full(self, outcome: DiskFull) -> AttemptLost | AttemptFailed:
-        """Delete checkpoints that are not needed. Return an outcome that retries the job only if this freed space."""
+        """Delete checkpoints that are not needed. Return an outcome that retries the job if this freed space."""
         self._clean_up()
         can_retry = self._recorder.files.free_space()
         return AttemptLost(outcome.failure) if can_retry else AttemptFailed(outcome.failure)

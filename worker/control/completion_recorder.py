@@ -1,4 +1,4 @@
-"""Records the outcome of an attempt: a model, a result, a failure, a retry or a release of the job."""
+"""Records the outcome of an attempt: a model, a result, a failure, a lost attempt or a release of the job."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ class CompletionRecorder:
         self._transactions.run(lambda session: self._register_model(session, message, key, description, dataset))
 
     def complete(self, message: JobCompleted) -> None:
-        """Complete a job that produces a result, possibly with files, instead of a model.
+        """Publish the result's files, if any, and complete a job that does not train a model, such as an evaluation.
 
         Raises:
             StorageFull: there is not enough space for the files.
@@ -59,7 +59,7 @@ class CompletionRecorder:
         self._transactions.run(write)
 
     def fail(self, failure: dict[str, Any]) -> None:
-        """Fail the job without a retry."""
+        """Mark the job as failed. It is not retried."""
         failure = strip_unstorable(failure)
         self._transactions.run(lambda session: AttemptRepo(session).fail(self._job.id, self._job.token, failure))
 

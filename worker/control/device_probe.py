@@ -26,7 +26,7 @@ _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, NVIDIA under WS
 
 
 def has_accelerator() -> bool:
-    """Return whether the machine may have a device other than its CPU. If not, torch is not imported."""
+    """Return whether the machine may have a GPU. On Linux, it must have the device file of a GPU driver."""
     return sys.platform != "linux" or any(Path(path).exists() for path in _DRIVERS)
 
 

@@ -1,4 +1,4 @@
-"""Allocates the worker's devices to attempts. The heartbeat thread detects the devices and passes them to it."""
+"""Allocates the worker's devices to attempts. The heartbeat thread detects the devices."""
 
 import threading
 from collections import Counter
@@ -18,9 +18,9 @@ class DeviceAllocation(NamedTuple):
     """The devices of one attempt.
 
     Attributes:
-        name: the device, as this worker numbers it. None: the trainer chooses a device.
-        standby: starts trainers that see only that device. None: use the standby that is not limited to a device.
-        process_devices: one device per process of a distributed run. Empty: the trainer chooses the devices.
+        name: the device, such as `cuda:1`, with its index in this worker. None: the trainer chooses a device.
+        standby: starts trainers that can use only this device. None: use the worker's common standby.
+        process_devices: the devices of a distributed run, one per process. Empty: the trainer chooses the devices.
     """
 
     name: str | None = None
@@ -28,14 +28,15 @@ class DeviceAllocation(NamedTuple):
     process_devices: tuple[str, ...] = ()
 
     def to_start_fields(self) -> dict[str, Any]:
-        """Return the device fields of the start message. A trainer that sees only one device calls it `cuda:0`."""
+        """Return the device fields of the start message. The only device of a pinned trainer has the name `cuda:0`."""
         return {"device": None if self.name is None else f"{CUDA}:0", "devices": self.process_devices}
 
 
 class DeviceAllocator:
-    """Allocates to each attempt the CUDA device with the fewest running attempts.
+    """Allocates CUDA devices to attempts: the requested device, or the devices with the fewest running attempts.
 
-    On a machine with fewer than two CUDA devices it allocates none, and the trainer chooses its device.
+    The allocation is empty if the job requests a device other than CUDA, or if the machine has fewer than two CUDA
+    devices. The trainer then chooses its device.
     """
 
     def __init__(self, start_standby: StandbyFactory | None = None, slots: int = 1) -> None:
@@ -47,7 +48,7 @@ class DeviceAllocator:
         self._standbys: dict[str, Standby] = {}
 
     def set_devices(self, devices: Sequence[Mapping[str, Any]]) -> None:
-        """Set the devices of this machine. Each is a mapping with a `name`, such as `cpu` or `cuda:0`."""
+        """Set the devices of this machine. Each device is a mapping with a `name`, such as `cpu` or `cuda:0`."""
         with self._mutex:
             self._names = tuple(str(device["name"]) for device in devices)
 
@@ -58,7 +59,7 @@ class DeviceAllocator:
 
     @contextmanager
     def allocate(self, requested: str, count: int = 1) -> Iterator[DeviceAllocation]:
-        """Allocate `count` devices while the context is open.
+        """Allocate `count` devices until the context is closed.
 
         Args:
             requested: the `device` of the job's spec, such as `auto`, `cuda` or `cuda:1`.

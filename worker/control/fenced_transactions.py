@@ -1,6 +1,6 @@
-"""Runs the transactions of one attempt, and retries them if the database is unavailable.
+"""Runs the transactions of one attempt.
 
-Retries end when the attempt loses its lease.
+While the database is unavailable, a transaction is retried until the attempt loses its lease.
 """
 
 import time
@@ -24,7 +24,7 @@ class FencedTransactions:
 
     Attributes:
         job_id: the id of the attempt's job.
-        token: the fencing token of the attempt. Repositories raise LostLease if the attempt no longer holds the job.
+        token: the fencing token of the attempt. Repositories raise LostLease if the job has a newer token.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class FencedTransactions:
         """Run `action` in one transaction and return its result.
 
         Raises:
-            LostLease: the lease expired while the database was unavailable, or the attempt no longer holds the job.
+            LostLease: the lease expired while the database was unavailable, or another attempt claimed the job.
         """
         while True:
             try:

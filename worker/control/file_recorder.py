@@ -37,7 +37,7 @@ class FileRecorder:
         return f"jobs/{self._transactions.job_id}/t{self._transactions.token}"
 
     def store_checkpoint(self, checkpoint: CheckpointWritten) -> None:
-        """Publish a snapshot, add its row and delete the checkpoints that are no longer needed.
+        """Publish a snapshot, add its row to the database and delete the checkpoints that are no longer needed.
 
         Raises:
             StorageFull: there is not enough space, even after deleting older checkpoints.
@@ -47,7 +47,7 @@ class FileRecorder:
         key = f"{self.attempt_key}/checkpoints/{number}"
         try:
             self.publish_folder(checkpoint.dir, key)
-        except Conflict:  # the database crashed and lost the row of an earlier checkpoint with this number
+        except Conflict:  # a database crash lost the row of an earlier checkpoint with this key
             key = f"{key}-{uuid.uuid4().hex[:8]}"
             self.publish_folder(checkpoint.dir, key)
         payload = {
@@ -57,7 +57,7 @@ class FileRecorder:
             "tags": list(checkpoint.tags),
         }
         size_bytes = sum(file.size_bytes for file in checkpoint.files.values())
-        # Estimate: the next checkpoint is as large as this one.
+        # Assume that the next checkpoint is as large as this one.
         has_room = self._storage.get_free_bytes() >= size_bytes + RESERVED_BYTES
         retained = checkpoint.retained_epochs
 
@@ -80,10 +80,10 @@ class FileRecorder:
         self._transactions.run(write)
 
     def store_artifact(self, artifact: ArtifactWritten) -> None:
-        """Publish a file and replace an earlier artifact of the same name.
+        """Publish an artifact. An earlier artifact with the same name is replaced.
 
         Raises:
-            StorageFull, Unavailable: the file cannot be stored, and it is not optional.
+            StorageFull, Unavailable: the artifact cannot be stored and is not optional.
         """
         job_id, token = self._transactions.job_id, self._transactions.token
         key = f"{self.attempt_key}/artifacts/{uuid.uuid4().hex}"
@@ -119,10 +119,10 @@ class FileRecorder:
             self._storage.publish(Path(folder), key)
 
     def free_space(self) -> bool:
-        """Delete the checkpoints that are not needed, and return whether any was deleted.
+        """Delete the checkpoints that are not needed. Return True if at least one was deleted.
 
-        The newest and the best checkpoint are kept, and so are those that `model_checkpoint` retains or that another
-        job starts from.
+        The newest checkpoint, the best checkpoint and the checkpoints that `model_checkpoint` retains are not deleted.
+        A checkpoint from which another job starts is not deleted either.
         """
         self._storage.delete_abandoned_scratch()
         return self._transactions.run(lambda session: self._prune_checkpoints(session, num_newest=1)) > 0
@@ -138,5 +138,5 @@ class FileRecorder:
 
 
 def dump_digests(files: Mapping[str, FileDigest]) -> dict[str, dict[str, Any]]:
-    """Return the value of a `files` column, which maps file names to {sha256, size_bytes}."""
+    """Convert digests to the value of a `files` column: file names mapped to {sha256, size_bytes}."""
     return {name: digest.model_dump() for name, digest in files.items()}

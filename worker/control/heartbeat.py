@@ -1,4 +1,4 @@
-"""Maintains the worker's row in the database: the time of its heartbeat, its host, devices and package versions."""
+"""Maintains the worker's row in the database: last heartbeat, host, devices and package versions."""
 
 import socket
 import sys
@@ -25,7 +25,7 @@ class WorkerHeartbeat(threading.Thread):
 
     Args:
         interval_s: seconds between two updates.
-        on_devices: called once with the devices of this machine, after they are detected.
+        on_devices: called once with the detected devices of this machine.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class WorkerHeartbeat(threading.Thread):
         self._last_message_at: float | None = None
 
     def run(self) -> None:
-        """Insert the row, detect the devices and send heartbeats until closed. This is the thread's main function."""
+        """Insert the row, detect the devices, and update the row at intervals until the thread is closed."""
         self._run_safely(self._insert_row)
         self._devices = probe_devices()
         self._on_devices(self._devices)
@@ -57,7 +57,7 @@ class WorkerHeartbeat(threading.Thread):
         self._run_safely(self._delete_row)
 
     def record_message(self) -> None:
-        """Record that the worker received a message, which shows that its connection to the queue works."""
+        """Record that the worker received a message from the queue, as evidence that its connection works."""
         self._last_message_at = time.monotonic()
 
     def close(self) -> None:

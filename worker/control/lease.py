@@ -17,16 +17,16 @@ from worker.protocol import LeaseRenewed
 
 log = structlog.get_logger()
 _POLL_S = 1.0
-LEASE_SHARE = 0.8  # an attempt ends after this share of its lease, before another worker can claim the job
+LEASE_SHARE = 0.8  # an attempt ends after this fraction of `lease_s`, before another worker can claim the job
 
 
 class SupervisionTimeouts(NamedTuple):
     """Intervals and timeouts of supervision, in seconds.
 
     Attributes:
-        lease_s: time that a lease is valid after a renewal. Default: 30.
-        heartbeat_s: time between two renewals of a lease. Default: 5.
-        grace_s: time that a trainer may take to stop. Default: 30.
+        lease_s: time from a renewal until the lease expires. Default: 30.
+        heartbeat_s: time between two renewals of the lease. Default: 5.
+        grace_s: time that a trainer has to stop before it is killed. Default: 30.
         stall_s: time without a message after which a trainer is killed as stalled. Default: 600.
         flush_s: time between two writes of metrics to the database. Default: 0.25.
     """
@@ -41,12 +41,12 @@ class SupervisionTimeouts(NamedTuple):
 class LeaseRenewer(threading.Thread):
     """A thread that renews the lease of an attempt until it is stopped or the lease is lost.
 
-    The lease is lost if another attempt claims the job, or if it cannot be renewed in time. The thread then kills the
-    trainer.
+    The lease is lost if another attempt claims the job, or if the lease cannot be renewed in time. The thread then
+    kills the trainer.
 
     Attributes:
         stop_request: the client's latest stop request, if any.
-        is_lease_lost: whether the lease is lost. The attempt must then write nothing to the database.
+        is_lease_lost: whether the lease is lost. If it is, the attempt must not write to the database.
     """
 
     def __init__(
@@ -66,17 +66,17 @@ class LeaseRenewer(threading.Thread):
         self._timeouts = timeouts
         self._clock = clock
         self._stop_event = threading.Event()
-        self._renewed_at = clock()  # read before the query, so that this deadline is never later than the database's
+        self._renewed_at = clock()  # read before the query, so that the local deadline is not later than the database's
         self._trainer: TrainerProcess | None = None
 
     def attach_trainer(self, trainer: TrainerProcess) -> None:
-        """Notify this trainer of renewals from now on, and kill it when the lease is lost."""
+        """Set the trainer to notify of renewals, and to kill when the lease is lost."""
         self._trainer = trainer
         if self.is_lease_lost:
             trainer.kill()
 
     def stop(self) -> None:
-        """Stop renewing and wait for the thread to end."""
+        """Stop renewing the lease and wait for the thread to end."""
         self._stop_event.set()
         self.join()
 

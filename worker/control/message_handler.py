@@ -1,4 +1,4 @@
-"""Handles the messages of a trainer: records their content, and returns the outcome when the attempt ends."""
+"""Handles the messages of a trainer: records their content, and converts the final message to an outcome."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ class MessageHandler:
         self._placement = placement
 
     def handle(self, message: TrainerMessage) -> AttemptOutcome | None:
-        """Record one message. Return the outcome if it ends the attempt, else None.
+        """Record one message. Return the outcome of the attempt if the message ends it, else None.
 
         Raises:
             LostLease: the attempt has lost the lease.
@@ -100,7 +100,7 @@ class MessageHandler:
                 return self._classify_failure(message)
 
     def _classify_failure(self, message: RunFailed) -> AttemptOutcome:
-        if message.code == "internal":  # raises Unavailable if the storage caused the failure
+        if message.code == "internal":  # `check_storage` raises Unavailable if the storage caused the failure
             check_storage(self._storage)
         cause = build_failure(message.code, message.message, message.hint, message.extra)
         if message.code == "disk_full":

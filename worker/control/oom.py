@@ -7,7 +7,7 @@ _COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory/m
 
 
 def count_oom_kills() -> int:
-    """Return how many processes of this control group were OOM-killed, or 0 if the kernel provides no counter."""
+    """Return the number of OOM-killed processes of this control group, or 0 if the kernel provides no counter."""
     for path in _COUNTERS:
         with suppress(OSError, ValueError):
             for line in path.read_text().splitlines():

@@ -9,33 +9,33 @@ from core.failures import build_failure
 
 @dataclass(frozen=True)
 class AttemptSucceeded:
-    """The job is complete. Its files and rows are already stored."""
+    """Outcome if the job is complete. Its files and database rows are already stored."""
 
 
 @dataclass(frozen=True)
 class AttemptReleased:
-    """The attempt stopped as requested and does not count as lost."""
+    """Outcome if the attempt stopped on a stop request or at shutdown. It does not count as lost."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class AttemptLost:
-    """The attempt ended unexpectedly. The job is queued again, or fails if it has reached the retry limit."""
+    """Outcome if the attempt ended unexpectedly. The job is queued again, or fails if the retry limit is reached."""
 
     failure: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class AttemptFailed:
-    """The job failed and is not retried."""
+    """Outcome if the job failed. It is not retried."""
 
     failure: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class DiskFull:
-    """The disk is full. The job is retried if older checkpoints can be deleted; otherwise it fails."""
+    """Outcome if the disk is full. The job is retried if older checkpoints can be deleted; otherwise it fails."""
 
     failure: dict[str, Any]
 
@@ -47,7 +47,7 @@ def classify_trainer_exit(status: int, *, is_stalled: bool, has_oom_kill: bool) 
     """Return the outcome for a trainer that exited without a final message.
 
     Args:
-        status: the exit status. A negative number means that this signal killed the trainer.
+        status: the exit status. The status -N means that signal N killed the trainer.
         is_stalled: whether the trainer was killed because it sent no message for too long.
         has_oom_kill: whether the kernel OOM-killed a process of this control group while the trainer ran.
     """

@@ -16,7 +16,7 @@ _MAX_TEXT = 8192
 
 
 class ProgressRecorder:
-    """Buffers metrics and writes them in batches. Every method raises LostLease if the attempt has lost the lease."""
+    """Writes metrics in batches, and other reports immediately. Writing raises LostLease after the lease is lost."""
 
     def __init__(self, transactions: FencedTransactions) -> None:
         self._transactions = transactions

@@ -1,4 +1,4 @@
-"""Groups the recorders of one attempt, which share its fenced transactions."""
+"""Groups the recorders of one attempt. All of them use the same fenced transactions."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ class Recorder:
     """The recorders of one attempt.
 
     Attributes:
-        transactions: runs other queries of the attempt.
+        transactions: runs the attempt's database queries, including those of the recorders.
         progress: records metrics, log lines and warnings.
         files: records checkpoints and artifacts.
         completion: records the outcome of the attempt.

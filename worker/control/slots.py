@@ -3,17 +3,17 @@
 import threading
 from collections.abc import Callable
 
-UNREACHABLE_COUNT = 2**31  # more slots than a worker can have, so that the thread does not search again
+UNREACHABLE_COUNT = 2**31  # more slots than a worker can have: the thread stops searching
 
 
 class Slots:
     """The training slots of a worker. A message from the queue only makes a thread search for jobs.
 
-    A thread that acquires a slot runs jobs until none is queued. A thread that acquires no slot returns. This loses no
-    job: a job is committed before its message is sent, and every thread searches again after it releases its slot.
+    A thread that acquires a slot runs jobs until the queue is empty. A thread that finds no free slot returns. No job
+    is lost: a job is committed before its message is sent, and a thread searches again after it releases its slot.
 
-    A job that needs several slots waits until they are free at the same time. Later jobs in the queue wait too,
-    otherwise the job could wait forever.
+    A job that needs several slots waits until enough slots are free at the same time. Later jobs in the queue also
+    wait. Otherwise they could take every slot that becomes free, and the job could wait forever.
     """
 
     def __init__(self, count: int) -> None:
@@ -42,7 +42,7 @@ class Slots:
                 needed = self._process_until_empty(first_id, find_next, run, count_slots)
             finally:
                 self._release_slots(1)
-            if self._free < needed:  # the thread that releases the last missing slot searches again
+            if self._free < needed:  # a thread that releases a slot later searches again
                 return
             first_id = None
 
@@ -53,16 +53,16 @@ class Slots:
         run: Callable[[str], bool],
         count_slots: Callable[[str], int],
     ) -> int:
-        """Run jobs until none is queued or too few slots are free.
+        """Run jobs until none is queued or too few slots are free for the next job.
 
-        Return how many slots must be free before it is worth searching again.
+        Return the number of slots that must be free before the caller searches again.
         """
         if first_id is not None:
             self._process_one(first_id, run, count_slots)
         refused_id: str | None = None
         while (next_id := find_next()) is not None:
             if next_id == refused_id:
-                return UNREACHABLE_COUNT  # the job cannot be run now; the maintenance loop resends its message
+                return UNREACHABLE_COUNT  # the job was not run; the maintenance loop resends its message
             is_done, needed = self._process_one(next_id, run, count_slots)
             if is_done is None:
                 return needed
@@ -72,9 +72,9 @@ class Slots:
     def _process_one(
         self, item_id: str, run: Callable[[str], bool], count_slots: Callable[[str], int]
     ) -> tuple[bool | None, int]:
-        """Run a job. Return the result of `run` and the number of slots that the job needs.
+        """Run a job. Return the return value of `run` and the number of slots that the job needs.
 
-        The result is None if too few slots are free.
+        If too few slots are free, do not run the job and return None as the first value.
         """
         needed = count_slots(item_id)
         if not self._acquire_slots(needed - 1):

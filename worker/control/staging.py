@@ -1,4 +1,4 @@
-"""Fetches the inputs of an attempt, such as the dataset and the newest intact checkpoint, and checks the disk space."""
+"""Fetches the inputs of an attempt, such as the dataset and the newest checkpoint, and checks the disk space."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,10 +23,10 @@ log = structlog.get_logger()
 class InputStaging:
     """Fetches the inputs of one attempt.
 
-    It also adds warnings to the job, and deletes checkpoints that are not needed if the disk is full.
+    If the disk is full, checkpoints that are not needed are deleted. Problems are added to the job's warnings.
 
     Args:
-        weights_dir: the folder of the weights files that a job can use with `weights: "file:…"`.
+        weights_dir: the folder of the files that a spec can name with `weights: "file:…"`.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class InputStaging:
         self._weights_dir = weights_dir
 
     def stage_inputs(self, lease_s: float) -> Start:
-        """Fetch all inputs and return the start message for the trainer. The caller must delete its `work_dir`.
+        """Fetch all inputs and return the trainer's start message. The caller must delete the message's `work_dir`.
 
         Args:
-            lease_s: seconds until a trainer exits if its lease is not renewed.
+            lease_s: seconds without a renewal of the lease after which the trainer exits.
 
         Raises:
             CorruptFile: the dataset, the model or every checkpoint is damaged.
@@ -143,7 +143,7 @@ def build_dataset_lineage(version: DatasetVersionRow) -> dict[str, str | int | N
 
 
 def check_storage(storage: Storage) -> None:
-    """Check that the storage is writable. A storage failure can cause an `internal` error of a trainer.
+    """Check that the storage is writable, because a storage failure can cause an `internal` error in a trainer.
 
     Raises:
         Unavailable: the storage is not writable.

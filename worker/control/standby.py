@@ -13,10 +13,10 @@ TRAINER = (sys.executable, "-m", "worker.trainer")
 
 
 class Standby:
-    """Starts all trainers from one thread that runs until this object is closed.
+    """Starts trainers in advance, all from one thread that runs until this object is closed.
 
-    A trainer sets its parent death signal, so that the kernel kills it if the worker dies. The kernel sends this signal
-    when the *thread* that started the trainer ends, even if the process continues.
+    A trainer sets a parent death signal, so that the kernel kills the trainer if the worker dies. The kernel also sends
+    this signal if only the *thread* that started the trainer ends. Therefore that thread must not end earlier.
     """
 
     def __init__(self, command: Sequence[str] = TRAINER, environment: Mapping[str, str] | None = None) -> None:
@@ -34,7 +34,7 @@ class Standby:
         self._thread.start()
 
     def take(self) -> TrainerProcess:
-        """Return the waiting trainer, or a new one. Only `replenish` or another `take` starts the next trainer.
+        """Return the waiting trainer, or start one if none is waiting. Then call `replenish` to start the next one.
 
         Raises:
             OSError: a trainer cannot be started.
@@ -53,13 +53,13 @@ class Standby:
                 self._condition.wait()
 
     def replenish(self) -> None:
-        """Start the next trainer. Call this after the taken trainer has started its job, to avoid slowing it down."""
+        """Start the next trainer. Call this after the taken trainer has started its job, to not delay that job."""
         with self._condition:
             self._is_requested = True
             self._condition.notify_all()
 
     def close(self) -> None:
-        """Stop the waiting trainer. Call this after all taken trainers have ended: the kernel kills them as well."""
+        """Stop the waiting trainer. Call this after all taken trainers have ended: this also kills them."""
         with self._condition:
             self._is_closed = True
             self._condition.notify_all()

@@ -16,7 +16,7 @@ _RELEASE_REASONS = {StopMode.CANCEL: "cancelled", StopMode.PAUSE: "paused"}
 
 
 class StoppableTrainer(Protocol):
-    """The methods of a trainer process that a stop controller uses."""
+    """Protocol with the methods of a trainer process that a stop controller calls."""
 
     def send(self, message: SupervisorMessage) -> None:
         """Send a message without blocking."""
@@ -41,7 +41,7 @@ class StopController:
 
     @property
     def current_mode(self) -> StopMode | None:
-        """Return how the attempt must stop, or None if it may continue."""
+        """Return the mode in which the attempt must stop, or None if it may continue."""
         match self._get_stop_request():
             case StopRequest.CANCEL:
                 return StopMode.CANCEL
@@ -61,11 +61,11 @@ class StopController:
 
     @property
     def is_immediate_stop_forwarded(self) -> bool:
-        """Return whether the last request to the trainer was to stop after the current step."""
+        """Return whether the last request that was sent to the trainer was to stop after the current step."""
         return self._forwarded in IMMEDIATE_STOP_MODES
 
     def forward_stop_request(self, trainer: StoppableTrainer) -> None:
-        """Send a new stop request to the trainer and start its grace period."""
+        """Send the stop request to the trainer if it is new, and start the grace period."""
         mode = self.current_mode
         if mode is None or mode == self._forwarded:
             return
@@ -81,7 +81,7 @@ class StopController:
             trainer.kill()
 
     def build_outcome(self) -> AttemptReleased | AttemptFailed:
-        """Return the outcome of an attempt that stopped as requested."""
+        """Return the outcome of a stopped attempt: a failure at the job's time limit, else a release of the job."""
         mode = self.current_mode
         if mode is StopMode.PREEMPT and self._timeouts.is_over_time_limit and not self._is_shutting_down():
             return AttemptFailed(build_failure("time_limit"))

@@ -1,10 +1,10 @@
-"""Replaces the characters in a trainer's JSON that PostgreSQL cannot store."""
+"""Replaces characters that PostgreSQL cannot store in a trainer's JSON values."""
 
 from typing import Any
 
 
 def strip_unstorable(value: Any) -> Any:  # noqa: ANN401 - accepts and returns any JSON value
-    """Replace null characters and lone surrogates in all strings of a JSON value. PostgreSQL cannot store them."""
+    """Replace null characters and lone surrogates, which PostgreSQL cannot store, in all strings of a JSON value."""
     match value:
         case str():
             return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

@@ -30,9 +30,9 @@ class Supervisor:
         self._tracer = tracer or AttemptTracer()
 
     def request_shutdown(self) -> None:
-        """Stop claiming jobs, and preempt the running ones: each writes a snapshot and is queued again.
+        """Stop claiming jobs and preempt the running jobs, which write a snapshot and are queued again.
 
-        A signal handler calls this method, so it only sets a flag.
+        This method only sets a flag, because a signal handler calls it.
         """
         self.is_shutting_down = True
 

@@ -6,7 +6,7 @@ from core.events import Event
 from core.jobs import ACTIVE
 
 NEVER_EXPIRES = float("inf")
-COLD_START_S = 120.0  # the time to import torch and to initialize a device before the first message
+COLD_START_S = 120.0  # time to import torch and to initialize a device before the first message
 
 
 class AttemptTimeouts:
@@ -19,9 +19,9 @@ class AttemptTimeouts:
 
         Args:
             clock: returns the time of a monotonic clock, in seconds.
-            grace_s: seconds that the trainer may take to stop.
+            grace_s: seconds that the trainer has to stop before it is killed.
             stall_s: seconds without a message after which the trainer counts as stalled.
-            remaining_s: seconds that the job may still run, after its earlier attempts. None: no limit.
+            remaining_s: the job's maximum runtime minus the runtime of earlier attempts, in seconds. None: no limit.
         """
         self._clock = clock
         self._grace_s = grace_s
@@ -54,14 +54,14 @@ class AttemptTimeouts:
         self._last_message_at = self._clock()
 
     def start_grace_period(self, *, is_immediate: bool) -> None:
-        """Start the grace period if the trainer must stop immediately. A stop after the epoch has no grace period."""
+        """Start the grace period if `is_immediate`. A stop at the end of the epoch has no grace period."""
         self._grace_deadline = self._clock() + self._grace_s if is_immediate else NEVER_EXPIRES
 
 
 def sum_active_seconds(transitions: Sequence[Event]) -> float:
     """Return the total running time of a job's finished attempts, in seconds.
 
-    An attempt that seems to end before its start, because the clock was set back, counts as 0 s.
+    If the clock was set back, an attempt can have an end before its start. It counts as 0 s.
     """
     total = 0.0
     started_at = None

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class AttemptTracer:
-    """Exports a span per attempt, and adds the job's id, attempt and trace to its log lines.
+    """Exports one span per attempt, and adds the job's id, attempt number and trace id to the attempt's log lines.
 
-    Without a provider, no spans are exported.
+    If no tracer provider is given, no spans are exported.
     """
 
     def __init__(self, provider: "TracerProvider | None" = None) -> None:
@@ -28,17 +28,17 @@ class AttemptTracer:
 
     @classmethod
     def from_environment(cls) -> "AttemptTracer":
-        """Create a tracer that is configured by OpenTelemetry's environment variables."""
+        """Create a tracer that OpenTelemetry's environment variables configure."""
         return cls(build_tracer_provider("worker"))
 
     def close(self) -> None:
-        """Export the remaining spans."""
+        """Export the spans that are not exported yet."""
         if self._provider is not None:
             shutdown_tracer_provider(self._provider)
 
     @contextmanager
     def trace_attempt(self, job: JobRow, sessions: SessionFactory) -> Iterator[None]:
-        """Trace an attempt of the job while the context is open."""
+        """Trace an attempt of the job until the context is closed."""
         end_span = self._start_span(job, sessions)
         with structlog.contextvars.bound_contextvars(
             job_id=job.id, attempt=job.attempt, **build_log_fields(job.traceparent)

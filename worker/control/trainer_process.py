@@ -25,15 +25,15 @@ _STDERR_TAIL_BYTES = 4096
 
 
 class TrainerExited(Exception):
-    """The trainer closed its end of the pipe, so it sends no more messages."""
+    """Raised if the trainer closed its output pipe and therefore sends no more messages."""
 
 
 class TrainerProcess:
-    """A trainer process in a separate session. It ends when its supervisor dies.
+    """A trainer process in a separate session. It ends when the worker process dies.
 
-    Only the supervisor holds the writing end of the trainer's stdin. If the supervisor dies, the pipe closes and the
-    trainer exits. The kernel also kills the trainer when the *thread* that started it ends. Therefore `Standby` starts
-    all trainers from one thread.
+    Only the worker has the writing end of the trainer's stdin. If the worker dies, the pipe closes and the trainer
+    exits. The kernel also kills the trainer when the *thread* that started the trainer ends. Therefore `Standby` starts
+    all trainers from one permanent thread.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
@@ -44,7 +44,7 @@ class TrainerProcess:
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             env=environment,
-            cwd=_ROOT,  # `python -m` searches this folder first; a package in the caller's folder could shadow ours
+            cwd=_ROOT,  # `python -m` searches this folder first: a package in the current folder could shadow `worker`
             start_new_session=True,
             bufsize=0,
         )
@@ -69,7 +69,7 @@ class TrainerProcess:
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def send(self, message: SupervisorMessage) -> None:
-        """Send a message. It is dropped if the trainer is dead or, except for `Start`, if its pipe is full."""
+        """Send a message. Drop it if the trainer is dead, or if the pipe is full and the message is not `Start`."""
         line = message.model_dump_json().encode() + b"\n"
         with self._mutex, suppress(BrokenPipeError, BlockingIOError, ValueError):
             os.set_blocking(
@@ -101,7 +101,7 @@ class TrainerProcess:
                     os.killpg(self.pid, signal.SIGKILL)
 
     def stop(self, timeout_s: float = 0.0) -> int:
-        """Close stdin, wait up to `timeout_s` for the process to exit, then kill its process group.
+        """Close stdin, wait up to `timeout_s` seconds for the process to exit, then kill its process group.
 
         Return the exit status, which is -9 if the process was killed.
         """
@@ -110,7 +110,7 @@ class TrainerProcess:
         deadline = time.monotonic() + timeout_s
         while self.is_alive and time.monotonic() < deadline:
             time.sleep(0.01)
-        self.kill()  # safe even if the process exited: its zombie still occupies the process id
+        self.kill()  # safe even if the process exited: its zombie keeps the process id in use
         with self._mutex:
             status = self._process.wait()
             self._is_reaped = True
@@ -124,7 +124,7 @@ class TrainerProcess:
         return self._stderr.read().decode("utf-8", "replace").strip()
 
     def close(self) -> None:
-        """Delete the recorded stderr. After this, `read_stderr_tail` cannot be called."""
+        """Delete the recorded stderr. Afterwards, `read_stderr_tail` must not be called."""
         self._stderr.close()
 
 

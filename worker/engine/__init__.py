@@ -1,1 +1,1 @@
-"""The training engine: torch only; no queue, no table, no HTTP, no settings."""
+"""The training engine. It depends on torch, but not on the queue, the database, HTTP or the settings."""

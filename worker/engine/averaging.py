@@ -1,7 +1,7 @@
 """Averages the weights of a network during training: EMA, SWA and Lookahead.
 
-Training steps update the average. The averaged weights are validated and registered instead of the last weights.
-The average is a separate network, so that validation does not have to swap weights.
+The average is updated after optimizer steps. The averaged weights are validated and registered instead of the weights
+of the last step. They are stored in a separate network, so that validation does not have to swap weights.
 """
 
 import copy
@@ -18,10 +18,10 @@ BATCH_NORM = nn.modules.batchnorm._BatchNorm
 
 
 class Averaging(ABC):
-    """The base class of averages: a copy of the trained network that holds the averaged weights.
+    """The base class of averaging methods. Stores the averaged weights in a copy of the trained network.
 
     Attributes:
-        network: the average; before the first update, the initial weights.
+        network: a copy of the network with the averaged weights. Before the first update, the initial weights.
         is_ready_each_epoch: whether the average can be validated after each epoch, not only at the end of the run.
     """
 
@@ -32,11 +32,11 @@ class Averaging(ABC):
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
 
     def finalize(self) -> None:  # noqa: B027 - optional
-        """Complete `network` at the end of the run."""
+        """Compute the final averaged weights at the end of the run. By default, do nothing."""
 
     @abstractmethod
     def update_parameters(self, state: RunState) -> None:
-        """Update the average after an optimizer step. `state.step` and `state.batch` do not count this step yet."""
+        """Update the average after an optimizer step. `state.step` and `state.batch` do not include this step yet."""
 
     def state_dict(self) -> dict[str, Any]:
         return {"network": dict(self.network.state_dict())}
@@ -45,7 +45,7 @@ class Averaging(ABC):
         self.network.load_state_dict(state_dict["network"])
 
     def _move_toward_live_weights(self, share: float, *, include_statistics: bool) -> None:
-        """Move the average toward the live weights: average += share * (live - average).
+        """Move the average toward the weights in training: average += share * (live - average).
 
         Buffers are copied. With `include_statistics`, floating-point buffers are averaged like the weights instead.
         """
@@ -81,7 +81,7 @@ class Ema(Averaging):
 class Swa(Averaging):
     """The mean of the weights at the end of each epoch, from epoch `start_epoch` on.
 
-    It does not average batch norm statistics: `update_batch_norm` recomputes them at the end of the run.
+    Batch norm statistics are not averaged. `update_batch_norm` recomputes them at the end of the run.
     Source: Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", 2018.
     """
 
@@ -112,7 +112,9 @@ class Swa(Averaging):
 
 
 class Lookahead(Averaging):
-    """Slow weights that move every `k` steps by `alpha` toward the trained weights and then replace them.
+    """The slow weights of Lookahead.
+
+    Every `k` steps: slow += alpha * (trained - slow). The slow weights then replace the trained weights.
 
     Source: Zhang et al., "Lookahead Optimizer: k steps forward, 1 step back", 2019.
     """
@@ -143,7 +145,7 @@ def update_batch_norm(network: nn.Module, inputs: Iterable[Tensor]) -> None:
     network.eval()
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # use the mean over all batches
+        norm.momentum = None  # None: the running statistics are the mean over all batches
         norm.train()
     with torch.no_grad():
         for batch in inputs:

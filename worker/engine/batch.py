@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """The samples of a batch, their targets, and optional parameters and weights.
+    """The samples and targets of a batch, with optional sample weights and parameters for mixing.
 
     Attributes:
         images: uint8 images (B, H, W, C), float32 rows (B, F) or float32 windows (B, T, F).
@@ -23,7 +23,7 @@ class Batch(NamedTuple):
     def split(self, size: int) -> list["Batch"]:
         """Split the batch into parts of about equal size, with at most `size` samples each.
 
-        Equal sizes avoid a last part of one sample: batch norm needs at least two samples.
+        Batch norm needs at least two samples. With equal sizes, the last part is not smaller than the others.
         """
         num_parts = -(-len(self.targets) // size)
         split = {name: tensor.tensor_split(num_parts) for name, tensor in self._asdict().items() if tensor is not None}

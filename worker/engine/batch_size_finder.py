@@ -14,7 +14,7 @@ from worker.engine.callback import Callback
 from worker.engine.run import Run
 from worker.engine.state import RunState
 
-MIN_SPEED_RATIO = 0.95  # share of the highest throughput; smaller differences are measurement noise
+MIN_SPEED_RATIO = 0.95  # ratio to the highest throughput; smaller differences are measurement noise
 MIN_GAIN, NUM_RECENT_TRIALS = 1.02, 2
 
 
@@ -45,8 +45,8 @@ def measure_samples_per_s(
 ) -> float | None:
     """Return the median throughput over `steps` steps, including the time to load batches.
 
-    The first step is not measured. The result is None if an observer interrupted the run. The run's network is trained
-    in the process; do not use it afterwards.
+    The first step is not measured. Return None if an observer interrupted the run. The measurement changes the weights
+    of the run's network, so do not use the run afterwards.
     """
     timer = StepTimer(steps + 1, clock)
     state = RunState(max_epochs=steps + 1, steps_per_epoch=run.state.steps_per_epoch)

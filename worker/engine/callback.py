@@ -12,7 +12,7 @@ SaveArtifact = Callable[[str, str, bytes], None]
 
 
 def noop(*_: object) -> None:
-    """Do nothing. The default for `Warn` and `SaveArtifact`."""
+    """Do nothing. The default for arguments of the types `Warn` and `SaveArtifact`."""
 
 
 class TrainingError(Exception):
@@ -43,7 +43,7 @@ class Callback:
               per batch: on_valid_batch_begin, on_valid_batch_after_pred, on_valid_batch_after_loss, on_valid_batch_end
             on_valid_end
           on_epoch_end
-        on_interrupt       the run stops in the middle and can be resumed
+        on_interrupt       if the run is interrupted; it can be resumed
         on_fit_end         also after an interrupt
         on_exception       after an error, instead of on_fit_end
 
@@ -53,8 +53,8 @@ class Callback:
     Source: luz, R/loop.R, which has no `on_exception`.
 
     Attributes:
-        is_optional: whether the run continues if the callback fails. The failed callback is then disabled.
-        changes_trainable_parameters: whether it changes `requires_grad` of parameters during the run.
+        is_optional: whether the run continues, without the callback, if the callback fails.
+        changes_trainable_parameters: whether the callback changes `requires_grad` of parameters during the run.
         is_disabled: whether the callback failed. It is not called again, even in a resumed run.
     """
 
@@ -108,7 +108,7 @@ class CallbackHandler:
     """Calls the hooks of several callbacks by name. It skips hooks that a callback does not override."""
 
     def __init__(self, callbacks: Sequence[Callback] = (), warn: Warn = noop) -> None:
-        """`warn` is called with a message when an optional callback fails."""
+        """`warn`: a function that is called with a message when an optional callback fails."""
         self.callbacks = tuple(callbacks)
         self._warn = warn
         self._hooks = {name: self._find_overrides(name) for name in HOOKS}

@@ -9,10 +9,10 @@ from worker.engine.optimizers import build_optimizer
 
 
 class CompositeOptimizer(torch.optim.Optimizer):
-    """An optimizer that consists of other optimizers (parts). They share its parameter groups and its state.
+    """An optimizer that consists of other optimizers (parts). The parts use its parameter groups and its state.
 
     The groups are in the order of the parts. `lr` is the reference learning rate: schedulers keep the ratio of each
-    group's learning rate to it.
+    group's learning rate to `lr`.
     """
 
     def __init__(self, parts: Sequence[torch.optim.Optimizer], *, lr: float) -> None:
@@ -20,7 +20,7 @@ class CompositeOptimizer(torch.optim.Optimizer):
         self._parts = tuple(parts)
         super().__init__([group for part in self._parts for group in part.param_groups], {"lr": lr})
         for part in self._parts:
-            self.state.update(part.state)  # Adagrad creates its state before the first step
+            self.state.update(part.state)  # not empty for Adagrad, which creates its state in the constructor
         self._share_state()
 
     @property

@@ -1,4 +1,4 @@
-"""Loads batches from packed arrays onto a device. Order and augmentation depend only on (seed, epoch, index)."""
+"""Loads batches from packed arrays to a device. Order and augmentation depend only on seed, epoch and sample index."""
 
 import copy
 import queue
@@ -50,14 +50,14 @@ class ArraySource:
 
 
 class Chunk(NamedTuple):
-    """Several batches, and their pending copy to the device, if any."""
+    """Several batches. `upload` is their pending copy to the device, or None."""
 
     batches: list[Batch]
     upload: PendingCopy | None = None
 
 
 class ArrayDataLoader:
-    """Iterates over the batches of a source. The seed and the epoch determine the order.
+    """Iterates over the batches of an `ArraySource`. The seed and the epoch determine the order.
 
     Batches are loaded in chunks of several batches. A thread can prefetch the chunks.
     """
@@ -72,7 +72,7 @@ class ArrayDataLoader:
         *,
         prefetch: bool | None = None,
     ) -> None:
-        """`prefetch`: load chunks in a thread (default: True if batches are transformed, copied to a GPU, or large)."""
+        """`prefetch`: load chunks in a thread. Default: True if batches are transformed, large, or copied to a GPU."""
         self._images, self._index = source.images, source.index
         self._targets = torch.as_tensor(np.array(source.targets))
         self._weights = _normalize_weights(source)
@@ -91,7 +91,9 @@ class ArrayDataLoader:
         return len(self._bounds)
 
     def shard(self, rank: int, num_shards: int) -> Self:
-        """Return a loader of this rank's part of each batch. The parts of all ranks, in order, form the batch.
+        """Return a loader that yields the part of each batch that belongs to `rank`.
+
+        The parts of ranks 0 to `num_shards` - 1, concatenated, are the whole batch.
 
         Raises:
             ValueError: a batch cannot be split into equal parts.
@@ -128,10 +130,10 @@ class ArrayDataLoader:
                 ]
 
     def _get_random_rows(self, order: Index, positions: Index) -> Index:
-        """Return the row of random parameters for the sample at each position.
+        """Return the row of the random parameters to use at each position of the epoch.
 
-        Every sample has one row. The weighted sampler repeats samples; with it, every position has a row instead, so
-        that repeated samples are augmented differently.
+        The row is the index of the sample. The weighted sampler repeats samples: the row is then the position, so that
+        repeated samples are augmented differently.
         """
         return positions if self._order.sampler == "weighted" else order[positions]
 
@@ -174,7 +176,7 @@ class ArrayDataLoader:
 
 
 class DeviceResidentDataLoader(ArrayDataLoader):
-    """Stores the whole source on the device and augments samples there. Yields the batches of `ArrayDataLoader`."""
+    """Yields the same batches as `ArrayDataLoader`, but stores all samples on the device and augments them there."""
 
     def __init__(
         self,
@@ -221,7 +223,7 @@ class DeviceResidentDataLoader(ArrayDataLoader):
 
 
 def _normalize_weights(source: ArraySource) -> Tensor | None:
-    """Return the weights divided by the largest weight in use, so that sums cannot overflow. Only ratios matter."""
+    """Return the weights divided by the largest weight in use, so that sums cannot overflow. Their ratios are kept."""
     if source.weights is None:
         return None
     largest = source.weights[source.index].max(initial=0.0)
@@ -229,7 +231,7 @@ def _normalize_weights(source: ArraySource) -> Tensor | None:
 
 
 def fits_on_device(images: NDArray[Any], placement: Placement) -> bool:
-    """Return whether the images take less than a quarter of a GPU's free memory."""
+    """Return whether the device is a GPU, and the images need less than a quarter of its free memory."""
     if placement.device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(placement.device)
@@ -237,7 +239,7 @@ def fits_on_device(images: NDArray[Any], placement: Placement) -> bool:
 
 
 class _EndOfChunks:
-    """Marks the end of the queue of chunks. Holds the error that ended the reading thread, if any."""
+    """Marks the end of the queue of chunks. Contains the error that ended the reading thread, if any."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error

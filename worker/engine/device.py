@@ -29,7 +29,7 @@ class Placement:
 
     Attributes:
         channels_last: store 4-d tensors as (B, H, W, C), the fastest format for convolutions on CPUs and tensor cores.
-        threads: number of CPU threads of torch. Results are bit-identical only for equal numbers of threads.
+        threads: number of CPU threads of torch. Results are bit-identical only for equal numbers.
     """
 
     device: torch.device
@@ -45,7 +45,7 @@ class Placement:
         return torch.autocast(self.device.type, dtype=dtype)
 
     def build_grad_scaler(self) -> torch.amp.GradScaler | None:
-        """Return a gradient scaler for fp16, which prevents small gradients from becoming 0, or None."""
+        """Return a gradient scaler for fp16, which keeps small gradients nonzero, or None for other precisions."""
         return torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
 
     def place_network(self, network: nn.Module) -> nn.Module:
@@ -116,7 +116,7 @@ def choose_device(requested: str) -> torch.device:
 def choose_precision(requested: str, device: torch.device) -> Precision:
     """Return the requested precision. `auto` is bf16 if the device supports it, otherwise fp32."""
     if requested != "auto":
-        return requested  # type: ignore[return-value]  # a literal of the spec
+        return requested  # type: ignore[return-value]  # the job spec accepts only these literals
     return "bf16" if _has_bf16(device) else "fp32"
 
 
@@ -143,7 +143,7 @@ def compile_in_place(network: nn.Module) -> None:
 
 
 def count_usable_cores() -> int:
-    """Return the number of cores that this process may use, which can be smaller than the machine's."""
+    """Return the number of cores that this process may use. The machine can have more cores."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -168,7 +168,7 @@ def use_threads(count: int) -> None:
 
 def keep_freed_memory() -> None:
     """Make glibc keep freed memory for the next step instead of returning it to the kernel."""
-    with contextlib.suppress(OSError, AttributeError):  # not glibc
+    with contextlib.suppress(OSError, AttributeError):  # the C library is not glibc
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

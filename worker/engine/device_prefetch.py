@@ -1,4 +1,4 @@
-"""Copies tensors to a GPU while it computes: from pinned memory, on a separate CUDA stream."""
+"""Copies tensors from pinned memory to a GPU on a separate CUDA stream, so that the GPU can compute meanwhile."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -39,7 +39,7 @@ class PendingCopy:
         current = torch.cuda.current_stream(self._device)
         current.wait_event(self._copied)
         for tensor in self.tensors:
-            tensor.record_stream(current)  # otherwise the copy stream reuses their memory too early
+            tensor.record_stream(current)  # otherwise the allocator reuses the memory for later copies too early
 
 
 def copy_in_chunks(array: NDArray[Any], placement: Placement) -> Tensor:

@@ -1,4 +1,4 @@
-"""Data-parallel training: each process trains the network on a part of every batch. It works with any launcher."""
+"""Data-parallel training: each process trains the network on a part of every batch. Any launcher can be used."""
 
 import copy
 import os
@@ -69,7 +69,7 @@ class DistributedContext:
         return {"devices": self.world_size, "rank_pids": pids.tolist()}
 
     def broadcast(self, number: float) -> float:
-        """Return rank 0's number on every rank. All ranks must call this."""
+        """Return the number that rank 0 passes. All ranks must call this."""
         if not self.is_distributed:
             return number
         shared = torch.tensor([number], dtype=torch.float64)
@@ -82,7 +82,7 @@ class DistributedContext:
 
 
 class DistributedSyncCallback(Callback):
-    """Averages the reported loss, gives each rank separate dropout masks, and stops all ranks after the same step.
+    """Averages the loss over all ranks, gives each rank its own dropout masks, and stops all ranks after the same step.
 
     Rank 0 uses the same random numbers as a run in a single process. The random numbers of the other ranks depend only
     on (seed, rank, step), so that snapshots do not have to store them.
@@ -119,7 +119,7 @@ class DistributedSyncCallback(Callback):
         self._sync_stop_flags(state)
 
     def _sync_stop_flags(self, state: RunState) -> None:
-        """Copy the stop flags of any rank to all ranks. The flags are on the CPU, so that no rank waits for a GPU."""
+        """Set a stop flag on all ranks if any rank has set it. It uses CPU tensors, so that no rank waits for a GPU."""
         local_flags = [state.is_interrupted, state.stop_immediately, state.stop_reason is not None]
         flags = torch.tensor(local_flags, dtype=torch.int32)
         dist.all_reduce(flags, dist.ReduceOp.MAX)
@@ -131,7 +131,7 @@ class DistributedSyncCallback(Callback):
 
 
 def _all_reduce_sum(value: Tensor) -> Tensor:
-    """Return the sum over all ranks, on every rank. All ranks must call this."""
+    """Return the sum of `value` over all ranks. All ranks must call this."""
     total = value.detach().clone()
     dist.all_reduce(total)
     return total

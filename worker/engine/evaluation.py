@@ -1,4 +1,4 @@
-"""Evaluates the predictions for a split: confusion matrix, metrics of each class, and calibration.
+"""Evaluates the predictions for a split: confusion matrix, metrics per class, and calibration.
 
 Axes: B samples of a batch, C outputs.
 """
@@ -61,9 +61,9 @@ class ConfusionMatrixCounts:
         self.counts += torch.bincount(cells, minlength=self.counts.numel()).reshape(self.counts.shape)
 
     def compute_class_metrics(self) -> list[dict[str, float | int]]:
-        """Return precision, recall, F1 and support of every class or, with several tables, of "present" in each table.
+        """Return precision, recall, F1 and support of every class.
 
-        A division by zero gives 0.
+        With several tables, return the metrics of the class "present" in each table. Ratios with denominator 0 are 0.
         """
         counts = self.counts.double()
         if len(counts) == 1:
@@ -99,12 +99,12 @@ class CalibrationError:
 
     @property
     def ece(self) -> float:
-        """The expected calibration error: the mean gap of accuracy and confidence in the bins, weighted by samples."""
+        """The expected calibration error: mean of |accuracy - confidence| over bins, weighted by number of samples."""
         total = float(self._count.sum())
         return float((self._right - self._confidence).abs().sum()) / total if total else 0.0
 
     def build_bins(self) -> list[dict[str, float | int | None]]:
-        """Return all bins in the order of rising confidence. The means of empty bins are None."""
+        """Return all bins in ascending order of confidence. The means of empty bins are None."""
         width = 1 / self._num_bins
         rows = zip(self._count.tolist(), self._confidence.tolist(), self._right.tolist(), strict=True)
         return [
@@ -120,7 +120,7 @@ class CalibrationError:
 
 
 class EvaluationReport:
-    """Accumulates the confusion matrix and the calibration, which are reported in addition to the metrics."""
+    """Accumulates the confusion matrix and the calibration of a split."""
 
     def __init__(self, task: Task, num_outputs: int, num_bins: int) -> None:
         self._task = task

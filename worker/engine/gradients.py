@@ -40,12 +40,12 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def uses_closure(optimizer: torch.optim.Optimizer) -> bool:
-    """Return whether the optimizer evaluates the loss at several points per step."""
+    """Return whether the optimizer evaluates the loss several times per step, so that `step` requires a closure."""
     return isinstance(optimizer, torch.optim.LBFGS)
 
 
 class ForwardBackward:
-    """Computes and adds the gradients of one micro-batch: mixing, forward pass, loss, scaling, backward pass."""
+    """Computes the gradients of one micro-batch and adds them to the parameters' gradients."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class ForwardBackward:
         self._scaler = scaler
 
     def choose_pairs(self, part: Batch) -> MixPairs | None:
-        """Return the pairs of samples to mix and their shares. None: samples are not mixed."""
+        """Choose the pairs of samples to mix, and their shares. Return None if samples are not mixed."""
         if self._mixing is None or part.mix_params is None:
             return None
         return self._mixing.choose_pairs(part.mix_params, *part.images.shape[1:3])
@@ -91,7 +91,7 @@ class ForwardBackward:
 
 
 class GradientAccumulator:
-    """Sums the gradients of the micro-batches, each multiplied by its share of the batch's weight on all ranks."""
+    """Sums the gradients of the micro-batches, each multiplied by its share of the total weight of the batch."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class GradientAccumulator:
     ) -> None:
         """`micro_batch_size`: samples per forward pass (default: the whole batch).
 
-        If `oom_splitter` is given, it sets this size instead, and reduces it if the device runs out of memory.
+        If `oom_splitter` is given, its size is used instead. It reduces the size if the device runs out of memory.
         """
         self._forward_backward = forward_backward
         self._optimizer = optimizer
@@ -150,8 +150,8 @@ class GradientAccumulator:
     ) -> tuple[Sequence[float | Tensor], Tensor | None]:
         """Return the share of each micro-batch in the mean loss, and the total weight of the batch.
 
-        With weights, the shares are multiplied by the number of ranks, because the ranks average their gradients
-        afterwards.
+        With weights, the total weight includes all ranks. The shares are then multiplied by the number of ranks,
+        because gradients are averaged over the ranks afterwards.
         """
         weights = [
             weight

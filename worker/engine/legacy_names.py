@@ -1,8 +1,8 @@
 """Maps names in snapshots of version 0.1 to the names that this version uses.
 
 The JSON file of a snapshot contains the names of its parts, of the callbacks' classes and of some fields. To rename one
-of them in the code, add the old and the new name here, so that older snapshots still load. Paths of tensors in
-`state.safetensors` are only references and do not have to be added.
+of them in the code, add the old and the new name here, so that older snapshots still load. Keys of tensors in
+`state.safetensors` do not have to be added, because `snapshot.json` refers to them.
 """
 
 import re

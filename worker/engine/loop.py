@@ -1,4 +1,4 @@
-"""The training loop: epochs, steps and hooks. It does not depend on networks, losses or databases."""
+"""The training loop: epochs, steps and hooks. It does not depend on the network, the loss or the database."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -34,12 +34,12 @@ class Step(Protocol[B_contra]):
     def __call__(self, batch: B_contra, state: RunState) -> None: ...
 
     def compute_metrics(self) -> dict[str, float]:
-        """Return the metrics of the phase by name. The names have no split prefix."""
+        """Return the metrics of the phase, keyed by name without the prefix `train_` or `valid_`."""
         ...
 
 
 class Loop(Generic[B]):
-    """Trains, validates and calls the hooks. `fit` continues from the given state."""
+    """Trains and validates epoch by epoch, and calls the hooks. `fit` continues from the state that it is given."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Loop(Generic[B]):
         self._clock = clock
 
     def fit(self, state: RunState) -> RunState:
-        """Train until the run is done or interrupted, and return the state."""
+        """Train until the run is complete or interrupted, and return the state."""
         try:
             self._hooks.call("on_fit_begin", state)
             while not (state.is_done or state.is_interrupted):

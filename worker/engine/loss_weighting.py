@@ -10,15 +10,15 @@ from worker.engine.losses import Focal, UnreducedLoss
 from worker.engine.mixing import MixPairs
 
 WEIGHTED_MEANS = (nn.CrossEntropyLoss, nn.NLLLoss, Focal)  # these losses divide by the sum of the class weights
-TINY = torch.finfo(torch.float32).tiny  # avoids 0 / 0: the loss is 0 if all weights of a batch are 0
+TINY = torch.finfo(torch.float32).tiny  # minimum divisor: the loss is 0 instead of NaN if all weights of a batch are 0
 
 
 class WeightedMean(nn.Module):
     """Computes sum(w * loss) / sum(w), where w is the sample weight times the class weight.
 
-    A mixed image has two losses: against its own target and against its partner's. Each is multiplied by its share and
-    by the weight of the sample that the target belongs to. For cross entropy without weights, the result equals the
-    loss against the mixed probabilities.
+    A mixed image has two losses: against its own target and against its partner's. Each loss is multiplied by the share
+    of its image and by the weight of the sample that the target belongs to. For cross entropy without weights, this
+    equals the loss against the mixed one-hot targets.
     """
 
     def __init__(self, loss: nn.Module) -> None:

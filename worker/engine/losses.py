@@ -16,7 +16,7 @@ class InvalidClassWeights(TrainingError, ValueError):
 
 
 def build_cross_entropy(weights: Tensor | None, label_smoothing: float) -> nn.Module:
-    """Build the cross entropy of logits (B, C) and classes (B,). With weights, it is torch's weighted mean."""
+    """Build the cross entropy of logits (B, C) and classes (B,). Class weights are used as in torch."""
     return nn.CrossEntropyLoss(weight=weights, label_smoothing=label_smoothing)
 
 
@@ -93,7 +93,7 @@ class UnreducedLoss(nn.Module):
         """`loss` must return unreduced losses if its `reduction` is "none"."""
         super().__init__()
         self._loss = copy.deepcopy(loss)
-        self._loss.reduction = "none"  # type: ignore[assignment]  # a plain attribute of every loss
+        self._loss.reduction = "none"  # type: ignore[assignment]  # every torch loss has this attribute
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         losses: Tensor = self._loss(pred, target)
@@ -117,13 +117,13 @@ class TargetScaler(NamedTuple):
 
 
 class ScaledTargetLoss(nn.Module):
-    """Standardizes the targets and computes the wrapped loss."""
+    """Standardizes the targets, then computes the wrapped loss."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, loss: nn.Module, scale: TargetScaler, *, is_measured: bool = False) -> None:
-        """`is_measured`: predictions are in the original units and are standardized, too."""
+        """`is_measured`: whether predictions are in the original units and must also be standardized."""
         super().__init__()
         mean, std = scale.to_tensors()
         self.register_buffer("mean", mean)
@@ -138,7 +138,7 @@ class ScaledTargetLoss(nn.Module):
     @reduction.setter
     def reduction(self, reduction: str) -> None:
         """Set the reduction of the wrapped loss."""
-        self._loss.reduction = reduction  # type: ignore[assignment]  # a plain attribute of every loss
+        self._loss.reduction = reduction  # type: ignore[assignment]  # every torch loss has this attribute
 
     def forward(self, pred: Tensor, target: Tensor) -> Tensor:
         """Return the loss of predictions and targets, (B, num_outputs) each."""
@@ -152,7 +152,7 @@ def build_class_weights(
 ) -> Tensor | None:
     """Return one weight per class, or None if no weights are requested.
 
-    "balanced" sets n / (C * n_c) as in scikit-learn: n samples, C classes, n_c samples of the class. The weight of a
+    "balanced" sets n / (C * n_c) as in scikit-learn: n samples, C classes, n_c samples of class c. The weight of a
     class without samples is 0.
 
     Raises:

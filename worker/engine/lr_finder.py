@@ -1,4 +1,4 @@
-"""Tests learning rates, one per step, and suggests one based on the losses. It does not depend on the job spec.
+"""Trains with a different learning rate in each step, and suggests a learning rate. Independent of the job spec.
 
 Source: Smith, "Cyclical Learning Rates for Training Neural Networks", 2015, section 3.3; luz's `lr_finder`.
 """
@@ -23,7 +23,7 @@ TENTH = 0.1
 
 
 class LrSweep(NamedTuple):
-    """The learning rates to test. The first is one step above `start_lr`; the last is `end_lr`."""
+    """The learning rates to test: `steps` values above `start_lr`, up to and including `end_lr`."""
 
     start_lr: float = 1e-7
     end_lr: float = 1e-1
@@ -51,7 +51,7 @@ class LrFinderResult:
     _average: float = 0.0
 
     def add_step(self, rate: float, loss: float) -> None:
-        """Add the loss of a step. Sets `is_diverged` if the loss is not finite or far above the lowest loss."""
+        """Add the loss of a step. Set `is_diverged` if the loss is not finite or far above the lowest loss."""
         if not math.isfinite(loss):
             self.is_diverged = True
             return
@@ -63,7 +63,7 @@ class LrFinderResult:
 
     @property
     def lowest_index(self) -> int | None:
-        """The index of the lowest smoothed loss. None: the loss never fell."""
+        """The index of the lowest smoothed loss. None: the first loss is the lowest."""
         if not self.smoothed:
             return None
         index = self.smoothed.index(min(self.smoothed))
@@ -71,12 +71,12 @@ class LrFinderResult:
 
     @property
     def suggestion(self) -> float | None:
-        """A tenth of the learning rate with the lowest loss. None: the loss never fell."""
+        """A tenth of the learning rate with the lowest smoothed loss. None: the first loss is the lowest."""
         return None if self.lowest_index is None else TENTH * self.rates[self.lowest_index]
 
     @property
     def steepest(self) -> float | None:
-        """The learning rate at which the smoothed loss falls fastest, per decade. None: the loss never fell."""
+        """The learning rate with the steepest decrease of the smoothed loss. None: the first loss is the lowest."""
         if self.lowest_index is None:
             return None
         slopes = [
@@ -121,9 +121,9 @@ class LrSweepCallback(Callback):
 
 
 def find_lr(run: Run, sweep: LrSweep, observers: Sequence[Callback] = ()) -> LrFinderResult:
-    """Train for all steps of the sweep, and return the losses. The result is shorter if an observer interrupts the run.
+    """Train for all steps of the sweep, and return the losses. If an observer interrupts the run, return fewer losses.
 
-    The run's network is trained in the process; do not use it afterwards.
+    The sweep changes the weights of the run's network, so do not use the run afterwards.
 
     Raises:
         TrainingDiverged: the first loss is not finite.

@@ -1,4 +1,4 @@
-"""Mixes pairs of training images. Each pair is mixed with a separate share.
+"""Mixes pairs of training images (mixup and CutMix). The shares of the two images differ from pair to pair.
 
 Axes: B samples of a batch, C channels, H and W pixels.
 """
@@ -15,7 +15,7 @@ class MixPairs(NamedTuple):
 
     Attributes:
         partner: index of each sample's partner, (B,).
-        share: the sample's own share, (B,), 0..1.
+        share: the share of each sample in its mixed image, (B,), 0..1. The partner's share is 1 - share.
         partner_mask: pixels that come from the partner, (B, H, W). None: images are blended.
     """
 
@@ -25,7 +25,7 @@ class MixPairs(NamedTuple):
 
 
 class BatchMixing(ABC):
-    """The base class of mixing methods. `alpha` is the parameter of the Beta distribution of the shares."""
+    """The base class of mixing methods. Shares are drawn from Beta(alpha, alpha)."""
 
     def __init__(self, alpha: float) -> None:
         self.alpha = alpha
@@ -54,10 +54,10 @@ class Mixup(BatchMixing):
 
 
 class Cutmix(BatchMixing):
-    """Pastes a box of the partner's image at a random position.
+    """Replaces a box at a random position with the same box of the partner's image.
 
-    The box has 1 - w of the image's area, with w ~ Beta(alpha, alpha), and is clipped at the border. The image's own
-    share is the share of pixels that it keeps. Source: Yun et al., "CutMix", 2019.
+    The area of the box is 1 - w of the image, with w ~ Beta(alpha, alpha). The box is clipped at the border. The
+    image's own share is the fraction of its pixels outside the box. Source: Yun et al., "CutMix", 2019.
     """
 
     def choose_pairs(self, mix_params: Tensor, height: int, width: int) -> MixPairs:

@@ -16,8 +16,8 @@ Operation = Callable[[int | None], T]
 class OomBatchSplitter:
     """Halves the number of samples per forward pass until they fit into memory.
 
-    A retried operation starts with the same random numbers and running statistics. A snapshot stores the size, so that
-    a resumed run starts with it.
+    Before a retry, the random number generators and the network's buffers are restored. Snapshots contain `size`, so
+    that a resumed run starts with the reduced size.
 
     Attributes:
         size: samples per forward pass. None: the whole batch.
@@ -25,7 +25,7 @@ class OomBatchSplitter:
     """
 
     def __init__(self, network: nn.Module, size: int | None = None) -> None:
-        """`size`: the initial number of samples (default: the whole batch)."""
+        """`size`: the initial number of samples per forward pass (default: the whole batch)."""
         self.size = size
         self.on_split: Callable[[str], object] = lambda text: None
         self._network = network
@@ -35,7 +35,7 @@ class OomBatchSplitter:
         """Run the operation on `num_samples` samples and return its result. Retries with smaller sizes if necessary.
 
         Raises:
-            torch.OutOfMemoryError: even the smallest possible size does not fit.
+            torch.OutOfMemoryError: even the smallest possible size does not fit into memory.
         """
         while True:
             checkpoint = _RngAndBuffers(self._network)
@@ -67,7 +67,7 @@ class OomBatchSplitter:
 
 
 class _RngAndBuffers:
-    """A copy of the random number generators' state and of the network's buffers."""
+    """A copy of the states of the random number generators and of the network's buffers."""
 
     def __init__(self, network: nn.Module) -> None:
         self._buffers: list[tuple[Tensor, Tensor]] = [(buffer, buffer.clone()) for buffer in network.buffers()]

@@ -1,4 +1,4 @@
-"""Builds parameter groups and torch's optimizers. They are fused (one kernel per step) if torch supports it."""
+"""Builds parameter groups and torch's optimizers. Fused implementations are used if torch has them."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -28,7 +28,7 @@ class InvalidParameterGroups(TrainingError, ValueError):
 
 
 class Group(NamedTuple):
-    """Options for parameters whose names match the pattern `match`. They override the optimizer's options."""
+    """Options for parameters whose names match the pattern `match`. Group options override the optimizer's options."""
 
     match: str
     lr: float | None = None
@@ -47,9 +47,10 @@ def build_parameter_groups(
     A parameter belongs to the first group whose pattern matches. The first group is omitted if it is empty.
 
     Args:
-        network: its trainable parameters are grouped.
+        network: the network whose trainable parameters are grouped.
         groups: patterns and their options.
-        decays_all: False exempts norms and biases from weight decay, unless their group sets `weight_decay`.
+        decays_all: whether norms and biases have weight decay. If False, their weight decay is 0, unless their group
+            sets `weight_decay`.
         names: use only these parameters (default: all trainable ones).
 
     Raises:
@@ -83,7 +84,7 @@ def get_trainable_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def assign_parameters(names: Sequence[str], patterns: Sequence[str]) -> list[list[str]]:
-    """Return the matching names of each pattern. A name belongs to the first pattern that matches.
+    """Return a list of names for each pattern. A name belongs to the first pattern that matches.
 
     Raises:
         UnknownParameters: a pattern matches no parameter.
@@ -154,7 +155,7 @@ def build_optimizer(
 def match_parameter_layout(optimizer: torch.optim.Optimizer) -> None:
     """Copy the optimizer's restored state into tensors with the memory layout of the parameters.
 
-    Fused kernels read the state and the parameters in the same order. In L-BFGS, a different layout would change the
+    Fused kernels read the state and the parameters in the same order. For L-BFGS, a different layout changes the
     order of additions and thus the rounding.
     """
     for parameter, state in optimizer.state.items():

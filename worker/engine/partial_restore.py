@@ -1,4 +1,4 @@
-"""Restores parts of the checkpoint of a different run: optimizer, callbacks, schedule, average, progress."""
+"""Restores selected parts of a different run's checkpoint: optimizer, callbacks, schedule, average, progress."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,7 +60,7 @@ def restore_partial(run: Run, folder: Path, options: RestoreOptions) -> list[str
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: dict[str, Any]) -> None:
-    """Load the moments and step counters. Options such as the learning rate keep their configured values."""
+    """Load the optimizer's moments and step counters. Do not load options such as the learning rate."""
     options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(checkpoint)
     for group, values in zip(optimizer.param_groups, options, strict=True):
@@ -88,7 +88,7 @@ def _restore_callbacks(run: Run, checkpoint: Mapping[str, Any], options: Restore
 
 
 def _group_callback_states(checkpoint: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Return the states of callbacks by class name, in order."""
+    """Return the states of callbacks, keyed by class name. The states of a class are in the order of the callbacks."""
     states: dict[str, list[dict[str, Any]]] = {}
     for name, state in checkpoint.items():
         if name.startswith("callback_"):

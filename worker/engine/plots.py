@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PNG = "image/png"
-MAX_NAMED, MAX_COUNTED = 40, 20  # maximum numbers of classes to plot names and counts for
+MAX_NAMED, MAX_COUNTED = 40, 20  # maximum number of classes to label with names, and with counts
 COLUMNS = 5
 
 
@@ -31,7 +31,7 @@ def plot_lr_curve(
 
 
 def plot_confusion_matrix(counts: NDArray[np.int64], labels: Sequence[str]) -> bytes:
-    """Plot counts (C, C) with true classes as rows. The color shows the count's share of its row."""
+    """Plot counts (C, C) with true classes as rows. The color is the count divided by the sum of its row."""
     size = len(counts)
     figure = _create_figure(*(2 * (max(4.0, min(12.0, 1.5 + 0.45 * size)),)))
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""Defines a training run: its objects, loops and evaluation. It does not depend on the job spec."""
+"""Defines a training run: the objects that it uses, its loops and its evaluation. Independent of the job spec."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,16 +32,16 @@ class EvaluationInterrupted(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """All objects of a training run, except the observers: callbacks that the caller adds.
+    """All objects of a training run, except the observers, which are callbacks that the caller adds.
 
     Attributes:
-        callbacks: the configured callbacks, in order. The `guard` is not one of them; it is always active.
-        keep_best: the callback that holds the weights to register, if there is one.
+        callbacks: the configured callbacks, in order. They do not include `guard`, which is always active.
+        keep_best: the callback that keeps the weights of the best epoch, if configured.
         new_accumulator: creates an accumulator with all metrics, including those that only the evaluation computes.
         load_report: the names of the initial weights that were loaded, if any.
         frozen_parameters: names of parameters that are not trained.
         micro_batch_size: samples per forward pass. None: the whole batch.
-        process_group: the processes that train the network together.
+        process_group: the processes of data-parallel training.
     """
 
     state: RunState
@@ -148,8 +148,8 @@ class Run:
     ) -> dict[str, dict[str, Any]]:
         """Return all metrics of the network by split.
 
-        `epoch_metrics`: the metrics that `load_best_weights` returned. If they are complete, the validation split is
-        not evaluated again.
+        `epoch_metrics`: the metrics that `load_best_weights` returned. If they include all validation metrics, the
+        validation split is not evaluated again.
 
         Raises:
             EvaluationInterrupted: `is_interrupted` returned True.
@@ -164,7 +164,7 @@ class Run:
         """Return the validation results of the epoch whose weights are loaded. None: a metric or table is missing."""
         is_best = self.keep_best is not None and bool(self.keep_best.weights)
         if not is_best and self.averaging is not None and not self.averaging.is_ready_each_epoch:
-            return None  # no epoch has validated the average
+            return None  # the averaged weights have not been validated
         start = "valid_"
         values = {name.removeprefix(start): value for name, value in metrics.items() if name.startswith(start)}
         if self.valid_accumulator.num_samples and dict(metrics) == self.state.metrics:

@@ -1,4 +1,4 @@
-"""Determines the order of samples in an epoch, and the bounds of its batches. It uses indices only."""
+"""Determines the order of the samples and the bounds of the batches in an epoch. Reads indices, not samples."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,7 +17,7 @@ class SamplerConfig:
     Attributes:
         sampler: "sequential", "random" (shuffled), or "weighted" (equally many of each class, see `balance_classes`).
         drop_last: whether to drop the last batch if it is not full.
-        mix_alpha: add parameters for mixing to the batches, with shares from Beta(mix_alpha, mix_alpha). None: do not.
+        mix_alpha: add `mix_params` to the batches, with shares from Beta(mix_alpha, mix_alpha). None: no mixing.
     """
 
     seed: int = 0

@@ -23,7 +23,7 @@ def build_one_cycle(
     div_factor: float,
     final_div_factor: float,
 ) -> OneCycleLR:
-    """Build OneCycleLR over `total_steps` batches. It changes momentum or Adam's beta1 inversely to the rate."""
+    """Build OneCycleLR over `total_steps` batches. Momentum or beta1 falls while the rate rises."""
     options: dict[str, Any] = {
         "max_lr": scale_lr_per_group(optimizer, max_lr),
         "total_steps": total_steps,
@@ -88,23 +88,23 @@ def build_cyclic(
         max_lr=scale_lr_per_group(optimizer, max_lr),
         step_size_up=step_size_up,
         step_size_down=step_size_down,
-        mode=mode,  # type: ignore[arg-type]  # the spec's own literal
+        mode=mode,  # type: ignore[arg-type]  # the job spec accepts only torch's literals
         gamma=gamma,
         cycle_momentum=False,
     )
 
 
 def build_lr_table(factors: Sequence[float]) -> Callable[[int], float]:
-    """Return a function that returns the factor of a step, and after the last step the last factor.
+    """Return a function from a step to its factor. Steps after the last one have the last factor.
 
-    It is a function without state, because LambdaLR does not store functions in its `state_dict`.
+    The function has no state, because LambdaLR does not store functions in its `state_dict`.
     """
     return lambda step: factors[min(step, len(factors) - 1)]
 
 
 def scale_lr_per_group(optimizer: Optimizer, lr: float) -> list[float]:
-    """Return a learning rate for each parameter group: `lr` times the group's ratio to the optimizer's default.
+    """Return a learning rate for each parameter group: `lr` * group learning rate / default learning rate.
 
-    The default of a `CompositeOptimizer` is its reference learning rate.
+    The default learning rate of a `CompositeOptimizer` is its reference learning rate.
     """
     return [lr * (group["lr"] / optimizer.defaults["lr"]) for group in optimizer.param_groups]

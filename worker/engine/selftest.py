@@ -32,7 +32,7 @@ class SelfTestCheck(NamedTuple):
 
 
 class Point(nn.Module):
-    """A trainable point (x1, x2), and functions of the point to minimize."""
+    """A trainable point (x1, x2), and the functions of the point that the checks minimize."""
 
     def __init__(self, *start: float, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()

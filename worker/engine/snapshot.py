@@ -1,4 +1,4 @@
-"""Writes and reads snapshots: folders of tensors and JSON, without pickle, that resume a run bit for bit."""
+"""Writes and reads snapshots: folders of tensors and JSON, without pickle. Resumed runs are bit-identical."""
 
 import errno
 import hashlib
@@ -26,7 +26,7 @@ from worker.engine.snapshot_checksums import BadSnapshot, write_checksums
 WEIGHTS, STATE, METADATA = "weights.safetensors", "state.safetensors", "snapshot.json"
 FORMAT_VERSION = 2
 READABLE_VERSIONS = (1, 2)  # version 1 uses the old names in `legacy_names`
-RESERVE_BYTES = 8 * 2**20  # kept free for other programs, for example a database on the same disk
+RESERVE_BYTES = 8 * 2**20  # free space to leave for other programs, for example a database on the same disk
 FileDigests = dict[str, tuple[str, int]]
 
 
@@ -86,15 +86,15 @@ def capture_snapshot(
     metadata: Mapping[str, Any],
     buffers: CopyBuffers | None = None,
 ) -> SnapshotCapture:
-    """Capture the state of a run. Without `buffers`, the capture refers to the live tensors, which the run changes.
+    """Capture the state of a run. Without `buffers`, the capture contains the run's own tensors, not copies.
 
     With `buffers`, the tensors are copied. This function copies the network's buffers, and starts the copies of tensors
     on a GPU in stream order. `buffers.finish_copy` copies the other tensors. It must finish before the next optimizer
-    step, because only such a step changes them.
+    step, which changes these tensors.
 
     Args:
         network: its weights and buffers are captured.
-        parts: other objects with a state, by name. Only an optimizer step may change their tensors in place.
+        parts: other objects with a state, keyed by name. Only an optimizer step may change their tensors in place.
         metadata: JSON values for readers of the snapshot, for example the number of threads.
         buffers: memory for the copies.
     """
@@ -133,7 +133,7 @@ def write_capture(folder: Path, capture: SnapshotCapture) -> FileDigests:
         The sha256 and the size in bytes of each file.
 
     Raises:
-        OSError: the disk has too little free space. This is also checked before writing.
+        OSError: the files cannot be written, or the disk has too little free space. Space is checked before writing.
     """
     partial = folder.with_name(f".tmp-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -193,7 +193,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def restore_snapshot(folder: Path, network: nn.Module, parts: Mapping[str, Stateful], device: torch.device) -> None:
-    """Restore the network and all parts. `device`: the device on which they compute.
+    """Restore the network and all parts. `device`: the device to which the states of the parts are loaded.
 
     Raises:
         BadSnapshot: the files are damaged or belong to a different run.
@@ -213,7 +213,7 @@ def restore_snapshot(folder: Path, network: nn.Module, parts: Mapping[str, State
 
 
 def read_parts(folder: Path, device: torch.device) -> dict[str, Any]:
-    """Return the states of all parts of a snapshot by name, with tensors on the device.
+    """Return the states of all parts of a snapshot, keyed by name. The tensors are on `device`.
 
     Raises:
         BadSnapshot: the files are damaged.

@@ -1,4 +1,4 @@
-"""Copies the tensors of a snapshot into reusable memory: some at once, the others while the run continues."""
+"""Copies the tensors of a snapshot into reusable memory: some immediately, the others while the run continues."""
 
 import ctypes
 from collections.abc import Collection, Mapping
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class CopyBuffers:
-    """Memory for copies of a snapshot's tensors, reused for later snapshots. It is pinned for tensors on a GPU."""
+    """Memory for copies of a snapshot's tensors, reused for later snapshots. Copies from a GPU use pinned memory."""
 
     def __init__(self) -> None:
         self._buffers: dict[str, Tensor] = {}

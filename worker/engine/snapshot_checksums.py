@@ -14,7 +14,7 @@ FOLDER_NAME = re.compile(r"e(?P<epoch>\d+)-s(?P<step>\d+)-(?P<phase>train|valid|
 
 
 class BadSnapshot(TrainingError, ValueError):
-    """The files are damaged or are not a snapshot of this run."""
+    """The files of a snapshot are damaged or belong to a different run."""
 
 
 def format_folder_name(epoch: int, step: int, phase: str) -> str:
@@ -31,7 +31,7 @@ def write_checksums(folder: Path, hashes: Mapping[str, str]) -> None:
 
 
 def verify_checksums(folder: Path) -> None:
-    """Compare all files with their checksums. A snapshot without checksums passes.
+    """Compare all files with their checksums. A snapshot without a checksum file is accepted.
 
     Raises:
         BadSnapshot: a file is missing or does not match its checksum.
@@ -51,10 +51,10 @@ def verify_checksums(folder: Path) -> None:
 
 
 def find_latest_valid(folder: Path, warn: Callable[[str], object]) -> Path:
-    """Return the snapshot `folder` or, if it is damaged, the latest valid snapshot before it of the same run.
+    """Return the latest valid snapshot of a run.
 
-    If `folder` contains all snapshots of a run, return the latest valid snapshot. `warn` is called for
-    every damaged snapshot.
+    `folder` contains all snapshots of the run, or is one snapshot: then later snapshots are not considered. `warn` is
+    called for every damaged snapshot.
 
     Raises:
         BadSnapshot: no snapshot is valid.
@@ -85,6 +85,6 @@ def _list_candidates(folder: Path) -> list[Path]:
 
 
 def _parse_position(folder: Path) -> tuple[int, int, int] | None:
-    """Return the epoch, step and phase in a snapshot's name. None: it is not the name of a snapshot."""
+    """Parse epoch, step and phase from the name of a snapshot folder. Return None for other folders."""
     match = FOLDER_NAME.fullmatch(folder.name)
     return match and (int(match["epoch"]), int(match["step"]), PHASES.index(match["phase"]))

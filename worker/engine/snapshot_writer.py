@@ -1,4 +1,4 @@
-"""Copies and writes snapshots in the background. Training steps wait for a copy to finish, but not for the disk."""
+"""Copies and writes snapshots in the background. Training waits for the copy in memory, but not for the disk."""
 
 import queue
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ CheckWeights = Callable[[Mapping[str, Tensor]], None]
 
 
 class SnapshotWriter:
-    """Writes one snapshot at a time, in the order of the `submit` calls. One more snapshot can wait in memory.
+    """Writes one snapshot at a time, in the order of the `submit` calls. A second snapshot can wait in memory.
 
     Source: Mohan et al., "CheckFreq: Frequent, Fine-Grained DNN Checkpointing", 2021 (copies during the next pass).
     """
@@ -26,7 +26,7 @@ class SnapshotWriter:
         self._free_buffers: queue.LifoQueue[CopyBuffers] = queue.LifoQueue()
         for _ in range(2):
             self._free_buffers.put(CopyBuffers())
-        self._copy_executor = ThreadPoolExecutor(1, "snapshot-copy")  # reused: starting a thread delays the run
+        self._copy_executor = ThreadPoolExecutor(1, "snapshot-copy")  # reused, because starting a thread takes time
         self._write_executor = ThreadPoolExecutor(1, "snapshot-write")
         self._copied: Future[None] | None = None
         self._written: Future[None] | None = None
@@ -46,12 +46,12 @@ class SnapshotWriter:
         on_written: Callable[[snapshot.FileDigests], None],
         check_weights: CheckWeights = lambda weights: None,
     ) -> None:
-        """Start to copy, check and write the run into `folder`. The writing thread then calls `on_written`.
+        """Start to copy, check and write the run's state to `folder`. Then, the writing thread calls `on_written`.
 
         Call `wait_for_copy` before the next training step. Blocks while two snapshots are pending.
 
         Raises:
-            BaseException: the error of an earlier snapshot.
+            BaseException: the error that occurred while an earlier snapshot was written.
         """
         self.raise_error()
         buffers = self._free_buffers.get()

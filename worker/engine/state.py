@@ -1,4 +1,4 @@
-"""The state of a training run. Callbacks read it, stop the run with its methods, and tag epochs."""
+"""The state of a training run. Callbacks read the state, and can stop the run or tag epochs."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,7 +17,7 @@ class RunState:
         epoch: number of the current or last epoch. The first epoch is 1; before it, the value is 0.
         batch: number of completed training batches in this epoch.
         step: number of optimizer steps over all epochs.
-        phase: the current phase of the epoch; "end" when it is complete.
+        phase: the current phase of the epoch; "end" when the epoch is complete.
         metrics: metrics of the last complete phases, with the keys `train_<name>` and `valid_<name>`.
         tags: tags of this epoch's snapshot, set by callbacks: "best", "kept".
         retained_epochs: epochs whose snapshots are kept; callbacks set them at the end of each epoch.
@@ -60,17 +60,17 @@ class RunState:
 
     @property
     def is_done(self) -> bool:
-        """Whether no further epoch will be trained."""
+        """Whether the run is complete: no further epoch follows."""
         return self.phase == "end" and (self.epoch >= self.max_epochs or self.stop_reason is not None)
 
     def stop(self, reason: str, *, at_once: bool = False) -> None:
-        """End the run after this epoch. `at_once`: after this step; the epoch is still validated and ended."""
+        """Stop the run after this epoch. `at_once`: skip the remaining steps of the epoch, then validate and end it."""
         if self.stop_reason is None:
             self.stop_reason = reason
         self.stop_immediately = self.stop_immediately or at_once
 
     def interrupt(self) -> None:
-        """Interrupt the run after this step. It can be resumed from a snapshot."""
+        """Interrupt the run after this step. An interrupted run can be resumed from a snapshot."""
         self.is_interrupted = True
 
     def state_dict(self) -> dict[str, Any]:

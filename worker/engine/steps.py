@@ -74,12 +74,12 @@ class TrainStep:
             yield self._gradients.compute(batch, state).loss
 
     def compute_metrics(self) -> dict[str, float]:
-        """Return the metrics of the phase by name. The names have no split prefix."""
+        """Return the metrics of the phase, keyed by name without the prefix `train_` or `valid_`."""
         return self._accumulator.compute_values()
 
 
 class ValidStep:
-    """Computes scores and loss in evaluation mode; it changes neither weights nor random state."""
+    """Computes scores and loss in evaluation mode, without changing weights or random number generators."""
 
     def __init__(
         self,
@@ -122,5 +122,5 @@ class ValidStep:
         return self._oom_splitter.run(predict_in_parts, len(images))
 
     def compute_metrics(self) -> dict[str, float]:
-        """Return the metrics of the phase by name. The names have no split prefix."""
+        """Return the metrics of the phase, keyed by name without the prefix `train_` or `valid_`."""
         return self._accumulator.compute_values()

@@ -1,4 +1,4 @@
-"""Transfer learning: loads the weights of a different network, and freezes parameters."""
+"""Transfer learning: loads weights of a different network, and freezes parameters."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -16,7 +16,7 @@ Weights = Mapping[str, Tensor]
 
 
 class NoMatchingWeights(TrainingError, ValueError):
-    """No tensor of the weights matches the network, or all parameters would be frozen."""
+    """No tensor of the source matches the network, or the patterns freeze all parameters."""
 
 
 class LoadReport(NamedTuple):
@@ -41,7 +41,7 @@ class LoadReport(NamedTuple):
 
 @torch.no_grad()
 def transfer_weights(network: nn.Module, source: Weights) -> LoadReport:
-    """Copy every tensor whose name and shape match. The first convolution is summed over colors for gray images.
+    """Copy every tensor whose name and shape match. For gray images, the first convolution is summed over colors.
 
     Raises:
         NoMatchingWeights: no tensor matches.
@@ -53,7 +53,7 @@ def transfer_weights(network: nn.Module, source: Weights) -> LoadReport:
     ]
     source = {**source, **{name: source[name].sum(dim=1, keepdim=True) for name in summed}}
     fits = [name for name, tensor in target.items() if name in source and source[name].shape == tensor.shape]
-    if not any(target[name].numel() > 1 for name in fits):  # a batch norm's counter alone does not count
+    if not any(target[name].numel() > 1 for name in fits):  # `num_batches_tracked` of a batch norm alone is not a match
         raise NoMatchingWeights("the weights belong to another network: no tensor matches by name and shape")
     for name in fits:
         target[name].copy_(source[name])
@@ -97,7 +97,7 @@ def freeze_parameters(network: nn.Module, patterns: Sequence[str]) -> list[str]:
 
 
 def match_frozen_parameters(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return the names that the patterns freeze. The last matching pattern decides."""
+    """Return the names of the parameters to freeze. The last pattern that matches a name decides."""
 
     def is_frozen(name: str) -> bool:
         last = next((p for p in reversed(patterns) if fnmatchcase(name, p.removeprefix(EXCLUDE))), EXCLUDE)
@@ -107,7 +107,7 @@ def match_frozen_parameters(patterns: Sequence[str], names: Sequence[str]) -> li
 
 
 def find_frozen_norms(network: nn.Module) -> list[nn.Module]:
-    """Return the batch norms whose parameters are frozen. In training mode, their statistics would still change."""
+    """Return the batch norms whose parameters are frozen. In training mode, their running statistics still change."""
     return [
         module
         for module in network.modules()

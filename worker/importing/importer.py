@@ -29,7 +29,7 @@ MAX_ATTEMPTS = 3
 
 
 class _ClaimedImport(NamedTuple):
-    """A dataset version that this worker has claimed. The claim is lost when the row has a newer `token`."""
+    """A dataset version that this worker has claimed. The claim is lost if the version's row has a newer `token`."""
 
     id: str
     name: str
@@ -42,8 +42,8 @@ class Importer:
     """Runs the imports of a worker.
 
     Args:
-        owner: the worker's id, stored with the versions that it claims.
-        wake_relay: called after a commit to wake the outbox relay of this process. Default: no relay is woken.
+        owner: the worker's id, which is stored in the rows of the versions that the worker claims.
+        wake_relay: called after a commit with a new outbox row, to wake this process's outbox relay. Default: a no-op.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Importer:
         self._wake_relay = wake_relay
 
     def run(self, version_id: str) -> bool:
-        """Import the version. Return False if it cannot be claimed, or if another worker took it over."""
+        """Import the version. Return False if it cannot be claimed, or if the lease is lost during the import."""
         claimed = self._claim_version(version_id)
         if claimed is None:
             log.info("import.not_claimed", dataset_version_id=version_id)

@@ -11,14 +11,14 @@ from core.db.session import SessionFactory, is_database_unavailable, transaction
 from core.errors import LostLease
 
 log = structlog.get_logger(__name__)
-_LEASE_SHARE = 0.8  # an import ends after this share of its lease, before another worker can claim the version
+_LEASE_SHARE = 0.8  # an import ends after this fraction of `lease_s`, before another worker can claim it
 
 
 class ImportLease:
     """The lease of one claimed import. Create it right after the claim.
 
     Args:
-        lease_s: seconds that the lease is valid after a renewal.
+        lease_s: seconds from a renewal until the lease expires.
         heartbeat_s: seconds between two renewals.
     """
 

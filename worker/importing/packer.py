@@ -20,12 +20,12 @@ _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def run_packer(request: PackRequest, scratch: Path, on_poll: Callable[[], None]) -> PackResult:
-    """Pack a dataset in a separate process and return the result. If the process crashes, the result is a failure.
+    """Pack a dataset in a separate process. Return its result, or a failure if the process crashes.
 
     Args:
-        request: the dataset to pack and the options.
+        request: the dataset to pack, with the options.
         scratch: the folder that contains `request.out`. The process's stderr and result are also written there.
-        on_poll: called every 50 ms while the process runs. If it raises an error, the process is killed.
+        on_poll: called every 50 ms while the process runs. If the call raises an exception, the process is killed.
     """
     with (scratch / "stderr").open("w+b") as stderr:
         process = subprocess.Popen(  # noqa: S603 - the command comes from our code

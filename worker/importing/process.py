@@ -1,7 +1,7 @@
 """Packs one dataset in a separate process with resource limits (`python -m worker.importing.process`).
 
 The process reads a PackRequest from stdin and writes a PackResult to a file. It does not use the queue or the database.
-For imports, only this process decodes the users' files, because a decoder written in C may crash.
+An import decodes the users' files only in this process, because a decoder that is written in C may crash.
 """
 
 import errno
@@ -45,7 +45,7 @@ class PackRequest(BaseModel):
 
 
 class ImportFailure(BaseModel):
-    """The error of a failed import, as in the HTTP response. Additional fields are allowed."""
+    """The error of a failed import, with the fields of the HTTP response. Additional fields are allowed."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -55,7 +55,7 @@ class ImportFailure(BaseModel):
 
 
 class PackResult(BaseModel):
-    """The result of packing: `meta`, `report` and `files` on success, else `failure` and possibly `report`.
+    """The result of packing: `meta`, `report` and `files`. After a failure: `failure`, and `report` if there is one.
 
     `files` maps file names to {sha256, size_bytes}.
     """
@@ -67,7 +67,7 @@ class PackResult(BaseModel):
 
 
 def pack_dataset(request: PackRequest) -> PackResult:
-    """Pack the dataset. Convert expected exceptions to a failure with a hint for the client."""
+    """Pack the dataset. Return expected exceptions as a failure with a hint for the client."""
     try:
         if request.archive is None:
             meta, report = pack_builtin(request.name, request.options, request.datasets_dir, request.out)
@@ -140,7 +140,7 @@ def main() -> Literal[0]:
     set_niceness(IMPORT_NICENESS)
     try:
         result = pack_dataset(request)
-    except Exception as error:  # noqa: BLE001 - a bug: reported as a failure, and its traceback is printed
+    except Exception as error:  # noqa: BLE001 - a bug: print the traceback and report a failure
         traceback.print_exc()
         result = _build_failed_result(
             "internal", f"{type(error).__name__}: {error}", "This is a bug in the service; see the worker's log."

@@ -34,14 +34,14 @@ log = structlog.get_logger()
 IDEMPOTENCY_KEY_LIFETIME = timedelta(days=1)
 SILENT_WORKER_LIFETIME = timedelta(hours=1)
 MAX_WAITING_MESSAGES = 100
-_FILE_CLEANUP_ROUNDS = 60  # number of rounds between two deletions of orphaned files
+_FILE_CLEANUP_ROUNDS = 60  # delete orphaned files once in this number of rounds
 
 
 class MaintenanceLoop:
-    """Runs rounds of maintenance. A round is idempotent, and several processes may run rounds at the same time.
+    """Runs rounds of maintenance. Rounds are idempotent, so several processes may run them at the same time.
 
     Args:
-        wake_relay: called after a commit to wake the outbox relay of this process.
+        wake_relay: called after a commit with a new outbox row, to wake this process's outbox relay.
     """
 
     def __init__(
@@ -88,8 +88,8 @@ class MaintenanceLoop:
         self._resend_messages("import", versions, "import")
 
     def _resend_messages(self, topic: Topic, ids: list[str], queue: queues.Topic) -> None:
-        # A job that waits for a slot cannot be distinguished from a job whose message was lost. Its message is also
-        # sent again, so the limit on waiting messages keeps the queue short.
+        # A job that waits for a slot cannot be distinguished from a job whose message was lost, so the messages of both
+        # are sent again. The limit on waiting messages keeps the queue short.
         if not ids or not self._has_room(queue):
             return
         with transaction(self._sessions) as session:
@@ -114,14 +114,14 @@ class MaintenanceLoop:
             WorkerRepo(session).delete_stale(SILENT_WORKER_LIFETIME)
 
     def _send_canaries(self) -> None:
-        """Send as many canary messages as there are workers, so that each worker receives one.
+        """Send one canary message per worker, to check the workers' connections to the queue.
 
-        A worker that receives no messages has lost its connection to the queue.
+        A worker that receives no messages for a long time has lost its connection.
         """
         with transaction(self._sessions, read_only=True) as session:
             num_workers = len(WorkerRepo(session).list_alive(3 * self._settings.heartbeat_s))
         try:
-            if self._queue.depth("train") == 0:  # if messages are waiting, canaries are not needed
+            if self._queue.depth("train") == 0:  # waiting messages serve the same purpose as canaries
                 for _ in range(num_workers):
                     self._queue.put("train", CANARY)
         except QueueUnavailable as error:
@@ -159,7 +159,7 @@ def main() -> None:
             loop.run_once(with_files=round_number % _FILE_CLEANUP_ROUNDS == 0)
         except (SQLAlchemyError, OSError, Unavailable) as error:
             log.warning("maintenance.round_failed", error=str(error))
-        except Exception:  # a bug in one step must not end the loop
+        except Exception:  # a bug in one round must not end the loop
             log.exception("maintenance.round_crashed")
         round_number += 1
     relay.close()

@@ -18,7 +18,7 @@ from core.errors import NotFound
 from core.jobs import ACTIVE, DatasetState
 from core.storage import Storage
 
-NUMBERED = {"checkpoints", "artifacts"}  # folders of an attempt whose subfolders are published separately
+NUMBERED = {"checkpoints", "artifacts"}  # folders of an attempt; each of their subfolders is published separately
 
 
 def find_orphaned_files(sessions: SessionFactory, storage: Storage, min_age_s: float) -> list[str]:
@@ -41,7 +41,7 @@ def find_orphaned_files(sessions: SessionFactory, storage: Storage, min_age_s: f
 
 
 def get_unit_key(file: str) -> str:
-    """Return the key of the folder with which a file was published, such as `…/checkpoints/3` or `datasets/x/t1`."""
+    """Return the key of the published folder that contains the file, such as `…/checkpoints/3` or `datasets/x/t1`."""
     parts = file.split("/")
     num_parts = {"jobs": 5 if NUMBERED & set(parts[3:4]) else 4, "datasets": 3}.get(parts[0], len(parts))
     return "/".join(parts[:num_parts])
@@ -50,7 +50,7 @@ def get_unit_key(file: str) -> str:
 def _is_old(storage: Storage, file: str, min_age_s: float) -> bool:
     try:
         return storage.get_age_s(file) > min_age_s
-    except NotFound:  # deleted since it was listed
+    except NotFound:  # the file was deleted after it was listed
         return False
 
 

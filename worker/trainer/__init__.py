@@ -1,1 +1,1 @@
-"""The trainer process: receives a job through a pipe, runs it, and sends messages to its supervisor."""
+"""The trainer process: receives a job through a pipe, runs the job, and sends messages to its supervisor."""

@@ -1,4 +1,4 @@
-"""Writes the artifacts of a job and reports each of them to the supervisor."""
+"""Writes the artifacts of a job and reports each artifact to the supervisor."""
 
 import hashlib
 import os
@@ -11,17 +11,17 @@ from worker.trainer.channel import Channel
 
 
 class Artifacts:
-    """Writes artifacts. Each file is written into a separate folder, which the supervisor then owns."""
+    """Writes each artifact into a separate folder, which the supervisor owns after the report."""
 
     def __init__(self, channel: Channel, folder: Path) -> None:
         self._channel = channel
         self._folder = folder
 
     def save(self, name: str, media_type: str, content: bytes, *, is_optional: bool = True) -> None:
-        """Write a file durably and report it to the supervisor.
+        """Write an artifact, fsync it and report it to the supervisor.
 
         Raises:
-            OSError: the file cannot be written.
+            OSError: the artifact cannot be written.
         """
         folder = self._folder / uuid.uuid4().hex
         folder.mkdir(parents=True)
@@ -41,5 +41,5 @@ class Artifacts:
 
 
 def to_file_digests(digests: snapshot.FileDigests) -> dict[str, FileDigest]:
-    """Convert the digests of a folder's files to the protocol's type."""
+    """Convert the digests of a folder's files to protocol messages."""
     return {name: FileDigest(sha256=sha256, size_bytes=size) for name, (sha256, size) in digests.items()}

@@ -1,4 +1,4 @@
-"""Finds a batch size before a training starts, if its callbacks include `batch_size_finder`."""
+"""Finds a batch size before a training, if the training's callbacks include `batch_size_finder`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,19 +25,19 @@ OUT_OF_MEMORY = frozenset({"gpu_out_of_memory", "host_out_of_memory"})
 def tune_batch_size(
     spec: JobSpec, packed: PackedDataset, context: JobContext, previous: Mapping[str, Any] | None
 ) -> tuple[JobSpec, dict[str, Any]]:
-    """Set `batch_size` to the best size, if the spec requests it.
+    """Set `batch_size` to the best measured size, if the spec has the callback `batch_size_finder`.
 
     Args:
         spec: the spec of the training.
         packed: the dataset.
-        context: the job.
-        previous: the result of an earlier attempt, from its snapshot. If it is set, no search is run.
+        context: the context of the job.
+        previous: the result from an earlier attempt's snapshot. If given, it is used and no search is run.
 
     Returns:
-        The new spec, and the result as metadata to store in the snapshots.
+        The updated spec, and the result as metadata to store in the snapshots.
 
     Raises:
-        InvalidSpec: even the job's own batch size does not fit into memory.
+        InvalidSpec: the spec's `batch_size`, which is tried first, does not fit into memory.
         EvaluationInterrupted: a stop is requested.
     """
     finder = next((callback for callback in spec.callbacks if isinstance(callback, BatchSizeFinderSpec)), None)
@@ -69,10 +69,10 @@ def _find_batch_size(
 
 
 def _get_max_batch_size(finder: BatchSizeFinderSpec, spec: JobSpec, packed: PackedDataset, device: torch.device) -> int:
-    """Return the largest batch size to try. It is limited by the spec and by the number of training samples.
+    """Return the largest batch size to try: the spec's `max_size`, limited by the number of training samples.
 
-    On a CPU, return 0 if the process has used half of the memory. The operating system may kill a process that uses
-    more, instead of refusing an allocation.
+    On a CPU, return 0 if the process has used half of the memory, because the operating system may kill a process that
+    uses more.
     """
     if device.type == "cpu" and 2 * get_peak_memory_bytes() >= batch_size_finder.get_host_memory_bytes():
         return 0
@@ -83,7 +83,7 @@ def _get_max_batch_size(finder: BatchSizeFinderSpec, spec: JobSpec, packed: Pack
 def _measure_batch_size(
     spec: JobSpec, size: int, steps: int, packed: PackedDataset, context: JobContext
 ) -> float | None:
-    """Return the training throughput in samples per second. None: the batch size does not fit into memory."""
+    """Return the training throughput in samples per second, or None if the batch size does not fit into memory."""
     trial_spec = spec.model_copy(update={"batch_size": size, "on_oom": "fail"})
     reporter = ProgressReporter(context.channel, steps, is_quiet=True)
     try:

@@ -1,4 +1,4 @@
-"""Connects the trainer to its supervisor through pipes, and ends the process if the supervisor is gone."""
+"""Connects the trainer to its supervisor through pipes, and ends the trainer if the supervisor is gone."""
 
 import os
 import queue
@@ -20,10 +20,10 @@ STDIN, STDOUT, STDERR = 0, 1, 2
 
 
 class Channel:
-    """Sends messages to the supervisor and receives its messages.
+    """Sends messages to the supervisor and receives messages from the supervisor.
 
     Attributes:
-        stop_mode: how the run must stop, from the latest stop request. None: no stop is requested.
+        stop_mode: the mode of the latest stop request. None: no stop is requested.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Channel:
 
         Args:
             output_fd: the file descriptor to which messages are written.
-            clock: returns the time of a monotonic clock, in seconds. It measures the age of the lease.
+            clock: returns the time of a monotonic clock, in seconds. Used to measure the age of the lease.
             exit_process: ends the process immediately with the given exit status.
         """
         self.stop_mode: StopMode | None = None
@@ -57,13 +57,13 @@ class Channel:
         return self._output_fd
 
     def request_stop(self, mode: StopMode) -> None:
-        """Request that the run stops. It takes no lock, so that signal handlers can call it."""
+        """Request that the run stops. Signal handlers can call this method, because it takes no lock."""
         self.stop_mode = mode
         if self._forward_stop is not None:
             self._forward_stop(mode)
 
     def forward_stop_to(self, forward: Callable[[StopMode], None]) -> None:
-        """Call `forward` for every stop request, including one that was received before."""
+        """Call `forward` for every stop request, including a request that was received before this call."""
         self._forward_stop = forward
         if self.stop_mode is not None:
             forward(self.stop_mode)
@@ -79,7 +79,7 @@ class Channel:
             self._exit_process(EXIT_ORPHANED)
 
     def send_final(self, message: TrainerMessage) -> None:
-        """Send the last message. After it, the supervisor may close the pipe without ending this process."""
+        """Send the last message. Afterwards, this process continues if the supervisor closes the pipe."""
         self._is_closing = True
         self.send(message)
 
@@ -88,7 +88,7 @@ class Channel:
         self.send(Log(level=level, message=message))
 
     def wait_for_start(self) -> Start:
-        """Wait for the start message. The lease counts from the arrival of this message."""
+        """Wait for the start message and return it. The lease starts when this message arrives."""
         return self._starts.get()
 
     def start_listening(self, source: int) -> None:
@@ -146,7 +146,7 @@ def redirect_stdout() -> int:
 
 
 def preempt_on_signal(channel: Channel, *signals: signal.Signals) -> None:
-    """Install handlers for the signals that request a preemption of the run."""
+    """Install handlers that request a preemption of the run when the process receives one of the signals."""
 
     def request_preemption(*_: object) -> None:
         channel.request_stop(StopMode.PREEMPT)

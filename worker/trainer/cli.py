@@ -1,4 +1,4 @@
-"""Parses the command-line options of `python -m worker.trainer`, which run a job without a supervisor."""
+"""Parses the command-line options of `python -m worker.trainer`, for running a job without a supervisor."""
 
 import argparse
 import json
@@ -11,7 +11,7 @@ from core.spec import ANY_JOB
 from worker.engine.snapshot_checksums import find_latest_valid
 from worker.protocol import Start
 
-NO_LEASE_S = 1e9  # practically unlimited: without a supervisor, no lease must be renewed
+NO_LEASE_S = 1e9  # practically unlimited, because no supervisor renews the lease
 
 
 def build_start_message(options: argparse.Namespace, warn: Callable[[str], object]) -> Start:
@@ -22,11 +22,11 @@ def build_start_message(options: argparse.Namespace, warn: Callable[[str], objec
         warn: called with a warning for each damaged snapshot that is skipped.
 
     Raises:
-        BadSnapshot: all snapshots are damaged.
+        BadSnapshot: snapshots exist, but all of them are damaged.
     """
     options.work_dir.mkdir(parents=True, exist_ok=True)
     text = options.spec.read_text()
-    is_json = options.spec.suffix == ".json"  # not parsed as YAML, which reads `1e-8` as a string
+    is_json = options.spec.suffix == ".json"  # do not parse JSON as YAML, which reads `1e-8` as a string
     spec = ANY_JOB.validate_python(json.loads(text) if is_json else yaml.safe_load(text))
     return Start(
         job_id=spec.name or options.spec.stem,

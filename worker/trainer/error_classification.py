@@ -1,4 +1,4 @@
-"""Converts exceptions to failures of a job, which have a code, a message and a hint for the client."""
+"""Converts an exception to the failure of a job: a code, a message and a hint for the client."""
 
 import errno
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ NO_HOST_MEMORY = ("can't allocate memory", "not enough memory")
 
 
 class AccuracyDropped(TrainingError):
-    """The accuracy of a variant is lower than the job allows. `extra` contains the measured values."""
+    """Raised if the accuracy of a variant is lower than the job allows. `extra` contains the measured values."""
 
     def __init__(self, message: str, **extra: Any) -> None:  # noqa: ANN401 - JSON values
         super().__init__(message)
@@ -40,11 +40,11 @@ class AccuracyDropped(TrainingError):
 
 
 class WrongDataset(TrainingError):
-    """The content of the packed dataset differs from that of the dataset version that the job names."""
+    """Raised if the packed dataset does not have the content hash of the dataset version that the job names."""
 
 
 def classify_error(error: BaseException, spec: AnyJobSpec | None, dataset_dir: Path | None = None) -> RunFailed:
-    """Return the failure for the first known exception in the chain of causes. The default code is `internal`."""
+    """Return the failure for the first known exception in the chain of causes. Default: the failure `internal`."""
     for cause in _iterate_causes(error):
         failed = _classify_oom(cause, spec, dataset_dir) or _classify_by_type(cause)
         if failed is not None:
@@ -136,7 +136,7 @@ def _build_disk_full(text: str) -> RunFailed:
 
 
 def _suggest_smaller(spec: AnyJobSpec | None, shape: tuple[int, ...] | None) -> str:
-    """Return a hint with ways to use less memory. The one with the fewest drawbacks comes first."""
+    """Return a hint that lists ways to use less memory. The way with the fewest drawbacks comes first."""
     images = "images" if shape is None else f"images than {'x'.join(map(str, shape))}"
     if spec is None:
         return f"Use a smaller batch_size, smaller {images}, or a smaller network."

@@ -16,7 +16,7 @@ DEFAULT_LABELS = ("0", "1")
 
 
 def evaluate_model(spec: EvaluateSpec, context: JobContext) -> JobCompleted:
-    """Compute the metrics of a registered model on a split, including tables such as the confusion matrix.
+    """Compute the metrics of a registered model on a split, including the confusion matrix and other tables.
 
     Raises:
         EvaluationInterrupted: a stop is requested.
@@ -48,7 +48,7 @@ def start_evaluation(
 
 
 def _compute_report(spec: EvaluateSpec, setup: EvaluationSetup, reporter: ProgressReporter) -> EvaluationReport:
-    """Run the network on all batches. Update the report and the accumulator of `setup`."""
+    """Run the network on all batches and return the report. This also updates the accumulator of `setup`."""
     report = EvaluationReport(setup.description.task, setup.description.num_outputs, spec.num_bins)
     step = ValidStep(setup.forward, setup.accumulator, CallbackHandler())
     state = RunState(max_epochs=0, steps_per_epoch=0)
@@ -56,7 +56,7 @@ def _compute_report(spec: EvaluateSpec, setup: EvaluationSetup, reporter: Progre
     for number, batch in enumerate(setup.batches.iter_epoch(0), 1):
         reporter.check_stop_request()
         step(batch, state)
-        assert state.pred is not None  # noqa: S101 - the step sets it
+        assert state.pred is not None  # noqa: S101 - the step sets `pred`
         report.update(state.pred, batch.targets)
         reporter.report_step(number)
     return report

@@ -1,4 +1,4 @@
-"""Exports a registered model as a variant, and compares the accuracy and the throughput of both."""
+"""Exports a registered model as a variant, and compares the accuracy and throughput of the model and the variant."""
 
 import os
 import statistics
@@ -37,12 +37,12 @@ Pixels = NDArray[np.uint8]
 
 
 class Comparison(NamedTuple):
-    """The accuracy of a model and of its variant on the same samples. For a regression it is R squared.
+    """The accuracy of a model and of its variant on the same samples. For a regression, R squared is used instead.
 
     Attributes:
-        before: the accuracy of the model.
-        after: the accuracy of the variant.
-        max_logit_difference: the maximum absolute difference between the raw scores of both.
+        before: the accuracy or R squared of the model.
+        after: the accuracy or R squared of the variant.
+        max_logit_difference: maximum absolute difference between the raw scores of the model and of the variant.
     """
 
     before: float
@@ -69,7 +69,7 @@ class Throughput(NamedTuple):
 
 
 def make_variant(spec: VariantSpec, context: JobContext) -> JobCompleted:
-    """Write the files of the variant into the result folder, and compare the variant with the model.
+    """Export the variant into the job's result folder, and compare the variant with the model.
 
     Raises:
         AccuracyDropped: the accuracy drops by more than the job's `max_drop`.
@@ -130,7 +130,7 @@ def _build_result(
 
 
 def compare_scores(before: Runner, after: Runner, setup: EvaluationSetup, channel: Channel) -> Comparison:
-    """Run the model and the variant on all samples of the split, and return the accuracy of both.
+    """Run the model (`before`) and the variant (`after`) on all samples of the split, and compare their accuracy.
 
     Raises:
         AccuracyDropped: a score of the variant is NaN or infinite.
@@ -158,11 +158,11 @@ def compare_scores(before: Runner, after: Runner, setup: EvaluationSetup, channe
 def measure_throughput(before: Runner, after: Runner, pixels: Pixels, before_round: Callable[[], None]) -> Throughput:
     """Measure the throughput of the model (`before`) and of the variant (`after`) on the same batch.
 
-    Their measurements alternate, and `before_round` is called before each round.
+    Each round measures both of them. `before_round` is called before each round.
     """
     sides: tuple[list[float], list[float]] = ([], [])
     for runner in (before, after):
-        runner(pixels)  # not measured: the first batch is slow, because it selects kernels and allocates memory
+        runner(pixels)  # warm-up, not measured: the first batch also selects kernels and allocates memory
     for _ in range(ROUNDS):
         before_round()
         for runner, rates in zip((before, after), sides, strict=True):
@@ -207,7 +207,7 @@ def _choose_variant_precision(spec: VariantSpec) -> Precision:
 
 
 def _select_calibration_images(spec: VariantSpec, packed: PackedDataset) -> Pixels:
-    """Return evenly spaced images of the training split, so that all classes occur if it is sorted by class."""
+    """Return evenly spaced images of the training split, so that a split sorted by class contributes all classes."""
     index = resolve_splits(packed, spec.dataset, spec.seed or 0).train_index
     selected = index[np.linspace(0, len(index) - 1, min(spec.calibration_samples, len(index)), dtype=np.int64)]
     calibration_images: Pixels = packed.read_split("train").images[np.sort(selected)]

@@ -1,4 +1,4 @@
-"""Loads the initial state of a training: weights of a file, model or checkpoint, and the state of a checkpoint."""
+"""Loads the initial state of a training: weights from a file, model or checkpoint, and state from a checkpoint."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,7 +52,7 @@ def _get_weights_path(folder: str | None) -> str | None:
 
 
 def _get_checkpoint_dir(spec: TrainingSpec, start: Start) -> str | None:
-    """Return the folder of the checkpoint in `resume_from`, if the job requests its weights."""
+    """Return the folder of the checkpoint in `resume_from` if the job requests the checkpoint's weights, else None."""
     return start.initial_checkpoint_dir if spec.resume_from is not None and spec.resume_from.model else None
 
 
@@ -74,11 +74,11 @@ def log_skipped_weights(run: Run, channel: Channel) -> None:
 def restore_from_checkpoint(run: Run, spec: JobSpec, start: Start) -> dict[str, Any]:
     """Restore the parts of another job's checkpoint that `resume_from` requests.
 
-    Return a description of the checkpoint and its restored parts for the job's `runtime`.
+    Return a description of the checkpoint and the restored parts, to store in the job's `runtime`.
 
     Raises:
         BadSnapshot: the files of the checkpoint are damaged.
-        IncompatibleCheckpoint: the state of the checkpoint is not compatible with the run.
+        IncompatibleCheckpoint: the checkpoint's state is not compatible with the run.
     """
     if spec.resume_from is None or start.initial_checkpoint_dir is None:
         return {}
@@ -98,9 +98,9 @@ def restore_from_checkpoint(run: Run, spec: JobSpec, start: Start) -> dict[str, 
 
 
 def _build_restore_options(spec: JobSpec, source: Mapping[str, Any]) -> RestoreOptions:
-    """Return the parts to restore.
+    """Return the parts of the checkpoint to restore.
 
-    A schedule or a weight average is restored only if both jobs have the same kind of it.
+    The schedule is restored only if both jobs use the same kind of schedule. The same applies to weight averaging.
     """
     assert spec.resume_from is not None  # noqa: S101 - the caller checks it
     target = spec.model_dump(mode="json")

@@ -1,4 +1,4 @@
-"""The context of a running job of any kind: its start message, device, channel and folders."""
+"""Defines the context of a running job of any kind: its start message, device, channel and folders."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,20 +35,20 @@ class JobContext:
 
     @property
     def result_dir(self) -> Path:
-        """The folder for the files of the job's result. The job creates it."""
+        """The folder for the files of the job's result. The job creates this folder."""
         return self.work_dir / "answer"
 
     @property
     def model_dir(self) -> Path:
-        """The bundle of the model that the job uses."""
-        assert self.start.model_dir is not None  # noqa: S101 - the supervisor sends it for these job kinds
+        """The folder of the bundle of the model that the job uses."""
+        assert self.start.model_dir is not None  # noqa: S101 - the supervisor sends the folder for these job kinds
         return Path(self.start.model_dir)
 
     def open_dataset(self) -> PackedDataset:
         """Open the job's dataset.
 
         Raises:
-            WrongDataset: the content hash of the dataset differs from that in the start message.
+            WrongDataset: the dataset's content hash differs from the content hash in the start message.
         """
         packed = PackedDataset.open(Path(self.start.dataset_dir))
         expected = self.start.dataset.get("content_hash")
@@ -62,7 +62,7 @@ class JobContext:
 
 
 def create_context(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -> JobContext:
-    """Choose the device and the number of threads of the job, and configure torch to use them."""
+    """Create the context of a job. This also configures torch to use the job's device and number of threads."""
     placement = choose_placement(start, channel)
     use_threads(placement.threads)
     use_device(placement.device)
@@ -72,7 +72,7 @@ def create_context(start: Start, channel: Channel, *, snapshot_every_s: float = 
 def choose_placement(start: Start, channel: Channel) -> Placement:
     """Return the device, the precision and the number of threads for the job.
 
-    A resumed run keeps its precision and number of threads, because a change of either affects its results.
+    A resumed run keeps its precision and number of threads, because changing either affects the results.
     """
     spec = start.spec
     preferred = build_placement(

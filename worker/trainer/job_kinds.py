@@ -1,4 +1,4 @@
-"""Runs a job of any kind. A new kind of job requires one new `case`."""
+"""Runs a job of any kind. Adding a kind of job requires one new `case` in this module."""
 
 from typing import assert_never
 
@@ -21,7 +21,7 @@ def execute_job(
 ) -> TrainingFinished | JobCompleted | RunStopped | None:
     """Run a job and return its final message.
 
-    Return None if another process of the distributed run sends the final message.
+    In a distributed run, return None in all processes except the one that sends the final message, rank 0.
     """
     try:
         return _run_kind(create_context(start, channel, snapshot_every_s=snapshot_every_s))

@@ -1,4 +1,4 @@
-"""Converts numbers to JSON values. JSON has no numbers for NaN and infinity, so they become strings."""
+"""Converts numbers to JSON values. JSON has no NaN and no infinity, so these are converted to strings."""
 
 import math
 from typing import Any, Literal

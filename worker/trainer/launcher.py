@@ -34,9 +34,9 @@ class RankPipes(NamedTuple):
     """The pipes of one rank.
 
     Attributes:
-        to_supervisor: carries messages to the supervisor.
-        stop_requests: carries stop requests from the launcher.
-        report: carries errors to the launcher.
+        to_supervisor: carries the rank's messages to the supervisor.
+        stop_requests: carries stop requests from the launcher to the rank.
+        report: carries the rank's errors to the launcher.
     """
 
     to_supervisor: Connection
@@ -52,9 +52,9 @@ def get_num_ranks(spec: AnyJobSpec) -> int:
 def launch_ranks(start: Start, channel: Channel, train: Train) -> int:
     """Train with one process per device, and return the exit status of rank 0.
 
-    All processes belong to the process group of this process. Rank 0 sends the messages to the supervisor. If a process
-    dies, all others are killed, and this process ends without a final message. The supervisor then retries the job from
-    its last checkpoint.
+    All ranks belong to the launcher's process group. Rank 0 sends the messages to the supervisor. If a rank dies, the
+    launcher kills all other ranks and exits without a final message, unless a rank has reported a specific failure.
+    Without a final message, the supervisor retries the job from its last checkpoint.
 
     Raises:
         DeviceUnavailable: this machine does not have enough devices.
@@ -82,7 +82,7 @@ def launch_ranks(start: Start, channel: Channel, train: Train) -> int:
 
 
 def run_rank(rank: int, launcher_pid: int, train: Train, start: Start, pipes: RankPipes) -> int:
-    """Run one process of the distributed run and return its exit status."""
+    """Run one rank of the distributed run in this process, and return its exit status."""
     parent_death.set_parent_death_signal(launcher_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the launcher also receives this signal and stops all ranks
     store = dist.FileStore(  # type: ignore[attr-defined]  # torch does not export this public class
@@ -94,15 +94,15 @@ def run_rank(rank: int, launcher_pid: int, train: Train, start: Start, pipes: Ra
     if rank == 0:
         channel.start_listening(pipes.stop_requests.fileno())
     status = train(start, channel)
-    if status != EXIT_FAILED:  # after a failure, this call could wait forever for another rank
+    if status != EXIT_FAILED:  # after a failure, the next call could wait forever for another rank
         dist.destroy_process_group()
     return status
 
 
 class RankChannel(Channel):
-    """The channel of one rank. It sends errors to the launcher, and the other messages of rank 0 to the supervisor.
+    """The channel of one rank. Errors of all ranks are sent to the launcher.
 
-    Other messages of higher ranks are dropped.
+    Rank 0 sends all other messages to the supervisor. Higher ranks drop them.
     """
 
     def __init__(self, output_fd: int, rank: int, report: Connection) -> None:
@@ -119,17 +119,17 @@ class RankChannel(Channel):
 
 
 class _RankWatcher:
-    """Waits until all ranks have ended or one has failed."""
+    """Waits until all ranks have ended or at least one has failed."""
 
     def __init__(self, ranks: PContext, reports: list[Connection], channel: Channel) -> None:
         self._ranks = ranks
         self._rank_by_report = {report: rank for rank, report in enumerate(reports)}
         self._channel = channel
-        self._messages: dict[int, list[TrainerMessage]] = {}  # keyed by rank; the rank that reported first comes first
+        self._messages: dict[int, list[TrainerMessage]] = {}  # by rank, in the order of the first reports
         self._failed_at: float | None = None
 
     def wait_for_exit(self) -> int:
-        """Wait for the ranks, report a failure to the supervisor if there is one, and return the exit status."""
+        """Wait for the ranks, report the first failure, if any, to the supervisor, and return the exit status."""
         result: RunProcsResult | None = None
         while result is None and not self._is_over():
             self._receive_reports(POLL_S)
@@ -144,9 +144,9 @@ class _RankWatcher:
         return int(result.return_values[0])
 
     def _is_over(self) -> bool:
-        """Return whether more than `GRACE_S` seconds have passed since a rank failed.
+        """Return whether more than `GRACE_S` seconds have passed since the first failure of a rank.
 
-        Until then, the other ranks can report errors too.
+        During this time, the other ranks can also report errors.
         """
         return self._failed_at is not None and time.monotonic() - self._failed_at > GRACE_S
 
@@ -163,10 +163,10 @@ class _RankWatcher:
                 self._failed_at = time.monotonic()
 
     def _report_failure(self, *, has_died: bool) -> bool:
-        """Send the first failure to the supervisor. Return False if there is none to report.
+        """Send the first failure to the supervisor. Return False if there is no failure to report.
 
-        Failures with a specific code take precedence over `internal` failures, such as a lost connection to a different
-        rank. If a rank died, `internal` failures are not reported.
+        A failure with a specific code takes precedence over an `internal` failure, which may only be a lost connection
+        to a failed rank. If a rank died, `internal` failures are not reported.
         """
         failed = [
             (rank, last) for rank, messages in self._messages.items() if isinstance(last := messages[-1], RunFailed)
@@ -182,9 +182,9 @@ class _RankWatcher:
         return True
 
     def _exit_like_rank(self, result: RunProcsResult | None) -> int:
-        """Return the exit status after a rank died. If SIGKILL killed the rank, kill this process with SIGKILL too.
+        """Return the exit status after a rank died. If SIGKILL ended a rank, kill this process with SIGKILL too.
 
-        From this signal, the supervisor detects that the kernel OOM-killed a rank.
+        The supervisor reports an out-of-memory failure only if SIGKILL ended the trainer process.
         """
         statuses = [] if result is None else [failure.exitcode for failure in result.failures.values()]
         sys.stderr.write(f"trainer: a process of the job ended with status {statuses}\n")
@@ -201,14 +201,14 @@ def _send_stop(pipe: Connection, mode: StopMode) -> None:
 
 
 def _build_environments(start: Start, count: int) -> dict[int, dict[str, str]]:
-    """Return the environment variables of each rank. A rank sees one device and uses only the loopback interface."""
+    """Return the environment variables of each rank, which limit it to one device and to the loopback interface."""
     devices = _list_visible_devices(start, count)
     interfaces = {"GLOO_SOCKET_IFNAME": LOOPBACK, "NCCL_SOCKET_IFNAME": LOOPBACK}
     return {rank: {**interfaces, VISIBLE: device} for rank, device in enumerate(devices)}
 
 
 def _list_visible_devices(start: Start, count: int) -> list[str]:
-    """Return the value of CUDA_VISIBLE_DEVICES for each rank. It is empty if the job runs on the CPU.
+    """Return the value of CUDA_VISIBLE_DEVICES for each rank, which is empty if the job runs on the CPU.
 
     Raises:
         DeviceUnavailable: this machine does not have enough devices.

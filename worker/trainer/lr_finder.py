@@ -43,19 +43,19 @@ def suggest_lr(spec: LrFindSpec, context: JobContext) -> JobCompleted:
 def tune_lr(
     spec: JobSpec, packed: PackedDataset, context: JobContext, previous: Mapping[str, Any] | None
 ) -> tuple[JobSpec, dict[str, Any]]:
-    """Replace `max_lr: "auto"` by a number, if the spec contains it.
+    """Replace `max_lr: "auto"` with the suggested learning rate, if the spec contains it.
 
     Args:
         spec: the spec of the training.
         packed: the dataset.
-        context: the job.
-        previous: the result of an earlier attempt, from its snapshot. If it is set, no search is run.
+        context: the context of the job.
+        previous: the result from an earlier attempt's snapshot. If given, it is used and no search is run.
 
     Returns:
-        The new spec, and the result as metadata to store in the snapshots.
+        The updated spec, and the result as metadata to store in the snapshots.
 
     Raises:
-        InvalidSpec: the loss did not fall at any learning rate.
+        InvalidSpec: the loss did not decrease at any learning rate.
         EvaluationInterrupted: a stop is requested.
     """
     if not isinstance(spec.schedule, OneCycleSpec) or spec.schedule.max_lr != "auto":
@@ -87,7 +87,7 @@ def _run_sweep(run: Run, sweep: LrSweep, reporter: ProgressReporter) -> LrFinder
 
 
 def _save_curve(curve: LrFinderResult, artifacts: Artifacts, channel: Channel) -> None:
-    """Save the learning rate curve as JSON and as an image. If that fails, log a warning."""
+    """Save the learning rate curve as JSON and as an image. If an error occurs, log a warning."""
     try:
         artifacts.save("lr_find.json", "application/json", json.dumps(curve.to_dict()).encode())
         image = plots.plot_lr_curve(curve.rates, curve.losses, curve.smoothed, curve.suggestion)

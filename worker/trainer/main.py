@@ -1,4 +1,4 @@
-"""Main function of `python -m worker.trainer`. It does not use the queue or the database."""
+"""Main function of `python -m worker.trainer`. This process does not use the queue or the database."""
 
 import signal
 import traceback
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def launch_or_run(start: Start, channel: Channel) -> int:
-    """Run the job and return the exit status. If it requests several devices, start one process per device."""
+    """Run the job and return the exit status. If the job requests several devices, start one process per device."""
     if get_num_ranks(start.spec) == 1:
         return run_job(start, channel)
     try:

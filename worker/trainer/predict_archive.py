@@ -24,20 +24,20 @@ from worker.trainer.job_context import JobContext
 from worker.trainer.prediction_files import Row, flatten_row, format_prediction, write_predictions
 from worker.trainer.runtime_info import count_parameters
 
-NUM_STEPS = 2**31  # the real number is unknown, because the archive is read as a stream
+NUM_STEPS = 2**31  # placeholder: the number of images is unknown, because the archive is read as a stream
 NamedImage = tuple[str, Pixels | ServiceError]
 
 
 def predict_archive(spec: PredictArchiveSpec, context: JobContext) -> JobCompleted:
     """Write the predictions for the images of an archive into the result folder.
 
-    An image that cannot be decoded gets a line with an error instead of a prediction.
+    If an image cannot be decoded, its line contains an error instead of a prediction.
 
     Raises:
         EvaluationInterrupted: a stop is requested.
         InvalidArchive: the archive is unsafe, too large or damaged.
     """
-    assert context.start.archive_path is not None  # noqa: S101 - the supervisor sends it for this kind
+    assert context.start.archive_path is not None  # noqa: S101 - the supervisor sends the path for this job kind
     network, description = bundle.load_bundle(context.model_dir)
     runtime = context.placement.describe() | {"num_parameters": count_parameters(network)}
     context.channel.send(RunStarted(runtime=runtime))
@@ -65,7 +65,7 @@ class _PlacedModel:
         self._placement = placement
 
     def predict(self, pixels: list[Pixels]) -> Tensor:
-        """Return the probabilities, a float32 tensor (B, num_outputs) on the CPU, for B uint8 images (H, W, C)."""
+        """Return the probabilities for B uint8 images (H, W, C) as a float32 tensor (B, num_outputs) on the CPU."""
         images = self._placement.place_tensor(torch.from_numpy(np.stack(pixels)))
         with torch.inference_mode(), self._placement.autocast():
             raw = self._network(self._preprocess(images))
@@ -84,9 +84,9 @@ class _ImageArchive:
         self.num_images = self.num_failed = self.num_ignored = 0
 
     def __iter__(self) -> Iterator[NamedImage]:
-        """Yield the name of each image with its pixels, or with an error if it cannot be decoded.
+        """Yield the name of each image with its pixels, or with an error if the image cannot be decoded.
 
-        Files that cannot be decoded and have no image suffix are only counted.
+        A file that cannot be decoded and has no image suffix is counted but not yielded.
 
         Raises:
             InvalidArchive: the archive is unsafe, too large or damaged.
@@ -133,7 +133,7 @@ def _predict_rows(
 def _list_columns(top_k: int, description: bundle.BundleDescription) -> list[str]:
     """Return the columns of the CSV file.
 
-    They are not taken from the first row, because it may contain an error instead of a prediction.
+    The columns are not taken from the first row, because that row may contain an error instead of a prediction.
     """
     example = format_prediction(torch.zeros(description.num_outputs), top_k, description)
     return ["name", *flatten_row(example), "error"]

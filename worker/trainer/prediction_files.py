@@ -21,7 +21,7 @@ Row = dict[str, Any]
 def write_predictions(
     folder: Path, rows: Iterable[Row], columns: list[str] | None = None
 ) -> tuple[Counter[str], dict[str, FileDigest]]:
-    """Write both files durably into a new folder.
+    """Write the CSV file and the JSON Lines file into a new folder and fsync them.
 
     Args:
         folder: the folder to create.
@@ -53,9 +53,9 @@ def write_predictions(
 
 
 def format_prediction(probability: Tensor, top_k: int, description: BundleDescription) -> Row:
-    """Convert the output for one sample to a row with the fields of the model's task.
+    """Convert the network's output for one sample to a row, whose fields depend on the model's task.
 
-    The row has the `top_k` most probable classes, the `labels` of a multilabel task, or the `values` of a regression.
+    A row contains the `top_k` most probable classes, the `labels` of a multilabel task or the `values` of a regression.
     """
     classes = description.classes
     match description.task:

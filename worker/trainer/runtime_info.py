@@ -9,7 +9,7 @@ from worker.protocol import Start
 
 
 def describe_run(run: Run, start: Start) -> dict[str, Any]:
-    """Return the number of parameters, the step from which the run resumes, and the report on initial weights."""
+    """Return the number of parameters, the step from which the run resumes, and the report on the initial weights."""
     trainable = sum(parameter.numel() for parameter in run.network.parameters() if parameter.requires_grad)
     initial_weights = {} if run.load_report is None else {"init": run.load_report._asdict()}
     return {

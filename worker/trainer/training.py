@@ -1,4 +1,4 @@
-"""Trains a model from initial weights or from a snapshot, and writes its bundle."""
+"""Trains a model from initial weights or from a snapshot, and writes the model's bundle."""
 
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ def train_model(spec: JobSpec, context: JobContext) -> TrainingFinished | None:
     """Train a model and return the final message. Return None in all processes of a distributed run except rank 0.
 
     Raises:
-        EvaluationInterrupted: a stop is requested. If the run has made a step, a snapshot has been written.
+        EvaluationInterrupted: a stop is requested. If the run has made at least one step, it has written a snapshot.
     """
     start, channel, ranks = context.start, context.channel, DistributedContext()
     packed = context.open_dataset()
@@ -64,8 +64,8 @@ def _tune_spec(
 ) -> tuple[JobSpec, dict[str, Any]]:
     """Tune the batch size and the learning rate, if the spec requests it.
 
-    Return the new spec, and the results as metadata to store in the snapshots. If the run resumes from a snapshot,
-    `previous` is the metadata of that snapshot, and its results are used again.
+    Return the updated spec, and the tuning results as metadata to store in the snapshots. If the run resumes from a
+    snapshot, `previous` is the metadata of the snapshot, and the results that it contains are used again.
     """
     spec, batch_size = tune_batch_size(spec, packed, context, previous.get("batch_size"))
     spec, lr = tune_lr(spec, packed, context, previous.get("lr_find"))
@@ -86,7 +86,7 @@ def _initialize_state(run: Run, spec: JobSpec, context: JobContext, previous: di
 
 
 def _resume_run(run: Run, folder: Path, metadata: dict[str, Any]) -> None:
-    """Restore a snapshot. If the number of epochs was increased, a finished run continues."""
+    """Restore a snapshot. A finished run continues if its number of epochs was increased."""
     snapshot.restore_snapshot(folder, run.network, run.stateful_parts(), run.placement.device)
     if run.state.max_epochs > metadata["epochs"]:
         run.state.stop_reason = None

@@ -7,8 +7,8 @@ from worker.engine.device import build_placement, use_threads
 
 
 def warm_up() -> None:
-    """Run a small training step: torch then starts its thread pools, loads kernels and imports its lazy modules."""
-    # with several GPUs, the job's GPU is not known yet, and a CUDA context on the wrong one wastes memory
+    """Run a small training step, so that torch starts its thread pools, loads kernels and imports its lazy modules."""
+    # with several GPUs, use the CPU: the job's GPU is not known yet, and CUDA contexts on other GPUs waste memory
     placement = build_placement("cpu" if torch.cuda.device_count() > 1 else "auto")
     use_threads(placement.threads)
     network = placement.place_network(nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 2)))

@@ -40,7 +40,7 @@ class CheckpointPredictionResult(NamedTuple):
 
 
 class CheckpointPredictionService:
-    """Predicts with checkpoints. A checkpoint contains the files of a bundle and is loaded like a model version."""
+    """Predicts with checkpoints. A checkpoint has the files of a bundle, so it is loaded like a model version."""
 
     def __init__(self, sessions: SessionFactory, predictions: PredictionService) -> None:
         self._sessions = sessions
@@ -59,12 +59,12 @@ class CheckpointPredictionService:
         Raises:
             NotFound: the job does not exist.
             Conflict: the job has no such checkpoint yet.
-            ServiceError: the errors of `PredictionService.predict`.
+            ServiceError: see `PredictionService.predict`.
         """
         ref, model = await asyncio.to_thread(self._find_checkpoint, job_id, tag)
         try:
             predictions = await self._predictions.predict_version(model, instances, top_k, deadline)
-        except CorruptFile:  # the running job may have deleted this checkpoint
+        except CorruptFile:  # the running job may have replaced this checkpoint: find the current one
             newer, model = await asyncio.to_thread(self._find_checkpoint, job_id, tag)
             if newer == ref:
                 raise

@@ -23,7 +23,7 @@ Heatmap = NDArray[np.float32]
 
 
 class EmbeddingResult(NamedTuple):
-    """One vector, float32 (D,), or error for each image, in the order of the request."""
+    """The embeddings of a request: one float32 vector (D,) or one error per image, in the order of the request."""
 
     model: ServedModel
     vectors: list[Scores | ServiceError]
@@ -41,7 +41,7 @@ class ExplanationResult(NamedTuple):
 
 
 class ExplanationService:
-    """Computes embeddings and explanations with the trained network. Variants do not expose the required layers."""
+    """Computes embeddings and explanations with the trained network, because variants do not expose inner layers."""
 
     def __init__(self, version_cache: VersionCache, decoder: Decoder, model_server: ModelServer) -> None:
         self._version_cache = version_cache
@@ -112,7 +112,7 @@ class ExplanationService:
         deadline: float | None,
         targets: Sequence[int] | None = None,
     ) -> tuple[list[Pixels | ServiceError], Iterator[Outcome]]:
-        """Return the decoded images or their errors, and one outcome for each decoded image."""
+        """Return an image or an error per instance, and one outcome per successfully decoded image."""
         started_at = time.monotonic()
         decoded = await self._decoder.decode(_require_images(instances, model), model.image_shape, model.resize)
         self._model_server.record_decode_time(bundle, time.monotonic() - started_at)
@@ -129,7 +129,7 @@ class ExplanationService:
 
 
 def find_output_index(model: ServedModel, label: str) -> int:
-    """Return the index of the network's output for a class. A single output represents the second of two classes.
+    """Return the index of the network's output for a class. If there is one output, it represents the second class.
 
     Raises:
         InvalidSpec: no output represents this class.

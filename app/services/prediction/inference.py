@@ -36,7 +36,7 @@ class ModelIndexEntry(NamedTuple):
 
 
 class InstanceError(Exception):
-    """One image of a request failed. The whole request fails, because the protocol has no partial responses."""
+    """An image of a request failed. The whole request then fails, because the protocol has no partial responses."""
 
     def __init__(self, index: int, error: ServiceError) -> None:
         super().__init__(f"image {index}: {error.detail}")
@@ -45,7 +45,7 @@ class InstanceError(Exception):
 
 
 class InferenceService:
-    """Runs inference. After `unload_model`, requests do not load the model again; only `load_model` does."""
+    """Runs inference. An unloaded model is loaded again only by `load_model`, not by inference requests."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class InferenceService:
         max_batch_size: int,
         unloaded: UnloadedModels | None = None,
     ) -> None:
-        """Initialize the service. HTTP processes on one machine can share the set `unloaded`; default: a new set."""
+        """Initialize the service. `unloaded` can be shared by all HTTP processes of a machine; default: a new set."""
         self.max_batch_size = max_batch_size
         self._sessions = sessions
         self._version_cache = version_cache
@@ -67,7 +67,7 @@ class InferenceService:
         self._unloaded = set[str]() if unloaded is None else unloaded
 
     async def find_model(self, name: str, version: str = "") -> ServedModel:
-        """Return the version with a number or an alias; default: the default version of the model.
+        """Return the version with this number or alias. Without `version`, return the model's default version.
 
         Raises:
             NotFound: the model or version does not exist.
@@ -75,7 +75,7 @@ class InferenceService:
         return await self._version_cache.get(f"{name}@{version}" if version else name)
 
     async def find_serving_version(self, name: str, version: str = "") -> ServedModel:
-        """Return the version that serves requests: the previous version while a new version loads. Raises NotFound."""
+        """Return the version that serves requests: while a new version loads, the previous version. Raises NotFound."""
         return await self._rollover.choose_version(f"{name}@{version}", await self.find_model(name, version))
 
     async def list_versions(self, name: str) -> list[ServedModel]:
@@ -110,14 +110,14 @@ class InferenceService:
         self._unloaded.discard(name)
 
     async def unload_model(self, name: str) -> None:
-        """Unload all versions of a model; waiting requests are still served. Raises NotFound."""
+        """Unload all versions of a model. Requests in the queue are still served. Raises NotFound."""
         versions = await self.list_versions(name)
         self._unloaded.add(name)
         for model in versions:
             self._model_server.unload(model.bundle)
 
     async def ensure_ready(self, model: ServedModel) -> None:
-        """Load a version unless its model was unloaded by name.
+        """Load a version if it is not loaded yet. Raise Conflict if a client unloaded the model by name.
 
         Raises:
             Conflict: the model was unloaded.
@@ -134,12 +134,12 @@ class InferenceService:
 
         Args:
             model: the version to run.
-            images: encoded files; pixels, uint8 (B, H, W, C), in the model's image size; or rows or windows, float32.
+            images: image files, pixels (uint8 (B, H, W, C) in the model's image size), or float32 rows or windows.
             deadline: time of the monotonic clock after which the request is abandoned; None for no deadline.
-            level: priority level; lower levels are computed first.
+            level: priority level; requests with a lower level run first.
 
         Raises:
-            InstanceError: one image failed; the request has no scores.
+            InstanceError: one image failed, so no scores are returned.
             Conflict: the model was unloaded.
             DeadlineExceeded: the deadline has passed.
             CorruptFile, PredictionFailed: the version cannot be loaded.

@@ -73,13 +73,13 @@ class PredictionService:
         variant: str | None = None,
         deadline: float | None = None,
     ) -> PredictionResult:
-        """Predict instances with one version. If one of several instances fails, its prediction is the error.
+        """Predict instances with a version. If there are several instances, a failed instance gets an error as result.
 
         Args:
             ref: `name`, `name@3` or `name@alias`.
-            instances: at least one.
+            instances: one or more instances.
             top_k: maximum number of classes to return; default: 5.
-            variant: a variant format, as for `VersionCache.get`.
+            variant: a variant format; see `VersionCache.get`.
             deadline: time of the monotonic clock; default: no deadline.
 
         Raises:
@@ -87,7 +87,7 @@ class PredictionService:
             InvalidImage, UnsupportedImage, InvalidRow, PredictionFailed: the only instance of the request failed.
             TooLarge: the request has more instances than the queue can hold, or a single image is too large.
             Overloaded, NotReady: the server cannot take the request now.
-            DeadlineExceeded: the deadline has passed, or the expected wait ends after it.
+            DeadlineExceeded: the deadline has passed, or is estimated to pass while the request waits.
         """
         self._check_count(len(instances))
         model = await self._rollover.choose_version(f"{ref} {variant}", await self._version_cache.get(ref, variant))
@@ -114,7 +114,7 @@ class PredictionService:
     async def _compute_outcomes(
         self, model: ServedModel, instances: Sequence[ImageInput | TableRow], deadline: float | None
     ) -> tuple[list[Pixels | ServiceError], Iterator[Outcome]]:
-        """Return the decoded instances or their errors, and one outcome for each decoded instance."""
+        """Return an input or an error per instance, and one outcome per successfully decoded instance."""
         started_at = time.monotonic()
         decoded = await self._decode_instances(model, instances)
         self._model_server.record_decode_time(model.bundle, time.monotonic() - started_at)
@@ -154,7 +154,7 @@ def _to_prediction(model: ServedModel, outcome: Scores | ServiceError, top_k: in
 def select_top_classes(task: str, scores: Scores, k: int) -> list[tuple[int, float]]:
     """Return the indices and probabilities of the `k` most probable classes. Ties are sorted by index.
 
-    For few classes, it uses Python floats, which take two thirds of the time of numpy.
+    Classifications with few classes use Python floats, which need a third less time than numpy.
     """
     if task == "classification" and len(scores) <= SMALL_NUM_CLASSES:
         exponentials = [math.exp(score) for score in (scores - np.maximum.reduce(scores)).tolist()]
@@ -169,7 +169,7 @@ def select_top_classes(task: str, scores: Scores, k: int) -> list[tuple[int, flo
 def compute_probabilities(task: str, scores: Scores) -> Scores:
     """Return the probabilities of the classes; they sum to 1, except in a multilabel task."""
     if task == "classification":
-        exponentials = np.exp(scores - np.maximum.reduce(scores))  # faster than the array's methods max and sum
+        exponentials = np.exp(scores - np.maximum.reduce(scores))  # faster than scores.max()
         return np.asarray(exponentials / np.add.reduce(exponentials))
     with np.errstate(over="ignore"):  # exp of a large value is inf, and 1 / inf is 0
         probabilities = 1 / (1 + np.exp(-scores))

@@ -19,7 +19,7 @@ POLL_S = 0.25
 async def preload_models(
     names: Collection[str], version_cache: VersionCache, model_server: ModelServer
 ) -> AsyncIterator[None]:
-    """Load the default versions of models, one after another, in the background while the context is open."""
+    """Start a background task that loads the default version of each model, and cancel it when the context ends."""
     loading = asyncio.create_task(_load_models(names, version_cache, model_server))
     try:
         yield
@@ -36,7 +36,7 @@ async def _load_models(names: Collection[str], version_cache: VersionCache, mode
             await model_server.load((await version_cache.get(name)).bundle)
         except ServiceError as error:
             log.warning("model.preload_failed", model=name, error=error.detail)
-        except Exception as error:  # noqa: BLE001 - a failure, such as of the database, must not stop the other models
+        except Exception as error:  # noqa: BLE001 - after any error, load the remaining models
             log.warning("model.preload_failed", model=name, error=repr(error)[:500])
 
 

@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 
 async def run_until_deadline(deadline: float | None, awaitable: Awaitable[Result]) -> Result:
-    """Return the result of an awaitable. `deadline` is a time of the monotonic clock, or None.
+    """Return the result of an awaitable. `deadline` is a time of the monotonic clock; None for no deadline.
 
     Raises:
         DeadlineExceeded: the deadline passed before the awaitable completed; the awaitable is cancelled.

@@ -1,4 +1,4 @@
-"""Caches the versions that model references resolve to, so that predictions do not wait for the database."""
+"""Caches the model version of each model reference, so that predictions do not wait for the database."""
 
 import asyncio
 import math
@@ -22,9 +22,9 @@ AS_TRAINED = "none"
 
 
 class ServedModel(NamedTuple):
-    """The properties of a model version that predictions require, independent of its database row.
+    """The properties of a model version that predictions need.
 
-    If `table` is set, the inputs are rows or windows, and `image_shape` is not used.
+    If `table` is set, the inputs are rows or windows and `image_shape` is ignored.
     """
 
     name: str
@@ -40,16 +40,16 @@ class ServedModel(NamedTuple):
 
 
 class _CacheEntry(NamedTuple):
-    """A database query and the time when it started."""
+    """A database query (a task that returns the version) and its start time."""
 
     started_at: float
     task: asyncio.Task[ServedModel]
 
 
 class VersionCache:
-    """Caches the version of `name`, `name@3` or `name@alias` for half a second.
+    """Caches the versions of references such as `name`, `name@3` or `name@alias` for half a second.
 
-    Entries in use are refreshed before they expire, so that requests do not wait for the database.
+    An entry that requests still use is refreshed before it expires, so that no request waits for the database.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class VersionCache:
         self._refreshes: dict[tuple[str, str | None], _CacheEntry] = {}
 
     async def get(self, ref: str, variant: str | None = None) -> ServedModel:
-        """Return the version of a reference. Concurrent requests share one query.
+        """Return the version of a reference. Concurrent calls for the same reference share one database query.
 
         Args:
             ref: `name`, `name@3` or `name@alias`.
@@ -86,13 +86,13 @@ class VersionCache:
                 entries.pop(key, None)
 
     def _refresh(self, key: tuple[str, str | None], current: _CacheEntry | None) -> _CacheEntry:
-        """Start a query if none is running. Return the current entry until the query has succeeded."""
+        """Start a query unless one is running. Return the current entry until the new query has succeeded."""
         refresh, now = self._refreshes.get(key), self._clock()
         if refresh is None or now - refresh.started_at >= self._ttl_s:
             if len(self._refreshes) >= MAX_ENTRIES:
                 self._refreshes.clear()
             refresh = _CacheEntry(now, asyncio.create_task(asyncio.to_thread(self._query_version, *key)))
-            refresh.task.add_done_callback(_has_failed)  # otherwise asyncio logs an unretrieved exception
+            refresh.task.add_done_callback(_has_failed)  # retrieves the exception; otherwise asyncio logs it
             self._refreshes[key] = refresh
         is_done = refresh.task.done() and not _has_failed(refresh.task)
         if current is not None and not is_done and not _has_failed(current.task):
@@ -111,7 +111,7 @@ class VersionCache:
 
 
 def to_served_model(row: ModelVersionRow, variant: ModelVariantRow | None = None) -> ServedModel:
-    """Create the served model of a version, or of a variant of the version."""
+    """Convert database rows to a ServedModel of the version or, if a variant is given, of the variant."""
     bundle: dict[str, Any] = row.bundle
     stored = row if variant is None else variant
     return ServedModel(
@@ -134,7 +134,7 @@ def to_served_model(row: ModelVersionRow, variant: ModelVariantRow | None = None
 
 
 def get_image_shape(sample_shape: Sequence[int]) -> ImageShape:
-    """Return (C, H, W) of images, and (0, 0, 0) for rows and windows."""
+    """Return the shape (C, H, W) of input images; (0, 0, 0) if the inputs are rows or windows."""
     if len(sample_shape) != 3:
         return 0, 0, 0
     channels, height, width = sample_shape

@@ -6,7 +6,7 @@ from core.spec.job import PRETRAINED
 
 
 def check_architecture(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that the network can be built with the spec's options for the dataset's samples."""
+    """Check that the architecture's options give a network that accepts the samples of the dataset."""
     report.extend(context.architecture.errors)
 
 

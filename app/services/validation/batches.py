@@ -10,7 +10,7 @@ CLASS_TASKS = frozenset({"classification", "binary"})
 
 
 def check_window_shares(context: TrainingContext | ModelJobContext, report: ValidationReport) -> None:
-    """Check that overlapping windows are not split at random. Otherwise several splits contain the same rows."""
+    """Check that overlapping windows are not split at random, because the same rows are then in several splits."""
     table = context.dataset_info.table
     if table is None or table.window is None:
         return
@@ -23,7 +23,7 @@ def check_window_shares(context: TrainingContext | ModelJobContext, report: Vali
 
 
 def check_batches(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that the dataset can be split, and that the training split has enough samples for a batch."""
+    """Check that the dataset can be split as requested, and that the training split has at least one batch."""
     spec, dataset_info = context.spec, context.dataset_info
     try:
         splits.plan_splits(dataset_info.splits, spec.dataset.valid, spec.dataset.test)
@@ -39,7 +39,7 @@ def check_batches(context: TrainingContext, report: ValidationReport) -> None:
 
 
 def check_sampler(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that the task of a weighted sampler has classes. Warn if the loss also balances the classes."""
+    """Check that a weighted sampler is used only with classes. Warn if the loss also balances the classes."""
     if context.spec.sampler != "weighted":
         return
     if context.dataset_info.task not in CLASS_TASKS:
@@ -51,7 +51,7 @@ def check_sampler(context: TrainingContext, report: ValidationReport) -> None:
 
 
 def check_processes(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that several processes can train together. Each process needs an equal part of every batch."""
+    """Check the options of training with several processes. Each process needs an equal part of every batch."""
     spec, count = context.spec, context.spec.resources.devices
     if count == 1 or context.num_train is None:
         return

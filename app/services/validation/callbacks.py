@@ -1,11 +1,11 @@
-"""Rules for callbacks. They depend on properties that the callback specs declare, not on callback names."""
+"""Rules for callbacks. The rules read properties of the callback specs and do not depend on callback names."""
 
 from app.services.validation.report import ValidationReport
 from app.services.validation.training import TrainingContext
 
 
 def check_exclusive_callbacks(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that a job has at most one callback of each exclusive group, for example one that averages weights."""
+    """Check that a job has at most one callback per exclusive group, for example one callback that averages weights."""
     groups = set[str]()
     for index, callback in enumerate(context.spec.callbacks):
         group = callback.exclusive_group
@@ -16,14 +16,14 @@ def check_exclusive_callbacks(context: TrainingContext, report: ValidationReport
 
 
 def check_callback_samples(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that the dataset contains images if a callback mixes images."""
+    """Check that callbacks that mix images are used only with a dataset of images."""
     for index, callback in enumerate(context.spec.callbacks):
         if callback.mixes_images and context.dataset_info.table is not None:
             report.add(f"/callbacks/{index}", f"{callback.name!r} mixes images; the dataset is a table")
 
 
 def check_callback_classes(context: TrainingContext, report: ValidationReport) -> None:
-    """Check the task and number of classes for callbacks that write a table with one row per class."""
+    """Check that callbacks that write one table row per class are used with a suitable task and number of classes."""
     dataset_info = context.dataset_info
     for index, callback in enumerate(context.spec.callbacks):
         if callback.max_classes is None:
@@ -39,7 +39,7 @@ def check_callback_classes(context: TrainingContext, report: ValidationReport) -
 
 
 def check_best_epoch(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that no callback selects the best epoch if another callback averages weights after training."""
+    """Check that callbacks that select the best epoch are not combined with weight averaging after training."""
     callbacks = context.spec.callbacks
     selecting = [callback.name for callback in callbacks if callback.selects_best_epoch]
     averaging = [callback.name for callback in callbacks if callback.averages_after_training]
@@ -51,7 +51,7 @@ def check_best_epoch(context: TrainingContext, report: ValidationReport) -> None
 
 
 def check_mixed_training_metrics(context: TrainingContext, report: ValidationReport) -> None:
-    """Warn if a callback mixes images and a callback monitors a training metric other than the loss."""
+    """Warn if images are mixed while a callback monitors a training metric other than the loss."""
     if not any(callback.mixes_images for callback in context.spec.callbacks):
         return
     for callback in context.spec.callbacks:

@@ -1,4 +1,4 @@
-"""Compares the devices and slots that a job requires with those of live workers."""
+"""Compares the devices and slots that a job requires with the devices and slots of live workers."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ def list_capacities(workers: Sequence[WorkerRow]) -> list[WorkerCapacity]:
 
 
 def check_device(context: TrainingContext | ModelJobContext, report: ValidationReport) -> None:
-    """Check that a live worker has the device, and that the device supports the precision."""
+    """Check that a live worker has the requested device, and that the device supports the requested precision."""
     spec, devices = context.job.spec, context.job.devices
     if spec.device not in {"auto", "cpu"} and spec.device not in devices:
         available = ", ".join(sorted(devices)) or "none"
@@ -31,7 +31,7 @@ def check_device(context: TrainingContext | ModelJobContext, report: ValidationR
 
 
 def check_capacity(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that one live worker has enough slots and devices. Without live workers, the job is accepted and waits."""
+    """Check that one live worker has enough slots and devices. If no worker is live, the job is accepted and waits."""
     spec, capacities = context.spec, context.job.capacities
     count = spec.resources.devices
     if count == 1 or not capacities:
@@ -47,7 +47,7 @@ def check_capacity(context: TrainingContext, report: ValidationReport) -> None:
 
 
 def get_pending_reason(spec: Mapping[str, Any], capacities: Sequence[WorkerCapacity]) -> str | None:
-    """Return the reason why no live worker can run a queued job; None if a worker can run it."""
+    """Return the reason why no live worker can run the job; None if at least one worker can run it."""
     if not capacities:
         return NO_WORKER
     missing = _find_missing(spec, capacities)
@@ -55,6 +55,6 @@ def get_pending_reason(spec: Mapping[str, Any], capacities: Sequence[WorkerCapac
 
 
 def _find_missing(spec: Mapping[str, Any], capacities: Sequence[WorkerCapacity]) -> list[str]:
-    """Return the resources that the workers lack for a job; empty if one worker can run it."""
+    """Return the resources that the workers lack to run the job; empty if at least one worker can run it."""
     results = [capacity.find_shortage(spec) for capacity in capacities]
     return sorted({lack for lack in results if lack is not None}) if None not in results else []

@@ -1,4 +1,4 @@
-"""The data that a job is validated against: its dataset, live workers, architectures, a model and a checkpoint."""
+"""The data that job specs are validated against, such as the dataset, the model and the live workers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from core.spec import AnyJobSpec
 
 
 class PinnedDataset(NamedTuple):
-    """The dataset version that a job uses. `options` are all options of a built-in dataset, else empty."""
+    """The dataset version that a job uses. `options` are all options of a built-in dataset; empty for uploads."""
 
     version: int
     options: Mapping[str, Any]
@@ -27,7 +27,7 @@ class ResumeSource(NamedTuple):
     spec: Mapping[str, Any]
 
     def count_epochs(self, steps_per_epoch: int) -> int:
-        """Return the number of complete epochs before the checkpoint."""
+        """Return the number of epochs that were complete when the checkpoint was written."""
         return self.step // steps_per_epoch
 
 
@@ -48,7 +48,7 @@ class RegisteredModel(NamedTuple):
 
     @classmethod
     def from_row(cls, row: ModelVersionRow) -> "RegisteredModel":
-        """Create it from the stored bundle metadata and training spec of a model version."""
+        """Create an instance from the database row of a model version, with its bundle metadata and training spec."""
         bundle, spec = row.bundle, row.spec
         return cls(
             ref=f"{row.name}@{row.version}",
@@ -66,12 +66,12 @@ class RegisteredModel(NamedTuple):
 
     @property
     def reads_images(self) -> bool:
-        """Whether the inputs of the model are images instead of rows or windows of a table."""
+        """Whether the inputs of the model are images. Otherwise they are rows or windows of a table."""
         return len(self.image_shape) == 3
 
 
 class ResolvedSpec(NamedTuple):
-    """A spec with all defaults, and the size of its network and the number of steps per epoch."""
+    """A spec with all defaults filled in, the size of the network, and the number of steps per epoch."""
 
     spec: AnyJobSpec
     num_parameters: int
@@ -82,7 +82,7 @@ class ResolvedSpec(NamedTuple):
 
 @dataclass(frozen=True)
 class ValidationContext:
-    """A posted job spec, and the data that it is validated against.
+    """The job spec of a request, and the data that the spec is validated against.
 
     Attributes:
         devices: names and kinds of the devices of live workers, for example `cpu`, `cuda`, `cuda:0` or `mps`.

@@ -1,4 +1,4 @@
-"""Defaults of a spec: the loss and metrics of each task, and generated names."""
+"""Defaults of job specs: the loss and metrics of each task, and generated job names."""
 
 import secrets
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from core.spec.metrics import AccuracySpec, MaeSpec, MetricSpec
 
 
 class TaskDefaults(NamedTuple):
-    """The default loss and metrics of a task, and the names of all compatible losses and metrics."""
+    """The default loss and metrics of a task, and all losses and metrics that are compatible with the task."""
 
     loss: LossSpec
     metrics: tuple[MetricSpec, ...]

@@ -14,7 +14,7 @@ from core.spec import DatasetSpec, ModelJobSpec
 
 @dataclass(frozen=True)
 class ModelJobContext:
-    """The context of the rules for a job that applies a registered model. `spec` is the posted spec."""
+    """The data for the rules of a job that applies a registered model. `spec` is the spec of the request."""
 
     job: ValidationContext
     spec: ModelJobSpec
@@ -23,7 +23,7 @@ class ModelJobContext:
     @classmethod
     def prepare(cls, job: ValidationContext) -> "ModelJobContext":
         """Create the context of a job. Jobs of this kind always refer to a registered model."""
-        assert isinstance(job.spec, ModelJobSpec)  # noqa: S101 - the rule table guarantees it
+        assert isinstance(job.spec, ModelJobSpec)  # noqa: S101 - guaranteed by the table in `rules`
         assert job.model is not None  # noqa: S101 - the field `model` is required
         return cls(job, job.spec, job.model)
 
@@ -34,7 +34,7 @@ class ModelJobContext:
 
     @property
     def is_own_dataset(self) -> bool:
-        """Whether the model was trained on a version of this dataset."""
+        """Whether the model was trained on any version of the job's dataset."""
         return self.model.dataset == self.spec.dataset.name
 
     @property
@@ -50,7 +50,7 @@ class ModelJobContext:
 
     @cached_property
     def split_sizes(self) -> dict[str, int] | str:
-        """The number of samples of each split, or the reason why the dataset cannot be split."""
+        """The number of samples of each split. If the dataset cannot be split, an error message."""
         try:
             plan = splits.plan_splits(self.dataset_info.splits, self.valid, self.test)
         except ValueError as error:
@@ -58,7 +58,7 @@ class ModelJobContext:
         return {"train": plan.num_train, "valid": plan.num_valid, "test": plan.num_test}
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
-        """Return the resolved spec. On the model's own dataset, seed and shares default to those of its training."""
+        """Return the resolved spec. On the model's dataset, default to the seed and split shares of its training."""
         sizes, default_seed = self.split_sizes, self.model.seed if self.is_own_dataset else 0
         changes: dict[str, Any] = {
             "seed": default_seed if self.spec.seed is None else self.spec.seed,
@@ -87,10 +87,10 @@ class ModelJobContext:
 
 @dataclass(frozen=True)
 class ArchiveContext(ModelJobContext):
-    """The context of the rules for a batch prediction of an archive. The samples of the dataset are not used."""
+    """The data for the rules of a batch prediction. The job predicts the images of an archive, not of a dataset."""
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
-        """Return the resolved spec with the version of the dataset. The shares of the splits are not resolved."""
+        """Return the resolved spec with the dataset version. The split shares keep the values of the request."""
         dataset = self.spec.dataset.model_copy(update={"version": self.job.dataset.version})
         return self._copy_spec({"seed": self.spec.seed or 0, "dataset": dataset}, 1, warnings)
 
@@ -112,7 +112,7 @@ def check_no_transforms(context: ModelJobContext, report: ValidationReport) -> N
 
 
 def check_samples(context: ModelJobContext, report: ValidationReport) -> None:
-    """Check that the samples have the shape and the columns that the model requires."""
+    """Check that the samples of the dataset have the shape and the columns that the model requires."""
     dataset_info, model = context.dataset_info, context.model
     columns = (
         [] if dataset_info.table is None else [column.model_dump(mode="json") for column in dataset_info.table.columns]

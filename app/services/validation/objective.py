@@ -14,9 +14,9 @@ from core.spec.metrics import list_curves
 
 
 def check_loss(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that the loss fits the task and has one weight per class or output.
+    """Check that the loss is compatible with the task, and that it has one weight per class or output.
 
-    Warn if the loss does not fit the last layer of the network.
+    Warn if the last layer of the network is not suitable for the loss.
     """
     loss, dataset_info = context.spec.loss, context.dataset_info
     if loss is None:
@@ -40,7 +40,7 @@ def check_loss(context: TrainingContext, report: ValidationReport) -> None:
 
 
 def check_metrics(context: TrainingContext | ModelJobContext, report: ValidationReport) -> None:
-    """Check that each metric fits the task and classes, and that no metric is listed twice."""
+    """Check that each metric is compatible with the task and classes, and that no metric is listed twice."""
     dataset_info, keys = context.dataset_info, set[str]()
     suitable = TASK_DEFAULTS[dataset_info.task].all_metrics
     for index, metric in enumerate(getattr(context.spec, "metrics", None) or ()):
@@ -64,7 +64,7 @@ def check_monitors(context: TrainingContext, report: ValidationReport) -> None:
 
 
 def format_choices(names: Iterable[str]) -> str:
-    """Return the names as `'a' or 'b'`, sorted."""
+    """Return the sorted names as text, for example `'a' or 'b'`."""
     return " or ".join(map(repr, sorted(names)))
 
 
@@ -77,7 +77,7 @@ def _find_monitors(spec: JobSpec) -> Iterator[tuple[str, str]]:
 
 
 def _get_last_layer(options: Mapping[str, Any]) -> str | None:
-    """Return the type of the last layer in the option `layers`; None if the architecture has no such option."""
+    """Return the type of the last layer in the option `layers`; None if the architecture has no option `layers`."""
     layers = options.get("layers")
     last = layers[-1] if isinstance(layers, Sequence) and layers else None
     return str(last.get("type")) if isinstance(last, Mapping) else None

@@ -12,7 +12,7 @@ MAX_LISTED_NAMES = 30
 
 
 def check_closure(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that an optimizer with a closure is not combined with loss scaling or gradient clipping."""
+    """Check that an optimizer that needs a closure is not combined with loss scaling or gradient clipping."""
     spec = context.spec
     if not spec.optimizer.requires_closure:
         return
@@ -35,7 +35,7 @@ def check_optimizer_patterns(context: TrainingContext, report: ValidationReport)
 
 
 def check_freeze(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that every pattern of `freeze` and of callbacks matches a parameter."""
+    """Check that every pattern in `freeze` and in callbacks matches at least one parameter."""
     names = context.parameter_names
     for index, callback in enumerate(context.spec.callbacks):
         pattern = getattr(callback, "match", None)
@@ -46,7 +46,7 @@ def check_freeze(context: TrainingContext, report: ValidationReport) -> None:
 
 
 def check_schedule(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that the schedule fits the number of steps, and that the optimizer has the momentum that it cycles."""
+    """Check that the schedule suits the number of steps. Cycling the momentum requires an optimizer with momentum."""
     schedule = context.spec.schedule
     if schedule is None:
         return
@@ -83,7 +83,7 @@ def _check_groups(optimizer: OptimizerSpec, names: Sequence[str], pointer: str, 
 
 
 def _check_pattern(pointer: str, pattern: str, names: Sequence[str], report: ValidationReport) -> bool:
-    """Report an error and return False if the pattern matches no name. Names are empty if the network is unknown."""
+    """Report an error and return False if no name matches. Without names (the network is invalid), return True."""
     if not names or any(fnmatchcase(name, pattern) for name in names):
         return True
     report.add(pointer, f"no parameter matches {pattern!r}; the parameters are {_format_names(names)}")

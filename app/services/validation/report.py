@@ -7,7 +7,7 @@ from core.errors import InvalidSpec
 
 
 class ValidationReport:
-    """Collects the errors of a spec, as pairs of a JSON pointer and a reason, and its warnings."""
+    """Collects the errors and warnings of a spec. An error is a pair of a JSON pointer and a reason."""
 
     def __init__(self) -> None:
         self.errors: list[tuple[str, str]] = []
@@ -18,11 +18,11 @@ class ValidationReport:
         self.errors.append((pointer, reason))
 
     def extend(self, errors: Iterable[tuple[str, str]], prefix: str = "") -> None:
-        """Add several errors. `prefix` is prepended to their pointers."""
+        """Add several errors, with `prefix` before each of their JSON pointers."""
         self.errors += [(prefix + pointer, reason) for pointer, reason in errors]
 
     def warn(self, warning: str) -> None:
-        """Add a warning, which is stored with the job."""
+        """Add a warning. Warnings are stored with the job."""
         self.warnings.append(warning)
 
     def raise_if_invalid(self) -> None:

@@ -17,7 +17,7 @@ from core.spec.job_kinds import SPEC_BY_KIND
 
 
 def resolve(job: ValidationContext) -> ResolvedSpec:
-    """Fill in all defaults of a job and apply the rules of its kind.
+    """Validate a job with the rules of its kind, and return its spec with all defaults.
 
     Raises:
         InvalidSpec: the spec is invalid; the exception has a JSON pointer and a reason for each error.
@@ -42,7 +42,7 @@ def parse_dataset_options(schema: type[Spec], options: Mapping[str, Any], pointe
     """Parse the options of a built-in dataset and fill in all defaults.
 
     Raises:
-        InvalidSpec: an option is missing, unknown or invalid; JSON pointers start with `pointer`.
+        InvalidSpec: an option is missing, unknown or invalid. The JSON pointers of the errors start with `pointer`.
     """
     try:
         return schema.model_validate(dict(options)).model_dump(mode="json")
@@ -53,19 +53,19 @@ def parse_dataset_options(schema: type[Spec], options: Mapping[str, Any], pointe
 
 
 def find_model_reference(spec: AnyJobSpec) -> tuple[str, str] | None:
-    """Return the JSON pointer and the value of the reference to a registered model; None if the spec has none."""
+    """Return the JSON pointer and the value of the spec's model reference; None if the spec has no reference."""
     if isinstance(spec, ModelJobSpec):
         return "/model", spec.model
     return None if spec.init_from is None else ("/init_from", spec.init_from)
 
 
 def list_fields(kind: str) -> frozenset[str]:
-    """Return the field names of a job kind; empty for an unknown kind."""
+    """Return the field names of a spec of this job kind; empty if the kind is unknown."""
     return frozenset(SPEC_BY_KIND[kind].model_fields if kind in SPEC_BY_KIND else ())
 
 
 def get_registry_name(spec: AnyJobSpec) -> str:
-    """Return the name of the model that a resolved job trains or applies."""
+    """Return the name of the registered model that a resolved job creates or applies."""
     return (spec.model or spec.name or "").partition("@")[0]
 
 

@@ -1,4 +1,4 @@
-"""Finds the checkpoint that a job starts from, and checks that its state fits the job."""
+"""Finds the checkpoint that a job starts from, and checks that the job can restore its state."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -44,7 +44,7 @@ def find_resume_source(session: Session, spec: AnyJobSpec) -> ResumeSource | Non
 
 
 def copy_metrics(session: Session, spec: AnyJobSpec, job_id: str, steps_per_epoch: int) -> None:
-    """Copy the source job's metrics of complete epochs to this job if `resume_from.records` is set."""
+    """If `resume_from.records` is set, copy the metrics of the checkpoint's complete epochs to this job."""
     source = find_resume_source(session, spec)
     if isinstance(spec, JobSpec) and source is not None and spec.resume_from is not None and spec.resume_from.records:
         last_step = source.count_epochs(steps_per_epoch) * steps_per_epoch
@@ -77,7 +77,7 @@ def check_resumed_optimizer(context: TrainingContext, report: ValidationReport) 
 
 
 def check_resumed_callbacks(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that callbacks with a restored state monitor the same metric as in the checkpoint."""
+    """If callback states are restored, check that the callbacks monitor the same metrics as in the checkpoint."""
     spec, source = context.spec, context.job.resume_source
     if spec.resume_from is None or source is None or not spec.resume_from.callbacks:
         return
@@ -94,7 +94,7 @@ def check_resumed_callbacks(context: TrainingContext, report: ValidationReport) 
 
 
 def check_resumed_records(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that step numbers can continue those of the checkpoint, and that epochs remain to be trained."""
+    """If metrics are copied, check that dataset and batch size match the checkpoint, and that epochs remain."""
     spec, source = context.spec, context.job.resume_source
     if spec.resume_from is None or source is None or not spec.resume_from.records:
         return
@@ -109,7 +109,7 @@ def check_resumed_records(context: TrainingContext, report: ValidationReport) ->
 
 
 def _describe_groups(optimizer: Mapping[str, Any], freeze: list[str]) -> list[Any]:
-    """Return the settings that assign parameters to groups."""
+    """Return the settings that assign parameters to parameter groups."""
     groups = [(group["match"], group["weight_decay"] is None) for group in optimizer.get("groups", ())]
     parts = [
         (part["match"], part["optimizer"]["name"], _describe_groups(part["optimizer"], []))

@@ -1,4 +1,4 @@
-"""The validation rules of each job kind. To add a rule, write a function and add it to a table in this module."""
+"""The validation rules of each job kind. To add a rule, add its function to a tuple of rules in this module."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from app.services.validation.training import LrFindContext, TrainingContext
 
 
 class Resolvable(Protocol):
-    """A context that rules check and that returns the resolved spec."""
+    """The data that the rules of a job kind check. It also builds the resolved spec."""
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
         """Return the resolved spec."""
@@ -34,11 +34,11 @@ Rule = Callable[[Context, ValidationReport], None]
 
 @dataclass(frozen=True)
 class RuleSet(Generic[Context]):
-    """The validation of jobs of one kind.
+    """The validation rules of one job kind.
 
     Attributes:
-        prepare: function that creates the context of the rules from a posted job.
-        rules: functions that add errors and warnings to the report; they are called in this order.
+        prepare: function that converts a ValidationContext to the context that the rules check.
+        rules: functions that check the context and add errors and warnings to a report. They are called in order.
     """
 
     prepare: Callable[[ValidationContext], Context]
@@ -59,7 +59,7 @@ class RuleSet(Generic[Context]):
 
 
 def check_lr_range(context: LrFindContext, report: ValidationReport) -> None:
-    """Check that the last learning rate of a search is above the first."""
+    """Check that `end_lr` is above `start_lr`."""
     spec = context.lr_find
     if spec.end_lr <= spec.start_lr:
         report.add("/end_lr", f"must be above start_lr, {spec.start_lr:g}; got {spec.end_lr:g}")

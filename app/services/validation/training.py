@@ -1,4 +1,4 @@
-"""The context of training rules: a spec with its defaults, and values derived from the spec and the dataset."""
+"""The data for the rules of training jobs: the spec with defaults, and values derived from spec and dataset."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +19,7 @@ ARCHITECTURE = "/architecture"
 
 
 class ArchitectureCheck(NamedTuple):
-    """An architecture with all option defaults and its summary. If it has errors, the summary is empty."""
+    """An architecture with all options, and the summary of its network. After an error, the summary is empty."""
 
     spec: ArchitectureSpec
     summary: ArchitectureSummary
@@ -28,15 +28,15 @@ class ArchitectureCheck(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """The context of the rules for a training job. `spec` has all defaults except the architecture's options."""
+    """The data for the rules of a training job. `spec` has all defaults except for the architecture's options."""
 
     job: ValidationContext
     spec: JobSpec
 
     @classmethod
     def prepare(cls, job: ValidationContext) -> "TrainingContext":
-        """Fill in the defaults of a training job."""
-        assert isinstance(job.spec, JobSpec)  # noqa: S101 - the rule table guarantees it
+        """Create the context of a training job from a spec with all defaults."""
+        assert isinstance(job.spec, JobSpec)  # noqa: S101 - guaranteed by the table in `rules`
         return cls(job, fill_defaults(job.spec, job.dataset))
 
     @property
@@ -61,7 +61,7 @@ class TrainingContext:
 
     @property
     def num_remaining(self) -> int:
-        """The number of samples in an incomplete last batch."""
+        """The number of samples in the last batch if it is incomplete, else 0."""
         return (self.num_train or 0) % self.effective_batch_size
 
     @property
@@ -77,7 +77,7 @@ class TrainingContext:
 
     @cached_property
     def architecture(self) -> ArchitectureCheck:
-        """The architecture after a check by the inference process. Raises Unavailable."""
+        """The architecture, checked by the inference process. Raises Unavailable if the process does not respond."""
         return _check_architecture(self)
 
     @property
@@ -86,7 +86,7 @@ class TrainingContext:
         return self.architecture.summary.parameter_names
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
-        """Return the resolved spec. Its references to a model and a checkpoint are replaced by fixed versions."""
+        """Return the resolved spec. Aliases and tags in its model and checkpoint references are replaced by numbers."""
         spec, source, model = self.spec, self.job.resume_source, self.job.model
         changes = {
             "architecture": self.architecture.spec,
@@ -107,14 +107,14 @@ class TrainingContext:
 
 @dataclass(frozen=True)
 class LrFindContext(TrainingContext):
-    """The context of the rules for a learning rate search. `spec` is a training job with the same fields."""
+    """The data for the rules of a learning rate search. `spec` is a training spec with the search's fields."""
 
     lr_find: LrFindSpec
 
     @classmethod
     def prepare(cls, job: ValidationContext) -> "LrFindContext":
-        """Fill in the defaults of a learning rate search. It always runs in one process."""
-        assert isinstance(job.spec, LrFindSpec)  # noqa: S101 - the rule table guarantees it
+        """Create the context of a learning rate search, which always runs in one process."""
+        assert isinstance(job.spec, LrFindSpec)  # noqa: S101 - guaranteed by the table in `rules`
         shared = {name: getattr(job.spec, name) for name in _list_training_fields()} | {"resources": ResourcesSpec()}
         return cls(job, fill_defaults(JobSpec(**shared), job.dataset), job.spec)
 

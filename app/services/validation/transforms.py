@@ -1,4 +1,4 @@
-"""The rule for training transforms: each transform, including nested ones, must fit the images."""
+"""The rule for training transforms: each transform, nested or not, must be applicable to the images."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ TRANSFORMS = "/dataset/train_transforms"
 
 
 def check_transforms(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that each transform can be applied to images of this shape, and that only one normalizes them."""
+    """Check that each transform can be applied to the dataset's images, and that at most one normalizes them."""
     transforms, dataset_info = context.spec.dataset.train_transforms, context.dataset_info
     if dataset_info.table is not None:
         for index, _ in enumerate(transforms):

@@ -3,11 +3,11 @@
 from core.datasets.archives.limits import UploadLimits
 from core.settings import Settings
 
-_PACKED_RATIO = 4  # decoded bytes per byte of the files; JPEG photographs exceed it, but are resized
+_PACKED_RATIO = 4  # decoded bytes per file byte; JPEG photographs are below it after resizing
 
 
 def build_upload_limits(settings: Settings) -> UploadLimits:
-    """Return the limits that the HTTP service and the import enforce."""
+    """Return the limits that both the HTTP service and the import enforce."""
     return UploadLimits(
         max_entries=settings.max_archive_entries,
         max_bytes=settings.max_unpacked_bytes,

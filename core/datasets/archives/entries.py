@@ -21,7 +21,7 @@ class Readable(Protocol):
 
 
 class ArchiveEntry(NamedTuple):
-    """A folder or a regular file. `body` is None for folders. Read it before requesting the next entry."""
+    """A folder or a regular file. `body` is None for folders. Read `body` before requesting the next entry."""
 
     parts: tuple[str, ...]
     body: Readable | None
@@ -85,7 +85,7 @@ class EntryValidator:
 
 
 class ByteBudget:
-    """Limits the bytes that are read from all entries of an archive."""
+    """Limits the total number of bytes that are read from an archive."""
 
     def __init__(self, archive_size: int, limits: UploadLimits) -> None:
         self._limits = limits
@@ -93,7 +93,7 @@ class ByteBudget:
         self.total = 0
 
     def add_bytes(self, count: int) -> None:
-        """Add the number of bytes that were read to the total.
+        """Add `count` bytes to the total.
 
         Raises:
             InvalidArchive: a limit is exceeded.
@@ -155,7 +155,7 @@ def make_unsafe_error(name: str, reason: str) -> InvalidArchive:
 
 
 def make_too_large_error(reason: str, limit: str = "max_entries") -> InvalidArchive:
-    """Return the error for an archive that exceeds a limit."""
+    """Return the error for an archive that exceeds a limit. `limit`: the name of the limit."""
     return InvalidArchive(f"The archive is too large: {reason}.", code="archive_too_large", limit=limit)
 
 
@@ -166,7 +166,7 @@ def make_corrupt_error(reason: object) -> InvalidArchive:
 
 @contextmanager
 def translate_archive_errors() -> Iterator[None]:
-    """Raise `archive_corrupt` for any error that a zip or tar library raises."""
+    """Translate errors of the zip and tar libraries to InvalidArchive with the code `archive_corrupt`."""
     try:
         yield
     except (InvalidArchive, TooLarge, MemoryError):

@@ -33,8 +33,8 @@ class ArchiveLayout(NamedTuple):
 
     Attributes:
         classes: sorted by name.
-        placements: one for each image, None for images outside of class folders.
-        root: the single top-level folder that contains everything, or () if there is none.
+        placements: the split and class of each image, or None for images outside of class folders.
+        root: the path parts of the single top-level folder that contains all class folders, or ().
     """
 
     classes: tuple[str, ...]
@@ -44,13 +44,14 @@ class ArchiveLayout(NamedTuple):
 
 
 def infer_layout(images: Sequence[Parts], folders: Sequence[Parts]) -> ArchiveLayout:
-    """Return the layout `class/image` or `train/class/image`, with optional `valid/…` and `test/…`.
+    """Return the splits and classes of an archive.
 
-    All files may be in a single top-level folder.
+    Paths are `class/image`, or `train/class/image` with optional `valid/…` and `test/…`. All of them may be in a single
+    top-level folder.
 
     Args:
         images: the path parts of every image.
-        folders: the path parts of the folders that the archive lists, to find empty classes.
+        folders: the path parts of the folders in the archive. They are used to find classes without images.
 
     Raises:
         InvalidArchive: no image is in a class folder, or a class has no training images.

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class UploadLimits(NamedTuple):
-    """Limits of an upload. Bytes are counted as they are read; the sizes that an archive declares are not used.
+    """Limits of an upload. Bytes are counted while reading; the sizes declared in archive headers are not trusted.
 
     Attributes:
         max_bytes: maximum number of uncompressed bytes of all files.

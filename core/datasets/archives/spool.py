@@ -19,7 +19,7 @@ _SUFFIXES = frozenset(
 _HIDDEN_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _MAX_LISTED = 100
 _MAX_WEIGHTS_BYTES = 256 * 2**20
-_MAX_WEIGHTS_DEPTH = 2  # the file is next to the class folders, which may be in a top-level folder
+_MAX_WEIGHTS_DEPTH = 2  # path parts: `weights.csv` or `folder/weights.csv`
 
 
 class SpooledImage(NamedTuple):
@@ -37,12 +37,12 @@ class SpooledImage(NamedTuple):
 
 
 def is_hidden(parts: tuple[str, ...]) -> bool:
-    """Return whether an entry is a file that an operating system adds, such as `.DS_Store`."""
+    """Return whether an operating system added the entry, for example `.DS_Store`."""
     return any(part.startswith(".") or part in _HIDDEN_NAMES for part in parts)
 
 
 def has_image_suffix(parts: tuple[str, ...]) -> bool:
-    """Return whether the file name has the suffix of an image format, supported or not."""
+    """Return whether the file name ends with the suffix of an image format, even if the format is not supported."""
     return PurePosixPath(parts[-1]).suffix.lower() in _SUFFIXES
 
 
@@ -51,8 +51,8 @@ class ImageSpool:
 
     Attributes:
         weights_files: temporary copies of the files named `weights.csv`, keyed by the path in the archive.
-        unreadable: files that have the suffix of an image but cannot be read.
-        ignored: other files that are not images.
+        unreadable: files that have the suffix of an image format but cannot be read.
+        ignored: files that are not images and do not have the suffix of an image format.
     """
 
     def __init__(self, path: Path, limits: UploadLimits) -> None:
@@ -114,7 +114,7 @@ class ImageSpool:
             self.weights_files[parts].write_bytes(content)
 
     def ignore_file(self, parts: tuple[str, ...]) -> None:
-        """Record a file that is not an image."""
+        """Add a file to `ignored`."""
         self.num_ignored += 1
         if len(self.ignored) < _MAX_LISTED:
             self.ignored.append("/".join(parts))

@@ -38,11 +38,11 @@ _CHUNK_BYTES = 2**16
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """A TarInfo that rejects damaged headers, and header sizes that are negative (CVE-2025-8194) or too large."""
+    """A TarInfo that rejects damaged headers, negative sizes (CVE-2025-8194) and oversized extension headers."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Return the header. As in the base class, an empty block means the end of the archive."""
+        """Return the parsed header. As in the base class, a block of zeros ends the archive."""
         if not buf or not any(buf):
             return super().frombuf(buf, encoding, errors)  # raises EmptyHeaderError or EOFHeaderError
         try:
@@ -90,7 +90,7 @@ def _check_member(member: tarfile.TarInfo) -> None:
 
 
 def _check_end(remainder: Readable, stream: CountingReader) -> None:
-    """Check that the rest is zeros and ends with a complete block. This also verifies the gzip checksum."""
+    """Check that only zeros follow and the last block is complete. Reading to the end verifies the gzip checksum."""
     while chunk := remainder.read(_CHUNK_BYTES):
         if any(chunk):
             raise make_corrupt_error("data follows the end of the archive")

@@ -1,4 +1,4 @@
-"""Detects the kind of an upload, inspects it, and reads the entries of archives."""
+"""Detects the kind of an uploaded file, checks the file quickly, and reads the entries of archives."""
 
 from collections.abc import Iterator
 from itertools import islice

@@ -54,7 +54,10 @@ def read_zip_entries(path: Path, limits: UploadLimits) -> Iterator[ArchiveEntry]
 
 
 def _decode_name(member: zipfile.ZipInfo) -> str:
-    """Return the full name. `zipfile` truncates names at NUL and decodes names without the UTF-8 flag as CP437."""
+    """Return the name of the entry as stored in the archive, decoded as UTF-8.
+
+    `zipfile` truncates `filename` at NUL, and decodes names without the UTF-8 flag as CP437.
+    """
     if member.flag_bits & _UTF8:
         return member.orig_filename
     try:
@@ -85,7 +88,7 @@ def count_entries(path: Path, limits: UploadLimits) -> int:
             header = file.read(_ENTRY_SIZE)
             if header[:4] != _ENTRY:
                 raise make_corrupt_error("the central directory does not match the end record")
-            lengths = struct.unpack_from("<3H", header, 28)  # name, extra field, comment
+            lengths = struct.unpack_from("<3H", header, 28)  # lengths of the name, extra field and comment
             file.seek(sum(lengths), 1)
             size -= _ENTRY_SIZE + sum(lengths)
             count += 1
@@ -95,7 +98,7 @@ def count_entries(path: Path, limits: UploadLimits) -> int:
 
 
 def _find_directory(file: BinaryIO, file_size: int) -> tuple[int, int]:
-    """Return the offset and size of the central directory, in the same way as `zipfile`."""
+    """Return the offset and size of the central directory. `zipfile` locates it in the same way."""
     file.seek(max(0, file_size - _END_SIZE - _MAX_COMMENT))
     tail = file.read()
     has_no_comment = tail[-_END_SIZE:][:4] == _END and tail[-2:] == b"\0\0"

@@ -1,4 +1,4 @@
-"""The built-in datasets. To add a dataset, add a module to this package and its dataset to `_IMAGES` or `_TABLES`."""
+"""The built-in datasets. To add one, define it in a new module and list it in `_IMAGES` or `_TABLES`."""
 
 from core.datasets.builtin.cifar import CIFAR10, CIFAR100
 from core.datasets.builtin.digits import DIGITS

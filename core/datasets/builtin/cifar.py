@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, in the binary or Python version. Pickles are loaded without executing code from them."""
+"""CIFAR-10 and CIFAR-100, in the binary or Python version. Loading a pickle does not execute code from it."""
 
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -130,7 +130,7 @@ def _read_binary(path: Path, distribution: _Distribution) -> tuple[Images, Any]:
 
 def _read_pickle(path: Path, distribution: _Distribution) -> tuple[Images, Any]:
     with path.open("rb") as file:
-        content = _SafeUnpickler(file, encoding="bytes").load()  # only the stand-ins below are called
+        content = _SafeUnpickler(file, encoding="bytes").load()  # can call only the stand-ins below
     return np.frombuffer(content[b"data"].raw, np.uint8).reshape(-1, _PIXELS), content[distribution.label_key]
 
 
@@ -143,7 +143,7 @@ class _StandInDtype:
 
 
 class _StandInArray:
-    """A stand-in for a numpy array that keeps only the bytes."""
+    """Replaces numpy.ndarray while unpickling. Keeps only the bytes of the array, in `raw`."""
 
     raw = b""
 
@@ -163,7 +163,7 @@ def _encode_latin1(text: str | bytes, *_: object) -> bytes:
 
 
 class _SafeUnpickler(pickle.Unpickler):
-    """An unpickler that replaces the globals in the original files with stand-ins and rejects all other globals."""
+    """Replaces the globals that the original CIFAR files refer to with stand-ins, and rejects all other globals."""
 
     _STAND_INS: ClassVar[dict[tuple[str, str], Any]] = {
         ("numpy.core.multiarray", "_reconstruct"): _new_array,

@@ -1,4 +1,4 @@
-"""Scikit-learn's digits: 1,797 scanned digits of 8 x 8 pixels. The package scikit-learn contains them."""
+"""Scikit-learn's digits: 1,797 scanned digits of 8 x 8 pixels. The images are part of the package scikit-learn."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 from core.datasets.definition import BuiltinDataset, DatasetInfo, NoOptions, SampleChunk
 
 _NUM_SAMPLES = 1797
-_MAX_VALUE = 16.0  # pixels are 0..16
+_MAX_VALUE = 16.0  # the range of pixel values is 0..16
 
 
 def _build_info(_options: NoOptions, _folder: Path | None) -> DatasetInfo:

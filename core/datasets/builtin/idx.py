@@ -21,7 +21,7 @@ _ROWS = 4096
 def build_idx_dataset(
     *, name: str, summary: str, source: str, licence: str, classes: Sequence[str], folders: Sequence[str]
 ) -> BuiltinDataset:
-    """Return a built-in dataset of four IDX files.
+    """Return a built-in dataset that is read from four IDX files.
 
     Args:
         name: the name of the dataset.
@@ -63,7 +63,7 @@ def _list_missing(folder: Path, folders: Sequence[str]) -> list[str]:
 
 
 def _find_home(folder: Path, folders: Sequence[str]) -> str:
-    """Return the folder that contains most of the dataset's files."""
+    """Return the candidate folder that contains the largest number of the dataset's files."""
 
     def count_files(home: str) -> int:
         return sum(_find_file(folder / home, name) is not None for name in _list_file_names())

@@ -22,7 +22,7 @@ _CATEGORIES = {
     "island": ("Biscoe", "Dream", "Torgersen"),
     "sex": ("female", "male"),
 }
-_NUM_MISSING = {"island": 0, "sex": 11, "species": 0}  # number of rows without a value; 2 in all other columns
+_NUM_MISSING = {"island": 0, "sex": 11, "species": 0}  # rows without a value, by column; 2 rows in all other columns
 PenguinColumn = Literal[
     "species", "island", "bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "sex"
 ]
@@ -37,12 +37,12 @@ _DEFAULT_COLUMNS: tuple[PenguinColumn, ...] = (
 
 
 class PenguinOptions(Spec):
-    """The target and the input columns. With `missing: drop`, only the 333 of 344 complete rows are used."""
+    """The target and the input columns. With `missing: drop`, only the 333 complete rows (of 344) are used."""
 
     target: PenguinColumn = "species"
     columns: Annotated[tuple[PenguinColumn, ...], Field(strict=False, min_length=1)] | None = Field(
         default=None,
-        description="The columns to predict from. Default: all measurements, `island` and `sex`, without the target.",
+        description="The input columns. Default: all measurements, `island` and `sex`, without the target.",
     )
     missing: Literal["drop", "impute"] = "drop"
 
@@ -56,7 +56,7 @@ class PenguinOptions(Spec):
 
     @property
     def input_columns(self) -> tuple[PenguinColumn, ...]:
-        """The columns to predict from."""
+        """The names of the input columns."""
         return self.columns or tuple(name for name in _DEFAULT_COLUMNS if name != self.target)
 
 
@@ -72,7 +72,7 @@ def _build_info(options: PenguinOptions, _folder: Path | None) -> DatasetInfo:
 
 @lru_cache(maxsize=1)
 def _load_penguins() -> tuple[dict[str, str], ...]:
-    """Return the rows of the package's file. The package itself is not imported, because it imports pandas."""
+    """Return the rows of the CSV file in the package. The package is not imported, because it imports pandas."""
     package = importlib.util.find_spec("palmerpenguins")
     if package is None or not package.submodule_search_locations:
         raise CorruptFile("The package palmerpenguins is not installed.")

@@ -15,18 +15,19 @@ from core.spec.base import Spec
 
 _CHUNK = 1024
 _MAX_BYTES = 8 * 2**30
-_NOISE = 0.12  # standard deviation, of pixels in 0..1
+_NOISE = 0.12  # standard deviation of the noise, for pixels in 0..1
 _CONTRAST = 0.35
 _BINARY_NAMES = ("negative", "positive")
 Side = Annotated[int, Field(ge=1, le=4096)]
 
 
 class SyntheticOptions(Spec):
-    """Options of the images. `num_classes` is the number of classes, labels (multilabel) or values (regression)."""
+    """Options of the dataset. `num_classes` is the number of classes, labels (multilabel) or values (regression)."""
 
     image_shape: Annotated[tuple[Annotated[int, Field(ge=1, le=16)], Side, Side], Field(strict=False)] = (3, 32, 32)
     num_classes: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
-        default=None, description="Default: 10, or 1 for regression. Always 2 for binary."
+        default=None,
+        description="The number of classes, labels or values. Default: 10, or 1 for regression. Always 2 for binary.",
     )
     num_samples: Annotated[int, Field(ge=2, le=10_000_000)] = 1000
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
@@ -54,7 +55,7 @@ class SyntheticOptions(Spec):
 
     @property
     def num_targets(self) -> int:
-        """The number of classes, labels or values."""
+        """The number of classes, labels (multilabel) or values (regression)."""
         return self.num_classes or 1
 
 
@@ -94,7 +95,7 @@ def _generate_patterns(options: SyntheticOptions) -> NDArray[np.float32]:
 def _generate_targets(
     options: SyntheticOptions, index: NDArray[np.int64], rng: np.random.Generator
 ) -> tuple[Targets, NDArray[np.float32]]:
-    """Return the targets, and the amplitude of each pattern, float32 (B, K)."""
+    """Return the targets, and the amplitude of each pattern in each image, float32 (B, K)."""
     count, shape = options.num_targets, (len(index), options.num_targets)
     match options.task:
         case "classification":

@@ -19,16 +19,16 @@ _BASE_MW, _DAY_MW, _WEEK_MW, _HEAT_MW, _NOISE_MW = 4500.0, 700.0, 400.0, 35.0, 6
 
 
 class SeriesOptions(Spec):
-    """Options of the series. It starts on 1 January. A window is used to predict the demand of the hours after it."""
+    """Options of the series, which starts on 1 January. The targets are the demand in the hours after a window."""
 
     num_hours: Annotated[int, Field(ge=16, le=2_000_000)] = 24 * 7 * 52
     window: Annotated[int, Field(ge=1, le=100_000)] = Field(default=168, description="The number of input hours.")
     horizon: Annotated[int, Field(ge=1, le=10_000)] = Field(default=1, description="The number of hours to predict.")
     valid_share: Share = Field(
-        default=0.2, description="The share of the series to validate on, after the training part."
+        default=0.2, description="The fraction of the series used as the validation split, after the training split."
     )
     test_share: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
-        default=0.0, description="The share of the series to test on, at its end."
+        default=0.0, description="The fraction of the series used as the test split, taken from its end."
     )
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
 
@@ -44,7 +44,7 @@ class SeriesOptions(Spec):
 
     @property
     def split_lengths(self) -> tuple[int, int, int]:
-        """The hours of the training, validation and test splits."""
+        """The numbers of hours in the training, validation and test splits."""
         num_valid, num_test = round(self.num_hours * self.valid_share), round(self.num_hours * self.test_share)
         return self.num_hours - num_valid - num_test, num_valid, num_test
 
@@ -68,7 +68,7 @@ def generate_series(num_hours: int, seed: int) -> NDArray[np.float64]:
     hour = np.arange(num_hours)
     drift = np.zeros(num_hours)
     steps = rng.normal(0.0, 0.35, num_hours)
-    for i in range(1, num_hours):  # deviations from the average temperature last for days
+    for i in range(1, num_hours):  # autocorrelation: deviations from the average temperature last for days
         drift[i] = 0.98 * drift[i - 1] + steps[i]
     temperature = 15 - 8 * np.cos(2 * np.pi * hour / (24 * 365)) - 4 * np.cos(2 * np.pi * (hour - 3) / 24) + drift
     day = -np.cos(2 * np.pi * (hour - 3) / 24) + 0.4 * np.sin(4 * np.pi * (hour - 6) / 24)

@@ -1,4 +1,4 @@
-"""Tiny ImageNet or a part of it, from a folder or a zip file. Both layouts of the validation split are supported."""
+"""Tiny ImageNet, or a subset of its files, from a folder or a zip file."""
 
 import zipfile
 from collections.abc import Iterator
@@ -21,17 +21,17 @@ _SPLIT_NAMES = {"train": "train", "val": "valid"}  # the labels of the test imag
 
 
 class TinyImagenetOptions(Spec):
-    """Options of the class names.
+    """The options of Tiny ImageNet.
 
     Attributes:
-        words: use the descriptions ("goldfish, Carassius auratus") instead of the WordNet ids.
+        words: whether classes are named by description ("goldfish, Carassius auratus") instead of WordNet id.
     """
 
     words: bool = False
 
 
 class _Tree(Protocol):
-    """The files of the dataset. Their names are paths relative to its top folder."""
+    """The files of the dataset. File names are paths relative to the top folder of the dataset."""
 
     def list_names(self) -> list[str]: ...
     def read_file(self, name: str) -> bytes: ...
@@ -93,7 +93,7 @@ def _open_tree(folder: Path) -> Iterator[_Tree]:
 
 
 def _list_images(tree: _Tree) -> list[_LabelledImage]:
-    """Return all labelled images, sorted. Both layouts of the validation split are supported."""
+    """Return all labelled images, sorted. Supports a flat validation split and one with class folders."""
     names = [PurePosixPath(name) for name in tree.list_names()]
     annotated = _read_annotations(tree) if PurePosixPath(_ANNOTATIONS) in names else {}
     images = [_parse_image_path(path, annotated) for path in names if path.suffix.lower() in _IMAGES]
@@ -101,7 +101,7 @@ def _list_images(tree: _Tree) -> list[_LabelledImage]:
 
 
 def _read_annotations(tree: _Tree) -> dict[str, str]:
-    """Return the WordNet id of each validation image, by file name."""
+    """Return the WordNet id of each validation image, keyed by file name."""
     lines = tree.read_file(_ANNOTATIONS).decode().splitlines()
     return {name: wnid for name, wnid, *_ in (line.split("\t") for line in lines if "\t" in line)}
 

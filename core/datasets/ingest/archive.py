@@ -34,8 +34,8 @@ _MAX_LISTED_SIZES = 20
 class UploadOptions(Spec):
     """Options of an archive of images.
 
-    `image_size` is a square, "64", or height x width, "48x64". Default: the size of at least half of the images,
-    otherwise the median of their shorter sides, at most 224.
+    `image_size` is the side of a square ("64"), or height x width ("48x64"). Default: the size that at least half of
+    the images have. If there is no such size: a square with the median of the shorter sides, at most 224.
     """
 
     image_size: Annotated[str, Field(pattern=IMAGE_SIZE)] | None = None
@@ -55,7 +55,7 @@ def pack_archive(
 ) -> tuple[PackedMeta, dict[str, Any]]:
     """Pack an archive into the new folder `out`. Return the metadata and the report.
 
-    The content hash depends on the images and their names only, not on the archive's format and order.
+    The content hash does not depend on the archive format or on the order of the entries.
 
     Raises:
         InvalidArchive: the archive is unsafe, too large or damaged, or its `weights.csv` cannot be read.
@@ -114,7 +114,10 @@ def _read_encoded_images(spool: ImageSpool, layout: ArchiveLayout) -> Iterator[E
 
 
 def _read_weights(spool: ImageSpool, layout: ArchiveLayout) -> dict[str, float] | None:
-    """Return the weights from `weights.csv`, next to the class folders or at the top level. None: it is missing."""
+    """Return the weights from `weights.csv`, or None if the archive has no such file.
+
+    The file may be next to the class folders or at the top level.
+    """
     selected = next(
         (parts for folder in (layout.root, ()) if (parts := (*folder, weights.WEIGHTS_FILE)) in spool.weights_files),
         None,
@@ -214,7 +217,7 @@ def _parse_image_size(image_size: str) -> tuple[int, int]:
 
 
 def _choose_image_size(sizes: Sequence[ImageSize]) -> tuple[int, int]:
-    """Return the size of at least half of the images, otherwise a square of the median shorter side."""
+    """Return the size that at least half of the images have, or a square with the median of the shorter sides."""
     (most_common, count), *_ = Counter((size.height, size.width) for size in sizes).most_common(1)
     if 2 * count >= len(sizes):
         scale = min(1.0, _MAX_SIDE / max(most_common))

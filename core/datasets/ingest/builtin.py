@@ -81,7 +81,7 @@ def write_chunks(
 
 
 def add_rows_to_report(report: ReportBuilder, table: Table, splits: Mapping[str, TableSplit]) -> None:
-    """Add a table's rows to the report. Windows overlap, so only their number is reported."""
+    """Add a table's rows to the report. For windows, add only their number, because windows overlap."""
     num_before = 0
     for name, split in splits.items():
         count = len(split.targets)

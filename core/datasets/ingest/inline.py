@@ -26,7 +26,7 @@ _KINDS = {1: "values", 2: "rows", 3: "images", 4: "images"}
 class InlineIn(ColumnRoles):
     """A dataset in the request body: rows of numbers or images, and their targets.
 
-    The options are those of an uploaded file.
+    The options have the same meaning as for an uploaded file.
     """
 
     name: Name
@@ -36,7 +36,7 @@ class InlineIn(ColumnRoles):
     )
     targets: list[Any] | None = Field(
         default=None,
-        description="One target for each row or image: a number or a string, or an array of K numbers to predict. "
+        description="One target for each row or image: a number, a string, or an array of K numbers. "
         "For images, the class as an integer or a string. Omit it if `target` names columns of the inputs.",
     )
     target: ColumnNames = Field(default=(), description="The names of the targets. Default: `y`, or `y0`, `y1`, …")
@@ -173,6 +173,6 @@ def _build_archive(dataset: InlineIn, shape: tuple[int, ...]) -> InlineUpload:
     inline_images.check_shape(shape)
     options = dataset.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude=_DATA_FIELDS)
     if options.get("task") in {"auto", "classification"}:
-        del options["task"]  # images support no other task
+        del options["task"]  # the task of inline images is always classification
     size = {"image_size": f"{shape[1]}x{shape[2]}"}
     return InlineUpload(inline_images.build_zip(dataset.inputs, dataset.targets, shape), size | options)

@@ -15,8 +15,8 @@ from core.datasets.ingest.nested_lists import JsonPath, iterate_rows, raise_inva
 from core.spec.error_pointers import shorten
 
 MAX_IMAGES = 65_536
-MAX_SIDE = 999  # the maximum of `image_size`
-MAX_CLASS = 200  # characters
+MAX_SIDE = 999  # pixels; the maximum of the option `image_size`
+MAX_CLASS = 200  # characters in the name of a class
 _NAME_RULE = "must be a valid folder name"
 
 
@@ -42,7 +42,7 @@ def build_zip(inputs: Sequence[Any], targets: Sequence[Any], shape: Sequence[int
     Args:
         inputs: nested arrays of `shape`, (N, H, W) or (N, H, W, C), of integers from 0 to 255.
         targets: the classes, integers or strings.
-        shape: validated by `check_shape`.
+        shape: the shape of `inputs`, which `check_shape` has accepted.
 
     Raises:
         InvalidSpec: an image is ragged or has an invalid value, or a target is not a valid class name.

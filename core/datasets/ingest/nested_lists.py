@@ -20,7 +20,7 @@ def raise_invalid_value(path: JsonPath, reason: str) -> NoReturn:
 
 
 def infer_shape(values: Sequence[Any], path: JsonPath, max_depth: int) -> tuple[int, ...]:
-    """Infer the shape from the first element of each level. `iterate_rows` checks the other elements.
+    """Infer the shape from the first element at each nesting level. `iterate_rows` checks the other elements.
 
     Raises:
         InvalidSpec: an array is empty, or nested deeper than `max_depth`.
@@ -41,7 +41,7 @@ def iterate_rows(values: Any, shape: Sequence[int], path: JsonPath) -> Iterator[
     """Yield the path and the values of every innermost array.
 
     Raises:
-        InvalidSpec: an element is not an array, or is longer or shorter than the first one.
+        InvalidSpec: an element is not an array, or its length does not match `shape`.
     """
     if not isinstance(values, list):
         raise_invalid_value(

@@ -35,7 +35,7 @@ class ParsedRows(NamedTuple):
     Attributes:
         rows: float32 (N, F).
         targets: float64 (N, K).
-        lines: int64 (N,), the line of the file in which each row ends.
+        lines: int64 (N,), the number of the line in which each row ends.
         weights: float32 (N,), all 1 if the table has no weights.
         num_dropped: the number of rows that were dropped because a value is missing.
     """
@@ -52,8 +52,8 @@ def check_upload(path: Path, limits: UploadLimits, options: Mapping[str, Any]) -
 
     Args:
         path: an archive of images, or a table.
-        limits: the limits of archives.
-        options: the options of an archive or of a table. With `is_table`, a table may have a single column.
+        limits: the limits for archives of images.
+        options: the options of the upload. With `is_table`, a file with a single column is accepted as a table.
 
     Raises:
         InvalidArchive: the file is neither an archive nor a table, or an option is not supported for this kind of file.
@@ -262,7 +262,7 @@ def _cast_targets(targets: NDArray[np.float64], schema: TableSchema) -> Targets:
 def _fill_gaps(
     rows: Rows, targets: NDArray[np.float64], lines: NDArray[np.int64], schema: TableSchema
 ) -> tuple[Rows, NDArray[np.float64], NDArray[np.int64]]:
-    """Replace missing values of a series with the previous value. Raise an error if `missing` is `drop`."""
+    """Replace missing values of a series with the previous value. Raise InvalidTable if `missing` is `drop`."""
     names = [*schema.table.column_names, *schema.table.targets]
     both = np.concatenate([rows.astype(np.float64), targets], axis=1)
     for name, column in zip(names, both.T, strict=True):

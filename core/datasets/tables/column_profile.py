@@ -26,7 +26,7 @@ class ColumnProfile:
         self.first_text: tuple[int, str] | None = None
 
     def add_values(self, values: Sequence[str], lines: Sequence[int]) -> None:
-        """Add the values of some rows."""
+        """Add the column's values in some rows. `lines` contains the line number of each value."""
         value_counts = Counter(values)
         for text, count in value_counts.items():
             if is_missing(text):
@@ -57,7 +57,7 @@ class ColumnProfile:
 
     @property
     def is_numeric(self) -> bool:
-        """Whether the column is numeric: at least 90 % of its values are numbers, so errors do not change the type."""
+        """Whether at least 90 % of the values are numbers. A few invalid values do not make a column categorical."""
         return self.num_values > 0 and self.num_numbers >= 0.9 * self.num_values
 
     @property

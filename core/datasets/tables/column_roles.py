@@ -1,4 +1,4 @@
-"""The role of each column of a table, from the options or inferred from its values."""
+"""Determines the role of each column of a table from the options or, by default, from the column's values."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -34,7 +34,7 @@ class ColumnRoles(Spec):
     target: ColumnNames = Field(default=(), description="The columns to predict. Default: the last column.")
     columns: ColumnNames = Field(
         default=(),
-        description="The columns to predict from. Default: all other columns; with `window`, also the targets.",
+        description="The input columns. Default: all columns except the targets; with `window`, also the targets.",
     )
     numeric: ColumnNames = Field(
         default=(), description="Columns to read as numbers, even if they are not detected as numeric."
@@ -59,17 +59,19 @@ class ColumnRoles(Spec):
         "integers.",
     )
     window: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
-        default=None, description="The number of rows in a sample. The rows are then a time series."
+        default=None, description="The number of consecutive rows in a sample. If set, the table is a time series."
     )
     horizon: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=1, description="With `window`: the number of next rows to predict."
+        default=1, description="With `window`: the number of rows after the window to predict."
     )
     valid_share: Share | None = Field(
         default=None,
-        description="With `window`: the share of the series to validate on, after the training part. Default: 0.2.",
+        description="With `window`: the fraction of the series used as the validation split, after the training split. "
+        "Default: 0.2.",
     )
     test_share: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
-        default=None, description="With `window`: the share to test on, at the end of the series. Default: 0."
+        default=None,
+        description="With `window`: the fraction of the series used as the test split, taken from its end. Default: 0.",
     )
 
     @model_validator(mode="after")
@@ -90,16 +92,20 @@ class ColumnRoles(Spec):
 class TableOptions(ColumnRoles):
     """The options of an uploaded CSV file."""
 
-    encoding: Encoding | None = Field(default=None, description="Default: UTF-8, or that of the byte order mark.")
-    delimiter: Delimiter | None = Field(default=None, description="Default: the most frequent one in the header.")
+    encoding: Encoding | None = Field(
+        default=None, description="The text encoding. Default: UTF-8, or the encoding of the byte order mark."
+    )
+    delimiter: Delimiter | None = Field(
+        default=None, description="The character between values. Default: the most frequent delimiter in the header."
+    )
 
 
 class TableSchema(NamedTuple):
     """The columns, task and classes of a table.
 
     Attributes:
-        ignored: the reason for each column that is ignored.
-        weight: the column of sample weights.
+        ignored: the reason why a column is ignored, keyed by column name.
+        weight: the name of the column with sample weights. None: the table has no such column.
     """
 
     table: Table
@@ -136,7 +142,7 @@ def _get_names(options: TableOptions, option: str) -> tuple[str, ...]:
 
 
 def infer_schema(profiles: Sequence[ColumnProfile], options: TableOptions) -> TableSchema:
-    """Return the role of every column.
+    """Return the columns, task and classes of the table.
 
     Raises:
         InvalidTable: an option does not match the columns, or the target or the input columns are missing.
@@ -210,13 +216,13 @@ def _build_column(profile: ColumnProfile, options: TableOptions) -> Column:
 
 
 def list_categories(profile: ColumnProfile) -> tuple[str, ...]:
-    """Return the distinct values of a column, sorted. Numbers are sorted numerically."""
+    """Return the distinct values of a column, sorted: numerically if all are numbers, otherwise as strings."""
     texts = {normalize_category(text) for text in profile.counts or ()}
     return tuple(sorted(texts) if profile.num_texts else sorted(texts, key=lambda text: (float(text), text)))
 
 
 def _infer_task(targets: Sequence[ColumnProfile], options: TableOptions) -> tuple[Task, tuple[str, ...]]:
-    """Return the task, and the names of its classes or values."""
+    """Return the task, and the names of the classes or, for regression, of the target columns."""
     names = tuple(profile.name for profile in targets)
     for profile in targets:
         if not profile.num_values:

@@ -1,4 +1,4 @@
-"""Reads a CSV file in blocks of rows, as columns of strings. Errors contain the line number."""
+"""Reads a CSV file in blocks of rows. Each block contains columns of strings. Errors contain the line number."""
 
 import csv
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"
 
 
 class RowBlock(NamedTuple):
-    """Some rows, transposed to columns. `lines` are the numbers of the lines in which the rows end, from 1."""
+    """Some rows, transposed to columns. `lines` contains the number of the line, from 1, in which each row ends."""
 
     lines: list[int]
     columns: list[tuple[str, ...]]
@@ -99,7 +99,7 @@ class CsvFile:
             yield _transpose_rows(lines, rows)
 
     def _read_rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield line numbers and values. Empty lines are skipped."""
+        """Yield the line number and the values of each row. Empty lines are skipped."""
         reader = csv.reader(self._read_lines(), delimiter=self._delimiter, strict=True, skipinitialspace=True)
         try:
             for cells in reader:
@@ -145,7 +145,7 @@ class CsvFile:
 
 
 def _detect_encoding(head: bytes, requested: str | None) -> tuple[int, str]:
-    """Return the number of bytes to skip, and the encoding of the rest."""
+    """Return the length of the byte order mark in bytes, and the encoding of the text after it."""
     for mark, encoding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return len(mark), encoding

@@ -14,7 +14,7 @@ from core.errors import InvalidArchive, InvalidTable
 
 WEIGHTS_FILE = "weights.csv"
 WEIGHTS_COLUMNS = ("name", "weight")
-DEFAULT_WEIGHT = 1.0  # of images that the file does not list
+DEFAULT_WEIGHT = 1.0  # the weight of images that the file does not list
 
 
 class WeightEntry(NamedTuple):
@@ -41,7 +41,7 @@ def read_weights(path: Path, folder: Sequence[str], names: Collection[str]) -> d
         names: the paths of all images.
 
     Raises:
-        InvalidArchive: a line cannot be read, or its image is unknown or already has a weight.
+        InvalidArchive: a line cannot be read, or names an image that does not exist or already has a weight.
     """
     try:
         entries = _read_entries(CsvFile(path), folder)
@@ -76,7 +76,7 @@ def _read_entries(file: CsvFile, folder: Sequence[str]) -> dict[str, WeightEntry
 
 
 def align_weights(names: Sequence[str], weights_by_name: Mapping[str, float]) -> Weights:
-    """Return the weights of samples in the order of their names, float32 (N,)."""
+    """Return one weight for each name, float32 (N,). Names without a weight get `DEFAULT_WEIGHT`."""
     return np.asarray([weights_by_name.get(name, DEFAULT_WEIGHT) for name in names], np.float32)
 
 

@@ -26,9 +26,9 @@ def make_windows(
     Args:
         table: the columns, window and horizon.
         rows: float32 (L, F), in the order of time.
-        targets: (L, K), the values of the target columns in each row.
+        targets: the values of the target columns in each row, (L, K).
         row_names: the name of each row. A window gets the name of the first row that it predicts.
-        shares: the shares of the series for validation and test.
+        shares: the fractions of the series for validation and test.
 
     Raises:
         InvalidTable: a part is too short for a window.

@@ -19,7 +19,7 @@ class TableSplit(NamedTuple):
     """The rows of a split.
 
     Attributes:
-        rows: float32 (N, F), with NaN for missing numbers. For windows, the rows of the series, (L, F).
+        rows: float32 (N, F), with NaN for missing numbers. If samples are windows: the rows of the series, (L, F).
         targets: the targets of the samples: int64 for classification, otherwise float32.
         names: the names of the samples.
         weights: float32 weights of the samples. None: the table has no weights.

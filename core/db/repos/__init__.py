@@ -1,1 +1,1 @@
-"""The database queries, one module per table. Repositories use the session of their caller and never commit."""
+"""Contains the database queries in repository classes, which use the session of their caller and never commit."""

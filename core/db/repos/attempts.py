@@ -1,7 +1,7 @@
-"""Queries for attempts at jobs.
+"""Defines the queries for attempts of jobs.
 
-A worker claims a job with a conditional update and then holds its lease. A fencing token rejects the writes of earlier
-attempts.
+A worker claims a job with a conditional update and then holds its lease. Writes of earlier attempts are rejected
+because their fencing token is lower.
 """
 
 from typing import Any
@@ -73,7 +73,7 @@ class AttemptRepo:
         return self._session.scalars(query.execution_options(populate_existing=True)).one()
 
     def renew_lease(self, job_id: str, token: int, lease_s: float) -> StopRequest | None:
-        """Renew the lease. Return the stop request of the job, or None."""
+        """Renew the lease of the job. Return the stop request of the job, or None."""
         statement = update(JobRow).where(JobRow.id == job_id, JobRow.token == token, JobRow.state.in_(ACTIVE))
         row = self._session.execute(
             statement.values(lease_until=now(self._session, lease_s))
@@ -93,7 +93,7 @@ class AttemptRepo:
         return row[0]
 
     def check_lease(self, job_id: str, token: int) -> JobRow:
-        """Lock the job until the commit and return it. All writes of the transaction are then fenced."""
+        """Lock the job until the commit and return it. No other attempt can write in the meantime."""
         return lock_job_for_attempt(self._session, job_id, token)
 
     def set_runtime(self, job_id: str, token: int, runtime: dict[str, Any]) -> None:
@@ -135,7 +135,7 @@ class AttemptRepo:
         return job
 
     def release(self, job_id: str, token: int, reason: str) -> JobRow:
-        """End the attempt after a stop request or a worker shutdown. It does not count against the retry limit.
+        """End the attempt after a stop request or a worker shutdown. Do not count it against the retry limit.
 
         A job with a cancel or pause request becomes cancelled or paused. Any other job is queued again.
         """
@@ -168,7 +168,7 @@ class AttemptRepo:
     def find_ids_without_message(self, older_than_s: float, limit: int = 100, *, gpu: bool | None = None) -> list[str]:
         """Return the ids of queued jobs whose queue message may be lost, in queue order.
 
-        These jobs have a ready dataset and no message in the outbox. They were queued more than `older_than_s` seconds
+        These jobs have a ready dataset and no message in the outbox, and were queued more than `older_than_s` seconds
         ago. `gpu` selects only jobs that require a GPU (True) or only jobs that do not (False); default: all jobs.
         """
         has_message = exists().where(OutboxRow.topic == "train", OutboxRow.subject_id == JobRow.id)

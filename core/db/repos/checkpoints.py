@@ -92,7 +92,7 @@ class CheckpointRepo:
     def find_dependents(self, job_id: str) -> dict[str, int | str]:
         """Return the jobs that will start from a checkpoint of this job: {job id: checkpoint number}.
 
-        Jobs that have ended, or that already have a checkpoint themselves, are not included.
+        Jobs that have ended, or that already have checkpoints, are not included.
         """
         has_checkpoint = select(CheckpointRow.number).where(CheckpointRow.job_id == JobRow.id).exists()
         resume_from = JobRow.spec["resume_from"]

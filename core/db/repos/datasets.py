@@ -1,7 +1,7 @@
 """Queries for dataset versions.
 
-A worker imports a version while it holds its lease. A fencing token rejects the writes of earlier imports. Imported
-versions are immutable.
+A worker holds the lease of a version while it imports the version. Writes of earlier imports are rejected because their
+fencing token is lower. Imported versions are immutable.
 """
 
 import uuid
@@ -82,11 +82,11 @@ class DatasetRepo:
         return row
 
     def find_by_source(self, name: str, source_key: str) -> DatasetVersionRow | None:
-        """Return the version with the `source_key`, or None."""
+        """Return the dataset's version with this `source_key`, or None."""
         return self._fetch_one(select(_Row).where(_Row.name == name, _Row.source_key == source_key))
 
     def find_newest(self, name: str, state: DatasetState | None = None) -> DatasetVersionRow | None:
-        """Return the newest version, or None. If `state` is set, ignore versions in other states."""
+        """Return the newest version of a dataset, or None. If `state` is set, ignore versions in other states."""
         query = select(_Row).where(_Row.name == name)
         if state is not None:
             query = query.where(_Row.state == state)
@@ -103,7 +103,7 @@ class DatasetRepo:
         return list(self._session.scalars(query))
 
     def claim(self, version_id: str, owner: str, lease_s: float) -> DatasetVersionRow | None:
-        """Claim the import of a version. Return None if another worker holds its lease or the import has ended."""
+        """Claim the import of a version. Return None if a worker holds its lease or the import has ended."""
         statement = update(_Row).where(
             _Row.id == version_id,
             _Row.state == DatasetState.IMPORTING,
@@ -149,8 +149,8 @@ class DatasetRepo:
     def find_unclaimed_ids(self, older_than_s: float, limit: int = 100) -> list[str]:
         """Return the ids of versions that must be imported but that no worker is importing, oldest first.
 
-        Either the lease of the import has expired, or the queue message may be lost: the version was created more than
-        `older_than_s` seconds ago, and no worker has claimed it.
+        Either the lease of the import has expired, or no worker has claimed the version and it was created more than
+        `older_than_s` seconds ago. In the second case the queue message may be lost.
         """
         created_before = now(self._session, -older_than_s)
         is_unclaimed = or_(

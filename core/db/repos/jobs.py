@@ -84,7 +84,9 @@ class JobRepo:
         return self._session.scalars(query).one()
 
     def find_next_id(self, capacity: WorkerCapacity | None = None) -> str | None:
-        """Return the id of the queued job to run next: highest priority, then oldest. Its dataset must be ready.
+        """Return the id of the queued job to run next: highest priority, then oldest. Return None if there is none.
+
+        Only jobs with a resolved spec and a ready dataset are considered.
 
         Args:
             capacity: the capacity of the worker that will run the job. Default: unlimited.
@@ -162,7 +164,7 @@ class JobRepo:
         return ids
 
     def set_priority(self, job_id: str, priority: int) -> JobRow:
-        """Set the priority of a job. For a running job, it takes effect when the job is queued again.
+        """Set the priority of a job. The new priority of a running job applies if the job is queued again.
 
         Raises:
             NotFound: the job does not exist.
@@ -193,7 +195,7 @@ class JobRepo:
 
         Raises:
             NotFound: the job does not exist.
-            Conflict: the state of the job does not allow it.
+            Conflict: the state of the job does not allow the request.
         """
         job = get_job_for_update(self._session, job_id)
         match stop_request:
@@ -206,7 +208,7 @@ class JobRepo:
         return job
 
     def resume(self, job_id: str) -> JobRow:
-        """Queue a paused job again. The caller adds a message to the outbox."""
+        """Queue a paused job again. Raise Conflict if it is not paused. The caller adds a message to the outbox."""
         job = get_job_for_update(self._session, job_id)
         if job.state is not JobState.PAUSED:
             raise build_transition_conflict(job, "cannot be resumed")

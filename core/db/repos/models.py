@@ -17,7 +17,7 @@ _REF = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]{0,62})(@(?P<tag>[a-z0-9][a-z0-9
 
 
 class ModelSelection(NamedTuple):
-    """A model version and the format of its variant to serve. If `variant` is None, the model is served as trained."""
+    """A model version and the format of its variant to serve. If `variant` is None, the original model is served."""
 
     version: ModelVersionRow
     variant: str | None
@@ -42,7 +42,7 @@ class ModelRepo:
         return version
 
     def list_names(self, *, after: str | None = None, limit: int = 50) -> tuple[list[str], str | None]:
-        """Return a page of model names in alphabetical order, and its last name if there are more names, else None."""
+        """Return a page of model names in alphabetical order. Also return its last name, or None on the last page."""
         query = select(ModelVersionRow.name).distinct().order_by(ModelVersionRow.name)
         if after is not None:
             query = query.where(ModelVersionRow.name > after)

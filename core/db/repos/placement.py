@@ -15,7 +15,7 @@ class WorkerCapacity(NamedTuple):
 
     Attributes:
         requestable_devices: the values of a job's `device` that the worker supports, such as `auto`, `cpu` or `cuda:0`.
-        slots: the number of concurrent trainings. A job on several devices uses one slot per device.
+        slots: the number of concurrent trainings. A job uses one slot per device.
         num_cuda: the number of CUDA devices.
     """
 

@@ -27,7 +27,7 @@ class WorkerRepo:
 
         Args:
             worker_id: the id of the worker.
-            last_message_age_s: seconds since the worker last received a message from the queue; None if it never did.
+            last_message_age_s: seconds since the worker last received a queue message; None if it has received none.
         """
         values: dict[str, Any] = {"beat_at": now(self._session)}
         if last_message_age_s is not None:

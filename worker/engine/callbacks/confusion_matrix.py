@@ -18,7 +18,7 @@ TABLE, IMAGE = "confusion_matrix.csv", "confusion_matrix.png"
 class ConfusionMatrix(Callback):
     """Counts pairs of true and predicted classes during validation.
 
-    For multilabel tasks, only a table is saved, with one row of counts per label.
+    For multilabel tasks, only the table is saved, without an image. It has one row of counts per label.
     """
 
     is_optional: ClassVar[bool] = True

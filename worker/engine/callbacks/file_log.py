@@ -11,7 +11,7 @@ import torch
 from worker.engine.callback import Callback, SaveArtifact
 from worker.engine.state import RunState
 
-MAX_BYTES = 64 * 2**20  # limited, because every snapshot contains the file
+MAX_BYTES = 64 * 2**20  # the maximum size of the file; every snapshot contains the file
 
 
 class LogTooLong(ValueError):

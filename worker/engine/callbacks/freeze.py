@@ -18,9 +18,9 @@ class NoTrainableParameters(TrainingError, ValueError):
 class Freeze(Callback):
     """Freezes parameters whose names match the pattern, from epoch `from_epoch` to `until_epoch`, both included.
 
-    The optimizer state of frozen parameters is kept. Their batch norms also keep the running statistics, unless
-    `freeze_bn_stats` is false. The hook runs before every batch, because a resumed run can start in the middle of an
-    epoch.
+    The optimizer state of frozen parameters is kept. Batch norms with frozen parameters do not update their running
+    statistics, unless `freeze_bn_stats` is false. Parameters are frozen before a batch instead of at the start of an
+    epoch, because a resumed run can start in the middle of an epoch.
     """
 
     changes_trainable_parameters: ClassVar[bool] = True

@@ -10,7 +10,7 @@ from worker.engine.state import RunState
 
 
 class LrSchedulerCallback(Callback):
-    """The base class of these callbacks. It stores the scheduler's state in snapshots."""
+    """The base class of callbacks that step a scheduler. Snapshots contain the scheduler's state."""
 
     def __init__(self, scheduler: LRScheduler) -> None:
         self._scheduler = scheduler
@@ -23,7 +23,7 @@ class LrSchedulerCallback(Callback):
 
 
 class BatchLrScheduler(LrSchedulerCallback):
-    """Steps the scheduler after every optimizer step, until `total_steps`: OneCycleLR raises an error after that."""
+    """Steps the scheduler after every optimizer step, at most `total_steps` times. OneCycleLR allows no more steps."""
 
     def on_train_batch_end(self, state: RunState) -> None:
         total: float = getattr(self._scheduler, "total_steps", math.inf)

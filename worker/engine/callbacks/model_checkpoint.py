@@ -1,4 +1,4 @@
-"""Decides which snapshots are kept. It does not write snapshots."""
+"""Selects the epochs whose snapshots are kept. It does not write snapshots."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from worker.engine.state import RunState
 class ModelCheckpoint(Callback):
     """Tags every `every_epochs`-th epoch as "kept", or with `save_best_only` only epochs that improve `monitor`.
 
-    Epochs that improve `monitor` are also tagged "best". At most `keep` epochs are retained; the oldest are dropped
-    first. Source: luz_callback_model_checkpoint.
+    Epochs that improve the metric `monitor` are also tagged "best". Only the last `keep` epochs with the tag "kept" are
+    retained (default: all). Source: luz_callback_model_checkpoint.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class TrainingDiverged(TrainingError):
 class NonFiniteGuard(Callback):
     """Checks the losses every `every_steps` steps and at the end of an epoch. `check_finite` also checks the weights.
 
-    Steps between two checks do not wait for the device. The error names the first step whose loss is not finite.
+    Only the checks wait for the device. The error names the first step whose loss is not finite.
     """
 
     def __init__(self, network: nn.Module, *, every_steps: int = 32) -> None:
@@ -56,7 +56,7 @@ class NonFiniteGuard(Callback):
         self.build_weight_check(state)(self._network.state_dict())
 
     def build_weight_check(self, state: RunState) -> Callable[[Mapping[str, Tensor]], None]:
-        """Return a function that raises TrainingDiverged if the weights that are passed to it are not finite."""
+        """Return a function that checks weights by name, and raises TrainingDiverged if a weight is not finite."""
         extra: dict[str, Any] = {"epoch": state.epoch, "step": state.step, "learning_rate": state.lr}
 
         def examine(weights: Mapping[str, Tensor]) -> None:
@@ -80,8 +80,8 @@ class NonFiniteGuard(Callback):
 def are_all_finite(tensors: Iterable[Tensor]) -> bool:
     """Return whether no value is NaN or infinite. This waits for the device.
 
-    The sums are tested first: a finite sum has only finite terms, and a sum takes a fifth of the time of testing every
-    value. If a sum is not finite, every value is tested, because a sum of large finite values may overflow.
+    The sum of each tensor is tested first: if it is finite, all values are finite. This takes a fifth of the time of
+    testing every value. If a sum is not finite, every value is tested, because a sum of finite values may overflow.
     """
     detached = [tensor.detach() for tensor in tensors]
     if _are_finite([_sum_tensor(tensor) for tensor in detached]):

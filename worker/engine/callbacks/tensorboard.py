@@ -34,7 +34,7 @@ class TensorBoard(FileLog):
         now: Callable[[], float] = time.time,
         **log_options: Any,  # noqa: ANN401 - passed on to FileLog
     ) -> None:
-        """`histograms`: shell patterns of the names of parameters to write histograms of."""
+        """`histograms`: shell patterns that select parameters by name. A histogram of each parameter is written."""
         super().__init__(save_artifact, **log_options)
         self._network, self._histograms, self._now = network, tuple(histograms), now
 

@@ -1,4 +1,4 @@
-"""Stops a run after a limit of training time."""
+"""Stops a run when its training time reaches a limit."""
 
 import time
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from worker.engine.state import RunState
 class TimeLimit(Callback):
     """Stops the run when it has trained for `seconds` seconds, summed over all attempts.
 
-    The run stops after the current step. The epoch is then validated and ended, so that the run has a result.
+    No further training step is made. The current epoch is validated and ended, so that the run has validation metrics.
     """
 
     def __init__(self, *, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:

@@ -17,9 +17,9 @@ class ValidationSamples:
     Attributes:
         labels: names of the classes; two for binary tasks, none for regression.
         split: the split of the dataset that contains the validation samples.
-        index: indices of the samples in that split. None: all samples, in order.
-        names: names of all samples of that split.
-        images: all images of that split, uint8 (N, H, W, C). None: no images are available.
+        index: indices of the validation samples in `split`. None: all samples of `split`, in order.
+        names: names of all samples of `split`.
+        images: all images of `split`, uint8 (N, H, W, C). None: no images are available.
     """
 
     task: Task = "classification"

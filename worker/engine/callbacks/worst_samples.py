@@ -97,7 +97,7 @@ class WorstSamples(Callback):
         }
 
     def _format_decision(self, target: Tensor, probability: Tensor) -> tuple[str, str, float | str]:
-        """Return the target, the prediction and the confidence. Several labels or numbers are joined by semicolons."""
+        """Return the target, the prediction and the confidence. Multiple labels or numbers are joined by semicolons."""
         labels = self._samples.labels
         match self._samples.task:
             case "classification":

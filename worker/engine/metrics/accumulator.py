@@ -14,12 +14,12 @@ Gather = Callable[[Tensor], Tensor]
 
 
 def _is_distributed() -> bool:
-    """Return False, so that torchmetrics does not reduce over processes: accumulators receive whole batches."""
+    """Return False, so that torchmetrics does not reduce over processes. Accumulators already add the whole batches."""
     return False
 
 
 class PendingBatch(NamedTuple):
-    """A batch that is not yet added to the sums."""
+    """A batch that has not been added to the sums yet."""
 
     pred: Tensor
     target: Tensor
@@ -28,10 +28,10 @@ class PendingBatch(NamedTuple):
 
 
 class MetricAccumulator:
-    """Collects batches, and adds them to the sums in groups.
+    """Collects batches, and adds them to the sums of the loss and the metrics in groups.
 
-    A group ends after a fixed number of batches or values, so that the rounding of the sums does not depend on when
-    they are read. Snapshots contain the pending batches.
+    A group ends after a fixed number of batches or values, so that reading the sums does not change their rounding.
+    Snapshots contain the batches of an incomplete group.
     """
 
     def __init__(self, metrics: Mapping[str, Metric], adapt: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
@@ -57,9 +57,9 @@ class MetricAccumulator:
         return {"loss", *self._metrics}
 
     def copy_with_gather(self, gather: Gather) -> Self:
-        """Return a copy that gathers the batches of all ranks before it adds them.
+        """Return a copy that gathers each batch from all ranks before adding it.
 
-        `gather` takes this rank's part of a tensor and returns the whole tensor.
+        `gather`: a function that takes this rank's part of a tensor and returns the whole tensor.
         """
         gathered = copy.copy(self)
         gathered._gather = gather
@@ -168,7 +168,7 @@ class MetricAccumulator:
 
 
 def restore_metric(metric: Metric, saved: Mapping[str, Any]) -> None:
-    """Restore the state of a metric."""
+    """Restore the state of a metric from a snapshot."""
     for name, value in _clone_state(saved).items():
         setattr(metric, name, value)
     metric._update_count = 1  # otherwise torchmetrics warns that it was never updated

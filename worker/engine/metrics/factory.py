@@ -1,4 +1,4 @@
-"""Builds the torchmetrics class of a metric for a task."""
+"""Creates the torchmetrics metric for a metric name and a task."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -12,7 +12,7 @@ GREATER_IS_BETTER = ("accuracy", "precision", "recall", "f1", "auroc", "r2")
 
 
 class UnsupportedTask(ValueError):
-    """The metric is not defined for these targets."""
+    """The metric is not defined for the targets of this task."""
 
 
 def build_classification_metric(
@@ -23,7 +23,7 @@ def build_classification_metric(
     threshold: float = 0.5,
     **options: Any,  # noqa: ANN401
 ) -> Metric:
-    """Build the metric `kind` ("Accuracy", "Precision", …) for the task.
+    """Create the metric `kind` ("Accuracy", "Precision", …) for the task.
 
     Raises:
         UnsupportedTask: the task has no classes.
@@ -69,7 +69,7 @@ def build_r2_score(num_outputs: int) -> Metric:
 
 
 class _FlatR2Score(regression.R2Score):
-    """Flattens (N, 1) to (N,) if there is a single output, as torchmetrics' R2Score requires."""
+    """R2Score that accepts a single output as (N, 1). torchmetrics requires (N,)."""
 
     def __init__(self, num_outputs: int) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class _FlatR2Score(regression.R2Score):
 class MicroAuroc(classification.BinaryAUROC):
     """Micro-averaged AUROC: the area under one ROC curve over all one-vs-rest scores.
 
-    torchmetrics supports the micro average for multilabel targets only.
+    For AUROC, torchmetrics supports the micro average only for multilabel targets.
     """
 
     def __init__(self, num_classes: int, thresholds: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Random augmentation of training images, uint8 (B, H, W, C), with separate parameters for each image."""
+"""Random augmentation of training images, uint8 (B, H, W, C), with different random parameters for each image."""
 
 from worker.engine.transforms.affine import Affine
 from worker.engine.transforms.color_jitter import ColorJitter

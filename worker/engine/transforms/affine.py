@@ -13,7 +13,7 @@ FLAGS = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR}
 class Affine:
     """A random affine map about the center. Pixels from outside the image are black.
 
-    On the host it uses OpenCV, which is about four times faster on one core than `grid_sample` in float32.
+    On the host, OpenCV is used. On one core, it is about four times faster than `grid_sample` in float32.
     """
 
     def __init__(
@@ -24,9 +24,9 @@ class Affine:
         interpolation: Interpolation = "bilinear",
         shear: float = 0.0,
     ) -> None:
-        """`degrees`: the largest rotation in either direction. `translate`: the largest shift as a share of the size.
+        """`degrees`: the largest rotation in either direction. `translate`: the largest shift / image size.
 
-        `scale`: the smallest and largest factor. `shear`: the largest angle along x, in degrees.
+        `scale`: the smallest and largest zoom factor. `shear`: the largest angle along x, in degrees.
         """
         self.num_random_params = 5 if shear else 4
         self._shear = shear

@@ -1,4 +1,4 @@
-"""Changes brightness, contrast, saturation and hue of images, each by one linear map of colors."""
+"""Changes brightness, contrast, saturation and hue of images with one linear map of the colors per image."""
 
 from typing import NamedTuple
 
@@ -38,9 +38,9 @@ class ColorJitter:
     def __init__(
         self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0, hue: float = 0.0
     ) -> None:
-        """For each argument x except `hue`, factors are uniform in [1 - x, 1 + x].
+        """For brightness, contrast and saturation x, the factor is uniform in [1 - x, 1 + x].
 
-        `hue`: the largest rotation in either direction, as a share of a full turn, at most 0.5.
+        `hue`: the largest rotation in either direction, as a fraction of a full turn, at most 0.5.
         """
         self._spreads = np.array([brightness, contrast, saturation, hue], dtype=np.float32)
 
@@ -59,7 +59,7 @@ class ColorJitter:
         _, height, width, channels = images.shape
         is_color = channels == len(LUMA)
         scale, pull, maps = self._build_params(random_params, is_color=is_color)
-        sums = images.sum(dim=(1, 2), dtype=torch.int64)  # sum as integers: float rounding depends on the batch
+        sums = images.sum(dim=(1, 2), dtype=torch.int64)  # sum as integers: float rounding depends on the batch size
         mean = (to_grayscale(sums) if is_color else sums.sum(dim=1) / channels) / (height * width)
         colors = images.to(torch.float32)
         if maps is not None:

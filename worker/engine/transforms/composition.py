@@ -1,4 +1,4 @@
-"""Transforms that apply other transforms: all with a probability, one of several, or all in random order."""
+"""Transforms that consist of other transforms: apply all with a probability, one, or all in random order."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -14,8 +14,8 @@ from worker.engine.transforms.rng import Images, RandomParams, Transform, apply_
 class _CompositeTransform:
     """The base class of transforms that consist of parts.
 
-    The first `num_own_params` random parameters belong to the transform itself. The others belong to its parts, even if
-    a part is not applied.
+    The first `num_own_params` random parameters belong to the transform itself. The others belong to its parts,
+    including parts that are not applied.
     """
 
     num_own_params = 1
@@ -44,7 +44,7 @@ class _CompositeTransform:
 
 
 class RandomApply(_CompositeTransform):
-    """Applies all parts in order to each image with probability `p`. Source: `torchvision.transforms.RandomApply`."""
+    """With probability `p` per image, applies all parts in order. Source: `torchvision.transforms.RandomApply`."""
 
     def __init__(self, parts: Sequence[Transform], p: float = 0.5) -> None:
         super().__init__(parts)
@@ -66,7 +66,7 @@ class RandomApply(_CompositeTransform):
 
 
 class RandomChoice(_CompositeTransform):
-    """Applies one random part to each image. Source: `torchvision.transforms.RandomChoice`."""
+    """Applies one randomly chosen part to each image. Source: `torchvision.transforms.RandomChoice`."""
 
     def __call__(self, images: Images, random_params: RandomParams) -> Images:
         choice, changed = self._choose_parts(random_params), images.copy()

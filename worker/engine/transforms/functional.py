@@ -1,4 +1,4 @@
-"""Shared functions of transforms on devices: copy parameters, select images, convert to gray, round."""
+"""Functions that several transforms use on devices: copy parameters, select images, convert to gray, round."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +27,7 @@ def expand_per_image(images: Tensor, parameters: NDArray[Any]) -> Tensor:
 
 
 def apply_where(images: Tensor, mask: Mask, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the images with `change` applied to the selected ones.
+    """Return the images, with `change` applied to the images that the mask selects.
 
     The mask is on the host, so that the host does not have to wait for a GPU.
     """
@@ -49,5 +49,5 @@ def to_grayscale(colors: Tensor) -> Tensor:
 
 
 def to_uint8(values: Tensor) -> Tensor:
-    """Round like NumPy and clamp to 0..255."""
+    """Round half to even, as NumPy does, and clamp to 0..255."""
     return values.round().clamp(0, 255).to(torch.uint8)

@@ -52,7 +52,7 @@ class RandAugment:
         return images
 
     def _iter_ops(self, random_params: RandomParams) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
-        """Yield `num_ops` times the index and the level of the operation that is applied to each image, (B,) each."""
+        """Yield the operation index and the level of each image, (B,) each. Yields `num_ops` pairs."""
         for first in range(0, self.num_random_params, 2):
             op_indices = np.floor(random_params[:, first] * len(IMAGE_OPS)).astype(np.intp)
             yield op_indices, np.where(random_params[:, first + 1] < 0.5, -self._level, self._level)
@@ -63,7 +63,7 @@ def _apply_op_on_device(images: Tensor, mask: Mask, levels: NDArray[np.float64],
 
 
 def _build_blend(other: Image | float) -> ImageOp:
-    """Return an operation that blends images with a constant. Levels above 0 move away from the constant."""
+    """Return an operation that blends images with a constant. Levels above 0 move images away from it."""
     return lambda image, level: _blend(image, other, level)
 
 

@@ -19,7 +19,8 @@ def _blend(images: Tensor, other: Tensor | float, levels: Tensor) -> Tensor:
 
 
 def _adjust_contrast(images: Tensor, levels: Tensor) -> Tensor:
-    sums = images.sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int64)  # float rounding depends on the batch
+    # sum as integers: float rounding depends on the batch size
+    sums = images.sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int64)
     return _blend(images, sums / images[0].numel(), levels)
 
 

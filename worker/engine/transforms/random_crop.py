@@ -51,7 +51,7 @@ class RandomCrop:
         return np.floor(random_params * (2 * self._padding + 1)).astype(np.intp).T
 
     def _index_lines(self, images: Tensor, starts: Tensor, length: int) -> Tensor:
-        """Return the rows or columns of the image that each crop shows, (B, length). -1 is black."""
+        """Return the rows or columns of the image that each crop shows, (B, length). The index -1 means black."""
         lines = np.arange(length)
         padded = (
             np.pad(lines, self._padding, constant_values=-1)

@@ -22,7 +22,7 @@ class RandomErasing:
     def __init__(
         self, p: float = 0.5, scale: tuple[float, float] = (0.02, 0.33), ratio: tuple[float, float] = (0.3, 3.3)
     ) -> None:
-        """`p`: probability. `scale`: smallest and largest share of the area. `ratio`: range of height to width."""
+        """`p`: probability per image. `scale`: range of the fraction of the area. `ratio`: range of height / width."""
         self._p = p
         self._scale = scale
         self._ratio = ratio
@@ -52,9 +52,9 @@ class RandomErasing:
 def choose_boxes(
     random_params: RandomParams, scale: tuple[float, float], ratio: tuple[float, float], height: int, width: int
 ) -> Boxes:
-    """Return one box per image, from four random numbers each.
+    """Return one box per image, computed from four random numbers per image.
 
-    The area and the logarithm of the ratio are uniform. Sides longer than the image are clipped.
+    The area and the logarithm of the aspect ratio are uniformly distributed. Sides longer than the image are clipped.
     """
     area = (scale[0] + (scale[1] - scale[0]) * random_params[:, 0]) * height * width
     shape = np.exp(np.log(ratio[0]) + (np.log(ratio[1]) - np.log(ratio[0])) * random_params[:, 1])

@@ -11,7 +11,7 @@ from worker.engine.transforms.warp import Interpolation, Maps, warp_images
 
 
 class RandomPerspective:
-    """Moves each corner inward by up to `distortion` of half the side. Pixels from outside are black.
+    """Moves each corner inward by up to `distortion` * half the side length. Pixels from outside the image are black.
 
     Source: `torchvision.transforms.RandomPerspective`.
     """

@@ -1,4 +1,4 @@
-"""Draws random parameters per sample, not per batch: sample i of an epoch always gets row i."""
+"""Draws random parameters for all samples of an epoch at once. Sample i uses row i, independent of the batch size."""
 
 from collections.abc import Sequence
 from enum import IntEnum
@@ -31,7 +31,7 @@ class DeviceTransform(Transform, Protocol):
     def apply_on_device(self, images: Tensor, random_params: RandomParams) -> Tensor:
         """Return augmented images, uint8 (B, H, W, C), on the same device. `random_params` are on the host.
 
-        The result equals the host's, except for rounding and for differences between interpolation methods.
+        The result equals the result of the transform on the host, except for rounding and interpolation differences.
         """
         ...
 
@@ -45,7 +45,7 @@ class RngStream(IntEnum):
 
 
 def build_generator(seed: int, epoch: int, stream: RngStream) -> np.random.Generator:
-    """Return a random number generator. Equal arguments give equal sequences."""
+    """Return a random number generator. Equal arguments give equal sequences of random numbers."""
     far, near = divmod(stream, 2)
     # without a dtype, NumPy would convert a list of large integers to floats
     key = np.array([seed, 2 * epoch + near + far * 2**62], dtype=np.uint64)

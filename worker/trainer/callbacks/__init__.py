@@ -1,4 +1,4 @@
-"""Callbacks of the trainer, which report the run to the supervisor and apply its stop requests."""
+"""Callbacks of the trainer, which send reports to the supervisor and apply the supervisor's stop requests."""
 
 from worker.trainer.callbacks.checkpoint import CheckpointCallback
 from worker.trainer.callbacks.compile_time import CompileTimeCallback

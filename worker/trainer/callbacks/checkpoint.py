@@ -23,11 +23,11 @@ class CheckpointCallback(Callback):
     """Writes a snapshot every `every_s` seconds, at the end of every epoch, and when the run is interrupted.
 
     NaN and infinite values are never stored: losses are checked before the snapshot is taken, and weights before they
-    are written. The next training step waits until the snapshot is copied, but not until it is written. While a
-    snapshot is being written, further snapshots within the epoch are postponed.
+    are written. The next optimizer step waits until the state is copied. A separate thread then writes the files. While
+    it is writing, the next timed snapshot is postponed.
 
     Args:
-        folder: the parent folder of the snapshots. Each snapshot is a folder.
+        folder: the parent folder. Each snapshot is a subfolder.
         metadata: values to store in every snapshot.
         before_write: functions to call before each snapshot is taken.
         description: the content of `bundle.json`. If it is given, each snapshot is also a bundle.
@@ -66,7 +66,7 @@ class CheckpointCallback(Callback):
         self._writer.raise_error()
         micro_batch_size = self._get_micro_batch_size()
         is_due = self._clock() - self._written_at >= self._every_s and not self._writer.is_busy
-        # if it changed, a run that resumes after this step must use the new micro-batch size
+        # also save a changed micro-batch size, because a run that resumes after this step must use the new size
         if is_due or micro_batch_size != self._micro_batch_size:
             self._write_snapshot(state)
         self._micro_batch_size = micro_batch_size
@@ -92,7 +92,7 @@ class CheckpointCallback(Callback):
         for call in self._before_write:
             call(state)
         folder = self._folder / format_folder_name(state.epoch, state.step, state.phase)
-        message = partial(  # read the values now: another thread writes the files later
+        message = partial(  # read the values now, because another thread writes the files later
             CheckpointWritten,
             dir=str(folder),
             epoch=state.epoch,

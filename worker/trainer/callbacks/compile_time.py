@@ -1,4 +1,4 @@
-"""Logs the time that the compilation of the network takes."""
+"""Logs the duration of the first batches, which includes the compilation of the network."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from worker.trainer.channel import Channel
 
 
 class CompileTimeCallback(Callback):
-    """Logs the duration of the first training step and of the first validation batch, which include compilation."""
+    """Logs the duration of the first training step and of the first validation batch. Both include compilation."""
 
     def __init__(self, channel: Channel, clock: Callable[[], float] = time.perf_counter) -> None:
         self._channel = channel

@@ -10,7 +10,7 @@ from worker.trainer.channel import Channel
 
 
 class KeepAliveCallback(Callback):
-    """Sends `TrainerAlive` during validation, at most once every `every_s` seconds."""
+    """Sends `TrainerAlive` during validation, at most once per `every_s` seconds."""
 
     def __init__(self, channel: Channel, *, every_s: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._channel = channel
@@ -22,7 +22,7 @@ class KeepAliveCallback(Callback):
         self.send_if_due()
 
     def send_if_due(self) -> None:
-        """Send `TrainerAlive` if the last one was sent at least `every_s` seconds ago. Call this after each batch."""
+        """Send `TrainerAlive` if the last one is at least `every_s` seconds old. Call this after each batch."""
         if self._clock() - self._sent_at >= self._every_s:
             self._sent_at = self._clock()
             self._channel.send(TrainerAlive())

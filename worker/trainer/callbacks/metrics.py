@@ -22,8 +22,8 @@ POINTS_PER_EPOCH = 20
 class MetricsCallback(Callback):
     """Sends new points of the metric curves about twice a second and at the end of every epoch.
 
-    The position of a batch in its epoch determines whether its step has points. Therefore a resumed run sends points
-    for the same steps.
+    Training curves have a point for every n-th batch of an epoch. The choice does not depend on time, so a resumed run
+    sends points for the same steps.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ class MetricsCallback(Callback):
         self.flush(state, epoch_end=True)
 
     def flush_pending(self, state: RunState) -> None:
-        """Send the pending points, if there are any. Call this before a checkpoint, so that its points arrive first."""
+        """Send the pending points, if any. Call this before a checkpoint, so that the points arrive first."""
         if self._points or self._losses:
             self.flush(state)
 
     def flush(self, state: RunState, *, epoch_end: bool = False) -> None:
-        """Send the progress and all pending points. This waits until the device has computed the losses."""
+        """Send the progress and all pending points. This method waits until the device has computed the losses."""
         losses = [
             CurvePoint(split="train", name="step_loss", step=step, epoch=epoch, value=to_json_float(float(loss)))
             for step, epoch, loss in self._losses

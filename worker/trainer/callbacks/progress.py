@@ -13,7 +13,7 @@ from worker.trainer.channel import Channel
 
 
 class ProgressReporter(Callback):
-    """Sends progress at most twice a second, and interrupts the job on a stop request.
+    """Sends progress at most once per `every_s` seconds, and interrupts the job on an immediate stop request.
 
     Args:
         steps: number of steps of the job.
@@ -57,7 +57,7 @@ class ProgressReporter(Callback):
             state.interrupt()
 
     def report_step(self, step: int, points: tuple[CurvePoint, ...] = ()) -> None:
-        """Report that `step` steps are complete. Points and the last step are sent without delay."""
+        """Report that `step` steps are complete. A report with points, or of the last step, is sent without delay."""
         if not points and step < self._steps and self._clock() - self._sent_at < self._every_s:
             return
         self._sent_at = self._clock()

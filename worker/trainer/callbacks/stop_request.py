@@ -7,9 +7,9 @@ from worker.trainer.channel import Channel
 
 
 class StopRequestCallback(Callback):
-    """Stops or interrupts the run if the supervisor requests it.
+    """Stops or interrupts the run on a stop request of the supervisor.
 
-    Requests are applied at the start of the run, after each batch and after each epoch.
+    Stop requests are checked at the start of the run, after each batch and after each epoch.
     """
 
     def __init__(self, channel: Channel) -> None:
@@ -29,7 +29,7 @@ class StopRequestCallback(Callback):
 
     def _apply_stop_request(self, state: RunState) -> None:
         if self._channel.stop_mode == StopMode.FINISH:
-            if state.epoch > 0:  # before the first epoch, no model exists to register
+            if state.epoch > 0:  # before the first epoch there is no model to register
                 state.stop("user_finished")
         elif self._channel.stop_mode is not None:
             state.interrupt()
