@@ -20,7 +20,7 @@ PHRASES = {  # what is searched for -> what to write
     r"brings? forth|brought forth": "produce",
     r"goes on|go on|going on": "continue",
     r"hears?|heard": "receive",
-    r"(is|are|was|were) no (?!longer|more|less|later|earlier|other)\w+": "is not a …",
+    r"(?<!there )(is|are|was|were) no (?!longer|more|less|later|earlier|other)\w+": "is not a … (but: there is no …)",
     r"kin": "similar formats",
     r"learnt": "learned",
     r"lies near": "is close to",
