@@ -57,6 +57,6 @@ migration: setup ## Create a migration; m="what changed"
 openapi: setup ## Write docs/reference/openapi.json
 	$(BIN)/python -m app.export_openapi docs/reference/openapi.json
 
-check: lint test ## Run everything that CI checks
+check: lint test-avx2 test ## Run everything that CI checks
 
 .PHONY: help setup demo up format lint test test-avx2 test-fast oip-clients faults soak migration openapi check

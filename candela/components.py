@@ -12,12 +12,6 @@ from candela.managed_process import ManagedProcess
 from candela.sockets import is_loopback
 
 DEFAULT_GRACE_S = 30.0
-# Does the same as `alembic upgrade head`, but without the file alembic.ini.
-MIGRATE = """
-from core.db.schema import upgrade_schema
-from core.settings import Settings
-upgrade_schema(Settings().sqlalchemy_url)
-"""
 
 
 @dataclass(frozen=True)
@@ -96,7 +90,7 @@ def create_broker(
 
 def create_migration(home: Home, environment: Mapping[str, str], shared_fd: int) -> ManagedProcess:
     """Return the process that migrates the database."""
-    command = [sys.executable, "-c", MIGRATE]
+    command = [sys.executable, "-m", "core.db.migrate"]
     return ManagedProcess("migration", command, environment, home.logs / "migration.log", 10.0, [shared_fd])
 
 

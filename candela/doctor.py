@@ -20,14 +20,6 @@ from candela.home import Home
 from candela.managed_process import ManagedProcess
 
 MIN_FREE_BYTES = 2 * 2**30
-PROBE_BUCKET = """
-from core.settings import Settings
-from core.storage import open_storage
-settings = Settings()
-storage = open_storage(settings.effective_storage_url, cache=settings.cache_dir)
-storage.check_writable()
-storage.close()
-"""
 Check = Callable[[Path, Mapping[str, str]], str]
 
 
@@ -172,7 +164,7 @@ def check_storage(home: Path, environ: Mapping[str, str]) -> str:
 
 def check_bucket(home: Path, environ: Mapping[str, str]) -> str:
     """Write an object to the bucket and delete it, with the storage code of the service."""
-    command, environment = [sys.executable, "-c", PROBE_BUCKET], {**environ, "CANDELA_HOME": str(home)}
+    command, environment = [sys.executable, "-m", "core.storage"], {**environ, "CANDELA_HOME": str(home)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)  # noqa: S603 - ours
     if done.returncode:
         raise CandelaError((done.stderr.strip().splitlines() or ["the check failed"])[-1].rpartition("Error: ")[2])

@@ -1,11 +1,19 @@
 """Reads the settings from `CANDELA_…` environment variables and `.env`, and validates them."""
 
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+RENAMED_VARIABLES = {  # old name -> new name; an old name stops the start instead of being ignored
+    "CANDELA_MAX_PICTURE_BYTES": "CANDELA_MAX_IMAGE_BYTES",
+    "CANDELA_MAX_PICTURE_PIXELS": "CANDELA_MAX_IMAGE_PIXELS",
+    "CANDELA_MEETING": "CANDELA_RENDEZVOUS_DIR",
+    "CANDELA_SWEEP_S": "CANDELA_MAINTENANCE_S",
+}
 
 
 class Settings(BaseSettings):
@@ -105,3 +113,8 @@ class Settings(BaseSettings):
     def datasets_dir(self) -> Path:
         """Return the absolute path of the datasets folder."""
         return (self.datasets or self.home / "datasets").absolute()
+
+
+def find_renamed_variables() -> dict[str, str]:
+    """Return the old variable names that the environment sets, with their new names."""
+    return {old: new for old, new in RENAMED_VARIABLES.items() if old in os.environ}

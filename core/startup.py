@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pydantic import ValidationError
 
 from core.errors import ConfigurationError
-from core.settings import Settings
+from core.settings import Settings, find_renamed_variables
 
 
 @contextmanager
@@ -29,9 +29,12 @@ def load_settings_or_exit() -> Settings:
     """Load the settings from the environment.
 
     Raises:
-        SystemExit: a setting is invalid. The printed message contains the variable, its value and the reason.
+        SystemExit: a setting is invalid, or a variable has an old name. The printed message contains the variable, its
+            value and the reason.
     """
     with exit_on_configuration_error():
+        if renamed := find_renamed_variables():
+            raise ConfigurationError("; ".join(f"{old} was renamed: set {new} instead" for old, new in renamed.items()))
         try:
             return Settings()
         except ValidationError as error:

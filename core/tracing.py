@@ -26,7 +26,7 @@ def parse_traceparent(header: str | None) -> str | None:
 
 def build_log_fields(traceparent: str | None) -> dict[str, str]:
     """Return the trace id and the parent span id of a `traceparent` as log fields."""
-    match = TRACEPARENT.fullmatch(traceparent or "")
+    match = TRACEPARENT.fullmatch(traceparent) if traceparent else None
     return {"trace_id": match[1], "parent_span_id": match[2]} if match else {}
 
 

@@ -1,4 +1,4 @@
-"""What every test may ask for: a database of its own on SQLite and PostgreSQL, a queue server, a storage."""
+"""Fixtures of all tests: databases on SQLite and PostgreSQL, a queue server, storages and a small disk."""
 
 import shutil
 from collections.abc import Iterator
@@ -15,10 +15,13 @@ from tests.support.fakes import Clock
 from tests.support.moto import MotoServer, moto_server
 from tests.support.s3 import S3Server, s3_server
 from tests.support.servers import DEBIAN_REDIS, PostgresServer, RedisServer, postgres_server, valkey_server
+from tests.support.small_disk import disk
 
 # No example fails because a machine was busy for a moment.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+__all__ = ["disk"]
 
 DATABASES = [pytest.param("sqlite"), pytest.param("postgresql", marks=pytest.mark.services)]
 

@@ -2,11 +2,21 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
+from core.failures import FAILURES
 from core.jobs import StopMode
 from core.spec import AnyJobSpec
 from core.spec.base import NAME_PATTERN
+
+
+def _check_failure_code(code: str) -> str:
+    if code not in FAILURES:
+        raise ValueError(f"{code!r} is not a failure code of core.failures")
+    return code
+
+
+FailureCode = Annotated[str, AfterValidator(_check_failure_code)]
 
 
 class ProtocolMessage(BaseModel):
@@ -208,17 +218,7 @@ class RunFailed(ProtocolMessage):
     """Reports that the run failed. This is the last message; the exit status is 1."""
 
     type: Literal["failed"] = "failed"
-    code: Literal[
-        "diverged",
-        "gpu_out_of_memory",
-        "host_out_of_memory",
-        "disk_full",
-        "checkpoint_corrupt",
-        "dataset_corrupt",
-        "invalid_spec",
-        "accuracy_dropped",
-        "internal",
-    ]
+    code: FailureCode
     message: str
     hint: str
     extra: dict[str, Any] = Field(default_factory=dict)

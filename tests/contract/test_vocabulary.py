@@ -38,10 +38,10 @@ def test_functions_are_verb_phrases(identifiers: list[Identifier]) -> None:
 
 
 def is_bare_participle_or_preposition(found: Identifier) -> bool:
-    if found.kind not in {"class", "function", "module"} or found.name.startswith("_") or not found.words:
+    if found.kind not in {"class", "function", "module"} or found.name.startswith("_") or not found.sub_words:
         return False
-    is_bare = len(found.words) == 1 and vocabulary.is_participle(found.words[0])
-    return is_bare or (found.kind != "module" and found.words[0] in vocabulary.PREPOSITIONS)
+    is_bare = len(found.sub_words) == 1 and vocabulary.is_participle(found.sub_words[0])
+    return is_bare or (found.kind != "module" and found.sub_words[0] in vocabulary.PREPOSITIONS)
 
 
 def test_no_class_or_public_function_is_a_bare_participle_or_preposition(identifiers: list[Identifier]) -> None:
@@ -84,8 +84,8 @@ def test_prose_has_no_phrase_to_avoid() -> None:
         ("_fsync", ["fsync"]),
     ],
 )
-def test_split_words(name: str, words: list[str]) -> None:
-    assert vocabulary.split_words(name) == words
+def test_split_identifier(name: str, words: list[str]) -> None:
+    assert vocabulary.split_identifier(name) == words
 
 
 def test_denied_words_are_found_with_their_replacement() -> None:

@@ -126,9 +126,9 @@ class Identifier(NamedTuple):
     name: str
 
     @property
-    def words(self) -> list[str]:
+    def sub_words(self) -> list[str]:
         """The sub-words in lower case: `decodeRequest`, `decode_request` and `DecodeRequest` have the same."""
-        return split_words(self.name)
+        return split_identifier(self.name)
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Figures:
         )
 
 
-def split_words(name: str) -> list[str]:
+def split_identifier(name: str) -> list[str]:
     """Return the sub-words of an identifier in lower case."""
     return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)]
 
@@ -211,7 +211,7 @@ def find_denied(identifiers: Iterable[Identifier]) -> list[str]:
         f"{found.path}:{found.line}: {found.kind} {found.name}: not `{word}` but {DENIED[word]}"
         for found in identifiers
         if not is_allowed(found)
-        for word in found.words
+        for word in found.sub_words
         if word in DENIED
     ]
 
@@ -219,7 +219,9 @@ def find_denied(identifiers: Iterable[Identifier]) -> list[str]:
 def measure(identifiers: Iterable[Identifier]) -> Figures:
     """Return the figures of the functions among the identifiers."""
     every = list(identifiers)
-    functions = [f.words for f in every if f.kind == "function" and not re.fullmatch(r"__\w+__", f.name) and f.words]
+    functions = [
+        f.sub_words for f in every if f.kind == "function" and not re.fullmatch(r"__\w+__", f.name) and f.sub_words
+    ]
     count = len(functions) or 1
 
     def share(hits: Iterable[bool]) -> float:
@@ -249,11 +251,11 @@ def main() -> None:
         if found.kind != "function":
             continue
         place = f"{found.path}:{found.line}: function {found.name}"
-        if has_participle(found.words or [""]):
+        if has_participle(found.sub_words or [""]):
             lines.append(f"{place}: a participle")
-        if "of" in found.words:
+        if "of" in found.sub_words:
             lines.append(f"{place}: `of`")
-        if found.words and found.words[0] in PREPOSITIONS:
+        if found.sub_words and found.sub_words[0] in PREPOSITIONS:
             lines.append(f"{place}: opens with a preposition")
     sys.stdout.write("\n".join([*sorted(lines), str(measure(identifiers))]) + "\n")
 

@@ -19,22 +19,13 @@ from core.storage import LocalStorage
 from core.storage.cache import Cache
 from core.storage.files import compute_sha256
 from tests.support.builders import dataset_version, job
-from tests.support.small_disk import MIB, fill_disk, mount_small_disk
+from tests.support.small_disk import MIB, fill_disk
 from tests.support.trainer import TrainerProcess, build_start
 from tests.support.training import build_spec as spec_of
 from tests.support.training import pack
 from worker.engine import snapshot
 from worker.protocol import RunFailed
 from worker.trainer.error_classification import classify_error
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 64 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    with mount_small_disk(folder, 64):
-        yield folder
 
 
 @pytest.fixture

@@ -31,3 +31,12 @@ def fill_disk(disk: Path, *, free_bytes: int) -> Path:
             file.write(bytes(min(excess, MIB)))
             file.flush()
     return ballast
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    with mount_small_disk(folder, 64):
+        yield folder

@@ -7,8 +7,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.support.http_service import SMALL, client, settings_options, state
+from tests.support.job_events import add_lines, end_job, job_id
 
-__all__ = ["client", "post_job", "settings_options", "state"]
+__all__ = ["add_lines", "client", "end_job", "job_id", "post_job", "settings_options", "state"]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from worker.protocol import (
     CheckpointWritten,
     FileDigest,
     LeaseRenewed,
+    RunFailed,
     RunStopped,
     Start,
     Stop,
@@ -65,3 +66,9 @@ def test_an_unknown_message_field_or_mode_is_rejected(line: str) -> None:
 def test_an_artifact_cannot_have_a_path_as_its_name(name: str) -> None:
     with pytest.raises(ValidationError):
         ArtifactWritten(dir="d", name=name, media_type="text/csv", sha256="0" * 64, size_bytes=1)
+
+
+def test_run_failed_rejects_unknown_failure_codes() -> None:
+    assert RunFailed(code="diverged", message="", hint="").code == "diverged"
+    with pytest.raises(ValidationError, match="'nope' is not a failure code"):
+        RunFailed(code="nope", message="", hint="")

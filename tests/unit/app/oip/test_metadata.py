@@ -5,22 +5,7 @@ import json
 import pytest
 
 from app.oip import metadata
-from app.services.prediction.version_cache import ServedModel
-from app.serving.types import BundleRef
-
-
-def build_model(task: str = "classification", **changes: object) -> ServedModel:
-    model = ServedModel(
-        name="cats",
-        version=3,
-        bundle=BundleRef("key", (), "cats"),
-        task=task,
-        classes=("cat", "dog"),
-        image_shape=(3, 32, 64),
-        resize="stretch",
-        num_outputs=2,
-    )
-    return model._replace(**changes)  # type: ignore[arg-type]  # one changed field, visible in the test
+from tests.support.served_models import build_served_model
 
 
 def test_server_lists_only_implemented_extensions() -> None:
@@ -40,8 +25,8 @@ def test_server_lists_only_implemented_extensions() -> None:
 )
 def test_metadata_and_configuration_have_the_same_tensors(task: str, names: list[str]) -> None:
     model, config = (
-        metadata.describe_model(build_model(task), [3, 1, 2]),
-        metadata.describe_config(build_model(task), 32),
+        metadata.describe_model(build_served_model(task), [3, 1, 2]),
+        metadata.describe_config(build_served_model(task), 32),
     )
     assert model["versions"] == ["1", "2", "3"]
     assert model["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 32, 64, 3]}]

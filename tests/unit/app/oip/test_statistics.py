@@ -1,23 +1,8 @@
 """Statistics of models in the format of the statistics extension."""
 
 from app.oip import statistics
-from app.services.prediction.version_cache import ServedModel
 from app.serving.statistics import InferenceStatistics
-from app.serving.types import BundleRef
-
-
-def build_model(task: str = "classification", **changes: object) -> ServedModel:
-    model = ServedModel(
-        name="cats",
-        version=3,
-        bundle=BundleRef("key", (), "cats"),
-        task=task,
-        classes=("cat", "dog"),
-        image_shape=(3, 32, 64),
-        resize="stretch",
-        num_outputs=2,
-    )
-    return model._replace(**changes)  # type: ignore[arg-type]  # one changed field, visible in the test
+from tests.support.served_models import build_served_model
 
 
 def test_statistics_are_sums_over_requests_and_batches() -> None:
@@ -28,7 +13,7 @@ def test_statistics_are_sums_over_requests_and_batches() -> None:
     recorder.count_request(0.5, succeeded=False)
     recorder.count_wait(0.125)
     recorder.count_decoding(0.0625)
-    (body,) = statistics.build_statistics([(build_model(), recorder, {})])["model_stats"]
+    (body,) = statistics.build_statistics([(build_served_model(), recorder, {})])["model_stats"]
     assert (body["name"], body["version"], body["last_inference"]) == ("cats", "3", 12_500)
     assert (body["inference_count"], body["execution_count"]) == (9, 3)
     assert body["inference_stats"]["success"] == {"count": 1, "ns": 250_000_000}
@@ -44,14 +29,14 @@ def test_statistics_are_sums_over_requests_and_batches() -> None:
 
 
 def test_unused_model_has_zeros() -> None:
-    (body,) = statistics.build_statistics([(build_model(), InferenceStatistics(), {})])["model_stats"]
+    (body,) = statistics.build_statistics([(build_served_model(), InferenceStatistics(), {})])["model_stats"]
     assert (body["last_inference"], body["inference_count"], body["execution_count"]) == (0, 0, 0)
     assert body["batch_stats"] == []
     assert body["memory_usage"] == []
 
 
 def test_memory_is_listed_by_device() -> None:
-    (body,) = statistics.build_statistics([(build_model(), InferenceStatistics(), {"cuda:1": 300, "cpu": 20})])[
+    (body,) = statistics.build_statistics([(build_served_model(), InferenceStatistics(), {"cuda:1": 300, "cpu": 20})])[
         "model_stats"
     ]
     assert body["memory_usage"] == [

@@ -17,7 +17,7 @@ def test_csv_has_a_header_and_a_line_per_point() -> None:
     assert "".join(format_csv(SERIES)) == "split,name,step,epoch,value\ntrain,loss,1,1,0.5\ntrain,loss,2,1,NaN\n"
 
 
-def test_other_fields_of_a_failure_become_its_facts() -> None:
+def test_other_fields_of_a_failure_become_its_extra() -> None:
     assert _build_failure(None) is None
     failure = _build_failure({"code": "gpu_out_of_memory", "message": "No memory.", "batch_size": 64})
     assert failure is not None

@@ -9,11 +9,9 @@ import pytest
 from app.services.event_stream import EventStreams
 from app.state import State
 from core.db.repos.events import EventRepo
-from core.db.repos.jobs import JobRepo
 from core.db.session import transaction
 from core.errors import NotFound
-from core.events import Event, EventType
-from core.jobs import StopRequest
+from core.events import Event
 from tests.support.bus import MemoryBus
 
 Post = Callable[..., dict[str, Any]]
@@ -23,33 +21,6 @@ Post = Callable[..., dict[str, Any]]
 def bus(state: State) -> MemoryBus:
     assert isinstance(state.bus, MemoryBus)
     return state.bus
-
-
-@pytest.fixture
-def job_id(post_job: Post) -> str:
-    return str(post_job()["id"])
-
-
-@pytest.fixture
-def add_lines(state: State, job_id: str) -> Callable[[int], None]:
-    """Append log events to the job."""
-
-    def add(count: int) -> None:
-        with transaction(state.sessions) as session:
-            EventRepo(session).append(job_id, [(EventType.LOG, {"level": "info", "message": "a line"})] * count)
-
-    return add
-
-
-@pytest.fixture
-def end_job(state: State, job_id: str) -> Callable[[], None]:
-    """Cancel the job."""
-
-    def cancel() -> None:
-        with transaction(state.sessions) as session:
-            JobRepo(session).request_stop(job_id, StopRequest.CANCEL)
-
-    return cancel
 
 
 async def list_numbers(events: AsyncIterator[Event]) -> list[int]:

@@ -11,17 +11,8 @@ from core.db.session import SessionFactory, transaction
 from core.db.tables import CheckpointRow
 from core.jobs import JobState
 from core.storage import LocalStorage
-from tests.support.small_disk import MIB, fill_disk, mount_small_disk
+from tests.support.small_disk import MIB, fill_disk
 from tests.support.supervision import GetJob, SupervisorFactory
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 64 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    with mount_small_disk(folder, 64):
-        yield folder
 
 
 @pytest.fixture
