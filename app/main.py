@@ -24,7 +24,6 @@ from app.api import (
     variants,
 )
 from app.api.fast_path import PREDICT
-from app.deps import resolve_waiting_jobs
 from app.http import rate_limit
 from app.http.fast_path import FastPathMiddleware
 from app.http.middleware import (
@@ -170,7 +169,7 @@ def _build_lifespan(settings: Settings, provided: State | None, tracing: Tracing
                 stack.push_async_callback(tracing.close)
             state = provided if provided is not None else await open_state(settings, stack, tracing)
             if provided is None:
-                await stack.enter_async_context(run_periodically(lambda: resolve_waiting_jobs(state)))
+                await stack.enter_async_context(run_periodically(state.submission.resolve_waiting_jobs))
             await state.model_server.start()
             await stack.enter_async_context(
                 preload_models(settings.pinned_models, state.version_cache, state.model_server)

@@ -6,20 +6,26 @@ from dataclasses import dataclass, field
 import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 from starlette.requests import Request
 
 from app.http.tracing import Tracing
+from app.services.datasets import DatasetService
 from app.services.event_stream import EventStreams
+from app.services.job_submission import JobSubmission
+from app.services.jobs import JobService
 from app.services.prediction.explanations import ExplanationService
 from app.services.prediction.inference import InferenceService
 from app.services.prediction.predictions import PredictionService
 from app.services.prediction.version_cache import VersionCache
 from app.services.readiness import ReadinessProbe, build_checks
+from app.services.submission_store import SubmissionStore
 from app.serving.decoding import Decoder
 from app.serving.model_server import ModelServer
 from app.serving.process_pool import InferenceProcessPool
 from app.serving.unload_state import UnloadedFiles
 from core.bus import Bus, RedisBus
+from core.datasets.archives.configured_limits import build_upload_limits
 from core.db.schema import check_schema
 from core.db.session import SessionFactory, make_engine, make_session_factory
 from core.logging import configure_logging
@@ -30,6 +36,7 @@ from core.storage import Storage, open_storage
 
 log = structlog.get_logger(__name__)
 
+NUM_MISSED_HEARTBEATS = 3  # a worker that missed this many heartbeats counts as lost
 STATE_KEY = "candela"
 """The key of the state in the ASGI scope's `state`."""
 
@@ -52,6 +59,7 @@ class State:
     storage: Storage
     model_server: ModelServer
     decoder: Decoder
+    submission: JobSubmission = field(init=False)
     version_cache: VersionCache = field(init=False)
     event_streams: EventStreams = field(init=False)
     predictions: PredictionService = field(init=False)
@@ -61,6 +69,12 @@ class State:
 
     def __post_init__(self) -> None:
         settings, sessions, decoder, model_server = self.settings, self.sessions, self.decoder, self.model_server
+        self.submission = JobSubmission(
+            sessions,
+            self._build_submission_store,
+            datasets_dir=settings.datasets_dir,
+            architectures=model_server.backend,
+        )
         self.version_cache = VersionCache(sessions)
         self.event_streams = EventStreams(sessions, self.bus)
         self.predictions = PredictionService(self.version_cache, decoder, model_server)
@@ -74,6 +88,24 @@ class State:
             unloaded=UnloadedFiles(settings.rendezvous_dir / "unloaded") if settings.rendezvous_dir else None,
         )
         self.readiness = ReadinessProbe(build_checks(sessions, self.storage, self.queue, model_server.backend))
+
+    def build_dataset_service(self, session: Session) -> DatasetService:
+        """Return a dataset service that uses an open session."""
+        limits = build_upload_limits(self.settings)
+        return DatasetService(session, self.storage, wake=self.relay.wake, limits=limits)
+
+    def build_job_service(self, session: Session) -> JobService:
+        """Return a job service that uses an open session."""
+        silence_s = get_worker_silence_s(self.settings)
+        return JobService(session, self.storage, wake=self.relay.wake, worker_silence_s=silence_s)
+
+    def _build_submission_store(self, session: Session) -> SubmissionStore:
+        return SubmissionStore(session, self.build_dataset_service(session), self.build_job_service(session))
+
+
+def get_worker_silence_s(settings: Settings) -> float:
+    """Return the number of seconds without a heartbeat after which a worker counts as lost."""
+    return NUM_MISSED_HEARTBEATS * settings.heartbeat_s
 
 
 def get_state(request: Request) -> State:

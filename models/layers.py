@@ -41,9 +41,13 @@ class Residual(nn.Module):
 
 
 class _LayerBuilder:
-    """Builds layers in order, and checks the limits of output sizes and of the number of parameters."""
+    """Builds layers in order, and checks the limits of output sizes and of the number of parameters.
 
-    def __init__(self) -> None:
+    `is_trial`: build all layers on the meta device, which takes no memory.
+    """
+
+    def __init__(self, *, is_trial: bool) -> None:
+        self._is_trial = is_trial
         self._num_parameters = 0
 
     def build_chain(self, specs: Sequence[LayerSpec], shape: AnyShape, path: str) -> tuple[nn.Sequential, AnyShape]:
@@ -67,7 +71,7 @@ class _LayerBuilder:
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise ArchitectureBuildError(path, f"{path} ({spec.type}) cannot process shape {shape}: {error}") from error
         self._check_bounds(f"{path} ({spec.type})", trial, shape, out, path)
-        return make_layer(spec, shape), out
+        return trial.train() if self._is_trial else make_layer(spec, shape), out
 
     def _check_bounds(self, layer: str, trial: nn.Module, shape: AnyShape, out: AnyShape, path: str) -> None:
         if min(out) < 1:
@@ -100,11 +104,12 @@ def build_layers(options: LayersOptions, input_shape: Shape, num_outputs: int) -
         ArchitectureBuildError: a layer rejects its input shape, the output shape is wrong, or a limit is exceeded.
     """
     _check_size(options.layers)
-    with torch.device("meta"):  # to validate the whole list before memory is allocated
-        _, shape = _LayerBuilder().build_chain(options.layers, input_shape, "layers")
+    trial, shape = _LayerBuilder(is_trial=True).build_chain(options.layers, input_shape, "layers")
     if shape != (num_outputs,):
         raise _output_shape_error(options.layers, shape, num_outputs)
-    return _LayerBuilder().build_chain(options.layers, input_shape, "layers")[0]
+    if torch.get_default_device().type == "meta":
+        return trial
+    return _LayerBuilder(is_trial=False).build_chain(options.layers, input_shape, "layers")[0]
 
 
 def _get_num_codes(options: LayersOptions) -> int | None:
@@ -122,10 +127,14 @@ def _output_shape_error(specs: Sequence[LayerSpec], shape: AnyShape, num_outputs
 
 
 def _check_size(specs: Sequence[LayerSpec]) -> None:
-    for number, (depth, _) in enumerate(_iterate_layers(specs, 1), start=1):
-        if depth > MAX_DEPTH or number > MAX_LAYERS:
+    num_layers = 0
+    for depth, spec in _iterate_layers(specs, 1):
+        num_layers += spec.layers * (2 if spec.bidirectional else 1) if isinstance(spec, RecurrentSpec) else 1
+        if depth > MAX_DEPTH or num_layers > MAX_LAYERS:
             raise ArchitectureBuildError(
-                "layers", f"more than {MAX_LAYERS} layers, or residuals nested deeper than {MAX_DEPTH}"
+                "layers",
+                f"more than {MAX_LAYERS} layers, or residuals nested deeper than {MAX_DEPTH}; a recurrent layer counts "
+                "once for each of its `layers` and directions",
             )
 
 

@@ -2,13 +2,12 @@
 
 from typing import Annotated, Any
 
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 
 from app.api.datasets import stream_upload
 from app.api.predictions import ModelRef
 from app.api.strict_route import StrictRoute
-from app.deps import BatchPredictionsDep, StorageDep
+from app.deps import BatchPredictionsDep, StorageDep, TraceparentDep
 from app.schemas.jobs import JobOut
 from app.schemas.problems import problem_responses
 from app.services.uploads import save_upload
@@ -39,6 +38,7 @@ async def predict_archive(
     response: Response,
     batch_predictions: BatchPredictionsDep,
     storage: StorageDep,
+    traceparent: TraceparentDep,
     top_k: Annotated[int, Query(ge=1, le=1000, description="Number of classes to return per image.")] = 5,
     batch_size: Annotated[int, Query(ge=1, le=65_536, description="Number of images per batch.")] = 256,
 ) -> JobOut:
@@ -50,8 +50,8 @@ async def predict_archive(
     archive is deleted when the job ends.
     """
     async with save_upload(storage, stream_upload(request)) as archive:
-        view = await run_sync(
-            lambda: batch_predictions.submit_archive(ref, archive, top_k=top_k, batch_size=batch_size)
+        view = await batch_predictions.submit_archive(
+            ref, archive, top_k=top_k, batch_size=batch_size, traceparent=traceparent
         )
     response.headers["Location"] = f"/v1/jobs/{view.job.id}"
     return JobOut.from_view(*view)

@@ -1,22 +1,25 @@
 """`/v1/jobs/{job_id}/events`: streams the events of a job as server-sent events."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Header
 from fastapi.responses import Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.types import Receive, Scope, Send
 
 from app.api.jobs import JobId
 from app.api.strict_route import StrictRoute
 from app.deps import EventStreamsDep
 from app.schemas.problems import problem_responses
+from app.services.event_stream import EventStream
 from core.events import Event
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], route_class=StrictRoute)
 
 KEEP_ALIVE_S = 15
+SEND_TIMEOUT_S = 60  # closes the connection of a client that does not read
 STREAM = {
     "text/event-stream": {
         "schema": {"type": "string"},
@@ -49,17 +52,28 @@ async def stream_events(
 
     Sends server-sent events with ids. A client that reconnects with `Last-Event-ID` misses no event.
     """
-    after = last_event_id or 0
-    if not await streams.has_more(job_id, after):
+    stream = await streams.open(job_id, last_event_id or 0)
+    if stream is None:
         return Response(status_code=204)  # an EventSource does not reconnect after a 204
-    return EventSourceResponse(
-        _convert_events(streams.stream_events(job_id, after)),
-        ping=KEEP_ALIVE_S,
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+    return _StreamResponse(stream)
 
 
-async def _convert_events(events: AsyncIterator[Event]) -> AsyncIterator[ServerSentEvent]:
+class _StreamResponse(EventSourceResponse):
+    """Sends the events of a stream, and closes the stream even if the client disconnects before the first event."""
+
+    def __init__(self, stream: EventStream) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(_convert_events(stream), ping=KEEP_ALIVE_S, send_timeout=SEND_TIMEOUT_S, headers=headers)
+        self._stream = stream
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._stream.close()
+
+
+async def _convert_events(events: AsyncIterable[Event]) -> AsyncIterator[ServerSentEvent]:
     async for event in events:
         message = {"seq": event.seq, "type": event.type, "at": event.at.isoformat(), "payload": event.payload}
         yield ServerSentEvent(json.dumps(message, allow_nan=False), event=event.type, id=str(event.seq))

@@ -6,11 +6,12 @@ from fastapi import APIRouter, Body, Header, Path, Query, Response
 from fastapi.responses import JSONResponse
 
 from app.api.strict_route import StrictRoute
-from app.deps import JobReaderDep, JobsDep
+from app.deps import JobReaderDep, JobsDep, SubmissionDep, TraceparentDep
 from app.pagination import Cursor, Limit, Page
 from app.schemas.examples import CHANGES, JOBS, MODEL_JOBS
 from app.schemas.jobs import ChangesIn, DryRunOut, ExtendIn, JobOut, JobSummaryOut
 from app.schemas.problems import problem_responses
+from app.services.submission_store import Submission
 from core.jobs import JobState, StopRequest
 from core.spec import AnyJobSpec
 from core.spec.base import Name
@@ -33,9 +34,10 @@ IdempotencyKey = Annotated[
         **problem_responses(400, 409, 413, 415, 422),
     },
 )
-def submit_job(
+async def submit_job(
     spec: Annotated[AnyJobSpec, Body(openapi_examples=JOBS | MODEL_JOBS)],
-    jobs: JobsDep,
+    submission: SubmissionDep,
+    traceparent: TraceparentDep,
     response: Response,
     dry_run: Annotated[bool, Query(description="Validate and resolve the spec without storing a job.")] = False,
     idempotency_key: IdempotencyKey = None,
@@ -46,8 +48,9 @@ def submit_job(
     or stream its events.
     """
     if dry_run:
-        return JSONResponse(DryRunOut.model_validate(jobs.dry_run(spec)._asdict()).model_dump(mode="json"))
-    view = jobs.submit_job(spec, idempotency_key=idempotency_key)
+        resolved = await submission.dry_run(spec)
+        return JSONResponse(DryRunOut.model_validate(resolved._asdict()).model_dump(mode="json"))
+    view = await submission.submit_job(Submission(spec, idempotency_key, traceparent=traceparent))
     response.headers["Location"] = f"/v1/jobs/{view.job.id}"
     return JobOut.from_view(*view)
 
@@ -145,13 +148,17 @@ def extend_job(job_id: JobId, extension: ExtendIn, jobs: JobsDep) -> JobOut:
 
 
 @router.post("/{job_id}/clone", status_code=202, responses=problem_responses(400, 404, 409, 413, 415, 422))
-def clone_job(
-    job_id: JobId, changes: Annotated[dict[str, Any], Body(openapi_examples=CHANGES)], jobs: JobsDep, response: Response
+async def clone_job(
+    job_id: JobId,
+    changes: Annotated[dict[str, Any], Body(openapi_examples=CHANGES)],
+    submission: SubmissionDep,
+    traceparent: TraceparentDep,
+    response: Response,
 ) -> JobOut:
     """Clone a job.
 
     Submits a new job with the same spec. The body is merged into the spec (RFC 7396); `null` restores a default.
     """
-    view = jobs.clone_job(job_id, changes)
+    view = await submission.clone_job(job_id, changes, traceparent)
     response.headers["Location"] = f"/v1/jobs/{view.job.id}"
     return JobOut.from_view(*view)

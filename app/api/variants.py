@@ -9,7 +9,7 @@ from app.api.downloads import build_file_response, describe_file_responses
 from app.api.jobs import IdempotencyKey
 from app.api.models import ModelName, Version
 from app.api.strict_route import StrictRoute
-from app.deps import VariantReaderDep, VariantsDep
+from app.deps import TraceparentDep, VariantReaderDep, VariantsDep, VariantSubmissionDep
 from app.schemas.examples import VARIANTS
 from app.schemas.jobs import JobOut
 from app.schemas.problems import problem_responses
@@ -23,11 +23,12 @@ Format = Annotated[VariantFormat, Path(description="The format of the variant.")
 
 
 @router.post("/variants", status_code=202, responses=problem_responses(400, 404, 409, 413, 415, 422))
-def make_variant(
+async def make_variant(
     name: ModelName,
     version: Version,
     variant: Annotated[VariantIn, Body(openapi_examples=VARIANTS)],
-    variants: VariantsDep,
+    submission: VariantSubmissionDep,
+    traceparent: TraceparentDep,
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> JobOut:
@@ -38,7 +39,9 @@ def make_variant(
     same format. Otherwise the job fails with `accuracy_dropped`.
     """
     options = variant.model_dump(exclude={"format"})
-    view = variants.submit_variant(name, version, variant.format, options, idempotency_key=idempotency_key)
+    view = await submission.submit_variant(
+        name, version, variant.format, options, idempotency_key=idempotency_key, traceparent=traceparent
+    )
     response.headers["Location"] = f"/v1/jobs/{view.job.id}"
     return JobOut.from_view(*view)
 

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
@@ -17,6 +18,7 @@ import uvloop
 
 from app.inference.server import Connection, InferenceServer
 from app.inference.shared_memory import map_shared_memory
+from app.inference.validation_process import ValidationProcess
 from core.logging import configure_logging
 from core.process_tuning import freeze_gc
 
@@ -37,14 +39,15 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     configure_logging(os.environ.get("CANDELA_LOG_LEVEL", "INFO"))
     listener, device = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
+    validation_processes = ValidationProcess.fork(2, close_fds=(listener.fileno(),))
     if device == "auto":
         device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    uvloop.run(serve(listener, device))
+    uvloop.run(serve(listener, device, validation_processes))
 
 
-async def serve(listener: socket.socket, device: str) -> None:
+async def serve(listener: socket.socket, device: str, validation_processes: Sequence[ValidationProcess]) -> None:
     """Serve connections. End the process when the last connection is closed."""
-    server = InferenceServer(device, collect_runtime_info(device))
+    server = InferenceServer(device, collect_runtime_info(device), validation_processes)
     loop, connections, all_closed = asyncio.get_running_loop(), set[Connection](), asyncio.Event()
 
     def on_close(connection: Connection) -> None:

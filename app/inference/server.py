@@ -33,9 +33,12 @@ from app.inference.protocol import (
     to_error_message,
 )
 from app.inference.types import BatcherClosed, BatchStats, Request, TargetedImage
-from core.errors import NotReady, ServiceError
+from app.inference.validation_process import ValidationProcess
+from core.errors import NotReady, Overloaded, ServiceError
 
 log = structlog.get_logger(__name__)
+MAX_WAITING_VALIDATIONS = 64
+MAX_SHORT_OPTIONS_BYTES = 2048
 
 
 class RemoteRequest(Request):
@@ -62,12 +65,16 @@ class RemoteRequest(Request):
 class InferenceServer:
     """Handles messages on the event loop of the process. Other threads load models and compute batches."""
 
-    def __init__(self, device: str, runtime_info: dict[str, Any]) -> None:
+    def __init__(
+        self, device: str, runtime_info: dict[str, Any], validation_processes: Sequence[ValidationProcess] = ()
+    ) -> None:
+        """Initialize the server. `validation_processes` validate short specs (the first) and long specs (the last)."""
         self._device = device
         self._runtime_info = runtime_info
+        self._validation_processes = validation_processes
+        self._num_validating = 0
         self._loop = asyncio.get_running_loop()
         self._load_threads = ThreadPoolExecutor(2, thread_name_prefix="load-model")
-        self._validation_threads = ThreadPoolExecutor(1, thread_name_prefix="validate")
         self.models = ModelRegistry(device, self._make_callback)
 
     def build_server_info(self, pid: int) -> ServerInfo:
@@ -90,12 +97,7 @@ class InferenceServer:
             case Unload(model_id=model_id):
                 self.models.unload(model_id, connection)
             case ValidateArchitecture():
-                self._respond_later(
-                    connection,
-                    message.id,
-                    self._validation_threads,
-                    lambda: architectures.validate_architecture(message),
-                )
+                self._handle_validation(connection, message)
             case _:
                 assert_never(message)
 
@@ -113,6 +115,23 @@ class InferenceServer:
             connection.send(to_error_message(message.id, error))
         else:
             connection.pending[message.id] = request
+
+    def _handle_validation(self, connection: "Connection", message: ValidateArchitecture) -> None:
+        """Validate an architecture in another process. Long specs, which may take seconds, do not delay short ones."""
+        if self._num_validating >= MAX_WAITING_VALIDATIONS:
+            error = Overloaded("Too many networks wait for validation.", waiting=self._num_validating, retry_after_s=5)
+            connection.send(to_error_message(message.id, error))
+            return
+        self._num_validating += 1
+        process = self._validation_processes[0 if len(message.options) <= MAX_SHORT_OPTIONS_BYTES else -1]
+
+        def validate() -> Message:
+            try:
+                return process.validate(message)
+            finally:
+                self._num_validating -= 1
+
+        self._respond_later(connection, message.id, process.threads, validate)
 
     def _load_model(self, connection: "Connection", message: Load) -> LoadResult:
         model = self.models.load(message, connection)

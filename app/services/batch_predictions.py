@@ -3,29 +3,37 @@
 import uuid
 from pathlib import Path
 
-from sqlalchemy.orm import Session
+from anyio import CancelScope
+from anyio.to_thread import run_sync
 
-from app.services.jobs import JobService, JobView
+from app.services.job_submission import JobSubmission
+from app.services.jobs import JobView
+from app.services.submission_store import Submission
 from app.services.validation.resolve import get_training_dataset
 from core.datasets.archives.limits import UploadLimits
 from core.datasets.archives.uploads import inspect_upload
 from core.db.repos.models import ModelRepo
+from core.db.session import SessionFactory, transaction
 from core.errors import InvalidArchive
-from core.spec import PredictArchiveSpec
+from core.spec import DatasetSpec, PredictArchiveSpec
 from core.storage import Storage
 
 
 class BatchPredictionService:
-    """Submits batch predictions. Every method runs in the caller's transaction."""
+    """Submits batch predictions."""
 
-    def __init__(self, session: Session, storage: Storage, jobs: JobService, limits: UploadLimits) -> None:
+    def __init__(
+        self, sessions: SessionFactory, storage: Storage, submission: JobSubmission, limits: UploadLimits
+    ) -> None:
         """Initialize the service. `limits` are the limits of uploaded archives."""
-        self._models = ModelRepo(session)
+        self._sessions = sessions
         self._storage = storage
-        self._jobs = jobs
+        self._submission = submission
         self._limits = limits
 
-    def submit_archive(self, ref: str, archive: Path, *, top_k: int, batch_size: int) -> JobView:
+    async def submit_archive(
+        self, ref: str, archive: Path, *, top_k: int, batch_size: int, traceparent: str | None
+    ) -> JobView:
         """Move an archive into the storage and submit the job that predicts its images.
 
         Raises:
@@ -33,22 +41,32 @@ class BatchPredictionService:
             InvalidArchive: the file is not an archive, or contains an unsafe entry.
             InvalidSpec: the inputs of the model are not images.
         """
-        row = self._models.resolve(ref)
-        if inspect_upload(archive, self._limits) == "table":
-            raise InvalidArchive("The file is a table, not an archive of images.", code="archive_unknown")
         archive_id = uuid.uuid4().hex
+        model, dataset = await run_sync(self._get_model, ref)
         spec = PredictArchiveSpec(
             kind="predict_archive",
-            model=f"{row.name}@{row.version}",
-            dataset=get_training_dataset(row),
+            model=model,
+            dataset=dataset,
             archive=archive_id,
             top_k=top_k,
             batch_size=batch_size,
         )
         key = f"uploads/{archive_id}"
-        self._storage.publish_file(archive, key)  # before the job: without a job, maintenance deletes the file
+        await run_sync(self._store_archive, archive, key)  # before the job: without a job, maintenance deletes the file
         try:
-            return self._jobs.submit_job(spec)
+            return await self._submission.submit_job(Submission(spec, traceparent=traceparent))
         except BaseException:
-            self._storage.delete(key)
+            with CancelScope(shield=True):
+                await run_sync(self._storage.delete, key)
             raise
+
+    def _get_model(self, ref: str) -> tuple[str, DatasetSpec]:
+        """Return the reference and the training dataset of a model version."""
+        with transaction(self._sessions, read_only=True) as session:
+            row = ModelRepo(session).resolve(ref)
+            return f"{row.name}@{row.version}", get_training_dataset(row)
+
+    def _store_archive(self, archive: Path, key: str) -> None:
+        if inspect_upload(archive, self._limits) == "table":
+            raise InvalidArchive("The file is a table, not an archive of images.", code="archive_unknown")
+        self._storage.publish_file(archive, key)

@@ -36,11 +36,19 @@ NAME = "/dataset/name"
 VERSION = "/dataset/version"
 
 
-class PinnedVersion(NamedTuple):
-    """The dataset version that a job uses, and the id of its database row."""
+class DatasetSelection(NamedTuple):
+    """The dataset version that a spec selects.
 
-    dataset: PinnedDataset
-    version_id: str
+    Attributes:
+        version: the number of the version. A built-in dataset that has not been imported yet gets the next number.
+        options: all options of a built-in dataset; empty for uploads.
+        dataset_info: the properties of the version; None for a built-in dataset whose import has not finished.
+    """
+
+    name: str
+    version: int
+    options: Mapping[str, Any]
+    dataset_info: DatasetInfo | None
 
 
 class DatasetView(NamedTuple):
@@ -54,7 +62,6 @@ class DatasetService:
     """Manages datasets. Every method runs in the caller's transaction.
 
     Args:
-        datasets_dir: folder with the source files of built-in datasets.
         limits: limits of uploaded files; default: `UploadLimits()`.
         wake: function that wakes the outbox relay; it is called after the commit.
     """
@@ -63,7 +70,6 @@ class DatasetService:
         self,
         session: Session,
         storage: Storage,
-        datasets_dir: Path,
         *,
         wake: Callable[[], None],
         limits: UploadLimits | None = None,
@@ -71,35 +77,35 @@ class DatasetService:
         self._limits = limits or UploadLimits()
         self._session = session
         self._storage = storage
-        self._datasets_dir = datasets_dir
         self._wake = wake
         self._versions = DatasetRepo(session)
 
-    def resolve_version(self, spec: DatasetSpec) -> PinnedDataset:
+    def select_version(self, spec: DatasetSpec) -> DatasetSelection:
         """Return the dataset version that a job with this spec uses, without storing anything.
 
         Raises:
-            InvalidSpec: the dataset or version does not exist, an option is invalid, or a source file is missing.
+            InvalidSpec: the dataset or version does not exist, or an option is invalid.
             DatasetNotReady: the import of an uploaded dataset has not finished, or failed.
         """
         if spec.name not in builtin.list_names():
             uploaded = self._find_upload(spec)
             if uploaded.state is not DatasetState.READY:
                 raise build_not_ready_error(uploaded)
-            return PinnedDataset(uploaded.version, {}, read_dataset_info(uploaded))
-        entry, options, row = self._find_built_in(spec)
-        if row is not None and row.state is DatasetState.READY:
-            return PinnedDataset(row.version, options, read_dataset_info(row))
-        dataset_info = self._get_built_in_info(entry, options)
-        return PinnedDataset(row.version if row else self._versions.get_next_version(spec.name), options, dataset_info)
+            return DatasetSelection(spec.name, uploaded.version, {}, read_dataset_info(uploaded))
+        options, row = self._find_built_in(spec)
+        version = row.version if row else self._versions.get_next_version(spec.name)
+        is_ready = row is not None and row.state is DatasetState.READY
+        return DatasetSelection(spec.name, version, options, read_dataset_info(row) if row and is_ready else None)
 
-    def pin_version(self, spec: DatasetSpec) -> PinnedVersion:
-        """Return the version that a job uses. Start the import of a built-in dataset that has not been imported yet."""
-        pinned = self.resolve_version(spec)
-        if spec.name not in builtin.list_names():
-            return PinnedVersion(pinned, self._versions.get_version(spec.name, pinned.version).id)
-        row = self.ensure_builtin(spec.name, pinned.options)
-        return PinnedVersion(pinned._replace(version=row.version), row.id)
+    def pin_version(self, selection: DatasetSelection) -> DatasetVersionRow:
+        """Return the row of a selected version. Start the import of a built-in dataset if it is new or has failed.
+
+        Raises:
+            NotFound: the uploaded version was deleted after it was selected.
+        """
+        if selection.name in builtin.list_names():
+            return self.ensure_builtin(selection.name, selection.options)
+        return self._versions.get_version(selection.name, selection.version)
 
     def find_pending_import(self, spec: DatasetSpec) -> DatasetVersionRow | None:
         """Return the uploaded version if its import is running, else None. Its jobs are validated after the import."""
@@ -219,31 +225,47 @@ class DatasetService:
             raise build_not_ready_error(row)
         return row
 
-    def _find_built_in(self, spec: DatasetSpec) -> tuple[BuiltinDataset, dict[str, Any], DatasetVersionRow | None]:
+    def _find_built_in(self, spec: DatasetSpec) -> tuple[dict[str, Any], DatasetVersionRow | None]:
         entry = builtin.get_dataset(spec.name)
         if spec.version == "latest":
             options = parse_dataset_options(entry.options, spec.options, "/dataset")
-            return entry, options, self._versions.find_by_source(spec.name, hash_options(options))
+            return options, self._versions.find_by_source(spec.name, hash_options(options))
         row = self._versions.find_version(spec.name, spec.version) or self._reject_version(spec)
         stored_options: dict[str, Any] = row.source["options"]
         options = parse_dataset_options(entry.options, stored_options | spec.options, "/dataset")
         if hash_options(options) != row.source_key:
             reject(VERSION, f"version {spec.version} has other options; omit the version to use these options")
-        return entry, options, row
+        return options, row
 
     def _reject_version(self, spec: DatasetSpec) -> NoReturn:
         existing = [str(row.version) for row in self._versions.list_versions([spec.name])]
         reject(VERSION, f"version {spec.version} does not exist; existing: {', '.join(existing[:20]) or 'none'}")
 
-    def _get_built_in_info(self, entry: BuiltinDataset, options: Mapping[str, Any]) -> DatasetInfo:
-        if missing := entry.list_missing_files(self._datasets_dir, options):
-            detail = f"files are missing in {self._datasets_dir}: {', '.join(missing)}. {entry.help_text}"
-            raise InvalidSpec(f"{entry.name}: {detail}", errors=[(NAME, detail)], missing=missing)
-        return entry.get_info(options, self._datasets_dir)
-
     def _queue_import(self, version_id: str) -> None:
         OutboxRepo(self._session).add("import", version_id)
         on_commit(self._session, self._wake)
+
+
+def load_dataset(selection: DatasetSelection, datasets_dir: Path) -> PinnedDataset:
+    """Return the selected dataset with its properties.
+
+    Reads the source files of a built-in dataset that has not been imported yet, which may take seconds. Call it outside
+    of transactions.
+
+    Raises:
+        InvalidSpec: a source file in `datasets_dir` is missing.
+    """
+    dataset_info = selection.dataset_info
+    if dataset_info is None:
+        dataset_info = _read_built_in_info(builtin.get_dataset(selection.name), selection.options, datasets_dir)
+    return PinnedDataset(selection.version, selection.options, dataset_info)
+
+
+def _read_built_in_info(entry: BuiltinDataset, options: Mapping[str, Any], datasets_dir: Path) -> DatasetInfo:
+    if missing := entry.list_missing_files(datasets_dir, options):
+        detail = f"files are missing in {datasets_dir}: {', '.join(missing)}. {entry.help_text}"
+        raise InvalidSpec(f"{entry.name}: {detail}", errors=[(NAME, detail)], missing=missing)
+    return entry.get_info(options, datasets_dir)
 
 
 def read_dataset_info(row: DatasetVersionRow) -> DatasetInfo:

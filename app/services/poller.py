@@ -1,7 +1,7 @@
-"""Calls a function periodically in a thread, for example to validate jobs that waited for a dataset import."""
+"""Calls a coroutine function periodically, for example to validate jobs that waited for a dataset import."""
 
-import threading
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import structlog
@@ -12,20 +12,23 @@ _INTERVAL_S = 0.5
 
 
 @asynccontextmanager
-async def run_periodically(task: Callable[[], None], *, interval_s: float = _INTERVAL_S) -> AsyncIterator[None]:
-    """Call `task` every `interval_s` seconds in a thread until the context ends."""
-    closed = threading.Event()
-    thread = threading.Thread(target=_call_periodically, args=(task, closed, interval_s), name="poller", daemon=True)
-    thread.start()
-    yield
-    closed.set()
-    thread.join()
+async def run_periodically(
+    task: Callable[[], Awaitable[None]], *, interval_s: float = _INTERVAL_S
+) -> AsyncIterator[None]:
+    """Call `task` every `interval_s` seconds until the context ends, which cancels the running call."""
+    calls = asyncio.create_task(_call_periodically(task, interval_s), name="poller")
+    try:
+        yield
+    finally:
+        calls.cancel()
+        await asyncio.gather(calls, return_exceptions=True)
 
 
-def _call_periodically(task: Callable[[], None], closed: threading.Event, interval_s: float) -> None:
-    while not closed.wait(interval_s):
+async def _call_periodically(task: Callable[[], Awaitable[None]], interval_s: float) -> None:
+    while True:
+        await asyncio.sleep(interval_s)
         try:
-            task()
+            await task()
         except SQLAlchemyError as error:
             log.warning("poller.database_unavailable", error=str(error))
         except Exception:  # an exception must not stop later calls

@@ -2,30 +2,39 @@
 
 from typing import Any
 
+from anyio.to_thread import run_sync
 from sqlalchemy.orm import Session
 
-from app.services.jobs import JobService, JobView
+from app.services.job_submission import JobSubmission
+from app.services.jobs import JobView
 from app.services.results import ResultFile
+from app.services.submission_store import Submission
 from app.services.validation.resolve import get_training_dataset
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
+from core.db.session import SessionFactory, transaction
 from core.db.tables import ModelVariantRow
 from core.errors import NotFound
-from core.spec import VariantFormat, VariantSpec
+from core.spec import DatasetSpec, VariantFormat, VariantSpec
 from core.storage import Storage
 
 
-class VariantService:
-    """Manages variants. Every method runs in the caller's transaction."""
+class VariantSubmission:
+    """Submits jobs that create variants."""
 
-    def __init__(self, session: Session, storage: Storage, jobs: JobService) -> None:
-        self._models = ModelRepo(session)
-        self._variants = VariantRepo(session)
-        self._storage = storage
-        self._jobs = jobs
+    def __init__(self, sessions: SessionFactory, submission: JobSubmission) -> None:
+        self._sessions = sessions
+        self._submission = submission
 
-    def submit_variant(
-        self, name: str, version: int, kind: VariantFormat, options: dict[str, Any], *, idempotency_key: str | None
+    async def submit_variant(
+        self,
+        name: str,
+        version: int,
+        kind: VariantFormat,
+        options: dict[str, Any],
+        *,
+        idempotency_key: str | None,
+        traceparent: str | None,
     ) -> JobView:
         """Submit a job that creates a variant and measures the variant on the dataset of the version's training.
 
@@ -33,15 +42,27 @@ class VariantService:
             NotFound: the version does not exist.
             InvalidSpec: the variant cannot be created with these options.
         """
-        row = self._models.get(name, version)
         spec = VariantSpec(
             kind="variant",
             model=f"{name}@{version}",
-            dataset=get_training_dataset(row),
+            dataset=await run_sync(self._get_training_dataset, name, version),
             format=kind,
             **options,
         )
-        return self._jobs.submit_job(spec, idempotency_key=idempotency_key)
+        return await self._submission.submit_job(Submission(spec, idempotency_key, traceparent=traceparent))
+
+    def _get_training_dataset(self, name: str, version: int) -> DatasetSpec:
+        with transaction(self._sessions, read_only=True) as session:
+            return get_training_dataset(ModelRepo(session).get(name, version))
+
+
+class VariantService:
+    """Lists, deletes and fetches variants. Every method runs in the caller's transaction."""
+
+    def __init__(self, session: Session, storage: Storage) -> None:
+        self._models = ModelRepo(session)
+        self._variants = VariantRepo(session)
+        self._storage = storage
 
     def list_variants(self, name: str, version: int) -> list[ModelVariantRow]:
         """Return the variants of a version. Raises NotFound."""

@@ -134,12 +134,12 @@ class ArchitectureQuery(NamedTuple):
 
 
 class ArchitectureCatalog(Protocol):
-    """Lists and checks architectures. The calls may block, so do not call them on the event loop."""
+    """Lists and checks architectures."""
 
     def list_architectures(self) -> Mapping[str, ArchitectureEntry]:
         """Return the architectures, keyed by name, in the order of the catalog. Raises Unavailable."""
 
-    def check_architecture(self, query: ArchitectureQuery) -> ArchitectureSummary:
+    async def check_architecture(self, query: ArchitectureQuery) -> ArchitectureSummary:
         """Check that the network can be built, and return its summary.
 
         Raises:

@@ -16,15 +16,14 @@ from app.serving.backend import (
     InvalidArchitecture,
     LoadOptions,
 )
-from app.serving.client import InferenceClient, make_unavailable_error
+from app.serving.client import InferenceClient
 from app.serving.leader_lock import LeaderLock
 from app.serving.process import InferenceProcess
 from app.serving.remote_model import RemoteModel
 from app.serving.types import BundleRef
-from core.errors import Unavailable
+from core.errors import ServiceError, Unavailable
 
-MAX_CACHED_SUMMARIES = 256
-VALIDATION_S = 30.0  # must be short, since the caller may hold a database lock
+MAX_CACHED_CHECKS = 256
 
 
 class InferenceProcessPool:
@@ -40,7 +39,7 @@ class InferenceProcessPool:
         self._processes = [self._create_process(device.strip()) for device in devices.split(",")]
         self._num_bytes: dict[InferenceProcess, int] = {}
         self._architectures: dict[str, ArchitectureEntry] = {}
-        self._summaries: dict[ArchitectureQuery, ArchitectureSummary] = {}  # cached, since validation is slow
+        self._checks: dict[ArchitectureQuery, asyncio.Future[ArchitectureSummary]] = {}
 
     @property
     def pids(self) -> list[int]:
@@ -96,23 +95,20 @@ class InferenceProcessPool:
             }
         return self._architectures
 
-    def check_architecture(self, query: ArchitectureQuery) -> ArchitectureSummary:
-        """Return the summary of a network. Summaries are cached. Raises InvalidArchitecture, Unavailable."""
-        if query not in self._summaries:
-            if len(self._summaries) >= MAX_CACHED_SUMMARIES:
-                self._summaries.clear()
-            self._summaries[query] = self._validate(query)
-        return self._summaries[query]
+    async def check_architecture(self, query: ArchitectureQuery) -> ArchitectureSummary:
+        """Return the summary of a network. Results are cached, and equal queries at the same time share one check.
 
-    def _validate(self, query: ArchitectureQuery) -> ArchitectureSummary:
-        process = self._processes[0]
-        client = process.get_client()
-        future = asyncio.run_coroutine_threadsafe(_request_summary(client, query), process.loop)
-        try:
-            return future.result(VALIDATION_S)
-        except TimeoutError:
-            future.cancel()
-            raise make_unavailable_error() from None
+        Raises:
+            InvalidArchitecture, Unavailable: see `ArchitectureCatalog.check_architecture`.
+        """
+        check = self._checks.get(query)
+        if check is None or _has_failed(check):
+            while len(self._checks) >= MAX_CACHED_CHECKS:
+                self._checks.pop(next(iter(self._checks)))
+            client = self._processes[0].get_client()
+            check = self._checks[query] = asyncio.ensure_future(_request_summary(client, query))
+            check.add_done_callback(_has_failed)  # retrieves the exception, also if every caller was cancelled
+        return await asyncio.shield(check)
 
     def _create_process(self, device: str) -> InferenceProcess:
         leader_lock = LeaderLock(self._rendezvous_dir, device) if self._rendezvous_dir else None
@@ -125,6 +121,11 @@ class InferenceProcessPool:
             for number in range(len(self._processes), server_info.runtime_info["num_gpus"]):
                 self._processes.append(self._create_process(f"cuda:{number}"))
                 self._processes[-1].start(on_ready, on_lost)
+
+
+def _has_failed(check: "asyncio.Future[ArchitectureSummary]") -> bool:
+    """Return whether a check ended without a result, for example because the inference process ended."""
+    return check.done() and (check.cancelled() or isinstance(check.exception(), ServiceError))
 
 
 async def _request_summary(client: InferenceClient, query: ArchitectureQuery) -> ArchitectureSummary:

@@ -95,7 +95,7 @@ class LocalBackend:
             for info in architectures.list_architectures()
         }
 
-    def check_architecture(self, query: ArchitectureQuery) -> ArchitectureSummary:
+    async def check_architecture(self, query: ArchitectureQuery) -> ArchitectureSummary:
         """Return the summary of the network that would be built."""
         response = architectures.validate_architecture(ValidateArchitecture(0, *query))
         assert not isinstance(response, Error)

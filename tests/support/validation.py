@@ -1,14 +1,16 @@
 """Resolves training specs against a small dataset, as the service does when a job is posted."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from app.services.validation.architecture_check import check_architecture
 from app.services.validation.context import PinnedDataset, ResolvedSpec, ValidationContext
 from app.services.validation.resolve import resolve
 from core.datasets.definition import DatasetInfo
 from core.errors import InvalidSpec
-from core.spec import ANY_JOB, AnyJobSpec
+from core.spec import ANY_JOB, AnyJobSpec, TrainingSpec
 from tests.support.local_backend import LocalBackend
 
 IMAGES = DatasetInfo("classification", ("a", "b", "c"), 3, (1, 8, 8), {"train": 100, "valid": 20})
@@ -18,7 +20,10 @@ NETWORKS = LocalBackend()
 
 def validation_context(spec: AnyJobSpec, info: DatasetInfo = IMAGES, **changes: Any) -> ValidationContext:
     """Return the context of a job on a machine with a CPU only."""
-    return ValidationContext(spec, PinnedDataset(1, {}, info), frozenset({"cpu"}), NETWORKS, **changes)
+    checked = None
+    if isinstance(spec, TrainingSpec):
+        checked = asyncio.run(check_architecture(spec.architecture, info, NETWORKS))
+    return ValidationContext(spec, PinnedDataset(1, {}, info), frozenset({"cpu"}), checked, **changes)
 
 
 def resolve_training(info: DatasetInfo = IMAGES, **changes: Any) -> ResolvedSpec:

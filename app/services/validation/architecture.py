@@ -15,7 +15,7 @@ def check_pretrained_weights(context: TrainingContext, report: ValidationReport)
     spec = context.spec
     if spec.weights != PRETRAINED:
         return
-    available = context.job.architectures.list_architectures()
+    available = context.architecture.available
     if spec.architecture.name not in available:
         return
     missing = available[spec.architecture.name].pretrained

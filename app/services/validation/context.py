@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from app.serving.backend import ArchitectureCatalog
+from app.services.validation.architecture_check import ArchitectureCheck
 from core.datasets.definition import DatasetInfo
 from core.db.repos.placement import WorkerCapacity
 from core.db.tables import ModelVersionRow
@@ -86,6 +86,7 @@ class ValidationContext:
 
     Attributes:
         devices: names and kinds of the devices of live workers, for example `cpu`, `cuda`, `cuda:0` or `mps`.
+        architecture: the checked architecture of a training spec; None for specs that refer to a registered model.
         model: the registered model that the spec refers to, if any.
         resume_source: the checkpoint that the spec refers to, if any.
         capacities: the capacity of each live worker; empty without live workers.
@@ -94,7 +95,7 @@ class ValidationContext:
     spec: AnyJobSpec
     dataset: PinnedDataset
     devices: frozenset[str]
-    architectures: ArchitectureCatalog
+    architecture: ArchitectureCheck | None = None
     model: RegisteredModel | None = None
     resume_source: ResumeSource | None = None
     capacities: Sequence[WorkerCapacity] = ()

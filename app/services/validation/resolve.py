@@ -21,7 +21,6 @@ def resolve(job: ValidationContext) -> ResolvedSpec:
 
     Raises:
         InvalidSpec: the spec is invalid; the exception has a JSON pointer and a reason for each error.
-        Unavailable: the inference process, which builds architectures, does not respond.
     """
     return RULES[job.spec.kind].resolve(job)
 

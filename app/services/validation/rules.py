@@ -49,7 +49,6 @@ class RuleSet(Generic[Context]):
 
         Raises:
             InvalidSpec: a rule added an error.
-            Unavailable: the inference process, which builds architectures, does not respond.
         """
         context, report = self.prepare(job), ValidationReport()
         for rule in self.rules:

@@ -2,28 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
-import orjson
-
+from app.services.validation.architecture_check import ArchitectureCheck
 from app.services.validation.context import PinnedDataset, ResolvedSpec, ValidationContext
 from app.services.validation.defaults import TASK_DEFAULTS, generate_name
-from app.serving.backend import ArchitectureQuery, ArchitectureSummary, InvalidArchitecture
 from core.datasets import splits
 from core.datasets.definition import DatasetInfo
-from core.spec import ArchitectureSpec, DatasetSpec, JobSpec, LrFindSpec, TrainingSpec
-from core.spec.error_pointers import build_pointer, format_unknown_name, to_pointers
+from core.spec import DatasetSpec, JobSpec, LrFindSpec, TrainingSpec
 from core.spec.job import ResourcesSpec
-
-ARCHITECTURE = "/architecture"
-
-
-class ArchitectureCheck(NamedTuple):
-    """An architecture with all options, and the summary of its network. After an error, the summary is empty."""
-
-    spec: ArchitectureSpec
-    summary: ArchitectureSummary
-    errors: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,10 +61,11 @@ class TrainingContext:
         """The number of optimizer steps per epoch, at least 1."""
         return max(self.num_batches, 1)
 
-    @cached_property
+    @property
     def architecture(self) -> ArchitectureCheck:
-        """The architecture, checked by the inference process. Raises Unavailable if the process does not respond."""
-        return _check_architecture(self)
+        """The checked architecture."""
+        assert self.job.architecture is not None  # noqa: S101 - checked for all training specs
+        return self.job.architecture
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
@@ -152,22 +139,3 @@ def fill_defaults(spec: JobSpec, dataset: PinnedDataset) -> JobSpec:
 
 def _list_training_fields() -> list[str]:
     return [name for name in TrainingSpec.model_fields if name != "kind"]
-
-
-def _check_architecture(context: TrainingContext) -> ArchitectureCheck:
-    requested, dataset_info, architectures = context.spec.architecture, context.dataset_info, context.job.architectures
-    available, empty = architectures.list_architectures(), ArchitectureSummary({}, 0, (), ())
-    if requested.name not in available:
-        error = f"{ARCHITECTURE}/name", format_unknown_name("architecture", requested.name, list(available))
-        return ArchitectureCheck(requested, empty, (error,))
-    try:
-        cardinalities = () if dataset_info.table is None else dataset_info.table.cardinalities
-        options, shape = orjson.dumps(requested.options), tuple(dataset_info.image_shape)
-        query = ArchitectureQuery(requested.name, options, shape, dataset_info.num_outputs, cardinalities)
-        summary = architectures.check_architecture(query)
-    except InvalidArchitecture as error:
-        errors = to_pointers(error.errors, available[requested.name].options, ARCHITECTURE)
-        if error.reason:
-            errors.append((ARCHITECTURE + build_pointer(error.path.split("/") if error.path else ()), error.reason))
-        return ArchitectureCheck(requested, empty, tuple(errors))
-    return ArchitectureCheck(ArchitectureSpec(name=requested.name, **summary.options), summary)

@@ -8,9 +8,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import create_engine
 from starlette.requests import Request
 
-from app.deps import get_worker_silence_s
 from app.main import create_app
-from app.state import State, get_state, require_current_schema
+from app.state import State, get_state, get_worker_silence_s, require_current_schema
 from core.errors import ConfigurationError
 
 

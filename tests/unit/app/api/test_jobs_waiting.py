@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.deps import resolve_waiting_jobs
 from app.state import State
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.jobs import JobRepo
@@ -44,6 +43,11 @@ def submit(client: TestClient, **changes: Any) -> dict[str, Any]:
     return dict(response.json())
 
 
+def resolve_waiting_jobs(client: TestClient, state: State) -> None:
+    assert client.portal is not None
+    client.portal.call(state.submission.resolve_waiting_jobs)
+
+
 def is_taken(state: State, job_id: str) -> bool:
     with transaction(state.sessions) as session:
         JobRepo(session).find_next_id()
@@ -56,12 +60,12 @@ def test_a_job_that_waited_for_its_dataset_is_resolved_as_without_waiting(
     finish_import = upload()
     job = submit(client, name="early", loss={"name": "nll"})
     assert (job["state"], job["waits_for"]) == ("queued", {"name": "pets", "version": 1})
-    resolve_waiting_jobs(state)
+    resolve_waiting_jobs(client, state)
     assert not is_taken(state, job["id"])
     finish_import()
     assert not is_taken(state, job["id"])  # it is not validated yet
-    resolve_waiting_jobs(state)
-    resolve_waiting_jobs(state)  # as another replica of the service would
+    resolve_waiting_jobs(client, state)
+    resolve_waiting_jobs(client, state)  # as another replica of the service would
     early, late = client.get(f"/v1/jobs/{job['id']}").json(), submit(client, name="early", loss={"name": "nll"})
     assert early["waits_for"] is None
     assert early["warnings"] == late["warnings"] != []
@@ -75,7 +79,7 @@ def test_a_job_that_does_not_match_its_imported_dataset_fails(
     finish_import = upload()
     job = submit(client, batch_size=5000)
     finish_import()
-    resolve_waiting_jobs(state)
+    resolve_waiting_jobs(client, state)
     body = client.get(f"/v1/jobs/{job['id']}").json()
     assert (body["state"], body["failure"]["code"], body["failure"]["kind"]) == ("failed", "invalid_spec", "request")
     assert body["failure"]["facts"]["errors"][0]["pointer"] == "/batch_size"
@@ -100,9 +104,9 @@ def test_a_job_paused_or_cancelled_while_waiting_is_not_queued(
     client.post(f"/v1/jobs/{paused}/pause")
     client.post(f"/v1/jobs/{cancelled}/cancel")
     finish_import()
-    resolve_waiting_jobs(state)
+    resolve_waiting_jobs(client, state)
     assert client.get(f"/v1/jobs/{cancelled}").json()["state"] == "cancelled"
     assert client.get(f"/v1/jobs/{paused}").json()["state"] == "paused"
     client.post(f"/v1/jobs/{paused}/resume")
-    resolve_waiting_jobs(state)
+    resolve_waiting_jobs(client, state)
     assert is_taken(state, paused)

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from app.services.datasets import DatasetService
+from app.services.datasets import DatasetService, load_dataset
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow
-from core.errors import DatasetNotReady, InvalidSpec
+from core.errors import DatasetNotReady, InvalidSpec, NotFound
 from core.jobs import DatasetState
 from core.spec import DatasetSpec
 from core.storage import LocalStorage
@@ -39,8 +39,8 @@ def session(sessions: SessionFactory) -> Iterator[Session]:
 
 
 @pytest.fixture
-def service(session: Session, storage: LocalStorage, tmp_path: Path) -> DatasetService:
-    return DatasetService(session, storage, tmp_path / "files", wake=lambda: None)
+def service(session: Session, storage: LocalStorage) -> DatasetService:
+    return DatasetService(session, storage, wake=lambda: None)
 
 
 @pytest.fixture
@@ -59,53 +59,82 @@ def spec(name: str, **changes: Any) -> DatasetSpec:
     return DatasetSpec(name=name, **changes)
 
 
+def pin(service: DatasetService, name: str, **changes: Any) -> DatasetVersionRow:
+    return service.pin_version(service.select_version(spec(name, **changes)))
+
+
 def topics(session: Session) -> list[str]:
     return [row.topic for row in OutboxRepo(session).list_oldest()]
 
 
 def test_first_job_on_a_built_in_dataset_starts_its_import(service: DatasetService, session: Session) -> None:
-    first = service.pin_version(spec("synthetic", num_samples=50))
-    again = service.pin_version(spec("synthetic", num_samples=50, seed=0, task="classification"))
-    other = service.pin_version(spec("synthetic", num_samples=51))
-    assert first.version_id == again.version_id != other.version_id
-    assert (first.dataset.version, other.dataset.version) == (1, 2)
-    assert first.dataset.options["num_classes"] == 10, "all defaults are filled in"
-    assert first.dataset.dataset_info.splits == {"train": 50}
+    selection = service.select_version(spec("synthetic", num_samples=50))
+    first = service.pin_version(selection)
+    again = pin(service, "synthetic", num_samples=50, seed=0, task="classification")
+    other = pin(service, "synthetic", num_samples=51)
+    assert first.id == again.id != other.id
+    assert (first.version, other.version) == (1, 2)
+    assert selection.options["num_classes"] == 10, "all defaults are filled in"
     assert topics(session) == ["import", "import"]
 
 
-def test_resolving_a_version_stores_nothing(service: DatasetService, session: Session) -> None:
-    assert service.resolve_version(spec("digits")).version == 1
+def test_version_that_another_job_started_meanwhile_gets_the_next_number(service: DatasetService) -> None:
+    selections = [service.select_version(spec("synthetic", num_samples=count)) for count in (50, 51)]
+    assert [selection.version for selection in selections] == [1, 1]
+    assert [service.pin_version(selection).version for selection in selections] == [1, 2]
+
+
+def test_properties_of_a_built_in_dataset_come_from_its_source(service: DatasetService, tmp_path: Path) -> None:
+    selection = service.select_version(spec("synthetic", num_samples=50))
+    assert selection.dataset_info is None
+    assert load_dataset(selection, tmp_path).dataset_info.splits == {"train": 50}
+
+
+def test_version_that_was_deleted_after_its_selection_does_not_exist(
+    service: DatasetService, session: Session, uploaded: Callable[..., DatasetVersionRow]
+) -> None:
+    row = uploaded(1, DatasetState.READY)
+    selection = service.select_version(spec("pets"))
+    session.delete(row)
+    session.flush()
+    with pytest.raises(NotFound):
+        service.pin_version(selection)
+
+
+def test_selecting_a_version_stores_nothing(service: DatasetService, session: Session) -> None:
+    assert service.select_version(spec("digits")).version == 1
     assert DatasetRepo(session).list_names() == []
     assert topics(session) == []
 
 
 def test_ready_version_has_the_properties_of_its_import(service: DatasetService, session: Session) -> None:
-    version_id = service.pin_version(spec("digits")).version_id
+    version_id = pin(service, "digits").id
     claimed = DatasetRepo(session).claim(version_id, "me", 30)
     assert claimed is not None
     DatasetRepo(session).finish(version_id, claimed.token, meta=META, report={}, packed_key="k")
-    pinned = service.pin_version(spec("digits"))
-    assert (pinned.version_id, pinned.dataset.dataset_info.classes) == (version_id, ("a", "b"))
+    selection = service.select_version(spec("digits"))
+    assert selection.dataset_info is not None
+    assert selection.dataset_info.classes == ("a", "b")
+    assert service.pin_version(selection).id == version_id
     assert topics(session) == ["import"], "it is not imported again"
 
 
 def test_failed_import_of_a_built_in_dataset_starts_again(service: DatasetService, session: Session) -> None:
-    version_id = service.pin_version(spec("digits")).version_id
+    version_id = pin(service, "digits").id
     claimed = DatasetRepo(session).claim(version_id, "me", 30)
     assert claimed is not None
     DatasetRepo(session).fail(version_id, claimed.token, {"code": "disk_full"}, None)
-    assert service.pin_version(spec("digits")).version_id == version_id
+    assert pin(service, "digits").id == version_id
     assert DatasetRepo(session).get(version_id).state is DatasetState.IMPORTING
     assert topics(session) == ["import", "import"]
 
 
 def test_version_of_a_built_in_dataset_has_its_stored_options(service: DatasetService) -> None:
-    service.pin_version(spec("synthetic", num_samples=50))
-    assert service.resolve_version(spec("synthetic", version=1)).options["num_samples"] == 50
-    assert service.resolve_version(spec("synthetic", version=1, num_samples=50)).version == 1
+    pin(service, "synthetic", num_samples=50)
+    assert service.select_version(spec("synthetic", version=1)).options["num_samples"] == 50
+    assert service.select_version(spec("synthetic", version=1, num_samples=50)).version == 1
     with pytest.raises(InvalidSpec) as raised:
-        service.resolve_version(spec("synthetic", version=1, num_samples=60))
+        service.select_version(spec("synthetic", version=1, num_samples=60))
     assert raised.value.errors[0][0] == "/dataset/version"
 
 
@@ -116,11 +145,11 @@ def test_latest_version_is_the_newest_ready_one(
     ready = uploaded(2, DatasetState.READY)
     uploaded(3, DatasetState.IMPORTING)
     uploaded(4, DatasetState.FAILED, failure={"code": "x", "message": "no", "hint": ""})
-    assert service.pin_version(spec("pets")).version_id == ready.id
-    assert service.pin_version(spec("pets", version=1)).dataset.version == 1
+    assert pin(service, "pets").id == ready.id
+    assert pin(service, "pets", version=1).version == 1
     for version in (3, 4):
         with pytest.raises(DatasetNotReady):
-            service.pin_version(spec("pets", version=version))
+            service.select_version(spec("pets", version=version))
 
 
 @pytest.mark.parametrize("state", [DatasetState.IMPORTING, DatasetState.FAILED])
@@ -129,7 +158,7 @@ def test_upload_that_is_not_ready_raises_an_error(
 ) -> None:
     uploaded(1, state)
     with pytest.raises(DatasetNotReady) as raised:
-        service.resolve_version(spec("pets"))
+        service.select_version(spec("pets"))
     assert raised.value.extra["state"] == state
 
 
@@ -153,9 +182,10 @@ def test_invalid_dataset_spec_has_a_json_pointer(
     message: str,
     service: DatasetService,
     uploaded: Callable[..., DatasetVersionRow],
+    tmp_path: Path,
 ) -> None:
     uploaded(1, DatasetState.READY)
     with pytest.raises(InvalidSpec) as raised:
-        service.resolve_version(DatasetSpec.model_validate(changes))
+        load_dataset(service.select_version(DatasetSpec.model_validate(changes)), tmp_path)
     assert raised.value.errors[0][0] == pointer
     assert message in raised.value.errors[0][1]

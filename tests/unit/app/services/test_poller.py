@@ -1,6 +1,6 @@
-"""Periodic calls in a thread."""
+"""Periodic calls on the event loop."""
 
-import threading
+import asyncio
 
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
@@ -9,17 +9,18 @@ from app.services.poller import run_periodically
 
 
 async def test_task_is_called_again_after_failures_until_the_context_ends() -> None:
-    called = threading.Event()
+    called = asyncio.Event()
     errors: list[Exception] = [OperationalError("SELECT 1", {}, Exception("closed")), ValueError("wrong")]
 
-    def fail_twice() -> None:
+    async def fail_twice() -> None:
         if errors:
             raise errors.pop(0)
         called.set()
 
     with capture_logs() as logs:
         async with run_periodically(fail_twice, interval_s=0.001):
-            assert called.wait(60)
+            await asyncio.wait_for(called.wait(), 60)
     assert [entry["event"] for entry in logs] == ["poller.database_unavailable", "poller.task_failed"]
     called.clear()
-    assert not called.wait(0.05)
+    await asyncio.sleep(0.05)
+    assert not called.is_set()

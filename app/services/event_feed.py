@@ -1,0 +1,88 @@
+"""Follows the events of one job for all its streams in this process."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from core.bus import Subscription
+from core.events import Event
+
+MAX_RECENT = 1000
+ReadEvents = Callable[[str, int], Awaitable[list[Event]]]
+
+
+class EventFeed:
+    """Receives the events of a job from the bus once, and keeps the recent ones in memory.
+
+    The bus may lose events. The feed reads them from the database when it detects a gap in the event numbers, or when
+    `update` reports a number that it has not received.
+
+    Attributes:
+        changed: set and replaced by a new object when events arrive or the feed ends.
+        num_streams: the number of streams that use the feed.
+        is_deleted: whether the job was deleted.
+        last_number: the number of the last event of a job that has ended, else None.
+
+    Args:
+        read_events: function that reads the events of a job with a number above the given one from the database.
+    """
+
+    def __init__(self, job_id: str, read_events: ReadEvents) -> None:
+        self.job_id = job_id
+        self.changed = asyncio.Event()
+        self.num_streams = 0
+        self.is_deleted = False
+        self.last_number: int | None = None
+        self._read_events = read_events
+        self._newest: int | None = None  # None: no event is known yet
+        self._recent: deque[Event] = deque(maxlen=MAX_RECENT)  # contiguous, and ends with `_newest`
+
+    def list_recent(self, after: int) -> Sequence[Event] | None:
+        """Return the events with a number above `after`. Return None if the database must be read instead."""
+        if self._newest is not None and self._newest <= after:
+            return ()
+        if not self._recent or self._recent[0].seq > after + 1:
+            return None
+        return [event for event in self._recent if event.seq > after]
+
+    async def follow(self, subscription: Subscription) -> None:
+        """Receive the events of the bus until the task is cancelled."""
+        async with subscription:
+            async for event in subscription:
+                if self._newest is not None and event.seq > self._newest + 1:
+                    await self._fill()
+                self._add([event])
+
+    async def update(self, newest: int | None, *, has_ended: bool) -> None:
+        """Handle the number of the job's newest event in the database; None if the job was deleted."""
+        if newest is None:
+            self.is_deleted = True
+            self.wake()
+            return
+        if self._newest is None:
+            self._newest = newest
+            self.wake()
+        elif newest > self._newest:
+            await self._fill()
+        if has_ended and self.last_number is None:
+            self.last_number = newest
+            self.wake()
+
+    def wake(self) -> None:
+        """Wake the streams that wait for `changed`."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+    async def _fill(self) -> None:
+        assert self._newest is not None  # noqa: S101 - a gap requires a known number
+        while events := await self._read_events(self.job_id, self._newest):
+            self._add(events)
+
+    def _add(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if self._newest is None or event.seq > self._newest:
+                if self._newest is not None and event.seq > self._newest + 1:
+                    self._recent.clear()  # the missing events are not in the database either
+                self._newest = event.seq
+                self._recent.append(event)
+        self.wake()

@@ -1,0 +1,169 @@
+"""Validates and submits jobs. No transaction is open while a network is checked or a dataset file is read."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from sqlalchemy.orm import Session
+
+from app.services.datasets import load_dataset
+from app.services.jobs import JobView
+from app.services.merge_patch import apply_merge_patch
+from app.services.submission_store import Submission, SubmissionData, SubmissionStore
+from app.services.validation.architecture_check import check_architecture
+from app.services.validation.context import ResolvedSpec, ValidationContext
+from app.services.validation.resolve import list_fields, parse_job_spec, resolve
+from app.serving.backend import ArchitectureCatalog
+from core.db.repos.jobs import JobRepo
+from core.db.session import SessionFactory, transaction
+from core.errors import Conflict, InvalidSpec
+from core.spec import ANY_JOB, AnyJobSpec, TrainingSpec
+
+MAX_THREADS = 8
+
+
+class _WaitingJob(NamedTuple):
+    """A job whose dataset import has ended, and the data to validate it. The data are an error if they are invalid."""
+
+    job_id: str
+    spec: AnyJobSpec
+    data: SubmissionData | InvalidSpec
+
+
+class JobSubmission:
+    """Submits jobs in three steps: reads the data for the validation, validates the spec, and stores the job.
+
+    The steps run in threads that no other requests use. The first and the last step are short transactions. During the
+    validation no transaction is open, since it waits for another process and may read files.
+
+    Args:
+        open_store: function that builds a store for an open session.
+        datasets_dir: folder with the source files of built-in datasets.
+        architectures: checks whether a network can be built.
+    """
+
+    def __init__(
+        self,
+        sessions: SessionFactory,
+        open_store: Callable[[Session], SubmissionStore],
+        *,
+        datasets_dir: Path,
+        architectures: ArchitectureCatalog,
+    ) -> None:
+        self._sessions = sessions
+        self._open_store = open_store
+        self._datasets_dir = datasets_dir
+        self._architectures = architectures
+        self._threads = CapacityLimiter(MAX_THREADS)
+
+    async def submit_job(self, submission: Submission) -> JobView:
+        """Validate a spec, store the job and queue it. Requests with the same idempotency key return the same job.
+
+        Raises:
+            InvalidSpec: the spec violates a validation rule.
+            DatasetNotReady: the import of the job's dataset failed.
+            IdempotencyMismatch: an earlier request used the key with a different spec.
+            Unavailable: the inference process, which checks networks, does not respond.
+        """
+        data = await self._run(self._read_data, submission)
+        if isinstance(data, JobView):
+            return data
+        resolved = await self._resolve(submission.spec, data)
+        view: JobView = await self._run(self._store_job, submission, resolved, data)
+        return view
+
+    async def dry_run(self, spec: AnyJobSpec) -> ResolvedSpec:
+        """Validate a spec and fill in all defaults, without storing anything. Raises the errors of `submit_job`."""
+        return await self._resolve(spec, await self._run(self._read_data_of_spec, spec))
+
+    async def clone_job(self, job_id: str, changes: Mapping[str, Any], traceparent: str | None) -> JobView:
+        """Submit a copy of a job. `changes` are merged into its spec (see `apply_merge_patch`)."""
+        spec = await self._run(self._merge_changes, job_id, changes)
+        return await self.submit_job(Submission(spec, parent_id=job_id, traceparent=traceparent))
+
+    async def resolve_waiting_jobs(self) -> None:
+        """Validate the jobs whose dataset import has ended. Queue the valid jobs and mark the others as failed."""
+        for job in await self._run(self._read_waiting_jobs):
+            resolution: ResolvedSpec | InvalidSpec
+            try:
+                resolution = job.data if isinstance(job.data, InvalidSpec) else await self._resolve(job.spec, job.data)
+            except InvalidSpec as error:
+                resolution = error
+            await self._run(self._store_resolution, job.job_id, resolution)
+
+    async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - any function
+        return await run_sync(partial(function, *arguments), limiter=self._threads)
+
+    async def _resolve(self, spec: AnyJobSpec, data: SubmissionData) -> ResolvedSpec:
+        dataset = await self._run(load_dataset, data.dataset, self._datasets_dir)
+        architecture = None
+        if isinstance(spec, TrainingSpec):
+            architecture = await check_architecture(spec.architecture, dataset.dataset_info, self._architectures)
+        context = ValidationContext(
+            spec=spec,
+            dataset=dataset,
+            devices=data.devices,
+            architecture=architecture,
+            model=data.model,
+            resume_source=data.resume_source,
+            capacities=data.capacities,
+        )
+        resolved: ResolvedSpec = await self._run(resolve, context)
+        return resolved
+
+    @contextmanager
+    def _open(self, *, read_only: bool) -> Iterator[SubmissionStore]:
+        with transaction(self._sessions, read_only=read_only) as session:
+            yield self._open_store(session)
+
+    def _read_data(self, submission: Submission) -> JobView | SubmissionData:
+        with self._open(read_only=True) as store:
+            if (submitted := store.find_submitted(submission)) is not None:
+                return submitted
+            if (pending := store.find_pending_import(submission.spec)) is None:
+                return store.read_data(submission.spec)
+        return self._store_once(submission, lambda store: store.store_unresolved_job(submission, pending))
+
+    def _read_data_of_spec(self, spec: AnyJobSpec) -> SubmissionData:
+        with self._open(read_only=True) as store:
+            return store.read_data(spec)
+
+    def _store_job(self, submission: Submission, resolved: ResolvedSpec, data: SubmissionData) -> JobView:
+        return self._store_once(submission, lambda store: store.store_job(submission, resolved, data.dataset))
+
+    def _store_once(self, submission: Submission, store_job: Callable[[SubmissionStore], JobView]) -> JobView:
+        """Store a job, or return the job that another request with the same idempotency key has stored meanwhile."""
+        try:
+            with self._open(read_only=False) as store:
+                return store.find_submitted(submission) or store_job(store)
+        except Conflict:
+            with self._open(read_only=True) as store:
+                if (submitted := store.find_submitted(submission)) is not None:
+                    return submitted
+            raise
+
+    def _merge_changes(self, job_id: str, changes: Mapping[str, Any]) -> AnyJobSpec:
+        with transaction(self._sessions, read_only=True) as session:
+            job = JobRepo(session).get(job_id)
+        fields = list_fields(str(changes.get("kind", job.kind)))  # drop fields that the new kind does not have
+        old = {key: value for key, value in job.spec.items() if key != "name" and key in fields}
+        return parse_job_spec(apply_merge_patch(old, changes))
+
+    def _read_waiting_jobs(self) -> list[_WaitingJob]:
+        with self._open(read_only=True) as store:
+            jobs: list[_WaitingJob] = []
+            for job in store.list_resolvable_jobs():
+                spec = ANY_JOB.validate_python(job.spec)
+                try:
+                    jobs.append(_WaitingJob(job.id, spec, store.read_data(spec)))
+                except InvalidSpec as error:
+                    jobs.append(_WaitingJob(job.id, spec, error))
+            return jobs
+
+    def _store_resolution(self, job_id: str, resolution: ResolvedSpec | InvalidSpec) -> None:
+        with self._open(read_only=False) as store:
+            store.store_resolution(job_id, resolution)

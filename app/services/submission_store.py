@@ -1,0 +1,173 @@
+"""Reads the data that a submitted spec is validated against, and stores the job."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy.orm import Session
+
+from app.services.datasets import DatasetSelection, DatasetService
+from app.services.jobs import JobService, JobView
+from app.services.validation import capacity
+from app.services.validation.context import RegisteredModel, ResolvedSpec, ResumeSource
+from app.services.validation.report import reject
+from app.services.validation.resolve import find_model_reference, get_registry_name, pin_unresolved_spec
+from app.services.validation.resume_from import copy_metrics, find_resume_source
+from core.db.repos.idempotency import IdempotencyRepo
+from core.db.repos.jobs import JobRepo
+from core.db.repos.models import ModelRepo
+from core.db.repos.placement import WorkerCapacity
+from core.db.tables import DatasetVersionRow, JobRow, WorkerRow
+from core.errors import IdempotencyMismatch, InvalidSpec, NotFound
+from core.failures import build_failure
+from core.spec import AnyJobSpec
+
+
+class Submission(NamedTuple):
+    """A request to submit a job.
+
+    Attributes:
+        idempotency_key: requests with the same key and spec submit only one job.
+        parent_id: the id of the job that was cloned.
+        traceparent: the W3C trace context of the request.
+    """
+
+    spec: AnyJobSpec
+    idempotency_key: str | None = None
+    parent_id: str | None = None
+    traceparent: str | None = None
+
+
+class SubmissionData(NamedTuple):
+    """The data of one transaction that a spec is validated against; see `ValidationContext`."""
+
+    dataset: DatasetSelection
+    devices: frozenset[str]
+    model: RegisteredModel | None
+    resume_source: ResumeSource | None
+    capacities: Sequence[WorkerCapacity]
+
+
+class SubmissionStore:
+    """Reads and stores submissions. Every method runs in the caller's transaction."""
+
+    def __init__(self, session: Session, datasets: DatasetService, jobs: JobService) -> None:
+        self._session = session
+        self._datasets = datasets
+        self._job_service = jobs
+        self._jobs = JobRepo(session)
+
+    def find_submitted(self, submission: Submission) -> JobView | None:
+        """Return the job that an earlier request with the same idempotency key submitted.
+
+        Raises:
+            IdempotencyMismatch: the earlier request had a different spec.
+        """
+        if submission.idempotency_key is None:
+            return None
+        existing = IdempotencyRepo(self._session).find(submission.idempotency_key)
+        if existing is None:
+            return None
+        if existing.request_hash != hash_spec(submission.spec):
+            raise IdempotencyMismatch(f"The key was used for job {existing.job_id}, with another request body.")
+        return self._job_service.get_job(existing.job_id)
+
+    def find_pending_import(self, spec: AnyJobSpec) -> DatasetVersionRow | None:
+        """Return the dataset version of the spec if its import is running, else None."""
+        return self._datasets.find_pending_import(spec.dataset)
+
+    def read_data(self, spec: AnyJobSpec) -> SubmissionData:
+        """Return the data that the spec is validated against.
+
+        Raises:
+            InvalidSpec: the dataset, the model or the checkpoint of the spec does not exist.
+            DatasetNotReady: the import of the dataset has not finished, or failed.
+        """
+        workers = self._job_service.list_live_workers()
+        return SubmissionData(
+            dataset=self._datasets.select_version(spec.dataset),
+            devices=frozenset(name for worker in workers for name in list_device_names(worker)),
+            model=self._find_model(spec),
+            resume_source=find_resume_source(self._session, spec),
+            capacities=capacity.list_capacities(workers),
+        )
+
+    def store_job(self, submission: Submission, resolved: ResolvedSpec, dataset: DatasetSelection) -> JobView:
+        """Store and queue a validated job. Start the import of a built-in dataset that has not been imported yet.
+
+        Raises:
+            NotFound: the dataset version was deleted after the validation.
+            Conflict: a request with the same idempotency key has stored its job meanwhile.
+        """
+        version = self._datasets.pin_version(dataset)
+        pinned = resolved.spec.dataset.model_copy(update={"version": version.version})
+        spec = resolved.spec.model_copy(update={"dataset": pinned})
+        job = self._add_job(submission, spec, version.id, warnings=resolved.warnings, is_resolved=True)
+        copy_metrics(self._session, spec, job.id, resolved.steps_per_epoch)
+        self._job_service.queue_job(job.id)
+        return self._job_service.get_job(job.id)
+
+    def store_unresolved_job(self, submission: Submission, version: DatasetVersionRow) -> JobView:
+        """Store a job that is validated after the import of its dataset. Raises Conflict, see `store_job`."""
+        spec = pin_unresolved_spec(submission.spec, version.version)
+        job = self._add_job(submission, spec, version.id, warnings=(), is_resolved=False)
+        return self._job_service.get_job(job.id)
+
+    def list_resolvable_jobs(self) -> list[JobRow]:
+        """Return the jobs that are not validated yet and whose dataset import has ended."""
+        return [self._jobs.get(job_id) for job_id in self._jobs.find_resolvable_ids()]
+
+    def store_resolution(self, job_id: str, resolution: ResolvedSpec | InvalidSpec) -> None:
+        """Queue a job that was validated after its import, or mark it as failed if its spec is invalid."""
+        if self._jobs.lock_for_resolution(job_id) is None:  # another process was faster, or the job was cancelled
+            return
+        if isinstance(resolution, InvalidSpec):
+            errors = [{"pointer": pointer, "detail": detail} for pointer, detail in resolution.errors]
+            failure = build_failure("invalid_spec", resolution.detail, extra={"errors": errors})
+            self._jobs.fail_resolution(job_id, failure)
+            return
+        self._jobs.resolve(job_id, resolution.spec.model_dump(mode="json"), list(resolution.warnings))
+        copy_metrics(self._session, resolution.spec, job_id, resolution.steps_per_epoch)
+        self._job_service.queue_job(job_id)
+
+    def _find_model(self, spec: AnyJobSpec) -> RegisteredModel | None:
+        reference = find_model_reference(spec)
+        if reference is None:
+            return None
+        pointer, ref = reference
+        try:
+            return RegisteredModel.from_row(ModelRepo(self._session).resolve(ref))
+        except NotFound as error:
+            reject(pointer, error.detail)
+
+    def _add_job(
+        self, submission: Submission, spec: AnyJobSpec, version_id: str, *, warnings: Sequence[str], is_resolved: bool
+    ) -> JobRow:
+        job = JobRow(
+            kind=spec.kind,
+            name=spec.name,
+            model_name=get_registry_name(spec),
+            spec=spec.model_dump(mode="json"),
+            is_resolved=is_resolved,
+            warnings=list(warnings),
+            dataset_version_id=version_id,
+            parent_id=submission.parent_id,
+            traceparent=submission.traceparent,
+        )
+        self._jobs.add(job)
+        if submission.idempotency_key is not None:
+            IdempotencyRepo(self._session).add(submission.idempotency_key, hash_spec(submission.spec), job.id)
+        return job
+
+
+def hash_spec(spec: AnyJobSpec) -> str:
+    """Return a hash of a spec. The order of its fields does not change the hash."""
+    text = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def list_device_names(worker: WorkerRow) -> list[str]:
+    """Return the name and the kind of each device of a worker, for example `cuda:0` and `cuda`."""
+    names = [str(device["name"]) for device in worker.devices]
+    return [name for device in names for name in (device, device.partition(":")[0])]

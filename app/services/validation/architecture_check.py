@@ -1,0 +1,64 @@
+"""Checks with the inference process whether the network of a spec can be built for a dataset."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import orjson
+
+from app.serving.backend import (
+    ArchitectureCatalog,
+    ArchitectureEntry,
+    ArchitectureQuery,
+    ArchitectureSummary,
+    InvalidArchitecture,
+)
+from core.datasets.definition import DatasetInfo
+from core.spec import ArchitectureSpec
+from core.spec.error_pointers import build_pointer, format_unknown_name, to_pointers
+
+ARCHITECTURE = "/architecture"
+_EMPTY = ArchitectureSummary({}, 0, (), ())
+
+
+class ArchitectureCheck(NamedTuple):
+    """The result of a check.
+
+    Attributes:
+        spec: the architecture with all options. After an error, the architecture of the request.
+        summary: the summary of the network. After an error, it is empty.
+        errors: pairs of a JSON pointer and a reason.
+        available: all architectures, keyed by name.
+    """
+
+    spec: ArchitectureSpec
+    summary: ArchitectureSummary
+    available: Mapping[str, ArchitectureEntry]
+    errors: tuple[tuple[str, str], ...] = ()
+
+
+async def check_architecture(
+    spec: ArchitectureSpec, dataset_info: DatasetInfo, catalog: ArchitectureCatalog
+) -> ArchitectureCheck:
+    """Build the network on the meta device in another process, and return its summary or the errors.
+
+    Call it outside of transactions: a large network takes seconds.
+
+    Raises:
+        Unavailable: the inference process does not respond.
+    """
+    available = catalog.list_architectures()
+    if spec.name not in available:
+        error = f"{ARCHITECTURE}/name", format_unknown_name("architecture", spec.name, list(available))
+        return ArchitectureCheck(spec, _EMPTY, available, (error,))
+    cardinalities = () if dataset_info.table is None else dataset_info.table.cardinalities
+    options, shape = orjson.dumps(spec.options), tuple(dataset_info.image_shape)
+    try:
+        summary = await catalog.check_architecture(
+            ArchitectureQuery(spec.name, options, shape, dataset_info.num_outputs, cardinalities)
+        )
+    except InvalidArchitecture as error:
+        errors = to_pointers(error.errors, available[spec.name].options, ARCHITECTURE)
+        if error.reason:
+            errors.append((ARCHITECTURE + build_pointer(error.path.split("/") if error.path else ()), error.reason))
+        return ArchitectureCheck(spec, _EMPTY, available, tuple(errors))
+    return ArchitectureCheck(ArchitectureSpec(name=spec.name, **summary.options), summary, available)
