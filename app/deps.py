@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated
 
+from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
@@ -54,11 +55,16 @@ async def _get_settings(state: StateDep) -> Settings:
     return state.settings
 
 
+async def _get_download_threads(state: StateDep) -> CapacityLimiter:
+    return state.download_threads
+
+
 async def _get_storage(state: StateDep) -> Storage:
     return state.storage
 
 
 SettingsDep = Annotated[Settings, Depends(_get_settings)]
+DownloadThreadsDep = Annotated[CapacityLimiter, Depends(_get_download_threads)]
 StorageDep = Annotated[Storage, Depends(_get_storage)]
 
 

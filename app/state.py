@@ -2,8 +2,10 @@
 
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
+from anyio import CapacityLimiter
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -37,6 +39,7 @@ from core.storage import Storage, open_storage
 log = structlog.get_logger(__name__)
 
 NUM_MISSED_HEARTBEATS = 3  # a worker that missed this many heartbeats counts as lost
+MAX_DOWNLOAD_THREADS = 8
 STATE_KEY = "candela"
 """The key of the state in the ASGI scope's `state`."""
 
@@ -47,6 +50,7 @@ class State:
 
     Attributes:
         relay: sends the messages of the outbox table to the queue.
+        download_threads: threads that fetch files from the storage; slow downloads use no other threads.
         model_server: loads models and batches predictions.
         version_cache: maps model references such as `digits@champion` to versions.
     """
@@ -59,6 +63,7 @@ class State:
     storage: Storage
     model_server: ModelServer
     decoder: Decoder
+    download_threads: CapacityLimiter = field(default_factory=partial(CapacityLimiter, MAX_DOWNLOAD_THREADS))
     submission: JobSubmission = field(init=False)
     version_cache: VersionCache = field(init=False)
     event_streams: EventStreams = field(init=False)

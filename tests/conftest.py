@@ -16,12 +16,21 @@ from tests.support.moto import MotoServer, moto_server
 from tests.support.s3 import S3Server, s3_server
 from tests.support.servers import DEBIAN_REDIS, PostgresServer, RedisServer, postgres_server, valkey_server
 from tests.support.small_disk import disk
+from tests.support.write_locks import watch_write_locks
 
 # No example fails because a machine was busy for a moment.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
 __all__ = ["disk"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _watch_write_locks() -> Iterator[None]:
+    """Fail every test whose code waits for something slow while it holds a write transaction."""
+    with watch_write_locks():
+        yield
+
 
 DATABASES = [pytest.param("sqlite"), pytest.param("postgresql", marks=pytest.mark.services)]
 

@@ -12,7 +12,7 @@ from app.api.inline_request import INLINE_BODY, move_pointers_to_body, parse_inl
 from app.api.multipart_stream import parse_boundary, stream_file
 from app.api.strict_route import StrictRoute
 from app.api.upload_params import UploadParams
-from app.deps import DatasetReaderDep, DatasetsDep, StorageDep
+from app.deps import DatasetReaderDep, DatasetsDep, DownloadThreadsDep, StorageDep
 from app.http.asgi import get_media_type
 from app.pagination import Cursor, Limit, Page
 from app.schemas.datasets import DatasetOut, DatasetVersionOut, ReportOut
@@ -156,12 +156,14 @@ def report_dataset(name: DatasetName, version: Version, datasets: DatasetReaderD
     response_class=FileResponse,
     responses={**PNG, **problem_responses(404, 409, 422)},
 )
-def preview_dataset(name: DatasetName, version: Version, datasets: DatasetReaderDep) -> FileResponse:
+async def preview_dataset(
+    name: DatasetName, version: Version, datasets: DatasetReaderDep, threads: DownloadThreadsDep
+) -> FileResponse:
     """Get a preview.
 
     Returns a contact sheet with a few training images of each class, as a PNG.
     """
-    return FileResponse(datasets.fetch_preview(name, version), media_type="image/png")
+    return FileResponse(await run_sync(datasets.fetch_preview, name, version, limiter=threads), media_type="image/png")
 
 
 @router.delete("/{name}/versions/{version}", status_code=204, responses=problem_responses(404, 409, 422))

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Annotated
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Path
 from fastapi.responses import StreamingResponse
 from typing_extensions import Buffer
 
 from app.api.strict_route import StrictRoute
-from app.deps import ModelReaderDep, ModelsDep
+from app.deps import DownloadThreadsDep, ModelReaderDep, ModelsDep
 from app.pagination import Cursor, Limit, Page
 from app.schemas.models import AliasIn, ModelOut, ModelVersionOut
 from app.schemas.problems import problem_responses
@@ -63,12 +64,14 @@ def show_model_version(name: ModelName, version: Version, models: ModelReaderDep
         **problem_responses(404, 422),
     },
 )
-def download_bundle(name: ModelName, version: Version, models: ModelReaderDep) -> StreamingResponse:
+async def download_bundle(
+    name: ModelName, version: Version, models: ModelReaderDep, threads: DownloadThreadsDep
+) -> StreamingResponse:
     """Download a bundle.
 
     Returns a zip file with the weights and a description. The network and its preprocessing can be rebuilt from both.
     """
-    files = models.fetch_bundle(name, version)
+    files = await run_sync(models.fetch_bundle, name, version, limiter=threads)
     headers = {"Content-Disposition": f'attachment; filename="{name}-{version}.zip"'}
     return StreamingResponse(stream_zip(files), media_type="application/zip", headers=headers)
 

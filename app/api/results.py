@@ -2,13 +2,14 @@
 
 from typing import Annotated, Any
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
 
 from app.api.downloads import build_file_response, describe_file_responses
 from app.api.jobs import JobId
 from app.api.strict_route import StrictRoute
-from app.deps import ResultsDep
+from app.deps import DownloadThreadsDep, ResultsDep
 from app.pagination import Page
 from app.schemas.jobs import ArtifactOut, CheckpointOut, LogLineOut, LogsOut, MetricsOut, format_csv
 from app.schemas.problems import problem_responses
@@ -96,12 +97,14 @@ def list_checkpoints(job_id: JobId, results: ResultsDep) -> Page[CheckpointOut]:
     response_class=FileResponse,
     responses=describe_file_responses("predictions.csv"),
 )
-def download_file(job_id: JobId, name: FileName, results: ResultsDep, request: Request) -> Response:
+async def download_file(
+    job_id: JobId, name: FileName, results: ResultsDep, request: Request, threads: DownloadThreadsDep
+) -> Response:
     """Download a result file.
 
     `result.files` of the job lists them. The `ETag` is the file's sha256; `Range` resumes an interrupted download.
     """
-    return build_file_response(request, results.fetch_result_file(job_id, name))
+    return build_file_response(request, await run_sync(results.fetch_result_file, job_id, name, limiter=threads))
 
 
 @router.get("/artifacts", responses=problem_responses(404, 422))
@@ -118,12 +121,14 @@ def list_artifacts(job_id: JobId, results: ResultsDep) -> Page[ArtifactOut]:
     response_class=FileResponse,
     responses=describe_file_responses("metrics.csv"),
 )
-def download_artifact(job_id: JobId, name: FileName, results: ResultsDep, request: Request) -> Response:
+async def download_artifact(
+    job_id: JobId, name: FileName, results: ResultsDep, request: Request, threads: DownloadThreadsDep
+) -> Response:
     """Download an artifact.
 
     The `ETag` is the file's sha256; `Range` resumes an interrupted download.
     """
-    return build_file_response(request, results.fetch_artifact(job_id, name))
+    return build_file_response(request, await run_sync(results.fetch_artifact, job_id, name, limiter=threads))
 
 
 @router.get(
@@ -131,9 +136,11 @@ def download_artifact(job_id: JobId, name: FileName, results: ResultsDep, reques
     response_class=FileResponse,
     responses=describe_file_responses("weights.safetensors"),
 )
-def download_weights(job_id: JobId, number: CheckpointNumber, results: ResultsDep, request: Request) -> Response:
+async def download_weights(
+    job_id: JobId, number: CheckpointNumber, results: ResultsDep, request: Request, threads: DownloadThreadsDep
+) -> Response:
     """Download the weights of a checkpoint.
 
     Returns a safetensors file. The `ETag` is the file's sha256; `Range` resumes an interrupted download.
     """
-    return build_file_response(request, results.fetch_weights(job_id, number))
+    return build_file_response(request, await run_sync(results.fetch_weights, job_id, number, limiter=threads))

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Path, Query, Request
 from fastapi.responses import FileResponse, Response
 
@@ -9,7 +10,7 @@ from app.api.downloads import build_file_response, describe_file_responses
 from app.api.jobs import IdempotencyKey
 from app.api.models import ModelName, Version
 from app.api.strict_route import StrictRoute
-from app.deps import TraceparentDep, VariantReaderDep, VariantsDep, VariantSubmissionDep
+from app.deps import DownloadThreadsDep, TraceparentDep, VariantReaderDep, VariantsDep, VariantSubmissionDep
 from app.schemas.examples import VARIANTS
 from app.schemas.jobs import JobOut
 from app.schemas.problems import problem_responses
@@ -75,32 +76,36 @@ def delete_variant(name: ModelName, version: Version, format: Format, variants: 
     response_class=FileResponse,
     responses=describe_file_responses("network.onnx"),
 )
-def download_variant_file(
+async def download_variant_file(
     name: ModelName,
     version: Version,
     format: Format,
     file: Annotated[str, Path(pattern=NAME_PATTERN, description="The name of the file.")],
     variants: VariantReaderDep,
     request: Request,
+    threads: DownloadThreadsDep,
 ) -> Response:
     """Download a file of a variant.
 
     `files` of the variant lists them. The `ETag` is the file's sha256; `Range` resumes an interrupted download.
     """
-    return build_file_response(request, variants.fetch_file(name, version, format, file))
+    return build_file_response(
+        request, await run_sync(variants.fetch_file, name, version, format, file, limiter=threads)
+    )
 
 
 @router.get("/export", response_class=FileResponse, responses=describe_file_responses("network.onnx"))
-def export_model(
+async def export_model(
     name: ModelName,
     version: Version,
     format: Annotated[VariantFormat, Query(description="The format of an existing variant.")],
     variants: VariantReaderDep,
     request: Request,
+    threads: DownloadThreadsDep,
 ) -> Response:
     """Export a model version.
 
     Downloads the network in the format of a variant. Create the variant first with `POST …/variants`. The input of the
     network is uint8, (batch, height, width, channels); the output is raw scores.
     """
-    return build_file_response(request, variants.fetch_file(name, version, format))
+    return build_file_response(request, await run_sync(variants.fetch_file, name, version, format, limiter=threads))

@@ -22,7 +22,7 @@ from core.datasets.packed import PackedMeta
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
-from core.db.session import on_commit
+from core.db.session import on_commit, release_connection
 from core.db.tables import DatasetVersionRow
 from core.errors import Conflict, DatasetNotReady, InvalidSpec, NotFound, ResourceInUse
 from core.jobs import DatasetState
@@ -173,6 +173,7 @@ class DatasetService:
         if row.state is not DatasetState.READY:
             raise build_not_ready_error(row)
         files = (row.meta or {})["files"]
+        release_connection(self._session)
         return self._storage.fetch(row.packed_key or "", {PREVIEW_FILE: files[PREVIEW_FILE]["sha256"]}) / PREVIEW_FILE
 
     def accept_upload(self, name: str, archive: Path, options: Mapping[str, Any]) -> DatasetVersionRow:

@@ -123,7 +123,7 @@ class EventStreams:
 
     def _read_states(self, job_ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
         with transaction(self._sessions, read_only=True) as session:
-            rows = JobRepo(session).list_event_numbers(job_ids)
+            rows = EventRepo(session).list_event_numbers(job_ids)
         return {job_id: (number, state in TERMINAL) for job_id, state, number in rows}
 
     def _read_page(self, job_id: str, after: int) -> list[Event]:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.services.datasets import load_dataset
 from app.services.jobs import JobView
 from app.services.merge_patch import apply_merge_patch
-from app.services.submission_store import Submission, SubmissionData, SubmissionStore
+from app.services.submission_store import Submission, SubmissionInputs, SubmissionStore
 from app.services.validation.architecture_check import check_architecture
 from app.services.validation.context import ResolvedSpec, ValidationContext
 from app.services.validation.resolve import list_fields, parse_job_spec, resolve
@@ -27,15 +27,15 @@ MAX_THREADS = 8
 
 
 class _WaitingJob(NamedTuple):
-    """A job whose dataset import has ended, and the data to validate it. The data are an error if they are invalid."""
+    """A job whose dataset import has ended, and the inputs of its validation, or the error that reading them raised."""
 
     job_id: str
     spec: AnyJobSpec
-    data: SubmissionData | InvalidSpec
+    inputs: SubmissionInputs | InvalidSpec
 
 
 class JobSubmission:
-    """Submits jobs in three steps: reads the data for the validation, validates the spec, and stores the job.
+    """Submits jobs in three steps: reads the inputs for the validation, validates the spec, and stores the job.
 
     The steps run in threads that no other requests use. The first and the last step are short transactions. During the
     validation no transaction is open, since it waits for another process and may read files.
@@ -69,16 +69,16 @@ class JobSubmission:
             IdempotencyMismatch: an earlier request used the key with a different spec.
             Unavailable: the inference process, which checks networks, does not respond.
         """
-        data = await self._run(self._read_data, submission)
-        if isinstance(data, JobView):
-            return data
-        resolved = await self._resolve(submission.spec, data)
-        view: JobView = await self._run(self._store_job, submission, resolved, data)
+        inputs = await self._run(self._read_inputs, submission)
+        if isinstance(inputs, JobView):
+            return inputs
+        resolved = await self._resolve(submission.spec, inputs)
+        view: JobView = await self._run(self._store_job, submission, resolved, inputs)
         return view
 
     async def dry_run(self, spec: AnyJobSpec) -> ResolvedSpec:
         """Validate a spec and fill in all defaults, without storing anything. Raises the errors of `submit_job`."""
-        return await self._resolve(spec, await self._run(self._read_data_of_spec, spec))
+        return await self._resolve(spec, await self._run(self._read_spec_inputs, spec))
 
     async def clone_job(self, job_id: str, changes: Mapping[str, Any], traceparent: str | None) -> JobView:
         """Submit a copy of a job. `changes` are merged into its spec (see `apply_merge_patch`)."""
@@ -90,7 +90,9 @@ class JobSubmission:
         for job in await self._run(self._read_waiting_jobs):
             resolution: ResolvedSpec | InvalidSpec
             try:
-                resolution = job.data if isinstance(job.data, InvalidSpec) else await self._resolve(job.spec, job.data)
+                resolution = (
+                    job.inputs if isinstance(job.inputs, InvalidSpec) else await self._resolve(job.spec, job.inputs)
+                )
             except InvalidSpec as error:
                 resolution = error
             await self._run(self._store_resolution, job.job_id, resolution)
@@ -98,19 +100,19 @@ class JobSubmission:
     async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - any function
         return await run_sync(partial(function, *arguments), limiter=self._threads)
 
-    async def _resolve(self, spec: AnyJobSpec, data: SubmissionData) -> ResolvedSpec:
-        dataset = await self._run(load_dataset, data.dataset, self._datasets_dir)
+    async def _resolve(self, spec: AnyJobSpec, inputs: SubmissionInputs) -> ResolvedSpec:
+        dataset = await self._run(load_dataset, inputs.dataset, self._datasets_dir)
         architecture = None
         if isinstance(spec, TrainingSpec):
             architecture = await check_architecture(spec.architecture, dataset.dataset_info, self._architectures)
         context = ValidationContext(
             spec=spec,
             dataset=dataset,
-            devices=data.devices,
+            devices=inputs.devices,
             architecture=architecture,
-            model=data.model,
-            resume_source=data.resume_source,
-            capacities=data.capacities,
+            model=inputs.model,
+            resume_source=inputs.resume_source,
+            capacities=inputs.capacities,
         )
         resolved: ResolvedSpec = await self._run(resolve, context)
         return resolved
@@ -120,20 +122,20 @@ class JobSubmission:
         with transaction(self._sessions, read_only=read_only) as session:
             yield self._open_store(session)
 
-    def _read_data(self, submission: Submission) -> JobView | SubmissionData:
+    def _read_inputs(self, submission: Submission) -> JobView | SubmissionInputs:
         with self._open(read_only=True) as store:
             if (submitted := store.find_submitted(submission)) is not None:
                 return submitted
             if (pending := store.find_pending_import(submission.spec)) is None:
-                return store.read_data(submission.spec)
+                return store.read_inputs(submission.spec)
         return self._store_once(submission, lambda store: store.store_unresolved_job(submission, pending))
 
-    def _read_data_of_spec(self, spec: AnyJobSpec) -> SubmissionData:
+    def _read_spec_inputs(self, spec: AnyJobSpec) -> SubmissionInputs:
         with self._open(read_only=True) as store:
-            return store.read_data(spec)
+            return store.read_inputs(spec)
 
-    def _store_job(self, submission: Submission, resolved: ResolvedSpec, data: SubmissionData) -> JobView:
-        return self._store_once(submission, lambda store: store.store_job(submission, resolved, data.dataset))
+    def _store_job(self, submission: Submission, resolved: ResolvedSpec, inputs: SubmissionInputs) -> JobView:
+        return self._store_once(submission, lambda store: store.store_job(submission, resolved, inputs.dataset))
 
     def _store_once(self, submission: Submission, store_job: Callable[[SubmissionStore], JobView]) -> JobView:
         """Store a job, or return the job that another request with the same idempotency key has stored meanwhile."""
@@ -159,7 +161,7 @@ class JobSubmission:
             for job in store.list_resolvable_jobs():
                 spec = ANY_JOB.validate_python(job.spec)
                 try:
-                    jobs.append(_WaitingJob(job.id, spec, store.read_data(spec)))
+                    jobs.append(_WaitingJob(job.id, spec, store.read_inputs(spec)))
                 except InvalidSpec as error:
                     jobs.append(_WaitingJob(job.id, spec, error))
             return jobs

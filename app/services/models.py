@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.services.validation.report import reject
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
-from core.db.session import on_commit
+from core.db.session import on_commit, release_connection
 from core.db.tables import ModelVariantRow, ModelVersionRow
 from core.spec import SERVED_VARIANTS, VariantFormat
 from core.storage import Storage
@@ -73,6 +73,7 @@ class ModelService:
             CorruptFile: the checksum of a stored file does not match.
         """
         row = self._models.get(name, version)
+        release_connection(self._session)
         folder = self._storage.fetch(row.key, {file: row.files[file]["sha256"] for file in BUNDLE_FILES})
         return [folder / file for file in BUNDLE_FILES]
 

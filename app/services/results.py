@@ -12,6 +12,7 @@ from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.jobs import JobRepo, get_result_key
 from core.db.repos.metrics import MetricRepo, MetricSeries
+from core.db.session import release_connection
 from core.db.tables import CheckpointRow, JobRow
 from core.errors import NotFound
 from core.events import Event, EventType
@@ -71,7 +72,7 @@ class ResultService:
             CorruptFile: the checksum of the stored file does not match.
         """
         row = CheckpointRepo(self._session).get(job_id, number)
-        folder = self._storage.fetch(row.key, {WEIGHTS: row.sha256})
+        folder = self._fetch(row.key, WEIGHTS, row.sha256)
         return ResultFile(folder / WEIGHTS, row.sha256, f"{job_id}-{number}.safetensors")
 
     def list_artifacts(self, job_id: str) -> list[ArtifactFile]:
@@ -94,7 +95,7 @@ class ResultService:
         if name in _get_result_files(JobRepo(self._session).get(job_id)):
             return self.fetch_result_file(job_id, name)
         row = ArtifactRepo(self._session).get(job_id, name)
-        return ResultFile(self._storage.fetch(row.key, {name: row.sha256}) / name, row.sha256, name)
+        return ResultFile(self._fetch(row.key, name, row.sha256) / name, row.sha256, name)
 
     def fetch_result_file(self, job_id: str, name: str) -> ResultFile:
         """Return a file of a job's result.
@@ -108,8 +109,12 @@ class ResultService:
         if name not in files:
             raise NotFound(f"The result has no file {name!r}.", known=sorted(files))
         sha256 = files[name]["sha256"]
-        folder = self._storage.fetch(get_result_key(job), {name: sha256})
+        folder = self._fetch(get_result_key(job), name, sha256)
         return ResultFile(folder / name, sha256, f"{job.name}-{name}")
+
+    def _fetch(self, key: str, name: str, sha256: str) -> Path:
+        release_connection(self._session)
+        return self._storage.fetch(key, {name: sha256})
 
     def _require_job(self, job_id: str) -> None:
         JobRepo(self._session).get(job_id, with_spec=False)

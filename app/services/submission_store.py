@@ -1,4 +1,4 @@
-"""Reads the data that a submitted spec is validated against, and stores the job."""
+"""Reads the inputs for the validation of a submitted spec, and stores the job."""
 
 import hashlib
 import json
@@ -39,8 +39,8 @@ class Submission(NamedTuple):
     traceparent: str | None = None
 
 
-class SubmissionData(NamedTuple):
-    """The data of one transaction that a spec is validated against; see `ValidationContext`."""
+class SubmissionInputs(NamedTuple):
+    """The inputs of the validation of a spec, read in one transaction; see `ValidationContext`."""
 
     dataset: DatasetSelection
     devices: frozenset[str]
@@ -77,15 +77,15 @@ class SubmissionStore:
         """Return the dataset version of the spec if its import is running, else None."""
         return self._datasets.find_pending_import(spec.dataset)
 
-    def read_data(self, spec: AnyJobSpec) -> SubmissionData:
-        """Return the data that the spec is validated against.
+    def read_inputs(self, spec: AnyJobSpec) -> SubmissionInputs:
+        """Return the inputs for the validation of the spec.
 
         Raises:
             InvalidSpec: the dataset, the model or the checkpoint of the spec does not exist.
             DatasetNotReady: the import of the dataset has not finished, or failed.
         """
         workers = self._job_service.list_live_workers()
-        return SubmissionData(
+        return SubmissionInputs(
             dataset=self._datasets.select_version(spec.dataset),
             devices=frozenset(name for worker in workers for name in list_device_names(worker)),
             model=self._find_model(spec),

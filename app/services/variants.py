@@ -12,7 +12,7 @@ from app.services.submission_store import Submission
 from app.services.validation.resolve import get_training_dataset
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
-from core.db.session import SessionFactory, transaction
+from core.db.session import SessionFactory, release_connection, transaction
 from core.db.tables import ModelVariantRow
 from core.errors import NotFound
 from core.spec import DatasetSpec, VariantFormat, VariantSpec
@@ -60,6 +60,7 @@ class VariantService:
     """Lists, deletes and fetches variants. Every method runs in the caller's transaction."""
 
     def __init__(self, session: Session, storage: Storage) -> None:
+        self._session = session
         self._models = ModelRepo(session)
         self._variants = VariantRepo(session)
         self._storage = storage
@@ -91,5 +92,6 @@ class VariantService:
         if requested not in row.files:
             raise NotFound(f"The variant has no file {requested!r}.", known=sorted(row.files))
         sha256 = row.files[requested]["sha256"]
+        release_connection(self._session)
         folder = self._storage.fetch(row.key, {requested: sha256})
         return ResultFile(folder / requested, sha256, f"{name}-{version}-{requested}")

@@ -85,6 +85,14 @@ def transaction(sessions: SessionFactory, *, read_only: bool = False) -> Iterato
         action()
 
 
+def release_connection(session: Session) -> None:
+    """End a read transaction before slow work, such as a download, so that it holds no database connection meanwhile.
+
+    Loaded rows remain usable.
+    """
+    session.commit()
+
+
 def on_commit(session: Session, action: Callable[[], None]) -> None:
     """Run `action` after the commit of this transaction; a rollback discards it."""
     session.info.setdefault(_ACTIONS, []).append(action)

@@ -39,13 +39,13 @@ def finish_job(state: State, job_id: str, *, name: str = "digits", num_points: i
     """Finish a queued job on `digits` with an `mlp`, and register its model as a version of `name`."""
     torch.manual_seed(0)
     network = registry.build_network("mlp", OPTIONS, SHAPE, 10)
-    files = _publish_files(state, job_id, network)
+    files, preview = _publish_files(state, job_id, network), _publish_preview(state)
     with transaction(state.sessions) as session:
         for version in session.query(DatasetVersionRow):
             version.state, version.content_hash, version.meta = (
                 DatasetState.READY,
                 "c" * 64,
-                _META | _publish_preview(state),
+                _META | preview,
             )
             version.packed_key = PACKED_KEY
     with transaction(state.sessions) as session:

@@ -11,6 +11,7 @@ from core.db.session import publish_on_commit
 from core.db.tables import JobEventRow, JobRow
 from core.errors import NotFound
 from core.events import Event, EventType
+from core.jobs import JobState
 
 
 class EventRepo:
@@ -50,3 +51,8 @@ class EventRepo:
     def list_transitions(self, job_id: str) -> list[Event]:
         """List all state changes of a job, oldest first."""
         return self.list_after(job_id, 0, limit=10_000, types=(EventType.STATE,))
+
+    def list_event_numbers(self, job_ids: Sequence[str]) -> list[tuple[str, JobState, int]]:
+        """Return the id, the state and the number of the newest event of each job that exists."""
+        query = select(JobRow.id, JobRow.state, JobRow.event_seq).where(JobRow.id.in_(job_ids))
+        return [(job_id, state, number) for job_id, state, number in self._session.execute(query)]

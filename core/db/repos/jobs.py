@@ -1,7 +1,7 @@
 """Queries for jobs, and for the actions of clients on them. `attempts.py` has the queries for attempts."""
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import ColumnElement, func, select, tuple_, update
@@ -75,11 +75,6 @@ class JobRepo:
         """Count the jobs in each state. States without jobs are omitted."""
         query = select(JobRow.state, func.count()).group_by(JobRow.state)
         return {row[0]: row[1] for row in self._session.execute(query)}
-
-    def list_event_numbers(self, job_ids: Sequence[str]) -> list[tuple[str, JobState, int]]:
-        """Return the id, the state and the number of the newest event of each job that exists."""
-        query = select(JobRow.id, JobRow.state, JobRow.event_seq).where(JobRow.id.in_(job_ids))
-        return [(job_id, state, number) for job_id, state, number in self._session.execute(query)]
 
     def get_queue_position(self, job: JobRow) -> int | None:
         """Return the number of queued jobs before this one, or None if it is not queued."""

@@ -151,3 +151,28 @@ def test_resolve_options_returns_the_clients_form() -> None:
     resolved = registry.resolve_options("layers", {"layers": layers})
     assert resolved == {"layers": [{"type": "linear", "in": 3, "out": 2, "bias": True}]}
     assert registry.resolve_options("layers", resolved) == resolved
+
+
+@pytest.mark.parametrize(
+    ("layers", "bidirectional", "is_accepted"), [(32, False, True), (32, True, False), (20, True, True)]
+)
+def test_recurrent_layers_count_once_per_layer_and_direction(
+    layers: int, bidirectional: bool, is_accepted: bool
+) -> None:
+    stack: Layer = {"type": "lstm", "hidden": 2, "layers": layers, "bidirectional": bidirectional, "take": "all"}
+    network = [*[stack] * 24, {"type": "lstm", "hidden": 4}, OUT]
+    if is_accepted:
+        assert check(*network, shape=(2, 4)).num_parameters > 0
+        return
+    with pytest.raises(registry.ArchitectureBuildError, match="more than 1000 layers"):
+        check(*network, shape=(2, 4))
+
+
+def test_network_of_the_trial_equals_the_built_network() -> None:
+    layers = [conv(4), {"type": "batch_norm"}, {"type": "dropout"}, FLATTEN, OUT]
+    with torch.device("meta"):
+        trial = registry.build_network("layers", {"layers": layers}, (3, 8, 8), 10)
+    built = registry.build_network("layers", {"layers": layers}, (3, 8, 8), 10)
+    assert str(trial) == str(built)
+    assert [module.training for module in trial.modules()] == [module.training for module in built.modules()]
+    assert {parameter.device.type for parameter in trial.parameters()} == {"meta"}

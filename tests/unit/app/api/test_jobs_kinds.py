@@ -170,8 +170,9 @@ def test_a_result_file_is_downloaded(client: TestClient, trained_job: str, state
     files = {"predictions.csv": {"sha256": sha256, "size_bytes": 11}}
     with transaction(state.sessions) as session:
         claimed = AttemptRepo(session).claim(job["id"], "worker-1", 30)
-        assert claimed is not None
-        state.storage.publish(folder, get_result_key(claimed))
+    assert claimed is not None
+    state.storage.publish(folder, get_result_key(claimed))
+    with transaction(state.sessions) as session:
         AttemptRepo(session).complete_with_result(job["id"], claimed.token, {"files": files}, {})
     response = client.get(f"/v1/jobs/{job['id']}/files/predictions.csv")
     assert (response.status_code, response.text, response.headers["etag"]) == (200, "name,label\n", f'"{sha256}"')

@@ -1,11 +1,25 @@
 """Messages that the inference process handles on a connection."""
 
 import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from app.inference.protocol import Error, FrameDecoder, Message, Ping, Pong, Predict, decode_server_message, encode
+from app.inference.protocol import (
+    ArchitectureInvalid,
+    Error,
+    FrameDecoder,
+    Message,
+    Ping,
+    Pong,
+    Predict,
+    ValidateArchitecture,
+    decode_server_message,
+    encode,
+)
 from app.inference.server import Connection, InferenceServer, RemoteRequest
 from app.inference.types import TargetedImage
 
@@ -65,3 +79,57 @@ async def test_a_request_reads_its_samples_and_targets(targets: tuple[int, ...] 
         assert [sample.target for sample in request.samples] == [4, -1]
     connection.connection_lost(None)
     assert request.is_gone
+
+
+class RecordingValidation:
+    """Stands in for a validation process: records requests and waits until it is released."""
+
+    def __init__(self) -> None:
+        self.threads = ThreadPoolExecutor(1)
+        self.names: list[str] = []
+        self.may_respond = threading.Event()
+
+    def validate(self, request: ValidateArchitecture) -> ArchitectureInvalid:
+        self.names.append(request.name)
+        assert self.may_respond.wait(60)
+        return ArchitectureInvalid(request.id, b"", "", "no")
+
+
+async def wait_for(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_long_specs_do_not_delay_the_validation_of_short_ones() -> None:
+    short, long = RecordingValidation(), RecordingValidation()
+    server, transport = InferenceServer("cpu", {}, [short, long]), RecordingTransport()  # type: ignore[list-item]
+    connection = Connection(server, np.arange(8, dtype=np.uint8), 7, lambda connection: None)
+    connection.connection_made(transport)
+    transport.messages.clear()
+    connection.data_received(encode(ValidateArchitecture(1, "long", b" " * 4096, (1,), 1, ())))
+    connection.data_received(encode(ValidateArchitecture(2, "short", b"{}", (1,), 1, ())))
+    short.may_respond.set()
+    await wait_for(lambda: transport.messages == [ArchitectureInvalid(2, b"", "", "no")])
+    assert (long.names, short.names) == (["long"], ["short"])
+    long.may_respond.set()
+    await wait_for(lambda: len(transport.messages) == 2)
+
+
+async def test_number_of_waiting_validations_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.inference.server.MAX_WAITING_VALIDATIONS", 2)
+    process = RecordingValidation()
+    server, transport = InferenceServer("cpu", {}, [process]), RecordingTransport()  # type: ignore[list-item]
+    connection = Connection(server, np.arange(8, dtype=np.uint8), 7, lambda connection: None)
+    connection.connection_made(transport)
+    transport.messages.clear()
+    for id in range(3):
+        connection.data_received(encode(ValidateArchitecture(id, "mlp", b"{}", (1,), 1, ())))
+    (refusal,) = transport.messages
+    assert isinstance(refusal, Error)
+    assert (refusal.id, refusal.slug) == (2, "overloaded")
+    process.may_respond.set()
+    await wait_for(lambda: len(transport.messages) == 3)
+    connection.data_received(encode(ValidateArchitecture(3, "mlp", b"{}", (1,), 1, ())))
+    await wait_for(lambda: len(transport.messages) == 4)
+    assert not isinstance(transport.messages[-1], Error)
