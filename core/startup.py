@@ -29,7 +29,7 @@ def load_settings_or_exit() -> Settings:
     """Load the settings from the environment.
 
     Raises:
-        SystemExit: a setting is invalid. The printed message contains the variable, its value and the reason.
+        SystemExit: a setting is invalid. The printed message names the variable and the reason.
     """
     with exit_on_configuration_error():
         try:
