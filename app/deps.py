@@ -30,7 +30,7 @@ from core.tracing import parse_traceparent
 
 NUM_MISSED_HEARTBEATS = 3  # a worker that missed this many heartbeats counts as lost
 # A worker counts as unresponsive if it receives no canary message during this many maintenance rounds. One round is not
-# enough: it sends as many messages as there are workers, but one worker may receive several of them.
+# enough: a round sends as many canary messages as there are workers, but one worker may receive several of them.
 NUM_CANARY_ROUNDS = 12
 
 StateDep = Annotated[State, Depends(get_state)]
@@ -46,7 +46,8 @@ def _open_read_session(state: StateDep) -> Iterator[Session]:
         yield session
 
 
-# With scope="function", FastAPI leaves the transaction before it sends the response: a failed commit becomes an error.
+# With scope="function", FastAPI commits the transaction before it sends the response. A failed commit therefore results
+# in an error response.
 SessionDep = Annotated[Session, Depends(_open_session, scope="function")]
 ReadSessionDep = Annotated[Session, Depends(_open_read_session, scope="function")]
 
@@ -90,9 +91,9 @@ def build_job_service(session: Session, state: State, request: Request | None = 
 
 
 def resolve_waiting_jobs(state: State) -> None:
-    """Validate and queue jobs whose dataset import has ended. Uses a new transaction."""
+    """Validate and queue the jobs whose dataset import has ended, in a new transaction."""
     with transaction(state.sessions, read_only=True) as session:
-        if not JobRepo(session).find_resolvable_ids(limit=1):  # the most frequent case: no write transaction is needed
+        if not JobRepo(session).find_resolvable_ids(limit=1):  # most calls find no job: open no write transaction
             return
     with transaction(state.sessions) as session:
         build_job_service(session, state).resolve_waiting_jobs()

@@ -23,7 +23,7 @@ from models.registry import Architecture, ArchitectureBuildError, Shape
 MAX_LAYERS = 1000
 MAX_DEPTH = 16
 MAX_PARAMETERS = 2_000_000_000
-MAX_VALUES = 2**27  # maximum output values of a layer per sample; 512 MiB as float32
+MAX_VALUES = 2**27  # maximum number of output values of a layer per sample; 512 MiB as float32
 
 
 class Residual(nn.Module):
@@ -61,7 +61,7 @@ class _LayerBuilder:
         _check_first(spec, shape, path)
         _check_axes(spec, shape, path)
         try:
-            with torch.device("meta"):  # to check the limits before memory is allocated
+            with torch.device("meta"):  # checks the limits before memory is allocated
                 trial = make_layer(spec, shape)
                 out = _infer_shape(trial, shape)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
@@ -74,19 +74,19 @@ class _LayerBuilder:
             raise ArchitectureBuildError(path, f"{layer} reduces {shape} to {out}: the output is empty")
         if prod(out) > MAX_VALUES:
             raise ArchitectureBuildError(
-                path, f"{layer} maps {shape} to {out}: more than {MAX_VALUES} values per sample"
+                path, f"{layer} maps {shape} to {out}, which is more than {MAX_VALUES} values per sample"
             )
         self._num_parameters += sum(parameter.numel() for parameter in trial.parameters())
         if self._num_parameters > MAX_PARAMETERS:
             raise ArchitectureBuildError(
-                path, f"{layer}, {shape} to {out}, exceeds the limit of {MAX_PARAMETERS} parameters"
+                path, f"{layer} maps {shape} to {out} and exceeds the limit of {MAX_PARAMETERS} parameters per network"
             )
 
     def _build_residual(self, spec: ResidualSpec, shape: AnyShape, path: str) -> tuple[nn.Module, AnyShape]:
         body, out = self.build_chain(spec.layers, shape, f"{path}/layers")
         projection, projection_out = self.build_chain(spec.projection, shape, f"{path}/projection")
         if out != projection_out:
-            branch = "its projection" if spec.projection else "its input, and it has no projection"
+            branch = "its projection" if spec.projection else "its input (it has no projection)"
             raise ArchitectureBuildError(
                 path, f"{path} (residual) cannot add the output {out} of its layers to {projection_out} of {branch}"
             )
@@ -100,7 +100,7 @@ def build_layers(options: LayersOptions, input_shape: Shape, num_outputs: int) -
         ArchitectureBuildError: a layer rejects its input shape, the output shape is wrong, or a limit is exceeded.
     """
     _check_size(options.layers)
-    with torch.device("meta"):  # to validate the whole list before memory is allocated
+    with torch.device("meta"):  # validates the whole list before memory is allocated
         _, shape = _LayerBuilder().build_chain(options.layers, input_shape, "layers")
     if shape != (num_outputs,):
         raise _output_shape_error(options.layers, shape, num_outputs)
@@ -125,7 +125,7 @@ def _check_size(specs: Sequence[LayerSpec]) -> None:
     for number, (depth, _) in enumerate(_iterate_layers(specs, 1), start=1):
         if depth > MAX_DEPTH or number > MAX_LAYERS:
             raise ArchitectureBuildError(
-                "layers", f"more than {MAX_LAYERS} layers, or residuals nested deeper than {MAX_DEPTH}"
+                "layers", f"the network has over {MAX_LAYERS} layers, or residual layers nested deeper than {MAX_DEPTH}"
             )
 
 
@@ -179,7 +179,7 @@ def _check_num_inputs(spec: LayerSpec, shape: AnyShape, path: str) -> None:
 
 
 def _check_first(spec: LayerSpec, shape: AnyShape, path: str) -> None:
-    """Check that an embedding is the first layer, and that its inputs are codes instead of pixels."""
+    """Check that an embedding is the first layer and that its inputs are codes, not pixels."""
     if isinstance(spec, EmbeddingSpec) and (path != "layers/0" or len(shape) > 2):
         where = f"its input is {shape}" if path == "layers/0" else "other layers precede it"
         raise ArchitectureBuildError(path, f"{path} (embedding) requires integers of a row or a window, but {where}")

@@ -31,7 +31,7 @@ STREAM = {
     response_class=EventSourceResponse,
     responses={
         200: {
-            "description": "Events of type `state`, `metrics`, `checkpoint`, `log` or `end`, which is the last.",
+            "description": "Events of type `state`, `metrics`, `checkpoint`, `log` or `end`; `end` is the last event.",
             "content": STREAM,
         },
         204: {"description": "The job has ended and has no events after `Last-Event-ID`."},
@@ -42,7 +42,8 @@ async def stream_events(
     job_id: JobId,
     streams: EventStreamsDep,
     last_event_id: Annotated[
-        int | None, Header(ge=0, le=2**31 - 1, description="Only events after the event with this id. Default: all.")
+        int | None,
+        Header(ge=0, le=2**31 - 1, description="Only events after the event with this id. Default: all events."),
     ] = None,
 ) -> Response:
     """Stream the events of a job.
@@ -51,7 +52,7 @@ async def stream_events(
     """
     after = last_event_id or 0
     if not await streams.has_more(job_id, after):
-        return Response(status_code=204)  # an EventSource does not reconnect after a 204
+        return Response(status_code=204)  # a browser's EventSource does not reconnect after a 204
     return EventSourceResponse(
         _convert_events(streams.stream_events(job_id, after)),
         ping=KEEP_ALIVE_S,

@@ -35,7 +35,8 @@ def show_metrics(
         Query(
             ge=4,
             le=100_000,
-            description="Downsample each series to at most this many points. Its minimum and maximum are kept.",
+            description="Downsample each series to at most this many points. The minimum and the maximum of the series "
+            "are kept.",
         ),
     ] = None,
     accept: Accept = "*/*",
@@ -99,7 +100,8 @@ def list_checkpoints(job_id: JobId, results: ResultsDep) -> Page[CheckpointOut]:
 def download_file(job_id: JobId, name: FileName, results: ResultsDep, request: Request) -> Response:
     """Download a result file.
 
-    `result.files` of the job lists them. The `ETag` is the file's sha256; `Range` resumes an interrupted download.
+    The field `result.files` of the job lists the files. The `ETag` is the file's sha256; `Range` resumes an interrupted
+    download.
     """
     return build_file_response(request, results.fetch_result_file(job_id, name))
 

@@ -19,7 +19,7 @@ class BatchPredictionService:
     """Submits batch predictions. Every method runs in the caller's transaction."""
 
     def __init__(self, session: Session, storage: Storage, jobs: JobService, limits: UploadLimits) -> None:
-        """Initialize the service. `limits` are the limits of uploaded archives."""
+        """Initialize the service. `limits` are the limits for uploaded archives."""
         self._models = ModelRepo(session)
         self._storage = storage
         self._jobs = jobs
@@ -46,7 +46,8 @@ class BatchPredictionService:
             batch_size=batch_size,
         )
         key = f"uploads/{archive_id}"
-        self._storage.publish_file(archive, key)  # before the job: without a job, maintenance deletes the file
+        # Store the file before the job: maintenance deletes a file without a job.
+        self._storage.publish_file(archive, key)
         try:
             return self._jobs.submit_job(spec)
         except BaseException:

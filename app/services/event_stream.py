@@ -33,7 +33,7 @@ class EventStreams:
         self._num_open = 0
 
     async def has_more(self, job_id: str, after: int) -> bool:
-        """Return whether the job has events with a number above `after`, or has not ended and may get new events.
+        """Return True if the job has events with a number above `after`, or if it has not ended.
 
         Raises:
             NotFound: the job does not exist.

@@ -57,7 +57,7 @@ class JobService:
     """Manages jobs. Every method runs in the caller's transaction.
 
     Args:
-        architectures: checks whether an architecture can be built.
+        architectures: the architecture catalog, which checks that a network can be built.
         wake: function that wakes the outbox relay; it is called after the commit.
         worker_silence_s: a worker is considered live for this many seconds after its last heartbeat.
         traceparent: W3C trace context of the current request, which is stored with submitted jobs.
@@ -102,7 +102,9 @@ class JobService:
             keys.add(idempotency_key, digest, view.job.id)
             return view
         if existing.request_hash != digest:
-            raise IdempotencyMismatch(f"The key was used for job {existing.job_id}, with another request body.")
+            raise IdempotencyMismatch(
+                f"The idempotency key was already used for job {existing.job_id} with another request body."
+            )
         return self.get_job(existing.job_id)
 
     def dry_run(self, spec: AnyJobSpec) -> ResolvedSpec:
@@ -154,7 +156,7 @@ class JobService:
         return self.get_job(job_id)
 
     def extend_job(self, job_id: str, epochs: int) -> JobView:
-        """Queue a succeeded job again, to train `epochs` more epochs with the saved optimizer and schedule states."""
+        """Queue a succeeded job again, to train `epochs` more epochs. Optimizer and schedule states are restored."""
         job = self._jobs.get(job_id)
         _require_training(job, "extended")
         num_completed = int(job.progress.get("epoch") or job.spec["epochs"])
@@ -171,7 +173,7 @@ class JobService:
         return self.submit_job(parse_job_spec(apply_merge_patch(old, changes)), parent_id=job_id)
 
     def delete_job(self, job_id: str) -> None:
-        """Delete a finished job with its events, metrics and checkpoints; its registered models are kept."""
+        """Delete a job that has ended, with its events, metrics and checkpoints. Its registered models are kept."""
         keys = self._jobs.delete(job_id)
         on_commit(self._session, lambda: delete_stored_files(self._storage, keys))
 
@@ -267,7 +269,7 @@ def _require_training(job: JobRow, action: str) -> None:
 
 
 def hash_spec(spec: AnyJobSpec) -> str:
-    """Return a hash of a spec that does not depend on the order of its fields."""
+    """Return a hash of a spec. The order of the fields does not change the hash."""
     text = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

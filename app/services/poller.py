@@ -28,5 +28,5 @@ def _call_periodically(task: Callable[[], None], closed: threading.Event, interv
             task()
         except SQLAlchemyError as error:
             log.warning("poller.database_unavailable", error=str(error))
-        except Exception:  # an exception must not stop later calls
+        except Exception:  # continue: an exception must not stop later calls
             log.exception("poller.task_failed")

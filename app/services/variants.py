@@ -27,7 +27,7 @@ class VariantService:
     def submit_variant(
         self, name: str, version: int, kind: VariantFormat, options: dict[str, Any], *, idempotency_key: str | None
     ) -> JobView:
-        """Submit a job that creates a variant and measures the variant on the dataset of the version's training.
+        """Submit a job that creates a variant and evaluates the variant on the dataset that the version was trained on.
 
         Raises:
             NotFound: the version does not exist.
@@ -54,7 +54,7 @@ class VariantService:
         return self._variants.get(name, version, kind)
 
     def delete_variant(self, name: str, version: int, kind: VariantFormat) -> None:
-        """Delete a variant. Raises NotFound, or ResourceInUse if an alias refers to it."""
+        """Delete a variant. Raises NotFound, or ResourceInUse if an alias refers to the variant."""
         self._models.get(name, version)
         self._variants.delete(name, version, kind)
 

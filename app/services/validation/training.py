@@ -19,7 +19,7 @@ ARCHITECTURE = "/architecture"
 
 
 class ArchitectureCheck(NamedTuple):
-    """An architecture with all options, and the summary of its network. After an error, the summary is empty."""
+    """An architecture with all options, and the summary of its network. The summary is empty if there are errors."""
 
     spec: ArchitectureSpec
     summary: ArchitectureSummary
@@ -107,7 +107,7 @@ class TrainingContext:
 
 @dataclass(frozen=True)
 class LrFindContext(TrainingContext):
-    """The data for the rules of a learning rate search. `spec` is a training spec with the search's fields."""
+    """The data for the rules of a learning rate search. `spec` is a training spec with the fields of the search."""
 
     lr_find: LrFindSpec
 
