@@ -25,7 +25,7 @@ TEXT = {
 def check_liveness() -> LiveOut:
     """Check liveness.
 
-    Restart the process if this check fails.
+    An orchestrator should restart the process if this check fails.
     """
     return LiveOut(status="live")
 

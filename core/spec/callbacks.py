@@ -49,9 +49,7 @@ class EarlyStoppingSpec(CallbackBase):
         default=5, description="The number of consecutive epochs without improvement after which the training stops."
     )
     min_delta: NonNegative = Field(default=0.0, description="The smallest change that counts as an improvement.")
-    baseline: float | None = Field(
-        default=None, description="The initial best value: only an epoch with a better value is an improvement."
-    )
+    baseline: float | None = Field(default=None, description="The initial best value, which epochs must improve on.")
     min_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         default=0, description="The minimum number of epochs before the training stops."
     )

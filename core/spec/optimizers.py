@@ -18,12 +18,9 @@ class GroupSpec(Spec):
 
     match: Pattern = Field(examples=["head.*"])
     lr: Positive | None = Field(
-        default=None,
-        description="The learning rate. Default: that of the optimizer. Schedules keep the ratio of the two rates.",
+        default=None, description="Learning rate; default: the optimizer's. Schedules keep the ratio of the two rates."
     )
-    weight_decay: NonNegative | None = Field(
-        default=None, description="The weight decay. Default: that of the optimizer."
-    )
+    weight_decay: NonNegative | None = Field(default=None, description="Weight decay; default: the optimizer's.")
 
 
 class OptimizerBase(Spec):
@@ -226,9 +223,7 @@ class LbfgsSpec(OptimizerBase):
     name: Literal["lbfgs"] = "lbfgs"
     lr: Positive = 1.0
     max_iter: Annotated[int, Field(ge=1, le=10_000)] = 20
-    max_eval: Count | None = Field(
-        default=None, description="The maximum number of loss evaluations per step. Default: 5/4 of `max_iter`."
-    )
+    max_eval: Count | None = Field(default=None, description="Loss evaluations per step; default: 5/4 of `max_iter`.")
     tolerance_grad: NonNegative = 1e-7
     tolerance_change: NonNegative = 1e-9
     history_size: Annotated[int, Field(ge=1, le=1000)] = 100

@@ -47,7 +47,10 @@ def check_sampler(context: TrainingContext, report: ValidationReport) -> None:
             "/sampler", f"'weighted' balances classes; a {context.dataset_info.task} task has none: use 'random'"
         )
     elif getattr(context.spec.loss, "class_weights", None) is not None:
-        report.warn("the sampler 'weighted' and the loss's class_weights both balance the classes")
+        report.warn(
+            "the sampler 'weighted' and the loss's class_weights both balance the classes, so that rare classes are "
+            "weighted twice; remove one of them"
+        )
 
 
 def check_processes(context: TrainingContext, report: ValidationReport) -> None:

@@ -138,7 +138,7 @@ AFFINE_OPS: tuple[Callable[[float, int, int], Maps], ...] = (
 
 
 def _build_map(op_index: int, level: float, height: int, width: int) -> Maps:
-    """Return the map of an affine operation from source to target pixels, (2, 3)."""
+    """Return the affine matrix (2, 3) that maps source to target pixel coordinates."""
     linear = AFFINE_OPS[op_index](level, height, width)
     center = np.array([(width - 1) / 2, (height - 1) / 2])
     linear[:, 2] += center - linear[:, :2] @ center
