@@ -30,7 +30,7 @@ from core.storage import Storage
 from core.tracing import parse_traceparent
 
 # A worker counts as unresponsive if it receives no canary message during this many maintenance rounds. One round is not
-# enough: it sends as many messages as there are workers, but one worker may receive several of them.
+# enough: a round sends as many canary messages as there are workers, but one worker may receive several of them.
 NUM_CANARY_ROUNDS = 12
 
 StateDep = Annotated[State, Depends(get_state)]
@@ -46,7 +46,8 @@ def _open_read_session(state: StateDep) -> Iterator[Session]:
         yield session
 
 
-# With scope="function", FastAPI leaves the transaction before it sends the response: a failed commit becomes an error.
+# With scope="function", FastAPI commits the transaction before it sends the response. A failed commit therefore results
+# in an error response.
 SessionDep = Annotated[Session, Depends(_open_session, scope="function")]
 ReadSessionDep = Annotated[Session, Depends(_open_read_session, scope="function")]
 

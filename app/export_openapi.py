@@ -1,4 +1,4 @@
-"""`python -m app.export_openapi PATH` writes the OpenAPI document, so that reviews show changes to the API."""
+"""`python -m app.export_openapi PATH` writes the OpenAPI document, so that code reviews show changes to the API."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from core.settings import Settings
 
 
 def render_document() -> str:
-    """Return the OpenAPI document as formatted JSON, as in the repository."""
+    """Return the OpenAPI document as JSON, formatted as in `docs/reference/openapi.json`."""
     return json.dumps(create_app(Settings()).openapi(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 

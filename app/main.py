@@ -75,11 +75,11 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
 
     Args:
         settings: settings of the service. Default: read from the environment.
-        state: connections and services. Default: opened from `settings` when the application starts. A state that the
-            caller passes must be closed by the caller.
+        state: connections and services. Default: opened with `settings` when the application starts. If the caller
+            passes a state, the caller must close it.
 
     Raises:
-        ConfigurationError: other hosts can reach the service, but no API key is configured.
+        ConfigurationError: other hosts can reach the service and no API key is configured.
         SystemExit: the environment has invalid settings; the reason is printed to stderr.
     """
     if settings is None and state is not None:
@@ -105,7 +105,7 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
         app.include_router(module.router)
     app.mount(docs.STATIC_URL, docs.build_static_files())
     oip.mount(app)
-    app.openapi = build_openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+    app.openapi = build_openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend OpenAPI
     _add_middleware(app, settings, tracing)
     return app
 
@@ -138,11 +138,11 @@ def validate_settings(settings: Settings) -> None:
 
 
 def require_keys_on_public_host(settings: Settings) -> None:
-    """Raise ConfigurationError if other hosts can reach the service, but no API key is configured."""
+    """Raise ConfigurationError if other hosts can reach the service and no API key is configured."""
     if settings.host not in LOOPBACK_HOSTS and not settings.api_keys:
         raise ConfigurationError(
-            f"CANDELA_HOST={settings.host} is reachable from other hosts: set CANDELA_API_KEYS, or "
-            "CANDELA_HOST=127.0.0.1."
+            f"CANDELA_HOST={settings.host} makes the service reachable from other hosts, but no API key is configured: "
+            "set CANDELA_API_KEYS, or CANDELA_HOST=127.0.0.1."
         )
 
 
@@ -150,7 +150,7 @@ def build_body_limits(settings: Settings) -> Callable[[str], int]:
     """Return a function that maps a request path to the maximum size of the request body in bytes."""
 
     def get_limit(path: str) -> int:
-        if PREDICT_PATHS.fullmatch(path):  # first, since most requests are predictions
+        if PREDICT_PATHS.fullmatch(path):  # checked first, since most requests are predictions
             return settings.max_predict_bytes
         if UPLOAD_PATHS.fullmatch(path):
             return settings.max_upload_bytes

@@ -1,4 +1,4 @@
-"""Extends FastAPI's OpenAPI document with error responses, security and schema names."""
+"""Extends FastAPI's OpenAPI document with error responses, security requirements and schema names."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -16,13 +16,14 @@ from core.datasets.ingest.inline import InlineIn
 
 DESCRIPTION = """Train and serve convolutional networks over HTTP.
 
-Errors are problem details (RFC 9457, `application/problem+json`). Requests are strict: an unknown field or parameter is
-an error, which names the most similar valid one. If the service has API keys, send `Authorization: Bearer <key>`."""
+Errors are problem details (RFC 9457, `application/problem+json`). Requests are validated strictly: an unknown
+field or parameter is an error, and the error message suggests the most similar valid name. If API keys are configured,
+send `Authorization: Bearer <key>`."""
 TAGS = [
     {"name": "jobs", "description": "Submit and control jobs, and read their metrics, logs, checkpoints and results."},
     {"name": "datasets", "description": "Upload datasets, and read their versions, reports and previews."},
-    {"name": "models", "description": "Predict, and manage versions, aliases, bundles and variants."},
-    {"name": "catalog", "description": "The components that a spec may use."},
+    {"name": "models", "description": "Predict with models, and manage their versions, aliases, bundles and variants."},
+    {"name": "catalog", "description": "The components that a job spec may use, such as architectures and optimizers."},
     {"name": "system", "description": "The state of the service."},
     {"name": "health", "description": "Health checks and metrics, for load balancers and Prometheus."},
 ]
@@ -37,7 +38,7 @@ def get_operation_id(route: APIRoute) -> str:
 
 
 def build_openapi(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """Return a replacement for `app.openapi` that returns the extended document."""
+    """Return a function that replaces `app.openapi` and returns the extended document."""
 
     def get_document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -65,7 +66,7 @@ def _complete_document(document: dict[str, Any]) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     document["components"]["securitySchemes"] = {
-        KEY: {"type": "http", "scheme": "bearer", "description": "An API key, if the service has any."}
+        KEY: {"type": "http", "scheme": "bearer", "description": "An API key; required if API keys are configured."}
     }
     for path, operation in iterate_operations(document):
         _complete_operation(path, operation)
@@ -82,7 +83,7 @@ def iterate_operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str
 
 
 def _complete_operation(path: str, operation: dict[str, Any]) -> None:
-    summary, _, description = operation.pop("description").partition("\n\n")  # FastAPI takes it from the docstring
+    summary, _, description = operation.pop("description").partition("\n\n")  # the docstring of the endpoint
     operation["summary"] = summary.rstrip(".")
     if description:
         operation["description"] = description

@@ -46,7 +46,7 @@ STATE_KEY = "candela"
 
 @dataclass(kw_only=True)
 class State:
-    """Connections and services with the lifetime of the process. `open_state` creates them from settings.
+    """Connections and services that exist as long as the process. `open_state` creates them from the settings.
 
     Attributes:
         relay: sends the messages of the outbox table to the queue.
@@ -120,7 +120,7 @@ def get_state(request: Request) -> State:
 
 
 async def open_state(settings: Settings, stack: AsyncExitStack, tracing: Tracing | None) -> State:
-    """Open the connections and start the background threads. They are closed in reverse order with `stack`."""
+    """Open the connections and start the background threads. Closing `stack` closes them in reverse order."""
     configure_logging(settings.log_level)
     engine = make_engine(settings.sqlalchemy_url)
     stack.callback(engine.dispose)
@@ -152,7 +152,7 @@ async def open_state(settings: Settings, stack: AsyncExitStack, tracing: Tracing
 
 
 def build_decoder(settings: Settings) -> Decoder:
-    """Return an image decoder with the limits of the settings."""
+    """Return an image decoder with the limits that the settings define."""
     return Decoder(
         max_waiting=settings.max_waiting_predictions,
         max_bytes=settings.max_image_bytes,

@@ -1,4 +1,4 @@
-"""The Python SDK, the command line and the embedded service. SDK and command line use only the HTTP API."""
+"""The Python SDK, the command line and the embedded service. The SDK and the command line use only the HTTP API."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ __all__ = ["CandelaError", "Client", "JobFailed", "ProblemError", "Unreachable"]
 
 
 def __getattr__(name: str) -> object:
-    # Imported on first use, so that `candela --help` and the processes of `candela up` do not import httpx.
+    # These names are imported on first use, so that `candela --help` and `candela up` do not import httpx.
     if name == "Client":
         from candela.client import Client
 

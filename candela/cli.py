@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from candela.jobs import Job
 
 app = typer.Typer(
-    help="Train convolutional networks over HTTP, and serve them.\n\n"
-    "CANDELA_URL selects the server (default: http://127.0.0.1:8000), CANDELA_API_KEY authenticates.",
+    help="Train and serve neural networks over HTTP.\n\n"
+    "Set CANDELA_URL to the URL of the server (default: http://127.0.0.1:8000) and CANDELA_API_KEY to your API key.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -24,7 +24,7 @@ app = typer.Typer(
 app.add_typer(datasets_app, name="datasets")
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="Id of the job.")]
-Home = Annotated[Path, typer.Option(envvar="CANDELA_HOME", help="Folder of all files.")]
+Home = Annotated[Path, typer.Option(envvar="CANDELA_HOME", help="Folder for all files of the service.")]
 
 
 @app.command()
@@ -35,13 +35,13 @@ def up(
     ] = 8000,
     home: Home = Path("var"),
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Concurrent training jobs (default: CANDELA_SLOTS, else 1).")
+        int | None, typer.Option(min=1, help="Maximum concurrent training jobs (default: CANDELA_SLOTS, else 1).")
     ] = None,
     http: Annotated[
-        int | None, typer.Option(min=1, help="HTTP processes (default: CANDELA_HTTP_PROCESSES, else 1).")
+        int | None, typer.Option(min=1, help="Number of HTTP processes (default: CANDELA_HTTP_PROCESSES, else 1).")
     ] = None,
 ) -> None:
-    """Run the service on this machine until Ctrl-C or SIGTERM. Prints `ready http://…` after the start."""
+    """Run the service on this machine until Ctrl-C or SIGTERM. Print `ready http://…` when it accepts requests."""
     from candela.components import UpOptions
     from candela.up import run_service
 
@@ -52,7 +52,7 @@ def up(
 def demo(
     home: Annotated[Path | None, typer.Option(help="Home folder of the demo (default: a temporary folder).")] = None,
 ) -> None:
-    """Start the service, train on real images, predict unseen images, and stop the service."""
+    """Start the service, train a network on real images, predict unseen images, and stop the service."""
     from candela.demo import run_demo
 
     run_demo(home)
@@ -61,13 +61,13 @@ def demo(
 @app.command()
 def submit(
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="Job spec as YAML or JSON; - reads standard input.")],
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the job until it ends.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show the progress until the job ends.")] = False,
     as_json: AsJson = False,
     key: Annotated[
         str | None, typer.Option("--idempotency-key", help="Requests with the same key and spec return the same job.")
     ] = None,
 ) -> None:
-    """Post a job. The exit status is 0 if it was accepted; with --watch, if it succeeded."""
+    """Submit a job. The exit status is 0 if the job was accepted; with --watch, only if the job succeeded."""
     from candela.live_view import follow_job
     from candela.specs import read_spec
 
@@ -82,8 +82,8 @@ def submit(
 
 @app.command()
 def jobs(
-    state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
-    name: Annotated[str | None, typer.Option(help="Only jobs with this name.")] = None,
+    state: Annotated[str | None, typer.Option(help="List only jobs in this state.")] = None,
+    name: Annotated[str | None, typer.Option(help="List only jobs with this name.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -104,7 +104,7 @@ def show(job_id: JobId, as_json: AsJson = False) -> None:
 
 @app.command()
 def watch(job_id: JobId) -> None:
-    """Follow a job until it ends. The exit status is 0 only if it succeeded."""
+    """Show the progress of a job until it ends. The exit status is 0 only if the job succeeded."""
     from candela.live_view import follow_job
 
     with _create_client() as client:
@@ -117,7 +117,7 @@ def watch(job_id: JobId) -> None:
 @app.command()
 def cancel(
     job_id: JobId,
-    force: Annotated[bool, typer.Option("--force", help="Cancel at once, without a last checkpoint.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Cancel at once, without writing a last checkpoint.")] = False,
 ) -> None:
     """Cancel a job. Its checkpoints are retained."""
     with _create_client() as client:
@@ -133,7 +133,7 @@ def priority(job_id: JobId, value: Annotated[int, typer.Argument(metavar="N", mi
 
 @app.command()
 def pause(job_id: JobId) -> None:
-    """Pause a job. `resume` continues it with identical results."""
+    """Pause a job. `candela resume` continues it, with the same results as without a pause."""
     with _create_client() as client:
         _print_state(client.jobs.get(job_id).pause())
 
@@ -162,11 +162,11 @@ def logs(job_id: JobId) -> None:
 @app.command()
 def metrics(
     job_id: JobId,
-    name: Annotated[str | None, typer.Option(help="Only this metric, for example accuracy.")] = None,
-    split: Annotated[str | None, typer.Option(help="train, valid or test.")] = None,
+    name: Annotated[str | None, typer.Option(help="Show only this metric, for example accuracy.")] = None,
+    split: Annotated[str | None, typer.Option(help="Show only this split: train, valid or test.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the metrics of a job: last, lowest and highest values, and a sparkline."""
+    """Show the last, lowest and highest value of each metric of a job, and its curve as a sparkline."""
     from candela import render
 
     with _create_client() as client:
@@ -207,7 +207,7 @@ def models(as_json: AsJson = False) -> None:
 
 @app.command()
 def workers(as_json: AsJson = False) -> None:
-    """List the workers with their last heartbeat, devices and jobs."""
+    """List the workers with their last heartbeats, devices and jobs."""
     from candela import render
 
     with _create_client() as client:
@@ -217,12 +217,12 @@ def workers(as_json: AsJson = False) -> None:
 
 @app.command()
 def predict(
-    ref: Annotated[str, typer.Argument(metavar="REF", help="name, name@3 or name@alias")],
+    ref: Annotated[str, typer.Argument(metavar="REF", help="Model: name, name@3 (a version) or name@alias.")],
     images: Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False)],
-    top_k: Annotated[int, typer.Option(min=1, help="Number of classes to show.")] = 3,
+    top_k: Annotated[int, typer.Option(min=1, help="Number of classes to show per prediction.")] = 3,
     as_json: AsJson = False,
 ) -> None:
-    """Predict images, or the rows of a .csv file. The exit status is 1 if any could not be read."""
+    """Predict images, or the rows of a .csv file. The exit status is 1 if an image or a row is invalid."""
     from candela import render
     from candela.csv_rows import read_rows
 
@@ -242,7 +242,7 @@ def predict(
 
 @app.command()
 def doctor(home: Home = Path("var")) -> None:
-    """Check torch, device, numerics, database, queue and storage."""
+    """Check whether the service can run here: torch, device, numerics, database, queue and storage."""
     from candela.doctor import run_checks
 
     if not run_checks(home):
@@ -250,7 +250,7 @@ def doctor(home: Home = Path("var")) -> None:
 
 
 def main() -> NoReturn:
-    """Run a command. Errors are printed in a few lines, with exit status 1."""
+    """Run a command. If it fails, print the error in a few lines and exit with status 1."""
     try:
         app()
     except (CandelaError, TimeoutError) as error:

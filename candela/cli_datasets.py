@@ -24,9 +24,10 @@ def datasets(context: typer.Context, as_json: AsJson = False) -> None:
 
 @datasets_app.command("add")
 def add_dataset(
-    name: Annotated[str, typer.Argument(help="Name of the dataset; an existing one gets a new version.")],
+    name: Annotated[str, typer.Argument(help="Name of the dataset. If it exists, it gets a new version.")],
     path: Annotated[
-        Path, typer.Argument(help="A folder with class/image files, a zip, tar or tar.gz of one, or a .csv table.")
+        Path,
+        typer.Argument(help="A folder with class/image files, a zip, tar or tar.gz of such a folder, or a .csv table."),
     ],
     option: Annotated[
         list[str] | None,
@@ -37,7 +38,7 @@ def add_dataset(
     wait: Annotated[bool, typer.Option(help="Wait until the import ends.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Upload images or a table. The exit status is 0 if it is ready; with --no-wait, if it was accepted."""
+    """Upload images or a table. The exit status is 0 if the import succeeds; with --no-wait, if the upload succeeds."""
     from candela import render
     from candela.client import Client
     from candela.live_view import upload_dataset

@@ -21,7 +21,7 @@ class Client:
         base_url: URL of the server; default: `CANDELA_URL`, else http://127.0.0.1:8000.
         api_key: API key; default: `CANDELA_API_KEY`. It is not required on loopback addresses.
         timeout_s: maximum seconds for connecting and for each read.
-        max_attempts: maximum number of attempts per request; only repeatable requests have more than one.
+        max_attempts: maximum number of attempts per request; requests that are not repeatable are sent only once.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Client:
         return response
 
     def is_ready(self) -> bool:
-        """Return whether the server is ready."""
+        """Return whether the server is reachable and ready."""
         try:
             self._transport.request("GET", "/health/ready", repeatable=False)
         except (ProblemError, Unreachable):

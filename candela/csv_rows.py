@@ -7,7 +7,7 @@ from pathlib import Path
 from candela.errors import CandelaError
 
 Cell = str | float | None
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")  # without leading zeros: 07 is an identifier
+_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")  # no leading zeros, because 07 is an identifier
 
 
 def read_rows(path: Path) -> list[dict[str, Cell]]:
@@ -24,11 +24,11 @@ def read_rows(path: Path) -> list[dict[str, Cell]]:
         rows = []
         for cells in reader:
             if cells and len(cells) != len(header):
-                raise CandelaError(f"{path}, line {reader.line_num}: {len(cells)} values for {len(header)} columns")
+                raise CandelaError(f"{path}, line {reader.line_num}: {len(cells)} values, but {len(header)} columns")
             if cells:
                 rows.append(dict(zip(header, map(_parse_cell, cells), strict=True)))
     if not rows:
-        raise CandelaError(f"{path} has no rows below its first line")
+        raise CandelaError(f"{path} has no rows below the header")
     return rows
 
 

@@ -43,7 +43,7 @@ class Datasets:
         """Return one version of a dataset.
 
         Raises:
-            CandelaError: the dataset has no such version.
+            CandelaError: the dataset does not have this version.
         """
         for candidate in self.get(name)["versions"]:
             if candidate["version"] == version:
@@ -72,7 +72,7 @@ class Datasets:
             with tempfile.TemporaryDirectory(prefix="candela-") as scratch:
                 return self._upload(name, zip_folder(source, Path(scratch) / "upload.zip"), options, progress)
         if not source.is_file():
-            raise CandelaError(f"{source} is neither a file nor a folder")
+            raise CandelaError(f"{source} does not exist, or is neither a file nor a folder")
         return self._upload(name, source, options, progress)
 
     def create(self, name: str, inputs: Any, targets: Any = None, **options: Any) -> DatasetVersion:  # noqa: ANN401 - any array
@@ -124,7 +124,7 @@ class Datasets:
         return response
 
     def preview(self, name: str, version: int) -> bytes:
-        """Return a PNG file with a grid of sample images."""
+        """Return a PNG file with a grid of images of the dataset."""
         return self._transport.request("GET", f"/v1/datasets/{name}/versions/{version}/preview").content
 
     def delete(self, name: str, version: int) -> None:
@@ -160,7 +160,7 @@ def zip_folder(folder: Path, archive: Path) -> Path:
     """
     files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink() and not _is_hidden(p, folder))
     if not files:
-        raise CandelaError(f"{folder} has no files")
+        raise CandelaError(f"{folder} has no files to upload")
     # Image files are already compressed, so compressing them again takes time and does not reduce their size.
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED, strict_timestamps=False) as out:
         for file in files:
@@ -169,7 +169,7 @@ def zip_folder(folder: Path, archive: Path) -> Path:
 
 
 def _to_lists(values: Any) -> Any:  # noqa: ANN401 - arrays, lists or scalars
-    """Convert arrays to nested lists, also within lists."""
+    """Convert arrays to nested lists, including arrays inside lists."""
     if hasattr(values, "tolist"):
         return values.tolist()
     return [_to_lists(value) for value in values] if isinstance(values, list | tuple) else values

@@ -1,4 +1,4 @@
-"""Runs the demo: starts the service, uploads real images, trains, predicts unseen images, and stops."""
+"""Runs the demo: starts the service, uploads real images, trains, predicts unseen images, and stops the service."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ from core.parent_death import die_with_parent
 
 NAME = "scanned-digits"
 MIN_VALID_ACCURACY = 0.97
-MIN_UNSEEN_ACCURACY = 0.90  # unseen and training images are from different writers
+MIN_UNSEEN_ACCURACY = 0.90  # lower, because the unseen images are from other writers than the training images
 CURVE = Path("learning-curve.png")
 SPEC: dict[str, Any] = {
     "name": "demo",
@@ -104,7 +104,7 @@ def _predict_unseen(client: Client, job: Job, scans: Sequence[DigitImage], conso
     predictions = response["predictions"]
     num_correct = sum(p.get("label") == str(scan.label) for scan, p in zip(scans, predictions, strict=True))
     console.print(f"Predicted {len(scans)} unseen images with {ref}: {num_correct} correct.")
-    console.print("The first two, and the least certain one:")
+    console.print("The first two images, and the image with the least certain prediction:")
     for number in (0, 1, min(range(len(scans)), key=lambda n: predictions[n].get("probability", 0.0))):
         console.print(_format_prediction(scans[number], predictions[number]))
     _require_condition(
@@ -155,7 +155,7 @@ def _run_service(home: Path, console: Console) -> Iterator[str]:
 
 
 def _wait_until_ready(service: "subprocess.Popen[str]") -> str:
-    assert service.stdout is not None  # noqa: S101 - piped above
+    assert service.stdout is not None  # noqa: S101 - `stdout` is a pipe
     try:
         for line in service.stdout:
             if line.startswith("ready "):

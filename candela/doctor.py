@@ -47,7 +47,8 @@ def check_torch(_home: Path, _environ: Mapping[str, str]) -> str:
     import torch
     import torchvision
 
-    torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)  # fails if torchvision does not match torch
+    # This call fails if the versions of torchvision and torch do not match.
+    torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
     return f"{torch.__version__}, torchvision {torchvision.__version__}"
 
 
@@ -74,7 +75,8 @@ def check_numerics(_home: Path, _environ: Mapping[str, str]) -> str:
     expected = torch.einsum("bchwij,ocij->bohw", patches, weight)
     expected_gradient = patches.sum(dim=(0, 2, 3)).expand(4, -1, -1, -1)
     worst = 0.0
-    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 5e-3)):  # TF32 has a 10-bit mantissa
+    # The tolerance of float32 is large, because GPUs may use TF32, which has a 10-bit mantissa.
+    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 5e-3)):
         leaf = weight.to(device, dtype, copy=True).requires_grad_()
         outputs = torch.nn.functional.conv2d(images.to(device, dtype), leaf)
         outputs.sum().backward()  # type: ignore[no-untyped-call]
@@ -82,7 +84,9 @@ def check_numerics(_home: Path, _environ: Mapping[str, str]) -> str:
         for actual, reference in ((outputs, expected), (leaf.grad, expected_gradient)):
             error = float(((actual.detach().cpu().double() - reference).abs() / (1 + reference.abs())).max())
             if not error < tolerance:
-                raise CandelaError(f"a convolution in {dtype} on {device} has an error of {error:.1e}")
+                raise CandelaError(
+                    f"a convolution in {dtype} on {device} has an error of {error:.1e}; at most {tolerance} is allowed"
+                )
             worst = max(worst, error)
     return f"convolution and gradient agree with explicit sums (error at most {worst:.0e}, {device})"
 
@@ -124,7 +128,7 @@ def check_database(home: Path, environ: Mapping[str, str]) -> str:
     with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
         verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
     if verdict != "ok":
-        raise CandelaError(f"{file}: {verdict}")
+        raise CandelaError(f"{file} is damaged: {verdict}")
     return f"SQLite {sqlite3.sqlite_version}; {file} is intact"
 
 
@@ -158,7 +162,7 @@ def check_storage(home: Path, environ: Mapping[str, str]) -> str:
         os.fsync(file.fileno())
     free_bytes = shutil.disk_usage(existing).free
     if free_bytes < MIN_FREE_BYTES:
-        raise CandelaError(f"{existing} has only {free_bytes / 2**30:.1f} GiB free")
+        raise CandelaError(f"{existing} has only {free_bytes / 2**30:.1f} GiB free; at least 2 GiB are required")
     return f"{folder} is writable, {free_bytes / 2**30:.0f} GiB free"
 
 

@@ -26,7 +26,7 @@ class ProblemError(CandelaError):
         status: the HTTP status.
         slug: stable identifier of the problem, for example `invalid-spec`.
         errors: the invalid fields; empty unless the request was invalid.
-        extra: additional data for programs, for example `known` names or `allowed` states. Its JSON name is `facts`.
+        extra: additional data for programs, for example `known` names or `allowed` states. JSON name: `facts`.
         retry_after_s: seconds to wait before the next attempt; None if the server did not specify it.
     """
 
@@ -43,7 +43,7 @@ class ProblemError(CandelaError):
 
     def _format_text(self) -> str:
         lines = [f"{self.detail} ({self.status} {self.slug})"]
-        # List a single error too: its detail repeats the message, but its pointer is additional information.
+        # Print a single error too: its detail is the same as the message, but the message does not contain its pointer.
         lines += [f"  {pointer or '/'}: {detail}" for pointer, detail in self.errors]
         return "\n".join(lines)
 
@@ -77,7 +77,7 @@ class JobFailed(CandelaError):
         self.failure = dict(failure or {})
         hint = f" {self.failure['hint']}" if self.failure.get("hint") else ""
         why = f": {self.failure.get('message', '')}{hint}" if self.failure else ""
-        super().__init__(f"job {job_id} ended as {state}{why}")
+        super().__init__(f"job {job_id} did not succeed (state: {state}){why}")
 
 
 _BY_STATUS: dict[int, type[ProblemError]] = {
@@ -91,7 +91,7 @@ _BY_STATUS: dict[int, type[ProblemError]] = {
 
 
 def problem_error(status: int, problem: Mapping[str, Any], retry_after_s: float | None = None) -> ProblemError:
-    """Return the exception for a problem response: for common statuses a subclass of ProblemError."""
+    """Return the exception for a problem response. Common statuses have a subclass of ProblemError."""
     return _BY_STATUS.get(status, ProblemError)(status, problem, retry_after_s=retry_after_s)
 
 

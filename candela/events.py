@@ -12,7 +12,7 @@ from candela.errors import CandelaError, ProblemError, Unreachable
 from candela.transport import Transport
 from candela.types import JobEvent
 
-SILENCE_S = 60.0  # read timeout; the server sends an event or a comment more often than this
+SILENCE_S = 60.0  # read timeout; the server sends events or comments at shorter intervals
 
 
 def watch_events(
@@ -72,7 +72,7 @@ def _stream_events(transport: Transport, job_id: str, last_id: str | None) -> It
             for message in EventSource(response).iter_sse():
                 if message.event != "message" or message.data:
                     yield _parse_event(message)
-        except SSEError as error:  # for example an error page of a proxy
+        except SSEError as error:  # not an event stream, for example an error page of a proxy
             raise Unreachable(f"{transport.base_url} did not respond with an event stream: {error}") from error
 
 

@@ -15,14 +15,15 @@ from pathlib import Path
 
 from candela.errors import CandelaError
 
-MAX_SOCKET_PATH_BYTES = 100  # Linux allows 107 bytes
+MAX_SOCKET_PATH_BYTES = 100  # a little less than the 107 bytes that Linux allows
 EXIT_TIMEOUT_S = 15.0
 
 
 class Home:
     """A home folder, which only one `candela up` can use at a time.
 
-    The folder is protected by file locks (flock). The kernel releases a lock when the processes that hold it exit.
+    Two file locks (flock) protect the folder: `candela up` holds one, and its components inherit the other. The kernel
+    releases a lock when all processes that hold it have exited.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,7 +73,10 @@ class Home:
         (self.run / "up.json").unlink(missing_ok=True)
 
     def choose_socket_path(self) -> Path:
-        """Return the socket path of the private broker. It is in another folder if the path is too long."""
+        """Return the path of the private broker's socket.
+
+        If the path in the home folder is too long or has special characters, the socket is in another private folder.
+        """
         default = self.run / "valkey.sock"
         if _is_usable_socket_path(default):
             return default
@@ -81,10 +85,13 @@ class Home:
             folder = Path(parent or "/nonexistent") / name
             if _is_usable_socket_path(folder / "v.sock") and _make_private(folder):
                 return folder / "v.sock"
-        raise CandelaError(f"{self.path} is too long for a socket path, and no private folder could be created")
+        raise CandelaError(
+            f"{self.path} cannot contain a socket, because its path is too long or has special characters, "
+            "and no other private folder could be created"
+        )
 
     def create_rendezvous_dir(self) -> Path:
-        """Create an empty private folder with a short path, for the sockets and metrics files of the API processes."""
+        """Create an empty private folder for the sockets and metrics files of the API processes. Its path is short."""
         folder = self.choose_socket_path().parent / "http"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)

@@ -17,7 +17,7 @@ from candela.types import FINISHED, Artifact, Checkpoint, JobEvent, JobResponse,
 class Job:
     """A job as returned by the last request. Call `refresh()` to update it.
 
-    `response` is the JSON of the job in that request's response.
+    `response` is the job as JSON, as returned by the last request.
     """
 
     def __init__(self, transport: Transport, response: JobResponse) -> None:
@@ -47,7 +47,7 @@ class Job:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """The result of a succeeded job. Jobs of the kind `train` have a model instead."""
+        """The result of a succeeded job. Jobs of the kind `train` have a `model` instead."""
         return self.response["result"]
 
     @property
@@ -59,7 +59,7 @@ class Job:
         return f"<Job {self.id} {self.name!r} {self.state}>"
 
     def refresh(self) -> Self:
-        """Request the job again and update this object."""
+        """Request the current state of the job and update this object."""
         self.response = self._transport.json("GET", f"/v1/jobs/{self.id}")
         return self
 
@@ -110,7 +110,7 @@ class Job:
         return list(self._transport.json("GET", f"/v1/jobs/{self.id}/artifacts")["items"])
 
     def download(self, name: str, path: str | os.PathLike[str]) -> Path:
-        """Download an artifact to a file or folder, and return its path.
+        """Download an artifact to a file or folder, and return the path of the file.
 
         If `path` is a folder, the file is named after the artifact.
         """
@@ -122,7 +122,7 @@ class Job:
                 part.open("wb") as file,
             ):
                 file.writelines(response.iter_bytes())
-            part.replace(target)  # other processes never read an incomplete file
+            part.replace(target)  # a rename, so that other processes never read an incomplete file
         finally:
             part.unlink(missing_ok=True)
         return target

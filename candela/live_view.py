@@ -28,11 +28,11 @@ def follow_job(job: Job, *, quiet: bool = False, console: Console | None = None)
             for event in job.watch():
                 view.show_event(event)
     except KeyboardInterrupt:
-        raise CandelaError(f"stopped watching; the job continues (candela watch {job.id})") from None
+        raise CandelaError(f"stopped watching; the job continues. Watch it again: candela watch {job.id}") from None
 
 
 class LiveJobView:
-    """Shows the events of a job. In a terminal, one line is updated."""
+    """Shows the events of a job. In a terminal, one line is updated; otherwise, each epoch gets a line."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -44,7 +44,7 @@ class LiveJobView:
         ]
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self._task: TaskID = self.progress.add_task("waiting", total=None, measures="", eta="")
-        self._epoch, self._line = 0, ""  # current epoch and its line, for output without a terminal
+        self._epoch, self._line = 0, ""  # the current epoch and its line, printed if the output is not a terminal
         self._show: dict[str, Callable[[JobEvent], None]] = {
             "state": self._show_state,
             "metrics": self._show_metrics,

@@ -13,7 +13,7 @@ from pathlib import Path
 from core.parent_death import die_with_parent
 
 MAX_LOG_BYTES = 8 * 2**20
-STABLE_S = 60.0  # a process that ran longer is restarted without delay
+STABLE_S = 60.0  # a process that ran longer than this is restarted without delay
 MAX_RESTART_DELAY_S = 30.0
 
 
@@ -62,7 +62,7 @@ class ManagedProcess:
         return pause_s
 
     def stop(self, is_forced: Callable[[], bool]) -> bool:
-        """Send SIGTERM, wait, and kill the process group. Return True if the process exited before the timeout."""
+        """Send SIGTERM, wait, and kill the process group. Return True if the process exited without being killed."""
         if self.process is None:
             return True
         with suppress(ProcessLookupError):
@@ -80,7 +80,7 @@ class ManagedProcess:
         self.process.wait()
 
     def _wait_for_exit(self, is_forced: Callable[[], bool]) -> bool:
-        assert self.process is not None  # noqa: S101 - checked by stop()
+        assert self.process is not None  # noqa: S101 - `stop` checks this
         deadline = time.monotonic() + self.stop_timeout_s
         while self.process.poll() is None:
             if is_forced() or time.monotonic() > deadline:
@@ -89,7 +89,7 @@ class ManagedProcess:
         return True
 
     def rotate_log(self) -> None:
-        """If the log is too large, copy it to `<name>.1` and truncate it. The process continues to write to it."""
+        """If the log is too large, copy it to `<name>.1` and truncate it. The process continues with the empty log."""
         with suppress(FileNotFoundError):
             if self.log.stat().st_size > MAX_LOG_BYTES:
                 shutil.copyfile(self.log, self.log.with_name(self.log.name + ".1"))

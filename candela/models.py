@@ -1,4 +1,4 @@
-"""Lists models, sets aliases, creates variants, predicts and downloads bundles."""
+"""Lists models, sets aliases, creates variants, computes predictions and downloads bundles."""
 
 import base64
 import mimetypes
@@ -32,7 +32,7 @@ class Models:
         return response
 
     def version(self, name: str, version: int) -> dict[str, Any]:
-        """Return one version with its origin: job, dataset, spec, metrics and the sha256 of the weights."""
+        """Return one version with its job, dataset, spec, metrics and the sha256 of its weights."""
         response: dict[str, Any] = self._transport.json("GET", f"/v1/models/{name}/versions/{version}")
         return response
 
@@ -43,7 +43,7 @@ class Models:
         return response
 
     def make_variant(self, name: str, version: int, format: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-        """Submit a job that creates a variant, and return the job as JSON. `options` are the variant's options."""
+        """Submit a job that creates a variant, and return the job as JSON. `options` are options of the variant."""
         body = {"format": format, **options}
         response: dict[str, Any] = self._transport.json(
             "POST", f"/v1/models/{name}/versions/{version}/variants", json=body
@@ -64,10 +64,10 @@ class Models:
         top_k: int | None = None,
         variant: str | None = None,
     ) -> Predictions:
-        """Predict one or more images. If there are several images, an invalid image gets an error as prediction.
+        """Predict one or more images. If there are several images, the prediction of an invalid image is an error.
 
         Args:
-            ref: reference of the model.
+            ref: the model and version, such as `name@3`.
             images: paths or contents of image files.
             top_k: maximum number of classes per image; default: the server's default.
             variant: format of a variant, such as `int8`; default: the variant that the alias selects.
@@ -89,7 +89,7 @@ class Models:
     def predict_instances(
         self, ref: str, instances: Sequence[Mapping[str, Any]], *, top_k: int | None = None
     ) -> Predictions:
-        """Predict instances: `{"image": <base64 or bytes>}` or `{"values": […]}`."""
+        """Predict instances. Each instance is `{"image": <base64 or bytes>}` or `{"values": […]}`."""
         body: dict[str, Any] = {"instances": [_encode_instance(instance) for instance in instances]}
         if top_k is not None:
             body["top_k"] = top_k
@@ -110,7 +110,7 @@ class Models:
             url = f"/v1/models/{name}/versions/{version}/bundle"
             with self._transport.stream("GET", url) as response, part.open("wb") as file:
                 file.writelines(response.iter_bytes())
-            part.replace(target)  # other processes never read an incomplete bundle
+            part.replace(target)  # a rename, so that other processes never read an incomplete bundle
         finally:
             part.unlink(missing_ok=True)
         return target

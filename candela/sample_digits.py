@@ -40,7 +40,7 @@ def load_digit_images() -> tuple[list[DigitImage], list[DigitImage]]:
 
 
 def write_archive(scans: list[DigitImage], path: Path) -> Path:
-    """Write a zip of class folders, `0/0000.png` etc., and return its path."""
+    """Write a zip with one folder per class, such as `0/0000.png`, and return the path of the zip."""
     with zipfile.ZipFile(path, "w") as archive:
         for number, scan in enumerate(scans):
             archive.writestr(f"{scan.label}/{number:04}.png", scan.encode_png())

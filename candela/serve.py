@@ -7,7 +7,7 @@ import uvicorn
 
 DRAIN_S = 20
 DRAIN_OF_UP_S = 10
-KEEP_ALIVE_S = 65  # above the idle timeouts of clients, so that the server does not close a connection in use
+KEEP_ALIVE_S = 65  # longer than idle timeouts of clients, so that clients close idle connections first
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def open_socket(address: str, config: uvicorn.Config) -> socket.socket:
-    """Return a socket for the argument, a descriptor or `HOST:PORT`. If it is neither, exit the process."""
+    """Return a socket for `address`, a file descriptor or `HOST:PORT`. Exit the process if `address` is neither."""
     if address.isdecimal():
         # Not `uvicorn --fd`: it treats the socket as a Unix socket and keeps a second descriptor open while it drains.
         return socket.socket(fileno=int(address))

@@ -55,7 +55,7 @@ class Transport:
 
         Raises:
             ProblemError: the server responded with an error.
-            Unreachable: the server did not respond.
+            Unreachable: the server did not respond, or the connection was lost.
         """
         may_repeat = method in IDEMPOTENT if repeatable is None else repeatable
         retrying = Retrying(
@@ -103,7 +103,7 @@ def _raise_for_problem(response: httpx.Response) -> httpx.Response:
         problem = response.json()
     except (json.JSONDecodeError, UnicodeDecodeError):
         problem = None
-    if not isinstance(problem, dict):  # for example an error page of a proxy
+    if not isinstance(problem, dict):  # not a problem response, for example an error page of a proxy
         problem = {"title": response.reason_phrase, "detail": response.text[:200]}
     raise problem_error(response.status_code, problem, _parse_retry_after(response))
 
@@ -122,5 +122,5 @@ def _is_temporary(error: BaseException) -> bool:
 def _compute_wait(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, ProblemError) and error.retry_after_s is not None:
-        return min(error.retry_after_s, MAX_WAIT_S) + _backoff(state) / 10  # jitter
+        return min(error.retry_after_s, MAX_WAIT_S) + _backoff(state) / 10  # plus jitter
     return _backoff(state)

@@ -1,4 +1,4 @@
-"""Types of JSON responses. Newer servers may add fields."""
+"""Types of the JSON responses of the API. Newer servers may add fields."""
 
 from typing import Any, Generic, Literal, TypedDict, TypeVar
 
@@ -6,7 +6,7 @@ T = TypeVar("T")
 
 State = Literal["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"]
 FINISHED: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
-Number = float | Literal["NaN", "Infinity", "-Infinity"]  # JSON cannot represent NaN and infinity as numbers
+Number = float | Literal["NaN", "Infinity", "-Infinity"]  # JSON has no NaN and infinity, so they are strings
 
 
 class PageResponse(TypedDict, Generic[T]):
@@ -43,7 +43,7 @@ class Transition(TypedDict):
 
 
 class JobResponse(TypedDict):
-    """A job as returned by `GET /v1/jobs/{id}`; lists omit `spec`."""
+    """A job as returned by `GET /v1/jobs/{id}`. `GET /v1/jobs` omits `spec`."""
 
     id: str
     kind: str
@@ -71,7 +71,7 @@ class SeriesPoint(TypedDict):
 
 
 class Series(TypedDict):
-    """One metric of a job, for example `loss` of split `valid`."""
+    """The values of one metric of a job, for example `loss` on the split `valid`."""
 
     name: str
     split: Literal["train", "valid", "test"]
@@ -123,7 +123,7 @@ class ClassScoreResponse(TypedDict):
 
 
 class Prediction(TypedDict, total=False):
-    """The prediction of one image or row: a class with `top_k`, or `values` in a regression, or `error`."""
+    """The prediction of one image or row: a class and `top_k`, `values` (for regression), or `error`."""
 
     label: str
     index: int

@@ -20,7 +20,7 @@ from candela.managed_process import ManagedProcess
 from candela.sockets import build_url, open_listener
 
 POLL_S = 0.1
-START_TIMEOUT_S = 180.0  # importing torch from a slow disk may take a minute
+START_TIMEOUT_S = 180.0  # long, because importing torch from a slow disk may take a minute
 LOG_ROTATION_S = 10.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -63,7 +63,7 @@ class StopSignals:
 
 
 def run_service(options: UpOptions, environ: Mapping[str, str]) -> None:
-    """Run the service until a stop signal. Print `ready …` after the start.
+    """Run the service until a stop signal arrives. Print `ready …` when the service accepts requests.
 
     Call it from the main thread.
 
@@ -77,7 +77,7 @@ def run_service(options: UpOptions, environ: Mapping[str, str]) -> None:
             shared_fd = home.acquire(signals.is_stop_requested)
             EmbeddedService(options, environ, home, signals, listener).run(shared_fd)
         except StopRequested:
-            _print_message("stopped during the start")
+            _print_message("the service was stopped before it was ready")
         finally:
             home.release()
 
@@ -172,7 +172,7 @@ class EmbeddedService:
         if status is None:
             return
         if part.restart_at is None:
-            part.kill()  # kills the remaining processes of its group
+            part.kill()  # the process has ended, but other processes of its group may still run
             pause_s = part.schedule_restart(self._clock())
             _print_message(f"{part.name} exited with status {status}; restarting in {pause_s:.1f} s (see {part.log})")
         elif self._clock() >= part.restart_at:
@@ -210,7 +210,7 @@ def _is_broker_ready(path: Path) -> bool:
         try:
             connection.connect(str(path))
             connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")  # while Valkey loads its file, it responds with -LOADING
+            return connection.recv(64).startswith(b"+PONG")  # the response is -LOADING while Valkey loads its data
         except OSError:
             return False
 

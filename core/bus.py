@@ -1,7 +1,6 @@
 """Publishes job events to subscribers over Redis pub/sub, after the database transaction that stored them.
 
-Delivery is best effort: a subscriber misses events while Redis is unavailable, or if it reads so slowly that
-its buffer is full.
+Delivery is best effort: events are lost while Redis is unavailable, or while the buffer of a slow subscriber is full.
 Subscribers detect gaps in the event numbers and read the missing events from the database.
 """
 
@@ -26,16 +25,16 @@ from core.events import Event, EventType
 log = structlog.get_logger()
 _PREFIX = "candela:events:"
 _TIMEOUT_S = 1.0
-_RETRY_DELAY_S = 5.0  # events are dropped for 5 s after a failed publish, so that Redis does not delay requests
+_RETRY_DELAY_S = 5.0  # after a failed publish, events are dropped for 5 s, so that requests do not wait for Redis
 _MAX_BUFFERED = 1000
 
 
 class Bus(Protocol):
     def publish(self, events: Sequence[Event]) -> None:
-        """Publish events to the current subscribers. Errors of Redis are logged and not raised."""
+        """Publish events to the current subscribers. Redis errors are logged and not raised."""
 
     def subscribe(self, job_id: str) -> "Subscription":
-        """Subscribe to future events of a job. Requires a running event loop. The caller closes the subscription."""
+        """Subscribe to future events of a job. The caller closes the subscription. Needs a running event loop."""
 
 
 class Subscription(Protocol):
@@ -83,7 +82,7 @@ class RedisBus:
 
     def __init__(self, redis_url: str) -> None:
         if not redis_url:
-            raise ConfigurationError("CANDELA_REDIS_URL is required: the URL of a Redis or Valkey server")
+            raise ConfigurationError("CANDELA_REDIS_URL is not set; set it to the URL of a Redis or Valkey server")
         self._url = to_redis_py_url(redis_url)
         self._publisher = redis.Redis.from_url(
             self._url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, retry=None
@@ -115,7 +114,10 @@ class RedisBus:
         return subscription
 
     async def wait_for_subscription(self, timeout_s: float = _TIMEOUT_S) -> bool:
-        """Wait until Redis confirms the subscription. Return False after a timeout or without subscriptions."""
+        """Wait until Redis confirms that this bus receives events.
+
+        Return False if `timeout_s` passes, or if `subscribe` has not been called.
+        """
         if self._subscribed is None:
             return False
         with suppress(TimeoutError):
@@ -136,7 +138,7 @@ class RedisBus:
         self.close()
 
     def close(self) -> None:
-        """Close the publisher."""
+        """Close the Redis connection that publishes events."""
         self._publisher.close()
 
     async def _read_forever(self, subscribed: asyncio.Event) -> None:

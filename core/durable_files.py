@@ -17,7 +17,7 @@ def write_new_file(path: Path, content: bytes) -> None:
     """Write a new file and flush it to disk.
 
     Raises:
-        FileExistsError: the file exists.
+        FileExistsError: the file already exists.
     """
     with path.open("xb") as file:
         file.write(content)

@@ -152,7 +152,7 @@ class CorruptFile(ServiceError):
 
 
 class LostLease(Exception):
-    """The attempt no longer holds the lease of its job, so its writes are rejected."""
+    """The attempt or import no longer holds its lease, so its writes are rejected."""
 
 
 class ConfigurationError(Exception):

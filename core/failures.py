@@ -71,7 +71,7 @@ FAILURES: dict[str, FailureType] = {
         False,
         False,
         "The job reached its max_runtime_s.",
-        "Its last checkpoint is retained. Clone the job with a larger max_runtime_s or fewer epochs.",
+        "The last checkpoint is retained. Clone the job with a larger max_runtime_s or fewer epochs.",
     ),
     "diverged": FailureType(
         _K.REQUEST, False, False, "The loss is not finite.", "Reduce the learning rate, clip gradients, or use fp32."
@@ -81,7 +81,7 @@ FAILURES: dict[str, FailureType] = {
         False,
         False,
         "The job cannot be built from its specification.",
-        "Correct the named field and create the job again.",
+        "Correct the field that the message names, then create the job again.",
     ),
     "accuracy_dropped": FailureType(
         _K.REQUEST,

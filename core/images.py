@@ -6,7 +6,7 @@ Rules:
 - The image size is read from the header and checked before the pixels are decoded.
 - A damaged or truncated image is rejected.
 - The EXIF orientation is applied. Only the first frame of an animation is decoded.
-- 16-bit values are scaled to 8 bits: only the high byte is kept. Pillow converts CMYK.
+- 16-bit values are scaled to 8 bits: only the high byte is kept. Pillow converts CMYK to RGB or grey.
 - Transparent pixels are blended with white.
 - RGB is converted to grey with ITU-R BT.601 luma. Grey is converted to RGB by repeating the channel.
 - Resize modes: `stretch` ignores the aspect ratio. `crop` first crops the center to the aspect ratio of the target.
@@ -35,7 +35,7 @@ MAX_PIXELS = 25_000_000
 RESIZE_MODES = ("stretch", "crop")
 
 _ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width
-# Called directly instead of through Image.open, so that Pillow does not try decoders of other formats.
+# These classes are used instead of Image.open, so that Pillow does not try decoders of other formats.
 _PILLOW_READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
     "jpeg": JpegImageFile,
     "png": PngImageFile,
@@ -150,7 +150,7 @@ def _decode_pixels(body: bytes, channels: int, max_pixels: int) -> Pixels:
 
 
 def _read_jpeg_header(body: bytes) -> tuple[int, int, str] | None:
-    """Return (height, width, color space), or None if simplejpeg cannot read the header. Pillow may be able to."""
+    """Return (height, width, color space), or None if simplejpeg cannot read the header. Pillow may still read it."""
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(body)
     except ValueError:

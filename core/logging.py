@@ -77,7 +77,7 @@ def _buffer_line(line: bytes) -> None:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         loop = None
-    is_first = not _buffer or loop is not _buffer_loop  # if a previous loop was closed, it will not flush the buffer
+    is_first = not _buffer or loop is not _buffer_loop  # a closed loop does not flush the buffer, so a new one must
     _buffer.append(line)
     if loop is None:
         _flush_buffer()
@@ -90,7 +90,7 @@ def _flush_buffer() -> None:
     text = b"".join(_buffer)
     _buffer.clear()
     if _json_fd is not None:
-        with suppress(OSError):  # a full disk must not make requests fail; the standard library does the same
+        with suppress(OSError):  # an error such as a full disk must not make requests fail
             os.write(_json_fd, text)
 
 

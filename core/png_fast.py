@@ -22,7 +22,7 @@ def decode_simple_png(body: bytes, max_pixels: int) -> NDArray[np.uint8] | None:
     """Decode a simple PNG file to uint8 pixels of shape (H, W) or (H, W, 3). Return None for all other files.
 
     The caller decodes all other files, including damaged ones, with Pillow. OpenCV has less overhead than Pillow, but
-    it handles damaged, unknown and color-space chunks differently. Files with such chunks are not passed to OpenCV.
+    handles damaged, unknown and color-space chunks differently, so files with such chunks are not passed to OpenCV.
     If the pixel data is invalid, libpng writes a warning to stderr.
 
     Args:

@@ -8,7 +8,7 @@ SWITCH_INTERVAL_S = 0.001
 GC_THRESHOLDS = 2000, 2, 105
 """Thresholds for `gc.set_threshold`: frequent, short collections of young objects and rare full collections."""
 PREDICT_NICENESS, TRAIN_NICENESS, IMPORT_NICENESS = 5, 7, 10
-"""Niceness of threads and processes that compute. Threads with an event loop keep niceness 0."""
+"""Niceness of threads and processes for predictions, training and imports. Event loops keep niceness 0."""
 
 
 def freeze_gc() -> None:
@@ -41,4 +41,4 @@ def set_niceness(nice: int) -> None:
     if sys.platform == "linux":
         os.setpriority(
             os.PRIO_PROCESS, 0, max(nice, os.getpriority(os.PRIO_PROCESS, 0))
-        )  # only privileged processes can lower their niceness
+        )  # keep a higher current niceness: lowering it requires privileges

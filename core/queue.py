@@ -20,7 +20,7 @@ TASKS: dict[Topic, str] = {
 # acknowledgement, the timeout applies only to messages that a lost worker had reserved. The maintenance
 # loop sends these messages again long before the timeout.
 VISIBILITY_TIMEOUT_S = 7 * 24 * 3600
-SOCKET_TIMEOUT_S = 30  # without a timeout, a publish to a half-open connection blocks forever
+SOCKET_TIMEOUT_S = 30  # without a timeout, a publish to a half-open connection would block forever
 PUBLISH_TIMEOUT_S = 5
 
 
@@ -72,7 +72,7 @@ def build_celery(redis_url: str) -> Celery:
         redis_url: the URL of the broker, `redis://…` or `redis+socket:///path?virtual_host=0`.
     """
     if not redis_url:
-        raise ConfigurationError("CANDELA_REDIS_URL is required: the URL of a Redis or Valkey server")
+        raise ConfigurationError("CANDELA_REDIS_URL is not set; set it to the URL of a Redis or Valkey server")
     celery = Celery("candela", broker=redis_url, set_as_current=False)
     celery.conf.update(_build_celery_config())
     return celery
@@ -96,7 +96,7 @@ def _build_celery_config() -> dict[str, Any]:
         "task_ignore_result": True,
         "task_serializer": "json",
         "accept_content": ["json"],
-        "task_acks_late": False,  # with late acknowledgement, the broker redelivers long tasks while they still run
+        "task_acks_late": False,  # with late acknowledgement, the broker would redeliver long tasks while they run
         "task_reject_on_worker_lost": False,
         "worker_prefetch_multiplier": 1,
         "worker_disable_prefetch": True,

@@ -21,16 +21,22 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="CANDELA_", env_file=".env", extra="ignore", frozen=True)
 
-    home: Path = Field(default=Path("var"), description="Folder of all data. Other settings can move parts of it.")
-    database_url: str = Field(default="", description="SQLAlchemy URL. Default: SQLite in `home`.")
-    redis_url: str = Field(default="", description="redis://…, or redis+socket:///path?virtual_host=0")
+    home: Path = Field(
+        default=Path("var"), description="Folder for all data. Other settings can move parts of the data elsewhere."
+    )
+    database_url: str = Field(default="", description="SQLAlchemy URL of the database. Default: SQLite in `home`.")
+    redis_url: str = Field(
+        default="", description="URL of a Redis or Valkey server: redis://… or redis+socket:///path?virtual_host=0."
+    )
     storage_url: str = Field(
-        default="", description="Storage of files: file:///path or s3://bucket/prefix. Default: `home`/store."
+        default="", description="URL of the file storage: file:///path or s3://bucket/prefix. Default: `home`/store."
     )
     cache: Path | None = Field(
-        default=None, description="Folder for downloads from S3 and files to upload. Default: `home`/cache."
+        default=None, description="Local folder for cached files from S3 and files to upload. Default: `home`/cache."
     )
-    max_cache_bytes: PositiveInt = Field(default=50 * 2**30, description="Maximum size of the downloads from S3.")
+    max_cache_bytes: PositiveInt = Field(
+        default=50 * 2**30, description="Maximum total size of the local cache of files from S3."
+    )
     datasets: Path | None = Field(
         default=None, description="Folder with the files of built-in datasets. Default: `home`/datasets."
     )
@@ -38,51 +44,70 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: Annotated[int, Field(ge=0, le=65535, description="Port to listen on.")] = 8000
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
-        default=(), description="Accepted API keys, separated by commas. Not required on loopback."
+        default=(), description="Accepted API keys, separated by commas. Required if `host` is not loopback."
     )
     max_requests_per_s: Annotated[float, Field(ge=0)] = Field(
-        default=0.0, description="Rate limit per key, or per address without keys; 0: unlimited."
+        default=0.0,
+        description="Maximum requests per second of each API key (without keys: of each address); 0: unlimited.",
     )
-    max_burst_requests: PositiveInt = Field(default=200, description="Burst size of the rate limit.")
-    max_wrong_keys_per_min: PositiveInt = Field(default=60, description="Invalid keys per address and minute.")
+    max_burst_requests: PositiveInt = Field(
+        default=200,
+        description="Requests of one API key or address that can arrive at once despite `max_requests_per_s`.",
+    )
+    max_wrong_keys_per_min: PositiveInt = Field(
+        default=60, description="Maximum number of invalid API keys per client address and minute."
+    )
 
-    slots: PositiveInt = Field(default=1, description="Concurrent trainings per worker.")
-    lease_s: PositiveFloat = Field(default=30.0, description="Time without heartbeat after which a lease expires.")
-    heartbeat_s: PositiveFloat = Field(default=5.0, description="Interval in which a worker renews its leases.")
-    grace_s: PositiveFloat = Field(default=30.0, description="Time a trainer has to stop before it is killed.")
-    stall_s: PositiveFloat = Field(default=600.0, description="Time without progress after which a trainer is killed.")
-    maintenance_s: PositiveFloat = Field(default=5.0, description="Interval of the maintenance loop.")
-    max_attempts: PositiveInt = Field(default=5, description="Lost attempts after which a job fails.")
+    slots: PositiveInt = Field(default=1, description="Number of concurrent trainings per worker.")
+    lease_s: PositiveFloat = Field(default=30.0, description="Seconds without a heartbeat after which a lease expires.")
+    heartbeat_s: PositiveFloat = Field(default=5.0, description="Seconds between two lease renewals of a worker.")
+    grace_s: PositiveFloat = Field(
+        default=30.0, description="Seconds that a trainer has to stop after a stop request before it is killed."
+    )
+    stall_s: PositiveFloat = Field(
+        default=600.0, description="Seconds without progress after which a trainer is killed."
+    )
+    maintenance_s: PositiveFloat = Field(default=5.0, description="Seconds between two rounds of the maintenance loop.")
+    max_attempts: PositiveInt = Field(default=5, description="Number of lost attempts after which a job fails.")
 
-    max_upload_bytes: PositiveInt = Field(default=2 * 2**30, description="Maximum size of an uploaded archive.")
+    max_upload_bytes: PositiveInt = Field(default=2 * 2**30, description="Maximum size of an uploaded file.")
     max_unpacked_bytes: PositiveInt = Field(default=8 * 2**30, description="Maximum unpacked size of an archive.")
     max_archive_entries: PositiveInt = Field(default=1_000_000, description="Maximum number of entries of an archive.")
-    max_json_bytes: PositiveInt = Field(default=1 * 2**20, description="Maximum size of a JSON body.")
+    max_json_bytes: PositiveInt = Field(default=1 * 2**20, description="Maximum size of a JSON request body.")
     max_inline_bytes: PositiveInt = Field(default=8 * 2**20, description="Maximum size of a dataset sent as JSON.")
     max_predict_bytes: PositiveInt = Field(default=32 * 2**20, description="Maximum size of a prediction request.")
     max_image_bytes: PositiveInt = Field(default=16 * 2**20, description="Maximum size of an encoded image.")
     max_image_pixels: PositiveInt = Field(default=25_000_000, description="Maximum height times width of an image.")
     predict_devices: str = Field(
-        default="auto", description="`cpu`, or one process per device: `cuda:0,cuda:1`; `auto`: all GPUs, else the CPU."
+        default="auto",
+        description="Devices for inference, one process each: `cpu` or `cuda:0,cuda:1`. `auto`: all GPUs, or the CPU.",
     )
-    http_processes: PositiveInt = Field(default=1, description="HTTP processes that `candela up` starts.")
+    http_processes: PositiveInt = Field(default=1, description="Number of HTTP processes that `candela up` starts.")
     rendezvous_dir: Path | None = Field(
         default=None, description="Private folder; API processes with the same folder share inference processes."
     )
     max_batch_size: PositiveInt = Field(default=32, description="Maximum number of samples per inference batch.")
-    max_waiting_predictions: PositiveInt = Field(default=512, description="Maximum number of queued samples.")
-    predict_precision: Literal["fp32", "bf16", "auto"] = Field(
-        default="fp32", description="`auto`: bf16 if it is faster and its predictions agree when the model is loaded."
+    max_waiting_predictions: PositiveInt = Field(
+        default=512, description="Maximum number of queued samples per inference process."
     )
-    max_model_bytes: PositiveInt = Field(default=16 * 2**30, description="Maximum size of all loaded weights.")
+    predict_precision: Literal["fp32", "bf16", "auto"] = Field(
+        default="fp32",
+        description="Precision of inference. `auto`: bf16 for models for which bf16 is faster and agrees with fp32.",
+    )
+    max_model_bytes: PositiveInt = Field(
+        default=16 * 2**30, description="Maximum total size of the weights of all loaded models."
+    )
     pinned_models: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Models that are loaded at the start and never unloaded, separated by commas."
     )
     max_predict_wait_s: PositiveFloat = Field(
-        default=10.0, description="Maximum predicted queue time of a prediction; longer ones are rejected."
+        default=10.0,
+        description="Maximum predicted queue time in seconds; requests that would wait longer are rejected.",
     )
     max_loaded_models: PositiveInt = Field(default=8, description="Maximum number of loaded models.")
-    log_level: str = Field(default="INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.")
+    log_level: str = Field(
+        default="INFO", description="Lowest level that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`."
+    )
 
     @field_validator("api_keys", mode="before")
     @classmethod

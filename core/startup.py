@@ -29,8 +29,8 @@ def load_settings_or_exit() -> Settings:
     """Load the settings from the environment.
 
     Raises:
-        SystemExit: a setting is invalid, or a variable has an old name. The printed message contains the variable, its
-            value and the reason.
+        SystemExit: a setting is invalid, or a variable has an old name. The printed message names the variable and the
+            reason.
     """
     with exit_on_configuration_error():
         if renamed := find_renamed_variables():

@@ -21,7 +21,7 @@ DESCRIPTION = "bundle.json"
 
 Size = Annotated[int, Field(ge=1)]
 FileDigest = tuple[str, int]
-"""sha256 in hexadecimal, size in bytes."""
+"""The sha256 of a file, in hexadecimal, and its size in bytes."""
 
 
 class BadBundle(ValueError):
@@ -36,7 +36,7 @@ class ArchitectureChoice(BaseModel):
 
 
 class ColumnDescription(BaseModel):
-    """An input column. A column with categories is categorical, with codes from 1; other columns are numeric."""
+    """An input column. It is categorical, with codes from 1, if it has `categories`; otherwise it is numeric."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -69,25 +69,29 @@ class BundleDescription(BaseModel):
     format_version: Literal[1] = 1
     architecture: ArchitectureChoice
     image_shape: tuple[Size, ...] = Field(
-        min_length=1, max_length=3, description="(C, H, W) of an image, (T, F) of a window, (F,) of a row."
+        min_length=1,
+        max_length=3,
+        description="Shape of one sample: (C, H, W) for an image, (T, F) for a window, (F,) for a row.",
     )
     num_outputs: Annotated[int, Field(ge=1)]
     task: Literal["classification", "binary", "multilabel", "regression"]
     classes: list[str]
     gives: Literal["scores", "probabilities"] = Field(
-        default="scores", description="Output of the architecture; a loaded network always returns scores."
+        default="scores", description="What the architecture returns. A loaded network always returns scores."
     )
-    mean: list[float] = Field(description="Per channel, for pixels in 0..1, or per column of a table.")
+    mean: list[float] = Field(description="Mean of each channel, for pixels in 0..1, or of each table column.")
     std: list[float]
     resize: str = "stretch"
     table: TableDescription | None = None
-    target_mean: list[float] = Field(default=[], description="Per output; empty if targets were not standardized.")
+    target_mean: list[float] = Field(
+        default=[], description="Mean of each target. The list is empty if the targets were not standardized."
+    )
     target_std: list[float] = []
     lineage: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
-        """The number of categories of each column of a table; empty if the inputs are images."""
+        """The number of categories of each column, 0 for numeric columns. For images, the tuple is empty."""
         return () if self.table is None else self.table.cardinalities
 
     def build_preprocessing(self) -> Preprocess | Standardize:
@@ -122,7 +126,7 @@ def build_preprocessing(
 
 
 def write_weights(path: Path, network_or_state_dict: nn.Module | Mapping[str, Tensor]) -> str:
-    """Write weights to a safetensors file and fsync it. The bytes depend only on the values, not on the device.
+    """Write weights to a safetensors file and fsync it. The file depends only on the values, not on their device.
 
     Returns:
         The file's sha256, in hexadecimal.
@@ -143,7 +147,7 @@ def save_bundle(folder: Path, network: nn.Module, description: BundleDescription
 
 
 def save_description(folder: Path, description: BundleDescription) -> dict[str, FileDigest]:
-    """Write `bundle.json` into an existing folder and fsync it. It forms a bundle together with a weights file.
+    """Write `bundle.json` into an existing folder and fsync it. The file and a weights file form a bundle.
 
     Returns:
         The sha256 and the size in bytes of the file.

@@ -8,20 +8,21 @@ from torch import Tensor, nn
 from models.registry import Architecture, Options, Shape
 
 Width = Annotated[int, Field(ge=1, le=8192)]
-SMALLEST_POOLED = 4  # pixels; smaller feature maps are not pooled: on tiny maps, kernels cover mostly padding
+# Minimum height and width of feature maps that are pooled. On smaller maps, kernels would cover mostly padding.
+SMALLEST_POOLED = 4
 
 
 class ConvnetOptions(Options):
     channels: Annotated[tuple[Width, ...], Field(strict=False, min_length=1, max_length=32)] = (64, 128, 256, 512, 1024)
-    """Feature maps of each convolutional block. Every block except the last halves the image, down to 2 pixels."""
+    """Number of feature maps per block. All blocks but the last halve the height and width, down to 2 pixels."""
     kernel: Literal[1, 3, 5, 7, 9, 11] = 3
-    """Kernel size in pixels; padding preserves the image size."""
+    """Height and width of the kernels in pixels; padding preserves the image size."""
     batch_norm: bool = False
-    """Batch norm between convolution and ReLU, and after the ReLU of hidden linear layers."""
+    """Add batch norm between each convolution and its ReLU, and after the ReLU of each hidden linear layer."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Probability of dropping a whole feature map after each block, and a unit after each hidden linear layer."""
     head: Annotated[tuple[Width, ...], Field(strict=False, max_length=16)] = (1024, 1024)
-    """Units of each hidden linear layer after the pooled features."""
+    """Number of units of each hidden linear layer that follows the pooled features."""
 
 
 class Convnet(nn.Module):

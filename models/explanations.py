@@ -16,7 +16,12 @@ class UnsupportedArchitecture(ValueError):
 
 
 class GradCamResult(NamedTuple):
-    """`scores`: raw scores, (B, num_outputs). `heat`: heatmaps, (B, H, W), 0..1, scaled to a maximum of 1 per image."""
+    """Scores and heatmaps of a batch.
+
+    Attributes:
+        scores: raw scores, (B, num_outputs).
+        heat: heatmaps, (B, H, W), from 0 to 1. The maximum of each heatmap is 1, or 0 if no region supports the class.
+    """
 
     scores: Tensor
     heat: Tensor
@@ -50,7 +55,7 @@ def compute_embeddings(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def grad_cam(network: nn.Module, images: Tensor, classes: Tensor) -> GradCamResult:
-    """Compute a Grad-CAM heatmap per image from the last feature maps. It shows the regions that support a class.
+    """Compute a Grad-CAM heatmap per image from the last feature maps. It shows which regions support a class.
 
     Source: Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-Based Localization", 2017.
 
@@ -72,7 +77,7 @@ def grad_cam(network: nn.Module, images: Tensor, classes: Tensor) -> GradCamResu
     with _register_hooks(leaves, lambda layer: layer.register_forward_hook(capture_maps)), torch.enable_grad():
         scores = network(images.detach().requires_grad_())
         if not maps:
-            raise UnsupportedArchitecture("The network has no feature maps: none of its layers has spatial positions.")
+            raise UnsupportedArchitecture("The network has no feature maps: no layer returns maps larger than 1x1.")
         selected = torch.where(classes < 0, scores.argmax(dim=1), classes)
         (slopes,) = torch.autograd.grad(scores.gather(1, selected[:, None]).sum(), maps[0])
     heat = torch.relu((slopes.mean(dim=(2, 3), keepdim=True) * maps[0].detach()).sum(dim=1, keepdim=True)).float()

@@ -64,7 +64,7 @@ CLASSES: dict[str, type[nn.Module]] = {
 
 
 def make_layer(spec: LayerSpec, shape: AnyShape) -> nn.Module:
-    """Create the torch module of a layer whose input samples have this shape. Residual layers are not supported."""
+    """Create the torch module of a layer for input samples of shape `shape`. Residual layers are not supported."""
     match spec:
         case LinearSpec(out=out, bias=bias):
             return nn.Linear(shape[0], out, bias=bias)

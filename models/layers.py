@@ -23,7 +23,7 @@ from models.registry import Architecture, ArchitectureBuildError, Shape
 MAX_LAYERS = 1000
 MAX_DEPTH = 16
 MAX_PARAMETERS = 2_000_000_000
-MAX_VALUES = 2**27  # maximum output values of a layer per sample; 512 MiB as float32
+MAX_VALUES = 2**27  # maximum number of output values of a layer per sample; 512 MiB as float32
 
 
 class Residual(nn.Module):
@@ -65,7 +65,7 @@ class _LayerBuilder:
         _check_first(spec, shape, path)
         _check_axes(spec, shape, path)
         try:
-            with torch.device("meta"):  # to check the limits before memory is allocated
+            with torch.device("meta"):  # checks the limits before memory is allocated
                 trial = make_layer(spec, shape)
                 out = _infer_shape(trial, shape)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
@@ -78,19 +78,19 @@ class _LayerBuilder:
             raise ArchitectureBuildError(path, f"{layer} reduces {shape} to {out}: the output is empty")
         if prod(out) > MAX_VALUES:
             raise ArchitectureBuildError(
-                path, f"{layer} maps {shape} to {out}: more than {MAX_VALUES} values per sample"
+                path, f"{layer} maps {shape} to {out}, which is more than {MAX_VALUES} values per sample"
             )
         self._num_parameters += sum(parameter.numel() for parameter in trial.parameters())
         if self._num_parameters > MAX_PARAMETERS:
             raise ArchitectureBuildError(
-                path, f"{layer}, {shape} to {out}, exceeds the limit of {MAX_PARAMETERS} parameters"
+                path, f"{layer} maps {shape} to {out} and exceeds the limit of {MAX_PARAMETERS} parameters per network"
             )
 
     def _build_residual(self, spec: ResidualSpec, shape: AnyShape, path: str) -> tuple[nn.Module, AnyShape]:
         body, out = self.build_chain(spec.layers, shape, f"{path}/layers")
         projection, projection_out = self.build_chain(spec.projection, shape, f"{path}/projection")
         if out != projection_out:
-            branch = "its projection" if spec.projection else "its input, and it has no projection"
+            branch = "its projection" if spec.projection else "its input (it has no projection)"
             raise ArchitectureBuildError(
                 path, f"{path} (residual) cannot add the output {out} of its layers to {projection_out} of {branch}"
             )
@@ -188,7 +188,7 @@ def _check_num_inputs(spec: LayerSpec, shape: AnyShape, path: str) -> None:
 
 
 def _check_first(spec: LayerSpec, shape: AnyShape, path: str) -> None:
-    """Check that an embedding is the first layer, and that its inputs are codes instead of pixels."""
+    """Check that an embedding is the first layer and that its inputs are codes, not pixels."""
     if isinstance(spec, EmbeddingSpec) and (path != "layers/0" or len(shape) > 2):
         where = f"its input is {shape}" if path == "layers/0" else "other layers precede it"
         raise ArchitectureBuildError(path, f"{path} (embedding) requires integers of a row or a window, but {where}")

@@ -18,13 +18,13 @@ In = Annotated[int | None, Field(alias="in", ge=1, le=2**31 - 1)]
 
 
 class LinearSpec(Options):
-    """A fully connected layer. It requires a vector: add a `flatten` before it. Source: `torch.nn.Linear`."""
+    """A fully connected layer. Its input must be a vector; a `flatten` layer creates one. Source: `torch.nn.Linear`."""
 
     type: Literal["linear"]
     in_: In = None
-    """Input features; default: inferred."""
+    """Number of input features; default: inferred from the previous layer."""
     out: Size
-    """Output features."""
+    """Number of output features."""
     bias: bool = True
 
 
@@ -33,11 +33,11 @@ class ConvSpec(Options):
 
     type: Literal["conv1d", "conv2d", "conv3d"]
     in_: In = None
-    """Input channels; default: inferred."""
+    """Number of input channels; default: inferred from the previous layer."""
     out: Width
-    """Output channels."""
+    """Number of output channels."""
     kernel: Sizes
-    """Size in pixels: one number for all axes, or one number per axis."""
+    """Kernel size in pixels: one number for all axes, or one number per axis."""
     stride: Sizes = 1
     padding: Paddings | Literal["same"] = 0
     dilation: Sizes = 1
@@ -47,16 +47,16 @@ class ConvSpec(Options):
 
 
 class PoolSpec(Options):
-    """The maximum or the mean of each window. Source: `torch.nn.MaxPool2d`, `torch.nn.AvgPool2d`."""
+    """Pooling: the maximum or the mean of each window. Source: `torch.nn.MaxPool2d`, `torch.nn.AvgPool2d`."""
 
     type: Literal["max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d"]
     kernel: Sizes
-    """Size in pixels: one number for all axes, or one number per axis."""
+    """Window size in pixels: one number for all axes, or one number per axis."""
     stride: Sizes | None = None
-    """Default: the kernel size."""
+    """Distance between two windows in pixels; default: the window size."""
     padding: Paddings = 0
     ceil_mode: bool = False
-    """Include a last window that is only partly filled."""
+    """Include the last window even if a part of it is outside the input."""
 
 
 class AdaptivePoolSpec(Options):
@@ -75,11 +75,11 @@ class AdaptivePoolSpec(Options):
 
 
 class BatchNormSpec(Options):
-    """Normalization of each channel over the batch; `batch_norm` accepts any input. Source: Ioffe and Szegedy, 2015."""
+    """Normalization of each channel over the batch. `batch_norm` accepts any shape. Source: Ioffe and Szegedy, 2015."""
 
     type: Literal["batch_norm", "batch_norm1d", "batch_norm2d", "batch_norm3d"]
     in_: In = None
-    """Input channels; default: inferred."""
+    """Number of input channels; default: inferred from the previous layer."""
     eps: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-5
     momentum: Annotated[float, Field(ge=0.0, le=1.0)] = 0.1
     affine: bool = True
@@ -156,7 +156,7 @@ class EluSpec(Options):
 
 
 class SoftmaxSpec(Options):
-    """(Log) softmax over features or channels. Predictions already apply softmax to raw scores."""
+    """(Log) softmax over features or channels. Classifiers do not need it: predictions already apply softmax."""
 
     type: Literal["softmax", "log_softmax"]
 
@@ -183,9 +183,9 @@ class RecurrentSpec(Options):
 
     type: Literal["lstm", "gru", "rnn"]
     in_: In = None
-    """Features per step; default: inferred."""
+    """Number of features per step; default: inferred from the previous layer."""
     hidden: Annotated[int, Field(ge=1, le=16_384)]
-    """Hidden units per layer and direction."""
+    """Number of hidden units per layer and direction."""
     layers: Annotated[int, Field(ge=1, le=32)] = 1
     dropout: Drop = 0.0
     """Dropout probability between layers; requires at least two layers."""
@@ -197,20 +197,20 @@ class RecurrentSpec(Options):
     @model_validator(mode="after")
     def _validate_dropout(self) -> Self:
         if self.dropout and self.layers == 1:
-            raise ValueError("dropout acts between layers: set layers to at least 2, or add a dropout layer after it")
+            raise ValueError("dropout requires at least 2 layers, got 1: increase layers, or add a dropout layer")
         return self
 
 
 class EmbeddingSpec(Options):
-    """A learned vector for each of `num` integers from 0. It must be the first layer; its inputs are not standardized.
+    """A learned vector for each integer from 0 to `num` - 1. It must be the first layer; inputs are not standardized.
 
-    Categories of a table have codes from 1; code 0 stands for missing and unknown ones.
+    Categories of a table have codes from 1. Code 0 is a missing or unknown category.
     Source: `torch.nn.Embedding`.
     """
 
     type: Literal["embedding"]
     num: Annotated[int, Field(ge=1, le=10_000_000)]
-    """Number of codes."""
+    """Number of codes, including code 0."""
     dim: Annotated[int, Field(ge=1, le=16_384)]
     """Length of each vector."""
 
@@ -227,7 +227,7 @@ class ResidualSpec(Options):
     type: Literal["residual"]
     layers: Annotated[tuple["LayerSpec", ...], Field(strict=False, min_length=1, max_length=100)]
     projection: Annotated[tuple["LayerSpec", ...], Field(strict=False, max_length=100)] = ()
-    """Layers of the other branch if the shapes differ, typically one `conv2d` with kernel 1."""
+    """Layers that the input passes before the addition, if the shapes differ; typically a `conv2d` with kernel 1."""
 
 
 LayerSpec = Annotated[
@@ -257,4 +257,4 @@ ResidualSpec.model_rebuild()
 
 class LayersOptions(Options):
     layers: Annotated[tuple[LayerSpec, ...], Field(strict=False, min_length=1, max_length=1000)]
-    """Layers from an image, (C, H, W), a window, (T, F), or a row, (F,), to a vector with one number per output."""
+    """Layers that map an image (C, H, W), a window (T, F) or a row (F,) to a vector with one number per output."""

@@ -21,11 +21,11 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 class MlpOptions(Options):
     hidden: Annotated[tuple[Width, ...], Field(strict=False, max_length=64)] = (256, 128)
-    """Units of each hidden layer; an empty array gives a linear model."""
+    """Number of units of each hidden layer; an empty array gives a linear model."""
     activation: Literal["relu", "gelu", "silu", "tanh", "sigmoid"] = "relu"
     """Activation after every hidden layer."""
     batch_norm: bool = False
-    """Batch norm between linear layer and activation."""
+    """Add batch norm between each hidden linear layer and its activation."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Probability of dropping a unit after each activation."""
 

@@ -68,7 +68,7 @@ class Standardize(nn.Module):
             mean: mean of each column; 0 for categorical columns.
             std: standard deviation of each column; 1 for categorical columns.
             cardinalities: number of categories of each column; 0 for numeric columns.
-            spreads: True to encode categories one-hot; default: False, codes are returned unchanged.
+            spreads: whether to encode categories one-hot. Default: False; codes are returned unchanged.
 
         Raises:
             ValueError: the lengths differ, or a standard deviation is not positive.

@@ -31,7 +31,7 @@ class Recurrent(nn.Module):
 
     def forward(self, sequences: Tensor) -> Tensor:
         """Map (B, T, F) to (B, D * H), or to (B, T, D * H) for all steps."""
-        if sequences.is_meta:  # return only the shape: meta tensors take 1 ms per step
+        if sequences.is_meta:  # return only the shape, because meta tensors take 1 ms per step
             steps = sequences.shape[:1] if self._takes_last else sequences.shape[:2]
             return sequences.new_empty(*steps, self._num_directions * self.cells.hidden_size)
         outputs, state = self.cells(sequences)

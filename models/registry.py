@@ -11,7 +11,7 @@ from torch import nn
 Shape = tuple[int, ...]
 """The shape of one sample: (C, H, W) of an image, (T, F) of a time series window, (F,) of a table row."""
 SAMPLE_KINDS = {1: "rows of a table", 2: "windows of a series", 3: "images"}
-"""Names of samples with one, two and three axes."""
+"""Names of the kinds of samples, keyed by their number of axes."""
 
 
 class Options(BaseModel):
@@ -36,9 +36,9 @@ class UnknownArchitecture(LookupError):
 
 
 class ArchitectureBuildError(ValueError):
-    """The options are valid, but not for this sample shape or number of outputs.
+    """The options are valid in themselves, but not for the sample shape or the number of outputs.
 
-    `path` locates the invalid option in the options, for example `layers/3/in`; empty if no single option is invalid.
+    `path` is the path of the invalid option, for example `layers/3/in`. It is empty if no single option is invalid.
     """
 
     def __init__(self, path: str, message: str) -> None:
@@ -60,7 +60,7 @@ class PretrainedWeights(NamedTuple):
         load_weights: function that returns the state dict on the CPU. It raises ArchitectureBuildError if a package is
             not installed.
         find_missing_package: function that returns an error message if a required package is not installed, else None.
-        mean, deviation: mean and standard deviation for normalizing pixels in 0..1; the same for all channels.
+        mean, deviation: mean and standard deviation for normalizing pixels in 0..1, used for all channels.
     """
 
     load_weights: Callable[[], dict[str, torch.Tensor]]
@@ -74,8 +74,8 @@ class Architecture:
     """A registered architecture.
 
     Attributes:
-        build: function that builds a network from options, input shape and number of outputs.
-        axes: accepted numbers of axes of a sample; default: only 3 (images).
+        build: function that builds a network from the options, the input shape and the number of outputs.
+        axes: numbers of axes that a sample may have; default: only 3 (images).
         embeds: whether the network has embeddings of categories. If True, `build` receives the number of categories of
             each column (0 for numeric columns) instead of the input shape.
         num_codes: function that returns, from the options, the number of codes that the first layer embeds; None if the
@@ -177,7 +177,7 @@ def _check_codes(num_codes: int | None, cardinalities: Sequence[int]) -> None:
 
 
 def takes_category_codes(name: str, options: Mapping[str, Any]) -> bool:
-    """Return whether the network requires categories as codes instead of one-hot vectors."""
+    """Return True if the network requires categories as codes, not as one-hot vectors."""
     architecture = get_architecture(name)
     return architecture.embeds or architecture.num_codes(architecture.options.model_validate(dict(options))) is not None
 
@@ -199,7 +199,7 @@ def _suggest_architectures(axes: int) -> str:
 def validate_architecture(
     name: str, options: Mapping[str, Any], input_shape: Shape, num_outputs: int, cardinalities: Sequence[int] = ()
 ) -> NetworkSummary:
-    """Check that the network can be built and run, on the meta device without memory. Return its summary.
+    """Build and run the network on the meta device, which allocates no memory. Return the summary of the network.
 
     Raises:
         UnknownArchitecture, pydantic.ValidationError, ArchitectureBuildError: see `build_network`.

@@ -12,7 +12,7 @@ from models.registry import Architecture, Shape
 
 class TabularOptions(MlpOptions):
     hidden: Annotated[tuple[Width, ...], Field(strict=False, max_length=64)] = (64, 32)
-    """Units of each hidden layer; an empty array gives a linear model."""
+    """Number of units of each hidden layer; an empty array gives a linear model."""
     embedding_dim: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Length of the embeddings. Default: half the number of categories of the column, rounded up, at most 50."""
 
@@ -21,7 +21,7 @@ class Tabular(nn.Module):
     """Fully connected layers over numeric columns and embeddings of categorical columns."""
 
     def __init__(self, options: TabularOptions, cardinalities: Shape, num_outputs: int) -> None:
-        """Initialize from the number of categories of each column, 0 for numeric columns."""
+        """Initialize from the number of categories of each column; 0 for numeric columns."""
         super().__init__()
         self._numbers = [place for place, count in enumerate(cardinalities) if not count]
         self._categories = [place for place, count in enumerate(cardinalities) if count]

@@ -28,7 +28,7 @@ RANK = {dtype: place for place, dtype in enumerate(DTYPES)}
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     """Write tensors and fsync the file. The bytes depend only on the values, not on devices, strides or shared memory.
 
-    Unlike `safetensors.save_file`, this function computes a hash and releases the GIL. Source of the format:
+    Unlike `safetensors.save_file`, this function computes a hash and releases the GIL. Format:
     https://github.com/huggingface/safetensors#format.
 
     Returns:
@@ -67,4 +67,4 @@ def _iterate_parts(ordered: list[tuple[str, Tensor]]) -> Iterator[memoryview]:
     for _, tensor in ordered:
         if tensor.numel():
             plain = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
-            yield memoryview(plain.numpy())  # type: ignore[arg-type]  # typeshed's Buffer; numpy arrays implement it
+            yield memoryview(plain.numpy())  # type: ignore[arg-type]  # numpy arrays implement typeshed's Buffer

@@ -19,11 +19,11 @@ class TorchvisionOptions(Options):
     """Options of torchvision's networks."""
 
     head: Annotated[tuple[Annotated[int, Field(ge=1, le=65_536)], ...], Field(strict=False, max_length=8)] = ()
-    """Widths of hidden layers, with ReLU, that replace the last linear layer."""
+    """Number of units of each hidden layer, with ReLU, that is inserted before the last linear layer."""
 
 
 class Family(NamedTuple):
-    """The networks of a paper. `variants` are torchvision names; `smallest` is the minimum image side in pixels."""
+    """The networks of a paper. `variants` are names in torchvision; `smallest` is the minimum image side in pixels."""
 
     variants: str
     summary: str
@@ -39,8 +39,8 @@ FAMILIES = (
         "Simonyan and Zisserman, 2014",
         32,
     ),
-    Family("squeezenet1_0", "Fire modules: few parameters.", "Iandola et al., 2016", 21),
-    Family("squeezenet1_1", "Fire modules: few parameters.", "Iandola et al., 2016", 17),
+    Family("squeezenet1_0", "Fire modules, which have few parameters.", "Iandola et al., 2016", 21),
+    Family("squeezenet1_1", "Fire modules, which have few parameters.", "Iandola et al., 2016", 17),
     Family("resnet18 resnet34 resnet50 resnet101 resnet152", "Residual network.", "He et al., 2015"),
     Family(
         "resnext50_32x4d resnext101_32x8d resnext101_64x4d",
@@ -59,13 +59,17 @@ FAMILIES = (
     Family("mobilenet_v2", "Inverted residuals, for small devices.", "Sandler et al., 2018"),
     Family(
         "mobilenet_v3_small mobilenet_v3_large",
-        "Searched inverted residuals, for small devices.",
+        "Inverted residuals found by architecture search, for small devices.",
         "Howard et al., 2019",
     ),
-    Family("mnasnet0_5 mnasnet0_75 mnasnet1_0 mnasnet1_3", "Searched for mobile latency.", "Tan et al., 2018"),
+    Family(
+        "mnasnet0_5 mnasnet0_75 mnasnet1_0 mnasnet1_3",
+        "Found by architecture search for low latency on mobile devices.",
+        "Tan et al., 2018",
+    ),
     Family(
         "shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x1_5 shufflenet_v2_x2_0",
-        "Split and shuffled channels, for small devices.",
+        "Channel split and channel shuffle, for small devices.",
         "Ma et al., 2018",
     ),
     Family(
@@ -75,13 +79,15 @@ FAMILIES = (
         "Tan and Le, 2019",
     ),
     Family(
-        "efficientnet_v2_s efficientnet_v2_m efficientnet_v2_l", "EfficientNet that trains faster.", "Tan and Le, 2021"
+        "efficientnet_v2_s efficientnet_v2_m efficientnet_v2_l",
+        "EfficientNet variants that train faster.",
+        "Tan and Le, 2021",
     ),
     Family(
         "regnet_x_400mf regnet_x_800mf regnet_x_1_6gf regnet_x_3_2gf regnet_x_8gf regnet_x_16gf regnet_x_32gf "
         "regnet_y_400mf regnet_y_800mf regnet_y_1_6gf regnet_y_3_2gf regnet_y_8gf regnet_y_16gf regnet_y_32gf "
         "regnet_y_128gf",
-        "A regular design space of residual networks.",
+        "Residual networks whose widths follow a linear rule.",
         "Radosavovic et al., 2020",
     ),
     Family(
@@ -91,11 +97,13 @@ FAMILIES = (
         32,
     ),
     Family(
-        "vit_b_16 vit_b_32 vit_l_16 vit_l_32 vit_h_14", "Vision transformer on patches.", "Dosovitskiy et al., 2020"
+        "vit_b_16 vit_b_32 vit_l_16 vit_l_32 vit_h_14",
+        "Vision transformer on image patches.",
+        "Dosovitskiy et al., 2020",
     ),
-    Family("swin_t swin_s swin_b", "Transformer on shifted windows.", "Liu et al., 2021", 4),
-    Family("swin_v2_t swin_v2_s swin_v2_b", "Swin with scaled attention.", "Liu et al., 2021", 4),
-    Family("maxvit_t", "Blocks and grids of attention.", "Tu et al., 2022"),
+    Family("swin_t swin_s swin_b", "Transformer with attention in shifted windows.", "Liu et al., 2021", 4),
+    Family("swin_v2_t swin_v2_s swin_v2_b", "Swin transformer with scaled cosine attention.", "Liu et al., 2021", 4),
+    Family("maxvit_t", "Convolutions and attention, within blocks and across a grid.", "Tu et al., 2022"),
 )
 
 
@@ -143,7 +151,7 @@ def _size_options(name: str, input_shape: Shape) -> dict[str, Any]:
     if name.startswith("vit"):
         return {"image_size": _get_square_side(name, input_shape, multiple_of=int(name[-2:]))}
     if name.startswith("maxvit"):
-        side = _get_square_side(name, input_shape, multiple_of=224)  # 7x7 windows must fit all stages
+        side = _get_square_side(name, input_shape, multiple_of=224)  # 7x7 windows must divide the maps of all stages
         return {"input_size": (side, side)}
     if name in {"googlenet", "inception_v3"}:
         return {"aux_logits": False, "init_weights": True}  # with auxiliary logits, the output in training is a tuple
@@ -169,7 +177,7 @@ def _replace_first_convolution(network: nn.Module, channels: int) -> None:
     new = nn.Conv2d(
         channels,
         old.out_channels,
-        old.kernel_size,  # type: ignore[arg-type]  # torch's annotation is too wide
+        old.kernel_size,  # type: ignore[arg-type]  # torch's annotation allows more types
         old.stride,  # type: ignore[arg-type]
         old.padding,  # type: ignore[arg-type]
         bias=old.bias is not None,

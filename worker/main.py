@@ -39,7 +39,8 @@ from worker.tasks import Tasks
 log = structlog.get_logger()
 settings = load_settings_or_exit()
 kombu_channel.install_channel()
-app = build_celery(settings.redis_url or "redis+socket:///CANDELA_REDIS_URL/is/not/set")  # `build_worker` rejects this
+# Celery needs a URL at import; `build_worker` then rejects the missing one.
+app = build_celery(settings.redis_url or "redis+socket:///CANDELA_REDIS_URL/is/not/set")
 
 
 class Worker(NamedTuple):
@@ -67,7 +68,7 @@ def build_worker(settings: Settings) -> Worker:
     """Build the worker, and start its background threads and its standby trainer.
 
     Raises:
-        ConfigurationError: the database schema does not match this code.
+        ConfigurationError: the database schema does not match this code, or a required setting is missing.
     """
     resources = ExitStack()
     engine = make_engine(settings.sqlalchemy_url)
@@ -116,7 +117,7 @@ def _start_pinned_standby(number: int) -> Standby:
 
 def _configure_logging(**_: object) -> None:
     configure_logging(settings.log_level)
-    for name in ("celery.worker.strategy", "celery.app.trace"):  # these loggers write two lines per message
+    for name in ("celery.worker.strategy", "celery.app.trace"):  # hide their two info lines per message
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

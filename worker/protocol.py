@@ -29,7 +29,7 @@ class ProtocolMessage(BaseModel):
 
 
 class Start(ProtocolMessage):
-    """The first message to a trainer, which starts its job. A waiting trainer has already imported torch."""
+    """The first message to a trainer. It starts the job. A waiting trainer has already imported torch."""
 
     type: Literal["start"] = "start"
     job_id: str
@@ -104,7 +104,7 @@ class RunProgress(ProtocolMessage):
 class Metrics(ProtocolMessage):
     """New points of the metric curves, sent about twice a second and at the end of every epoch.
 
-    `latest` maps names to values, for example `train_loss` and `valid_accuracy`.
+    `latest` maps metric names, such as `train_loss` and `valid_accuracy`, to their latest values.
     """
 
     type: Literal["metrics"] = "metrics"
@@ -148,7 +148,7 @@ class CheckpointWritten(ProtocolMessage):
         description="The complete list of epochs whose checkpoints have the tag `kept`. All other checkpoints lose the "
         "tag. None: no tag changes.",
     )
-    files: dict[str, FileDigest]  # weights.safetensors, bundle.json, state.safetensors, snapshot.json
+    files: dict[str, FileDigest]  # keys: weights.safetensors, bundle.json, state.safetensors, snapshot.json
 
 
 class ArtifactWritten(ProtocolMessage):
@@ -183,15 +183,17 @@ class TrainingFinished(ProtocolMessage):
 
     type: Literal["finished"] = "finished"
     dir: str
-    files: dict[str, FileDigest]  # weights.safetensors, bundle.json
+    files: dict[str, FileDigest]  # keys: weights.safetensors, bundle.json
     metrics: dict[str, float | str] = Field(description="The metrics of the weights that the bundle contains.")
-    evaluation: dict[str, Any] = Field(description="All metrics of each split, and the confusion matrix if requested.")
+    evaluation: dict[str, Any] = Field(
+        description="All metrics of each evaluated split, and the confusion matrix if requested, keyed by split."
+    )
     num_parameters: int
     stop_reason: str | None = None
 
 
 class JobCompleted(ProtocolMessage):
-    """Reports that a job without a model, such as an evaluation, is complete.
+    """Reports that a job that does not train a model, such as an evaluation, is complete.
 
     This is the last message; the exit status is 0. If `dir` is set, that folder contains the files of the result,
     complete and fsynced.

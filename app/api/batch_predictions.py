@@ -1,4 +1,4 @@
-"""`POST /v1/models/{ref}/predictions`: batch prediction of an archive of images, as a job."""
+"""`POST /v1/models/{ref}/predictions`: batch prediction of the images in an archive, as a job."""
 
 from typing import Annotated, Any
 
@@ -42,12 +42,12 @@ async def predict_archive(
     top_k: Annotated[int, Query(ge=1, le=1000, description="Number of classes to return per image.")] = 5,
     batch_size: Annotated[int, Query(ge=1, le=65_536, description="Number of images per batch.")] = 256,
 ) -> JobOut:
-    """Predict an archive of images.
+    """Predict the images of an archive.
 
-    Submits a job whose result files are `predictions.csv` and `predictions.jsonl`, with one row per image. The format
-    of the archive is detected from its first bytes. Images are JPEG, PNG or WEBP files; other files are ignored. Each
-    row contains the image's name in the archive. The row of an image that cannot be decoded contains an `error`. The
-    archive is deleted when the job ends.
+    Submits a job whose result files are `predictions.csv` and `predictions.jsonl`, each with one row per image. The
+    format of the archive is detected from its first bytes. Images are JPEG, PNG or WEBP files; other files are ignored.
+    Each row contains the image's name in the archive. The row of an image that cannot be decoded contains an `error`.
+    The archive is deleted when the job ends.
     """
     async with save_upload(storage, stream_upload(request)) as archive:
         view = await batch_predictions.submit_archive(

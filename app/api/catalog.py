@@ -1,4 +1,4 @@
-"""`/v1/catalog`: the components that a spec may use."""
+"""`/v1/catalog`: the components that a job spec may use."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ router = APIRouter(prefix="/v1/catalog", tags=["catalog"], route_class=StrictRou
 
 
 @router.get("", response_model=CatalogOut, responses=problem_responses(503))
-def show_catalog(architectures: ArchitecturesDep) -> Any:  # noqa: ANN401 - serialized by the response model
+def show_catalog(architectures: ArchitecturesDep) -> Any:  # noqa: ANN401 - the response model serializes it
     """List the catalog.
 
-    The catalog contains architectures, optimizers, schedules, losses, metrics, transforms, callbacks and built-in
-    datasets. Each entry has the JSON Schema of its options.
+    The catalog contains the components that a job spec may use: architectures, optimizers, schedules, losses, metrics,
+    transforms, callbacks and built-in datasets. Each entry has the JSON Schema of its options.
     """
     return build_catalog(architectures.list_architectures())

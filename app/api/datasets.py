@@ -1,4 +1,4 @@
-"""`/v1/datasets`: list, upload and delete datasets; import reports and previews."""
+"""`/v1/datasets`: list, upload and delete datasets, and get import reports and previews."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -32,8 +32,9 @@ _RAW = ("application/zip", "application/x-tar", "application/gzip", "application
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "A zip, tar or tar.gz archive of `class/image`, or of `train/class/image`, `valid/…` and "
-        "`test/…`. Or a CSV file whose first line has the column names.",
+        "description": "A zip, tar or tar.gz archive of image files with the paths `class/image`, or "
+        "`train/class/image`, `valid/class/image` and `test/class/image`. Or a CSV file whose first line contains the "
+        "column names.",
         "content": {
             "multipart/form-data": {"schema": _FORM},
             **{kind: {"schema": _FILE} for kind in _RAW},
@@ -43,7 +44,7 @@ UPLOAD_BODY: dict[str, Any] = {
 }
 PNG: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "A contact sheet.",
+        "description": "A contact sheet of training images.",
         "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
@@ -70,9 +71,9 @@ async def create_dataset(
 ) -> DatasetVersionOut:
     """Create a dataset from JSON.
 
-    The body contains the data, as rows or images. Creates the dataset if it does not exist, and a new version with the
-    state `importing`. The version equals one that is created by a file upload of the same data. Numbers in rows are
-    parsed as in a CSV file; `null` is a missing value. For large data, upload a file to `/v1/datasets/{name}/versions`.
+    The body contains the data as rows or images. Creates the dataset if it does not exist, and adds a version with the
+    state `importing`. A file upload of the same data creates an equal version. Numbers in rows are parsed as in a CSV
+    file; `null` is a missing value. For large data, upload a file to `/v1/datasets/{name}/versions`.
     """
     name, file = await parse_inline_dataset(request)
     refuse_built_in(name)
@@ -87,7 +88,7 @@ async def create_dataset(
 def show_dataset(name: DatasetName, datasets: DatasetReaderDep) -> DatasetOut:
     """Get a dataset.
 
-    Its versions are listed newest first.
+    The versions of the dataset are listed newest first.
     """
     return DatasetOut.from_versions(*datasets.get_dataset(name))
 
@@ -111,7 +112,7 @@ async def upload_dataset(
     Creates the dataset if it does not exist. The format is detected from the first bytes of the body, not from its
     content type; a multipart body has one part named `file`. Images are JPEG, PNG or WEBP. A CSV file with a single
     column requires the content type `text/csv`. The state of the new version is `importing`; poll it until the state is
-    `ready` or `failed`. To send nested arrays of numbers as JSON, use `/v1/datasets`.
+    `ready` or `failed`. To send nested arrays of numbers as JSON, use `POST /v1/datasets`.
     """
     refuse_built_in(name)
     options = params.to_options() | {"is_table": get_media_type(request.scope) == _CSV}
@@ -145,8 +146,8 @@ def show_dataset_version(name: DatasetName, version: Version, datasets: DatasetR
 def report_dataset(name: DatasetName, version: Version, datasets: DatasetReaderDep) -> ReportOut:
     """Get the report of an import.
 
-    The report contains sample counts, unreadable files, duplicates, duplicates in different splits, and the mean and
-    standard deviation per channel.
+    The report contains the sample counts, unreadable files, equal images, equal images in different splits, and the
+    mean and standard deviation per channel.
     """
     return ReportOut.from_report(datasets.get_report(name, version))
 
@@ -170,7 +171,7 @@ async def preview_dataset(
 def delete_dataset_version(name: DatasetName, version: Version, datasets: DatasetsDep) -> None:
     """Delete a dataset version.
 
-    Deletes the files of the version too. Returns 409 while a job refers to the version, even if the job has ended.
+    Deletes the files of the version too. Returns 409 as long as a job refers to the version, even a job that has ended.
     Models that were trained on the version remain.
     """
     datasets.delete_version(name, version)

@@ -20,7 +20,7 @@ def build_static_files() -> StaticFiles:
 
 @router.get("/")
 def redirect_to_docs() -> RedirectResponse:
-    """Redirect to the documentation."""
+    """Redirect to the API documentation."""
     return RedirectResponse("/docs")
 
 

@@ -26,11 +26,11 @@ class StoredFile(Protocol):
 
 
 def describe_file_responses(example: str) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` argument of an endpoint that sends a file. `example` is a file name."""
+    """Return the `responses` argument of an endpoint that sends a file, such as the file `example`."""
     return {
         200: {"description": f"The file, such as `{example}`.", "content": BINARY},
         206: {"description": "The requested range of the file.", "content": BINARY},
-        304: {"description": "The file is unchanged: `If-None-Match` has its ETag."},
+        304: {"description": "The file is unchanged: `If-None-Match` contains the file's ETag."},
         **problem_responses(404, 416, 422),
     }
 
@@ -45,9 +45,9 @@ def build_file_response(request: Request, file: StoredFile) -> Response:
 
 
 def _check_range(request: Request, size: int) -> None:
-    """Raise a 416 if the requested range is outside the file.
+    """Raise HTTPException 416 if the requested range is outside the file.
 
-    Remove a Range header that is invalid or has several ranges: RFC 9110 allows servers to ignore it.
+    Remove a Range header that is invalid or has several ranges: RFC 9110 allows servers to ignore such headers.
     """
     requested = request.headers.get("range")
     if requested is None:
@@ -56,4 +56,8 @@ def _check_range(request: Request, size: int) -> None:
     if match is None or (match["last"] and int(match["last"]) < int(match["first"])):
         request.scope["headers"] = [(key, value) for key, value in request.scope["headers"] if key != b"range"]
     elif int(match["first"] or 0) >= size or match["suffix"] == "0":
-        raise HTTPException(416, f"The file has {size} bytes.", {"Content-Range": f"bytes */{size}"})
+        raise HTTPException(
+            416,
+            f"The requested range is outside the file, which has {size} bytes.",
+            {"Content-Range": f"bytes */{size}"},
+        )

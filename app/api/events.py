@@ -34,7 +34,7 @@ STREAM = {
     response_class=EventSourceResponse,
     responses={
         200: {
-            "description": "Events of type `state`, `metrics`, `checkpoint`, `log` or `end`, which is the last.",
+            "description": "Events of type `state`, `metrics`, `checkpoint`, `log` or `end`; `end` is the last event.",
             "content": STREAM,
         },
         204: {"description": "The job has ended and has no events after `Last-Event-ID`."},
@@ -45,7 +45,8 @@ async def stream_events(
     job_id: JobId,
     streams: EventStreamsDep,
     last_event_id: Annotated[
-        int | None, Header(ge=0, le=2**31 - 1, description="Only events after the event with this id. Default: all.")
+        int | None,
+        Header(ge=0, le=2**31 - 1, description="Only events after the event with this id. Default: all events."),
     ] = None,
 ) -> Response:
     """Stream the events of a job.

@@ -1,4 +1,7 @@
-"""`/v1/models/{ref}/embed` and `/explain`: embeddings and Grad-CAM. `{ref}:embed` and `{ref}:explain` are aliases."""
+"""`/v1/models/{ref}/embed` and `/explain`: embeddings and Grad-CAM heatmaps.
+
+The paths `{ref}:embed` and `{ref}:explain` are aliases of these endpoints.
+"""
 
 from typing import Annotated, Any
 
@@ -68,19 +71,19 @@ async def explain(
     request: Request,
     explanations: ExplanationsDep,
     label: Annotated[
-        str | None, Query(max_length=256, description="The class to explain. Default: the most probable one.")
+        str | None, Query(max_length=256, description="The class to explain. Default: the most probable class.")
     ] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
 ) -> Response:
     """Explain a prediction with Grad-CAM.
 
-    The heatmap shows which regions of the image support a class. The returned image has the input size of the network;
-    small images are enlarged. The response headers `Candela-Label` and `Candela-Probability` contain the explained
-    class and its probability.
+    The heatmap shows which regions of the image support the class. The returned image has the input size of the
+    network, or an integer multiple of this size if it is small. The response headers `Candela-Label` and
+    `Candela-Probability` contain the explained class and its probability.
     """
     deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
     if len(body.instances) != 1:
-        raise RequestValidationError([{"type": "too_long", "loc": ("body",), "msg": "must be one image"}])
+        raise RequestValidationError([{"type": "too_long", "loc": ("body",), "msg": "must contain exactly one image"}])
     result = await cancel_on_disconnect(request, explanations.explain(ref, body.instances[0], label, deadline))
     if "application/json" in accept.lower():
         return _build_json_response(_render_explanation(result))
@@ -109,7 +112,7 @@ def _render_explanation(result: ExplanationResult) -> dict[str, Any]:
 def _build_headers(result: ExplanationResult) -> dict[str, str]:
     """Return the headers with the class and its probability.
 
-    Non-ASCII characters of the label are escaped with backslashes: RFC 8187 defines an encoding only for parameters.
+    Non-ASCII characters of the label are escaped with backslashes: RFC 8187 encodes only parameters of header values.
     """
     label = orjson.dumps(result.label).decode().strip('"').encode("ascii", "backslashreplace").decode()
     probability = {} if result.probability is None else {"Candela-Probability": f"{result.probability:.6f}"}

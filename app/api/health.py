@@ -25,7 +25,7 @@ TEXT = {
 def check_liveness() -> LiveOut:
     """Check liveness.
 
-    Restart the process if this check fails.
+    An orchestrator should restart the process if this check fails.
     """
     return LiveOut(status="live")
 
@@ -50,7 +50,8 @@ def check_readiness(readiness: ReadinessDep) -> ReadyOut:
 def show_prometheus_metrics(system: SystemDep) -> Response:
     """Get Prometheus metrics.
 
-    Returns metrics of jobs by state, requests, latencies and predictions, in Prometheus' text format.
+    Returns the number of jobs per state, and metrics of requests, latencies and predictions, in Prometheus' text
+    format.
     """
     for state, count in system.count_jobs().items():
         metrics.JOBS.labels(state).set(count)

@@ -1,15 +1,15 @@
-"""Draws a heatmap over an image, as a PNG."""
+"""Draws a heatmap over an image, and encodes the result as a PNG."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 SHORTEST_SIDE = 224
-OPACITY = 0.7  # opacity where the heatmap is 1; proportional to the heatmap elsewhere
+OPACITY = 0.7  # opacity of the overlay where the heatmap is 1; elsewhere it is proportional to the heatmap
 
 
 def render_heatmap(image: NDArray[np.uint8], heatmap: NDArray[np.float32]) -> bytes:
-    """Return a PNG of the image with the heatmap as an overlay. Small images are enlarged.
+    """Return a PNG of the image with the heatmap as an overlay. Small images are enlarged by an integer factor.
 
     Args:
         image: uint8 (H, W, C).

@@ -1,4 +1,4 @@
-"""Parses a dataset from the JSON body of a request, in a thread, since the body may be large."""
+"""Parses a dataset from the JSON body of a request, in a thread: parsing a large body would block the event loop."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -17,13 +17,13 @@ from core.errors import InvalidSpec
 INLINE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "Nested arrays, as for `torch.tensor`.",
+        "description": "A dataset with its data as nested arrays, as for `torch.tensor`.",
         "content": {
             "application/json": {
                 "schema": {"$ref": "#/components/schemas/InlineIn"},
                 "examples": {
                     "rows": {
-                        "summary": "Rows of numbers, with a number as target",
+                        "summary": "Rows of numbers, with one number per row as target",
                         "value": {
                             "name": "toy",
                             "inputs": [[0.2, -1.3, 0.5], [1.1, 0.4, -0.7], [-0.6, 0.9, 1.5]],
@@ -42,7 +42,7 @@ INLINE_BODY: dict[str, Any] = {
                         },
                     },
                     "images": {
-                        "summary": "Grayscale images of 2 x 2, two classes",
+                        "summary": "Grayscale images of 2 x 2 pixels, in two classes",
                         "value": {
                             "name": "toy-images",
                             "inputs": [[[0, 255], [0, 255]], [[255, 0], [255, 0]], [[0, 254], [1, 255]]],
@@ -61,7 +61,7 @@ async def parse_inline_dataset(request: Request) -> tuple[str, InlineUpload]:
 
     Raises:
         InvalidBody: the JSON does not match the schema.
-        InvalidSpec: the arrays are ragged, too large, or of the wrong type.
+        InvalidSpec: the arrays are ragged or too large, or contain values of the wrong type.
         HTTPException: 400, the body is incomplete or is not JSON; 415, the media type is not JSON.
     """
     try:

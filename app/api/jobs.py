@@ -30,7 +30,7 @@ IdempotencyKey = Annotated[
     status_code=202,
     response_model=JobOut,
     responses={
-        200: {"model": DryRunOut, "description": "The result of `dry_run`."},
+        200: {"model": DryRunOut, "description": "The result of the dry run, if `dry_run` is true."},
         **problem_responses(400, 409, 413, 415, 422),
     },
 )
@@ -44,7 +44,7 @@ async def submit_job(
 ) -> Any:  # noqa: ANN401 - one of two response models
     """Submit a job.
 
-    Validates the spec, fills in its defaults, and then stores and queues the job. To follow its progress, poll the job
+    Validates the spec, fills in its defaults, and then stores and queues the job. To follow the progress, poll the job
     or stream its events.
     """
     if dry_run:
@@ -82,7 +82,7 @@ def show_job(job_id: JobId, jobs: JobReaderDep) -> JobOut:
 def change_job(job_id: JobId, changes: ChangesIn, jobs: JobsDep) -> JobOut:
     """Change a job's priority.
 
-    Jobs of a higher priority are claimed first. Returns 409 if the job has ended.
+    Workers claim jobs with a higher priority first. Returns 409 if the job has ended.
     """
     return JobOut.from_view(*jobs.set_priority(job_id, changes.priority))
 
@@ -101,7 +101,7 @@ def delete_job(job_id: JobId, jobs: JobsDep) -> None:
 def cancel_job(
     job_id: JobId,
     jobs: JobsDep,
-    force: Annotated[bool, Query(description="Kill the job at once, without a final checkpoint.")] = False,
+    force: Annotated[bool, Query(description="Kill the job immediately, without storing a final checkpoint.")] = False,
 ) -> JobOut:
     """Cancel a job.
 
@@ -133,7 +133,7 @@ def resume_job(job_id: JobId, jobs: JobsDep) -> JobOut:
 def finish_job(job_id: JobId, jobs: JobsDep) -> JobOut:
     """Finish a job early.
 
-    The job ends after the current epoch, evaluates the model, registers it and succeeds.
+    After the current epoch, the job stops training, evaluates and registers the model, and succeeds.
     """
     return JobOut.from_view(*jobs.stop_job(job_id, StopRequest.FINISH))
 
@@ -142,7 +142,7 @@ def finish_job(job_id: JobId, jobs: JobsDep) -> JobOut:
 def extend_job(job_id: JobId, extension: ExtendIn, jobs: JobsDep) -> JobOut:
     """Extend a job.
 
-    A succeeded job continues for more epochs, with the state of its optimizer and schedule.
+    A job that has succeeded trains for more epochs. It continues with the saved states of its optimizer and schedule.
     """
     return JobOut.from_view(*jobs.extend_job(job_id, extension.epochs))
 
@@ -157,7 +157,8 @@ async def clone_job(
 ) -> JobOut:
     """Clone a job.
 
-    Submits a new job with the same spec. The body is merged into the spec (RFC 7396); `null` restores a default.
+    Submits a new job with the same spec. The body is a JSON merge patch (RFC 7396) for the spec; a field that is
+    `null` gets its default.
     """
     view = await submission.clone_job(job_id, changes, traceparent)
     response.headers["Location"] = f"/v1/jobs/{view.job.id}"

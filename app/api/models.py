@@ -60,7 +60,7 @@ def show_model_version(name: ModelName, version: Version, models: ModelReaderDep
     "/{name}/versions/{version}/bundle",
     response_class=StreamingResponse,
     responses={
-        200: {"description": "A zip of `weights.safetensors` and `bundle.json`.", "content": ZIP},
+        200: {"description": "A zip file with `weights.safetensors` and `bundle.json`.", "content": ZIP},
         **problem_responses(404, 422),
     },
 )
@@ -69,7 +69,8 @@ async def download_bundle(
 ) -> StreamingResponse:
     """Download a bundle.
 
-    Returns a zip file with the weights and a description. The network and its preprocessing can be rebuilt from both.
+    Returns a zip file with the weights, and a description of the network and its preprocessing. These two files are
+    sufficient to rebuild the model.
     """
     files = await run_sync(models.fetch_bundle, name, version, limiter=threads)
     headers = {"Content-Disposition": f'attachment; filename="{name}-{version}.zip"'}
@@ -80,8 +81,8 @@ async def download_bundle(
 def set_alias(name: ModelName, alias: Alias, target: AliasIn, models: ModelsDep) -> ModelOut:
     """Set an alias.
 
-    Creates the alias, or changes the version or variant to which it refers. Requests are served without interruption
-    during the change.
+    Creates the alias, or changes the version or the variant to which the alias refers. Requests are served without
+    interruption during the change.
     """
     return ModelOut.from_versions(*models.set_alias(name, alias, target.version, target.variant))
 

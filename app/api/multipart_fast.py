@@ -1,4 +1,4 @@
-"""A fast parser for multipart forms whose body is in memory and whose parts are all files of the same field."""
+"""A fast parser for multipart forms whose body is in memory and whose parts are all files of one form field."""
 
 import re
 
@@ -11,10 +11,10 @@ _PART_HEAD = re.compile(
 
 
 def parse_simple_multipart(body: bytes, content_type: str, field: str, max_files: int) -> list[bytes] | None:
-    """Return the files of a form in which every part is a file named `field`. Return None for all other forms.
+    """Return the files of a form in which every part is a file of the form field `field`, or None for all other forms.
 
-    The function raises no errors. If it returns None, the caller must use a complete parser, which reports errors.
-    It supports the forms that curl, browsers, httpx and requests send. Source: RFC 7578, RFC 2046 section 5.1.
+    This function supports the forms that curl, browsers, httpx and requests send. It raises no errors. If it returns
+    None, the caller must use a complete parser, which reports errors. Source: RFC 7578, RFC 2046 section 5.1.
     """
     match = _BOUNDARY.fullmatch(content_type)
     if match is None:

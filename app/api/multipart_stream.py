@@ -21,7 +21,7 @@ def parse_boundary(content_type: str) -> bytes | None:
         return None
     boundary = options.get(b"boundary", b"")
     if not boundary:
-        raise HTTPException(400, "The multipart body has no boundary.")
+        raise HTTPException(400, "The content type multipart/form-data has no boundary.")
     return boundary
 
 
@@ -77,16 +77,16 @@ class _SingleFileParser(MultipartParser):
                 pass
 
     def finalize(self) -> None:
-        """Check that the body is complete and contains a file."""
+        """Check that the body is complete and contains a part."""
         if not self._is_complete:
             raise HTTPException(400, "The multipart body is incomplete.")
         if not self._names:
-            raise InvalidSpec("The file is missing.", errors=[(f"/{self._field}", "is missing")])
+            raise InvalidSpec("The multipart body has no file.", errors=[(f"/{self._field}", "is missing")])
 
     def _check_count(self) -> None:
         if len(self._names) > 1:
             reason = f"must have one part, named {self._field!r}"
-            raise InvalidSpec("The body must have exactly one file.", errors=[("", reason)])
+            raise InvalidSpec("The body has several parts; it must have exactly one file.", errors=[("", reason)])
 
     def _check_name(self) -> None:
         if self._names[-1] != self._field:

@@ -26,7 +26,7 @@ BINARY = {"type": "string", "format": "binary"}
 PNG_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
-    "description": "An image file, several as multipart, or JSON.",
+    "description": "One image file, several image files as multipart, or JSON.",
     "content": {
         "image/png": {"schema": BINARY},
         "image/jpeg": {"schema": BINARY},
@@ -49,11 +49,11 @@ REQUEST_BODY: dict[str, Any] = {
                     "value": {"instances": [{"image": PNG_PIXEL}], "top_k": 3},
                 },
                 "numbers": {
-                    "summary": "Pixels as numbers, for a model of grayscale images of 2 x 2",
+                    "summary": "Pixels as numbers, for a model of grayscale images of 2 x 2 pixels",
                     "value": {"instances": [{"values": [[0, 128], [255, 64]]}]},
                 },
                 "rows": {
-                    "summary": "Rows, for a model of a table; a value that is null or absent is missing",
+                    "summary": "Rows, for a model of a table; null or an absent column is a missing value",
                     "value": {
                         "rows": [
                             {
@@ -109,7 +109,11 @@ async def _read_body(request: Request) -> PredictBody:
         return (
             await asyncio.to_thread(_parse_instances, body) if len(body) > MAX_INLINE_BYTES else _parse_instances(body)
         )
-    raise HTTPException(415, "Send image/png, image/jpeg, image/webp, multipart/form-data or application/json.")
+    raise HTTPException(
+        415,
+        f"The media type {media_type!r:.80} is not supported; send image/png, image/jpeg, image/webp, "
+        "multipart/form-data or application/json.",
+    )
 
 
 async def _read_files(request: Request) -> list[ImageInput]:

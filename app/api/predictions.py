@@ -20,7 +20,12 @@ router = APIRouter(prefix="/v1", route_class=StrictRoute)
 
 REF_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}(@[a-z0-9][a-z0-9._-]{0,62})?$"
 ModelRef = Annotated[
-    str, Path(pattern=REF_PATTERN, description="The model: `name`, `name@3` or `name@alias`.", examples=["digits"])
+    str,
+    Path(
+        pattern=REF_PATTERN,
+        description="The model: `name` (its default version), `name@3` or `name@alias`.",
+        examples=["digits"],
+    ),
 ]
 TopK = Annotated[
     int | None, BeforeValidator(parse_top_k), Query(ge=1, le=MAX_TOP_K, description=TOP_K_DESCRIPTION, examples=[3])
@@ -28,7 +33,9 @@ TopK = Annotated[
 
 Variant = Annotated[
     Literal["none", "onnx", "int8", "openvino", "torch-compile"] | None,
-    Query(description="The variant to use; `none` for the model as trained. Default: the alias's variant."),
+    Query(
+        description="The variant to use; `none` for the model as trained. Default: the variant of the alias, if any."
+    ),
 ]
 
 
@@ -65,14 +72,14 @@ async def predict_with_checkpoint(
     request: Request,
     predictions: CheckpointPredictionsDep,
     checkpoint: Annotated[
-        Literal["best", "latest"], Query(description="The checkpoint: `best` by the job's monitor, or `latest`.")
+        Literal["best", "latest"], Query(description="`latest`, or `best` by the metric that a callback monitors.")
     ] = "latest",
     top_k: TopK = None,
 ) -> Response:
     """Predict with a checkpoint.
 
-    The job may still be running. Returns 409 if it has no checkpoint yet. A checkpoint contains the weights of its
-    step; only the final model contains averaged weights (`ema`, `swa`).
+    The job may still be running. Returns 409 if the job has no such checkpoint yet. A checkpoint contains the weights
+    of its step; only the final model contains averaged weights (`ema`, `swa`).
     """
     deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
     result = await cancel_on_disconnect(

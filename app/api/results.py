@@ -36,7 +36,8 @@ def show_metrics(
         Query(
             ge=4,
             le=100_000,
-            description="Downsample each series to at most this many points. Its minimum and maximum are kept.",
+            description="Downsample each series to at most this many points. The minimum and the maximum of the series "
+            "are kept.",
         ),
     ] = None,
     accept: Accept = "*/*",
@@ -102,7 +103,8 @@ async def download_file(
 ) -> Response:
     """Download a result file.
 
-    `result.files` of the job lists them. The `ETag` is the file's sha256; `Range` resumes an interrupted download.
+    The field `result.files` of the job lists the files. The `ETag` is the file's sha256; `Range` resumes an interrupted
+    download.
     """
     return build_file_response(request, await run_sync(results.fetch_result_file, job_id, name, limiter=threads))
 

@@ -76,7 +76,7 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
         raise HTTPException(400, f"The body is not valid JSON: {error.msg} at character {error.pos}.") from None
     except RecursionError:
         raise InvalidJson("", f"has more than {MAX_DEPTH} nested levels") from None
-    except ValueError:  # an integer with more than 4300 digits
+    except ValueError:  # raised for an integer with more than 4300 digits
         raise InvalidJson("", "has a number with more than 4300 digits") from None
     _check_values(document)
     return document
@@ -107,7 +107,7 @@ def _check_values(document: Any) -> None:  # noqa: ANN401 - any JSON value
 
 
 def _check_value(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
-    """Return why the value is not allowed in any field, or None if it is allowed."""
+    """Return the reason why no field allows the value, or None if the value is allowed."""
     match value:
         case float() if not math.isfinite(value):
             return "must be a finite number"
@@ -132,4 +132,4 @@ async def require_json(request: Request) -> None:
     if media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json")):
         return
     if media_type or await request.body():
-        raise HTTPException(415, "The body must be application/json.")
+        raise HTTPException(415, f"The media type of the body must be application/json; got {media_type or 'none'}.")

@@ -12,7 +12,7 @@ router = APIRouter(prefix="/v1/system", tags=["system"], route_class=StrictRoute
 
 
 @router.get("", response_model=SystemOut)
-def show_system(system: SystemDep) -> Any:  # noqa: ANN401 - serialized by the response model
+def show_system(system: SystemDep) -> Any:  # noqa: ANN401 - the response model serializes it
     """Get the system state.
 
     Returns package versions, devices, inference processes, queue depth and workers.

@@ -19,8 +19,9 @@ class UploadParams(BaseModel):
 
     image_size: Annotated[str, Field(pattern=IMAGE_SIZE)] | None = Field(
         default=None,
-        description="`64`, or height x width: `48x64`. Default: the size of most images, or the median of their "
-        "shorter sides, at most 224.",
+        description="The size to which images are resized, in pixels: `64` for a square, or height x width, such as "
+        "`48x64`. Default: the size that at least half of the images have. If there is no such size: a square whose "
+        "side is the median of the images' shorter sides, at most 224.",
     )
     resize: Literal["stretch", "crop"] | None = Field(
         default=None, description="`crop` keeps the aspect ratio and crops the center. Default: `stretch`."
@@ -52,14 +53,14 @@ class UploadParams(BaseModel):
         """Return the import options: the parameters that the client sent.
 
         Raises:
-            RequestValidationError: two parameters of a CSV file contradict each other.
+            RequestValidationError: parameters for a CSV file contradict each other.
         """
         options = {name: value for name, value in self if value not in (None, [])}
         try:
             TableOptions.model_validate({name: options[name] for name in options if name in TableOptions.model_fields})
         except ValidationError as error:
             entries = error.errors(include_input=False, include_url=False, include_context=False)
-            # Errors that concern several parameters have no location. All such errors involve `window`.
+            # Errors that concern several parameters have no location. All of them involve `window`, which is reported.
             errors = [{**entry, "loc": ("query", *(entry["loc"] or ("window",)))} for entry in entries]
             raise RequestValidationError(errors) from None
         return options

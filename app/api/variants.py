@@ -37,7 +37,7 @@ async def make_variant(
 
     Submits a job that exports the version as a variant and evaluates the version and the variant on a split. If the
     metric of the variant is lower by at most `max_drop`, the variant is stored and replaces an older variant of the
-    same format. Otherwise the job fails with `accuracy_dropped`.
+    same format. Otherwise the job fails with the code `accuracy_dropped`.
     """
     options = variant.model_dump(exclude={"format"})
     view = await submission.submit_variant(
@@ -87,7 +87,8 @@ async def download_variant_file(
 ) -> Response:
     """Download a file of a variant.
 
-    `files` of the variant lists them. The `ETag` is the file's sha256; `Range` resumes an interrupted download.
+    The field `files` of the variant lists the files. The `ETag` is the file's sha256; `Range` resumes an interrupted
+    download.
     """
     return build_file_response(
         request, await run_sync(variants.fetch_file, name, version, format, file, limiter=threads)

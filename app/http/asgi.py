@@ -13,12 +13,12 @@ def get_header(scope: Scope, name: bytes) -> str | None:
 
 
 def get_media_type(scope: Scope) -> str:
-    """Return the content type in lower case, without parameters. Empty if the header is absent."""
+    """Return the content type in lower case and without parameters, or an empty string if the header is absent."""
     return (get_header(scope, b"content-type") or "").partition(";")[0].strip().lower()
 
 
 async def read_body(request: Request) -> bytes:
-    """Return the body. Unlike `Request.body`, it does not cache the body, so call it only once.
+    """Return the body of a request. Call this function only once per request: unlike `Request.body`, it has no cache.
 
     Raises:
         ClientDisconnect: the client disconnected before the end of the body.

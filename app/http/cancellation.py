@@ -21,12 +21,13 @@ TIMEOUT_PARAMETER: dict[str, Any] = {
     "name": TIMEOUT_HEADER,
     "in": "header",
     "required": False,
-    "description": "Timeout in seconds, a number above 0. A request that would take longer is not computed: 504.",
+    "description": "Timeout of the request in seconds, a number above 0. The response is a 504 error if the timeout "
+    "passes, or is estimated to pass while the request waits.",
     "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_S},
     "example": 30,
 }
-WATCH_AFTER_S = 0.02  # most requests end earlier, so no watcher task is started
-CLIENT_CLOSED_REQUEST = 499  # nginx's status code; it appears only in logs and metrics
+WATCH_AFTER_S = 0.02  # most requests end earlier and need no watcher task
+CLIENT_CLOSED_REQUEST = 499  # a status code of nginx; it appears only in logs and metrics
 
 
 def parse_timeout(scope: Scope) -> float | None:
@@ -48,13 +49,13 @@ def parse_timeout(scope: Scope) -> float | None:
 
 
 def parse_deadline(scope: Scope) -> float | None:
-    """Return the deadline of the request as monotonic time, or None. Raises the errors of `parse_timeout`."""
+    """Return the deadline as a time of the monotonic clock; None without a timeout. Raises as `parse_timeout`."""
     seconds = parse_timeout(scope)
     return None if seconds is None else time.monotonic() + seconds
 
 
 async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Await `work` and return its result. Cancel it if the client disconnects. Call this after reading the body.
+    """Await `work` and return its result. Cancel `work` if the client disconnects. Call this after reading the body.
 
     Like `asyncio.timeout`, this function cancels the current task and converts the CancelledError to an HTTPException.
     A second task watches the connection; it starts after `WATCH_AFTER_S`.
@@ -70,7 +71,8 @@ async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Resul
     try:
         return await work
     except asyncio.CancelledError:
-        if watcher.is_disconnected and task.uncancel() <= num_cancels:  # if false, other code cancelled the task too
+        # If the number of cancellations is still above `num_cancels`, other code cancelled the task too.
+        if watcher.is_disconnected and task.uncancel() <= num_cancels:
             raise HTTPException(CLIENT_CLOSED_REQUEST, "The client disconnected.") from None
         raise
     finally:

@@ -107,7 +107,7 @@ def _get_meters(method: str, template: str, status: str) -> tuple[Counter, Histo
 
 
 def get_route_template(scope: Scope) -> str:
-    """Return the path template, such as `/v1/jobs/{job_id}`, as a metric label: the number of paths is unlimited."""
+    """Return the path template, such as `/v1/jobs/{job_id}`: as a metric label, it has a limited number of values."""
     return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
@@ -128,7 +128,7 @@ class RequireHostMiddleware:
 
 
 class ApiKeyMiddleware:
-    """Rejects requests without a valid API key before reading their body. Accepts all if no key is configured."""
+    """Rejects requests without a valid API key before reading the body. Accepts all requests if no key is set."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
         self._app = app
@@ -139,7 +139,7 @@ class ApiKeyMiddleware:
             await self._app(scope, receive, send)
             return
         error = errors.Unauthorized
-        detail = "Send an API key of the service as `Authorization: Bearer <key>`."
+        detail = "The API key is missing or wrong; send a valid key as `Authorization: Bearer <key>`."
         headers = {"WWW-Authenticate": "Bearer", "Connection": "close"}
         problem = build_problem(Request(scope), 401, error.slug, error.title, detail, headers=headers)
         await problem(scope, receive, send)
@@ -153,7 +153,7 @@ class ApiKeyMiddleware:
 
 
 def is_public_path(path: str) -> bool:
-    """Return whether a path requires no API key: health checks and documentation."""
+    """Return True if a path requires no API key: the paths of the health checks and of the documentation."""
     return path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES)
 
 
@@ -180,7 +180,7 @@ class BodySizeLimitMiddleware:
             message = await receive()
             num_received += len(message.get("body", b""))
             if num_received > limit:
-                # Raise HTTPException: while FastAPI reads a body, it converts any other exception to a 400.
+                # Raise HTTPException, because FastAPI converts any other exception while it reads a body to a 400.
                 detail = format_size_limit(limit)
                 raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, {"Connection": "close"})
             return message

@@ -52,13 +52,13 @@ class TokenBuckets(Generic[Name]):
         return 0.0
 
     def get_wait_s(self, name: Name) -> float:
-        """Return the seconds until a token is available, without taking it. 0 if one is available now."""
+        """Return the seconds until a token is available, or 0 if one is available now. Do not take the token."""
         now = self._clock()
         wait_s = self._full_at.get(name, now) - now - self._slack_s
         return wait_s if wait_s > ROUNDING_S else 0.0
 
     def _evict_buckets(self, now: float) -> None:
-        """Remove the full buckets. If more than `MAX_BUCKETS // 2` remain, remove the older half of them too."""
+        """Remove the full buckets. If more than `MAX_BUCKETS // 2` buckets remain, remove the older half of these."""
         filling = {name: full_at for name, full_at in self._full_at.items() if full_at > now}
         is_crowded = len(filling) > MAX_BUCKETS // 2
         self._full_at = dict(islice(filling.items(), len(filling) // 2, None)) if is_crowded else filling
@@ -75,9 +75,9 @@ class RateLimitMiddleware:
     Args:
         app: the next ASGI application.
         keys: the valid API keys; empty if the service requires none.
-        per_s: average number of requests per second and key; 0 means no limit.
+        per_s: maximum average number of requests per second and key; 0 means no limit.
         burst: maximum number of requests at once per key.
-        wrong_per_min: maximum number of wrong keys per minute and address, which is also the maximum at once.
+        wrong_per_min: maximum number of wrong keys per minute and address. It is also the maximum burst of wrong keys.
         clock: a monotonic clock in seconds.
     """
 
@@ -106,7 +106,7 @@ class RateLimitMiddleware:
         await self._app(scope, receive, send)
 
     def _check_limits(self, scope: Scope) -> tuple[float, str]:
-        """Return the seconds until the request can be accepted (0: now), and a description of the limited requests."""
+        """Return the seconds until the request can be accepted (0: now), and a description of what is limited."""
         address = (scope.get("client") or ("", 0))[0]
         if not self._keys:
             return self._take_token(address), "requests from this address"
@@ -131,7 +131,7 @@ def get_api_key(scope: Scope) -> bytes:
 
 
 def add_rate_limit(app: FastAPI, settings: Settings) -> None:
-    """Add the middleware if the settings contain API keys or a rate limit."""
+    """Add the rate-limit middleware if the settings contain API keys or a rate limit."""
     if settings.api_keys or settings.max_requests_per_s:
         app.add_middleware(
             RateLimitMiddleware,

@@ -37,7 +37,7 @@ class Tracing:
 
     @classmethod
     def from_environment(cls) -> "Tracing | None":
-        """Return the tracing that OpenTelemetry's environment variables configure, or None if they do not enable it."""
+        """Return the tracing that OpenTelemetry's environment variables configure, or None if they disable tracing."""
         provider = build_tracer_provider("api")
         return None if provider is None else cls(provider)
 
@@ -89,7 +89,7 @@ class TraceContextMiddleware:
         scope["headers"] = [*others, (b"traceparent", traceparent)]
 
         async def send_and_name_span(message: Message) -> None:
-            if message["type"] == "http.response.start":  # the span is still open
+            if message["type"] == "http.response.start":  # the span is open here, so it can be renamed
                 route = get_route_template(scope)
                 span.update_name(f"{scope['method']} {route}")
                 span.set_attribute("http.route", route)
@@ -127,7 +127,7 @@ class BatchTiming(NamedTuple):
 
 
 class PredictionTracer:
-    """Records two spans per prediction: `queue` until its last batch starts, and `compute` during that batch."""
+    """Records two spans per prediction: `queue` until the last batch of the prediction starts, then `compute`."""
 
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
@@ -137,7 +137,8 @@ class PredictionTracer:
     def record_batch(self, bundle: BundleRef, size: int, seconds: float) -> None:
         """Store the timing of a computed batch.
 
-        Called on the event loop before the callers of the batch resume, so that `observe_prediction` reads this timing.
+        May be called on any thread. The event loop stores the timing before it resumes the callers of the batch.
+        `observe_prediction` therefore reads this timing.
         """
         if self._loop is not None:
             batch = BatchTiming(size, seconds, time.time_ns())

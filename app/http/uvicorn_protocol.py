@@ -9,7 +9,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 class CoalescingTransport:
     """A transport that buffers one write until the next write or the next iteration of the event loop.
 
-    uvicorn writes the head and the body separately. Each write is a system call and may wake up the client.
+    uvicorn writes the head and the body of a response separately. Each write is a system call and may wake up the
+    client, so this transport combines the two writes.
     """
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:

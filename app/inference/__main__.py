@@ -1,4 +1,4 @@
-"""Entry point of the inference process: `python -m app.inference FD DEVICE`. FD is the socket to listen on.
+"""Entry point of the inference process: `python -m app.inference FD DEVICE`. FD is a descriptor of a listening socket.
 
 The process ends when its last connection is closed. It ignores SIGINT, SIGTERM and SIGHUP, which may be sent to the
 whole process group: the API processes first complete their requests and then close their connections.
@@ -74,7 +74,7 @@ async def serve(listener: socket.socket, device: str, validation_processes: Sequ
     accept_task = asyncio.create_task(accept_connections())
     await all_closed.wait()
     accept_task.cancel()
-    os._exit(0)  # ends the process without waiting for threads: no connection needs their results
+    os._exit(0)  # does not wait for threads, because no connection needs their results
 
 
 def collect_runtime_info(device: str) -> dict[str, Any]:

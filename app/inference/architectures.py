@@ -32,7 +32,7 @@ def list_architectures() -> list[ArchitectureInfo]:
 
 
 def validate_architecture(request: ValidateArchitecture) -> ArchitectureValid | ArchitectureInvalid | Error:
-    """Build the network on the meta device and trace the shapes of a batch. Takes 0.5 s for large networks."""
+    """Build the network on the meta device and trace the shapes of a batch. This takes 0.5 s for large networks."""
     try:
         options = registry.resolve_options(request.name, orjson.loads(request.options))
         summary = registry.validate_architecture(
@@ -43,7 +43,7 @@ def validate_architecture(request: ValidateArchitecture) -> ArchitectureValid | 
     except registry.ArchitectureBuildError as error:
         return ArchitectureInvalid(request.id, b"", error.path, str(error))
     except registry.UnknownArchitecture as error:
-        return to_error_message(request.id, NotFound(f"The architecture {error} does not exist."))
+        return to_error_message(request.id, NotFound(f"There is {error} in the catalog."))
     return ArchitectureValid(
         request.id, orjson.dumps(options), summary.num_parameters, summary.output_shape, summary.parameter_names
     )

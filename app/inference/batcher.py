@@ -3,8 +3,8 @@
 Requests that arrive while a batch is computed wait in the queue and form the next batch. `gather_policy` decides how
 long a thread waits for more samples. `priority_queue` decides the order in which a batch takes samples.
 
-A model may have several instances: threads that compute batches at the same time. The batches that are computed share
-the CPU cores, so the cores stay busy while the callers of a completed batch prepare their next requests.
+A model may have several instances: threads that compute batches at the same time and share the CPU cores. The cores
+therefore stay busy while the callers of a completed batch prepare their next requests.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ MAX_RETRY_AFTER_S = 60
 MIN_SAMPLES_PER_INSTANCE = 8  # minimum samples per batch if several batches share the device
 
 BatchCallback = Callable[[BatchStats, list[Request]], None]
-"""Called after each batch by the thread that computed it, with its statistics and the completed requests."""
+"""Called after each batch, by the thread that computed it, with the batch statistics and the completed requests."""
 
 
 class _PendingRequest(Request):
@@ -53,7 +53,7 @@ class _PendingRequest(Request):
         return self.future.done()
 
     def resolve(self) -> None:
-        """Set the result of the future. Called on the thread of the event loop."""
+        """Set the result or the error of the future. Called on the thread of the event loop."""
         if not self.future.done():
             if any(outcome is None for outcome in self.outcomes):
                 self.future.set_exception(make_deadline_error())
@@ -62,7 +62,7 @@ class _PendingRequest(Request):
 
 
 class _NextBatch(NamedTuple):
-    """The next batch. `dropped_requests` are complete, since their last waiting samples were dropped."""
+    """The next batch. The `dropped_requests` are complete, because their last waiting samples were dropped."""
 
     items: list[QueueItem]
     dropped_requests: list[Request]
@@ -112,7 +112,7 @@ class DynamicBatcher:
         self._num_waiting = 0
         self._num_computing = 0
         self._num_busy = 0  # number of instances that compute a batch
-        self._next_batch_lock = threading.Lock()  # held by the only thread that waits for the next batch
+        self._next_batch_lock = threading.Lock()  # held while waiting for the next batch, so only one thread waits
         self._changed = threading.Condition()
         self._is_closing = False
         names = [f"predict-{model}-{number}" for number in range(num_instances)]
@@ -128,7 +128,7 @@ class DynamicBatcher:
     async def submit(
         self, samples: Sequence[Any], deadline: float = math.inf, priority: int = DEFAULT_PRIORITY
     ) -> list[Outcome]:
-        """Return the outcomes of the samples, in the same order. If the caller is cancelled, drop the waiting samples.
+        """Return the outcomes, in the order of `samples`. If the caller is cancelled, drop the samples that wait.
 
         Raises:
             Overloaded: the queue is full; `retry_after_s` is the estimated time until the queue has space.
@@ -140,7 +140,12 @@ class DynamicBatcher:
         return await request.future if samples else []
 
     def put(self, request: Request) -> None:
-        """Add a request to the queue; when it is complete, `on_batch` receives it. Raises Overloaded, BatcherClosed."""
+        """Add a request to the queue. `on_batch` receives the request when it is complete.
+
+        Raises:
+            Overloaded: the queue is full.
+            BatcherClosed: the batcher accepts no more requests.
+        """
         with self._changed:
             if self._is_closing:
                 raise BatcherClosed
@@ -195,7 +200,7 @@ class DynamicBatcher:
             return batch
 
     def _gather(self) -> None:
-        """Wait for more samples as long as the policy returns a wait time."""
+        """Wait for more samples as long as the policy returns a positive wait time."""
         policy = self._policy
         if policy.start():
             while not self._is_closing:
@@ -264,5 +269,5 @@ def _resolve_requests(requests: list[_PendingRequest]) -> None:
 
     try:
         requests[0].loop.call_soon_threadsafe(resolve_all)
-    except RuntimeError:  # the event loop is closed, so no coroutine waits
+    except RuntimeError:  # the event loop is closed, so no coroutine waits for the results
         log.debug("prediction.discarded")

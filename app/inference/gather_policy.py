@@ -1,11 +1,13 @@
 """Decides how long a batcher waits for more requests before it computes the next batch.
 
 The callers of a batch may soon send their next requests. After a batch of n > 1 samples, the batcher therefore waits
-until n samples are in the queue. It stops waiting if the expected time until they arrive exceeds the time that one
-combined batch saves compared with two batches. The wait ends at most 8 ms, and at most a quarter of the last batch's
-duration, after the end of that batch. Requests that arrive later are computed at once if the model is idle.
+until n samples are in the queue. It stops waiting if the expected time until the missing samples arrive exceeds the
+time that one combined batch saves compared with two batches. The wait ends at the latest 8 ms after the end of the last
+batch, or after a quarter of that batch's duration if this is shorter. Requests that arrive later are computed at once
+if the model is idle.
 
-Without this wait, callers that send a request after each response are split into batches of 1 and n - 1 samples.
+Without this wait, the requests of n callers that each wait for a response before they send the next request would be
+split into batches of 1 and n - 1 samples.
 """
 
 from typing import NamedTuple
@@ -13,7 +15,7 @@ from typing import NamedTuple
 from app.inference.latency_model import LatencyModel
 
 MAX_GATHER_S = 0.008
-GATHER_SHARE = 0.25  # maximum wait, as a share of the duration of the last batch
+GATHER_SHARE = 0.25  # maximum wait, as a fraction of the duration of the last batch
 GAP_SMOOTHING = 0.2
 
 
@@ -32,7 +34,7 @@ class GatherPolicy:
         self._max_batch_size = max_batch_size
         self._last_batch = _LastBatch(0, 0.0, 0.0)
         self._last_arrival_at = 0.0
-        self._gap_s = 0.0  # moving average of the time between arrivals after a batch
+        self._gap_s = 0.0  # moving average of the time between two arrivals while the batcher waits
 
     def record_arrival(self, now: float) -> None:
         """Record the arrival of a request."""
@@ -54,7 +56,7 @@ class GatherPolicy:
         return True
 
     def compute_wait_s(self, num_waiting: int, now: float) -> float:
-        """Return the seconds to wait for the next arrival. 0 or less means: compute the batch now."""
+        """Return the seconds to wait for the next request. If the result is 0 or less, compute the batch now."""
         num_missing = self.min_samples - num_waiting
         if num_missing <= 0:
             return 0.0

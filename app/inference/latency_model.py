@@ -1,13 +1,14 @@
-"""Predicts the duration of a batch from its size. Uses latencies measured at warm-up and after each batch."""
+"""Predicts the duration of a batch from its size, based on latencies measured at warm-up and after each batch."""
 
 from collections.abc import Iterable
 
-SMOOTHING = 0.2  # weight of the newest measurement for its own batch size
-CROSS_SIZE_SMOOTHING = 0.5  # exponent of a size's change that applies to the other sizes
+SMOOTHING = 0.2  # weight of a new measurement in the moving average of its batch size
+# If the latency of one size changes by a factor, the latencies of other sizes change by factor ** CROSS_SIZE_SMOOTHING.
+CROSS_SIZE_SMOOTHING = 0.5
 
 
 class LatencyModel:
-    """Seconds per batch, keyed by batch size. Other sizes are interpolated or extrapolated linearly."""
+    """Seconds per batch, keyed by batch size. Seconds of other sizes are interpolated or extrapolated linearly."""
 
     def __init__(self, latencies: Iterable[tuple[int, float]] = ()) -> None:
         """Start from measured latencies: pairs of batch size and seconds."""
@@ -34,12 +35,12 @@ class LatencyModel:
         below = max((measured for measured in self._seconds if measured < size), default=0)
         above = min((measured for measured in self._seconds if measured > size), default=0)
         if not below:
-            return self._seconds.get(above, 0.0)  # batches below the smallest measured size are hardly faster
+            return self._seconds.get(above, 0.0)  # smaller batches than the smallest measured one are hardly faster
         if not above:
             return self._seconds[below] * size / below
         share = (size - below) / (above - below)
         return self._seconds[below] + share * (self._seconds[above] - self._seconds[below])
 
     def compute_saving(self, num_now: int, num_later: int) -> float:
-        """Return the seconds that one batch of all samples saves compared with two batches."""
+        """Return the seconds that one batch of all samples saves compared with one batch now and one later."""
         return self.predict(num_now) + self.predict(num_later) - self.predict(num_now + num_later)

@@ -36,10 +36,10 @@ class ModelInstance(NamedTuple):
 
 
 class ModelRegistry:
-    """Loads models, and unloads a model when its last holder releases it. Thread-safe."""
+    """Loads models, and unloads a model when its last holder releases it. This class is thread-safe."""
 
     def __init__(self, device: str, make_callback: Callable[[int], BatchCallback]) -> None:
-        """Take the device, and a function that maps a model id to the model's batch callback."""
+        """Initialize with the device and a function that maps a model id to the model's batch callback."""
         self._device = device
         self._make_callback = make_callback
         self._mutex = threading.Lock()
@@ -148,8 +148,8 @@ class ModelRegistry:
 def measure_latency(predictor: BatchPredictor, max_batch_size: int) -> list[tuple[int, float]]:
     """Measure batches whose sizes are powers of two. Return pairs of batch size and duration in seconds.
 
-    The first batch of each size is a warm-up and is not measured. After `WARM_UP_S`, no further size is measured, so a
-    slow network may not be warmed up for large batches.
+    The first batch of each size is a warm-up and is not measured. After `WARM_UP_S` seconds, no further size is
+    measured, so a slow network may not be warmed up for large batches.
     """
     sample = np.zeros(predictor.sample_shape, predictor.dtype)
     latencies, warm_up_started_at, size = [], time.monotonic(), 1

@@ -76,7 +76,7 @@ class _HookedPredictor(Predictor):
         return predictor
 
     def choose_threads(self, batch_size: int, target_latency_s: float) -> None:
-        """Keep the defaults, all threads and one instance, since hooks support only one batch at a time."""
+        """Keep the default of all threads and one instance, because hooks support only one batch at a time."""
 
     def _preprocess_batch(self, batch: NDArray[np.uint8]) -> torch.Tensor:
         images: torch.Tensor = self._preprocess(torch.from_numpy(np.ascontiguousarray(batch)).to(self._device))
@@ -94,7 +94,7 @@ class EmbeddingPredictor(_HookedPredictor):
 
 
 class AttentionPredictor(_HookedPredictor):
-    """Maps each image to a row of its scores and the values of its Grad-CAM heatmap, 0..1.
+    """Maps each image to one row: its scores, followed by the values of its Grad-CAM heatmap, from 0 to 1.
 
     Rows are float32 (B, num_outputs + H * W). The heatmap explains the class of a `TargetedImage`. For a plain image,
     uint8 (H, W, C), it explains the most probable class.

@@ -62,7 +62,7 @@ class Predictor:
         """Set the precision: `fp32`, `bf16`, or `auto`, which uses bf16 if it is faster and agrees with fp32.
 
         Random images of four brightness levels are computed in both precisions. The precisions agree if the highest
-        score of each image has the same index, and no score differs by more than 2 % of the range of the scores.
+        score of each image has the same index in both and no score differs by more than 2 % of the range of the scores.
         """
         self._use_bf16 = precision == "bf16"
         if precision != "auto" or self.dtype != "uint8":
@@ -126,7 +126,7 @@ class Predictor:
         return raw
 
     def _find_num_threads(self, batch_size: int, target_latency_s: float) -> int:
-        images = [np.zeros(self.sample_shape, self.dtype)] * batch_size  # 0 is a valid index in categorical columns
+        images = [np.zeros(self.sample_shape, self.dtype)] * batch_size  # 0 is also a valid category code
         self._num_threads = 1
         if self._measure_cpu_s(images[:1]) > SLOW_FACTOR * target_latency_s:
             return NUM_CPU_THREADS
@@ -134,7 +134,7 @@ class Predictor:
         return min(max(1, math.ceil(latency_s / target_latency_s)), NUM_CPU_THREADS)
 
     def _measure_cpu_s(self, images: Sequence[Pixels]) -> float:
-        """Return the processor time of the calling thread for a batch, in seconds: the best of three runs."""
+        """Return the processor time of the calling thread for a batch, in seconds: the shortest of three runs."""
         self(images)
         seconds = []
         for _ in range(3):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from app.inference.types import NUM_PRIORITIES, Request
 
 AGING_INTERVAL = 8
-"""Every `AGING_INTERVAL`-th batch starts with the queue whose first request has waited longest."""
+"""If several queues contain samples, every 8th batch starts with the queue whose first request has waited longest."""
 
 
 class QueueItem(NamedTuple):
@@ -17,7 +17,7 @@ class QueueItem(NamedTuple):
 
 
 class PriorityQueues:
-    """Queues samples by priority. Not thread-safe."""
+    """Queues samples by priority. This class is not thread-safe."""
 
     def __init__(self) -> None:
         self._queues = [deque[QueueItem]() for _ in range(NUM_PRIORITIES)]
@@ -26,13 +26,13 @@ class PriorityQueues:
     def put(self, request: Request) -> None:
         """Append the samples of a request to the queue of its priority."""
         queue = self._queues[request.priority - 1]
-        if request.num_remaining == 1:  # the common case; faster than the generator below
+        if request.num_remaining == 1:  # the common case, for which `append` is faster than the generator below
             queue.append(QueueItem(request, 0))
         else:
             queue.extend(QueueItem(request, index) for index in range(request.num_remaining))
 
     def select_queues(self) -> list[deque[QueueItem]]:
-        """Return the non-empty queues, in the order in which the next batch takes samples. Call this once per batch."""
+        """Return the non-empty queues, in the order in which the next batch must use them. Call this once per batch."""
         queues = [queue for queue in self._queues if queue]
         if len(queues) > 1:
             self._num_batches += 1

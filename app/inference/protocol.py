@@ -16,7 +16,7 @@ from core.errors import ServiceError
 
 MAX_MESSAGE_BYTES = 64 * 2**20
 TARGET_LATENCY_S = 0.00025
-"""Default target latency per sample: about the time that an API process needs per request."""
+"""Default target latency per sample, in seconds: about the time that an API process needs per request."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -24,7 +24,7 @@ class Message(msgspec.Struct, tag=True, array_like=True, gc=False):
     """The base class of every message."""
 
 
-# ---- sent by an API process
+# ---- messages that an API process sends
 
 
 class Load(Message):
@@ -72,13 +72,13 @@ class Predict(Message):
 
 
 class Cancel(Message):
-    """Cancel the request `id` if its computation has not started. The response is sent in any case."""
+    """Cancel the request `id` if its computation has not started. The request gets its response in any case."""
 
     id: int
 
 
 class ValidateArchitecture(Message):
-    """Check whether a network can be built. `options` are JSON."""
+    """Check whether a network can be built. `options` is a JSON object."""
 
     id: int
     name: str
@@ -94,7 +94,7 @@ class Ping(Message):
     id: int
 
 
-# ---- sent by the inference process
+# ---- messages that the inference process sends
 
 
 class ArchitectureInfo(msgspec.Struct, array_like=True):
@@ -120,7 +120,7 @@ class LoadResult(Message):
     """A loaded model.
 
     Attributes:
-        num_bytes: size of the weights in the memory of `device`.
+        num_bytes: size of the weights in the memory of `device`, in bytes.
         sample_shape: shape of one sample; (H, W, C) for images.
         latencies: pairs of batch size and seconds, measured at warm-up.
     """
@@ -146,12 +146,12 @@ class Error(Message):
 class PredictResult(msgspec.Struct, array_like=True, gc=False):
     """The result of one `Predict`.
 
-    If `scores` and `errors` are empty, the request was cancelled or its deadline passed before it was computed.
+    `scores` and `errors` are empty if the request was cancelled or timed out before all samples were computed.
 
     Attributes:
         scores: scores of the samples that succeeded, float32 (num_succeeded, num_outputs).
-        errors: index, detail and reason of each sample that failed.
-        waited_s: seconds in the queue.
+        errors: for each sample that failed: index of the sample, detail and reason of the error.
+        waited_s: seconds that the request waited in the queue.
     """
 
     id: int
@@ -161,9 +161,9 @@ class PredictResult(msgspec.Struct, array_like=True, gc=False):
 
 
 class BatchResult(Message):
-    """A computed batch. `results` contains the results of this connection's requests that the batch completed.
+    """A computed batch. `results` contains the results of those requests of the connection that the batch completed.
 
-    `num_queued_elsewhere` is the number of samples of other connections that wait for the model.
+    `num_queued_elsewhere` is the number of samples that wait for the model on other connections.
     """
 
     model_id: int
@@ -176,7 +176,7 @@ class BatchResult(Message):
 
 
 class ArchitectureValid(Message):
-    """The response if the network can be built. `options` are JSON and include all defaults."""
+    """The response if the network can be built. `options` is a JSON object that includes all defaults."""
 
     id: int
     options: bytes
@@ -227,7 +227,7 @@ def decode_server_message(frame: bytes) -> ServerMessage:
 
 
 class FrameDecoder:
-    """Splits a stream of bytes into messages."""
+    """Splits a stream of bytes into encoded messages."""
 
     def __init__(self) -> None:
         self._unread = bytearray()
@@ -236,7 +236,7 @@ class FrameDecoder:
         """Add a chunk of the stream, and yield each complete message.
 
         Raises:
-            ValueError: a message is too long; the rest of the stream cannot be decoded.
+            ValueError: a message is too long, so the rest of the stream cannot be decoded.
         """
         self._unread += chunk
         start = 0

@@ -78,7 +78,7 @@ class InferenceServer:
         self.models = ModelRegistry(device, self._make_callback)
 
     def build_server_info(self, pid: int) -> ServerInfo:
-        """Return the first message on a connection."""
+        """Return the message that is sent first on each connection."""
         return ServerInfo(pid, self._device, self._runtime_info, architectures.list_architectures())
 
     def handle_message(self, connection: "Connection", message: ClientMessage) -> None:
@@ -171,7 +171,10 @@ class InferenceServer:
         return on_batch
 
     def _send_results(self, model_id: int, stats: BatchStats, requests: list[Request]) -> None:
-        """Send each connection the results of its requests. Only one connection receives the batch size and counts."""
+        """Send each connection the results of its requests.
+
+        Only one connection receives the batch size and counts, so that the API processes count each batch once.
+        """
         results: dict[Connection, list[PredictResult]] = {}
         for request in cast("list[RemoteRequest]", requests):
             results.setdefault(request.connection, []).append(_build_result(request))
@@ -184,7 +187,7 @@ class InferenceServer:
             size = num_failed = num_dropped = 0
 
     def _count_queued_elsewhere(self, model_id: int, connection: "Connection") -> int:
-        """Return the number of samples of other connections that wait for a model."""
+        """Return the number of samples that wait for a model on other connections."""
         others = {
             cast("Connection", holder) for holder in self.models.list_holders(model_id) if holder is not connection
         }
@@ -198,7 +201,7 @@ class InferenceServer:
 
 def make_unloaded_error() -> NotReady:
     """Return the error of a request that arrived after its model was unloaded."""
-    return NotReady("The model was just unloaded.", retry_after_s=1)
+    return NotReady("The model was unloaded before the request arrived; retry the request.", retry_after_s=1)
 
 
 def _build_result(request: RemoteRequest) -> PredictResult:
@@ -215,7 +218,7 @@ def _build_result(request: RemoteRequest) -> PredictResult:
 
 
 class Connection(asyncio.Protocol):
-    """The connection to one API process, with the shared memory whose descriptor it sent when it connected."""
+    """The connection to one API process. `memory` is the shared memory that the API process created."""
 
     def __init__(
         self,
@@ -241,8 +244,9 @@ class Connection(asyncio.Protocol):
         try:
             for frame in self._frames.feed(chunk):
                 self._server.handle_message(self, decode_client_message(frame))
-        except (ValueError, MsgspecError) as error:  # the peer has a different version, so later messages fail too
-            log.error("inference.message_rejected", error=str(error))  # noqa: TRY400 - the message is sufficient
+        except (ValueError, MsgspecError) as error:
+            # The peer has a different version, so its later messages would fail too: close the connection.
+            log.error("inference.message_rejected", error=str(error))  # noqa: TRY400 - no traceback needed
             if self._transport is not None:
                 self._transport.abort()
 
@@ -252,7 +256,7 @@ class Connection(asyncio.Protocol):
         self._on_close(self)
 
     def cancel_request(self, id: int) -> None:
-        """Mark a pending request as cancelled."""
+        """Mark a pending request as cancelled. Unknown ids are ignored."""
         if id in self.pending:
             self.pending[id].is_cancelled = True
 

@@ -1,4 +1,4 @@
-"""Shared memory between an API process and the inference process, which avoids copying samples between processes.
+"""Shared memory of an API process and the inference process. It avoids copying samples between the processes.
 
 The memory is an anonymous file, so the kernel frees it when both processes have ended.
 """
@@ -41,7 +41,7 @@ class SharedMemoryPool:
         self._free_offsets: dict[int, list[int]] = {}
 
     def allocate(self, num_bytes: int) -> Block:
-        """Return a block of at least `num_bytes`.
+        """Return a block of at least `num_bytes` bytes.
 
         Raises:
             SharedMemoryFull: no free block is large enough.
@@ -64,7 +64,7 @@ class SharedMemoryPool:
         self.memory = np.empty(0, np.uint8)
         try:
             self._pages.close()
-        except BufferError:  # an array still refers to the memory
+        except BufferError:  # an array still refers to the memory, which therefore stays mapped
             pass
         finally:
             if self.fd >= 0:

@@ -38,7 +38,7 @@ class BatcherClosed(Exception):
 
 
 class Request:
-    """A prediction request: the samples of a caller that waits until all of them are computed. Times are monotonic."""
+    """A prediction request: the samples of one caller, which waits until all are computed. All times are monotonic."""
 
     def __init__(
         self,
@@ -69,8 +69,8 @@ class BatchStats(NamedTuple):
         size: number of samples in the batch.
         num_failed: number of samples on which the network failed.
         seconds: duration of the computation.
-        num_dropped: number of samples that were not computed, because the request was cancelled or timed out.
-        num_queued_elsewhere: number of samples of other API processes that wait for the same model.
+        num_dropped: number of samples that were not computed because their request was cancelled or timed out.
+        num_queued_elsewhere: number of samples that other API processes sent and that wait for the same model.
     """
 
     size: int
@@ -81,15 +81,15 @@ class BatchStats(NamedTuple):
 
 
 def make_deadline_error() -> DeadlineExceeded:
-    """Return the error of a request whose deadline passed before it was computed."""
-    return DeadlineExceeded("The request's timeout has passed; nothing was computed.")
+    """Return the error of a request whose deadline passed before all of its samples were computed."""
+    return DeadlineExceeded("The request's timeout passed before all samples were computed.")
 
 
 def stack_batch(images: Sequence[Pixels], shape: tuple[int, ...]) -> Pixels:
     """Stack samples into one batch, (B, *shape). The dtype does not change.
 
     Raises:
-        ValueError: the samples do not have this shape.
+        ValueError: the samples do not have the shape `shape`.
     """
     batch = np.stack(images)
     if batch.shape[1:] != shape:

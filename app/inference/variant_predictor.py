@@ -18,20 +18,20 @@ class VariantPredictor:
     """Maps images, uint8 (H, W, C), to raw scores, float32 (B, num_outputs). Only one thread may call it at a time."""
 
     def __init__(self, run: Runner, sample_shape: tuple[int, int, int]) -> None:
-        """Take the runner of the variant and its sample shape, (H, W, C)."""
+        """Initialize with the runner of the variant and the shape of one sample, (H, W, C)."""
         self._run = run
         self.sample_shape = sample_shape
         self.dtype = "uint8"
         self.device = "cpu"
-        self.num_bytes = 0  # `load` sets this to the file size, since runtimes do not report their memory
+        self.num_bytes = 0  # `load` sets this to the size of the files, because runtimes do not report their memory
 
     @classmethod
     def load(cls, folder: Path, *, compiler: str = "inductor") -> Self:
-        """Load a variant without a warm-up. This takes many seconds for a compiled variant.
+        """Load a variant without a warm-up. A compiled variant is compiled by its first call, which takes many seconds.
 
         Raises:
             models.bundle.BadBundle: the files are not a valid variant.
-            PredictionFailed: a required package is not installed, or the variant is for download only.
+            PredictionFailed: a required package is not installed.
         """
         try:
             channels, height, width = bundle.BundleDescription.model_validate_json(

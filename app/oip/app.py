@@ -19,6 +19,6 @@ def create_oip_app() -> FastAPI:
 
 def mount(app: FastAPI) -> None:
     """Route every path that starts with `/v2` to the sub-application, under any root path."""
-    # A Mount does not match the path `/v2` without a trailing slash. The route is inserted before all other routes,
-    # because matching these takes longer than decoding an inference request.
+    # A Mount does not match the path `/v2` without a trailing slash, so a Route is used. It is inserted at position 0,
+    # because matching the other routes takes longer than decoding an inference request.
     app.router.routes.insert(0, Route("/v2{rest:path}", endpoint=create_oip_app(), include_in_schema=False))

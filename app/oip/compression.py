@@ -1,11 +1,11 @@
-"""Decompresses request bodies up to a limit, and compresses response bodies with gzip or deflate."""
+"""Decompresses request bodies up to a maximum size, and compresses response bodies with gzip or deflate."""
 
 import zlib
 
 from app.oip.errors import InvalidInferRequest
 from core.errors import TooLarge
 
-# `deflate` of HTTP is the zlib format. Source: RFC 9110, section 8.4.1.2.
+# In HTTP, `deflate` is the zlib format. Source: RFC 9110, section 8.4.1.2.
 WINDOW_BITS = {"gzip": 31, "deflate": 15}
 MIN_COMPRESSIBLE_BYTES = 1024
 COMPRESSION_LEVEL = 1

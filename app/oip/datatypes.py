@@ -1,4 +1,4 @@
-"""The datatypes of the protocol and their numpy dtypes. numpy has no bfloat16; its bits are stored as uint16."""
+"""The datatypes of the protocol and their numpy dtypes. numpy has no bfloat16, so its bits are stored as uint16."""
 
 from typing import Any
 

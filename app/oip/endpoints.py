@@ -1,4 +1,7 @@
-"""`/v2`: health, metadata, repository and statistics. Clients of the protocol send JSON without a Content-Type."""
+"""`/v2`: endpoints for health, metadata, the model repository and statistics.
+
+The endpoints do not check the Content-Type, because clients of the protocol send JSON without it.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version as version_of
@@ -44,7 +47,7 @@ async def check_live() -> Response:
 
 @router.get("/health/ready")
 def check_ready(readiness: ReadinessDep) -> Response:
-    """Check that the database, storage, queue and inference process can be used."""
+    """Check that the database, the storage, the queue and the inference processes can be used."""
     if reasons := readiness.collect_reasons():
         return error_response(400, "; ".join(f"{part}: {reason}" for part, reason in reasons.items()))
     return json_response({"ready": True})
@@ -73,7 +76,7 @@ async def show_all_statistics(inference: InferenceDep) -> Response:
 @router.get(MODEL)
 @router.get(VERSION)
 async def describe_model(model: str, inference: InferenceDep, version: str = "") -> Response:
-    """Get the tensors and versions of a model."""
+    """Get the input and output tensors and the versions of a model."""
     served_model = await inference.find_model(model, version)
     return json_response(
         metadata.describe_model(served_model, [version.version for version in await inference.list_versions(model)])
@@ -148,7 +151,7 @@ async def reject_extension(request: Request) -> Response:
 
 
 async def read_json_object(request: Request) -> Mapping[str, Any]:
-    """Parse the body as a JSON object. An empty body gives an empty object. Raises InvalidInferRequest."""
+    """Return the JSON object in the body, or an empty object if the body is empty. Raises InvalidInferRequest."""
     body = await request.body()
     if not body.strip():
         return {}

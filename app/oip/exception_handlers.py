@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 JSON = "application/json"
 MAX_MESSAGE_LENGTH = 1000
-# `/v2` uses fewer statuses than `/v1`: client errors give 400, and an exceeded deadline gives 503.
+# `/v2` does not use these statuses of `/v1`. Each is replaced by the status after the colon.
 PROTOCOL_STATUS = {409: 400, 415: 400, 422: 400, 502: 500, 504: 503}
 RETRY_AFTER_S = 1
 
@@ -85,7 +85,7 @@ def _handle_exception(request: Request, error: Exception) -> Response:
         return _respond_unavailable(error)
     request_id = request.scope.get("state", {}).get("request_id", "")
     log.error("oip.request_failed", request_id=request_id, error=repr(error))
-    return error_response(500, f"Internal error; the log has the details under request id {request_id}.")
+    return error_response(500, f"Internal error; the log contains the details under the request id {request_id}.")
 
 
 def _respond_unavailable(error: Exception) -> Response:

@@ -16,7 +16,7 @@ from core.errors import InvalidImage, ServiceError, UnsupportedImage
 from core.images import detect_format
 
 INPUT = "image"
-# If a request has a single tensor, the request codecs of MLServer give it this name.
+# MLServer's request codecs name a single tensor `input-<number>`, so this name is accepted in place of `INPUT`.
 UNNAMED_INPUT = re.compile(r"input-\d+")
 Shape = tuple[int, int, int]
 Pixels = NDArray[np.uint8]
@@ -62,7 +62,7 @@ def parse_raw_body(body: bytes, image_shape: Shape) -> list[bytes] | Pixels:
 
 
 def parse_encoded_images(tensor: Tensor) -> list[bytes]:
-    """Return the image files of a BYTES tensor, decoded if they are base64, as in JSON. Raises InvalidInferRequest."""
+    """Return the image files of a BYTES tensor. Base64, which JSON requires, is decoded. Raises InvalidInferRequest."""
     elements: list[bytes] = list(tensor.values.ravel())
     if tensor.from_json or tensor.parameters.get("content_type") == "base64":
         return [_decode_base64(tensor.name, index, element) for index, element in enumerate(elements)]

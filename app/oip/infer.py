@@ -62,7 +62,7 @@ async def parse_body(body: bytes, headers: Mapping[str, str], limit: int) -> Inf
 
 
 def compute_deadline(infer_request: InferRequest, request: Request, received_at: float) -> float | None:
-    """Return the earlier of the deadlines of the `timeout` parameter and the timeout header; None without both."""
+    """Return the earlier deadline of the `timeout` parameter and the timeout header; None if neither is present."""
     try:
         by_header = parse_timeout(request.scope)
     except InvalidJson as error:
@@ -80,7 +80,9 @@ def parse_inputs(infer_request: InferRequest, model: ServedModel, max_batch_size
     """Return the images, rows or windows of a request. Raises InvalidInferRequest."""
     if model.table is not None:
         if infer_request.raw is not None:
-            raise InvalidInferRequest(f"model '{model.name}' reads tables; send the rows as a tensor")
+            raise InvalidInferRequest(
+                f"model '{model.name}' reads tables, not a body without JSON; send the rows as a tensor"
+            )
         if table_inputs.has_column_inputs(infer_request.inputs, model.table):
             return table_inputs.parse_columns(infer_request.inputs, model.table, max_batch_size)
         tensor = image_inputs.require_single_input(infer_request.inputs, model.name, table_inputs.INPUT)
@@ -102,7 +104,7 @@ async def compute_scores(
 
 
 def to_named_error(instance_error: InstanceError) -> ServiceError:
-    """Return the error of an image, with the name of the tensor and the index of the image."""
+    """Return the error of an image, with the tensor name and the image index in its message."""
     index, cause = instance_error.index, instance_error.error
     if isinstance(cause, PredictionFailed):
         return PredictionFailed(f"input '{image_inputs.INPUT}', element {index}: {cause.detail}")

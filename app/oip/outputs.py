@@ -21,7 +21,7 @@ def list_output_names(task: str) -> tuple[str, ...]:
 
 
 def select_outputs(request: InferRequest, task: str, model: str) -> tuple[RequestedOutput, ...]:
-    """Return the requested outputs; default: all.
+    """Return the requested outputs; default: all outputs of the task.
 
     Raises:
         InvalidInferRequest: the model has no output with a requested name.
@@ -32,13 +32,13 @@ def select_outputs(request: InferRequest, task: str, model: str) -> tuple[Reques
     for output in request.outputs:
         if output.name not in names:
             raise InvalidInferRequest(
-                f"unexpected output '{output.name}': model '{model}' has {', '.join(map(repr, names))}"
+                f"unexpected output '{output.name}': model '{model}' has the outputs {', '.join(map(repr, names))}"
             )
     return request.outputs
 
 
 def build_output_tensor(output: RequestedOutput, scores: Scores, task: str, classes: Sequence[str]) -> Tensor:
-    """Build one output tensor from scores (B, K). It contains the scores, the probabilities or the top classes."""
+    """Build one output tensor from scores (B, K): a tensor of the scores, the probabilities or the top classes."""
     values = scores
     if output.name == PROBABILITIES:
         values = np.empty((len(scores), get_output_width(output.name, task, scores.shape[1])), np.float32)
@@ -51,7 +51,7 @@ def build_output_tensor(output: RequestedOutput, scores: Scores, task: str, clas
 
 def get_output_width(name: str, task: str, num_outputs: int) -> int:
     """Return the number of values of an output per sample."""
-    # A binary network may have one score, for the second class. There are always two probabilities.
+    # A binary network may have a single score, for the second class, but a sample always has two probabilities.
     return 2 if name == PROBABILITIES and task == "binary" and num_outputs == 1 else num_outputs
 
 

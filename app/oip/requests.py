@@ -17,7 +17,7 @@ Parameters = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class RequestedOutput:
-    """A requested output. If `num_classes` is above 0, it contains the top classes as strings, else all values."""
+    """A requested output. It contains the `num_classes` top classes as strings, or all values if `num_classes` is 0."""
 
     name: str
     binary: bool = False
@@ -121,7 +121,7 @@ def _parse_input(entry: Mapping[str, Any], binary: memoryview) -> tuple[Tensor, 
     datatype, shape = check_datatype(name, entry.get("datatype")), check_shape(name, entry.get("shape"))
     if "shared_memory_region" in parameters:
         raise NotSupported(f"input '{name}' uses shared memory, which is not supported; send the data in the request")
-    content = entry.get("data")  # the client of KServe sends `data: null` with an empty binary tensor
+    content = entry.get("data")  # null means absent: KServe's client sends it with an empty binary tensor
     if (content is not None) == ("binary_data_size" in parameters):
         raise InvalidInferRequest(f"input '{name}' must have either 'data' or the parameter 'binary_data_size'")
     if content is not None:

@@ -11,7 +11,7 @@ from app.oip.tensors import Tensor, to_bytes, to_json
 
 
 class ResponseBody(NamedTuple):
-    """An encoded response. `json_bytes` is the length of the JSON part; None if the whole body is JSON."""
+    """An encoded response. `json_bytes` is the number of bytes of the JSON part; None if the whole body is JSON."""
 
     body: bytes
     json_bytes: int | None

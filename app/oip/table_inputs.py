@@ -27,7 +27,7 @@ def parse_rows(tensor: Tensor, table: Table, max_batch_size: int) -> NDArray[np.
     if tensor.shape[1:] != table.sample_shape or tensor.values.dtype.kind not in "iuf":
         raise InvalidInferRequest(
             f"input '{tensor.name}' is {tensor.datatype} of shape {list(tensor.shape)}; the model takes numbers "
-            f"of shape {accepted}: {', '.join(table.column_names)}"
+            f"of shape {accepted}, with the columns {', '.join(table.column_names)}"
         )
     _check_batch_size(tensor, max_batch_size)
     values: NDArray[Any] = tensor.values.astype(np.float64)
@@ -37,7 +37,7 @@ def parse_rows(tensor: Tensor, table: Table, max_batch_size: int) -> NDArray[np.
 
 
 def has_column_inputs(inputs: Sequence[Tensor], table: Table) -> bool:
-    """Return whether a request has one tensor per column. MLServer's clients send data frames in this format."""
+    """Return True if the tensors of a request are table columns. MLServer's clients send data frames in this format."""
     return table.window is None and any(tensor.name in table.column_names for tensor in inputs)
 
 

@@ -16,7 +16,7 @@ from app.oip.errors import InvalidInferRequest
 MAX_AXES = 16
 MAX_ELEMENTS = 2**31 - 1
 LENGTH = struct.Struct("<I")
-# MLServer's codecs encode NaN as null, because JSON has no NaN. If the model requires numbers, NaN is rejected later.
+# JSON has no NaN, so MLServer's codecs encode NaN as null. Null is accepted here; NaN is rejected later if necessary.
 _JSON_TYPES: dict[str, set[type]] = {
     "f": {int, float, type(None)},
     "i": {int},
@@ -68,13 +68,13 @@ def check_shape(name: str, shape: object) -> tuple[int, ...]:
         raise InvalidInferRequest(f"input '{name}' must have a shape: an array of 1 to {MAX_AXES} integers")
     if not all(type(size) is int and size >= 0 for size in shape):
         raise InvalidInferRequest(f"input '{name}' has a shape with a size that is not an integer of at least 0")
-    if math.prod(size for size in shape if size) > MAX_ELEMENTS:  # numpy's size limit also ignores zeros
+    if math.prod(size for size in shape if size) > MAX_ELEMENTS:  # without zeros, as in numpy's own check
         raise InvalidInferRequest(f"input '{name}' has a shape with more than {MAX_ELEMENTS} elements")
     return tuple(shape)
 
 
 def from_bytes(name: str, datatype: str, shape: tuple[int, ...], body: memoryview) -> NDArray[Any]:
-    """Return an array from little-endian bytes in row-major order. Numbers, except BF16, are not copied.
+    """Return an array from little-endian bytes in row-major order. Only BF16 and BYTES elements are copied.
 
     Raises:
         InvalidInferRequest: the number of bytes does not match the shape and datatype.

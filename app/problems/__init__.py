@@ -1,4 +1,4 @@
-"""Converts errors to RFC 9457 responses. Only this package maps errors to status codes."""
+"""Converts errors to RFC 9457 responses, and maps each error class to an HTTP status."""
 
 from app.problems.exception_handlers import STATUS, build_error_response, get_status, install_handlers
 from app.problems.response import ProblemResponse, build_problem

@@ -88,7 +88,7 @@ def _handle_service_error(request: Request, error: Exception) -> Response:
 def _build_headers(error: errors.ServiceError) -> dict[str, str]:
     if isinstance(error, errors.Unauthorized):
         return {"WWW-Authenticate": "Bearer"}
-    if error.extra.get("state") == "failed":  # a retry fails again
+    if error.extra.get("state") == "failed":  # a retry fails again: send no Retry-After
         return {}
     default = (seconds for cls, seconds in RETRY_AFTER_S.items() if cls in type(error).__mro__)
     wait_s = error.extra.get("retry_after_s") or next(default, None)
@@ -143,7 +143,7 @@ HANDLERS: dict[type[Exception], Callable[[Request, Exception], Response]] = {
 def _handle_unexpected_error(request: Request, error: Exception) -> Response:
     request_id = request.scope.get("state", {}).get("request_id", "")
     log.error("request.crashed", request_id=request_id, error=repr(error))
-    detail = f"An internal error occurred; the log has it under request id {request_id}."
+    detail = f"An internal error occurred; the log contains it under the request id {request_id}."
     kind = errors.ServiceError
     headers = {"X-Request-ID": request_id} if request_id else {}
     return build_problem(request, 500, kind.slug, kind.title, detail, extra={"request_id": request_id}, headers=headers)

@@ -15,7 +15,7 @@ MAX_ERRORS = 50
 class ProblemResponse(Response):
     """A response of type `application/problem+json`.
 
-    Non-ASCII characters are escaped: a client may have sent a lone surrogate, which UTF-8 cannot encode.
+    Non-ASCII characters are escaped: the text may quote a lone surrogate from the request, which UTF-8 cannot encode.
     """
 
     media_type = "application/problem+json"
@@ -47,7 +47,7 @@ def build_problem(
         request: the request that failed.
         status: the HTTP status.
         slug: the stable identifier of the problem.
-        title: a short summary of the slug; the same for all problems with this slug.
+        title: a short title; all problems with this slug have the same title.
         detail: what is wrong with this request.
         errors: pairs of JSON pointer and detail.
         extra: additional machine-readable values, sent as the field `facts`.
@@ -70,7 +70,7 @@ def build_problem(
 
 
 def is_oip_path(scope: Scope) -> bool:
-    """Return whether the path belongs to the Open Inference Protocol, which defines errors as `{"error": …}`."""
+    """Return True if the path belongs to the Open Inference Protocol, which defines errors as `{"error": …}`."""
     path = str(scope.get("path", "")).removeprefix(scope.get("root_path", ""))
     return path == "/v2" or path.startswith("/v2/")
 

@@ -26,8 +26,7 @@ class InvalidJson(HTTPException):
 class InvalidBody(RequestValidationError):
     """Validation errors of a body that an endpoint parses itself.
 
-    The endpoint declares no body field, so FastAPI does not know the schema of the body.
-
+    The endpoint declares no body field, so FastAPI does not know the schema of the body. The error stores the schema.
 
     Args:
         errors: pydantic's errors; locations are relative to the body.
@@ -45,7 +44,7 @@ class InvalidBody(RequestValidationError):
 
 
 class ParsedError(NamedTuple):
-    """The problem for a validation error. `errors` are pairs of JSON pointer and reason."""
+    """The fields of the problem response for a validation error. `errors` are pairs of JSON pointer and reason."""
 
     status: int
     slug: str
@@ -55,7 +54,7 @@ class ParsedError(NamedTuple):
 
 
 def parse_validation_error(request: Request, error: RequestValidationError) -> ParsedError:
-    """Return the problem for a validation error."""
+    """Return the fields of the problem response for a validation error."""
     entries = error.errors()
     if any(entry["type"] == "json_invalid" for entry in entries):
         return ParsedError(400, "malformed-request", "Malformed request", "The body is not valid JSON.", [])

@@ -1,4 +1,4 @@
-"""Response bodies of datasets."""
+"""Response bodies of the dataset endpoints."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -33,9 +33,11 @@ class TableOut(BaseModel):
 
     columns: list[ColumnOut] = Field(description="The input columns, in the order of the network's input.")
     targets: list[str] = Field(description="The columns to predict.")
-    missing: Literal["drop", "impute"] = Field(description="How missing values are handled.")
-    window: int | None = Field(description="Rows per window of a series; null if a sample is one row.")
-    horizon: int = Field(description="Number of rows after a window that are predicted.")
+    missing: Literal["drop", "impute"] = Field(
+        description="How missing values are handled: `drop` removes the rows, `impute` replaces the missing values."
+    )
+    window: int | None = Field(description="Number of rows per window of a series; null if a sample is one row.")
+    horizon: int = Field(description="Number of rows after a window whose targets are predicted.")
 
     @classmethod
     def from_table(cls, table: Table) -> Self:
@@ -47,25 +49,26 @@ class DatasetVersionOut(BaseModel):
 
     version: int = Field(description="The number of the version, from 1.")
     state: DatasetState = Field(description="The state: `importing`, `ready` or `failed`.")
-    source: Literal["builtin", "upload"] = Field(description="The source of the data.")
+    source: Literal["builtin", "upload"] = Field(description="The source of the data: a built-in dataset or an upload.")
     options: dict[str, Any] = Field(description="The options of the import, with all defaults.")
     task: Task | None = Field(description="The task, which is derived from the targets.")
     content_hash: str | None = Field(
-        description="sha256 of samples, targets, weights and classes. Equal content has an equal hash."
+        description="sha256 of the samples, targets, weights and classes. Equal content has an equal hash."
     )
     num_samples: int | None = Field(description="Number of samples in all splits.")
     classes: list[str] | None = Field(
         description="The class names, in the order of their indices; empty for a regression."
     )
     image_shape: list[int] | None = Field(
-        description="[channels, height, width]; for a table, [columns] or [window, columns]."
+        description="The shape of a sample: [channels, height, width] of an image, [columns] of a row, or "
+        "[window, columns] of a window."
     )
     splits: dict[str, int] | None = Field(description="Number of samples per split.")
-    weighted: bool | None = Field(description="Whether samples have weights, which multiply their loss.")
+    weighted: bool | None = Field(description="True if the samples have weights, by which their losses are multiplied.")
     table: TableOut | None = Field(description="The structure of a table; null for images.")
     failure: ImportFailureOut | None = Field(description="The reason why the import failed; null if it did not fail.")
     created_at: datetime = Field(description="When the upload was accepted, in UTC.")
-    finished_at: datetime | None = Field(description="When the import ended, in UTC.")
+    finished_at: datetime | None = Field(description="When the import ended, in UTC; null before.")
 
     @classmethod
     def from_row(cls, row: DatasetVersionRow) -> Self:
@@ -104,14 +107,14 @@ class DatasetOut(BaseModel):
 
 
 class SplitReportOut(BaseModel):
-    """The samples of a split."""
+    """The sample counts of a split."""
 
     num_samples: int = Field(description="Number of samples in the split.")
     classes: dict[str, int] = Field(description="Number of samples per class; empty for a regression.")
 
 
 class UnreadableOut(BaseModel):
-    """An image that was not imported."""
+    """An image that was not imported, because it cannot be decoded."""
 
     name: str = Field(description="The name of the image file in the archive.")
     reason: str = Field(description="The reason why the image cannot be decoded.")
@@ -120,7 +123,7 @@ class UnreadableOut(BaseModel):
 class ImageOut(BaseModel):
     """A reference to an image."""
 
-    split: str = Field(description="The split of the image.")
+    split: str = Field(description="The split that contains the image.")
     name: str = Field(description="The name of the image file in the archive.")
 
 
@@ -128,23 +131,23 @@ class GroupsOut(BaseModel):
     """Groups of images with equal pixels."""
 
     num_groups: int = Field(description="Number of groups.")
-    items: list[list[ImageOut]] = Field(description="The first 100 groups.")
+    items: list[list[ImageOut]] = Field(description="The images of each group, for the first 100 groups.")
 
 
 class SizeOut(BaseModel):
     """An image size before resizing, and its frequency."""
 
-    height: int = Field(description="In pixels.")
-    width: int = Field(description="In pixels.")
+    height: int = Field(description="The height in pixels.")
+    width: int = Field(description="The width in pixels.")
     count: int = Field(description="Number of images of this size.")
 
 
 class ColumnReportOut(BaseModel):
-    """The profile of a column of a table."""
+    """The role and the statistics of a table column."""
 
     name: str = Field(description="The name of the column in the header.")
     role: Literal["target", "weight", "numeric", "categorical", "ignored"] = Field(
-        description="How the column is used."
+        description="How the import uses the column."
     )
     num_missing: int = Field(description="Number of rows without a value in this column.")
     num_categories: int = Field(description="Number of distinct values of a categorical column.")
@@ -161,30 +164,36 @@ class WeightsReportOut(BaseModel):
 
 
 class ReportOut(BaseModel):
-    """The report of an import. Fields are null if they do not apply, or if the import failed before."""
+    """The report of an import. A field is null if it does not apply, or if the import failed before computing it."""
 
     name: str = Field(description="The name of the dataset.")
     version: int = Field(description="The number of the version.")
     state: DatasetState = Field(description="`ready` or `failed`.")
-    content_hash: str | None = Field(description="As in the version.")
-    splits: dict[str, SplitReportOut] = Field(description="The samples per split.")
+    content_hash: str | None = Field(description="The `content_hash` of the dataset version.")
+    splits: dict[str, SplitReportOut] = Field(description="The sample counts, keyed by split.")
     num_unreadable: int = Field(description="Number of images that cannot be decoded.")
     unreadable: list[UnreadableOut] = Field(description="The first 100 images that cannot be decoded.")
-    duplicates: GroupsOut = Field(description="Images with equal pixels.")
+    duplicates: GroupsOut = Field(description="Duplicate images: groups of images with equal pixels.")
     leaks: GroupsOut = Field(description="Groups of equal images that are in more than one split.")
     label_conflicts: GroupsOut = Field(description="Groups of equal images that have more than one label.")
-    mean: list[float] | None = Field(description="Mean per channel of the training images, in 0..1.")
-    std: list[float] | None = Field(description="Standard deviation per channel of the training images, in 0..1.")
-    image_shape: list[int] | None = Field(description="As in the version.")
+    mean: list[float] | None = Field(description="Mean of the training images per channel, from 0 to 1.")
+    std: list[float] | None = Field(
+        description="Standard deviation of the training images per channel, for pixels from 0 to 1."
+    )
+    image_shape: list[int] | None = Field(description="The `image_shape` of the dataset version.")
     resize: str | None = Field(description="How the images were resized.")
-    num_ignored: int | None = Field(description="Number of files that are not images or are not in a class folder.")
+    num_ignored: int | None = Field(
+        description="Number of ignored files: files that are not images, and files outside of a class folder."
+    )
     ignored: list[str] | None = Field(description="The names of the first 100 ignored files.")
     empty_classes: list[str] | None = Field(description="Classes without a training sample.")
     num_sizes: int | None = Field(description="Number of distinct sizes of the images before they were resized.")
-    sizes: list[SizeOut] | None = Field(description="The 20 most frequent sizes.")
-    columns: list[ColumnReportOut] | None = Field(description="The columns of a table; null for images.")
-    weights: WeightsReportOut | None = Field(description="The sample weights; null if samples have no weights.")
-    num_dropped: int | None = Field(description="Number of table rows that were dropped for missing values.")
+    sizes: list[SizeOut] | None = Field(description="The 20 most frequent image sizes before resizing.")
+    columns: list[ColumnReportOut] | None = Field(description="The reports of the columns of a table; null for images.")
+    weights: WeightsReportOut | None = Field(
+        description="Statistics of the sample weights; null if the samples have no weights."
+    )
+    num_dropped: int | None = Field(description="Number of table rows that were dropped because of missing values.")
 
     @classmethod
     def from_report(cls, report: dict[str, Any]) -> Self:

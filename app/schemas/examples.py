@@ -8,7 +8,7 @@ JOBS: dict[str, Any] = {
         "value": {"dataset": {"name": "digits"}, "architecture": {"name": "convnet"}},
     },
     "early stopping": {
-        "summary": "A batch-norm convnet with augmentation, one cycle and early stopping",
+        "summary": "A convnet with batch normalization, augmentation, a one-cycle schedule and early stopping",
         "value": {
             "name": "digits-convnet",
             "model": "digits",
@@ -30,7 +30,7 @@ JOBS: dict[str, Any] = {
         },
     },
     "layers": {
-        "summary": "A network of explicit layers, on synthetic images",
+        "summary": "A network that is defined layer by layer, trained on synthetic images",
         "value": {
             "dataset": {
                 "name": "synthetic",
@@ -91,7 +91,7 @@ MODEL_JOBS: dict[str, Any] = {  # the test first registers `digits@1`
 VARIANTS: dict[str, Any] = {
     "onnx": {"summary": "An ONNX file, to download or to serve", "value": {"format": "onnx"}},
     "int8": {
-        "summary": "Quantized; accuracy may drop by 0.02",
+        "summary": "Quantized to int8; the accuracy may drop by at most 0.02",
         "value": {"format": "int8", "max_drop": 0.02, "calibration_samples": 512},
     },
 }
@@ -101,5 +101,5 @@ CHANGES: dict[str, Any] = {
         "summary": "Another optimizer and seed",
         "value": {"optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9}, "seed": 1},
     },
-    "the same again": {"summary": "The same spec", "value": {}},
+    "the same again": {"summary": "The same spec, without changes", "value": {}},
 }

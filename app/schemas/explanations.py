@@ -1,4 +1,4 @@
-"""Response bodies of embeddings and explanations."""
+"""Response bodies of the endpoints for embeddings and explanations."""
 
 from pydantic import BaseModel, Field
 
@@ -19,16 +19,16 @@ class EmbeddingOut(BaseModel):
 
 
 class EmbeddingsOut(BaseModel):
-    """The embeddings of a request."""
+    """The embeddings of the images of a request."""
 
-    model: VersionRefOut = Field(description="The version that was used.")
+    model: VersionRefOut = Field(description="The model version that was used.")
     embeddings: list[EmbeddingOut | ImageFailedOut] = Field(description="One item per image, in the request's order.")
 
 
 class ExplanationOut(BaseModel):
     """The regions of an image that support a class: Grad-CAM of the last feature maps."""
 
-    model: VersionRefOut = Field(description="The version that was used.")
+    model: VersionRefOut = Field(description="The model version that was used.")
     label: str = Field(description="The explained class.")
     index: int = Field(description="The index of the class in the model's `classes`, from 0.")
     probability: float | None = Field(description="The probability of the class, from 0 to 1; null for a regression.")

@@ -1,4 +1,4 @@
-"""Request and response bodies of jobs."""
+"""Request and response bodies of the job endpoints."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -22,7 +22,7 @@ Metrics = Annotated[
 
 
 class ProgressOut(BaseModel):
-    """The progress of a job. Its numbers are 0 before the first step."""
+    """The progress of a job. All numbers are 0 before the first step."""
 
     epoch: int = Field(description="The current epoch, from 1.")
     epochs: int = Field(description="Total number of epochs.")
@@ -38,8 +38,8 @@ class FailureOut(BaseModel):
     kind: FailureKind = Field(description="The category of the code.")
     message: str = Field(description="The error message.")
     hint: str = Field(description="How to fix the problem.")
-    retryable: bool = Field(description="Whether the same job may succeed if it is submitted again.")
-    facts: dict[str, JsonValue] = Field(description="Machine-readable values; their names depend on the code.")
+    retryable: bool = Field(description="True if the job may succeed when it is submitted again without changes.")
+    facts: dict[str, JsonValue] = Field(description="Details of the failure; their names depend on `code`.")
 
 
 class TransitionOut(BaseModel):
@@ -80,13 +80,13 @@ class JobSummaryOut(BaseModel):
     created_at: datetime = Field(description="When the job was submitted, in UTC.")
     started_at: datetime | None = Field(description="When the first attempt started, in UTC.")
     finished_at: datetime | None = Field(description="When the job ended, in UTC.")
-    priority: int = Field(description="Jobs of a higher priority are claimed first. Default: 0.")
+    priority: int = Field(description="Workers claim jobs with a higher priority first. Default: 0.")
     progress: ProgressOut = Field(description="The progress of the job.")
     metrics: Metrics
     failure: FailureOut | None = Field(description="The reason why the job failed; null if it did not fail.")
     stop_reason: str | None = Field(description="Why the job ended or paused before its last epoch; null otherwise.")
-    model: TrainedModelOut | None = Field(description="The model version that the job registered.")
-    parent_id: str | None = Field(description="The id of the job from which this job was cloned.")
+    model: TrainedModelOut | None = Field(description="The model version that the job registered; null if none.")
+    parent_id: str | None = Field(description="The id of the job from which this job was cloned; null if none.")
 
     @classmethod
     def from_row(cls, job: JobRow) -> Self:
@@ -102,18 +102,19 @@ class JobOut(JobSummaryOut):
         description="Number of jobs that are claimed before this job; null if the job is not queued."
     )
     waits_for: AwaitedDatasetOut | None = Field(
-        description="The dataset version whose import a queued job waits for. The import may complete the spec."
+        description="The dataset version whose import a queued job waits for; null if it does not wait. After the "
+        "import, the missing fields of the spec are filled in."
     )
     queue_reason: str | None = Field(
-        description="The reason why no running worker can claim a queued job; null otherwise."
+        description="The reason why no running worker can claim a queued job; null if a worker can claim the job, "
+        "or if the job is not queued."
     )
-    warnings: list[str] = Field(description="Warnings about the spec. The job can run in spite of them.")
+    warnings: list[str] = Field(description="Warnings about the spec. They do not prevent the job from running.")
     runtime: dict[str, JsonValue] | None = Field(
-        description="Device, precision, threads and package versions; null before the first attempt."
+        description="The device, precision, threads and package versions of the job; null before the first attempt."
     )
-
     result: dict[str, JsonValue] | None = Field(
-        description="The result of a job whose kind is not `train`; null before the job ends."
+        description="The result of a job whose kind is not `train`; null for a training job, and before the job ends."
     )
 
     @classmethod
@@ -177,11 +178,11 @@ class DryRunOut(BaseModel):
     num_parameters: int = Field(description="Number of parameters of the network.")
     output_shape: list[int] = Field(description="The shape of the output for one sample: [number of outputs].")
     steps_per_epoch: int = Field(description="Number of optimizer steps per epoch.")
-    warnings: list[str] = Field(description="Warnings about the spec. The job can run in spite of them.")
+    warnings: list[str] = Field(description="Warnings about the spec. They do not prevent the job from running.")
 
 
 class ExtendIn(Spec):
-    """The extension of a job."""
+    """The number of epochs by which a job is extended."""
 
     epochs: Annotated[int, Field(ge=1, le=1_000_000, examples=[5], description="Number of additional epochs.")]
 
@@ -190,7 +191,7 @@ class ChangesIn(Spec):
     """The changes to a job that has not ended."""
 
     priority: Annotated[
-        int, Field(ge=-1000, le=1000, examples=[10], description="Jobs of a higher priority are claimed first.")
+        int, Field(ge=-1000, le=1000, examples=[10], description="Workers claim jobs with a higher priority first.")
     ]
 
 
@@ -206,7 +207,7 @@ class SeriesOut(BaseModel):
     """The values of a metric on a split."""
 
     name: str = Field(description="The name of the metric.", examples=["loss"])
-    split: str = Field(description="`train`, `valid` or `test`.")
+    split: str = Field(description="The split: `train`, `valid` or `test`.")
     points: list[PointOut] = Field(description="The values, in ascending order of the steps.")
 
 
@@ -250,8 +251,8 @@ def format_csv(series: Sequence[MetricSeries]) -> Iterator[str]:
 class LogLineOut(BaseModel):
     """A log line of the trainer."""
 
-    seq: int = Field(description="The number of the event, for the parameter `after`.")
-    at: datetime = Field(description="When it was logged, in UTC.")
+    seq: int = Field(description="The number of the event. Pass it as the parameter `after` to get the lines after it.")
+    at: datetime = Field(description="When the line was logged, in UTC.")
     level: str = Field(description="The level: `info`, `warning` or `error`.")
     message: str = Field(description="The text of the line.")
 
@@ -274,9 +275,9 @@ class CheckpointOut(BaseModel):
     step: int = Field(description="The step after which the checkpoint was stored.")
     metrics: Metrics
     sha256: str = Field(description="sha256 of weights.safetensors. Equal weights have an equal hash.")
-    size_bytes: int = Field(description="The total size of the checkpoint's files.")
+    size_bytes: int = Field(description="The total size of the checkpoint's files in bytes.")
     tags: list[str] = Field(description="The roles of the checkpoint: any of `latest`, `best` and `kept`.")
-    created_at: datetime = Field(description="When it was stored, in UTC.")
+    created_at: datetime = Field(description="When the checkpoint was stored, in UTC.")
 
     @classmethod
     def from_row(cls, row: CheckpointRow) -> Self:
@@ -288,9 +289,9 @@ class ArtifactOut(BaseModel):
 
     name: str = Field(description="The name of the file.")
     media_type: str = Field(description="The media type of the content. Downloads use `application/octet-stream`.")
-    size_bytes: int = Field(description="The size of the file.")
+    size_bytes: int = Field(description="The size of the file in bytes.")
     sha256: str = Field(description="sha256 of the file.")
-    created_at: datetime = Field(description="When it was stored, in UTC.")
+    created_at: datetime = Field(description="When the file was stored, in UTC.")
 
     @classmethod
     def from_file(cls, file: object) -> Self:

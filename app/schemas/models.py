@@ -1,4 +1,4 @@
-"""Request and response bodies of models."""
+"""Request and response bodies of the model endpoints."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -18,7 +18,7 @@ class ModelVersionSummaryOut(BaseModel):
     """A model version without its lineage."""
 
     version: int = Field(description="The number of the version, from 1.")
-    created_at: datetime = Field(description="When it was registered, in UTC.")
+    created_at: datetime = Field(description="When the version was registered, in UTC.")
     sha256: str = Field(description="sha256 of weights.safetensors. Equal weights have an equal hash.")
     num_parameters: int = Field(description="Number of parameters of the network.")
     metrics: Metrics
@@ -29,8 +29,10 @@ class ModelOut(BaseModel):
 
     name: str = Field(description="The name of the model.")
     versions: list[ModelVersionSummaryOut] = Field(description="The versions, newest first.")
-    aliases: dict[str, int] = Field(description="The version of each alias.")
-    alias_variants: dict[str, VariantFormat] = Field(description="The variant of each alias that refers to a variant.")
+    aliases: dict[str, int] = Field(description="The number of the version that each alias refers to, keyed by alias.")
+    alias_variants: dict[str, VariantFormat] = Field(
+        description="The variant of each alias that refers to a variant, keyed by alias."
+    )
 
     @classmethod
     def from_versions(
@@ -57,7 +59,7 @@ class ModelInputOut(BaseModel):
         description="[channels, height, width] of an image, [columns] of a row, or [steps, columns] of a window."
     )
     table: TableOut | None = Field(default=..., description="The structure of rows or windows; null for images.")
-    mean: list[float] = Field(description="The value that is subtracted, per channel or column.")
+    mean: list[float] = Field(description="The value that is subtracted from the input, per channel or column.")
     std: list[float] = Field(description="The value by which the input is divided, per channel or column.")
     resize: str = Field(description="How images are resized: `stretch`, `crop` or `none`.")
 
@@ -69,7 +71,7 @@ class ModelVersionOut(BaseModel):
     version: int = Field(description="The number of the version, from 1.")
     aliases: list[str] = Field(description="The aliases that refer to this version.")
     variants: list[VariantOut] = Field(description="The variants of this version.")
-    created_at: datetime = Field(description="When it was registered, in UTC.")
+    created_at: datetime = Field(description="When the version was registered, in UTC.")
     job_id: str = Field(description="The id of the job that trained the model.")
     dataset: DatasetRefOut = Field(description="The dataset version that the model was trained on.")
     spec: JobSpec = Field(description="The resolved spec of the job.")
@@ -79,8 +81,8 @@ class ModelVersionOut(BaseModel):
     num_parameters: int = Field(description="Number of parameters of the network.")
     task: str = Field(description="The task: `classification`, `binary`, `multilabel` or `regression`.")
     classes: list[str] = Field(description="The class names, in the order of the outputs; empty for a regression.")
-    architecture: dict[str, JsonValue] = Field(description="The name and the options of the network.")
-    input: ModelInputOut = Field(description="The input of the network.")
+    architecture: dict[str, JsonValue] = Field(description="The name and the options of the architecture.")
+    input: ModelInputOut = Field(description="The input of the network, and its preprocessing.")
 
     @classmethod
     def from_row(cls, row: ModelVersionRow, aliases: Sequence[str], variants: Sequence[ModelVariantRow]) -> Self:
@@ -101,7 +103,7 @@ class ModelVersionOut(BaseModel):
 
 
 class AliasIn(Spec):
-    """The target of an alias."""
+    """The version, and optionally the variant, to which an alias refers."""
 
     version: Annotated[int, Field(ge=1, le=2**31 - 1, examples=[1], description="The number of the version.")]
     variant: VariantFormat | None = Field(

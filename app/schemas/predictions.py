@@ -1,4 +1,4 @@
-"""Request and response bodies of predictions."""
+"""Request and response bodies of the prediction endpoints."""
 
 from typing import Annotated, Any, Self
 
@@ -12,7 +12,7 @@ MAX_INSTANCES = 10_000
 
 
 def _validate_top_k(value: object) -> object:
-    """Check `top_k`. All invalid types and values cause the same error message."""
+    """Check `top_k`. Every value of a wrong type or out of range causes this one error message."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_TOP_K:
         return value
     raise PydanticCustomError("top_k", f"must be an integer from 1 to {MAX_TOP_K}")
@@ -24,7 +24,7 @@ def parse_top_k(text: object) -> object:
     return _validate_top_k(int(str(text)) if is_number else text)
 
 
-TOP_K_DESCRIPTION = "Number of classes per instance; all if the model has fewer. Default: 5."
+TOP_K_DESCRIPTION = "Maximum number of classes to return per instance. Default: 5."
 
 
 class InstanceIn(Spec):
@@ -34,7 +34,7 @@ class InstanceIn(Spec):
     values: list[Any] | None = Field(
         default=None,
         description="Pixels from 0 to 255 as (height, width, channels), as (height, width) for a grayscale model, or "
-        "as a flat array in that order. For a window of a series: one array of values per time step.",
+        "as a flat array in one of these orders. For a window of a series: one array of values per time step.",
     )
 
     @model_validator(mode="after")
@@ -57,8 +57,8 @@ class PredictIn(Spec):
     rows: Annotated[tuple[dict[str, Cell], ...], Field(strict=False, min_length=1, max_length=MAX_INSTANCES)] | None = (
         Field(
             default=None,
-            description="Values by column, for a model of a table. An absent column, null, and strings such as `NA` "
-            "are missing values.",
+            description="Rows of a table, for a model of a table. Each row is an object of values by column name. An "
+            "absent column, null, and strings such as `NA` are missing values.",
             examples=[[{"bill_length_mm": 39.1, "island": "Torgersen", "sex": None}]],
         )
     )
@@ -156,7 +156,7 @@ class PredictionsOut(BaseModel):
         }
     )
 
-    model: ModelRefOut = Field(description="The version that was used.")
+    model: ModelRefOut = Field(description="The model version that was used.")
     predictions: list[ClassifiedOut | ValuesOut | ImageFailedOut] = Field(
         description="One item per instance, in the request's order."
     )

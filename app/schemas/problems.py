@@ -47,19 +47,19 @@ class ProblemOut(BaseModel):
 DESCRIPTIONS = {
     400: "Malformed request: the body is not JSON in UTF-8 or not valid multipart, or the Host header is missing.",
     401: "The API key is missing or wrong.",
-    404: "The resource does not exist, or belongs to another project.",
+    404: "The resource does not exist.",
     405: "The path does not support this method; `Allow` lists the methods that it supports.",
     406: "The response has no representation that `Accept` allows.",
-    409: "The state of the resource does not allow this; `facts.allowed` lists the allowed states.",
+    409: "The state of the resource does not allow the request; `facts.allowed`, if present, lists the allowed states.",
     413: "The body is too large.",
     415: "The media type of the body is not supported.",
     416: "The range is outside the file.",
     422: "The request is invalid; `errors` has the location and the reason of each error.",
     429: "Too many requests with this key or from this address; try again after `Retry-After` seconds.",
-    500: "An internal error; the log has `facts.request_id`.",
+    500: "An internal error occurred; search the log for `facts.request_id`.",
     502: "The network failed on this input.",
     503: "The service is overloaded or unavailable; try again after `Retry-After` seconds.",
-    504: "The timeout of the request has passed, or would pass before its turn.",
+    504: "The timeout of the request has passed, or is estimated to pass while the request waits.",
     507: "The storage is full.",
 }
 

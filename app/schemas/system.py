@@ -1,4 +1,4 @@
-"""Response bodies of the health checks and the system state."""
+"""Response bodies of the health and system endpoints."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -32,7 +32,8 @@ class WorkerOut(BaseModel):
     beat_at: datetime = Field(description="When the worker sent its last heartbeat, in UTC.")
     took_at: datetime | None = Field(description="When the worker last received a message from the queue, in UTC.")
     is_consuming: bool = Field(
-        description="False if the worker sends heartbeats but receives no messages. If it is not busy, restart it."
+        description="False if the worker sends heartbeats but receives no messages from the queue. Restart the "
+        "worker unless it is busy."
     )
     jobs: list[str] = Field(description="Ids of the jobs that the worker runs.")
 
@@ -56,9 +57,9 @@ class SystemOut(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    versions: dict[str, str] = Field(description="Versions of the packages of the API.")
+    versions: dict[str, str] = Field(description="Versions of Python and of the main packages in the API process.")
     devices: list[str] = Field(description="The devices of all workers.")
     inference: list[InferenceOut] = Field(description="The inference processes, one per device.")
     queue_depth: int = Field(description="Number of queued jobs.")
     jobs: dict[str, int] = Field(description="Number of jobs per state.")
-    workers: list[WorkerOut] = Field(description="The running workers.")
+    workers: list[WorkerOut] = Field(description="The workers with a recent heartbeat.")

@@ -1,4 +1,4 @@
-"""Request and response bodies of variants."""
+"""Request and response bodies of the variant endpoints."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -10,13 +10,13 @@ from core.spec import VariantFormat, VariantSpec
 from core.spec.base import Probability, Spec
 
 Precision = Annotated[
-    str, Field(pattern="^(auto|fp32|bf16)$", description="The precision of `openvino` and `torch-compile`.")
+    str, Field(pattern="^(auto|fp32|bf16)$", description="The precision of `openvino` and `torch-compile` variants.")
 ]
 _SPEC_FIELDS = VariantSpec.model_fields
 
 
 class VariantIn(Spec):
-    """The variant to create. A job of `"kind": "variant"` has more options, such as another dataset."""
+    """The variant to create. A job with `"kind": "variant"` has more options, such as another dataset."""
 
     format: VariantFormat = Field(description="The format of the variant.")
     max_drop: Probability = Field(default=0.005, description=_SPEC_FIELDS["max_drop"].description)
@@ -39,9 +39,15 @@ class VariantSpeedOut(BaseModel):
     batch_size: int = Field(description="Number of images per batch.")
     threads: int = Field(description="Number of CPU threads.")
     rounds: int = Field(description="Number of measured rounds.")
-    load_average: float = Field(description="Load of the worker's host. A high load makes the throughput unreliable.")
-    before_images_per_s: list[float] = Field(description="Minimum, median and maximum throughput of the model.")
-    after_images_per_s: list[float] = Field(description="Minimum, median and maximum throughput of the variant.")
+    load_average: float = Field(
+        description="Load average of the worker's host. A high load makes the throughput unreliable."
+    )
+    before_images_per_s: list[float] = Field(
+        description="Minimum, median and maximum throughput of the model, in images per second."
+    )
+    after_images_per_s: list[float] = Field(
+        description="Minimum, median and maximum throughput of the variant, in images per second."
+    )
 
 
 class VariantOut(BaseModel):
@@ -51,21 +57,23 @@ class VariantOut(BaseModel):
     file: str = Field(description="The file that `export` downloads. It contains the network or its structure.")
     precision: str = Field(description="The precision in which the variant computes.")
     job_id: str = Field(description="The id of the job that created the variant.")
-    created_at: datetime = Field(description="When it was stored, in UTC.")
+    created_at: datetime = Field(description="When the variant was stored, in UTC.")
     split: str = Field(description="The split on which the model and the variant were evaluated.")
     num_samples: int = Field(description="Number of samples in the split.")
     metric: str = Field(description="The name of the metric: `accuracy`, or `r2` for a regression.")
     before: float = Field(description="The value of the metric for the model.")
     after: float = Field(description="The value of the metric for the variant.")
     max_drop: float = Field(description="The maximum accepted drop of the metric.")
-    max_logit_difference: float = Field(description="The largest difference of a raw score from that of the model.")
+    max_logit_difference: float = Field(
+        description="The largest absolute difference between the raw scores of the model and of the variant."
+    )
     speed_ratio: float = Field(description="Median throughput of the variant divided by that of the model in fp32.")
     speed: VariantSpeedOut = Field(description="The measured throughput of the model and the variant.")
     calibration_samples: int | None = Field(
         description="Number of samples for the calibration of `int8`; null for other formats."
     )
     made_with: dict[str, str] = Field(description="Versions of the packages that created the variant.")
-    size_bytes: int = Field(description="The total size of the variant's files.")
+    size_bytes: int = Field(description="The total size of the variant's files in bytes.")
     files: dict[str, VariantFileOut] = Field(description="The files of the variant, keyed by name.")
 
     @classmethod
@@ -78,4 +86,4 @@ class VariantOut(BaseModel):
 class VariantsOut(BaseModel):
     """The variants of a version."""
 
-    items: list[VariantOut] = Field(description="The variants, in the order of their formats.")
+    items: list[VariantOut] = Field(description="The variants, sorted by format.")

@@ -1,4 +1,4 @@
-"""Builds the catalog of components for job specs, such as optimizers, with the JSON Schemas of their options."""
+"""Builds the catalog of the components that job specs may use, with the JSON Schema of each component's options."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ SPEC_UNIONS: dict[str, Any] = {
 
 
 class CatalogEntry(NamedTuple):
-    """An entry of the catalog, for example the optimizer `adamw`. `options` is the JSON Schema of its options."""
+    """A component in the catalog, for example `adamw`. `options` is the JSON Schema of the component's options."""
 
     name: str
     summary: str

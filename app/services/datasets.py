@@ -108,14 +108,14 @@ class DatasetService:
         return self._versions.get_version(selection.name, selection.version)
 
     def find_pending_import(self, spec: DatasetSpec) -> DatasetVersionRow | None:
-        """Return the uploaded version if its import is running, else None. Its jobs are validated after the import."""
+        """Return the uploaded version if its import is running, else None. Jobs are validated after this import."""
         if spec.name in builtin.list_names():
             return None
         row = self._find_upload(spec)
         return row if row.state is DatasetState.IMPORTING else None
 
     def ensure_builtin(self, name: str, options: Mapping[str, Any]) -> DatasetVersionRow:
-        """Return the version of a built-in dataset with these options. Start an import if it is new or has failed."""
+        """Return the version of a built-in dataset with these options. If it is new or has failed, start its import."""
         source_key = hash_options(options)
         existing = self._versions.find_by_source(name, source_key)
         row = existing or self._versions.add(name, {"kind": "builtin", "options": dict(options)}, source_key=source_key)
@@ -188,7 +188,8 @@ class DatasetService:
         version_id = uuid.uuid4().hex
         key = f"uploads/{version_id}"
         source = {"kind": "upload", "key": key, "options": dict(options), "archive": kind}
-        self._storage.publish_file(archive, key)  # before the row: without a row, maintenance deletes the file
+        # Store the file before the row: maintenance deletes a file without a row.
+        self._storage.publish_file(archive, key)
         try:
             row = self._versions.add(name, source, version_id=version_id)
             self._queue_import(row.id)
@@ -206,7 +207,9 @@ class DatasetService:
         row = self._versions.get_version(name, version)
         jobs = [job.id for job in JobRepo(self._session).list_dependents(row.id)]
         if jobs:
-            raise ResourceInUse(f"Jobs use {name} version {version}; delete them first.", dependents=jobs, kind="job")
+            raise ResourceInUse(
+                f"Jobs use {name} version {version}; delete the jobs first.", dependents=jobs, kind="job"
+            )
         keys = [key for key in (row.packed_key, row.source.get("key")) if key]
         self._versions.delete(row)
         on_commit(self._session, lambda: delete_stored_files(self._storage, keys))
@@ -217,7 +220,9 @@ class DatasetService:
             existing = sorted({*builtin.list_names(), *self._versions.list_names()})
             reject(NAME, format_unknown_name("dataset", spec.name, existing))
         if spec.options:
-            reject_all([(f"/dataset/{name}", "is not an option: uploaded datasets have none") for name in spec.options])
+            reject_all(
+                [(f"/dataset/{name}", "is not an option: uploaded datasets have no options") for name in spec.options]
+            )
         if spec.version == "latest":
             row = self._versions.find_newest(spec.name, DatasetState.READY) or newest
         else:
@@ -283,7 +288,9 @@ def hash_options(options: Mapping[str, Any]) -> str:
 def refuse_built_in(name: str) -> None:
     """Raise Conflict if a built-in dataset has this name. Built-in datasets cannot be replaced by uploads."""
     if name in builtin.list_names():
-        raise Conflict(f"{name!r} is a built-in dataset; upload under another name.", built_in=builtin.list_names())
+        raise Conflict(
+            f"{name!r} is a built-in dataset; upload the dataset under another name.", built_in=builtin.list_names()
+        )
 
 
 def build_not_ready_error(row: DatasetVersionRow) -> DatasetNotReady:

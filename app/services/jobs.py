@@ -95,7 +95,7 @@ class JobService:
         return self.get_job(job_id)
 
     def extend_job(self, job_id: str, epochs: int) -> JobView:
-        """Queue a succeeded job again, to train `epochs` more epochs with the saved optimizer and schedule states."""
+        """Queue a succeeded job again, to train `epochs` more epochs. Optimizer and schedule states are restored."""
         job = self._jobs.get(job_id)
         _require_training(job, "extended")
         num_completed = int(job.progress.get("epoch") or job.spec["epochs"])
@@ -105,7 +105,7 @@ class JobService:
         return self.get_job(job_id)
 
     def delete_job(self, job_id: str) -> None:
-        """Delete a finished job with its events, metrics and checkpoints; its registered models are kept."""
+        """Delete a job that has ended, with its events, metrics and checkpoints. Its registered models are kept."""
         keys = self._jobs.delete(job_id)
         on_commit(self._session, lambda: delete_stored_files(self._storage, keys))
 

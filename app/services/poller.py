@@ -31,5 +31,5 @@ async def _call_periodically(task: Callable[[], Awaitable[None]], interval_s: fl
             await task()
         except SQLAlchemyError as error:
             log.warning("poller.database_unavailable", error=str(error))
-        except Exception:  # an exception must not stop later calls
+        except Exception:  # continue: an exception must not stop later calls
             log.exception("poller.task_failed")

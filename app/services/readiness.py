@@ -1,4 +1,4 @@
-"""The readiness probe. It checks the database and its schema, the storage, the queue and the inference process."""
+"""The readiness probe. It checks the database and its schema, the storage, the queue and the inference processes."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from core.queue import Queue, QueueUnavailable
 from core.storage import Storage
 
 CHECK_TIMEOUT_S = 1.5
-"""Seconds to wait for all checks. It is shorter than the connection timeouts of database and queue drivers."""
+"""Seconds to wait for all checks. This time is shorter than the connection timeouts of database and queue drivers."""
 
 Check = Callable[[], None]
 """Checks one component, for example the database. Raises an exception if the component cannot be used."""
@@ -31,7 +31,7 @@ class ReadinessProbe:
         self._lock = threading.Lock()
 
     def collect_reasons(self) -> dict[str, str]:
-        """Return the names of the components that are not ready, with reasons; empty if the service is ready."""
+        """Return the reason for each component that is not ready. The mapping is empty if the service is ready."""
         with self._lock:
             for part, check in self._checks.items():
                 if part not in self._pending or self._pending[part].done():
@@ -64,7 +64,7 @@ def _start_check(check: Check) -> Future[None]:
         else:
             future.set_result(None)
 
-    threading.Thread(target=run, name="readiness", daemon=True).start()  # does not delay the process exit
+    threading.Thread(target=run, name="readiness", daemon=True).start()  # a daemon thread does not delay the exit
     return future
 
 

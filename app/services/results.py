@@ -20,7 +20,7 @@ from core.storage import Storage
 
 
 class ResultFile(NamedTuple):
-    """A local file whose checksum was verified, and its file name for downloads."""
+    """A local file whose checksum was verified, and the file name that downloads use."""
 
     path: Path
     sha256: str

@@ -70,7 +70,9 @@ class SubmissionStore:
         if existing is None:
             return None
         if existing.request_hash != hash_spec(submission.spec):
-            raise IdempotencyMismatch(f"The key was used for job {existing.job_id}, with another request body.")
+            raise IdempotencyMismatch(
+                f"The idempotency key was already used for job {existing.job_id} with another request body."
+            )
         return self._job_service.get_job(existing.job_id)
 
     def find_pending_import(self, spec: AnyJobSpec) -> DatasetVersionRow | None:

@@ -36,7 +36,7 @@ class VariantSubmission:
         idempotency_key: str | None,
         traceparent: str | None,
     ) -> JobView:
-        """Submit a job that creates a variant and measures the variant on the dataset of the version's training.
+        """Submit a job that creates a variant and evaluates the variant on the dataset that the version was trained on.
 
         Raises:
             NotFound: the version does not exist.
@@ -76,7 +76,7 @@ class VariantService:
         return self._variants.get(name, version, kind)
 
     def delete_variant(self, name: str, version: int, kind: VariantFormat) -> None:
-        """Delete a variant. Raises NotFound, or ResourceInUse if an alias refers to it."""
+        """Delete a variant. Raises NotFound, or ResourceInUse if an alias refers to the variant."""
         self._models.get(name, version)
         self._variants.delete(name, version, kind)
 

@@ -1,1 +1,1 @@
-"""Model serving: model cache, admission control, image decoding and inference processes, without HTTP or a database."""
+"""Model serving: model cache, admission control, image decoding, inference processes. Uses no HTTP and no database."""

@@ -27,10 +27,11 @@ class AdmissionController:
         max_wait_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Set the limits: at most `max_waiting` in-flight samples, and an expected wait based on `max_wait_s`.
+        """Set the limits for the number of in-flight samples (`max_waiting`) and for the expected wait.
 
-        The aim is that 99 % of the requests wait at most `max_wait_s`. The estimate is only a typical wait, so requests
-        are rejected if it exceeds `SAFETY_FACTOR * max_wait_s`.
+        The aim is that 99 % of the requests wait at most `max_wait_s` seconds. The expected wait is only a typical
+        wait, and some requests wait longer. While samples are in flight, requests are therefore rejected if their
+        expected wait exceeds `SAFETY_FACTOR * max_wait_s`.
         """
         self.num_in_flight = 0
         self._num_by_priority = [0] * (NUM_PRIORITIES + 1)
@@ -40,12 +41,12 @@ class AdmissionController:
         self._max_wait_s = max_wait_s
         self._clock = clock
         self._latency_model = LatencyModel()
-        self._remote_queue = 0, 0.0  # the last reported length, and the time of the report
-        self._interval_ratio = 1.0  # time between batches / duration of a batch; < 1 with several instances
-        self._last_batch_at: float | None = None  # None if the model has been idle since its last batch
+        self._remote_queue = 0, 0.0  # last reported queue length of the other API processes; time of the report
+        self._interval_ratio = 1.0  # time between two batches / duration of a batch; below 1 with several instances
+        self._last_batch_at: float | None = None  # None before the first batch and after the model was idle
 
     def estimate_wait_s(self, num_images: int, priority: int = DEFAULT_PRIORITY) -> float:
-        """Return the expected seconds until `num_images` new samples are computed; 0 if no batch was measured.
+        """Return the expected seconds until `num_images` new samples are computed. Return 0 if no batch was measured.
 
         Samples of this process with a lower priority are not counted. All samples of other processes are counted, since
         their priority is unknown.
@@ -58,7 +59,12 @@ class AdmissionController:
         return (seconds + (latency_model.predict(rest) if rest else 0.0)) * self._interval_ratio
 
     def check_wait(self, num_images: int, deadline: float | None = None, priority: int = DEFAULT_PRIORITY) -> None:
-        """Raise an error if new samples cannot be computed in time. `deadline` is in the time of `clock`.
+        """Raise an error if `num_images` new samples cannot be computed in time.
+
+        Args:
+            num_images: number of new samples.
+            deadline: time of `clock` before which the samples must be computed. Default: none.
+            priority: 1 to 3; samples with priority 1 are computed first.
 
         Raises:
             Overloaded: too many samples wait, or the expected wait is too long.
@@ -66,7 +72,7 @@ class AdmissionController:
         """
         expected_s = self.estimate_wait_s(num_images, priority)
         if deadline is not None and self._clock() + expected_s > deadline:
-            text = f"The expected time of about {expected_s:.2g} s exceeds the request's timeout."
+            text = f"The expected wait of about {expected_s:.2g} s exceeds the request's timeout."
             raise DeadlineExceeded(f"{text} Nothing was computed.", expected_s=round(expected_s, 3))
         acceptable_s = SAFETY_FACTOR * self._max_wait_s
         is_late = self.num_in_flight > 0 and expected_s > acceptable_s
@@ -89,22 +95,22 @@ class AdmissionController:
         self._num_by_priority[priority] += num_images
 
     def remove_in_flight(self, num_images: int, priority: int = DEFAULT_PRIORITY) -> None:
-        """Remove samples from the number of in-flight samples."""
+        """Subtract samples from the number of in-flight samples."""
         self.num_in_flight -= num_images
         self._num_by_priority[priority] -= num_images
         if not self.num_in_flight:
             self._last_batch_at = None
 
     def set_remote_queue_length(self, num_waiting: int) -> None:
-        """Store the reported number of samples of other API processes that wait for the same model."""
+        """Store how many samples of other API processes wait for the model, as reported by the inference process."""
         self._remote_queue = num_waiting, self._clock()
 
     def set_latencies(self, latencies: list[tuple[int, float]]) -> None:
-        """Set the batch latencies that were measured at warm-up."""
+        """Set the batch latencies measured at warm-up: pairs of batch size and seconds."""
         self._latency_model = LatencyModel(latencies)
 
     def record_batch(self, size: int, seconds: float) -> None:
-        """Update the estimate with the duration of a computed batch."""
+        """Update the estimate of the wait with the size and duration of a computed batch."""
         now = self._clock()
         self._latency_model.record(size, seconds)
         if self._last_batch_at is not None and seconds > 0:
@@ -113,6 +119,9 @@ class AdmissionController:
         self._last_batch_at = now
 
     def _get_remote_queue_length(self) -> int:
-        """Return the last reported queue length. Return 0 if the report is old: idle processes receive no reports."""
+        """Return the last reported queue length of the other API processes.
+
+        Return 0 if the report is older than `REMOTE_QUEUE_TTL_S` seconds, because an idle process receives no reports.
+        """
         length, reported_at = self._remote_queue
         return length if length and self._clock() - reported_at < REMOTE_QUEUE_TTL_S else 0

@@ -14,7 +14,7 @@ class LoadOptions(NamedTuple):
 
     Attributes:
         max_batch_size: maximum number of samples per batch.
-        max_waiting: maximum number of waiting samples.
+        max_waiting: maximum number of samples that wait for the model; further requests are rejected.
         precision: `fp32`, `bf16` or `auto`.
         target_latency_s: target latency in seconds per sample.
     """
@@ -45,7 +45,7 @@ class LoadedModel(Protocol):
 
     @property
     def device(self) -> str:
-        """The device of the weights: `cpu`, `cuda:0`, …"""
+        """The device that holds the weights, for example `cpu` or `cuda:0`."""
 
     @property
     def is_lost(self) -> bool:
@@ -53,7 +53,7 @@ class LoadedModel(Protocol):
 
     @property
     def latencies(self) -> list[tuple[int, float]]:
-        """Pairs of batch size and seconds, measured at warm-up."""
+        """Pairs of batch size and batch duration in seconds, measured at warm-up."""
 
     async def submit(
         self,
@@ -62,10 +62,10 @@ class LoadedModel(Protocol):
         priority: int = DEFAULT_PRIORITY,
         targets: Sequence[int] | None = None,
     ) -> list[Outcome]:
-        """Return the outcomes of the samples, in the same order. If the caller is cancelled, drop the waiting samples.
+        """Return the outcomes, in the order of `images`. If the caller is cancelled, drop the samples that wait.
 
         Args:
-            images: samples of the model's shape.
+            images: samples that have the input shape of the model.
             deadline: monotonic time at which the request times out. Default: none.
             priority: 1 to 3; requests with priority 1 are computed first.
             targets: for heatmaps, the class to explain for each image. Default: the most probable class.
@@ -84,7 +84,7 @@ class LoadedModel(Protocol):
 
 
 class ArchitectureSummary(NamedTuple):
-    """The summary of a network that can be built. `options` include all defaults."""
+    """The summary of a network that can be built. `options` includes all defaults."""
 
     options: dict[str, Any]
     num_parameters: int
@@ -93,7 +93,13 @@ class ArchitectureSummary(NamedTuple):
 
 
 class InvalidArchitecture(Exception):
-    """Raised if a network cannot be built, with pydantic's `errors` for the options, or with `path` and `reason`."""
+    """Raised if a network cannot be built.
+
+    Attributes:
+        errors: pydantic's errors of the options; empty if the options are valid but do not fit the samples.
+        path: path of the option that does not fit; empty if no single option is invalid.
+        reason: why the network cannot be built with valid options.
+    """
 
     def __init__(self, errors: Sequence[Mapping[str, Any]], path: str = "", reason: str = "") -> None:
         super().__init__(reason or str(errors))
@@ -107,8 +113,8 @@ class ArchitectureEntry(NamedTuple):
 
     Attributes:
         options: JSON Schema of the options.
-        pretrained: message about a missing package that the pretrained weights require. Empty if no package is missing,
-            None if the architecture has no pretrained weights.
+        pretrained: error message if a package that the pretrained weights require is not installed. Empty if all
+            packages are installed; None if the architecture has no pretrained weights.
     """
 
     name: str
@@ -119,10 +125,11 @@ class ArchitectureEntry(NamedTuple):
 
 
 class ArchitectureQuery(NamedTuple):
-    """An architecture to check for samples of `shape`, (C, H, W) for images.
+    """An architecture with options, to check whether it can process samples of a shape.
 
     Attributes:
         options: the options as JSON.
+        shape: shape of one sample; (C, H, W) for images.
         cardinalities: number of categories of each column of a table; 0 for numeric columns.
     """
 
@@ -137,7 +144,7 @@ class ArchitectureCatalog(Protocol):
     """Lists and checks architectures."""
 
     def list_architectures(self) -> Mapping[str, ArchitectureEntry]:
-        """Return the architectures, keyed by name, in the order of the catalog. Raises Unavailable."""
+        """Return the architectures, keyed by name, in the order of registration. Raises Unavailable."""
 
     async def check_architecture(self, query: ArchitectureQuery) -> ArchitectureSummary:
         """Check that the network can be built, and return its summary.
@@ -163,13 +170,13 @@ class ModelBackend(ArchitectureCatalog, Protocol):
         """Stop the backend. Waiting requests fail."""
 
     def check_ready(self) -> None:
-        """Raise Unavailable if the backend cannot compute predictions now. Any thread may call this."""
+        """Raise Unavailable if the backend cannot compute predictions now. Any thread may call this method."""
 
     def list_devices(self) -> list[dict[str, Any]]:
-        """Return a description of each device for operators. Any thread may call this."""
+        """Return the properties of each device, to show to operators. Any thread may call this method."""
 
     def load_model(self, ref: BundleRef, folder: Path, options: LoadOptions, listener: BatchListener) -> LoadedModel:
-        """Load a bundle from a folder and warm it up. This blocks, so do not call it on the event loop.
+        """Load a bundle from a folder and warm up the model. This method blocks, so do not call it on the event loop.
 
         Raises:
             CorruptFile, PredictionFailed: the bundle cannot be loaded.

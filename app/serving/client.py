@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 MAX_BUFFER_S = 0.001
 
 Listener = Callable[[BatchStats, Sequence[float]], None]
-"""Called after each batch with its statistics and the queue times of this process's requests that it completed."""
+"""Called after each batch with the batch statistics and the queue times of the completed requests of this process."""
 
 
 class _PendingPrediction:
@@ -50,7 +50,7 @@ class InferenceClient(asyncio.Protocol):
     """
 
     def __init__(self, shared_memory: SharedMemoryPool, on_lost: Callable[[], None]) -> None:
-        """Take the shared-memory pool, and a function that is called when the connection is lost."""
+        """Initialize with the shared-memory pool and a function that is called when the connection is lost."""
         self._shared_memory = shared_memory
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
@@ -73,7 +73,7 @@ class InferenceClient(asyncio.Protocol):
         try:
             for frame in self._frames.feed(chunk):
                 self._handle_message(decode_server_message(frame))
-        except Exception:  # close the connection: otherwise callers wait forever
+        except Exception:  # close the connection, because otherwise callers would wait forever
             log.exception("inference.message_rejected")
             if self._transport is not None:
                 self._transport.abort()
@@ -88,7 +88,7 @@ class InferenceClient(asyncio.Protocol):
             if not future.done():
                 future.set_exception(unavailable)
         if self.server_info.done() and not self.server_info.cancelled():
-            self.server_info.exception()  # mark as retrieved: asyncio logs exceptions that no caller awaits
+            self.server_info.exception()  # mark the exception as retrieved, so that asyncio does not log it
         self._requests.clear()
         self._predictions.clear()
         self._on_lost()
@@ -103,8 +103,8 @@ class InferenceClient(asyncio.Protocol):
         self._append(message)
         self._flush()
 
-    async def request(self, make_message: Callable[[int], Message]) -> Any:  # noqa: ANN401 - depends on the message
-        """Send a request and return the response. `make_message` builds the message, given the id of the request.
+    async def request(self, make_message: Callable[[int], Message]) -> Any:  # noqa: ANN401 - depends on the request
+        """Send a request and return the response. `make_message` maps the id of the request to the message.
 
         Raises:
             ServiceError: the request failed, or the connection is lost.
@@ -165,10 +165,10 @@ class InferenceClient(asyncio.Protocol):
         self._buffer.append(encode(message))
 
     def _flush_if_idle(self, model_id: int) -> None:
-        """Flush at once if the model is idle. Otherwise wait up to `MAX_BUFFER_S` for more messages.
+        """Send the buffered messages at once if the model is idle, otherwise within `MAX_BUFFER_S` seconds.
 
-        Every write wakes the inference process, which costs more than sending one more message. A busy model cannot
-        start the request at once, so waiting does not delay it.
+        Each write to the socket wakes the inference process, so sending several messages in one write costs less. A
+        busy model cannot start a new request at once, so the short wait does not delay the request.
         """
         self._num_pending[model_id] = self._num_pending.get(model_id, 0) + 1
         if self._num_pending[model_id] == 1:
@@ -188,7 +188,7 @@ class InferenceClient(asyncio.Protocol):
         try:
             return self._shared_memory.allocate(num_bytes)
         except SharedMemoryFull:
-            raise Overloaded("The memory for waiting samples is full.", retry_after_s=1) from None
+            raise Overloaded("The shared memory for waiting samples is full.", retry_after_s=1) from None
 
     def _handle_message(self, message: Message) -> None:
         match message:
@@ -218,7 +218,7 @@ class InferenceClient(asyncio.Protocol):
     def _handle_batch(self, batch: BatchResult) -> None:
         self._flush()
         listener = self._listeners.get(batch.model_id)
-        if listener is not None:  # called before callers resume, so that statistics include their requests
+        if listener is not None:  # called before the callers resume, so that statistics include their requests
             stats = BatchStats(
                 batch.size, batch.num_failed, batch.seconds, batch.num_dropped, batch.num_queued_elsewhere
             )
@@ -234,7 +234,7 @@ class InferenceClient(asyncio.Protocol):
 
 
 def make_unavailable_error() -> Unavailable:
-    """Return the error of a request whose inference process has ended."""
+    """Return the error for requests to an inference process that has ended."""
     return Unavailable("The inference process has ended; it is being restarted.", retry_after_s=1)
 
 

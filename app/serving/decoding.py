@@ -18,7 +18,10 @@ MAX_INLINE_IMAGES, MAX_INLINE_BYTES, MAX_INLINE_PIXELS = 4, 16 * 2**10, 128 * 12
 
 
 class PixelValues(NamedTuple):
-    """An image as nested arrays of pixels 0..255: (H, W, C), (H, W) for grayscale images, or flat in that order."""
+    """The pixel values of an image, 0 to 255, as nested arrays: (H, W, C), or (H, W) for grayscale images.
+
+    A flat array of the same values, row by row, is also accepted.
+    """
 
     numbers: Any
 
@@ -40,7 +43,7 @@ class Decoder:
     async def decode(
         self, inputs: Sequence[ImageInput], image_shape: ImageShape, resize: str
     ) -> list[Pixels | ServiceError]:
-        """Return each image as uint8 (H, W, C), or its error.
+        """Return, for each input, the image as uint8 (H, W, C) or the error if the image cannot be decoded.
 
         Raises:
             Overloaded: too many images wait to be decoded.
@@ -66,7 +69,7 @@ class Decoder:
     def _decode_inline(
         self, inputs: Sequence[ImageInput], image_shape: ImageShape, resize: str
     ) -> list[Pixels | ServiceError] | None:
-        """Decode a few small images on the event loop. Return None if there are too many images or one is too large."""
+        """Decode a few small image files on the event loop. Return None if threads must decode the inputs instead."""
         max_bytes, max_pixels = min(MAX_INLINE_BYTES, self._max_bytes), min(MAX_INLINE_PIXELS, self._max_pixels)
         decoded: list[Pixels | ServiceError] = []
         for image in inputs if len(inputs) <= MAX_INLINE_IMAGES else ():
@@ -114,9 +117,9 @@ def parse_pixel_values(values: PixelValues, image_shape: ImageShape) -> Pixels:
     shapes = [(height, width, channels), (height * width * channels,)] + ([(height, width)] if channels == 1 else [])
     if numbers.shape not in shapes:
         accepted = ", ".join(str(list(shape)) for shape in shapes)
-        raise InvalidImage(f"The values have the shape {list(numbers.shape)}; the model takes {accepted}.")
+        raise InvalidImage(f"The values have the shape {list(numbers.shape)}; the model accepts {accepted}.")
     if numbers.dtype.kind not in "iuf" or not (
         np.isfinite(numbers).all() and 0 <= numbers.min() <= numbers.max() <= 255
     ):
-        raise InvalidImage("The values must be pixels: numbers from 0 to 255.")
+        raise InvalidImage("The pixel values must be numbers from 0 to 255.")
     return np.ascontiguousarray(np.rint(numbers).astype(np.uint8).reshape(height, width, channels))

@@ -1,4 +1,7 @@
-"""Leader election among the API processes of a machine. The leader starts the inference process; the others connect."""
+"""Elects a leader among the API processes of a machine.
+
+The leader starts the inference process. The other API processes connect to the inference process.
+"""
 
 import fcntl
 import os
@@ -21,7 +24,7 @@ class LeaderLock:
         self._fd: int | None = None
 
     def try_acquire(self) -> bool:
-        """Acquire the lock if it is free, and return whether it was acquired."""
+        """Acquire the lock if it is free. Return True if it was acquired."""
         fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -45,7 +48,7 @@ class LeaderLock:
 
 
 def listen_unix(path: Path) -> socket.socket:
-    """Return a socket that listens at a path."""
+    """Return a Unix socket that listens at `path`."""
     listener = socket.socket(socket.AF_UNIX)
     try:
         listener.bind(str(path))
@@ -57,7 +60,7 @@ def listen_unix(path: Path) -> socket.socket:
 
 
 def connect_unix(path: Path, memory_fd: int) -> socket.socket:
-    """Connect to a path, send the descriptor of the shared memory, and return the connection."""
+    """Connect to the Unix socket at `path`, send the descriptor of the shared memory, and return the connection."""
     sock = socket.socket(socket.AF_UNIX)
     try:
         sock.connect(str(path))

@@ -7,47 +7,47 @@ from prometheus_client import Counter, Gauge, Histogram
 MODEL_LABELS = ["model", "version"]
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
-PREDICTIONS = Counter("candela_predictions_total", "Samples computed.", [*MODEL_LABELS, "outcome"])
+PREDICTIONS = Counter("candela_predictions_total", "Predicted samples, by outcome.", [*MODEL_LABELS, "outcome"])
 BATCH_SIZE = Histogram(
-    "candela_prediction_batch_size", "Samples per batch.", MODEL_LABELS, buckets=(1, 2, 4, 8, 16, 32, 64, 128)
+    "candela_prediction_batch_size", "Number of samples per batch.", MODEL_LABELS, buckets=(1, 2, 4, 8, 16, 32, 64, 128)
 )
 BATCH_SECONDS = Histogram(
-    "candela_prediction_batch_seconds", "Duration of a batch in the network.", MODEL_LABELS, buckets=SECONDS
+    "candela_prediction_batch_seconds", "Seconds to compute a batch.", MODEL_LABELS, buckets=SECONDS
 )
 QUEUE_SECONDS = Histogram(
-    "candela_prediction_queue_seconds", "Time that a request waited in the queue.", MODEL_LABELS, buckets=SECONDS
+    "candela_prediction_queue_seconds", "Seconds that a request waited in the queue.", MODEL_LABELS, buckets=SECONDS
 )
 DECODE_SECONDS = Histogram(
-    "candela_prediction_decode_seconds", "Time to decode the images of a request.", MODEL_LABELS, buckets=SECONDS
+    "candela_prediction_decode_seconds", "Seconds to decode the images of a request.", MODEL_LABELS, buckets=SECONDS
 )
 NUM_IN_FLIGHT = Gauge(
     "candela_predictions_waiting",
-    "Samples accepted and not yet returned.",
+    "Accepted samples whose predictions have not been returned yet.",
     MODEL_LABELS,
     multiprocess_mode="livesum",
 )
 REJECTED = Counter(
     "candela_predictions_refused_total",
-    "Samples rejected: the queue is full (`queue`), the expected wait is too long (`wait`) or exceeds the request's "
-    "timeout (`deadline`).",
+    "Rejected samples, by reason: the queue is full (`queue`), the expected wait is too long (`wait`), or the expected "
+    "wait exceeds the request's timeout (`deadline`).",
     [*MODEL_LABELS, "reason"],
 )
 DROPPED = Counter(
     "candela_predictions_dropped_total",
-    "Samples accepted and not computed, because their caller no longer waited.",
+    "Accepted samples that were not computed, because the request was cancelled or timed out.",
     MODEL_LABELS,
 )
-LOADS = Counter("candela_model_loads_total", "Bundles loaded from the store.", ["outcome"])
-MODELS_LOADED = Gauge("candela_models_loaded", "Models in memory.", multiprocess_mode="livemax")
+LOADS = Counter("candela_model_loads_total", "Attempts to load a model, by outcome.", ["outcome"])
+MODELS_LOADED = Gauge("candela_models_loaded", "Number of models in memory.", multiprocess_mode="livemax")
 
 
 @lru_cache(1024)
 def get_in_flight_gauge(model: str, version: str) -> Gauge:
-    """Return the gauge `NUM_IN_FLIGHT` of one version. Cached: a lookup takes longer than setting the gauge."""
+    """Return the gauge `NUM_IN_FLIGHT` of one version. It is cached, because `labels()` is slower than setting it."""
     return NUM_IN_FLIGHT.labels(model, version)
 
 
 @lru_cache(1024)
 def get_decode_histogram(model: str, version: str) -> Histogram:
-    """Return the histogram `DECODE_SECONDS` of one version. Cached."""
+    """Return the histogram `DECODE_SECONDS` of one version. It is cached, because `labels()` is slow."""
     return DECODE_SECONDS.labels(model, version)

@@ -19,7 +19,7 @@ FAILURE_TTL_S = 5.0
 LOAD_WAIT_S = 30.0
 
 Loader = Callable[[BundleRef], LoadedModel]
-"""Loads a bundle and warms it up. It may block and may raise any exception."""
+"""Loads a bundle and warms up the model. The function may block and may raise any exception."""
 
 
 class _Entry:
@@ -37,7 +37,7 @@ class _Entry:
 
 
 class ModelCache:
-    """Holds at most `max_loaded` models, of at most `max_bytes` in total. Pinned models are not evicted.
+    """Holds at most `max_loaded` models with a total size of at most `max_bytes`. Pinned models are not evicted.
 
     Use it on one event loop only.
     """
@@ -64,7 +64,7 @@ class ModelCache:
 
     @property
     def keys(self) -> list[CacheKey]:
-        """Keys of the models that are loaded or loading, least recently used first."""
+        """Keys of the models that are loaded, are loading, or just failed to load; least recently used first."""
         return list(self._entries)
 
     @property
@@ -81,9 +81,9 @@ class ModelCache:
         """Return the model. If it is not loaded, load it once for all concurrent callers.
 
         Raises:
-            NotReady: loading takes longer than a request may wait; it continues in the background.
+            NotReady: loading takes longer than `load_wait_s` seconds. The load continues in the background.
             Overloaded: too many other models are loading.
-            CorruptFile, PredictionFailed: the model cannot be loaded; the error is cached for `FAILURE_TTL_S`.
+            CorruptFile, PredictionFailed: the model cannot be loaded; the error is cached for `FAILURE_TTL_S` seconds.
         """
         key = ref.cache_key
         entry = self._entries.get(key)
@@ -92,7 +92,7 @@ class ModelCache:
         self._entries.move_to_end(key)
         outcome = await self._wait_for_load(ref, entry)
         if isinstance(outcome, ServiceError):
-            raise outcome.with_traceback(None)  # the same object is raised repeatedly: its traceback must not grow
+            raise outcome.with_traceback(None)  # otherwise the traceback grows each time the cached error is raised
         return outcome
 
     def unload(self, ref: BundleRef) -> None:
@@ -149,7 +149,7 @@ class ModelCache:
         self._remove((idle or candidates)[0])
 
     def _free_memory(self, newest: _Entry, num_bytes: int) -> None:
-        """Remove models, idle models first, until the newest model fits. A single model may exceed the limit."""
+        """Remove models, idle models first, until the newest model fits. A single model may exceed `max_bytes`."""
         others = [
             entry for entry in self._entries.values() if entry is not newest and entry.ref.model not in self._pinned
         ]
@@ -181,16 +181,16 @@ class ModelCache:
         try:
             loop = asyncio.get_running_loop()
             model = await loop.run_in_executor(self._load_threads, self._loader, ref)
-        except Exception as error:  # noqa: BLE001 - loading may raise any exception, which is cached
+        except Exception as error:  # noqa: BLE001 - the loader may raise any exception
             metrics.LOADS.labels("failed").inc()
             log.warning("model.load_failed", model=ref.model, key=ref.key, error=repr(error)[:500])
-            if isinstance(error, Unavailable | Overloaded | NotReady):  # temporary, so not cached
+            if isinstance(error, Unavailable | Overloaded | NotReady):  # not cached, because these errors are temporary
                 self._discard_entry(entry)
             entry.failed_at = self._clock()
             return _convert_load_error(ref, error)
         metrics.LOADS.labels("loaded").inc()
         metrics.MODELS_LOADED.inc()
-        if self._entries.get(ref.cache_key) is not entry:  # the entry was removed during the load
+        if self._entries.get(ref.cache_key) is not entry:  # the entry was removed during the load: unload the model
             self._close_model(model)
         self._free_memory(entry, model.num_bytes)
         log.info("model.loaded", model=ref.model, key=ref.key, seconds=round(self._clock() - started_at, 3))

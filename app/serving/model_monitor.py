@@ -14,7 +14,7 @@ from core.errors import DeadlineExceeded, Overloaded
 
 
 class ModelMonitor:
-    """Records requests and batches of one model in this process. The monitor is kept while the model is not loaded."""
+    """Records requests and batches of one model in this process. The monitor is kept when the model is unloaded."""
 
     def __init__(self, ref: BundleRef, admission: AdmissionController, observer: PredictionObserver | None) -> None:
         self.statistics = InferenceStatistics()
@@ -24,7 +24,7 @@ class ModelMonitor:
 
     @contextmanager
     def admit(self, num_images: int, deadline: float | None, priority: int) -> Iterator[None]:
-        """Reserve queue capacity while the context is open. Raises Overloaded, DeadlineExceeded."""
+        """Reserve queue capacity for a request while the context is open. Raises Overloaded, DeadlineExceeded."""
         admission, labels = self.admission, (self._ref.model, self._ref.version)
         try:
             admission.check_wait(num_images, deadline, priority)
@@ -36,7 +36,7 @@ class ModelMonitor:
             raise
         gauge = metrics.get_in_flight_gauge(*labels)
         admission.add_in_flight(num_images, priority)
-        gauge.set(admission.num_in_flight)  # set it now, since no batch may be computed for a while
+        gauge.set(admission.num_in_flight)  # set before the samples are computed, to include waiting samples
         try:
             yield
         finally:
@@ -44,7 +44,7 @@ class ModelMonitor:
             gauge.set(admission.num_in_flight)
 
     def record_decode_time(self, seconds: float) -> None:
-        """Record the decoding time of the images of a request."""
+        """Record how long it took to decode the images of a request."""
         self.statistics.count_decoding(seconds)
         metrics.get_decode_histogram(self._ref.model, self._ref.version).observe(seconds)
 

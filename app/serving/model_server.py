@@ -44,10 +44,11 @@ class ModelServer:
             max_batch_size: maximum number of samples per batch.
             max_waiting: maximum number of samples that wait for one model.
             max_loaded: maximum number of models in memory.
-            max_wait_s: maximum wait in seconds. Requests with a longer expected wait are rejected. Default: 10.
-            max_bytes: maximum memory of all models. Default: no limit.
+            max_wait_s: maximum wait of a request in seconds. Requests are rejected if their expected wait exceeds
+                `SAFETY_FACTOR * max_wait_s`. Default: 10.
+            max_bytes: maximum total size of the models in memory, in bytes. Default: no limit.
             pinned: names of the models that are never evicted.
-            precision: `fp32`, `bf16`, or `auto`: bf16 if it is faster and agrees with fp32.
+            precision: `fp32`, `bf16` or `auto`. `auto` selects bf16 if it is faster and its scores agree with fp32.
             num_http_processes: number of API processes that share the models.
             observer: observes predictions and batches, for tracing.
         """
@@ -68,7 +69,7 @@ class ModelServer:
 
     @property
     def max_waiting(self) -> int:
-        """The maximum number of samples per request."""
+        """The maximum number of samples that wait for one model. No request may have more samples."""
         return self._max_waiting
 
     async def predict(
@@ -79,11 +80,11 @@ class ModelServer:
         priority: int = DEFAULT_PRIORITY,
         targets: Sequence[int] | None = None,
     ) -> list[Outcome]:
-        """Return the outcome of each sample, in the same order: its scores, or an error if the sample failed.
+        """Return the outcome of each sample, in the order of `images`: the scores, or an error if the sample failed.
 
         Args:
             bundle: the model and the kind of output.
-            images: samples of the model's shape, for example uint8 (H, W, C).
+            images: samples that have the input shape of the model, for example uint8 (H, W, C).
             deadline: monotonic time at which the request times out. Default: none.
             priority: 1 to 3; requests with priority 1 are computed first.
             targets: for heatmaps, the class to explain for each image. Default: the most probable class.
@@ -104,11 +105,11 @@ class ModelServer:
             self._get_monitor(bundle).statistics.count_request(time.monotonic() - started_at, succeeded=succeeded)
 
     async def load(self, bundle: BundleRef) -> None:
-        """Load a model and warm it up. Raises the same errors as `predict` if the model cannot be loaded."""
+        """Load a model and warm it up. Raises the errors of `predict` if the model cannot be loaded."""
         await self._cache.get(bundle)
 
     def unload(self, bundle: BundleRef) -> None:
-        """Unload a model. Its waiting requests are still computed; a new request loads it again."""
+        """Unload a model. Its waiting requests are still computed; a new request loads the model again."""
         self._cache.unload(bundle)
 
     def is_loaded(self, bundle: BundleRef) -> bool:
@@ -116,7 +117,7 @@ class ModelServer:
         return self._cache.peek(bundle) is not None
 
     def get_memory_bytes(self, bundle: BundleRef) -> dict[str, int]:
-        """Return the memory of a bundle in bytes, keyed by device: the sum over all kinds of output that are loaded."""
+        """Return the total size in bytes of the loaded models of a bundle (one per kind of output), keyed by device."""
         sizes: dict[str, int] = {}
         for output in OUTPUT_KINDS:
             model = self._cache.peek(bundle.with_output(output))
@@ -131,10 +132,11 @@ class ModelServer:
     def admit(
         self, bundle: BundleRef, num_images: int, deadline: float | None = None, priority: int = DEFAULT_PRIORITY
     ) -> AbstractContextManager[None]:
-        """Reserve queue capacity for a request while the context is open. Call this before the request is decoded.
+        """Reserve queue capacity for a request while the context is open. Call this before decoding the images.
 
         Raises:
-            Overloaded, Unavailable: the request cannot be computed within the maximum wait.
+            Overloaded: the queue is full, or the expected wait is too long.
+            Unavailable: the model is not loaded, and the backend is not ready.
             DeadlineExceeded: the expected wait ends after the deadline.
         """
         if self._cache.peek(bundle) is None:
@@ -142,7 +144,7 @@ class ModelServer:
         return self._get_monitor(bundle).admit(num_images, deadline, priority)
 
     def record_decode_time(self, bundle: BundleRef, seconds: float) -> None:
-        """Record the decoding time of the images of a request."""
+        """Record how long it took to decode the images of a request."""
         self._get_monitor(bundle).record_decode_time(seconds)
 
     async def close(self) -> None:
@@ -165,7 +167,7 @@ class ModelServer:
                     return await model.submit(images, deadline, priority, targets)
                 with self._observer.observe_prediction(bundle, len(images)):
                     return await model.submit(images, deadline, priority, targets)
-            except BatcherClosed:  # the model was unloaded after `get` returned it
+            except BatcherClosed:  # the model was unloaded after `get` returned it: load it again
                 continue
 
     def _load_bundle(self, ref: BundleRef) -> LoadedModel:

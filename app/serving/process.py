@@ -1,4 +1,4 @@
-"""One inference process: starts it, connects to it, monitors it with heartbeats and restarts it when it ends."""
+"""Manages one inference process: starts it, connects to it, sends heartbeats, and restarts it when it ends."""
 
 import asyncio
 import os
@@ -25,8 +25,8 @@ from core.parent_death import die_with_parent
 
 log = structlog.get_logger(__name__)
 ROOT = Path(__file__).resolve().parents[2]
-HEARTBEAT_S, HEARTBEAT_TIMEOUT_S = 0.5, 1.25  # a frozen process is detected after at most the sum of both
-START_S = 180.0  # importing torch from a cold disk may take a minute
+HEARTBEAT_S, HEARTBEAT_TIMEOUT_S = 0.5, 1.25  # a frozen process is detected within the sum of the two
+START_S = 180.0  # start timeout; importing torch from a slow disk may take a minute
 HANG_S = 120.0  # a process that does not respond for this long is killed
 STABLE_S = 30.0  # a process that ran this long is restarted without a pause
 CONNECT_INTERVAL_S = 0.1
@@ -44,7 +44,7 @@ ALLOCATOR = {
 
 
 class InferenceProcess:
-    """Manages the inference process of one device. Use it on one event loop, except methods that allow any thread."""
+    """Manages the inference process of one device. Use it on one event loop, except where any thread is allowed."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class InferenceProcess:
         leader_lock: LeaderLock | None = None,
         shared_memory_bytes: int = SHARED_MEMORY_BYTES,
     ) -> None:
-        """Take the device: `cpu`, `cuda:0`, … or `auto` (the first GPU, or the CPU if there is no GPU).
+        """Initialize with the device: `cpu`, `cuda:0`, … or `auto` (the first GPU, or the CPU if there is no GPU).
 
         With a `leader_lock`, the first API process starts the inference process, and the others connect to it.
         """
@@ -69,7 +69,7 @@ class InferenceProcess:
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop on which `start` was called."""
-        assert self._run_task is not None  # noqa: S101 - it is started before it is used
+        assert self._run_task is not None  # noqa: S101 - callers call `start` first
         return self._run_task.get_loop()
 
     def start(self, on_ready: Callable[[], None], on_lost: Callable[[], None]) -> None:
@@ -89,7 +89,7 @@ class InferenceProcess:
             await asyncio.gather(self._run_task, return_exceptions=True)
 
     def get_client(self) -> InferenceClient:
-        """Return the client of the process. Any thread may call this.
+        """Return the client of the process. Any thread may call this method.
 
         Raises:
             Unavailable: the process is starting, has ended or does not respond.
@@ -118,7 +118,7 @@ class InferenceProcess:
             started_at = time.monotonic()
             try:
                 await self._run_once(on_ready, on_lost)
-            except (OSError, ServiceError) as error:  # a TimeoutError is an OSError
+            except (OSError, ServiceError) as error:  # OSError includes TimeoutError
                 log.warning("inference.failed", device=self._device, error=str(error))
             lived_s = time.monotonic() - started_at
             pause_s = 0.0 if lived_s > STABLE_S else min(max(MIN_PAUSE_S, 2 * pause_s), MAX_PAUSE_S)
@@ -130,7 +130,7 @@ class InferenceProcess:
         shared_memory, ended = SharedMemoryPool(self._shared_memory_bytes), asyncio.Event()
         process, sock = await self._connect(shared_memory.fd)
 
-        def handle_loss() -> None:  # called at once, so that no request is sent to the lost models
+        def handle_loss() -> None:  # called as soon as the connection is lost, so that lost models get no requests
             self._client = None
             ended.set()
             on_lost()
@@ -192,7 +192,7 @@ class InferenceProcess:
 
 
 def _start_process(device: str, memory_fd: int, path: Path) -> "tuple[subprocess.Popen[bytes], socket.socket]":
-    """Start a process that listens at `path`. Return it and a connection that has sent the shared memory."""
+    """Start a process that listens at `path`. Return the process and a connection that has sent the shared memory."""
     path.unlink(missing_ok=True)  # a process that was killed may have left the socket file
     with listen_unix(path) as listener:
         sock = connect_unix(path, memory_fd)
@@ -213,8 +213,8 @@ def _start_process(device: str, memory_fd: int, path: Path) -> "tuple[subprocess
 def build_environment(parent: Mapping[str, str]) -> dict[str, str]:
     """Return the environment variables of the process.
 
-    Allocator and OpenMP settings are added if they are not set. `CANDELA_` variables may contain secrets, so all except
-    the log level are removed.
+    Allocator and OpenMP settings are added if they are not set. `CANDELA_` variables may contain secrets, so they are
+    removed, except for the log level.
     """
     inherited = {name: value for name, value in parent.items() if not name.startswith("CANDELA_")}
     return ALLOCATOR | inherited | {"CANDELA_LOG_LEVEL": parent.get("CANDELA_LOG_LEVEL", "INFO")}

@@ -30,7 +30,7 @@ class InferenceProcessPool:
     """Implements `app.serving.backend.ModelBackend` with inference processes."""
 
     def __init__(self, devices: str = "auto", rendezvous_dir: Path | None = None) -> None:
-        """Take the devices, separated by commas. `auto` means all GPUs, or the CPU if there is no GPU.
+        """Initialize with the devices, separated by commas. `auto` means all GPUs, or the CPU if there is no GPU.
 
         API processes with the same `rendezvous_dir` share the inference processes.
         """
@@ -43,7 +43,7 @@ class InferenceProcessPool:
 
     @property
     def pids(self) -> list[int]:
-        """The process ids of the running processes. Any thread may call this."""
+        """The process ids of the running inference processes. Any thread may read this property."""
         return [process.pid for process in self._processes if process.pid is not None]
 
     async def start(self, on_ready: Callable[[], None], on_lost: Callable[[], None]) -> None:
@@ -115,7 +115,7 @@ class InferenceProcessPool:
         return InferenceProcess(device, leader_lock=leader_lock)
 
     def _start_remaining(self, on_ready: Callable[[], None], on_lost: Callable[[], None]) -> None:
-        """If the device is `auto`, start a process for each further GPU. The first process reports how many exist."""
+        """If the device is `auto`, start a process for each further GPU. The first process has counted the GPUs."""
         server_info = self._processes[0].server_info
         if self._is_auto and server_info is not None:
             for number in range(len(self._processes), server_info.runtime_info["num_gpus"]):
@@ -133,7 +133,7 @@ async def _request_summary(client: InferenceClient, query: ArchitectureQuery) ->
 
 
 def parse_architecture_summary(response: ArchitectureValid | ArchitectureInvalid) -> ArchitectureSummary:
-    """Return the summary of a response. Raises InvalidArchitecture."""
+    """Convert a response to a summary. Raises InvalidArchitecture if the network cannot be built."""
     if isinstance(response, ArchitectureInvalid):
         raise InvalidArchitecture(orjson.loads(response.errors or b"[]"), response.path, response.reason)
     return ArchitectureSummary(

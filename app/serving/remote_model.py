@@ -59,7 +59,8 @@ class RemoteModel:
             raise BatcherClosed
         errors: dict[int, ServiceError] = {
             index: PredictionFailed(
-                f"The sample is {image.dtype} {image.shape}; the network expects {self._dtype} {self._shape}."
+                f"The sample has dtype {image.dtype} and shape {image.shape}; "
+                f"the network expects dtype {self._dtype} and shape {self._shape}."
             )
             for index, image in enumerate(images)
             if image.shape != self._shape or image.dtype != self._dtype
@@ -77,7 +78,7 @@ class RemoteModel:
     def close(self) -> None:
         """Unload the model, see `LoadedModel.close`."""
         self._is_closing = True
-        with suppress(ServiceError):  # the process has ended, and its models with it
+        with suppress(ServiceError):  # the inference process has ended, so the model is no longer loaded
             self._client.send(Unload(self._id))
 
     async def join(self) -> None:

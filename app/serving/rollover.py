@@ -1,4 +1,4 @@
-"""Switches versions without downtime: the previous version serves requests until the new version is loaded."""
+"""Switches model versions without downtime: the previous version serves requests until the new version is loaded."""
 
 import asyncio
 import time
@@ -33,14 +33,17 @@ class VersionRollover:
     """
 
     def __init__(self, model_server: ModelServer, *, wait_s: float = WAIT_S) -> None:
-        """Take the server, and the time in seconds after which requests use the previous version of a model."""
+        """Initialize with the model server and the maximum wait in seconds for a new version to be loaded."""
         self._model_server = model_server
         self._wait_s = wait_s
         self._serving: dict[str, Version] = {}
         self._loads: dict[str, tuple[asyncio.Task[bool], float]] = {}
 
     async def choose_version(self, ref: str, current: V) -> V:
-        """Return `current` or, if it is not loaded within `wait_s`, the previous version for `ref` if loaded."""
+        """Return the version that serves a request for `ref`: `current` or the previous version.
+
+        The previous version is returned if it is loaded and `current` is not loaded within `wait_s` seconds.
+        """
         previous = self._serving.get(ref)
         if (
             previous is not None
@@ -56,7 +59,7 @@ class VersionRollover:
         return current
 
     async def _wait_for_load(self, bundle: BundleRef) -> bool:
-        """Return whether the bundle was loaded within `wait_s`. If not, loading continues in the background."""
+        """Return True if the bundle is loaded within `wait_s` seconds. If not, the load continues in the background."""
         if bundle.key not in self._loads:
             task = asyncio.create_task(self._load(bundle))
             self._loads[bundle.key] = task, time.monotonic() + self._wait_s

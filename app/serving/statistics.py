@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class StatisticDuration(NamedTuple):
-    """A count of events and their total duration."""
+    """A count of events and their total duration in nanoseconds."""
 
     count: int = 0  # type: ignore[assignment]  # replaces `tuple.count`, which is not used
     ns: int = 0
@@ -17,12 +17,12 @@ class StatisticDuration(NamedTuple):
         return StatisticDuration(self.count + other.count, self.ns + other.ns)
 
     def add_event(self, seconds: float) -> "StatisticDuration":
-        """Return the count and the total duration with one more event."""
+        """Return a new object that also counts an event of `seconds` seconds."""
         return StatisticDuration(self.count + 1, self.ns + round(seconds * 1e9))
 
 
 class InferenceStatistics:
-    """Counts requests and batches. Only the event loop may record; any thread may read."""
+    """Counts requests and batches. Only the event loop may call `count_` methods; any thread may read the counts."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -34,7 +34,7 @@ class InferenceStatistics:
         self.last_inference_ms = 0
 
     def count_request(self, seconds: float, *, succeeded: bool) -> None:
-        """Count a request and its duration."""
+        """Add a request and its duration."""
         if succeeded:
             self.success = self.success.add_event(seconds)
         else:
@@ -42,17 +42,17 @@ class InferenceStatistics:
         self.last_inference_ms = round(self._clock() * 1000)
 
     def count_wait(self, seconds: float) -> None:
-        """Count the queue time of a request."""
+        """Add the queue time of a request."""
         self.queue = self.queue.add_event(seconds)
 
     def count_decoding(self, seconds: float) -> None:
-        """Count the decoding time of a request's images."""
+        """Add the decoding time of a request's images."""
         self.decode = self.decode.add_event(seconds)
 
     def count_batch(self, size: int, seconds: float) -> None:
-        """Count a computed batch and its duration."""
+        """Add a computed batch and its duration."""
         self._batches[size] = self._batches.get(size, StatisticDuration()).add_event(seconds)
 
     def list_batches(self) -> list[tuple[int, StatisticDuration]]:
-        """Return the count and duration of batches per batch size, the smallest size first."""
+        """Return the number and total duration of the batches of each size, smallest size first."""
         return sorted(self._batches.copy().items())

@@ -12,7 +12,7 @@ from core.errors import InvalidRow, ServiceError
 
 
 class TableRow(NamedTuple):
-    """A row of a table: values, keyed by column name."""
+    """A row of a table: its values, keyed by column name."""
 
     values: Mapping[str, Any]
 

@@ -5,13 +5,13 @@ from typing import Protocol
 
 
 class UnloadedModels(Protocol):
-    """The set of names of the unloaded models."""
+    """The names of the unloaded models, as a set."""
 
     def add(self, model: str) -> None:
         """Mark a model as unloaded."""
 
     def discard(self, model: str) -> None:
-        """Remove the mark of a model."""
+        """Mark a model as no longer unloaded."""
 
     def __contains__(self, model: str, /) -> bool:
         """Return whether a model is marked as unloaded."""
@@ -29,7 +29,7 @@ class UnloadedFiles:
         (self._folder / model).touch()
 
     def discard(self, model: str) -> None:
-        """Remove the mark of a model."""
+        """Mark a model as no longer unloaded."""
         (self._folder / model).unlink(missing_ok=True)
 
     def __contains__(self, model: str, /) -> bool:

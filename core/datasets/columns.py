@@ -1,4 +1,4 @@
-"""Describes the columns of a table and encodes rows as numbers. Used by imports and predictions."""
+"""Describes the columns of a table and encodes rows as numbers. Imports and predictions use this module."""
 
 import math
 import re
@@ -45,7 +45,7 @@ class Table(BaseModel):
     Attributes:
         missing: `drop` removes rows with missing values from the dataset and rejects them in predictions. `impute`
             replaces a missing number with the column's mean, and a missing category with a separate category.
-        targets: the columns to predict. With a `window`, their values in the `horizon` rows after it are predicted.
+        targets: the columns to predict. With a `window`, their values in the `horizon` rows after it are the targets.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,7 +79,7 @@ class Table(BaseModel):
                 Values of target columns are ignored.
 
         Raises:
-            InvalidRow: a column is unknown, or a value has the wrong type or is missing and `missing` is `drop`.
+            InvalidRow: a column is unknown, a value has the wrong type, or a value is missing and `missing` is `drop`.
         """
         names = self.column_names
         for name in row:

@@ -55,15 +55,15 @@ class NoOptions(Spec):
 class BuiltinDataset:
     """A dataset that is selected by its name.
 
-    `folder` is always the folder that contains the files of all datasets (`CANDELA_DATASETS`).
+    The argument `folder` is always the folder that contains the files of all datasets (`CANDELA_DATASETS`).
 
     Attributes:
         options: the schema of the dataset's options in a job.
-        build_info: (options, folder or None) -> the dataset's properties. If the folder is None, it reads no files.
+        build_info: (options, folder or None) -> the dataset's properties. No files are read if the folder is None.
         find_missing: (folder, options) -> the missing files, relative to `folder`.
-        read_chunks: (folder, options) -> chunks of samples, always in the same order. Used for images.
+        read_chunks: (folder, options) -> chunks of samples, always in the same order. Used for image datasets.
         read_rows: (folder, options) -> the rows of each split. None for image datasets.
-        help_text: instructions for downloading and storing the files. Empty if the dataset needs no files.
+        help_text: instructions for downloading and storing the files. The text is empty if the dataset needs no files.
     """
 
     name: str
@@ -88,7 +88,7 @@ class BuiltinDataset:
     def get_info(self, options: Spec | Mapping[str, Any], folder: Path | None = None) -> DatasetInfo:
         """Return the dataset's properties.
 
-        If `folder` is given, the classes and the sizes of the splits can be read from the files in it.
+        If `folder` is given, some datasets read their classes and the sizes of their splits from its files.
         """
         return self.build_info(self._resolve_options(options), folder)
 

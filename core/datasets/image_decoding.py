@@ -35,7 +35,7 @@ def decode_images(
 ) -> Iterator[SampleChunk]:
     """Yield the decoded images in chunks. A chunk also lists the images that cannot be decoded.
 
-    The decoders release the GIL, so that threads use all cores. At most a few chunks are in memory.
+    The decoders release the GIL, so that threads use all cores. About two chunks per thread are in memory at a time.
 
     Args:
         entries: the image files, grouped by split.

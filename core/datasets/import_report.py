@@ -1,4 +1,4 @@
-"""Builds the report of an import: sample counts, unreadable files, duplicates, and leaks between splits."""
+"""Builds the report of an import: sample counts, unreadable files, and duplicates within and between splits."""
 
 import hashlib
 from collections import Counter
@@ -79,7 +79,7 @@ class ReportBuilder:
 
 
 def _format_groups(groups: list[list[tuple[str, str, int | None]]]) -> dict[str, Any]:
-    """Return groups of duplicate samples (with equal packed pixels) as JSON values."""
+    """Return groups of duplicate samples as JSON values. Duplicates have equal pixels, or equal rows."""
     items = [
         [{"split": split, "name": name} for split, name, _ in group[:_MAX_LISTED]] for group in groups[:_MAX_LISTED]
     ]

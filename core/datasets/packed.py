@@ -34,8 +34,8 @@ class PackedMeta(BaseModel):
             each column over the training rows, or 0 for categorical columns.
         std: the standard deviations that belong to `mean`. 1 for constant channels, constant columns and categorical
             columns.
-        target_mean: the mean of each output over the training targets. Empty for image datasets and if the task is not
-            regression.
+        target_mean: the mean of each output over the training targets. The tuple is empty for image datasets,
+            and for tasks other than regression.
         target_std: the standard deviations that belong to `target_mean`.
         weighted: whether the samples have weights.
         content_hash: a hash of the samples, targets, weights, classes, columns and task.

@@ -68,9 +68,12 @@ class PackedWriter:
                 f"images must be uint8 (B, {height}, {width}, {channels}), got {images_bhwc.dtype} {images_bhwc.shape}"
             )
         if not len(images_bhwc) == len(targets) == len(names):
-            raise ValueError(f"got {len(images_bhwc)} images, {len(targets)} targets and {len(names)} names")
+            raise ValueError(
+                f"images, targets and names must have equal lengths; got {len(images_bhwc)}, {len(targets)}, "
+                f"{len(names)}"
+            )
         if (weights is not None) is not self._weighted or (weights is not None and len(weights) != len(names)):
-            raise ValueError(f"{len(names)} images need {len(names) if self._weighted else 'no'} weights")
+            raise ValueError(f"{len(names)} images must have {len(names) if self._weighted else 'no'} weights")
         if split not in self._splits:
             self._splits[split] = _SplitWriter(self._folder, split, (height, width, channels))
         self._splits[split].append_chunk(images_bhwc, self._cast_targets(targets), names, weights)
@@ -142,7 +145,7 @@ class _SplitWriter:
 
     def _count_values(self, pixels: Images) -> None:
         height, width, channels = self._shape
-        rows = max(1, 2**23 // (height * width))  # OpenCV counts in float32, which is exact up to 2**24
+        rows = max(1, 2**23 // (height * width))  # calcHist counts in float32, which is exact up to 2**24
         for start in range(0, len(pixels), rows):
             block = pixels[start : start + rows].reshape(-1, width, channels)
             for channel in range(channels):
@@ -151,7 +154,7 @@ class _SplitWriter:
 
     def finish_files(self) -> dict[str, Any]:
         self._file.seek(0)
-        if self._write_header() != self._header_size:  # NumPy reserves 21 digits for the first dimension
+        if self._write_header() != self._header_size:  # cannot happen: NumPy reserves 21 digits for the count
             raise RuntimeError("the size of a .npy header changed")
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -170,14 +173,14 @@ class _SplitWriter:
         """Return the mean and the standard deviation of each channel, for pixels scaled to 0..1."""
         num_pixels = self.count * self._shape[0] * self._shape[1]
         values = np.arange(256)
-        mean = self._histogram @ values / num_pixels  # exact for any number of images
+        mean = self._histogram @ values / num_pixels  # the sum is exact for any number of images
         std = np.sqrt(np.maximum(self._histogram @ values**2 / num_pixels - mean**2, 0.0))
         std[std < 1e-6] = 255.0
         return tuple((mean / 255).tolist()), tuple((std / 255).tolist())
 
 
 def write_weights(folder: Path, split: str, weights: Weights | None) -> dict[str, str]:
-    """Write the weights of a split, and return their hash for the content hash. Return {} if there are no weights."""
+    """Write the weights of a split. Return {"weights": SHA-256}, or {} if there are no weights."""
     if weights is None:
         return {}
     stored = np.ascontiguousarray(weights, np.float32)

@@ -11,7 +11,7 @@ from core.datasets.packed import PackedDataset, PackedMeta, Samples, Targets, We
 from core.spec import DatasetSpec
 
 DEFAULT_SHARE = 0.1
-_STREAM = 0x5B117  # separates this random stream from others with the same seed
+_STREAM = 0x5B117  # seeds a random stream, together with the seed of the job
 _TEST_STREAM = _STREAM + 1
 
 Index = NDArray[np.int64]
@@ -21,8 +21,8 @@ class SplitPlan(NamedTuple):
     """The sizes of the splits.
 
     Attributes:
-        is_valid_from_train: the validation samples are taken from the training split.
-        is_test_from_train: the test samples are taken from the training split.
+        is_valid_from_train: whether the validation samples are taken from the training split.
+        is_test_from_train: whether the test samples are taken from the training split.
     """
 
     num_train: int
@@ -149,7 +149,7 @@ def _allocate_quotas(counts: NDArray[np.intp], total: int) -> Index:
 
 
 def _get_strata(meta: PackedMeta, targets: Targets) -> Index | None:
-    """Return the labels for stratified splits, or None if the samples of the task do not have exactly one class."""
+    """Return the labels for stratified splits, or None for tasks whose samples can have several classes or none."""
     match meta.task:
         case "classification":
             return np.asarray(targets, np.int64)

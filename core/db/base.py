@@ -10,7 +10,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A datetime column that rejects naive datetimes and always returns UTC. SQLite does not store time zones."""
+    """A datetime column that rejects naive datetimes and always returns UTC, although SQLite stores no time zones."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -43,8 +43,8 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    # Enums are stored as strings. A native enum of PostgreSQL requires ALTER TYPE for each new member. By default,
-    # SQLAlchemy stores the names of the members; `values_callable` selects their values.
+    # Enums are stored as strings, because a native enum of PostgreSQL would require ALTER TYPE for each new member. By
+    # default, SQLAlchemy stores the names of the members; `values_callable` selects their values.
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: UtcDateTime(),
         dict[str, Any]: JsonDocument,

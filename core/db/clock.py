@@ -1,4 +1,4 @@
-"""Returns the current time of the clock that sets stored times: the server's on PostgreSQL, the host's on SQLite."""
+"""Returns the current time for stored timestamps: from the server on PostgreSQL, from this host on SQLite."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ def utc_now() -> datetime:
 def now(session: Session, offset_s: float = 0.0) -> ColumnElement[Any]:
     """Return an SQL expression for the current time plus `offset_s` seconds.
 
-    Unlike `now()` of PostgreSQL, it is not the time at which the transaction started.
+    PostgreSQL's `now()` is not used, because it returns the time at which the transaction started.
     """
     delta = timedelta(seconds=offset_s)
     if session.get_bind().dialect.name == "postgresql":

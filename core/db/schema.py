@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, text
 from core.db.session import make_engine
 from core.errors import ConfigurationError
 
-_ADVISORY_LOCK = 0x63616E64  # "cand" in ASCII; with this lock, concurrent migrations run one after the other
+_ADVISORY_LOCK = 0x63616E64  # "cand" in ASCII; this lock makes concurrent migrations run one after the other
 
 
 def upgrade_schema(url: str, revision: str = "head") -> None:

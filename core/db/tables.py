@@ -21,11 +21,11 @@ from core.events import EventType
 from core.jobs import DatasetState, JobState, StopRequest
 
 METADATA = Base.metadata
-BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite generates ids only for INTEGER PRIMARY KEY
+BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite generates ids only for INTEGER, not for BIGINT
 
 
 class DatasetVersionRow(Base):
-    """An immutable version of a dataset. `packed_key` is the storage key of the packed files of a ready version."""
+    """An immutable version of a dataset. When the version is ready, `packed_key` is the storage key of its files."""
 
     __tablename__ = "dataset_version"
     __table_args__ = (UniqueConstraint("name", "version"), UniqueConstraint("name", "source_key"))
@@ -37,7 +37,7 @@ class DatasetVersionRow(Base):
     source: Mapped[
         dict[str, Any]
     ]  # {"kind": "builtin", "options": {…}} or {"kind": "upload", "key": …, "options": {…}}
-    source_key: Mapped[str] = mapped_column(String(128))  # built-in dataset: hash of its options; upload: its id
+    source_key: Mapped[str] = mapped_column(String(128))  # built-in dataset: hash of its options; upload: version id
     meta: Mapped[dict[str, Any] | None]  # the fields of PackedMeta; null until the version is ready
     report: Mapped[dict[str, Any] | None]
     failure: Mapped[dict[str, Any] | None]  # {code, message, hint}

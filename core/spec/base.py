@@ -10,7 +10,7 @@ Name = Annotated[
     str,
     Field(
         pattern=NAME_PATTERN,
-        description="1 to 63 lower-case letters, digits, dots, underscores or hyphens; starts with a letter or digit.",
+        description="1 to 63 lower-case letters, digits, dots, underscores or hyphens. The first is a letter or digit.",
     ),
 ]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -26,8 +26,8 @@ Pattern = Annotated[
     ),
 ]
 LR_DESCRIPTION = (
-    "The learning rate of the optimizer; with several optimizers, of the first part. Groups and parts with other "
-    "learning rates keep their ratio to it."
+    "With several optimizers, the value applies to the first part. Parameter groups and parts with other learning "
+    "rates keep their ratio to this learning rate."
 )
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 

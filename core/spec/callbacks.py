@@ -9,8 +9,8 @@ from core.spec.base import Count, NonNegative, Pattern, Positive, Share, Spec
 Mode = Annotated[
     Literal["auto", "min", "max", "zero"],
     Field(
-        description="Whether an improvement is a lower value, a higher value or a value closer to zero. `auto` depends "
-        "on the metric."
+        description="Whether an improvement is a lower value, a higher value or a value closer to zero. `auto` selects "
+        "the direction that suits the metric."
     ),
 ]
 Monitor = Annotated[
@@ -19,10 +19,10 @@ Monitor = Annotated[
 
 
 class CallbackBase(Spec):
-    """Base class of callbacks. Subclasses set the class attributes that apply to them; validation reads these."""
+    """Base class of callbacks. Subclasses override class attributes, which the job validation reads."""
 
     exclusive_group: ClassVar[str | None] = None
-    """The purpose of the callback, such as `average weights`. A job has at most one callback per purpose; None: any."""
+    """The purpose, such as `average weights`. A job has at most one callback per purpose. None: no limit."""
     changes_steps: ClassVar[bool] = False
     """Whether the callback changes the training steps. Tuning keeps only callbacks that do."""
     averages_weights: ClassVar[bool] = False
@@ -49,7 +49,7 @@ class EarlyStoppingSpec(CallbackBase):
         default=5, description="The number of consecutive epochs without improvement after which the training stops."
     )
     min_delta: NonNegative = Field(default=0.0, description="The smallest change that counts as an improvement.")
-    baseline: float | None = Field(default=None, description="The value that the first epochs must improve on.")
+    baseline: float | None = Field(default=None, description="The initial best value, which epochs must improve on.")
     min_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         default=0, description="The minimum number of epochs before the training stops."
     )
@@ -95,7 +95,7 @@ class GradientClipSpec(CallbackBase):
     max_norm: Positive | None = Field(
         default=None, description="The maximum norm. Default: 1.0 if `max_value` is not set."
     )
-    norm_type: Positive = Field(default=2.0, description="The order of the norm.")
+    norm_type: Positive = Field(default=2.0, description="The order p of the p-norm; 2 is the Euclidean norm.")
     max_value: Positive | None = Field(default=None, description="The maximum absolute value of each gradient.")
 
     @model_validator(mode="before")
@@ -116,7 +116,7 @@ class TimeLimitSpec(CallbackBase):
     """Stop after `seconds` of training, summed over all attempts. The job succeeds with its current weights."""
 
     name: Literal["time_limit"] = "time_limit"
-    seconds: Positive = Field(description="The maximum training time.", examples=[3600.0])
+    seconds: Positive = Field(description="The maximum training time in seconds.", examples=[3600.0])
 
 
 class FreezeSpec(CallbackBase):
@@ -147,7 +147,7 @@ class EmaSpec(CallbackBase):
     exclusive_group: ClassVar[str | None] = "average weights"
 
     name: Literal["ema"] = "ema"
-    decay: Annotated[float, Field(gt=0.0, lt=1.0, description="The decay rate per step.")] = 0.999
+    decay: Annotated[float, Field(gt=0.0, lt=1.0, description="The weight of the previous average per step.")] = 0.999
 
 
 class SwaSpec(CallbackBase):
@@ -188,7 +188,7 @@ class LookaheadSpec(CallbackBase):
 class MixupSpec(CallbackBase):
     """Blend each training image with a different training image. Training accuracy is then not meaningful.
 
-    The first image has the weight max(w, 1 - w) with w ~ Beta(alpha, alpha).
+    The weight of the image itself is max(w, 1 - w), with w ~ Beta(alpha, alpha).
     Source: Zhang et al., 2017; luz_callback_mixup.
     """
 
@@ -231,7 +231,7 @@ class TensorBoardSpec(CallbackBase):
 
     name: Literal["tensorboard"] = "tensorboard"
     histograms: Annotated[tuple[Pattern, ...], Field(strict=False, max_length=100)] = Field(
-        default=(), description="Patterns of parameters whose histograms are written; `*` matches all."
+        default=(), description="Patterns for the names of parameters whose histograms are written; `*` matches all."
     )
 
 
@@ -253,7 +253,7 @@ class WorstSamplesSpec(CallbackBase):
     exclusive_group: ClassVar[str | None] = "write worst_samples.csv"
 
     name: Literal["worst_samples"] = "worst_samples"
-    count: Annotated[int, Field(ge=1, le=100, description="The number of samples.")] = 25
+    count: Annotated[int, Field(ge=1, le=100, description="The number of samples to write.")] = 25
 
 
 class BatchSizeFinderSpec(CallbackBase):
@@ -269,7 +269,7 @@ class BatchSizeFinderSpec(CallbackBase):
     name: Literal["batch_size_finder"] = "batch_size_finder"
     max_size: Annotated[int, Field(ge=1, le=65_536, description="The largest batch size to try.")] = 1024
     steps: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=5, description="The number of measured steps per batch size, after one warm-up step."
+        default=5, description="The number of steps that are measured for each batch size, after one warm-up step."
     )
     choose: Literal["quickest", "largest"] = Field(
         default="quickest",

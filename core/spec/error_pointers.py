@@ -117,7 +117,7 @@ def _locate(loc: Sequence[Any], schema: Schema, *, is_unknown: bool) -> tuple[li
         elif tagged is not None:
             node = tagged
         elif index == len(loc) - 1 and (is_unknown or isinstance(part, int)):
-            path.append(part)  # other parts name union members, as in `('version', 'constrained-int')`
+            path.append(part)  # omit other parts: names of union members such as 'constrained-int'
     return path, node
 
 

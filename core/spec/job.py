@@ -42,7 +42,8 @@ WEIGHTS = rf"^(file:[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}}\.safetensors|{PRETRAINED
 # A single pattern instead of a union, because pydantic reports one error per union member.
 Weights = Annotated[str, Field(pattern=WEIGHTS, examples=["file:resnet18.safetensors", PRETRAINED])]
 FREEZE_DESCRIPTION = (
-    "`*` matches any text, `?` matches one character. A leading `!` excludes names from the preceding patterns."
+    "A pattern for parameter names: `*` matches any text, `?` matches one character. A leading `!` excludes matching "
+    "names from the preceding patterns."
 )
 FreezePattern = Annotated[str, Field(min_length=1, max_length=200, description=FREEZE_DESCRIPTION)]
 
@@ -71,7 +72,7 @@ class DatasetSpec(NamedOptions):
     valid: Share | None = Field(
         default=None,
         description="The fraction of the training split that is held out for validation. Default: the dataset's own "
-        "validation split, or 0.1 if it has none.",
+        "validation split, or 0.1 if the dataset has none.",
     )
     test: Share | None = Field(
         default=None,
@@ -93,8 +94,8 @@ class ResourcesSpec(Spec):
 
     devices: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1,
-        description="The number of processes for data-parallel training. Each uses its own device (a GPU, or a part "
-        "of the CPU cores), computes an equal part of each batch and takes one slot of the worker.",
+        description="The number of processes for data-parallel training. Each process uses its own device (a GPU, or a "
+        "part of the CPU cores), computes an equal part of each batch and takes one slot of the worker.",
     )
 
 
@@ -121,7 +122,7 @@ class ResumeFromSpec(Spec):
     )
     callbacks: bool = Field(
         default=False,
-        description="Restore the states of the callbacks and the schedule if both jobs have them under the same name.",
+        description="Restore the states of the schedule and of callbacks that both jobs have under the same names.",
     )
     records: bool = Field(
         default=False,
@@ -145,12 +146,16 @@ class TrainingSpec(Spec):
     model: Name | None = Field(default=None, description="The name of the registered model. Default: `name`.")
     dataset: DatasetSpec
     architecture: ArchitectureSpec
-    loss: LossSpec | None = Field(default=None, description="Default: the default loss of the dataset's task.")
+    loss: LossSpec | None = Field(
+        default=None, description="The loss. Default: the default loss of the dataset's task."
+    )
     optimizer: OptimizerSpec = AdamSpec()
     schedule: ScheduleSpec | None = None
-    metrics: Metrics | None = Field(default=None, description="Default: the default metric of the dataset's task.")
+    metrics: Metrics | None = Field(
+        default=None, description="The metrics. Default: the default metric of the dataset's task."
+    )
     epochs: Annotated[int, Field(ge=1, le=1_000_000, description="The number of epochs.")] = 10
-    batch_size: Annotated[int, Field(ge=1, le=65_536, description="Samples per batch.")] = 32
+    batch_size: Annotated[int, Field(ge=1, le=65_536, description="The number of samples per batch.")] = 32
     drop_last: bool = Field(
         default=True,
         description="Drop the last batch of a training epoch if it is not full (the default of luz).",
@@ -168,8 +173,8 @@ class TrainingSpec(Spec):
     on_oom: Literal["fail", "accumulate"] = Field(
         default="fail",
         description="What to do when a batch does not fit into device memory. `fail`: the job fails with a hint. "
-        "`accumulate`: the batch is halved and its gradients are accumulated; the job has a warning. Batch norm then "
-        "uses the smaller batches.",
+        "`accumulate`: the batch is halved and its gradients are accumulated, and the job gets a warning. Batch norm "
+        "then uses the smaller batches.",
     )
     seed: Annotated[int, Field(ge=0, le=2**63 - 1, description="The seed of all random numbers.")] = 0
     init_from: ModelRef | None = Field(
@@ -189,10 +194,10 @@ class TrainingSpec(Spec):
     )
     freeze: Annotated[tuple[FreezePattern, ...], Field(strict=False, max_length=100)] = Field(
         default=(),
-        description="Patterns of frozen parameters. If several patterns match a parameter, the last one applies.",
+        description="Patterns for the names of frozen parameters. The last pattern that matches a name applies.",
     )
     freeze_bn_stats: bool = Field(
-        default=True, description="Frozen batch norms use their running statistics and do not update them."
+        default=True, description="Whether frozen batch norms use their running statistics without updating them."
     )
     device: Device = "auto"
     precision: Precision = "auto"
@@ -203,13 +208,13 @@ class TrainingSpec(Spec):
     )
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         default="auto",
-        description="CPU threads of the trainer. Results are bitwise reproducible for the same number of threads.",
+        description="The number of CPU threads of the trainer. With the same number, results are bitwise reproducible.",
     )
     resources: ResourcesSpec = ResourcesSpec()
     max_runtime_s: Positive | None = Field(
         default=None,
-        description="The maximum run time in seconds, summed over all attempts. The job then fails with `time_limit` "
-        "and its last checkpoint is retained. With the callback `time_limit` the job succeeds instead.",
+        description="The maximum run time in seconds, summed over all attempts. A longer job fails with `time_limit`, "
+        "and its last checkpoint is retained. With the callback `time_limit`, it succeeds instead.",
     )
     callbacks: Callbacks = ()
 

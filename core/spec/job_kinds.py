@@ -11,14 +11,14 @@ from core.spec.job import DatasetSpec, Device, JobSpec, Metrics, ModelRef, Preci
 class LrFindSpec(TrainingSpec):
     """Increase the learning rate from `start_lr` to `end_lr`, one value per step, and suggest a learning rate.
 
-    The body of a training job is also accepted here. `schedule`, `epochs` and callbacks
-    that do not change the steps are ignored. No model is registered. Source: Smith, 2015.
+    All fields of a training job are accepted. `schedule`, `epochs` and callbacks that do not change the steps are
+    ignored. No model is registered. Source: Smith, 2015.
     """
 
     kind: Literal["lr_find"]
     steps: Annotated[int, Field(ge=2, le=100_000, description="The number of learning rates to try.")] = 100
-    start_lr: Positive = Field(default=1e-7, description=LR_DESCRIPTION)
-    end_lr: Positive = Field(default=1e-1, description=LR_DESCRIPTION)
+    start_lr: Positive = Field(default=1e-7, description=f"The first learning rate to try. {LR_DESCRIPTION}")
+    end_lr: Positive = Field(default=1e-1, description=f"The last learning rate to try. {LR_DESCRIPTION}")
     spacing: Literal["log", "linear"] = Field(
         default="log", description="The spacing of the learning rates between `start_lr` and `end_lr`."
     )
@@ -35,14 +35,14 @@ class ModelJobSpec(Spec):
     split: Literal["train", "valid", "test"] = Field(default="test", description="The split to read.")
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = Field(
         default=None,
-        description="Selects the samples that are held out for validation, together with the dataset's `valid`. "
-        "Default: both as in the training of the model.",
+        description="The seed that selects the held-out samples, together with `valid` and `test` of `dataset`. "
+        "Default: on the dataset of the model's training, as in that training; otherwise 0.",
     )
-    batch_size: Annotated[int, Field(ge=1, le=65_536, description="Samples per batch.")] = 256
+    batch_size: Annotated[int, Field(ge=1, le=65_536, description="The number of samples per batch.")] = 256
     device: Device = "auto"
     precision: Precision = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        default="auto", description="CPU threads of the trainer."
+        default="auto", description="The number of CPU threads of the trainer."
     )
     max_runtime_s: Positive | None = Field(
         default=None, description="The maximum run time in seconds, summed over all attempts."
@@ -53,7 +53,9 @@ class EvaluateSpec(ModelJobSpec):
     """Evaluate a registered model on a split: metrics, metrics per class, calibration and confusion matrix."""
 
     kind: Literal["evaluate"]
-    metrics: Metrics | None = Field(default=None, description="Default: the default metric of the dataset's task.")
+    metrics: Metrics | None = Field(
+        default=None, description="The metrics. Default: the default metric of the dataset's task."
+    )
     num_bins: Annotated[int, Field(ge=2, le=100)] = Field(
         default=15, description="The number of bins of the calibration table."
     )
@@ -64,7 +66,7 @@ SERVED_VARIANTS: tuple[VariantFormat, ...] = ("onnx", "int8", "openvino", "torch
 
 
 class VariantSpec(ModelJobSpec):
-    """Export, compile or quantize a registered model. The variant is stored if it is accurate enough.
+    """Export, compile or quantize a registered model. The variant is stored if its accuracy is high enough.
 
     The accuracies of the model and the variant on `split` are compared. `int8` is calibrated with training samples.
     `torch-export` can only be downloaded; the other formats can also be served.
@@ -102,7 +104,7 @@ class PredictArchiveSpec(ModelJobSpec):
         str, Field(pattern=r"^[0-9a-f]{32}$", description="The id of the uploaded archive.", examples=["0" * 32])
     ]
     top_k: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=5, description="The number of classes per prediction, at most all classes."
+        default=5, description="The maximum number of classes per prediction, most probable first."
     )
 
 
@@ -111,7 +113,7 @@ class PredictSpec(ModelJobSpec):
 
     kind: Literal["predict"]
     top_k: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=5, description="The number of classes per prediction, at most all classes."
+        default=5, description="The maximum number of classes per prediction, most probable first."
     )
     scores: bool = Field(
         default=False,

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from core.spec.base import NonNegative, Positive, Probability, Spec
 
-CLASS_WEIGHTS = "One weight per class, or `balanced`: inversely proportional to the class frequency."
+CLASS_WEIGHTS = "One weight per class. `balanced`: weights inversely proportional to the class frequencies."
 Weights = Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=1, max_length=100_000)]
 
 
@@ -14,9 +14,12 @@ class CrossEntropySpec(Spec):
     """Cross entropy on logits, for targets with one class per sample. Source: `torch.nn.CrossEntropyLoss`."""
 
     name: Literal["cross_entropy"] = "cross_entropy"
-    label_smoothing: Probability = Field(default=0.0, description="The amount of label smoothing.")
+    label_smoothing: Probability = Field(
+        default=0.0, description="The share of the uniform distribution over all classes in each target."
+    )
     class_weights: Weights | Literal["balanced"] | None = Field(
-        default=None, description="One weight per class, or `balanced`: inversely proportional to the class frequency."
+        default=None,
+        description="One weight per class. `balanced`: weights inversely proportional to the class frequencies.",
     )
 
 
@@ -50,7 +53,9 @@ class BceWithLogitsSpec(Spec):
     """Binary cross entropy on logits, for binary and multi-label targets. Source: `torch.nn.BCEWithLogitsLoss`."""
 
     name: Literal["bce_with_logits"] = "bce_with_logits"
-    pos_weight: Weights | None = Field(default=None, description="One weight of positive samples per label.")
+    pos_weight: Weights | None = Field(
+        default=None, description="One weight per label, by which the loss of positive samples is multiplied."
+    )
 
 
 class BceSpec(Spec):
@@ -101,11 +106,16 @@ class FocalSpec(Spec):
 
 
 class MultiMarginSpec(Spec):
-    """Hinge loss: the score of the target should exceed all others by `margin`. Source: `torch.nn.MultiMarginLoss`."""
+    """Hinge loss: the score of the target should exceed all other scores by `margin`.
+
+    Source: `torch.nn.MultiMarginLoss`.
+    """
 
     name: Literal["multi_margin"] = "multi_margin"
     p: Literal[1, 2] = Field(default=1, description="The exponent of the hinge.")
-    margin: Positive = Field(default=1.0, description="The required difference of scores.")
+    margin: Positive = Field(
+        default=1.0, description="The required difference between the target's score and every other score."
+    )
     class_weights: Weights | Literal["balanced"] | None = Field(default=None, description=CLASS_WEIGHTS)
 
 
@@ -125,7 +135,9 @@ class PoissonNllSpec(Spec):
     name: Literal["poisson_nll"] = "poisson_nll"
     log_input: bool = Field(default=True, description="Whether the output of the network is the logarithm of the rate.")
     full: bool = Field(default=False, description="Add the Stirling approximation of the constant term.")
-    eps: Positive = Field(default=1e-8, description="Prevents log(0) if `log_input` is false.")
+    eps: Positive = Field(
+        default=1e-8, description="A value added to the network's output to prevent log(0) if `log_input` is false."
+    )
 
 
 class KlDivSpec(Spec):

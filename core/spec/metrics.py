@@ -8,8 +8,11 @@ from pydantic import BeforeValidator, Field
 from core.spec.base import FieldError, Probability, Spec
 
 Average = Literal["macro", "micro", "weighted"]
-AVERAGE = "How classes are averaged: `macro`, `weighted` by their number of samples, or `micro` over all decisions."
-THRESHOLD = "The probability from which a label is predicted, in binary and multi-label tasks."
+AVERAGE = (
+    "`macro`: the mean over the classes. `weighted`: the mean weighted by the number of samples of each class. "
+    "`micro`: one value from the decisions of all classes together."
+)
+THRESHOLD = "In binary and multi-label tasks, a label is predicted if its probability is above this value."
 
 
 class _Metric(Spec):
@@ -39,14 +42,14 @@ class _Metric(Spec):
 
 
 class AccuracySpec(_Metric):
-    """Fraction of samples whose most probable class is the target; for multi-label tasks, of correct labels."""
+    """Fraction of samples whose most probable class is the target. Multi-label tasks: fraction of correct labels."""
 
     name: Literal["accuracy"] = "accuracy"
     threshold: Probability = Field(default=0.5, description=THRESHOLD)
 
 
 class TopKSpec(_Metric):
-    """Fraction of samples whose target is among the `k` most probable classes, named `top_<k>_accuracy`."""
+    """Fraction of samples whose target is among the `k` most probable classes. Named `top_<k>_accuracy` in curves."""
 
     name: Literal["top_k"] = "top_k"
     k: Annotated[

@@ -14,17 +14,17 @@ DECAY_DESCRIPTION = "Whether weight decay also applies to biases and to the scal
 
 
 class GroupSpec(Spec):
-    """Learning rate and weight decay of parameters whose names match. A parameter is in the first matching group."""
+    """Learning rate and weight decay of parameters whose names match `match`. The first matching group applies."""
 
     match: Pattern = Field(examples=["head.*"])
     lr: Positive | None = Field(
-        default=None, description="Learning rate; default: that of the optimizer. Schedules keep the ratio of both."
+        default=None, description="Learning rate; default: the optimizer's. Schedules keep the ratio of the two rates."
     )
-    weight_decay: NonNegative | None = Field(default=None, description="Default: that of the optimizer.")
+    weight_decay: NonNegative | None = Field(default=None, description="Weight decay; default: the optimizer's.")
 
 
 class OptimizerBase(Spec):
-    """Base class of optimizers. Subclasses set the class attributes that apply to them; validation reads these."""
+    """Base class of optimizers. Subclasses override class attributes, which the job validation reads."""
 
     has_momentum: ClassVar[bool] = False
     """Whether the optimizer has a momentum (or first value of `betas`) that a schedule can change."""
@@ -36,7 +36,7 @@ class GroupedSpec(OptimizerBase):
     """An optimizer with parameter groups."""
 
     groups: Annotated[tuple[GroupSpec, ...], Field(strict=False, max_length=100)] = Field(
-        default=(), description="Groups of parameters with different options."
+        default=(), description="Groups of parameters with a separate learning rate or weight decay."
     )
     decay_norms_and_biases: bool = Field(default=True, description=DECAY_DESCRIPTION)
 
@@ -102,7 +102,7 @@ class NAdamSpec(GroupedSpec):
 
 
 class RAdamSpec(GroupedSpec):
-    """Adam with a rectified variance of the first steps. Source: Liu et al., 2019; `torch.optim.RAdam`."""
+    """Adam with a rectified variance of the adaptive learning rate. Source: Liu et al., 2019; `torch.optim.RAdam`."""
 
     has_momentum: ClassVar[bool] = True
 
@@ -132,14 +132,14 @@ class AdafactorSpec(GroupedSpec):
     name: Literal["adafactor"] = "adafactor"
     lr: Positive = 1e-2
     beta2_decay: Annotated[float, Field(ge=-10.0, le=0.0)] = -0.8
-    d: Annotated[float, Field(ge=1.0, le=1e12, description="Updates with a larger root mean square are clipped.")] = 1.0
+    d: Annotated[float, Field(ge=1.0, le=1e12, description="The maximum root mean square of an update.")] = 1.0
     weight_decay: NonNegative = 0.0
 
 
 class MuonSpec(GroupedSpec):
     """Orthogonalized momentum for matrices. AdamW updates all other parameters (convolutions, norms, biases).
 
-    With `adjust_lr` `match_rms_adamw`, Muon and AdamW can use the same learning rate.
+    If `adjust_lr` is `match_rms_adamw`, Muon and AdamW can use the same learning rate.
     Source: Jordan, 2024; `torch.optim.Muon`.
     """
 
@@ -223,7 +223,7 @@ class LbfgsSpec(OptimizerBase):
     name: Literal["lbfgs"] = "lbfgs"
     lr: Positive = 1.0
     max_iter: Annotated[int, Field(ge=1, le=10_000)] = 20
-    max_eval: Count | None = Field(default=None, description="Loss evaluations per step. Default: 5/4 of `max_iter`.")
+    max_eval: Count | None = Field(default=None, description="Loss evaluations per step; default: 5/4 of `max_iter`.")
     tolerance_grad: NonNegative = 1e-7
     tolerance_change: NonNegative = 1e-9
     history_size: Annotated[int, Field(ge=1, le=1000)] = 100
@@ -254,7 +254,7 @@ UNSUPPORTED_PARTS = {
 
 
 class OptimizerPartSpec(Spec):
-    """An optimizer for parameters whose names match, except parameters that an earlier part matches."""
+    """An optimizer for parameters whose names match `match`, except parameters that an earlier part matches."""
 
     match: Pattern = Field(examples=["*weight"])
     optimizer: Annotated[PartSpec, Field(discriminator="name")]
@@ -271,8 +271,8 @@ class OptimizerPartSpec(Spec):
 class CompositeOptimizerSpec(OptimizerBase):
     """Several optimizers, each for some parameters. A parameter belongs to the first part that matches its name.
 
-    Each part has its own learning rate. Schedules and searches set that of the first part, for example to `max_lr`. The
-    learning rates of the other parts keep their ratio to it. The curve `lr` shows the first part.
+    Each part has its own learning rate. Schedules and searches set the learning rate of the first part, for example to
+    `max_lr`. The other parts keep the ratio of their learning rates to it. The curve `lr` shows the first part.
     Source: `set_optimizers` of luz.
     """
 

@@ -29,7 +29,7 @@ class StepSpec(ScheduleBase):
 
     name: Literal["step"] = "step"
     step_size: Count = Field(description="The number of schedule steps between two changes.", examples=[10])
-    gamma: Positive = Field(default=0.1, description="The factor of the learning rate.")
+    gamma: Positive = Field(default=0.1, description="The factor by which the learning rate is multiplied.")
     call_on: CallOn = "epoch_end"
 
 
@@ -37,8 +37,10 @@ class MultiStepSpec(ScheduleBase):
     """Multiply the learning rate by `gamma` at each milestone. Source: `MultiStepLR`."""
 
     name: Literal["multi_step"] = "multi_step"
-    milestones: Milestones = Field(description="Step numbers of the schedule, in increasing order.", examples=[[1]])
-    gamma: Positive = Field(default=0.1, description="The factor of the learning rate.")
+    milestones: Milestones = Field(
+        description="The schedule steps at which the learning rate changes, in increasing order.", examples=[[1]]
+    )
+    gamma: Positive = Field(default=0.1, description="The factor by which the learning rate is multiplied.")
     call_on: CallOn = "epoch_end"
 
     def find_errors(self, num_steps: int) -> Iterator[FieldError]:
@@ -51,12 +53,12 @@ class ExponentialSpec(ScheduleBase):
     """Multiply the learning rate by `gamma` at every step of the schedule. Source: `ExponentialLR`."""
 
     name: Literal["exponential"] = "exponential"
-    gamma: Positive = Field(default=0.95, description="The factor of the learning rate.")
+    gamma: Positive = Field(default=0.95, description="The factor by which the learning rate is multiplied.")
     call_on: CallOn = "epoch_end"
 
 
 class ConstantSpec(ScheduleBase):
-    """Multiply the learning rate by `factor` for the first `total_iters` steps. Source: `ConstantLR`."""
+    """Multiply the learning rate by `factor` for the first `total_iters` schedule steps. Source: `ConstantLR`."""
 
     name: Literal["constant"] = "constant"
     factor: Factor = 1.0 / 3
@@ -87,24 +89,29 @@ class MultiplicativeSpec(ScheduleBase):
 
 
 class LinearScheduleSpec(ScheduleBase):
-    """Change the factor of the learning rate linearly from `start_factor` to `end_factor`. Source: `LinearLR`."""
+    """Multiply the learning rate by a factor that changes linearly from `start_factor` to `end_factor`.
+
+    Source: `LinearLR`.
+    """
 
     name: Literal["linear"] = "linear"
     start_factor: Factor = 1.0 / 3
     end_factor: Probability = 1.0
     total_iters: Count | None = Field(
-        default=None, description="The number of schedule steps. Default: all steps of the training."
+        default=None,
+        description="The number of schedule steps until the final learning rate. Default: all steps of the training.",
     )
     call_on: CallOn = "epoch_end"
 
 
 class PolynomialSpec(ScheduleBase):
-    """Decay the learning rate to zero as a polynomial of `power`. Source: `PolynomialLR`."""
+    """Decay the learning rate to zero as a polynomial of degree `power`. Source: `PolynomialLR`."""
 
     name: Literal["polynomial"] = "polynomial"
     power: Positive = 1.0
     total_iters: Count | None = Field(
-        default=None, description="The number of schedule steps. Default: all steps of the training."
+        default=None,
+        description="The number of schedule steps until the final learning rate. Default: all steps of the training.",
     )
     call_on: CallOn = "epoch_end"
 
@@ -114,7 +121,8 @@ class CosineSpec(ScheduleBase):
 
     name: Literal["cosine"] = "cosine"
     t_max: Count | None = Field(
-        default=None, description="The number of schedule steps. Default: all steps of the training."
+        default=None,
+        description="The number of schedule steps until the final learning rate. Default: all steps of the training.",
     )
     eta_min: NonNegative = 0.0
     call_on: CallOn = "epoch_end"
@@ -137,8 +145,8 @@ class CyclicSpec(ScheduleBase):
     """Cycle between `base_lr` and `max_lr`, with one step per batch. Source: Smith, 2015; `CyclicLR`."""
 
     name: Literal["cyclic"] = "cyclic"
-    base_lr: Positive = Field(description=LR_DESCRIPTION, examples=[1e-4])
-    max_lr: Positive = Field(description=LR_DESCRIPTION, examples=[1e-2])
+    base_lr: Positive = Field(description=f"The lowest learning rate. {LR_DESCRIPTION}", examples=[1e-4])
+    max_lr: Positive = Field(description=f"The highest learning rate. {LR_DESCRIPTION}", examples=[1e-2])
     step_size_up: Count = 2000
     step_size_down: Count | None = Field(default=None, description="Default: `step_size_up`.")
     mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
@@ -159,7 +167,8 @@ class OneCycleSpec(ScheduleBase):
 
     name: Literal["one_cycle"] = "one_cycle"
     max_lr: Positive | Literal["auto"] = Field(
-        description=f"The highest learning rate. `auto`: found before the training, as by `lr_find`. {LR_DESCRIPTION}",
+        description=f"The highest learning rate. `auto`: found by a search before the training, as in `lr_find` jobs. "
+        f"{LR_DESCRIPTION}",
         examples=[0.01],
     )
     pct_start: Probability = 0.3
@@ -172,9 +181,12 @@ class OneCycleSpec(ScheduleBase):
     call_on: Literal["train_batch_end"] = "train_batch_end"
 
     def find_errors(self, num_steps: int) -> Iterator[FieldError]:
-        """Yield an error if the warm-up is exactly one step: `OneCycleLR` then divides by zero."""
+        """Yield an error if the warm-up is exactly one step: `OneCycleLR` would divide by zero."""
         if self.pct_start * num_steps == 1:
-            yield "/pct_start", "the warm-up must not be exactly one step; set 0 or a larger fraction"
+            yield (
+                "/pct_start",
+                "gives a warm-up of exactly one step, which OneCycleLR does not support; set 0 or a larger fraction",
+            )
 
 
 class PlateauSpec(ScheduleBase):
@@ -192,7 +204,9 @@ class PlateauSpec(ScheduleBase):
     threshold_mode: Literal["rel", "abs"] = "rel"
     cooldown: Annotated[int, Field(ge=0, le=100_000)] = 0
     min_lr: NonNegative = 0.0
-    eps: NonNegative = Field(default=1e-8, description="Smaller changes of the learning rate are ignored.")
+    eps: NonNegative = Field(
+        default=1e-8, description="Changes of the learning rate that are smaller than this value are skipped."
+    )
     call_on: Literal["epoch_end"] = "epoch_end"
 
 
@@ -215,15 +229,19 @@ class SequentialSpec(ScheduleBase):
     """Run several schedules one after another, for example a linear warm-up before a cosine.
 
     Each schedule after the first starts at its milestone. Lengths such as the `t_max` of a cosine default to the
-    number of steps until the next milestone or the end. The `call_on` of this spec applies to all schedules.
+    number of steps until the next milestone or the end of the training. The `call_on` of this spec applies to all
+    schedules.
     Source: `SequentialLR`.
     """
 
     name: Literal["sequential"] = "sequential"
     schedules: Annotated[tuple[PartSpec, ...], Field(strict=False, min_length=2, max_length=20)] = Field(
-        description="The schedules.", examples=[[{"name": "linear"}, {"name": "cosine"}]]
+        description="The schedules, in the order in which they run.",
+        examples=[[{"name": "linear"}, {"name": "cosine"}]],
     )
-    milestones: Milestones = Field(description="Step numbers of the schedule, in increasing order.", examples=[[1]])
+    milestones: Milestones = Field(
+        description="The steps at which the second and all later schedules start, in increasing order.", examples=[[1]]
+    )
     call_on: CallOn = "epoch_end"
 
     @model_validator(mode="before")
@@ -243,7 +261,9 @@ class SequentialSpec(ScheduleBase):
         if list(self.milestones) != sorted(set(self.milestones)):
             raise ValueError("milestones must increase")
         if any(part.call_on != self.call_on for part in self.schedules):
-            raise ValueError(f"call_on of the parts must be {self.call_on}, as in the whole; omit it")
+            raise ValueError(
+                f"call_on of each schedule must be {self.call_on}, as in the sequence; omit it in the schedules"
+            )
         return self
 
 

@@ -28,18 +28,18 @@ class HorizontalFlipSpec(TransformBase):
     """Flip images horizontally with probability `p`."""
 
     name: Literal["horizontal_flip"] = "horizontal_flip"
-    p: Probability = Field(default=0.5, description="The probability per image.")
+    p: Probability = Field(default=0.5, description="The probability that an image is transformed.")
 
 
 class VerticalFlipSpec(TransformBase):
     """Flip images vertically with probability `p`."""
 
     name: Literal["vertical_flip"] = "vertical_flip"
-    p: Probability = Field(default=0.5, description="The probability per image.")
+    p: Probability = Field(default=0.5, description="The probability that an image is transformed.")
 
 
 class AffineSpec(TransformBase):
-    """Rotate, shift, scale and shear by random amounts. The border is black."""
+    """Rotate, shift, scale and shear images by random amounts. Pixels from outside the image are black."""
 
     name: Literal["affine"] = "affine"
     degrees: Annotated[
@@ -47,7 +47,7 @@ class AffineSpec(TransformBase):
     ] = 0.0
     translate: Probability = Field(default=0.0, description="The maximum shift, as a fraction of the image size.")
     scale: Annotated[tuple[Positive, Positive], Field(strict=False)] = Field(
-        default=(1.0, 1.0), description="The smallest and the largest scale."
+        default=(1.0, 1.0), description="The smallest and the largest scale factor."
     )
     shear: Annotated[float, Field(ge=0.0, le=80.0, description="The maximum shear along x in degrees.")] = 0.0
     interpolation: Literal["nearest", "bilinear"] = "bilinear"
@@ -60,7 +60,7 @@ class AffineSpec(TransformBase):
 
 
 class RandomCropSpec(TransformBase):
-    """Pad by `padding` pixels on each side, then crop to the image size at a random position."""
+    """Pad images by `padding` pixels on each side, then crop them to their original size at a random position."""
 
     name: Literal["random_crop"] = "random_crop"
     padding: Annotated[int, Field(ge=1, le=1024)] = 4
@@ -74,7 +74,7 @@ class RandomCropSpec(TransformBase):
 
 
 class RotationSpec(TransformBase):
-    """Rotate by a random angle between `-degrees` and `degrees`. The border is black."""
+    """Rotate images by a random angle between `-degrees` and `degrees`. Pixels from outside the image are black."""
 
     name: Literal["rotation"] = "rotation"
     degrees: Annotated[float, Field(gt=0.0, le=180.0)] = 15.0
@@ -92,7 +92,7 @@ class _BoxSpec(TransformBase):
 
 
 class RandomResizedCropSpec(_BoxSpec):
-    """Crop a box of random area and aspect ratio, and resize it to the image size.
+    """Crop a box of random area and aspect ratio from the image, and resize the box to the image size.
 
     Source: Szegedy et al., 2014.
     """
@@ -106,7 +106,7 @@ class RandomErasingSpec(_BoxSpec):
     """Set a random box to black with probability `p`. Source: Zhong et al., 2017."""
 
     name: Literal["random_erasing"] = "random_erasing"
-    p: Probability = Field(default=0.5, description="The probability per image.")
+    p: Probability = Field(default=0.5, description="The probability that an image is transformed.")
     scale: Annotated[tuple[Area, Area], Field(strict=False)] = (0.02, 0.33)
     ratio: Annotated[tuple[Ratio, Ratio], Field(strict=False)] = (0.3, 3.3)
 
@@ -114,7 +114,7 @@ class RandomErasingSpec(_BoxSpec):
 class ColorJitterSpec(TransformBase):
     """Multiply brightness, contrast and saturation by random factors, and shift the hue.
 
-    An option with value x selects a factor in [1 - x, 1 + x].
+    If `brightness`, `contrast` or `saturation` is x, its factor is between 1 - x and 1 + x.
     """
 
     name: Literal["color_jitter"] = "color_jitter"
@@ -126,17 +126,20 @@ class ColorJitterSpec(TransformBase):
     ] = 0.0
 
     def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
-        """Yield an error if the images are grey."""
+        """Yield an error if `saturation` or `hue` is set but the images do not have 3 channels."""
         if channels != 3 and (self.saturation or self.hue):
-            yield "", f"saturation and hue require images of 3 channels; the dataset has {channels}, set both to 0"
+            yield "", f"saturation and hue require images with 3 channels; the dataset has {channels}; set both to 0"
 
 
 class RandomPerspectiveSpec(TransformBase):
-    """Move each corner inwards with probability `p`, by up to `distortion` of half the side. The border is black."""
+    """With probability `p`, move each corner of an image inwards, by up to `distortion` times half the side length.
+
+    Pixels from outside the image are black.
+    """
 
     name: Literal["random_perspective"] = "random_perspective"
     distortion: Probability = 0.5
-    p: Probability = Field(default=0.5, description="The probability per image.")
+    p: Probability = Field(default=0.5, description="The probability that an image is transformed.")
     interpolation: Literal["nearest", "bilinear"] = "bilinear"
 
 
@@ -144,20 +147,23 @@ class RandomGrayscaleSpec(TransformBase):
     """Convert images to grayscale with probability `p`."""
 
     name: Literal["random_grayscale"] = "random_grayscale"
-    p: Probability = Field(default=0.1, description="The probability per image.")
+    p: Probability = Field(default=0.1, description="The probability that an image is transformed.")
 
     def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
-        """Yield an error if the images are grey."""
+        """Yield an error if the images do not have 3 channels."""
         if channels != 3:
-            yield "", f"requires images of 3 channels; the dataset has {channels}"
+            yield "", f"requires images with 3 channels; the dataset has {channels}"
 
 
 class RandAugmentSpec(TransformBase):
-    """Apply `num_ops` of 14 operations to each image, with the same `magnitude`. Source: Cubuk et al., 2019."""
+    """Apply `num_ops` of 14 operations to each image, selected at random, with the strength `magnitude`.
+
+    Source: Cubuk et al., 2019.
+    """
 
     name: Literal["rand_augment"] = "rand_augment"
     num_ops: Annotated[int, Field(ge=1, le=14, description="The number of operations per image.")] = 2
-    magnitude: Annotated[float, Field(ge=0.0, le=10.0, description="The strength of the operations.")] = 5.0
+    magnitude: Annotated[float, Field(ge=0.0, le=10.0, description="The strength of the operations: 0 to 10.")] = 5.0
 
 
 class NormalizeSpec(TransformBase):
@@ -170,8 +176,8 @@ class NormalizeSpec(TransformBase):
     replaces_normalization: ClassVar[bool] = True
 
     name: Literal["normalize"] = "normalize"
-    mean: Channels = Field(description="One value per channel.", examples=[[0.5]])
-    std: Stds = Field(description="One value per channel.", examples=[[0.5]])
+    mean: Channels = Field(description="The values to subtract, one per channel.", examples=[[0.5]])
+    std: Stds = Field(description="The values to divide by, one per channel.", examples=[[0.5]])
 
     def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
         """Yield an error if `mean` or `std` does not have one value per channel."""
@@ -198,25 +204,25 @@ Parts = Annotated[tuple[PartSpec, ...], Field(strict=False, min_length=1, max_le
 
 
 class RandomApplySpec(TransformBase):
-    """Apply all of `transforms` with probability `p`, or none of them."""
+    """With probability `p`, apply all of `transforms`; otherwise apply none of them."""
 
     name: Literal["random_apply"] = "random_apply"
-    transforms: Parts = Field(description="The transforms.", examples=[[{"name": "horizontal_flip"}]])
-    p: Probability = Field(default=0.5, description="The probability per image.")
+    transforms: Parts = Field(description="The transforms, in order.", examples=[[{"name": "horizontal_flip"}]])
+    p: Probability = Field(default=0.5, description="The probability that an image is transformed.")
 
 
 class RandomChoiceSpec(TransformBase):
     """Apply one of `transforms`, selected with equal probability."""
 
     name: Literal["random_choice"] = "random_choice"
-    transforms: Parts = Field(description="The transforms.", examples=[[{"name": "horizontal_flip"}]])
+    transforms: Parts = Field(description="The transforms to choose from.", examples=[[{"name": "horizontal_flip"}]])
 
 
 class RandomOrderSpec(TransformBase):
     """Apply all of `transforms` in random order."""
 
     name: Literal["random_order"] = "random_order"
-    transforms: Parts = Field(description="The transforms.", examples=[[{"name": "horizontal_flip"}]])
+    transforms: Parts = Field(description="The transforms to apply.", examples=[[{"name": "horizontal_flip"}]])
 
 
 TransformSpec = Annotated[

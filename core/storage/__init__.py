@@ -20,7 +20,7 @@ def open_storage(url: str, *, cache: Path = Path("var/cache"), max_cache_bytes: 
     Args:
         url: `file:///path` (a local folder, created if missing) or `s3://bucket/prefix`.
         cache: a local folder for downloads from a bucket and for files to upload; default: var/cache.
-        max_cache_bytes: the maximum size of the cached downloads; default: 50 GiB.
+        max_cache_bytes: the maximum total size of the cached files from a bucket; default: 50 GiB.
 
     Raises:
         ConfigurationError: the URL is not supported, or the storage cannot be opened.

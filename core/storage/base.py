@@ -14,7 +14,7 @@ class Storage(Protocol):
         """Store a local folder under `key` atomically, and delete the local folder.
 
         Raises:
-            Conflict: the key exists.
+            Conflict: the key already exists.
             StorageFull: the storage is full; no file is stored under the key.
         """
 
@@ -33,7 +33,7 @@ class Storage(Protocol):
         """
 
     def fetch_file(self, key: str) -> Path:
-        """Return the local path of a file. If its sha256 is known, use `fetch` instead, which verifies it.
+        """Return the local path of a file. If the sha256 is known, use `fetch` instead, which verifies it.
 
         Raises:
             NotFound: the file does not exist.
@@ -62,7 +62,7 @@ class Storage(Protocol):
         """Create an empty folder on the disk of the storage, so that publishing is fast. The caller deletes it."""
 
     def delete_abandoned_scratch(self) -> None:
-        """Delete the scratch folders of processes of this machine that have ended."""
+        """Delete the scratch folders of ended processes of this machine."""
 
     def close(self) -> None:
         """Delete this process's scratch folders."""

@@ -36,7 +36,7 @@ class Bucket:
     """The objects of a bucket under a prefix.
 
     All methods raise Unavailable if a request still fails after several attempts. A request transfers at most 16 MiB,
-    so that a retry after an interrupted connection repeats little.
+    so that a retry after an interrupted connection repeats little of the transfer.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Bucket:
     ) -> None:
         """Open the bucket with the endpoint, region and credentials of the standard `AWS_…` variables."""
         self._name = f"s3://{name}/{prefix}".rstrip("/")
-        # obstore itself retries requests that were rejected or timed out, but not interrupted downloads.
+        # Requests are also retried here, because obstore does not retry interrupted downloads.
         self._retrying = Retrying(
             retry=retry_if_exception_type(Unavailable),
             stop=stop_after_attempt(_MAX_ATTEMPTS),

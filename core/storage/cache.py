@@ -21,8 +21,8 @@ Download = Callable[[str, Path], None]
 
 _LOCKS = ".locks"
 _UNFINISHED = ".part-"
-# Folders used in the last 10 minutes are not evicted, so that callers can open their files. Callers can still read
-# files that are deleted after they were opened.
+# Folders used in the last 10 minutes are not evicted, so that callers have time to open the files. A file that is
+# deleted after it was opened can still be read.
 _IN_USE_S = 600.0
 
 
@@ -84,7 +84,7 @@ class Cache:
             except OSError as again:
                 if again.errno not in DISK_FULL_ERRNOS:
                     raise
-                raise StorageFull("The local disk has no space for the download.") from again
+                raise StorageFull("The local disk has no space left for a download from the storage.") from again
 
     def _download(self, entry: Path, files: Mapping[str, str], download: Download) -> None:
         part = self._root / f"{_UNFINISHED}{entry.name}"  # written only by the process that has locked the entry

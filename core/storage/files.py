@@ -10,7 +10,7 @@ from pathlib import Path
 from core.errors import StorageFull, Unavailable
 
 DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-# Errors of a failed disk, a disk that was remounted read-only, or a disconnected network disk. May be temporary.
+# Errors of a failed disk, a disk that was remounted read-only, or a disconnected network disk. They may be temporary.
 DISK_UNAVAILABLE_ERRNOS = frozenset(
     {errno.EIO, errno.EROFS, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ETIMEDOUT, errno.EACCES}
 )
@@ -24,7 +24,7 @@ def validate_key(key: str) -> str:
         ValueError: the key is invalid.
     """
     if not all(_KEY_SEGMENT.fullmatch(part) for part in key.split("/")):
-        raise ValueError(f"{key!r} is not a valid key")
+        raise ValueError(f"{key!r} is not a valid storage key")
     return key
 
 

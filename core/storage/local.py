@@ -34,13 +34,13 @@ class LocalStorage:
         target = self._resolve_key(key)
         with translate_disk_errors(), self._stage(folder) as staged:
             for path in [*sorted(staged.rglob("*"), reverse=True), staged]:
-                os.utime(path)  # `get_age_s` returns the time since this modification time
+                os.utime(path)  # `get_age_s` computes the age from this modification time
                 fsync_path(path)
             try:
                 _place_in_folder(target, staged.rename)
             except OSError as error:
                 if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                    raise Conflict(f"{key!r} exists.") from error
+                    raise Conflict(f"The storage key {key!r} already exists.") from error
                 raise
             fsync_path(target.parent)
         shutil.rmtree(folder, ignore_errors=True)
@@ -55,7 +55,7 @@ class LocalStorage:
                     target, lambda to: os.link(staged, to)
                 )  # os.link fails if the target exists, and readers never see a partial file
             except FileExistsError as error:
-                raise Conflict(f"{key!r} exists.") from error
+                raise Conflict(f"The storage key {key!r} already exists.") from error
             fsync_path(target.parent)
         path.unlink()
 
@@ -79,7 +79,7 @@ class LocalStorage:
     def delete(self, key: str) -> None:
         path = self._resolve_key(key)
         if path.is_dir():
-            removed = self.create_scratch_folder() / "deleted"  # an atomic rename: readers see all files or none
+            removed = self.create_scratch_folder() / "deleted"  # renamed atomically: readers see all files or none
             try:
                 path.rename(removed)
             except FileNotFoundError:
@@ -125,7 +125,7 @@ class LocalStorage:
 
     @contextmanager
     def _stage(self, source: Path) -> Iterator[Path]:
-        """Yield the source, or a temporary copy if it is on a different disk, because renames require the same disk."""
+        """Yield the source, or a temporary copy if the source is on a different disk: renames require the same disk."""
         if source.stat().st_dev == self._root.stat().st_dev:
             yield source
             return

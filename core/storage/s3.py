@@ -90,7 +90,7 @@ class S3Storage:
 
     def delete(self, key: str) -> None:
         objects = [found.path for found in self._bucket.list_objects(validate_key(key))]
-        # Delete the manifests first: readers cannot find files without a manifest.
+        # Delete the manifests first, so that readers never find a partly deleted folder.
         self._bucket.delete([path for path in objects if path.endswith(f"/{_MANIFEST}")])
         self._bucket.delete([path for path in objects if not path.endswith(f"/{_MANIFEST}")])
 
@@ -148,7 +148,7 @@ class S3Storage:
         # Maintenance deletes unused sets.
         if not self._write_manifest(key, _Manifest(set=set_name, is_file=is_file, files=files)):
             self._delete_set(set_prefix)
-            raise Conflict(f"{key!r} exists.")
+            raise Conflict(f"The storage key {key!r} already exists.")
 
     def _write_manifest(self, key: str, manifest: _Manifest) -> bool:
         if self._bucket.put_if_absent(f"{key}/{_MANIFEST}", manifest.model_dump_json().encode()):

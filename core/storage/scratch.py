@@ -33,7 +33,7 @@ class Scratch:
             return Path(tempfile.mkdtemp(dir=self._folder))
 
     def delete_abandoned_folders(self) -> None:
-        """Delete the scratch folders of processes that have ended, which are no longer locked."""
+        """Delete the scratch folders that are not locked, because their processes have ended."""
         for folder in (self._root / FOLDER).glob("*"):
             if folder != self._folder and _is_abandoned(folder):
                 shutil.rmtree(folder, ignore_errors=True)

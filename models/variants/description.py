@@ -18,7 +18,7 @@ DOWNLOADS: dict[Format, str] = {
     "torch-compile": "weights.safetensors",
     "torch-export": "network.pt2",
 }
-"""The main file of each format."""
+"""The main file of each format, which clients can download."""
 DESCRIPTION = "variant.json"
 INPUT, OUTPUT = "pixels", "scores"
 _PACKAGES: dict[Format, tuple[str, ...]] = {
@@ -51,7 +51,7 @@ def describe_variant(kind: Format, precision: Precision) -> VariantDescription:
     """Return the description of a variant, with the versions of the installed packages that create it.
 
     Raises:
-        MissingPackage: one of these packages is not installed.
+        MissingPackage: a package that creates the variant is not installed.
     """
     try:
         made_with = {package: version(package) for package in _PACKAGES[kind]}

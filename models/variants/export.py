@@ -62,7 +62,7 @@ def write_variant(
     if len(description.image_shape) != 3:
         raise ValueError(f"variants require images, but samples have the shape {description.image_shape}")
     if kind == "int8" and (calibration is None or not len(calibration)):
-        raise ValueError("int8 requires calibration images")
+        raise ValueError("int8 requires calibration images, but there are none")
     variant = describe_variant(kind, "int8" if kind == "int8" else precision)
     with suppress_output():
         _write_network(folder, network, description, variant, calibration)
@@ -137,7 +137,7 @@ def _hash_files(folder: Path) -> dict[str, bundle.FileDigest]:
 
 @contextlib.contextmanager
 def suppress_output() -> Iterator[None]:
-    """Suppress output, logs and warnings of exporters, because they do not help users."""
+    """Suppress the output, logs and warnings of exporters, which do not help users."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -39,5 +39,5 @@ def export_program(exportable: ExportableModel, image_shape: Shape) -> ExportedP
     with torch.no_grad():
         program = export(exportable.eval(), (example,), dynamic_shapes={INPUT: {0: Dim.DYNAMIC}})
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # it contains file names of this machine
+        node.meta.pop("stack_trace", None)  # a stack trace contains file names of this machine
     return program

@@ -16,8 +16,8 @@ HEAVY = ("Conv", "Gemm", "MatMul")
 def quantize(plain: Path, into: Path, images: NDArray[np.uint8]) -> None:
     """Quantize the weights of an fp32 file per channel, and the activations with ranges measured on `images`.
 
-    The preprocessing, all nodes before the first convolution or matrix product, remains fp32. Pixels already
-    have 256 levels; quantizing them again loses precision.
+    The preprocessing (all nodes before the first convolution or matrix product) remains fp32. Pixels already have only
+    256 levels, so quantizing the preprocessed pixels again would lose precision.
 
     Source: Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
     Inference", 2018.

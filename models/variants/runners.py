@@ -1,4 +1,4 @@
-"""Runs variants with one class per runtime. Each class maps pixels to raw scores."""
+"""Runs variants, with one class per runtime. The runners map pixels to raw scores."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ class OnnxRuntimeRunner:
     """Runs an ONNX file with onnxruntime on the CPU."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        """Load the model. `threads` is the number of threads; 0 for one per core."""
+        """Load the model. `threads` is the number of threads; 0 for one thread per core."""
         runtime = import_package("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -53,7 +53,7 @@ class OpenVinoRunner:
     """Runs an OpenVINO model on the CPU."""
 
     def __init__(self, path: Path, threads: int, *, use_bf16: bool) -> None:
-        """Load the model. `threads` is the number of threads; 0 for one per core."""
+        """Load the model. `threads` is the number of threads; 0 for one thread per core."""
         properties: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "bf16" if use_bf16 else "f32",
             "PERFORMANCE_HINT": "LATENCY",
@@ -81,7 +81,7 @@ class ExportedProgramRunner:
 
 
 def create_eager_runner(network: nn.Module, description: bundle.BundleDescription) -> Runner:
-    """Create a runner of the trained network in fp32, as the reference for variants."""
+    """Create a runner of the trained network in fp32, whose scores are the reference for variants."""
     return EagerRunner(network, description)
 
 
@@ -103,7 +103,7 @@ def open_runner(folder: Path, *, threads: int = 0, compiler: str = "inductor") -
         raise bundle.BadBundle(f"{folder.name} is not a valid variant: {error}") from error
     path = folder / DOWNLOADS[variant.format]
     if not path.is_file():
-        raise bundle.BadBundle(f"{folder.name} has no {path.name}")
+        raise bundle.BadBundle(f"{folder.name} lacks the file {path.name}")
     match variant.format:
         case "onnx" | "int8":
             return OnnxRuntimeRunner(path, threads)

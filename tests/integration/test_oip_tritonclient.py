@@ -685,7 +685,7 @@ def test_api_key_is_a_bearer_token(state_with_keys: State, kind: str) -> None:
         with pytest.raises(InferenceServerException) as raised:
             client.get_model_metadata("cats")
         assert raised.value.status() == "401"
-        assert raised.value.message().startswith("Send an API key of the service")
+        assert raised.value.message().startswith("The API key is missing or wrong")
         assert client.is_server_live()
         assert client.is_server_ready()
         assert not client.is_model_ready("cats")
@@ -709,4 +709,4 @@ def test_service_works_below_a_base_path(state_with_keys: State, kind: str) -> N
         assert result.as_numpy("logits").shape == (2, 3)
         with pytest.raises(InferenceServerException) as raised:
             client.get_server_metadata()
-        assert raised.value.message().startswith("Send an API key of the service")
+        assert raised.value.message().startswith("The API key is missing or wrong")

@@ -132,7 +132,7 @@ def test_kserve_error_messages(kserve: dict[str, Any]) -> None:
     result = kserve["errors"]
     assert "input 'image' is UINT8 of shape" in result["shape"]
     assert "Model 'dogs' does not exist" in result["model"]
-    assert result["key"].startswith("Send an API key of the service")
+    assert result["key"].startswith("The API key is missing or wrong")
 
 
 # -- MLServer --------------------------------------------------------------------------------------------------------

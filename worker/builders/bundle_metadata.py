@@ -19,7 +19,7 @@ def build_description(
         spec: the spec of the training job.
         meta: the metadata of the dataset.
         job_id: the id of the training job.
-        dataset: the name, version and content hash of the dataset, which are stored as the model's lineage.
+        dataset: the name, version and content hash of the dataset. They become part of the model's lineage.
     """
     assert isinstance(spec, JobSpec)  # noqa: S101 - only training jobs write a bundle
     mean, std = get_normalization(spec, meta)

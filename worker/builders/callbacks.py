@@ -31,7 +31,7 @@ StepPartSpec = (
     | callbacks.MixupSpec
     | callbacks.CutmixSpec
 )
-"""Specs that change the training step."""
+"""Specs of the callbacks that change the training step."""
 
 
 def make_callback(

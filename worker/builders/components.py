@@ -21,10 +21,10 @@ class Components(NamedTuple):
 
     Attributes:
         callbacks: the engine callbacks, in the order of the spec.
-        clipping: gradient clipping, if the spec requests it.
-        mixing: mixup or cutmix, if the spec requests it.
-        averaging: weight averaging, if the spec requests it.
-        keep_best: the callback that keeps the weights of the best epoch, if any. `callbacks` contains it too.
+        clipping: gradient clipping, or None if the spec does not request it.
+        mixing: mixup or cutmix, or None if the spec requests neither.
+        averaging: weight averaging, or None if the spec does not request it.
+        keep_best: the callback that keeps the weights of the best epoch, or None. `callbacks` also contains it.
     """
 
     callbacks: tuple[Callback, ...]

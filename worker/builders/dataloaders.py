@@ -38,7 +38,7 @@ def build_train_loader(
     is_resident = all(map(supports_device, transforms)) and fits_on_device(train.images, placement)
     loader = DeviceResidentDataLoader if is_resident else ArrayDataLoader
     if train.weights is not None and not train.weights[index].any():
-        raise InvalidSpec("every training sample has a weight of 0")
+        raise InvalidSpec("every training sample has a weight of 0; at least one must have a weight above 0")
     source = ArraySource(train.images, train.targets, index, train.weights)
     alpha = None if mixing is None else mixing.alpha
     order = SamplerConfig(spec.seed, spec.sampler, spec.drop_last, alpha)
@@ -46,6 +46,6 @@ def build_train_loader(
 
 
 def build_eval_loader(batch_size: int, placement: Placement, view: SplitView) -> ArrayDataLoader:
-    """Build a loader for evaluation, which yields the samples of a split in order and without transforms."""
+    """Build a loader for evaluation. It yields the samples of a split in order and without transforms."""
     source = ArraySource(view.images, view.targets, view.index, view.weights)
     return ArrayDataLoader(source, placement, batch_size)

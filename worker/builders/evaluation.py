@@ -29,9 +29,9 @@ class EvaluationSetup:
         forward: applies the preprocessing, then the network.
         description: the content of the model's `bundle.json`.
         num_parameters: number of parameters of the network.
-        batches: loads the samples of the split in order, without augmentation.
+        batches: the loader of the split's samples. It yields them in order, without augmentation.
         names: the names of the samples, in the order of the batches.
-        truths: the dataset's class names. Empty for a regression.
+        truths: the dataset's class names. The tuple is empty for a regression.
         accumulator: accumulates the requested metrics over the batches.
     """
 
@@ -56,10 +56,10 @@ def build_evaluation(
     model_dir: Path,
     placement: Placement,
 ) -> EvaluationSetup:
-    """Load the network and select the samples of the split.
+    """Load the model's network and select the samples of the split that the spec names.
 
     Raises:
-        InvalidSpec: the dataset does not have the split or is not compatible with the model.
+        InvalidSpec: the dataset does not have the split, or is not compatible with the model.
         BadBundle: the network cannot be built.
     """
     network, description = bundle.load_bundle(model_dir)
@@ -75,7 +75,11 @@ def build_evaluation(
     preprocess = description.build_preprocessing().to(placement.device)
     same_task = (meta.task, meta.num_outputs) == (description.task, description.num_outputs)
     if requested_metrics and not same_task:
-        raise InvalidSpec(f"the model's task is {description.task}; the dataset's task is {meta.task}")
+        raise InvalidSpec(
+            "metrics require a model and a dataset with the same task and the same number of outputs; "
+            f"the model's task is {description.task} ({description.num_outputs} outputs); "
+            f"the dataset's task is {meta.task} ({meta.num_outputs} outputs)"
+        )
     loss = make_loss(TASK_DEFAULTS[description.task][0], meta, view.targets) if same_task else torch.nn.Identity()
     if same_task and description.target_mean:
         loss = ScaledTargetLoss(

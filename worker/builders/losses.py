@@ -78,7 +78,9 @@ def make_loss(spec: losses.LossSpec, meta: PackedMeta, targets: np.ndarray[Any, 
             )
         case losses.MultiLabelMarginSpec():
             if meta.task != "multilabel":  # with a single label per sample, this loss is always 0
-                raise InvalidSpec(f"loss {spec.name!r} requires several labels; the dataset's task is {meta.task}")
+                raise InvalidSpec(
+                    f"loss {spec.name!r} requires several labels per sample; the dataset's task is {meta.task}"
+                )
             return engine_losses.MultiLabelMargin()
         case _:
             if meta.task == "classification":
@@ -92,7 +94,7 @@ def _make_numeric_loss(spec: NumericLossSpec, num_outputs: int) -> nn.Module:
         case losses.BceWithLogitsSpec(pos_weight=weights):
             return nn.BCEWithLogitsLoss(pos_weight=engine_losses.build_positive_weights(weights, num_outputs))
         case losses.BceSpec():
-            return nn.BCEWithLogitsLoss()  # `to_logits` converts the probabilities of the network to logits
+            return nn.BCEWithLogitsLoss()  # not BCELoss, because `to_logits` makes the network return logits
         case losses.SoftMarginSpec():
             return engine_losses.SoftMargin()
         case losses.MultiLabelSoftMarginSpec():

@@ -30,7 +30,10 @@ def make_metric(spec: metrics.MetricSpec, meta: PackedMeta) -> Metric:
                 return classify("Accuracy", threshold=threshold, average="micro")
             case metrics.TopKSpec(k=k):
                 if meta.task != "classification" or k > meta.num_outputs:
-                    raise InvalidSpec(f"top_k requires one class per sample and at least {k} classes")
+                    raise InvalidSpec(
+                        f"top_k with k = {k} requires one class per sample and at least {k} classes; "
+                        f"the dataset's task is {meta.task} ({meta.num_outputs} outputs)"
+                    )
                 return classify("Accuracy", top_k=k, average="micro")
             case metrics.PrecisionSpec(threshold=threshold, average=average):
                 return classify("Precision", threshold=threshold, average=average)
@@ -57,13 +60,13 @@ def make_metric(spec: metrics.MetricSpec, meta: PackedMeta) -> Metric:
             case _:
                 assert_never(spec)
     except factory.UnsupportedTask as error:
-        raise InvalidSpec(f"metric {spec.name!r} does not fit the dataset: {error}") from error
+        raise InvalidSpec(f"metric {spec.name!r} is not compatible with the dataset: {error}") from error
 
 
 def build_accumulator_factory(
     spec: JobSpec, meta: PackedMeta, placement: Placement
 ) -> Callable[..., MetricAccumulator]:
-    """Return a function that builds accumulators of the job's metrics, or of the task's default metric if none are set.
+    """Return a function that builds accumulators of the job's metrics. Default: the default metric of the task.
 
     Raises:
         InvalidSpec: a callback or the schedule monitors a metric that the job does not compute.
@@ -87,7 +90,7 @@ def make_accumulator(
         metric_specs: the specs of the metrics.
         meta: the metadata of the dataset.
         placement: the device of the metrics.
-        split: build only the metrics that a training computes on this split. For the training split, omit metrics
+        split: build only the metrics that a training run computes on this split. For the training split, omit metrics
             whose values are tables, such as the confusion matrix. Default: build all metrics.
         scale: the scaler of the targets. Default: targets are not scaled.
     """
@@ -109,4 +112,6 @@ def check_monitors(spec: JobSpec, metric_specs: Sequence[metrics.MetricSpec]) ->
     monitors = [getattr(part, "monitor", None) for part in (*spec.callbacks, spec.schedule)]
     for monitor in monitors:
         if monitor is not None and monitor not in available:
-            raise InvalidSpec(f"monitor {monitor!r} is not a metric of this job; it has {', '.join(available)}")
+            raise InvalidSpec(
+                f"monitor {monitor!r} is not a metric of this job; its metrics are {', '.join(available)}"
+            )

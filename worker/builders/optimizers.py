@@ -1,4 +1,4 @@
-"""Builds optimizers from specs, whose fields have the names of the torch optimizer's arguments."""
+"""Builds optimizers from specs. The fields of a spec have the names of the torch optimizer's arguments."""
 
 from collections.abc import Collection
 from functools import partial

@@ -30,7 +30,10 @@ def get_normalization(spec: JobSpec, meta: PackedMeta) -> tuple[tuple[float, ...
     for transform in spec.dataset.train_transforms:
         if isinstance(transform, transforms.NormalizeSpec):
             if len(transform.mean) != num_channels or len(transform.std) != num_channels:
-                raise InvalidSpec(f"normalize: mean and std must have {num_channels} values, one per channel")
+                raise InvalidSpec(
+                    f"normalize: mean and std must have {num_channels} values, one per channel; "
+                    f"they have {len(transform.mean)} and {len(transform.std)}"
+                )
             return transform.mean, transform.std
     if spec.weights == PRETRAINED:
         pretrained = get_pretrained_weights(spec)

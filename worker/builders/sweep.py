@@ -11,7 +11,7 @@ from worker.engine.transfer import Weights
 def build_sweep_run(
     spec: TrainingSpec, packed: PackedDataset, placement: Placement, initial_weights: Weights | None
 ) -> Run:
-    """Build a temporary run with a separate network, which is discarded after the search.
+    """Build a temporary run with a separate network. The caller discards both after the test.
 
     Raises:
         InvalidSpec: parts of the spec are not compatible with each other or with the dataset.

@@ -103,7 +103,7 @@ class AttemptRunner:
         self._flushed_at = clock()
 
     def run(self) -> bool:
-        """Run the attempt. Return False if the storage is unavailable, which makes an immediate retry useless."""
+        """Run the attempt. Return False if the storage is unavailable: an immediate retry would also fail."""
         log.info("attempt.started", token=self._claimed.job.token)
         self._lease.start()
         try:
@@ -199,7 +199,7 @@ class AttemptRunner:
         self._recorder.progress.flush()
         if self._stop.is_immediate_stop_forwarded:
             return self._stop.build_outcome()
-        text = f"The trainer exited with status {status} and no final message. {trainer.read_stderr_tail()}"
+        text = f"The trainer exited with status {status} without a final message. {trainer.read_stderr_tail()}"
         self._recorder.progress.log_message("error", text)
         return classify_trainer_exit(status, is_stalled=self._timeouts.is_stalled, has_oom_kill=has_oom_kill)
 

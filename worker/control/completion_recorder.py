@@ -20,7 +20,7 @@ from worker.protocol import JobCompleted, TrainingFinished
 
 
 class CompletionRecorder:
-    """Writes the last transaction of an attempt. Every method raises LostLease if the attempt has lost the lease."""
+    """Writes the last transaction of an attempt. Every method raises LostLease if the attempt has lost its lease."""
 
     def __init__(self, transactions: FencedTransactions, storage: Storage, files: FileRecorder, job: JobRow) -> None:
         self._transactions = transactions
@@ -40,7 +40,7 @@ class CompletionRecorder:
         self._transactions.run(lambda session: self._register_model(session, message, key, description, dataset))
 
     def complete(self, message: JobCompleted) -> None:
-        """Publish the result's files, if any, and complete a job that does not train a model, such as an evaluation.
+        """Complete a job that does not train a model, such as an evaluation. Publish its files, if any, first.
 
         Raises:
             StorageFull: there is not enough space for the files.

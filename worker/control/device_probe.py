@@ -35,7 +35,7 @@ def probe_devices() -> list[dict[str, Any]]:
     if not has_accelerator():
         return [{"name": "cpu", "threads": len(os.sched_getaffinity(0))}]
     try:
-        process = subprocess.run(  # noqa: S603 - our interpreter and our script
+        process = subprocess.run(  # noqa: S603 - the command is constant
             [sys.executable, "-c", _PROBE_SCRIPT], capture_output=True, check=True, timeout=_PROBE_TIMEOUT_S
         )
         devices: list[dict[str, Any]] = json.loads(process.stdout)

@@ -18,7 +18,7 @@ class DeviceAllocation(NamedTuple):
     """The devices of one attempt.
 
     Attributes:
-        name: the device, such as `cuda:1`, with its index in this worker. None: the trainer chooses a device.
+        name: the device, such as `cuda:1`. The index is that of the worker process. None: the trainer chooses a device.
         standby: starts trainers that can use only this device. None: use the worker's common standby.
         process_devices: the devices of a distributed run, one per process. Empty: the trainer chooses the devices.
     """
@@ -28,7 +28,7 @@ class DeviceAllocation(NamedTuple):
     process_devices: tuple[str, ...] = ()
 
     def to_start_fields(self) -> dict[str, Any]:
-        """Return the device fields of the start message. The only device of a pinned trainer has the name `cuda:0`."""
+        """Return the device fields of the start message. A trainer that can use only one GPU sees it as `cuda:0`."""
         return {"device": None if self.name is None else f"{CUDA}:0", "devices": self.process_devices}
 
 

@@ -24,7 +24,7 @@ RESERVED_BYTES = 32 * 2**20  # disk space to leave free for logs, the database a
 
 
 class FileRecorder:
-    """Stores checkpoints and artifacts. Every method raises LostLease if the attempt has lost the lease."""
+    """Stores checkpoints and artifacts. Every method raises LostLease if the attempt has lost its lease."""
 
     def __init__(self, transactions: FencedTransactions, storage: Storage, progress: ProgressRecorder) -> None:
         self._transactions = transactions
@@ -47,7 +47,7 @@ class FileRecorder:
         key = f"{self.attempt_key}/checkpoints/{number}"
         try:
             self.publish_folder(checkpoint.dir, key)
-        except Conflict:  # a database crash lost the row of an earlier checkpoint with this key
+        except Conflict:  # a database crash lost the row of a checkpoint with this key, so use a different key
             key = f"{key}-{uuid.uuid4().hex[:8]}"
             self.publish_folder(checkpoint.dir, key)
         payload = {

@@ -57,7 +57,7 @@ class WorkerHeartbeat(threading.Thread):
         self._run_safely(self._delete_row)
 
     def record_message(self) -> None:
-        """Record that the worker received a message from the queue, as evidence that its connection works."""
+        """Record that the worker received a message, as evidence that its connection to the queue works."""
         self._last_message_at = time.monotonic()
 
     def close(self) -> None:

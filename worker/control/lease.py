@@ -17,7 +17,8 @@ from worker.protocol import LeaseRenewed
 
 log = structlog.get_logger()
 _POLL_S = 1.0
-LEASE_SHARE = 0.8  # an attempt ends after this fraction of `lease_s`, before another worker can claim the job
+# Without a renewal, an attempt ends after this fraction of `lease_s`, before another worker can claim the job.
+LEASE_SHARE = 0.8
 
 
 class SupervisionTimeouts(NamedTuple):
@@ -28,7 +29,7 @@ class SupervisionTimeouts(NamedTuple):
         heartbeat_s: time between two renewals of the lease. Default: 5.
         grace_s: time that a trainer has to stop before it is killed. Default: 30.
         stall_s: time without a message after which a trainer is killed as stalled. Default: 600.
-        flush_s: time between two writes of metrics to the database. Default: 0.25.
+        flush_s: minimum time between two writes of metrics to the database. Default: 0.25.
     """
 
     lease_s: float = 30.0
@@ -66,11 +67,11 @@ class LeaseRenewer(threading.Thread):
         self._timeouts = timeouts
         self._clock = clock
         self._stop_event = threading.Event()
-        self._renewed_at = clock()  # read before the query, so that the local deadline is not later than the database's
+        self._renewed_at = clock()
         self._trainer: TrainerProcess | None = None
 
     def attach_trainer(self, trainer: TrainerProcess) -> None:
-        """Set the trainer to notify of renewals, and to kill when the lease is lost."""
+        """Set the trainer. It receives a message after each renewal, and is killed when the lease is lost."""
         self._trainer = trainer
         if self.is_lease_lost:
             trainer.kill()
@@ -106,7 +107,7 @@ class LeaseRenewer(threading.Thread):
             self.stop_request = AttemptRepo(session).get_stop_request(self._job_id, self._token)
 
     def _renew_lease(self) -> None:
-        now = self._clock()
+        now = self._clock()  # read before the query, so that the local deadline is not later than the database's
         with transaction(self._sessions) as session:
             self.stop_request = AttemptRepo(session).renew_lease(self._job_id, self._token, self._timeouts.lease_s)
         self._renewed_at = now

@@ -53,7 +53,7 @@ class MessageHandler:
         """Record one message. Return the outcome of the attempt if the message ends it, else None.
 
         Raises:
-            LostLease: the attempt has lost the lease.
+            LostLease: the attempt has lost its lease.
             Unavailable: the storage is unavailable.
         """
         try:

@@ -1,13 +1,13 @@
-"""Limits the number of trainings that run at the same time in this process."""
+"""Limits the number of jobs that run at the same time in this process."""
 
 import threading
 from collections.abc import Callable
 
-UNREACHABLE_COUNT = 2**31  # more slots than a worker can have: the thread stops searching
+UNREACHABLE_COUNT = 2**31  # more slots than a worker can have, so that the thread stops searching for jobs
 
 
 class Slots:
-    """The training slots of a worker. A message from the queue only makes a thread search for jobs.
+    """The slots of a worker, which jobs occupy. A message from the queue only makes a thread search for jobs.
 
     A thread that acquires a slot runs jobs until the queue is empty. A thread that finds no free slot returns. No job
     is lost: a job is committed before its message is sent, and a thread searches again after it releases its slot.
@@ -42,7 +42,7 @@ class Slots:
                 needed = self._process_until_empty(first_id, find_next, run, count_slots)
             finally:
                 self._release_slots(1)
-            if self._free < needed:  # a thread that releases a slot later searches again
+            if self._free < needed:  # the thread that releases the next slot searches again
                 return
             first_id = None
 

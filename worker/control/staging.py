@@ -23,7 +23,8 @@ log = structlog.get_logger()
 class InputStaging:
     """Fetches the inputs of one attempt.
 
-    If the disk is full, checkpoints that are not needed are deleted. Problems are added to the job's warnings.
+    If the disk is full, checkpoints that are not needed are deleted. Damaged checkpoints are skipped and added to the
+    job's warnings.
 
     Args:
         weights_dir: the folder of the files that a spec can name with `weights: "file:…"`.

@@ -16,7 +16,7 @@ class Standby:
     """Starts trainers in advance, all from one thread that runs until this object is closed.
 
     A trainer sets a parent death signal, so that the kernel kills the trainer if the worker dies. The kernel also sends
-    this signal if only the *thread* that started the trainer ends. Therefore that thread must not end earlier.
+    this signal if only the *thread* that started the trainer ends. Therefore the thread must outlive its trainers.
     """
 
     def __init__(self, command: Sequence[str] = TRAINER, environment: Mapping[str, str] | None = None) -> None:
@@ -53,13 +53,13 @@ class Standby:
                 self._condition.wait()
 
     def replenish(self) -> None:
-        """Start the next trainer. Call this after the taken trainer has started its job, to not delay that job."""
+        """Start the next trainer. Call this once the taken trainer has started its job, to not delay the job."""
         with self._condition:
             self._is_requested = True
             self._condition.notify_all()
 
     def close(self) -> None:
-        """Stop the waiting trainer. Call this after all taken trainers have ended: this also kills them."""
+        """Stop the waiting trainer. Call this after all taken trainers have ended, because it kills them too."""
         with self._condition:
             self._is_closed = True
             self._condition.notify_all()

@@ -65,7 +65,7 @@ class StopController:
         return self._forwarded in IMMEDIATE_STOP_MODES
 
     def forward_stop_request(self, trainer: StoppableTrainer) -> None:
-        """Send the stop request to the trainer if it is new, and start the grace period."""
+        """Send a new stop request to the trainer and start the grace period. Do nothing if there is no new request."""
         mode = self.current_mode
         if mode is None or mode == self._forwarded:
             return

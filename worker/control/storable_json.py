@@ -1,4 +1,4 @@
-"""Replaces characters that PostgreSQL cannot store in a trainer's JSON values."""
+"""Replaces the characters in a trainer's JSON values that PostgreSQL cannot store."""
 
 from typing import Any
 

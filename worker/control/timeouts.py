@@ -6,7 +6,7 @@ from core.events import Event
 from core.jobs import ACTIVE
 
 NEVER_EXPIRES = float("inf")
-COLD_START_S = 120.0  # time to import torch and to initialize a device before the first message
+COLD_START_S = 120.0  # maximum time to import torch and to initialize a device before the first message
 
 
 class AttemptTimeouts:
@@ -61,7 +61,7 @@ class AttemptTimeouts:
 def sum_active_seconds(transitions: Sequence[Event]) -> float:
     """Return the total running time of a job's finished attempts, in seconds.
 
-    If the clock was set back, an attempt can have an end before its start. It counts as 0 s.
+    If the clock was set back, an attempt can end before it started. Such an attempt counts as 0 s.
     """
     total = 0.0
     started_at = None

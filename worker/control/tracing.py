@@ -79,7 +79,7 @@ class AttemptTracer:
 
 
 def _read_outcome(job_id: str, sessions: SessionFactory) -> tuple[str, str]:
-    """Return the state of the job after the attempt, and the failure code if it failed."""
+    """Return the state of the job after the attempt, and its failure code, or "" if the job did not fail."""
     try:
         with transaction(sessions, read_only=True) as session:
             job = JobRepo(session).get(job_id, with_spec=False)

@@ -38,7 +38,7 @@ class TrainerProcess:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
-        self._process = subprocess.Popen(  # noqa: S603 - the command comes from our code
+        self._process = subprocess.Popen(  # noqa: S603 - no client can change the command
             die_with_parent(command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -48,8 +48,8 @@ class TrainerProcess:
             start_new_session=True,
             bufsize=0,
         )
-        assert self._process.stdin is not None  # noqa: S101 - requested above
-        assert self._process.stdout is not None  # noqa: S101 - requested above
+        assert self._process.stdin is not None  # noqa: S101 - `stdin=PIPE` creates it
+        assert self._process.stdout is not None  # noqa: S101 - `stdout=PIPE` creates it
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self._mutex = threading.Lock()
         self._partial_line = b""

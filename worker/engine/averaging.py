@@ -21,7 +21,7 @@ class Averaging(ABC):
     """The base class of averaging methods. Stores the averaged weights in a copy of the trained network.
 
     Attributes:
-        network: a copy of the network with the averaged weights. Before the first update, the initial weights.
+        network: a copy of the network with the averaged weights. Before the first update, it has the initial weights.
         is_ready_each_epoch: whether the average can be validated after each epoch, not only at the end of the run.
     """
 
@@ -45,7 +45,7 @@ class Averaging(ABC):
         self.network.load_state_dict(state_dict["network"])
 
     def _move_toward_live_weights(self, share: float, *, include_statistics: bool) -> None:
-        """Move the average toward the weights in training: average += share * (live - average).
+        """Move the average toward the trained weights: average += share * (trained - average).
 
         Buffers are copied. With `include_statistics`, floating-point buffers are averaged like the weights instead.
         """
@@ -134,7 +134,7 @@ class Lookahead(Averaging):
 
 
 def update_batch_norm(network: nn.Module, inputs: Iterable[Tensor]) -> None:
-    """Recompute the running mean and variance of every batch norm over `inputs`.
+    """Recompute the running mean and variance of every batch norm layer from `inputs`.
 
     Only batch norms are put into training mode: dropout stays disabled and draws no random numbers.
     """

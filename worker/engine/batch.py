@@ -23,7 +23,8 @@ class Batch(NamedTuple):
     def split(self, size: int) -> list["Batch"]:
         """Split the batch into parts of about equal size, with at most `size` samples each.
 
-        Batch norm needs at least two samples. With equal sizes, the last part is not smaller than the others.
+        The sizes differ by at most one sample. Otherwise the last part could have a single sample, but batch norm needs
+        at least two.
         """
         num_parts = -(-len(self.targets) // size)
         split = {name: tensor.tensor_split(num_parts) for name, tensor in self._asdict().items() if tensor is not None}

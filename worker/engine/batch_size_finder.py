@@ -14,7 +14,8 @@ from worker.engine.callback import Callback
 from worker.engine.run import Run
 from worker.engine.state import RunState
 
-MIN_SPEED_RATIO = 0.95  # ratio to the highest throughput; smaller differences are measurement noise
+# A batch size that reaches this fraction of the highest throughput counts as equally fast.
+MIN_SPEED_RATIO = 0.95
 MIN_GAIN, NUM_RECENT_TRIALS = 1.02, 2
 
 
@@ -33,7 +34,7 @@ class StepTimer(Callback):
         self.times: list[float] = []
 
     def on_train_batch_end(self, state: RunState) -> None:
-        assert state.loss is not None  # noqa: S101 - the step set it
+        assert state.loss is not None  # noqa: S101 - the training step sets `loss`
         float(state.loss)
         self.times.append(self._clock())
         if len(self.times) >= self._steps:
@@ -59,7 +60,7 @@ def measure_samples_per_s(
 
 
 def should_continue(trials: Sequence[Trial]) -> bool:
-    """Return whether a larger size is worth testing: the last size fits into memory, and the throughput still grows."""
+    """Return True if the last size fits into memory and the throughput still grows. Then test a larger size."""
     speeds = [trial.samples_per_s for trial in trials]
     if speeds and speeds[-1] is None:
         return False

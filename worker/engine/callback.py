@@ -1,4 +1,4 @@
-"""The base class of callbacks, and the handler that calls them. It does not depend on specific callbacks."""
+"""The base class of callbacks, and the handler that calls them. This module does not import specific callbacks."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ SaveArtifact = Callable[[str, str, bytes], None]
 
 
 def noop(*_: object) -> None:
-    """Do nothing. The default for arguments of the types `Warn` and `SaveArtifact`."""
+    """Do nothing. This is the default for arguments of the types `Warn` and `SaveArtifact`."""
 
 
 class TrainingError(Exception):
@@ -24,7 +24,7 @@ class CallbackError(RuntimeError):
 
 
 class Callback:
-    """Hooks in the order in which they are called.
+    """The base class of callbacks. Its hooks, in the order in which they are called:
 
     ::
 
@@ -55,7 +55,7 @@ class Callback:
     Attributes:
         is_optional: whether the run continues, without the callback, if the callback fails.
         changes_trainable_parameters: whether the callback changes `requires_grad` of parameters during the run.
-        is_disabled: whether the callback failed. It is not called again, even in a resumed run.
+        is_disabled: whether the callback failed. A failed callback is not called again, even in a resumed run.
     """
 
     is_optional: ClassVar[bool] = False
@@ -108,7 +108,7 @@ class CallbackHandler:
     """Calls the hooks of several callbacks by name. It skips hooks that a callback does not override."""
 
     def __init__(self, callbacks: Sequence[Callback] = (), warn: Warn = noop) -> None:
-        """`warn`: a function that is called with a message when an optional callback fails."""
+        """Create a handler. The function `warn` is called with a message when an optional callback fails."""
         self.callbacks = tuple(callbacks)
         self._warn = warn
         self._hooks = {name: self._find_overrides(name) for name in HOOKS}

@@ -1,4 +1,4 @@
-"""Combines optimizers of different parameters into one, for schedulers, gradient scalers and snapshots."""
+"""Combines optimizers of different parameters into one that schedulers, gradient scalers and snapshots can use."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

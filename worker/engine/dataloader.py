@@ -50,7 +50,7 @@ class ArraySource:
 
 
 class Chunk(NamedTuple):
-    """Several batches. `upload` is their pending copy to the device, or None."""
+    """Several batches. `upload`: their pending copy to a GPU, or None if there is nothing to wait for."""
 
     batches: list[Batch]
     upload: PendingCopy | None = None
@@ -186,13 +186,13 @@ class DeviceResidentDataLoader(ArrayDataLoader):
         order: SamplerConfig = SEQUENTIAL,
         transforms: Sequence[Transform] = (),
     ) -> None:
-        """Copy the source to the device. All transforms must support devices.
+        """Copy the source to the device. All transforms must be able to run on a device.
 
         Raises:
-            ValueError: a transform supports only the host.
+            ValueError: a transform cannot run on a device.
         """
         if not all(map(supports_device, transforms)):
-            raise ValueError("images on a device require transforms that support devices")
+            raise ValueError("the device-resident data loader requires transforms that can run on a device; one cannot")
         super().__init__(source, placement, batch_size, order, transforms, prefetch=False)
         self._resident = copy_in_chunks(source.images, placement)
         self._resident_targets = placement.place_tensor(self._targets)
@@ -231,7 +231,7 @@ def _normalize_weights(source: ArraySource) -> Tensor | None:
 
 
 def fits_on_device(images: NDArray[Any], placement: Placement) -> bool:
-    """Return whether the device is a GPU, and the images need less than a quarter of its free memory."""
+    """Return True if the device is a CUDA GPU and the images need less than a quarter of its free memory."""
     if placement.device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(placement.device)
@@ -246,7 +246,7 @@ class _EndOfChunks:
 
 
 def _prefetch_chunks(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
-    """Yield chunks while a thread reads up to `PREFETCH_CHUNKS` ahead. Closing the iterator ends the thread."""
+    """Yield chunks while a thread reads up to `PREFETCH_CHUNKS` chunks ahead. Closing the iterator ends the thread."""
     ready: queue.Queue[Chunk | _EndOfChunks] = queue.Queue(PREFETCH_CHUNKS)
     is_over = threading.Event()
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 Precision = Literal["fp32", "bf16", "fp16"]
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # parameters of mallopt in glibc's malloc.h
 COMPILERS = ("g++", "clang++", "c++")
 RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss, see getrusage(2)
 
@@ -29,7 +29,7 @@ class Placement:
 
     Attributes:
         channels_last: store 4-d tensors as (B, H, W, C), the fastest format for convolutions on CPUs and tensor cores.
-        threads: number of CPU threads of torch. Results are bit-identical only for equal numbers.
+        threads: number of CPU threads of torch. Results are bit-identical only for equal numbers of threads.
     """
 
     device: torch.device
@@ -45,7 +45,7 @@ class Placement:
         return torch.autocast(self.device.type, dtype=dtype)
 
     def build_grad_scaler(self) -> torch.amp.GradScaler | None:
-        """Return a gradient scaler for fp16, which keeps small gradients nonzero, or None for other precisions."""
+        """Return a gradient scaler, which keeps small fp16 gradients nonzero. For other precisions, return None."""
         return torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
 
     def place_network(self, network: nn.Module) -> nn.Module:
@@ -60,7 +60,7 @@ class Placement:
         return send_to_device(tensor, self.device)
 
     def describe(self) -> dict[str, Any]:
-        """Return the device and its options as JSON values, for the description of the job's runtime."""
+        """Return the device and its options as JSON values, for the job's `runtime`."""
         name = (
             torch.cuda.get_device_name(self.device)
             if self.device.type == "cuda"
@@ -109,7 +109,7 @@ def choose_device(requested: str) -> torch.device:
     if device.type == "cuda":
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceUnavailable("device 'mps' was requested; this machine has none")
+        raise DeviceUnavailable("device 'mps' was requested; this machine has no MPS device")
     return device
 
 

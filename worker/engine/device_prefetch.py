@@ -1,4 +1,4 @@
-"""Copies tensors from pinned memory to a GPU on a separate CUDA stream, so that the GPU can compute meanwhile."""
+"""Copies tensors from pinned memory to a GPU on a separate CUDA stream, so that the GPU can compute during the copy."""
 
 from collections.abc import Sequence
 from typing import Any

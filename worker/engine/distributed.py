@@ -100,7 +100,7 @@ class DistributedSyncCallback(Callback):
             torch.manual_seed(hash((self._seed, self._rank, state.step)) % 2**63)
 
     def on_train_batch_after_step(self, state: RunState) -> None:
-        assert state.loss is not None  # noqa: S101 - the step set it
+        assert state.loss is not None  # noqa: S101 - the training step sets `loss`
         dist.all_reduce(state.loss)
         state.loss /= self._world_size
         state.batch_size *= self._world_size
@@ -119,7 +119,7 @@ class DistributedSyncCallback(Callback):
         self._sync_stop_flags(state)
 
     def _sync_stop_flags(self, state: RunState) -> None:
-        """Set a stop flag on all ranks if any rank has set it. It uses CPU tensors, so that no rank waits for a GPU."""
+        """Set a stop flag on all ranks if any rank has set it. The flags are on the CPU: no rank waits for a GPU."""
         local_flags = [state.is_interrupted, state.stop_immediately, state.stop_reason is not None]
         flags = torch.tensor(local_flags, dtype=torch.int32)
         dist.all_reduce(flags, dist.ReduceOp.MAX)

@@ -54,7 +54,10 @@ class ConfusionMatrixCounts:
         self.counts = torch.zeros(num_tables, num_classes, num_classes, dtype=torch.int64)
 
     def update(self, truth: Tensor, predicted: Tensor) -> None:
-        """Add decisions (N,). With several tables, decision i belongs to table i modulo `num_tables`."""
+        """Count pairs of a true and a predicted class, (N,) each.
+
+        With several tables, pair i belongs to table i modulo `num_tables`.
+        """
         num_tables = len(self.counts)
         table = torch.arange(len(truth)) % num_tables
         cells = (table * self._size + truth) * self._size + predicted
@@ -99,12 +102,12 @@ class CalibrationError:
 
     @property
     def ece(self) -> float:
-        """The expected calibration error: mean of |accuracy - confidence| over bins, weighted by number of samples."""
+        """The expected calibration error: mean of |accuracy - confidence| over bins, weighted by samples per bin."""
         total = float(self._count.sum())
         return float((self._right - self._confidence).abs().sum()) / total if total else 0.0
 
     def build_bins(self) -> list[dict[str, float | int | None]]:
-        """Return all bins in ascending order of confidence. The means of empty bins are None."""
+        """Return all bins in ascending order of confidence. The confidence and accuracy of an empty bin are None."""
         width = 1 / self._num_bins
         rows = zip(self._count.tolist(), self._confidence.tolist(), self._right.tolist(), strict=True)
         return [

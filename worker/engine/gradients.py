@@ -16,7 +16,7 @@ from worker.engine.state import RunState
 
 
 class StepOutput(NamedTuple):
-    """The raw scores and the mean loss of a batch, detached, and its total weight.
+    """The raw scores and the mean loss of a batch, both detached, and the total weight of the batch.
 
     `total_weight` is None if every sample has weight 1.
     """
@@ -67,7 +67,7 @@ class ForwardBackward:
         return self._mixing.choose_pairs(part.mix_params, *part.images.shape[1:3])
 
     def run(self, part: Batch, pairs: MixPairs | None, share: float | Tensor, state: RunState) -> tuple[Tensor, Tensor]:
-        """Add the gradients of the micro-batch's mean loss, multiplied by `share`.
+        """Compute the gradients of the mean loss times `share`, and add them to the parameters' gradients.
 
         Returns:
             The raw scores, and the mean loss multiplied by `share`, both detached.
@@ -104,7 +104,7 @@ class GradientAccumulator:
     ) -> None:
         """`micro_batch_size`: samples per forward pass (default: the whole batch).
 
-        If `oom_splitter` is given, its size is used instead. It reduces the size if the device runs out of memory.
+        If `oom_splitter` is given, its size is used instead. The splitter reduces its size after an OOM.
         """
         self._forward_backward = forward_backward
         self._optimizer = optimizer

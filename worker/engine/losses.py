@@ -28,7 +28,7 @@ def build_nll(weights: Tensor | None) -> nn.Module:
 class Focal(nn.Module):
     """Focal loss: the cross entropy of logits (B, C) and classes (B,), multiplied by (1 - p)^gamma.
 
-    p is the probability of the true class. The losses are averaged, weighted by the class weights.
+    p is the probability of the true class. The mean over the samples is weighted by the class weights.
     Source: Lin et al., "Focal Loss for Dense Object Detection", 2017, equation 5.
     """
 

@@ -1,4 +1,4 @@
-"""Trains with a different learning rate in each step, and suggests a learning rate. Independent of the job spec.
+"""Trains with a different learning rate in each step, and suggests one. It does not depend on the job spec.
 
 Source: Smith, "Cyclical Learning Rates for Training Neural Networks", 2015, section 3.3; luz's `lr_finder`.
 """
@@ -42,7 +42,7 @@ class LrSweep(NamedTuple):
 
 @dataclass
 class LrFinderResult:
-    """The tested learning rates and their losses. `smoothed` is the bias-corrected moving average of the losses."""
+    """The tested learning rates and their losses. `smoothed`: the bias-corrected exponential moving average."""
 
     rates: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -51,7 +51,10 @@ class LrFinderResult:
     _average: float = 0.0
 
     def add_step(self, rate: float, loss: float) -> None:
-        """Add the loss of a step. Set `is_diverged` if the loss is not finite or far above the lowest loss."""
+        """Add the loss of a step.
+
+        `is_diverged` becomes True if the loss is not finite, or the smoothed loss exceeds `DIVERGED` times its minimum.
+        """
         if not math.isfinite(loss):
             self.is_diverged = True
             return
@@ -63,7 +66,7 @@ class LrFinderResult:
 
     @property
     def lowest_index(self) -> int | None:
-        """The index of the lowest smoothed loss. None: the first loss is the lowest."""
+        """The index of the lowest smoothed loss. None: the first loss is the lowest, or there are no losses."""
         if not self.smoothed:
             return None
         index = self.smoothed.index(min(self.smoothed))
@@ -114,14 +117,16 @@ class LrSweepCallback(Callback):
             group["lr"] = rate * share
 
     def on_train_batch_end(self, state: RunState) -> None:
-        assert state.loss is not None  # noqa: S101 - the step set it
+        assert state.loss is not None  # noqa: S101 - the training step sets `loss`
         self.result.add_step(self._sweep.compute_lr(state.step), float(state.loss))
         if state.step >= self._sweep.steps or self.result.is_diverged:
             state.interrupt()
 
 
 def find_lr(run: Run, sweep: LrSweep, observers: Sequence[Callback] = ()) -> LrFinderResult:
-    """Train for all steps of the sweep, and return the losses. If an observer interrupts the run, return fewer losses.
+    """Train for the steps of the sweep, and return the losses. The sweep ends early if the loss diverges.
+
+    An observer can also interrupt the run.
 
     The sweep changes the weights of the run's network, so do not use the run afterwards.
 

@@ -56,7 +56,7 @@ class Mixup(BatchMixing):
 class Cutmix(BatchMixing):
     """Replaces a box at a random position with the same box of the partner's image.
 
-    The area of the box is 1 - w of the image, with w ~ Beta(alpha, alpha). The box is clipped at the border. The
+    The box covers the fraction 1 - w of the image, with w ~ Beta(alpha, alpha). The box is clipped at the border. The
     image's own share is the fraction of its pixels outside the box. Source: Yun et al., "CutMix", 2019.
     """
 
@@ -79,9 +79,9 @@ def _mask_interval(center: Tensor, share: Tensor, size: int) -> Tensor:
 
 
 def pair_in_ring(mix_params: Tensor) -> Tensor:
-    """Return a partner for each sample, (B,): the next sample in the order of the random numbers.
+    """Return a partner for each sample, (B,): the sample with the next larger random number.
 
-    If B > 1, no sample is paired with itself.
+    The partner of the last sample in this order is the first one. If B > 1, no sample is paired with itself.
     """
     order = mix_params.argsort(stable=True)
     partner = torch.empty_like(order)

@@ -32,7 +32,7 @@ class OomBatchSplitter:
         self._needs_two = any(isinstance(module, BATCH_NORM) for module in network.modules())
 
     def run(self, attempt: Operation[T], num_samples: int) -> T:
-        """Run the operation on `num_samples` samples and return its result. Retries with smaller sizes if necessary.
+        """Run the operation on `num_samples` samples and return its result. After an OOM, retry with a smaller size.
 
         Raises:
             torch.OutOfMemoryError: even the smallest possible size does not fit into memory.

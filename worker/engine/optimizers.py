@@ -42,9 +42,10 @@ def build_parameter_groups(
     decays_all: bool = True,
     names: Collection[str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return parameter groups for torch's optimizers. The first group contains the parameters that no pattern matches.
+    """Return parameter groups for torch's optimizers: one for parameters without a matching pattern, one per pattern.
 
-    A parameter belongs to the first group whose pattern matches. The first group is omitted if it is empty.
+    A parameter belongs to the first pattern that matches its name. If only some parameters of a group have weight
+    decay, the group is split in two. Empty groups are omitted.
 
     Args:
         network: the network whose trainable parameters are grouped.
@@ -155,8 +156,8 @@ def build_optimizer(
 def match_parameter_layout(optimizer: torch.optim.Optimizer) -> None:
     """Copy the optimizer's restored state into tensors with the memory layout of the parameters.
 
-    Fused kernels read the state and the parameters in the same order. For L-BFGS, a different layout changes the
-    order of additions and thus the rounding.
+    Fused kernels read the state and the parameters in the order of memory, so both must have the same layout. For
+    L-BFGS, a different layout changes the order of additions and thus the rounding.
     """
     for parameter, state in optimizer.state.items():
         for name, value in state.items():

@@ -41,7 +41,7 @@ def restore_partial(run: Run, folder: Path, options: RestoreOptions) -> list[str
 
     Raises:
         BadSnapshot: the files are damaged.
-        IncompatibleCheckpoint: the state does not fit the run.
+        IncompatibleCheckpoint: the state is not compatible with the run.
     """
     checkpoint = snapshot.read_parts(folder, run.placement.device)
     restored: list[str] = []

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PNG = "image/png"
-MAX_NAMED, MAX_COUNTED = 40, 20  # maximum number of classes to label with names, and with counts
+MAX_NAMED, MAX_COUNTED = 40, 20  # maximum number of classes of a plot with class names, and with counts
 COLUMNS = 5
 
 
@@ -71,7 +71,7 @@ def _create_figure(width: float, height: float) -> "Figure":
 
 def _encode_png(figure: "Figure") -> bytes:
     file = io.BytesIO()
-    metadata: dict[str, Any] = {"Software": None}  # omit matplotlib's version: equal plots have equal bytes
+    metadata: dict[str, Any] = {"Software": None}  # no matplotlib version, so that equal plots have equal bytes
     figure.savefig(file, format="png", dpi=100, metadata=metadata)
     return file.getvalue()
 

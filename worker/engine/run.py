@@ -1,4 +1,4 @@
-"""Defines a training run: the objects that it uses, its loops and its evaluation. Independent of the job spec."""
+"""Defines a training run: the objects that it uses, its loops and its evaluation. It is independent of the job spec."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,9 +36,9 @@ class Run:
 
     Attributes:
         callbacks: the configured callbacks, in order. They do not include `guard`, which is always active.
-        keep_best: the callback that keeps the weights of the best epoch, if configured.
+        keep_best: the callback that keeps the weights of the best epoch, or None.
         new_accumulator: creates an accumulator with all metrics, including those that only the evaluation computes.
-        load_report: the names of the initial weights that were loaded, if any.
+        load_report: the names of the loaded and of the skipped initial weights. None: all weights are random.
         frozen_parameters: names of parameters that are not trained.
         micro_batch_size: samples per forward pass. None: the whole batch.
         process_group: the processes of data-parallel training.
@@ -82,7 +82,7 @@ class Run:
         return Loop(train, (self.valid_batches, valid_step), hooks)
 
     def build_sweep_loop(self, observers: Sequence[Callback]) -> Loop[Batch]:
-        """Return a loop for the learning-rate and batch-size finders. It does not validate or check losses."""
+        """Return a loop for the learning-rate and batch-size finders. It neither validates nor checks losses."""
         hooks = CallbackHandler((*self.callbacks, *observers))
         return Loop((self.train_batches, self._build_train_step(hooks)), None, hooks)
 
@@ -161,7 +161,7 @@ class Run:
         return results
 
     def _get_epoch_results(self, metrics: Mapping[str, float]) -> dict[str, Any] | None:
-        """Return the validation results of the epoch whose weights are loaded. None: a metric or table is missing."""
+        """Return the validation results of the loaded weights' epoch, or None if a metric or table is missing."""
         is_best = self.keep_best is not None and bool(self.keep_best.weights)
         if not is_best and self.averaging is not None and not self.averaging.is_ready_each_epoch:
             return None  # the averaged weights have not been validated

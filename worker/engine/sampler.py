@@ -1,4 +1,4 @@
-"""Determines the order of the samples and the bounds of the batches in an epoch. Reads indices, not samples."""
+"""Determines the order of the samples and the bounds of the batches in an epoch. It does not read the samples."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +15,8 @@ class SamplerConfig:
     """The options of the sampler.
 
     Attributes:
-        sampler: "sequential", "random" (shuffled), or "weighted" (equally many of each class, see `balance_classes`).
+        sampler: "sequential", "random" (shuffled), or "weighted" (equally many samples of each class, see
+            `balance_classes`).
         drop_last: whether to drop the last batch if it is not full.
         mix_alpha: add `mix_params` to the batches, with shares from Beta(mix_alpha, mix_alpha). None: no mixing.
     """
@@ -45,7 +46,7 @@ def batch_bounds(num_samples: int, batch_size: int, *, drop_last: bool) -> list[
 
 
 def balance_classes(labels: NDArray[Any], random: np.random.Generator) -> Index:
-    """Return N indices of samples, (N,). All classes occur equally often, up to a difference of one.
+    """Return as many sample indices as there are labels. All classes occur equally often, up to a difference of one.
 
     Large classes are subsampled, and samples of small classes are repeated. The order is random.
     """

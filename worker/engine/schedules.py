@@ -1,4 +1,4 @@
-"""Builds learning-rate schedulers of torch whose arguments differ from the fields of the job spec."""
+"""Builds the torch learning-rate schedulers whose arguments differ from the fields of the job spec."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ def build_one_cycle(
     div_factor: float,
     final_div_factor: float,
 ) -> OneCycleLR:
-    """Build OneCycleLR over `total_steps` batches. Momentum or beta1 falls while the rate rises."""
+    """Build OneCycleLR over `total_steps` batches. Momentum or beta1 falls while the learning rate rises."""
     options: dict[str, Any] = {
         "max_lr": scale_lr_per_group(optimizer, max_lr),
         "total_steps": total_steps,
@@ -45,7 +45,7 @@ class CompositeOneCycleLR(OneCycleLR):
     def __init__(
         self, optimizer: CompositeOptimizer, momentum_range: Mapping[str, float], options: Mapping[str, Any]
     ) -> None:
-        """`momentum_range`: `base_momentum` and `max_momentum`. `options`: torch's other arguments."""
+        """`momentum_range`: `base_momentum` and `max_momentum`. `options`: the other arguments of OneCycleLR."""
         self._momentum_range = dict(momentum_range)
         super().__init__(optimizer, cycle_momentum=False, **options)
 
@@ -95,7 +95,7 @@ def build_cyclic(
 
 
 def build_lr_table(factors: Sequence[float]) -> Callable[[int], float]:
-    """Return a function from a step to its factor. Steps after the last one have the last factor.
+    """Return a function from a step to its factor. Steps beyond the end of `factors` have the last factor.
 
     The function has no state, because LambdaLR does not store functions in its `state_dict`.
     """

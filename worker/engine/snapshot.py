@@ -1,4 +1,7 @@
-"""Writes and reads snapshots: folders of tensors and JSON, without pickle. Resumed runs are bit-identical."""
+"""Writes and reads snapshots: folders of tensors and JSON, without pickle.
+
+A run that resumes from a snapshot is bit-identical to an uninterrupted run.
+"""
 
 import errno
 import hashlib
@@ -34,7 +37,7 @@ class Stateful(Protocol):
     """An object whose state can be stored and restored."""
 
     def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...  # noqa: ANN401 - torch's optimizers and networks differ
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...  # noqa: ANN401 - torch's return types differ
 
 
 class RngState:
@@ -122,7 +125,7 @@ def capture_snapshot(
 def write_snapshot(
     folder: Path, network: nn.Module, parts: Mapping[str, Stateful], metadata: Mapping[str, Any]
 ) -> FileDigests:
-    """Capture the run and write the snapshot at once. See `capture_snapshot` and `write_capture`."""
+    """Capture the run and write the snapshot immediately. See `capture_snapshot` and `write_capture`."""
     return write_capture(folder, capture_snapshot(network, parts, metadata))
 
 

@@ -41,7 +41,7 @@ def _allocate_buffer(buffer: Tensor | None, tensor: Tensor) -> Tensor:
 
 def _copy_tensor(tensor: Tensor, into: Tensor) -> None:
     if tensor.is_cpu and tensor.stride() == into.stride():  # equal strides: both tensors are dense
-        # faster than torch's copy, which synchronizes its threads
+        # memmove is faster than torch's copy, which synchronizes its threads
         ctypes.memmove(into.data_ptr(), tensor.data_ptr(), tensor.nbytes)
     else:
         into.copy_(tensor, non_blocking=True)

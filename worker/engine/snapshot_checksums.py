@@ -9,7 +9,7 @@ from pathlib import Path
 from worker.engine.callback import TrainingError
 
 CHECKSUMS = "SHA256SUMS"  # the format of `sha256sum -c`
-PHASES = ("train", "valid", "end")  # in the order of an epoch
+PHASES = ("train", "valid", "end")  # in the order in which an epoch passes through them
 FOLDER_NAME = re.compile(r"e(?P<epoch>\d+)-s(?P<step>\d+)-(?P<phase>train|valid|end)")
 
 
@@ -53,8 +53,8 @@ def verify_checksums(folder: Path) -> None:
 def find_latest_valid(folder: Path, warn: Callable[[str], object]) -> Path:
     """Return the latest valid snapshot of a run.
 
-    `folder` contains all snapshots of the run, or is one snapshot: then later snapshots are not considered. `warn` is
-    called for every damaged snapshot.
+    `folder` contains all snapshots of the run, or is one snapshot. In the second case, only this snapshot and earlier
+    ones are considered. `warn` is called for every damaged snapshot.
 
     Raises:
         BadSnapshot: no snapshot is valid.

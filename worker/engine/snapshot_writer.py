@@ -22,7 +22,7 @@ class SnapshotWriter:
     """
 
     def __init__(self) -> None:
-        # last in, first out: reuse the same buffers if one set is enough
+        # last in, first out, so that the second set is used only if the first one is busy
         self._free_buffers: queue.LifoQueue[CopyBuffers] = queue.LifoQueue()
         for _ in range(2):
             self._free_buffers.put(CopyBuffers())
@@ -48,7 +48,7 @@ class SnapshotWriter:
     ) -> None:
         """Start to copy, check and write the run's state to `folder`. Then, the writing thread calls `on_written`.
 
-        Call `wait_for_copy` before the next training step. Blocks while two snapshots are pending.
+        Call `wait_for_copy` before the next training step. This method blocks while two snapshots are pending.
 
         Raises:
             BaseException: the error that occurred while an earlier snapshot was written.

@@ -41,7 +41,7 @@ class LoadReport(NamedTuple):
 
 @torch.no_grad()
 def transfer_weights(network: nn.Module, source: Weights) -> LoadReport:
-    """Copy every tensor whose name and shape match. For gray images, the first convolution is summed over colors.
+    """Copy every tensor whose name and shape match. For gray images, sum the first convolution's weights over colors.
 
     Raises:
         NoMatchingWeights: no tensor matches.
@@ -107,7 +107,10 @@ def match_frozen_parameters(patterns: Sequence[str], names: Sequence[str]) -> li
 
 
 def find_frozen_norms(network: nn.Module) -> list[nn.Module]:
-    """Return the batch norms whose parameters are frozen. In training mode, their running statistics still change."""
+    """Return the batch norms whose parameters are frozen.
+
+    In training mode, their running statistics would still change. Keep them in evaluation mode to prevent this.
+    """
     return [
         module
         for module in network.modules()

@@ -11,11 +11,12 @@ from core.db.session import SessionFactory, is_database_unavailable, transaction
 from core.errors import LostLease
 
 log = structlog.get_logger(__name__)
-_LEASE_SHARE = 0.8  # an import ends after this fraction of `lease_s`, before another worker can claim it
+# Without a renewal, an import ends after this fraction of `lease_s`, before another worker can claim it.
+_LEASE_SHARE = 0.8
 
 
 class ImportLease:
-    """The lease of one claimed import. Create it right after the claim.
+    """The lease of one claimed import. Create this object right after the claim, which counts as the first renewal.
 
     Args:
         lease_s: seconds from a renewal until the lease expires.

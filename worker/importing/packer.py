@@ -28,7 +28,7 @@ def run_packer(request: PackRequest, scratch: Path, on_poll: Callable[[], None])
         on_poll: called every 50 ms while the process runs. If the call raises an exception, the process is killed.
     """
     with (scratch / "stderr").open("w+b") as stderr:
-        process = subprocess.Popen(  # noqa: S603 - the command comes from our code
+        process = subprocess.Popen(  # noqa: S603 - the command is constant
             die_with_parent([sys.executable, "-m", "worker.importing.process"]),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

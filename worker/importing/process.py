@@ -83,7 +83,11 @@ def pack_dataset(request: PackRequest) -> PackResult:
     except ValidationError as error:
         return _build_failed_result("invalid_options", str(error), "Correct the options and try again.")
     except MemoryError:
-        return _build_failed_result("host_out_of_memory", "The dataset needs more memory than an import may use.", "")
+        return _build_failed_result(
+            "host_out_of_memory",
+            f"The dataset needs more memory than an import may use (at most {_DATA_BYTES} bytes).",
+            "Use smaller images or fewer samples.",
+        )
     except OSError as error:
         if error.errno not in _DISK_FULL_ERRNOS:
             raise

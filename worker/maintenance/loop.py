@@ -100,7 +100,7 @@ class MaintenanceLoop:
         try:
             return self._queue.depth(queue) < MAX_WAITING_MESSAGES
         except QueueUnavailable:
-            return True  # the messages stay in the outbox, which has at most one row per id
+            return True  # the messages stay in the outbox, which stays short: it has at most one row per id
 
     def _add_message(self, session: Session, topic: Topic, subject_id: str) -> None:
         outbox = OutboxRepo(session)

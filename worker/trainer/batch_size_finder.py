@@ -71,8 +71,8 @@ def _find_batch_size(
 def _get_max_batch_size(finder: BatchSizeFinderSpec, spec: JobSpec, packed: PackedDataset, device: torch.device) -> int:
     """Return the largest batch size to try: the spec's `max_size`, limited by the number of training samples.
 
-    On a CPU, return 0 if the process has used half of the memory, because the operating system may kill a process that
-    uses more.
+    On a CPU, return 0 if the process has used half of the machine's memory, because the operating system may kill a
+    process that uses more.
     """
     if device.type == "cpu" and 2 * get_peak_memory_bytes() >= batch_size_finder.get_host_memory_bytes():
         return 0

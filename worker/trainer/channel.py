@@ -79,7 +79,7 @@ class Channel:
             self._exit_process(EXIT_ORPHANED)
 
     def send_final(self, message: TrainerMessage) -> None:
-        """Send the last message. Afterwards, this process continues if the supervisor closes the pipe."""
+        """Send the last message. Afterwards, the process does not exit if the supervisor closes the pipe."""
         self._is_closing = True
         self.send(message)
 

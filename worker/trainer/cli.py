@@ -50,10 +50,10 @@ def create_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--spec", type=Path, help="the job as a YAML or JSON file; default: read messages from stdin")
     parser.add_argument("--dataset-dir", type=Path, help="the folder of the packed dataset")
-    parser.add_argument("--work-dir", type=Path, help="the output folder of snapshots and the bundle")
+    parser.add_argument("--work-dir", type=Path, help="the output folder for snapshots and the bundle")
     parser.add_argument("--model-dir", type=Path, help="the bundle of the model that the spec names")
     parser.add_argument(
         "--begin-dir", type=Path, help="a snapshot of another job to start from, as `resume_from` specifies"
     )
-    parser.add_argument("--resume-dir", type=Path, help="the snapshot to resume from, or the folder of all snapshots")
+    parser.add_argument("--resume-dir", type=Path, help="a snapshot to resume from, or the folder of all snapshots")
     return parser

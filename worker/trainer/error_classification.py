@@ -44,7 +44,7 @@ class WrongDataset(TrainingError):
 
 
 def classify_error(error: BaseException, spec: AnyJobSpec | None, dataset_dir: Path | None = None) -> RunFailed:
-    """Return the failure for the first known exception in the chain of causes. Default: the failure `internal`."""
+    """Return the failure for the first known exception in the chain of causes, or `internal` if none is known."""
     for cause in _iterate_causes(error):
         failed = _classify_oom(cause, spec, dataset_dir) or _classify_by_type(cause)
         if failed is not None:

@@ -68,7 +68,9 @@ def log_skipped_weights(run: Run, channel: Channel) -> None:
     for kind, names in skipped.items():
         if names:
             more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-            channel.send_log(f"Initial weights: {len(names)} {kind}: {', '.join(names[:MAX_NAMES])}{more}.", "warning")
+            channel.send_log(
+                f"Initial weights: {len(names)} {kind} tensors: {', '.join(names[:MAX_NAMES])}{more}.", "warning"
+            )
 
 
 def restore_from_checkpoint(run: Run, spec: JobSpec, start: Start) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class JobContext:
     @property
     def model_dir(self) -> Path:
         """The folder of the bundle of the model that the job uses."""
-        assert self.start.model_dir is not None  # noqa: S101 - the supervisor sends the folder for these job kinds
+        assert self.start.model_dir is not None  # noqa: S101 - the supervisor sends it if the job uses a model
         return Path(self.start.model_dir)
 
     def open_dataset(self) -> PackedDataset:

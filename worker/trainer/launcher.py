@@ -201,14 +201,14 @@ def _send_stop(pipe: Connection, mode: StopMode) -> None:
 
 
 def _build_environments(start: Start, count: int) -> dict[int, dict[str, str]]:
-    """Return the environment variables of each rank, which limit it to one device and to the loopback interface."""
+    """Return each rank's environment variables. They limit the rank to one device and to the loopback interface."""
     devices = _list_visible_devices(start, count)
     interfaces = {"GLOO_SOCKET_IFNAME": LOOPBACK, "NCCL_SOCKET_IFNAME": LOOPBACK}
     return {rank: {**interfaces, VISIBLE: device} for rank, device in enumerate(devices)}
 
 
 def _list_visible_devices(start: Start, count: int) -> list[str]:
-    """Return the value of CUDA_VISIBLE_DEVICES for each rank, which is empty if the job runs on the CPU.
+    """Return the value of CUDA_VISIBLE_DEVICES for each rank. The values are empty if the job runs on the CPU.
 
     Raises:
         DeviceUnavailable: this machine does not have enough devices.

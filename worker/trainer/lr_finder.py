@@ -72,7 +72,7 @@ def _find_max_lr(spec: JobSpec, packed: PackedDataset, context: JobContext) -> d
     curve = _run_sweep(run, sweep, ProgressReporter(channel, sweep.steps, is_quiet=True))
     _save_curve(curve, Artifacts(channel, context.work_dir / "lr_find"), channel)
     if curve.suggestion is None:
-        raise InvalidSpec("max_lr 'auto': the loss fell at no learning rate; set max_lr to a number")
+        raise InvalidSpec("max_lr 'auto': the loss did not decrease at any learning rate; set max_lr to a number")
     channel.send_log(
         f"max_lr 'auto' is set to {curve.suggestion:.3g}, a tenth of the learning rate with the lowest loss.",
         "warning",
@@ -106,6 +106,6 @@ def _build_result(run: Run, curve: LrFinderResult, channel: Channel) -> JobCompl
     )
     ProgressReporter(channel, len(curve.rates)).report_step(len(curve.rates), points)
     if curve.suggestion is None:
-        channel.send_log("The loss fell at no learning rate, so none can be suggested.", "warning")
+        channel.send_log("The loss did not decrease at any learning rate, so none can be suggested.", "warning")
     metrics = {} if curve.suggestion is None else {"suggested_lr": curve.suggestion}
     return JobCompleted(result=curve.to_dict(), metrics=to_json_floats(metrics))

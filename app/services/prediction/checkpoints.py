@@ -19,7 +19,7 @@ from core.errors import Conflict, CorruptFile
 
 CheckpointTag = Literal["best", "latest"]
 METADATA_FILE = "bundle.json"
-NO_BEST_HINT = " Add a callback that monitors a metric, such as model_checkpoint, or use the latest checkpoint."
+NO_BEST_HINT = " Add a callback that marks the best checkpoint, such as model_checkpoint, or use the latest checkpoint."
 
 
 class CheckpointRef(NamedTuple):
@@ -58,7 +58,7 @@ class CheckpointPredictionService:
 
         Raises:
             NotFound: the job does not exist.
-            Conflict: the job has no such checkpoint yet.
+            Conflict: the job has no checkpoint with this tag yet, or an old version of the service wrote it.
             ServiceError: see `PredictionService.predict`.
         """
         ref, model = await asyncio.to_thread(self._find_checkpoint, job_id, tag)

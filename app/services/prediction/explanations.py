@@ -81,7 +81,7 @@ class ExplanationService:
 
         Raises:
             NotFound: the model does not exist.
-            InvalidSpec: the inputs of the model are not images, or it has no such class or no feature maps.
+            InvalidSpec: the inputs of the model are not images, or the model has no class `label` or no feature maps.
             InvalidImage, UnsupportedImage, TooLarge, PredictionFailed: the image failed.
             Overloaded, NotReady: the server cannot take the request now.
             DeadlineExceeded: the deadline has passed.

@@ -36,7 +36,7 @@ class ModelIndexEntry(NamedTuple):
 
 
 class InstanceError(Exception):
-    """An image of a request failed. The whole request then fails, because the protocol has no partial responses."""
+    """Raised if one image of a request failed. The whole request fails: the protocol has no partial responses."""
 
     def __init__(self, index: int, error: ServiceError) -> None:
         super().__init__(f"image {index}: {error.detail}")
@@ -45,7 +45,7 @@ class InstanceError(Exception):
 
 
 class InferenceService:
-    """Runs inference. An unloaded model is loaded again only by `load_model`, not by inference requests."""
+    """Runs inference. A model that a client unloaded is loaded again only by `load_model`, not by `infer`."""
 
     def __init__(
         self,
@@ -57,7 +57,10 @@ class InferenceService:
         max_batch_size: int,
         unloaded: UnloadedModels | None = None,
     ) -> None:
-        """Initialize the service. `unloaded` can be shared by all HTTP processes of a machine; default: a new set."""
+        """Initialize the service.
+
+        `unloaded` contains the names of unloaded models. HTTP processes can share it; default: a new set.
+        """
         self.max_batch_size = max_batch_size
         self._sessions = sessions
         self._version_cache = version_cache
@@ -75,7 +78,7 @@ class InferenceService:
         return await self._version_cache.get(f"{name}@{version}" if version else name)
 
     async def find_serving_version(self, name: str, version: str = "") -> ServedModel:
-        """Return the version that serves requests: while a new version loads, the previous version. Raises NotFound."""
+        """Return the version that serves requests: the previous version while a new version loads. Raises NotFound."""
         return await self._rollover.choose_version(f"{name}@{version}", await self.find_model(name, version))
 
     async def list_versions(self, name: str) -> list[ServedModel]:
@@ -94,7 +97,7 @@ class InferenceService:
         return self._model_server.get_statistics(model.bundle)
 
     def get_memory_usage(self, model: ServedModel) -> dict[str, int]:
-        """Return the bytes that a version uses on each device; empty if it is not loaded."""
+        """Return the bytes that a version uses on each device. The mapping is empty if the version is not loaded."""
         return self._model_server.get_memory_bytes(model.bundle)
 
     async def load_model(self, name: str) -> None:
@@ -117,10 +120,10 @@ class InferenceService:
             self._model_server.unload(model.bundle)
 
     async def ensure_ready(self, model: ServedModel) -> None:
-        """Load a version if it is not loaded yet. Raise Conflict if a client unloaded the model by name.
+        """Load a version if it is not loaded yet.
 
         Raises:
-            Conflict: the model was unloaded.
+            Conflict: a client unloaded the model.
             CorruptFile, PredictionFailed: the version cannot be loaded.
             NotReady, Overloaded: the version cannot be loaded now.
         """
@@ -130,7 +133,7 @@ class InferenceService:
     async def infer(
         self, model: ServedModel, images: Images, *, deadline: float | None, level: int = DEFAULT_PRIORITY
     ) -> Scores:
-        """Return the raw scores of images or rows, float32 (B, num_outputs).
+        """Return the raw scores of images, rows or windows, float32 (B, num_outputs).
 
         Args:
             model: the version to run.
@@ -140,7 +143,7 @@ class InferenceService:
 
         Raises:
             InstanceError: one image failed, so no scores are returned.
-            Conflict: the model was unloaded.
+            Conflict: a client unloaded the model.
             DeadlineExceeded: the deadline has passed.
             CorruptFile, PredictionFailed: the version cannot be loaded.
             Overloaded, NotReady, Unavailable: the server cannot take the request now.

@@ -73,7 +73,7 @@ class PredictionService:
         variant: str | None = None,
         deadline: float | None = None,
     ) -> PredictionResult:
-        """Predict instances with a version. If there are several instances, a failed instance gets an error as result.
+        """Predict instances with a model. If there are several instances, the result of a failed instance is an error.
 
         Args:
             ref: `name`, `name@3` or `name@alias`.
@@ -169,9 +169,9 @@ def select_top_classes(task: str, scores: Scores, k: int) -> list[tuple[int, flo
 def compute_probabilities(task: str, scores: Scores) -> Scores:
     """Return the probabilities of the classes; they sum to 1, except in a multilabel task."""
     if task == "classification":
-        exponentials = np.exp(scores - np.maximum.reduce(scores))  # faster than scores.max()
+        exponentials = np.exp(scores - np.maximum.reduce(scores))  # np.maximum.reduce is faster than scores.max()
         return np.asarray(exponentials / np.add.reduce(exponentials))
-    with np.errstate(over="ignore"):  # exp of a large value is inf, and 1 / inf is 0
+    with np.errstate(over="ignore"):  # an overflow is correct: 1 / (1 + inf) is 0
         probabilities = 1 / (1 + np.exp(-scores))
     if task == "binary" and len(probabilities) == 1:  # one output: the probability of the second class
         return np.concatenate([1 - probabilities, probabilities])

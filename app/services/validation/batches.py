@@ -10,7 +10,7 @@ CLASS_TASKS = frozenset({"classification", "binary"})
 
 
 def check_window_shares(context: TrainingContext | ModelJobContext, report: ValidationReport) -> None:
-    """Check that overlapping windows are not split at random, because the same rows are then in several splits."""
+    """Check that overlapping windows are not split at random: several splits would then contain the same rows."""
     table = context.dataset_info.table
     if table is None or table.window is None:
         return
@@ -39,7 +39,7 @@ def check_batches(context: TrainingContext, report: ValidationReport) -> None:
 
 
 def check_sampler(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that a weighted sampler is used only with classes. Warn if the loss also balances the classes."""
+    """Check that a weighted sampler is used only for tasks with classes. Warn if the loss also balances the classes."""
     if context.spec.sampler != "weighted":
         return
     if context.dataset_info.task not in CLASS_TASKS:
@@ -47,7 +47,10 @@ def check_sampler(context: TrainingContext, report: ValidationReport) -> None:
             "/sampler", f"'weighted' balances classes; a {context.dataset_info.task} task has none: use 'random'"
         )
     elif getattr(context.spec.loss, "class_weights", None) is not None:
-        report.warn("the sampler 'weighted' and the loss's class_weights both balance the classes")
+        report.warn(
+            "the sampler 'weighted' and the loss's class_weights both balance the classes, so that rare classes are "
+            "weighted twice; remove one of them"
+        )
 
 
 def check_processes(context: TrainingContext, report: ValidationReport) -> None:
@@ -61,7 +64,10 @@ def check_processes(context: TrainingContext, report: ValidationReport) -> None:
     elif not spec.drop_last and (batch_size + 1 if remaining == 1 else remaining) % count:
         report.add("/drop_last", f"must be true: {count} processes cannot share the last batch of {remaining} evenly")
     if spec.on_oom != "fail":
-        report.add("/on_oom", "must be 'fail' with several processes: one cannot reduce the batches of the others")
+        report.add(
+            "/on_oom",
+            "must be 'fail' with several processes: one process cannot reduce the batches of the other processes",
+        )
     for index, callback in enumerate(spec.callbacks):
         if callback.requires_single_process:
             report.add(

@@ -19,7 +19,7 @@ def check_callback_samples(context: TrainingContext, report: ValidationReport) -
     """Check that callbacks that mix images are used only with a dataset of images."""
     for index, callback in enumerate(context.spec.callbacks):
         if callback.mixes_images and context.dataset_info.table is not None:
-            report.add(f"/callbacks/{index}", f"{callback.name!r} mixes images; the dataset is a table")
+            report.add(f"/callbacks/{index}", f"{callback.name!r} mixes images, but the dataset is a table")
 
 
 def check_callback_classes(context: TrainingContext, report: ValidationReport) -> None:
@@ -29,11 +29,12 @@ def check_callback_classes(context: TrainingContext, report: ValidationReport) -
         if callback.max_classes is None:
             continue
         if dataset_info.task == "regression":
-            reason = f"{callback.name!r} requires classes; the targets of the dataset are numbers"
+            reason = f"{callback.name!r} requires classes, but the targets of the dataset are numbers"
             report.add(f"/callbacks/{index}/name", reason)
         elif len(dataset_info.classes) > callback.max_classes:
             reason = (
-                f"{callback.name!r} takes at most {callback.max_classes} classes; there are {len(dataset_info.classes)}"
+                f"{callback.name!r} takes at most {callback.max_classes} classes; "
+                f"the dataset has {len(dataset_info.classes)}"
             )
             report.add(f"/callbacks/{index}/name", reason)
 

@@ -12,7 +12,7 @@ from core.spec import AnyJobSpec
 
 
 class PinnedDataset(NamedTuple):
-    """The dataset version that a job uses. `options` are all options of a built-in dataset; empty for uploads."""
+    """The dataset version that a job uses. For a built-in dataset, `options` contains all options; else it is empty."""
 
     version: int
     options: Mapping[str, Any]
@@ -32,7 +32,7 @@ class ResumeSource(NamedTuple):
 
 
 class RegisteredModel(NamedTuple):
-    """A model version that a job refers to. `dataset`, `seed`, `valid` and `test` are fields of its training spec."""
+    """A model version that a job refers to. `dataset`, `seed`, `valid` and `test` are from its training spec."""
 
     ref: str
     task: str
@@ -89,7 +89,7 @@ class ValidationContext:
         architecture: the checked architecture of a training spec; None for specs that refer to a registered model.
         model: the registered model that the spec refers to, if any.
         resume_source: the checkpoint that the spec refers to, if any.
-        capacities: the capacity of each live worker; empty without live workers.
+        capacities: the capacity of each live worker; empty if no worker is live.
     """
 
     spec: AnyJobSpec

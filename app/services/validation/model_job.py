@@ -39,13 +39,13 @@ class ModelJobContext:
 
     @property
     def valid(self) -> float | None:
-        """The share of the training split that is held out for validation."""
+        """The share of the training split that is used as the validation split."""
         share = self.model.valid if self.spec.dataset.valid is None and self.is_own_dataset else self.spec.dataset.valid
         return splits.DEFAULT_SHARE if share is None and not self.dataset_info.splits.get("valid") else share
 
     @property
     def test(self) -> float | None:
-        """The share of the training split that is held out as test split."""
+        """The share of the training split that is used as the test split."""
         return self.model.test if self.spec.dataset.test is None and self.is_own_dataset else self.spec.dataset.test
 
     @cached_property
@@ -58,7 +58,7 @@ class ModelJobContext:
         return {"train": plan.num_train, "valid": plan.num_valid, "test": plan.num_test}
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
-        """Return the resolved spec. On the model's dataset, default to the seed and split shares of its training."""
+        """Return the resolved spec. If the model was trained on the dataset, its seed and shares are the defaults."""
         sizes, default_seed = self.split_sizes, self.model.seed if self.is_own_dataset else 0
         changes: dict[str, Any] = {
             "seed": default_seed if self.spec.seed is None else self.spec.seed,

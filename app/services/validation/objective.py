@@ -36,7 +36,7 @@ def check_loss(context: TrainingContext, report: ValidationReport) -> None:
     ):
         weights = getattr(loss, field, None)
         if isinstance(weights, tuple) and len(weights) != expected:
-            report.add(f"/loss/{field}", f"has {len(weights)} values; one per {noun} is required, here {expected}")
+            report.add(f"/loss/{field}", f"must have {expected} values, one per {noun}; got {len(weights)}")
 
 
 def check_metrics(context: TrainingContext | ModelJobContext, report: ValidationReport) -> None:

@@ -21,7 +21,9 @@ def check_closure(context: TrainingContext, report: ValidationReport) -> None:
         report.add("/precision", f"{name!r} cannot use the loss scaling of 'fp16'; use 'fp32'")
     for index, callback in enumerate(spec.callbacks):
         if callback.clips_gradients:
-            report.add(f"/callbacks/{index}", f"{name!r} compares gradients with losses; they must not be clipped")
+            report.add(
+                f"/callbacks/{index}", f"{name!r} compares gradients with losses; the gradients must not be clipped"
+            )
 
 
 def check_optimizer_patterns(context: TrainingContext, report: ValidationReport) -> None:
@@ -46,7 +48,7 @@ def check_freeze(context: TrainingContext, report: ValidationReport) -> None:
 
 
 def check_schedule(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that the schedule suits the number of steps. Cycling the momentum requires an optimizer with momentum."""
+    """Check that the schedule fits the number of steps. If it cycles the momentum, an optimizer must have momentum."""
     schedule = context.spec.schedule
     if schedule is None:
         return
@@ -57,7 +59,7 @@ def check_schedule(context: TrainingContext, report: ValidationReport) -> None:
         if not any(optimizer.has_momentum for optimizer in optimizers):
             names = sorted({optimizer.name for optimizer in optimizers})
             verb = "has" if len(names) == 1 else "have"
-            reason = f"{' and '.join(map(repr, names))} {verb} no momentum to cycle; set it to false"
+            reason = f"{' and '.join(map(repr, names))} {verb} no momentum to cycle; set cycle_momentum to false"
             report.add("/schedule/cycle_momentum", reason)
 
 
@@ -73,7 +75,7 @@ def _check_parts(parts: Sequence[OptimizerPartSpec], names: Sequence[str], repor
             reason = f"earlier parts match all parameters of {part.match!r}; put narrower patterns first"
             report.add(f"{pointer}/match", reason)
     if remaining:
-        report.add(f"{OPTIMIZER}/parts", f"no part matches {_format_names(remaining)}; let the last one match '*'")
+        report.add(f"{OPTIMIZER}/parts", f"no part matches {_format_names(remaining)}; let the last part match '*'")
 
 
 def _check_groups(optimizer: OptimizerSpec, names: Sequence[str], pointer: str, report: ValidationReport) -> None:

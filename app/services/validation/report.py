@@ -29,7 +29,7 @@ class ValidationReport:
         """Raise InvalidSpec if there is an error.
 
         Raises:
-            InvalidSpec: with all errors.
+            InvalidSpec: the report has errors; the exception contains all of them.
         """
         if self.errors:
             reject_all(self.errors)

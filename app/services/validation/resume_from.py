@@ -73,7 +73,10 @@ def check_resumed_optimizer(context: TrainingContext, report: ValidationReport) 
         report.add(f"{RESUME_FROM}/optimizer", reason)
     elif _describe_groups(current, list(spec.freeze)) != _describe_groups(saved, list(source.spec.get("freeze") or ())):
         fields = "`parts`, their `groups`" if "parts" in current else "`groups`"
-        report.add(f"{RESUME_FROM}/optimizer", f"requires the checkpoint's parameter groups: {fields} and `freeze`")
+        report.add(
+            f"{RESUME_FROM}/optimizer",
+            f"requires the parameter groups of the checkpoint: {fields} and `freeze` must be equal",
+        )
 
 
 def check_resumed_callbacks(context: TrainingContext, report: ValidationReport) -> None:
@@ -100,12 +103,14 @@ def check_resumed_records(context: TrainingContext, report: ValidationReport) ->
         return
     saved = source.spec["batch_size"], source.spec.get("accumulate_batches", 1), source.spec["dataset"]["name"]
     if saved != (spec.batch_size, spec.accumulate_batches, spec.dataset.name):
-        reason = "requires the checkpoint's dataset, batch_size and accumulate_batches, so that steps continue"
+        reason = (
+            "requires the checkpoint's dataset, batch_size and accumulate_batches, so that the step numbers continue"
+        )
         report.add(f"{RESUME_FROM}/records", reason)
         return
     num_epochs = source.count_epochs(context.steps_per_epoch)
     if spec.epochs <= num_epochs:
-        report.add("/epochs", f"must be above {num_epochs}, the epochs of the checkpoint, which count too")
+        report.add("/epochs", f"must be above {num_epochs}: the value includes the epochs of the checkpoint")
 
 
 def _describe_groups(optimizer: Mapping[str, Any], freeze: list[str]) -> list[Any]:

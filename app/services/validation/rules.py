@@ -22,7 +22,7 @@ from app.services.validation.training import LrFindContext, TrainingContext
 
 
 class Resolvable(Protocol):
-    """The data that the rules of a job kind check. It also builds the resolved spec."""
+    """The data that the rules of a job kind check. The context also builds the resolved spec."""
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
         """Return the resolved spec."""

@@ -94,7 +94,7 @@ class TrainingContext:
 
 @dataclass(frozen=True)
 class LrFindContext(TrainingContext):
-    """The data for the rules of a learning rate search. `spec` is a training spec with the search's fields."""
+    """The data for the rules of a learning rate search. `spec` is a training spec with the fields of the search."""
 
     lr_find: LrFindSpec
 

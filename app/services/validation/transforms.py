@@ -21,7 +21,7 @@ def check_transforms(context: TrainingContext, report: ValidationReport) -> None
     for pointer, transform in _walk_transforms(transforms, TRANSFORMS):
         report.extend(transform.find_image_errors(channels, height, width), pointer)
         if transform.replaces_normalization and has_normalization:
-            report.add(pointer, "images are normalized twice; only one such transform is allowed")
+            report.add(pointer, "images are normalized twice; only one transform may normalize them")
         has_normalization = has_normalization or transform.replaces_normalization
 
 

@@ -1,1 +1,1 @@
-"""Reads uploaded zip and tar archives safely."""
+"""Reads uploaded zip and tar archives. Rejects unsafe entries and archives that exceed the upload limits."""

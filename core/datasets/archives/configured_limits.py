@@ -3,7 +3,7 @@
 from core.datasets.archives.limits import UploadLimits
 from core.settings import Settings
 
-_PACKED_RATIO = 4  # decoded bytes per file byte; JPEG photographs are below it after resizing
+_PACKED_RATIO = 4  # decoded bytes per byte of the image files; resized JPEG photographs have a lower ratio
 
 
 def build_upload_limits(settings: Settings) -> UploadLimits:

@@ -1,4 +1,4 @@
-"""Safe streaming of archive entries. Unsafe entries are rejected, and no entry is written to disk."""
+"""Validates archive entries and reads them as streams. Rejects unsafe entries, and extracts no entry to disk."""
 
 import re
 import stat
@@ -21,7 +21,7 @@ class Readable(Protocol):
 
 
 class ArchiveEntry(NamedTuple):
-    """A folder or a regular file. `body` is None for folders. Read `body` before requesting the next entry."""
+    """A folder or regular file in an archive. Read `body` before requesting the next entry. It is None for folders."""
 
     parts: tuple[str, ...]
     body: Readable | None
@@ -36,14 +36,14 @@ class EntryValidator:
         self._seen: dict[str, bool] = {}
 
     def validate_name(self, name: str, *, is_folder: bool) -> tuple[str, ...]:
-        """Return the parts of a name, without a leading `./`.
+        """Validate the name of an entry. Return its path parts without `.` parts.
 
         Raises:
             InvalidArchive: the name is unsafe or a duplicate, or the archive has too many entries.
         """
         self._count += 1
         if self._count > self._limits.max_entries:
-            raise make_too_large_error(f"more than {self._limits.max_entries} entries")
+            raise make_too_large_error(f"it has more than {self._limits.max_entries} entries")
         parts = self._split_name(name)
         if parts:
             self._refuse_duplicate(name, parts, is_folder=is_folder)
@@ -100,15 +100,17 @@ class ByteBudget:
         """
         self.total += count
         if self.total > self._limits.max_bytes:
-            raise make_too_large_error(f"more than {self._limits.max_bytes} bytes when uncompressed", "max_bytes")
+            raise make_too_large_error(
+                f"it has more than {self._limits.max_bytes} bytes when uncompressed", "max_bytes"
+            )
         if self.total > self._max_bytes_by_ratio:
             raise make_too_large_error(
-                f"more than {self._limits.max_ratio} times its size when uncompressed", "max_ratio"
+                f"its content is more than {self._limits.max_ratio} times its size when uncompressed", "max_ratio"
             )
 
 
 class CountingReader:
-    """Wraps a stream and adds the bytes that are read to a `ByteBudget`."""
+    """Wraps a stream and counts the bytes that are read from it in a `ByteBudget`."""
 
     def __init__(self, stream: Readable, budget: ByteBudget) -> None:
         self._stream = stream
@@ -155,7 +157,7 @@ def make_unsafe_error(name: str, reason: str) -> InvalidArchive:
 
 
 def make_too_large_error(reason: str, limit: str = "max_entries") -> InvalidArchive:
-    """Return the error for an archive that exceeds a limit. `limit`: the name of the limit."""
+    """Return the error for an archive that exceeds a limit. `limit` is the name of this limit."""
     return InvalidArchive(f"The archive is too large: {reason}.", code="archive_too_large", limit=limit)
 
 

@@ -32,7 +32,7 @@ class ArchiveLayout(NamedTuple):
     """The splits and classes of an archive.
 
     Attributes:
-        classes: sorted by name.
+        classes: the names of the classes, sorted.
         placements: the split and class of each image, or None for images outside of class folders.
         root: the path parts of the single top-level folder that contains all class folders, or ().
     """
@@ -46,8 +46,8 @@ class ArchiveLayout(NamedTuple):
 def infer_layout(images: Sequence[Parts], folders: Sequence[Parts]) -> ArchiveLayout:
     """Return the splits and classes of an archive.
 
-    Paths are `class/image`, or `train/class/image` with optional `valid/…` and `test/…`. All of them may be in a single
-    top-level folder.
+    The path of an image is `class/image` or `train/class/image`. With `train/…`, there can also be images in
+    `valid/…` and `test/…`. A single top-level folder may contain all of these folders.
 
     Args:
         images: the path parts of every image.

@@ -10,8 +10,9 @@ class UploadLimits(NamedTuple):
         max_bytes: maximum number of uncompressed bytes of all files.
         max_image_bytes: maximum number of bytes of one image file.
         max_pixels: maximum number of pixels of one image.
-        max_packed_bytes: maximum number of bytes of all decoded images.
-        max_ratio: maximum ratio of uncompressed bytes to bytes of the archive. `ratio_floor` bytes are always accepted.
+        max_packed_bytes: maximum number of bytes of all decoded images, or of all rows of a table as numbers.
+        max_ratio: maximum ratio of uncompressed bytes to bytes of the archive. It does not apply to the first
+            `ratio_floor` uncompressed bytes.
     """
 
     max_entries: int = 1_000_000

@@ -37,7 +37,7 @@ class SpooledImage(NamedTuple):
 
 
 def is_hidden(parts: tuple[str, ...]) -> bool:
-    """Return whether an operating system added the entry, for example `.DS_Store`."""
+    """Return whether the entry is hidden: a name with a leading dot, or a file that an operating system added."""
     return any(part.startswith(".") or part in _HIDDEN_NAMES for part in parts)
 
 

@@ -63,7 +63,7 @@ def read_tar_entries(path: Path, limits: UploadLimits, *, is_gzip: bool) -> Iter
     validator = EntryValidator(limits)
     with translate_archive_errors(), _open_file(path, is_gzip=is_gzip) as file:
         stream = CountingReader(file, ByteBudget(path.stat().st_size, limits))
-        archive = tarfile.open(  # noqa: SIM115 - the underlying file is closed
+        archive = tarfile.open(  # noqa: SIM115 - the with statement closes the underlying file
             fileobj=cast("BinaryIO", stream),
             mode="r|",
             tarinfo=_StrictTarInfo,
@@ -71,7 +71,7 @@ def read_tar_entries(path: Path, limits: UploadLimits, *, is_gzip: bool) -> Iter
             errors="surrogateescape",
         )
         while (member := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]  # TarFile keeps every member in memory
+            archive.members.clear()  # type: ignore[attr-defined]  # TarFile would keep every member in memory
             _check_member(member)
             parts = validator.validate_name(member.name, is_folder=member.isdir())
             if parts:
@@ -90,7 +90,10 @@ def _check_member(member: tarfile.TarInfo) -> None:
 
 
 def _check_end(remainder: Readable, stream: CountingReader) -> None:
-    """Check that only zeros follow and the last block is complete. Reading to the end verifies the gzip checksum."""
+    """Check that only zeros follow the last entry, and that the archive ends with a complete block of zeros.
+
+    Reading to the end also verifies the checksum of a gzip file.
+    """
     while chunk := remainder.read(_CHUNK_BYTES):
         if any(chunk):
             raise make_corrupt_error("data follows the end of the archive")

@@ -34,7 +34,7 @@ def detect_kind(path: Path) -> UploadKind:
     if _is_table(head):
         return "table"
     raise InvalidArchive(
-        "The file must be a zip, tar or tar.gz archive, or a CSV table." if head else "The uploaded file is empty.",
+        "The file is not a zip, tar or tar.gz archive, or a CSV table." if head else "The uploaded file is empty.",
         code="archive_unknown",
     )
 
@@ -43,7 +43,7 @@ def read_entries(path: Path, limits: UploadLimits) -> Iterator[ArchiveEntry]:
     """Yield the entries of an archive. Their names and types are validated.
 
     Raises:
-        InvalidArchive: an entry is unsafe, or the archive is damaged or too large.
+        InvalidArchive: the file is not an archive, an entry is unsafe, or the archive is damaged or too large.
     """
     match detect_kind(path):
         case "zip":
@@ -75,7 +75,7 @@ def inspect_upload(path: Path, limits: UploadLimits) -> UploadKind:
     except InvalidArchive as error:
         if error.extra.get("limit") != "max_bytes" or inspection_limits.max_bytes == limits.max_bytes:
             raise
-        return kind  # only the limit of this quick check is exceeded
+        return kind  # the upload exceeds only the limit of this quick check, so it is accepted
     if not num_entries:
         raise InvalidArchive("The archive has no entries.", code="archive_empty")
     return kind

@@ -24,7 +24,7 @@ _END64 = b"PK\6\6"
 _END64_LOCATOR = b"PK\6\7"
 _ENTRY = b"PK\1\2"
 _ENTRY_SIZE, _END_SIZE, _END64_SIZE, _LOCATOR_SIZE = 46, 22, 56, 20
-_MAX_COMMENT = 2**16 + 100  # includes the zip64 records before the end record
+_MAX_COMMENT = 2**16 + 100  # bytes, including the zip64 records before the end record
 _ENCRYPTED, _UTF8 = 0x1, 0x800
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -56,7 +56,7 @@ def read_zip_entries(path: Path, limits: UploadLimits) -> Iterator[ArchiveEntry]
 def _decode_name(member: zipfile.ZipInfo) -> str:
     """Return the name of the entry as stored in the archive, decoded as UTF-8.
 
-    `zipfile` truncates `filename` at NUL, and decodes names without the UTF-8 flag as CP437.
+    `ZipInfo.filename` is not used: it ends at the first NUL, and names without the UTF-8 flag are decoded as CP437.
     """
     if member.flag_bits & _UTF8:
         return member.orig_filename
@@ -93,12 +93,12 @@ def count_entries(path: Path, limits: UploadLimits) -> int:
             size -= _ENTRY_SIZE + sum(lengths)
             count += 1
             if count > limits.max_entries:
-                raise make_too_large_error(f"more than {limits.max_entries} entries")
+                raise make_too_large_error(f"it has more than {limits.max_entries} entries")
         return count
 
 
 def _find_directory(file: BinaryIO, file_size: int) -> tuple[int, int]:
-    """Return the offset and size of the central directory. `zipfile` locates it in the same way."""
+    """Locate the central directory in the same way as `zipfile`. Return its offset and size."""
     file.seek(max(0, file_size - _END_SIZE - _MAX_COMMENT))
     tail = file.read()
     has_no_comment = tail[-_END_SIZE:][:4] == _END and tail[-2:] == b"\0\0"

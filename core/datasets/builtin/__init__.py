@@ -18,7 +18,7 @@ _DATASETS = {entry.name: entry for entry in (*_IMAGES, *_TABLES)}
 
 
 class UnknownDataset(LookupError):
-    """There is no built-in dataset of that name. `available` contains the names of all built-in datasets."""
+    """There is no built-in dataset of the given name. `available` contains the names of all built-in datasets."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"no built-in dataset {name!r}")

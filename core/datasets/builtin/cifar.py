@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, in the binary or Python version. Loading a pickle does not execute code from it."""
+"""CIFAR-10 and CIFAR-100, in the binary or Python version. Loading a pickle file does not execute code from it."""
 
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +27,11 @@ _CIFAR100 = (
 
 @dataclass(frozen=True)
 class _Distribution:
-    """The files of the binary or the Python version. `label_offset` is the position of the label in a binary record."""
+    """The files of the binary or the Python version of a CIFAR dataset.
+
+    Attributes:
+        label_offset: the position of the label in a record of the binary version, in bytes.
+    """
 
     folder: str
     files: Mapping[str, Sequence[str]]  # keyed by split
@@ -130,7 +134,7 @@ def _read_binary(path: Path, distribution: _Distribution) -> tuple[Images, Any]:
 
 def _read_pickle(path: Path, distribution: _Distribution) -> tuple[Images, Any]:
     with path.open("rb") as file:
-        content = _SafeUnpickler(file, encoding="bytes").load()  # can call only the stand-ins below
+        content = _SafeUnpickler(file, encoding="bytes").load()  # the unpickler can call only the stand-ins below
     return np.frombuffer(content[b"data"].raw, np.uint8).reshape(-1, _PIXELS), content[distribution.label_key]
 
 
@@ -163,7 +167,7 @@ def _encode_latin1(text: str | bytes, *_: object) -> bytes:
 
 
 class _SafeUnpickler(pickle.Unpickler):
-    """Replaces the globals that the original CIFAR files refer to with stand-ins, and rejects all other globals."""
+    """Loads stand-ins for the globals that the original CIFAR files contain. Rejects all other globals."""
 
     _STAND_INS: ClassVar[dict[tuple[str, str], Any]] = {
         ("numpy.core.multiarray", "_reconstruct"): _new_array,

@@ -25,7 +25,7 @@ def _read_chunks(_folder: Path, _options: NoOptions) -> Iterator[SampleChunk]:
 
 DIGITS = BuiltinDataset(
     name="digits",
-    summary="1,797 handwritten digits, 8 x 8 pixels, grey, 10 classes. Needs no files.",
+    summary="1,797 handwritten digits, 8 x 8 pixels, grey, 10 classes. Requires no download.",
     source="UCI Optical Recognition of Handwritten Digits (test part), as shipped by scikit-learn",
     licence="CC BY 4.0 (UCI); BSD-3-Clause (scikit-learn)",
     options=NoOptions,

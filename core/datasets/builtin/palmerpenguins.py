@@ -22,7 +22,7 @@ _CATEGORIES = {
     "island": ("Biscoe", "Dream", "Torgersen"),
     "sex": ("female", "male"),
 }
-_NUM_MISSING = {"island": 0, "sex": 11, "species": 0}  # rows without a value, by column; 2 rows in all other columns
+_NUM_MISSING = {"island": 0, "sex": 11, "species": 0}  # number of rows without a value; all other columns: 2
 PenguinColumn = Literal[
     "species", "island", "bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "sex"
 ]
@@ -72,7 +72,7 @@ def _build_info(options: PenguinOptions, _folder: Path | None) -> DatasetInfo:
 
 @lru_cache(maxsize=1)
 def _load_penguins() -> tuple[dict[str, str], ...]:
-    """Return the rows of the CSV file in the package. The package is not imported, because it imports pandas."""
+    """Return the rows of the CSV file in the package. The package is not imported, because it would import pandas."""
     package = importlib.util.find_spec("palmerpenguins")
     if package is None or not package.submodule_search_locations:
         raise CorruptFile("The package palmerpenguins is not installed.")
@@ -110,7 +110,7 @@ def _encode_value(name: str, text: str) -> float:
 
 PALMERPENGUINS = BuiltinDataset(
     name="palmerpenguins",
-    summary="344 penguins of three species: four measurements, island and sex. Needs no files.",
+    summary="344 penguins of three species: four measurements, island and sex. Requires no download.",
     source="Horst, Hill and Gorman, palmerpenguins, 2020; data of Gorman, Williams and Fraser, 2014",
     licence="CC0",
     options=PenguinOptions,

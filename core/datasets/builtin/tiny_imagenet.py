@@ -17,7 +17,7 @@ _FOLDERS = ("tiny_imagenet", "tiny-imagenet-200", "tiny_imagenet/tiny-imagenet-2
 _ZIPS = "tiny-imagenet-200*.zip"
 _ANNOTATIONS = "val/val_annotations.txt"
 _IMAGES = frozenset({".jpeg", ".jpg", ".png"})
-_SPLIT_NAMES = {"train": "train", "val": "valid"}  # the labels of the test images are not public
+_SPLIT_NAMES = {"train": "train", "val": "valid"}  # test images are not read, because their labels are not public
 
 
 class TinyImagenetOptions(Spec):
@@ -93,7 +93,7 @@ def _open_tree(folder: Path) -> Iterator[_Tree]:
 
 
 def _list_images(tree: _Tree) -> list[_LabelledImage]:
-    """Return all labelled images, sorted. Supports a flat validation split and one with class folders."""
+    """Return all labelled images, sorted. The validation split can be flat or have class folders."""
     names = [PurePosixPath(name) for name in tree.list_names()]
     annotated = _read_annotations(tree) if PurePosixPath(_ANNOTATIONS) in names else {}
     images = [_parse_image_path(path, annotated) for path in names if path.suffix.lower() in _IMAGES]

@@ -35,7 +35,8 @@ class UploadOptions(Spec):
     """Options of an archive of images.
 
     `image_size` is the side of a square ("64"), or height x width ("48x64"). Default: the size that at least half of
-    the images have. If there is no such size: a square with the median of the shorter sides, at most 224.
+    the images have, scaled down to at most 224 pixels per side. If no size is that frequent: a square whose side is
+    the median of the shorter sides of the images, at most 224.
     """
 
     image_size: Annotated[str, Field(pattern=IMAGE_SIZE)] | None = None
@@ -55,7 +56,7 @@ def pack_archive(
 ) -> tuple[PackedMeta, dict[str, Any]]:
     """Pack an archive into the new folder `out`. Return the metadata and the report.
 
-    The content hash does not depend on the archive format or on the order of the entries.
+    The content hash of the dataset does not depend on the archive format or on the order of the entries.
 
     Raises:
         InvalidArchive: the archive is unsafe, too large or damaged, or its `weights.csv` cannot be read.
@@ -141,9 +142,9 @@ def _summarize_weights(out: Path, report: ReportBuilder, extra: Mapping[str, Any
     assert train_weights is not None  # noqa: S101 - the writer was created with weighted=True
     if not train_weights.any():
         raise InvalidDataset(
-            f"All weights of training images in {weights.WEIGHTS_FILE} are 0.",
+            f"All training images have weight 0 in {weights.WEIGHTS_FILE}.",
             code="dataset_bad_weights",
-            hint="Set a weight above 0 for the images to learn from.",
+            hint="Give at least one training image a weight above 0.",
             report=report.build_report(None, **extra),
         )
     return weights.summarize_weights(train_weights)
@@ -168,7 +169,7 @@ def _check_classes(layout: ArchiveLayout, report: ReportBuilder, extra: Mapping[
         raise InvalidDataset(
             f"There are {num_classes} class folders, but only {num_train} training images.",
             code="dataset_more_classes_than_samples",
-            hint="Every class needs images. Remove empty folders.",
+            hint="Every class needs training images. Add images, or remove empty class folders.",
             report=report.build_report(None, **extra),
         )
     if len(layout.classes) < 2:
@@ -187,7 +188,8 @@ def _check_unreadable(report: ReportBuilder, num_readable: int, extra: Mapping[s
         raise InvalidDataset(
             f"{num_unreadable} of {num_unreadable + num_readable} images cannot be read: {names}.",
             code="dataset_unreadable_pictures",
-            hint="Repair or remove the images that the report lists. Fewer than 1 % would be skipped.",
+            hint="Repair or remove the images that the report lists. Unreadable images are skipped only if fewer "
+            "than 1 % of the images are unreadable.",
             report=report.build_report(None, **extra),
         )
 
@@ -217,7 +219,10 @@ def _parse_image_size(image_size: str) -> tuple[int, int]:
 
 
 def _choose_image_size(sizes: Sequence[ImageSize]) -> tuple[int, int]:
-    """Return the size that at least half of the images have, or a square with the median of the shorter sides."""
+    """Return the size that at least half of the images have, or a square with the median of the shorter sides.
+
+    No side is longer than `_MAX_SIDE`.
+    """
     (most_common, count), *_ = Counter((size.height, size.width) for size in sizes).most_common(1)
     if 2 * count >= len(sizes):
         scale = min(1.0, _MAX_SIDE / max(most_common))

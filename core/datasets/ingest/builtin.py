@@ -1,4 +1,4 @@
-"""Converts a built-in dataset to the packed form, with its report and preview."""
+"""Converts a built-in dataset to the packed form, and creates its import report and preview."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,7 +24,7 @@ def pack_builtin(
     """Pack a built-in dataset into the new folder `out`. Return the metadata and the report.
 
     Raises:
-        UnknownDataset: there is no built-in dataset of that name.
+        UnknownDataset: there is no built-in dataset of this name.
         pydantic.ValidationError: the options are invalid.
         CorruptFile: files are missing or damaged.
     """
@@ -81,7 +81,11 @@ def write_chunks(
 
 
 def add_rows_to_report(report: ReportBuilder, table: Table, splits: Mapping[str, TableSplit]) -> None:
-    """Add a table's rows to the report. For windows, add only their number, because windows overlap."""
+    """Add a table's rows to the report.
+
+    If the samples are windows, add a unique number for each window instead of its rows. Windows overlap, but they
+    are not duplicates.
+    """
     num_before = 0
     for name, split in splits.items():
         count = len(split.targets)

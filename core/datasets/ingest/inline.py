@@ -37,14 +37,14 @@ class InlineIn(ColumnRoles):
     targets: list[Any] | None = Field(
         default=None,
         description="One target for each row or image: a number, a string, or an array of K numbers. "
-        "For images, the class as an integer or a string. Omit it if `target` names columns of the inputs.",
+        "For images, the class as an integer or a string. Omit `targets` if `target` names columns of the inputs.",
     )
     target: ColumnNames = Field(default=(), description="The names of the targets. Default: `y`, or `y0`, `y1`, …")
     columns: ColumnNames = Field(default=(), description="The names of the input columns. Default: `x0`, `x1`, …")
     image_size: Annotated[str, Field(pattern=IMAGE_SIZE)] | None = Field(
-        default=None, description="For images, as for an upload. Default: the size of the images."
+        default=None, description="The size of images after resizing, as for an upload. Default: their original size."
     )
-    resize: Resize | None = Field(default=None, description="For images, as for an upload.")
+    resize: Resize | None = Field(default=None, description="How images are resized, as for an upload.")
 
 
 class InlineUpload(NamedTuple):
@@ -73,7 +73,7 @@ def build_upload(dataset: InlineIn) -> InlineUpload:
         )
     if dataset.targets is not None and len(dataset.targets) != shape[0]:
         raise_invalid_value(
-            ("targets",), f"has {len(dataset.targets)} values, but inputs has {shape[0]}; send one for each"
+            ("targets",), f"has {len(dataset.targets)} values, but inputs has {shape[0]}; send one target for each"
         )
     return _build_table(dataset, shape[1]) if len(shape) == 2 else _build_archive(dataset, shape)
 
@@ -113,7 +113,7 @@ def _check_rows(field: str, values: list[Any], shape: tuple[int, int], *, allows
 
 
 def _check_number(value: Any, path: tuple[str | int, ...], *, allows_missing: bool) -> None:  # noqa: ANN401 - any JSON value
-    if type(value) in (int, float) and -MAX_FLOAT32 <= value <= MAX_FLOAT32:  # `isinstance` accepts bool as int
+    if type(value) in (int, float) and -MAX_FLOAT32 <= value <= MAX_FLOAT32:  # not isinstance, which accepts bool
         return
     if value is not None:
         raise_invalid_value(path, f"{_NUMBER_RULE}, got {shorten(value)}")
@@ -126,7 +126,7 @@ def _read_targets(dataset: InlineIn, *, allows_missing: bool) -> list[list[Any]]
     if dataset.targets is None:
         if not dataset.target:
             raise_invalid_value(
-                ("targets",), "is missing; send one for each row, or name columns of the inputs in `target`"
+                ("targets",), "is missing; send one target for each row, or name columns of the inputs in `target`"
             )
         return []
     shape = infer_shape(dataset.targets, ("targets",), 2)
@@ -138,7 +138,7 @@ def _read_targets(dataset: InlineIn, *, allows_missing: bool) -> list[list[Any]]
         if not has_texts:
             _check_number(value, path, allows_missing=allows_missing)
         elif not isinstance(value, str):
-            raise_invalid_value(path, f"must be a string like other targets, got {shorten(value)}")
+            raise_invalid_value(path, f"must be a string, because other targets are strings, got {shorten(value)}")
         elif is_missing(value) and not allows_missing:
             raise_invalid_value(path, f"must be the name of a class; {shorten(value)} means a missing value")
         elif len(value) > MAX_TEXT:
@@ -151,7 +151,7 @@ def _get_column_names(field: str, names: Sequence[str], count: int, prefix: str,
         return [f"{prefix}{index}" for index in range(count)] if prefix else ["y"]
     if len(names) != count:
         raise_invalid_value(
-            (field,), f"has {len(names)} names, but {values_field} has {count} columns; send one for each"
+            (field,), f"has {len(names)} names, but {values_field} has {count} columns; send one name for each"
         )
     return list(names)
 
@@ -173,6 +173,6 @@ def _build_archive(dataset: InlineIn, shape: tuple[int, ...]) -> InlineUpload:
     inline_images.check_shape(shape)
     options = dataset.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude=_DATA_FIELDS)
     if options.get("task") in {"auto", "classification"}:
-        del options["task"]  # the task of inline images is always classification
+        del options["task"]  # not an option of image uploads, which are always classification
     size = {"image_size": f"{shape[1]}x{shape[2]}"}
     return InlineUpload(inline_images.build_zip(dataset.inputs, dataset.targets, shape), size | options)

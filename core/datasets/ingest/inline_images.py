@@ -21,7 +21,7 @@ _NAME_RULE = "must be a valid folder name"
 
 
 def check_shape(shape: Sequence[int]) -> None:
-    """Check the size and the number of channels. `shape` is (N, H, W) or (N, H, W, C).
+    """Check the size of images and their number of channels. `shape` is (N, H, W) or (N, H, W, C).
 
     Raises:
         InvalidSpec: the images are too large, or do not have 1 or 3 channels.
@@ -42,7 +42,7 @@ def build_zip(inputs: Sequence[Any], targets: Sequence[Any], shape: Sequence[int
     Args:
         inputs: nested arrays of `shape`, (N, H, W) or (N, H, W, C), of integers from 0 to 255.
         targets: the classes, integers or strings.
-        shape: the shape of `inputs`, which `check_shape` has accepted.
+        shape: the shape of `inputs`. `check_shape` must have accepted it.
 
     Raises:
         InvalidSpec: an image is ragged or has an invalid value, or a target is not a valid class name.
@@ -60,7 +60,7 @@ def _parse_pixels(image: Any, shape: Sequence[int], path: JsonPath) -> NDArray[n
     values = []
     for at, row in iterate_rows(image, shape, path):
         for index, value in enumerate(row):
-            if type(value) is not int or not 0 <= value <= 255:  # `isinstance` accepts bool as int
+            if type(value) is not int or not 0 <= value <= 255:  # not isinstance, which accepts bool
                 raise_invalid_value((*at, index), f"must be an integer from 0 to 255, got {shorten(value)}")
         values.append(row)
     pixels = np.asarray(values, np.uint8).reshape(shape)

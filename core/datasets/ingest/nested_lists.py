@@ -49,7 +49,7 @@ def iterate_rows(values: Any, shape: Sequence[int], path: JsonPath) -> Iterator[
         )
     if len(values) != shape[0]:
         raise_invalid_value(
-            path, f"has {len(values)} values, but {_get_first_pointer(path)} has {shape[0]}; both must be equal"
+            path, f"has {len(values)} values, but {_get_first_pointer(path)} has {shape[0]}; lengths must be equal"
         )
     if len(shape) == 1:
         yield path, values

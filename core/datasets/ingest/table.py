@@ -90,7 +90,7 @@ def pack_table(
     """Pack a CSV file into the new folder `out`. Return the metadata and the report.
 
     Raises:
-        InvalidTable: the table cannot be read with these options. The error has the line and column.
+        InvalidTable: the table cannot be read with `options`. The error contains the line and column, if any.
         pydantic.ValidationError: the options are invalid.
     """
     parsed = TableOptions.model_validate(dict(options))
@@ -139,7 +139,7 @@ def _check_weights(read: ParsedRows, schema: TableSchema) -> Weights | None:
             f"Column {schema.weight!r}: every weight is 0.",
             code="table_bad_weight",
             column=schema.weight,
-            hint="Set a weight above 0 for the rows to learn from.",
+            hint="Give at least one row a weight above 0.",
         )
     return read.weights
 
@@ -165,14 +165,15 @@ def _parse_rows(file: CsvFile, schema: TableSchema, *, max_bytes: int) -> Parsed
         parts.append(_parse_block(block, file.header, schema))
         num_bytes += parts[-1].rows.size * _NUMBER_BYTES
         if num_bytes > max_bytes:
-            raise InvalidTable(f"The table needs more than {max_bytes} bytes as numbers.", code="table_too_large")
+            raise InvalidTable(f"The rows need more than {max_bytes} bytes as 32-bit numbers.", code="table_too_large")
     rows, targets, lines, weights = (np.concatenate([part[i] for part in parts]) for i in range(4))
     if is_series:
         return ParsedRows(*_fill_gaps(rows, targets, lines, schema), weights, 0)
     num_dropped = sum(part.num_dropped for part in parts)
     if len(rows) < 2:
         raise InvalidTable(
-            f"The table has {len(rows)} complete rows; {num_dropped} rows with missing values were dropped.",
+            f"The table has {len(rows)} complete rows; {num_dropped} rows with missing values were dropped. At least 2 "
+            "complete rows are required.",
             code="table_too_few_rows",
             hint="Set missing=impute, or ignore columns that are mostly empty.",
         )
@@ -230,7 +231,7 @@ def _parse_column(column: Column, values: Sequence[str], lines: Sequence[int]) -
 
 
 def _parse_target(name: str, values: Sequence[str], lines: Sequence[int], schema: TableSchema) -> NDArray[np.float64]:
-    """Return class indices from 0, or numbers. Missing values become NaN."""
+    """Return the class indices, counted from 0, or for regression the numbers. Missing values become NaN."""
     if schema.task == "regression":
         return _parse_numbers(name, values, lines)
     class_index = {label: float(number) for number, label in enumerate(schema.classes)}
@@ -269,7 +270,7 @@ def _fill_gaps(
         gaps = np.flatnonzero(np.isnan(column))
         if len(gaps) and schema.table.missing == "drop":
             raise _make_gap_error(
-                name, int(lines[gaps[0]]), "a series must have no gaps; `missing=impute` repeats the previous value"
+                name, int(lines[gaps[0]]), "a series must be complete; `missing=impute` repeats the previous value"
             )
         if len(gaps) and gaps[0] == 0:
             raise _make_gap_error(name, int(lines[0]), "the first row of a series must be complete")

@@ -62,7 +62,7 @@ class ColumnProfile:
 
     @property
     def is_identifier(self) -> bool:
-        """Whether most values are distinct, as for names, timestamps and comments. Models cannot learn from them."""
+        """Whether most values are distinct. Models cannot learn from such a column of strings, for example comments."""
         return self.counts is None or (len(self.counts) > 20 and 2 * len(self.counts) > self.num_values)
 
 

@@ -29,7 +29,7 @@ ColumnNames = Annotated[tuple[ColumnName, ...], Field(strict=False, max_length=M
 
 
 class ColumnRoles(Spec):
-    """The options of a table that do not depend on its file format."""
+    """The options of a table that are the same for every file format."""
 
     target: ColumnNames = Field(default=(), description="The columns to predict. Default: the last column.")
     columns: ColumnNames = Field(
@@ -50,8 +50,8 @@ class ColumnRoles(Spec):
     missing: Literal["drop", "impute"] = Field(
         default="drop",
         description="`drop` removes rows with missing values. `impute` replaces a missing number with the mean, "
-        "and a missing category with a separate category. In a `window` it repeats the previous value. Rows without a "
-        "target are always removed.",
+        "and a missing category with a separate category. With `window`, `impute` repeats the previous value. Without "
+        "`window`, rows without a target are always removed.",
     )
     task: Literal["auto", "classification", "binary", "regression"] = Field(
         default="auto",
@@ -62,16 +62,16 @@ class ColumnRoles(Spec):
         default=None, description="The number of consecutive rows in a sample. If set, the table is a time series."
     )
     horizon: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=1, description="With `window`: the number of rows after the window to predict."
+        default=1, description="With `window`: the number of rows to predict after each window."
     )
     valid_share: Share | None = Field(
         default=None,
-        description="With `window`: the fraction of the series used as the validation split, after the training split. "
-        "Default: 0.2.",
+        description="With `window`: the fraction of the series after the training split that is used as the validation "
+        "split. Default: 0.2.",
     )
     test_share: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
         default=None,
-        description="With `window`: the fraction of the series used as the test split, taken from its end. Default: 0.",
+        description="With `window`: the fraction at the end of the series that is used as the test split. Default: 0.",
     )
 
     @model_validator(mode="after")
@@ -174,7 +174,7 @@ def infer_schema(profiles: Sequence[ColumnProfile], options: TableOptions) -> Ta
             ignored[name] = reason
     if not columns:
         raise InvalidTable(
-            "The table has no column to predict from.",
+            "The table has no usable input column.",
             code="table_no_columns",
             hint="Set `columns`.",
             ignored=ignored,
@@ -197,11 +197,11 @@ def _find_exclusion_reason(profile: ColumnProfile, options: TableOptions) -> str
     if not profile.num_values:
         return "has no values"
     if options.window is not None and not is_number:
-        return "is not numeric, as windows require"
+        return "is not numeric; `window` requires numeric columns"
     if not is_number and profile.counts is None:
         return f"has more than {MAX_DISTINCT} distinct strings"
     if not is_number and profile.is_identifier and profile.name not in {*options.categorical, *options.columns}:
-        return "has a different string in almost every row"
+        return "has different strings in most rows"
     return None
 
 
@@ -216,7 +216,7 @@ def _build_column(profile: ColumnProfile, options: TableOptions) -> Column:
 
 
 def list_categories(profile: ColumnProfile) -> tuple[str, ...]:
-    """Return the distinct values of a column, sorted: numerically if all are numbers, otherwise as strings."""
+    """Return the distinct values of a column, sorted as numbers if all values are numbers, otherwise as strings."""
     texts = {normalize_category(text) for text in profile.counts or ()}
     return tuple(sorted(texts) if profile.num_texts else sorted(texts, key=lambda text: (float(text), text)))
 
@@ -228,7 +228,7 @@ def _infer_task(targets: Sequence[ColumnProfile], options: TableOptions) -> tupl
         if not profile.num_values:
             raise _make_target_error(profile.name, "has no values")
         if options.window is not None and not _is_numeric(profile, options):
-            raise _make_target_error(profile.name, "is not numeric, as windows require")
+            raise _make_target_error(profile.name, "is not numeric; `window` requires numeric columns")
     is_number = all(_is_numeric(profile, options) for profile in targets)
     first = targets[0]
     has_few_values = (

@@ -1,4 +1,4 @@
-"""Reads a CSV file in blocks of rows. Each block contains columns of strings. Errors contain the line number."""
+"""Reads a CSV file in blocks of rows, transposed to columns of strings. Errors contain the line number."""
 
 import csv
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ Delimiter = Literal[",", ";", "\t", "|"]
 
 MAX_COLUMNS = 4096
 MAX_FIELD_CHARACTERS = 131_072  # the default of csv.field_size_limit()
-_MAX_LINE_BYTES = 16 * 2**20  # bytes
+_MAX_LINE_BYTES = 16 * 2**20
 _DELIMITERS: tuple[Delimiter, ...] = (",", ";", "\t", "|")
 _BLOCK_ROWS = 4096
 _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))

@@ -10,10 +10,10 @@ from core.datasets.columns import Column
 from core.datasets.image_preview import PREVIEW_FILE
 from core.datasets.packed import PackedDataset
 
-_COLUMNS_PER_ROW, _MAX_COLUMNS = 4, 32  # number of histograms per row, and in total
+_COLUMNS_PER_ROW, _MAX_COLUMNS = 4, 32  # maximum number of histograms per row, and in total
 _WIDTH, _HEIGHT, _TEXT_HEIGHT, _MARGIN = 192, 64, 14, 8
 _BINS = 24
-_MAX_ROWS = 50_000  # number of rows that the histograms count
+_MAX_ROWS = 50_000  # the histograms count at most this many rows
 
 
 def write_table_preview(folder: Path) -> None:

@@ -37,7 +37,7 @@ def read_weights(path: Path, folder: Sequence[str], names: Collection[str]) -> d
 
     Args:
         path: a CSV file.
-        folder: the folder of the CSV file in the archive. The names in the file are relative to it.
+        folder: the folder of the CSV file in the archive. The names in the file are relative to this folder.
         names: the paths of all images.
 
     Raises:
@@ -57,7 +57,8 @@ def _read_entries(file: CsvFile, folder: Sequence[str]) -> dict[str, WeightEntry
     missing = [column for column in WEIGHTS_COLUMNS if column not in file.header]
     if missing:
         raise _make_weights_error(
-            f"The first line must have the columns {' and '.join(WEIGHTS_COLUMNS)}.", missing=missing
+            f"The first line has no column {missing[0]!r}; it must have the columns {' and '.join(WEIGHTS_COLUMNS)}.",
+            missing=missing,
         )
     entries: dict[str, WeightEntry] = {}
     positions = [file.header.index(column) for column in WEIGHTS_COLUMNS]

@@ -1,4 +1,4 @@
-"""Divides a time series into training, validation and test windows that do not overlap between splits."""
+"""Divides a time series into training, validation and test windows. Windows of different splits do not overlap."""
 
 from collections.abc import Sequence
 
@@ -46,7 +46,7 @@ def make_windows(
                 f"The series has {len(rows)} rows, {length} of them for {name}. A window of {window} rows with a "
                 f"horizon of {horizon} needs at least {window + horizon}.",
                 code="table_too_few_rows",
-                hint="Upload a longer series, or set a shorter window or horizon, or another share.",
+                hint="Upload a longer series, set a shorter window or horizon, or change valid_share or test_share.",
             )
         part = slice(start, start + length)
         future = sliding_window_view(targets[part][window:], horizon, axis=0).swapaxes(1, 2)  # (N, horizon, K)

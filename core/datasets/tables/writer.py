@@ -34,7 +34,7 @@ class TableSplit(NamedTuple):
 def write_table(
     out: Path, table: Table, task: Task, classes: Sequence[str], num_outputs: int, splits: Mapping[str, TableSplit]
 ) -> PackedMeta:
-    """Write a table durably into the new folder `out`. `meta.json` is written last."""
+    """Write a table durably into the new folder `out`. The dataset is complete when `meta.json` exists."""
     out.mkdir(parents=True, exist_ok=True)
     ordered = {name: splits[name] for name in SPLITS if name in splits}
     digests = {name: _write_split(out, name, split) for name, split in ordered.items()}

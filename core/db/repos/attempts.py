@@ -24,7 +24,7 @@ MAX_ATTEMPTS = 5
 class AttemptRepo:
     """Queries that workers use for their attempts, and queries of the maintenance loop.
 
-    Methods with a `token` raise LostLease without any change if a different attempt holds the lease of the job, or if
+    Methods with a `token` change nothing and raise LostLease if a different attempt holds the lease of the job, or if
     the job has ended.
     """
 
@@ -60,7 +60,7 @@ class AttemptRepo:
                 attempt=JobRow.attempt + 1,
                 token=JobRow.token + 1,
                 owner=owner,
-                lease_until=now(self._session, lease_s),  # active jobs always have a lease
+                lease_until=now(self._session, lease_s),  # set here, because active jobs always have a lease
                 started_at=func.coalesce(JobRow.started_at, now(self._session)),
             )
             .returning(JobRow.id)
@@ -81,7 +81,7 @@ class AttemptRepo:
             .execution_options(synchronize_session=False)
         ).one_or_none()
         if row is None:
-            raise LostLease(f"Token {token} does not hold job {job_id}.")
+            raise LostLease(f"Token {token} does not hold the lease of job {job_id}.")
         return row[0]
 
     def get_stop_request(self, job_id: str, token: int) -> StopRequest | None:
@@ -89,7 +89,7 @@ class AttemptRepo:
         query = select(JobRow.stop_request).where(JobRow.id == job_id, JobRow.token == token)
         row = self._session.execute(query.where(JobRow.state.in_(ACTIVE))).one_or_none()
         if row is None:
-            raise LostLease(f"Token {token} does not hold job {job_id}.")
+            raise LostLease(f"Token {token} does not hold the lease of job {job_id}.")
         return row[0]
 
     def check_lease(self, job_id: str, token: int) -> JobRow:
@@ -109,7 +109,7 @@ class AttemptRepo:
     def add_warning(self, job_id: str, token: int, text: str) -> None:
         """Add a warning to the job."""
         job = lock_job_for_attempt(self._session, job_id, token)
-        if text not in job.warnings:  # later attempts report the same warnings again
+        if text not in job.warnings:  # later attempts report the same warning; store it once
             self._update_job(job_id, warnings=[*job.warnings, text])
 
     def complete_with_model(
@@ -168,8 +168,9 @@ class AttemptRepo:
     def find_ids_without_message(self, older_than_s: float, limit: int = 100, *, gpu: bool | None = None) -> list[str]:
         """Return the ids of queued jobs whose queue message may be lost, in queue order.
 
-        These jobs have a ready dataset and no message in the outbox, and were queued more than `older_than_s` seconds
-        ago. `gpu` selects only jobs that require a GPU (True) or only jobs that do not (False); default: all jobs.
+        The returned jobs have a ready dataset and no message in the outbox, and were queued more than `older_than_s`
+        seconds ago. `gpu` selects only jobs that require a GPU (True) or only jobs that do not (False).
+        Default: all jobs.
         """
         has_message = exists().where(OutboxRow.topic == "train", OutboxRow.subject_id == JobRow.id)
         changed_at = select(func.max(JobEventRow.at)).where(

@@ -22,7 +22,7 @@ _Row = DatasetVersionRow
 class DatasetRepo:
     """Queries for dataset versions.
 
-    Methods with a `token` raise LostLease without any change if a different import holds the lease of the version.
+    Methods with a `token` change nothing and raise LostLease if a different import holds the lease of the version.
     """
 
     def __init__(self, session: Session) -> None:
@@ -56,7 +56,7 @@ class DatasetRepo:
                 continue
             self._session.refresh(row)
             return row
-        raise RuntimeError(f"no version number could be assigned for dataset {name}")
+        raise RuntimeError(f"no version number could be assigned to dataset {name} in 10 attempts")
 
     def get_next_version(self, name: str) -> int:
         """Return the number that the next version of the dataset will have."""
@@ -170,7 +170,7 @@ class DatasetRepo:
     def _update_claim(self, version_id: str, token: int, **values: object) -> None:
         statement = update(_Row).where(_Row.id == version_id, _Row.token == token, _Row.state == DatasetState.IMPORTING)
         if not self._execute_update(statement, **values):
-            raise LostLease(f"Token {token} does not hold the import of {version_id}.")
+            raise LostLease(f"Token {token} does not hold the lease of dataset version {version_id}.")
 
     def _execute_update(self, change: Update, **values: object) -> bool:
         returning = change.values(**values).returning(_Row.id).execution_options(synchronize_session=False)

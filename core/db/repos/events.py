@@ -41,7 +41,7 @@ class EventRepo:
     def list_after(
         self, job_id: str, seq: int, limit: int = 1000, types: Collection[EventType] | None = None
     ) -> list[Event]:
-        """List the events with a number greater than `seq`, oldest first. If `types` is set, omit other types."""
+        """List the events with a number greater than `seq`, oldest first. If `types` is set, omit all others."""
         query = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.seq > seq)
         if types is not None:
             query = query.where(JobEventRow.type.in_(types))

@@ -1,4 +1,4 @@
-"""Queries for jobs, and for the actions of clients on them. `attempts.py` has the queries for attempts."""
+"""Queries for jobs, and for the changes that clients request. `attempts.py` has the queries for attempts."""
 
 import uuid
 from collections.abc import Collection
@@ -54,7 +54,7 @@ class JobRepo:
         cursor: str | None = None,
         limit: int = 50,
     ) -> tuple[list[JobRow], str | None]:
-        """Return a page of jobs without their specs, newest first, and the cursor of the next page or None.
+        """Return a page of jobs without their specs, newest first. Also return the cursor of the next page, if any.
 
         Raises:
             InvalidSpec: the cursor is invalid.
@@ -77,7 +77,7 @@ class JobRepo:
         return {row[0]: row[1] for row in self._session.execute(query)}
 
     def get_queue_position(self, job: JobRow) -> int | None:
-        """Return the number of queued jobs before this one, or None if it is not queued."""
+        """Return the number of queued jobs before this job, or None if this job is not queued."""
         if job.state is not JobState.QUEUED:
             return None
         query = select(func.count()).select_from(JobRow).where(JobRow.state == JobState.QUEUED, _is_before(job))
@@ -153,7 +153,7 @@ class JobRepo:
         return list(self._session.scalars(query.order_by(JobRow.created_at)))
 
     def fail_waiting_jobs(self, dataset_version_id: str, failure: dict[str, Any]) -> list[str]:
-        """Mark all queued jobs that use a dataset version as failed after its import failed. Return their ids."""
+        """Mark all queued jobs of a dataset version as failed, because its import failed. Return their ids."""
         ids = self.list_waiting_ids(dataset_version_id)
         for job_id in ids:
             job = get_job_for_update(self._session, job_id)
@@ -208,7 +208,7 @@ class JobRepo:
         return job
 
     def resume(self, job_id: str) -> JobRow:
-        """Queue a paused job again. Raise Conflict if it is not paused. The caller adds a message to the outbox."""
+        """Queue a paused job again. Raise Conflict for any other job. The caller adds a message to the outbox."""
         job = get_job_for_update(self._session, job_id)
         if job.state is not JobState.PAUSED:
             raise build_transition_conflict(job, "cannot be resumed")
@@ -239,7 +239,7 @@ class JobRepo:
             raise Conflict(f"A job that is {job.state} cannot be deleted.", state=job.state, allowed=sorted(TERMINAL))
         if dependents := CheckpointRepo(self._session).find_dependents(job_id):
             raise ResourceInUse(
-                "Other jobs start from checkpoints of this job. Cancel them, or wait until they have checkpoints.",
+                "Other jobs require checkpoints of this job. Cancel these jobs or wait until they have checkpoints.",
                 dependents=sorted(dependents),
                 kind="job",
             )

@@ -20,7 +20,7 @@ _PER_BUCKET = 4  # points per bucket: first, last, minimum and maximum
 class MetricPoint(NamedTuple):
     """The value of a metric at a step.
 
-    If it is not finite, `value` is None and `special` is "NaN", "Infinity" or "-Infinity".
+    If the value is not finite, `value` is None and `special` is "NaN", "Infinity" or "-Infinity".
     """
 
     split: str

@@ -42,7 +42,7 @@ class ModelRepo:
         return version
 
     def list_names(self, *, after: str | None = None, limit: int = 50) -> tuple[list[str], str | None]:
-        """Return a page of model names in alphabetical order. Also return its last name, or None on the last page."""
+        """Return a page of model names in alphabetical order. Also return the last name, or None on the last page."""
         query = select(ModelVersionRow.name).distinct().order_by(ModelVersionRow.name)
         if after is not None:
             query = query.where(ModelVersionRow.name > after)
@@ -84,7 +84,8 @@ class ModelRepo:
     def resolve_with_variant(self, ref: str) -> ModelSelection:
         """Return the version that `name`, `name@3` or `name@alias` refers to, and the variant of the alias, if any.
 
-        A name without a tag refers to its alias `default` if it is set, otherwise to the newest version (`@latest`).
+        A name without a tag refers to the alias `default` if that alias is set. Otherwise, it refers to the newest
+        version (`@latest`).
 
         Raises:
             NotFound: the reference matches no version.

@@ -25,7 +25,7 @@ class WorkerCapacity(NamedTuple):
 
     @classmethod
     def from_devices(cls, device_names: Collection[str], slots: int) -> "WorkerCapacity":
-        """Build the capacity of a worker with these devices, such as `cpu` or `cuda:0`."""
+        """Build the capacity of a worker with the given devices, such as `cpu` or `cuda:0`."""
         cuda = [name for name in device_names if name.startswith(f"{CUDA}:")]
         kinds = {name.partition(":")[0] for name in device_names}
         return cls(frozenset({"auto", "cpu", *device_names, *kinds}), slots, len(cuda))

@@ -35,7 +35,7 @@ def lock_job_for_attempt(session: Session, job_id: str, token: int) -> JobRow:
     query = select(JobRow).where(JobRow.id == job_id, JobRow.token == token, JobRow.state.in_(ACTIVE))
     job = session.scalars(query.with_for_update().execution_options(populate_existing=True)).one_or_none()
     if job is None:
-        raise LostLease(f"Token {token} does not hold job {job_id}.")
+        raise LostLease(f"Token {token} does not hold the lease of job {job_id}.")
     return job
 
 

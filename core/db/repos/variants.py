@@ -14,7 +14,9 @@ class VariantRepo:
         self._session = session
 
     def put(self, variant: ModelVariantRow, token: int) -> None:
-        """Store a variant, and replace any variant with the same format. Do nothing if the model version was deleted.
+        """Store a variant. Replace the variant of the model version with the same format, if any.
+
+        Do nothing if the model version was deleted.
 
         Raises:
             LostLease: the attempt with this token does not hold the lease of the job.

@@ -154,7 +154,7 @@ def test_table_rows_are_predicted(server: Any, run: Run, tmp_path: Path) -> None
     assert (status, "row 2" in printed) == (0, True)
     table.write_text("age,home\n3\n")
     status, _, said = run("predict", "pets", table)
-    assert (status, "line 2: 1 values for 2 columns" in said) == (1, True)
+    assert (status, "line 2: 1 values, but 2 columns" in said) == (1, True)
 
 
 def test_table_is_added_with_options(server: Any, run: Run, tmp_path: Path) -> None:

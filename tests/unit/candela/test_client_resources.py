@@ -31,7 +31,7 @@ def test_check_of_a_failed_job_raises_with_its_failure(server: Any, client: Clie
         "retryable": False,
     }
     server.json("GET /v1/jobs/j1", job_answer(state="failed", failure=failure))
-    with pytest.raises(JobFailed, match=r"j1 ended as failed: The loss is NaN\. Lower the learning rate\."):
+    with pytest.raises(JobFailed, match=r"j1 .*\(state: failed\): The loss is NaN\. Lower the learning rate\."):
         client.jobs.get("j1").wait().check()
 
 

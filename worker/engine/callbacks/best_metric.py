@@ -9,7 +9,7 @@ Mode = Literal["auto", "min", "max", "zero"]
 
 
 class BestMetric:
-    """Tracks the best value of the metric `monitor`. A better value must improve on it by more than `min_delta`.
+    """Tracks the best value of the metric `monitor`. An improvement of at most `min_delta` does not count.
 
     NaN and infinite values are never better. In the mode "zero", the value closest to zero is the best.
     """

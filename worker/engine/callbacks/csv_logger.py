@@ -13,8 +13,8 @@ SPLITS = ("train", "valid")
 class CsvLogger(FileLog):
     """Writes one row per epoch and split. The columns are the epoch, the split (`set`) and all metrics.
 
-    If a split has no value for a metric, the cell is empty. Source: luz_callback_csv_logger, which requires the same
-    metrics in all rows.
+    If a split has no value for a metric, the cell is empty. Source: luz_callback_csv_logger, which requires that
+    all rows have the same metrics.
     """
 
     name: ClassVar[str] = "metrics.csv"

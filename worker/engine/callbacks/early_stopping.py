@@ -10,7 +10,7 @@ from worker.engine.state import RunState
 class EarlyStopping(Callback):
     """Stops the run after `patience` consecutive epochs without improvement.
 
-    With a `baseline`, an epoch is an improvement only if it is better than the baseline.
+    With a `baseline`, an epoch counts as an improvement only if its metric is better than the baseline.
     Source: luz_callback_early_stopping. As in Keras, only epochs without improvement are counted.
     """
 

@@ -11,7 +11,7 @@ import torch
 from worker.engine.callback import Callback, SaveArtifact
 from worker.engine.state import RunState
 
-MAX_BYTES = 64 * 2**20  # the maximum size of the file; every snapshot contains the file
+MAX_BYTES = 64 * 2**20  # the maximum size of the file, limited because every snapshot contains the file
 
 
 class LogTooLong(ValueError):
@@ -19,9 +19,10 @@ class LogTooLong(ValueError):
 
 
 class FileLog(Callback):
-    """Saves its file at most every `every_s` seconds, and always when the run ends, fails or is interrupted.
+    """Saves its file at the end of an epoch, at most once every `every_s` seconds, and when the run ends or fails.
 
-    Snapshots contain the file's content, so that a resumed run saves the same file as an uninterrupted run.
+    An interrupted run also saves the file. Snapshots contain the file's content, so that a resumed run saves the same
+    file as an uninterrupted run.
     """
 
     is_optional: ClassVar[bool] = True

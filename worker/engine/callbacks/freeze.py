@@ -16,7 +16,7 @@ class NoTrainableParameters(TrainingError, ValueError):
 
 
 class Freeze(Callback):
-    """Freezes parameters whose names match the pattern, from epoch `from_epoch` to `until_epoch`, both included.
+    """Freezes parameters whose names match the pattern `match`, from epoch `from_epoch` through `until_epoch`.
 
     The optimizer state of frozen parameters is kept. Batch norms with frozen parameters do not update their running
     statistics, unless `freeze_bn_stats` is false. Parameters are frozen before a batch instead of at the start of an

@@ -1,4 +1,4 @@
-"""Keeps the weights of the best epoch, which are registered instead of the weights of the last epoch."""
+"""Keeps the weights of the best epoch. They are registered instead of the weights of the last epoch."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ class KeepBest(Callback):
     Source: luz_callback_keep_best_model. Unlike in luz, a resumed run keeps the best value.
 
     Attributes:
-        weights: the network's state dict after the best epoch. Empty before the end of the first epoch.
+        weights: the network's state dict after the best epoch. It is empty before the end of the first epoch.
         metrics: the metrics of the best epoch.
     """
 

@@ -78,7 +78,7 @@ class NonFiniteGuard(Callback):
 
 
 def are_all_finite(tensors: Iterable[Tensor]) -> bool:
-    """Return whether no value is NaN or infinite. This waits for the device.
+    """Return True if every value is finite. This waits for the device.
 
     The sum of each tensor is tested first: if it is finite, all values are finite. This takes a fifth of the time of
     testing every value. If a sum is not finite, every value is tested, because a sum of finite values may overflow.

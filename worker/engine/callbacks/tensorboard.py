@@ -39,7 +39,7 @@ class TensorBoard(FileLog):
         self._network, self._histograms, self._now = network, tuple(histograms), now
 
     def on_epoch_end(self, state: RunState) -> None:
-        from tensorboardX.proto.event_pb2 import Event  # imported here, because it takes half a second
+        from tensorboardX.proto.event_pb2 import Event  # imported here, because the import takes half a second
 
         if not self._content:
             self.write(_encode_record(Event(wall_time=self._now(), file_version="brain.Event:2").SerializeToString()))

@@ -11,7 +11,7 @@ from worker.engine.state import RunState
 class TimeLimit(Callback):
     """Stops the run when it has trained for `seconds` seconds, summed over all attempts.
 
-    No further training step is made. The current epoch is validated and ended, so that the run has validation metrics.
+    No further training step is run. The current epoch is validated and ended, so that the run has validation metrics.
     """
 
     def __init__(self, *, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:

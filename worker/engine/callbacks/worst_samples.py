@@ -21,7 +21,7 @@ SampleTensors = dict[str, Tensor]
 
 
 class WorstSamples(Callback):
-    """Keeps the `count` validation samples with the highest values of the loss function used in training."""
+    """Keeps the `count` validation samples with the highest losses, computed with the training loss."""
 
     is_optional: ClassVar[bool] = True
 

@@ -171,7 +171,7 @@ def restore_metric(metric: Metric, saved: Mapping[str, Any]) -> None:
     """Restore the state of a metric from a snapshot."""
     for name, value in _clone_state(saved).items():
         setattr(metric, name, value)
-    metric._update_count = 1  # otherwise torchmetrics warns that it was never updated
+    metric._update_count = 1  # otherwise torchmetrics warns that the metric was never updated
     metric._computed = None
 
 

@@ -24,9 +24,9 @@ class Affine:
         interpolation: Interpolation = "bilinear",
         shear: float = 0.0,
     ) -> None:
-        """`degrees`: the largest rotation in either direction. `translate`: the largest shift / image size.
+        """`degrees`: the largest rotation in either direction. `shear`: the largest angle along x, in degrees.
 
-        `scale`: the smallest and largest zoom factor. `shear`: the largest angle along x, in degrees.
+        `translate`: the largest shift, as a fraction of the image size. `scale`: the smallest and largest zoom factor.
         """
         self.num_random_params = 5 if shear else 4
         self._shear = shear
@@ -35,7 +35,7 @@ class Affine:
         self._scale = scale
         self._interpolation = interpolation
         self._flags = FLAGS[interpolation]
-        cv2.setNumThreads(1)  # OpenCV's thread pool competes with torch's
+        cv2.setNumThreads(1)  # one thread, because OpenCV's thread pool would compete with torch's
 
     def __call__(self, images: Images, random_params: RandomParams) -> Images:
         _, height, width, channels = images.shape

@@ -59,7 +59,7 @@ class ColorJitter:
         _, height, width, channels = images.shape
         is_color = channels == len(LUMA)
         scale, pull, maps = self._build_params(random_params, is_color=is_color)
-        sums = images.sum(dim=(1, 2), dtype=torch.int64)  # sum as integers: float rounding depends on the batch size
+        sums = images.sum(dim=(1, 2), dtype=torch.int64)  # integers: rounding of float sums depends on the batch size
         mean = (to_grayscale(sums) if is_color else sums.sum(dim=1) / channels) / (height * width)
         colors = images.to(torch.float32)
         if maps is not None:

@@ -1,4 +1,4 @@
-"""Transforms that consist of other transforms: apply all with a probability, one, or all in random order."""
+"""Transforms that apply other transforms: all of them with a probability, one of them, or all in random order."""
 
 from collections.abc import Sequence
 from itertools import product

@@ -11,7 +11,7 @@ from torch import Tensor
 from worker.engine.device import send_to_device
 
 Mask = NDArray[np.bool_]
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # weights of red, green and blue in the gray of ITU-R BT.601
 
 
 def to_same_device(images: Tensor, parameters: NDArray[Any]) -> Tensor:
@@ -22,7 +22,7 @@ def to_same_device(images: Tensor, parameters: NDArray[Any]) -> Tensor:
 
 
 def expand_per_image(images: Tensor, parameters: NDArray[Any]) -> Tensor:
-    """Return one parameter per image as a tensor (B, 1, 1, 1)."""
+    """Copy the parameters, one per image, to the images' device as a tensor (B, 1, 1, 1)."""
     return to_same_device(images, parameters)[:, None, None, None]
 
 
@@ -42,7 +42,7 @@ def apply_where(images: Tensor, mask: Mask, change: Callable[[Tensor], Tensor]) 
 def to_grayscale(colors: Tensor) -> Tensor:
     """Convert RGB (..., 3) to gray (...), float32.
 
-    The channels are added in a fixed order, because matrix products can have a lower precision.
+    The channels are added one by one, because a matrix product can have a lower precision.
     """
     red, green, blue = (colors[..., i] * float(LUMA[i]) for i in range(3))
     return red + green + blue

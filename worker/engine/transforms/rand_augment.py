@@ -24,7 +24,7 @@ MAX_MAGNITUDE = 10
 class RandAugment:
     """Applies random operations to each image.
 
-    Source: Cubuk et al., "RandAugment", 2019. The ranges are those of torchvision.
+    Source: Cubuk et al., "RandAugment", 2019. The ranges of the operations are those of torchvision.
     """
 
     def __init__(self, num_ops: int = 2, magnitude: float = 5.0) -> None:
@@ -52,7 +52,7 @@ class RandAugment:
         return images
 
     def _iter_ops(self, random_params: RandomParams) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float64]]]:
-        """Yield the operation index and the level of each image, (B,) each. Yields `num_ops` pairs."""
+        """Yield `num_ops` pairs: the operation index and the level of each image, (B,) each."""
         for first in range(0, self.num_random_params, 2):
             op_indices = np.floor(random_params[:, first] * len(IMAGE_OPS)).astype(np.intp)
             yield op_indices, np.where(random_params[:, first + 1] < 0.5, -self._level, self._level)
@@ -63,7 +63,7 @@ def _apply_op_on_device(images: Tensor, mask: Mask, levels: NDArray[np.float64],
 
 
 def _build_blend(other: Image | float) -> ImageOp:
-    """Return an operation that blends images with a constant. Levels above 0 move images away from it."""
+    """Return an operation that blends images with a constant. Levels above 0 move images away from the constant."""
     return lambda image, level: _blend(image, other, level)
 
 
@@ -138,7 +138,7 @@ AFFINE_OPS: tuple[Callable[[float, int, int], Maps], ...] = (
 
 
 def _build_map(op_index: int, level: float, height: int, width: int) -> Maps:
-    """Return the map of an affine operation from source to target pixels, (2, 3)."""
+    """Return the affine matrix (2, 3) that maps source to target pixel coordinates."""
     linear = AFFINE_OPS[op_index](level, height, width)
     center = np.array([(width - 1) / 2, (height - 1) / 2])
     linear[:, 2] += center - linear[:, :2] @ center

@@ -19,7 +19,7 @@ def _blend(images: Tensor, other: Tensor | float, levels: Tensor) -> Tensor:
 
 
 def _adjust_contrast(images: Tensor, levels: Tensor) -> Tensor:
-    # sum as integers: float rounding depends on the batch size
+    # sum as integers, because the rounding of float sums depends on the batch size
     sums = images.sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int64)
     return _blend(images, sums / images[0].numel(), levels)
 
@@ -55,7 +55,7 @@ def _autocontrast(images: Tensor, _levels: Tensor) -> Tensor:
 
 
 def _equalize(images: Tensor, _levels: Tensor) -> Tensor:
-    """Equalize each channel by its histogram like OpenCV: the darkest value becomes 0. Flat channels do not change."""
+    """Equalize each channel's histogram as OpenCV does: the darkest value becomes 0. Flat channels do not change."""
     count, height, width, channels = images.shape
     values = images.permute(0, 3, 1, 2).reshape(count * channels, height * width).to(torch.int64)
     counts = torch.zeros(len(values), BYTES, dtype=torch.int64, device=images.device)

@@ -1,4 +1,4 @@
-"""Shifts images by whole pixels: pad every side, then crop at a random position."""
+"""Shifts images by whole pixels: pads every side, then crops at a random position."""
 
 from typing import Literal
 

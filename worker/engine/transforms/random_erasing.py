@@ -22,7 +22,10 @@ class RandomErasing:
     def __init__(
         self, p: float = 0.5, scale: tuple[float, float] = (0.02, 0.33), ratio: tuple[float, float] = (0.3, 3.3)
     ) -> None:
-        """`p`: probability per image. `scale`: range of the fraction of the area. `ratio`: range of height / width."""
+        """`p`: probability of erasing a box of an image. `ratio`: range of the box's height / width.
+
+        `scale`: range of the box's area as a fraction of the image's area.
+        """
         self._p = p
         self._scale = scale
         self._ratio = ratio

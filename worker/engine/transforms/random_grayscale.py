@@ -9,7 +9,7 @@ from worker.engine.transforms.rng import Images, RandomParams
 
 
 class RandomGrayscale:
-    """Sets the three channels of RGB images to the gray of ITU-R BT.601.
+    """Sets the three channels of randomly selected RGB images to the gray of ITU-R BT.601.
 
     Source: `torchvision.transforms.RandomGrayscale`.
     """

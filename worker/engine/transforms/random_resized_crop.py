@@ -20,7 +20,7 @@ class RandomResizedCrop:
     num_random_params = 4
 
     def __init__(self, scale: tuple[float, float] = (0.08, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)) -> None:
-        """`scale`: range of the fraction of the area. `ratio`: range of the aspect ratio."""
+        """`scale`: range of the crop's area as a fraction of the image's area. `ratio`: range of its height / width."""
         self._scale = scale
         self._ratio = ratio
         cv2.setNumThreads(1)
@@ -49,7 +49,7 @@ class RandomResizedCrop:
 
 
 def _build_sample_grid(starts: Tensor, sizes: Tensor, length: int) -> Tensor:
-    """Return the positions to sample along one side of each crop, (B, length) in -1..1. All are inside the crop."""
+    """Return the positions to sample along one side of each crop, (B, length) in -1..1, all inside the crop."""
     centers = torch.arange(length, device=starts.device) + 0.5
     pixels = starts + (centers * (sizes / length) - 0.5).clamp(min=0).minimum(sizes - 1)
     return (2 * pixels + 1) / length - 1

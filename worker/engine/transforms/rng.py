@@ -1,4 +1,4 @@
-"""Draws random parameters for all samples of an epoch at once. Sample i uses row i, independent of the batch size."""
+"""Draws random parameters for all samples of an epoch at once. Sample i uses row i, whatever the batch size."""
 
 from collections.abc import Sequence
 from enum import IntEnum

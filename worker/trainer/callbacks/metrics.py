@@ -23,7 +23,7 @@ class MetricsCallback(Callback):
     """Sends new points of the metric curves about twice a second and at the end of every epoch.
 
     Training curves have a point for every n-th batch of an epoch. The choice does not depend on time, so a resumed run
-    sends points for the same steps.
+    sends points for the same steps as an uninterrupted run.
     """
 
     def __init__(

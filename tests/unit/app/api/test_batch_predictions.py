@@ -59,7 +59,7 @@ def test_a_multipart_form_is_accepted(client: TestClient) -> None:
 @pytest.mark.usefixtures("trained_model")
 @pytest.mark.parametrize(
     ("body", "word"),
-    [(b"", "empty"), (b"nothing", "must be a zip"), (b"a,b\n1,2\n", "table"), (archive(), "no entries")],
+    [(b"", "empty"), (b"nothing", "is not a zip"), (b"a,b\n1,2\n", "table"), (archive(), "no entries")],
 )
 def test_a_file_that_is_not_an_archive_is_rejected_and_deleted(
     client: TestClient, state: State, body: bytes, word: str

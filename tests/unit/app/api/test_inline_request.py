@@ -166,7 +166,7 @@ def test_the_same_name_creates_another_version(client: TestClient, run_import: A
         ({"inputs": "1,2"}, "/inputs", 'not "1,2"'),
         ({"inputs": [[[[[1]]]]]}, "/inputs", "deeper than 4 levels"),
         ({"inputs": [[0.0] * 4096], "targets": [1]}, "/inputs", "4096 columns"),
-        ({"targets": ["a", 1, *KINDS[2:]]}, "/targets/1", "must be a string like other targets"),
+        ({"targets": ["a", 1, *KINDS[2:]]}, "/targets/1", "must be a string, because other targets are strings"),
         ({"targets": ["a", "NA", *KINDS[2:]]}, "/targets/1", "means a missing value"),
         ({"targets": ["a", "b" * 1001, *KINDS[2:]]}, "/targets/1", "at most 1000 characters, got 1001"),
         ({"targets": [{}, *NUMBERS[1:]]}, "/targets/0", "got an object"),

@@ -91,11 +91,11 @@ def test_invalid_resume_options_are_rejected(client: TestClient, trained_job: st
     ("changes", "pointer", "reason"),
     [
         ({"optimizer": {"name": "sgd"}}, "/resume_from/optimizer", "optimizer is 'adam', this job's is 'sgd'"),
-        ({"freeze": ["1.*"]}, "/resume_from/optimizer", "the checkpoint's parameter groups"),
+        ({"freeze": ["1.*"]}, "/resume_from/optimizer", "the parameter groups of the checkpoint"),
         (
             {"optimizer": {"name": "adam", "groups": [{"match": "*bias", "lr": 0.1}]}},
             "/resume_from/optimizer",
-            "the checkpoint's parameter groups",
+            "the parameter groups of the checkpoint",
         ),
         ({"architecture": {"name": "mlp", "hidden": [9]}}, "/resume_from/optimizer", "the checkpoint's architecture"),
         ({"architecture": {"name": "convnet"}}, "/resume_from/callbacks", "the checkpoint's architecture"),
@@ -110,7 +110,7 @@ def test_invalid_resume_options_are_rejected(client: TestClient, trained_job: st
             "monitors 'valid_loss'; it cannot continue with 'train_loss'",
         ),
         ({"batch_size": 100}, "/resume_from/records", "the checkpoint's dataset, batch_size"),
-        ({"epochs": 1}, "/epochs", "must be above 1, the epochs of the checkpoint"),
+        ({"epochs": 1}, "/epochs", "must be above 1: the value includes the epochs of the checkpoint"),
     ],
 )
 def test_the_state_of_the_checkpoint_must_match_the_spec(
@@ -143,7 +143,8 @@ def test_several_optimizers_resume_with_the_same_parts(client: TestClient, post_
     ):
         found = errors(client, build_changes(job_id, resume_from={"optimizer": True}, **other))
         assert found == {
-            "/resume_from/optimizer": "requires the checkpoint's parameter groups: `parts`, their `groups` and `freeze`"
+            "/resume_from/optimizer": "requires the parameter groups of the checkpoint: "
+            "`parts`, their `groups` and `freeze` must be equal"
         }
     found = errors(client, build_changes(job_id, resume_from={"optimizer": True}, optimizer={"name": "sgd"}))
     assert found == {"/resume_from/optimizer": "the checkpoint's optimizer is 'several', this job's is 'sgd'"}

@@ -115,7 +115,7 @@ def test_an_invalid_number_error_has_its_pointer(client: TestClient, number: str
     [
         ({"loss": {"name": "mse"}}, "/loss/name", "use 'cross_entropy' or"),
         ({"loss": {"name": "bce_with_logits"}}, "/loss/name", "does not fit a classification task"),
-        ({"loss": {"name": "cross_entropy", "class_weights": [1, 2, 3]}}, "/loss/class_weights", "here 10"),
+        ({"loss": {"name": "cross_entropy", "class_weights": [1, 2, 3]}}, "/loss/class_weights", "10"),
         ({"metrics": ["r2"]}, "/metrics/0/name", "does not fit a classification task"),
         ({"metrics": [{"name": "top_k", "k": 11}]}, "/metrics/0/k", "must be at most 10"),
         ({"metrics": ["accuracy", {"name": "accuracy", "threshold": 0.1}]}, "/metrics/1", "twice"),

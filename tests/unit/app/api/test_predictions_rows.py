@@ -187,7 +187,7 @@ def test_v2_accepts_rows_as_numbers(table_client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("shape", "values", "name", "reason"),
     [
-        ([1, 2], [1, 2], "rows", "[-1, 3]: length, mass, island"),
+        ([1, 2], [1, 2], "rows", "shape [-1, 3], with the columns length, mass, island"),
         ([1, 3], [1, 2, 3], "rows", "codes from 1 to 2"),
         ([1, 3], [1, 2, 0.5], "rows", "codes from 1 to 2"),
         ([1, 3], [1, 2, 1], "image", "takes one input, 'rows'"),

@@ -41,7 +41,7 @@ def test_regression_has_values() -> None:
 
 def test_unknown_output_is_rejected_with_its_name() -> None:
     request = InferRequest(outputs=(RequestedOutput("scores"),))
-    with pytest.raises(InvalidInferRequest, match="'scores': model 'm' has 'probabilities', 'logits'"):
+    with pytest.raises(InvalidInferRequest, match="'scores': model 'm' has the outputs 'probabilities', 'logits'"):
         select_outputs(request, "classification", "m")
 
 

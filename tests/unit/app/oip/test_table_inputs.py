@@ -42,7 +42,7 @@ def test_windows_have_one_more_axis_and_no_missing_numbers() -> None:
         ([[1.0, 3.0]], "column 'island' must contain category codes from 1 to 2, or 0"),
         ([[1.0, 0.5]], "column 'island' must contain category codes"),
         ([[np.inf, 1.0]], "column 'length' must contain finite numbers, or NaN"),
-        ([[1.0]], "the model takes numbers of shape [-1, 2]: length, island"),
+        ([[1.0]], "the model takes numbers of shape [-1, 2], with the columns length, island"),
         ([[1.0, 1.0]] * 3, "has a batch size of 3; at most 2"),
     ],
 )

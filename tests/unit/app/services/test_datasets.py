@@ -169,7 +169,7 @@ def test_upload_that_is_not_ready_raises_an_error(
         ({"name": "pet"}, "/dataset/name", "'pets'"),
         ({"name": "pets", "version": 9}, "/dataset/version", "existing: 1"),
         ({"name": "digits", "version": 9}, "/dataset/version", "existing: none"),
-        ({"name": "pets", "seed": 1}, "/dataset/seed", "have none"),
+        ({"name": "pets", "seed": 1}, "/dataset/seed", "have no options"),
         ({"name": "digits", "seed": 1}, "/dataset/seed", "unknown field"),
         ({"name": "synthetic", "num_samples": "10"}, "/dataset/num_samples", "integer"),
         ({"name": "synthetic", "image_shape": [3, 0, 3]}, "/dataset/image_shape/1", "greater"),

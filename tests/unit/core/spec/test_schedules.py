@@ -30,7 +30,7 @@ def test_parts_of_a_sequence_step_with_it() -> None:
         ),
         (
             {"schedules": [{"name": "exponential", "call_on": "train_batch_end"}, {"name": "cosine"}]},
-            "must be epoch_end, as in the whole",
+            "must be epoch_end, as in the sequence",
         ),
         ({"schedules": [{"name": "one_cycle", "max_lr": 0.1}, {"name": "cosine"}]}, "does not match any"),
         ({"schedules": [WARMUP, {"name": "cosine"}]}, "does not match any"),

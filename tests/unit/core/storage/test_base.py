@@ -144,9 +144,9 @@ def test_deletion_is_complete_and_idempotent(store: Storage) -> None:
 
 @pytest.mark.parametrize("key", ["../x", "/etc/passwd", "a/../../b", "", "a//b", ".scratch/x", "a\0b", "a/./b", "-x"])
 def test_a_key_cannot_leave_the_storage(store: Storage, key: str) -> None:
-    with pytest.raises(ValueError, match="is not a valid key"):
+    with pytest.raises(ValueError, match="is not a valid storage key"):
         store.fetch_file(key)
-    with pytest.raises(ValueError, match="is not a valid key"):
+    with pytest.raises(ValueError, match="is not a valid storage key"):
         store.publish(create_folder(store, a="A"), key)
 
 

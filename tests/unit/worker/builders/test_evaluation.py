@@ -49,7 +49,7 @@ def test_dataset_that_does_not_fit_the_model_is_rejected(
     with pytest.raises(InvalidSpec, match=r"requires samples of shape \(1, 8, 8\)"):
         build_evaluation(build_evaluate_spec(), (), larger, model_dir, cpu_placement())
     spec = build_evaluate_spec(metrics=["mae"])
-    with pytest.raises(InvalidSpec, match="the model's task is classification; the dataset's task is regression"):
+    with pytest.raises(InvalidSpec, match=r"task is classification \(3 outputs\); the dataset's task is regression"):
         build_evaluation(spec, spec.metrics or (), datasets["regression"], model_dir, cpu_placement())
 
 

@@ -8,7 +8,7 @@ from tests.support.training import build_small_run
 
 
 def test_unknown_monitor_is_rejected_and_lists_the_metrics(datasets: dict[Task, PackedDataset]) -> None:
-    with pytest.raises(InvalidSpec, match="'valid_f1' is not a metric of this job; it has valid_loss, valid_accuracy"):
+    with pytest.raises(InvalidSpec, match="'valid_f1' is not a metric of this job; its metrics are valid_loss,"):
         build_small_run(datasets["classification"], callbacks=[{"name": "keep_best", "monitor": "valid_f1"}])
 
 

@@ -160,7 +160,7 @@ def test_resident_loader_rejects_host_only_transforms() -> None:
         def __call__(self, images: np.ndarray, random_params: np.ndarray) -> np.ndarray:
             return images
 
-    with pytest.raises(ValueError, match="require transforms that support devices"):
+    with pytest.raises(ValueError, match="requires transforms that can run on a device"):
         DeviceResidentDataLoader(source(), cpu_placement(), 8, transforms=[OnTheHost()])
 
 

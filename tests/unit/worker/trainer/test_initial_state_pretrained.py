@@ -44,7 +44,7 @@ def test_frozen_body_keeps_its_pretrained_weights(dataset: Path, tmp_path: Path)
     assert len(runtime["init"]["loaded"]) == 294
     assert runtime["num_trainable_parameters"] == 3 * 1280 + 3
     assert [message.message for message in channel.select_messages(Log)] == [
-        "Initial weights: 2 mismatched: _fc.weight, _fc.bias."
+        "Initial weights: 2 mismatched tensors: _fc.weight, _fc.bias."
     ]
     pretrained = registry.get_architecture("efficientnet_lite0").pretrained
     assert pretrained is not None

@@ -67,7 +67,7 @@ async def test_files_and_pixels_of_the_same_images_have_the_same_scores(inferenc
 
 async def test_empty_or_late_request_computes_nothing(inference: InferenceService) -> None:
     assert (await run_inference(inference, IMAGES[:0])).shape == (0, 3)
-    with pytest.raises(DeadlineExceeded, match="nothing was computed"):
+    with pytest.raises(DeadlineExceeded, match="before all samples were computed"):
         await run_inference(inference, IMAGES, seconds_left=0)
     with pytest.raises(DeadlineExceeded):
         await run_inference(inference, IMAGES, seconds_left=1e-9)

@@ -35,7 +35,7 @@ def test_callback_that_writes_a_file_is_allowed_once() -> None:
 def test_confusion_matrix_requires_classes_and_at_most_a_thousand() -> None:
     numbers = DatasetInfo("regression", (), 1, (1, 8, 8), {"train": 100, "valid": 20})
     callbacks = [{"name": "worst_samples"}, {"name": "confusion_matrix"}]
-    reason = "'confusion_matrix' requires classes; the targets of the dataset are numbers"
+    reason = "'confusion_matrix' requires classes, but the targets of the dataset are numbers"
     assert find_errors(numbers, callbacks=callbacks) == [("/callbacks/1/name", reason)]
     many = DatasetInfo("classification", tuple(map(str, range(1001))), 1001, (1, 8, 8), {"train": 100, "valid": 20})
     ((_, reason),) = find_errors(many, callbacks=callbacks)

@@ -72,10 +72,10 @@ def test_every_loss_is_in_the_table_of_losses() -> None:
 
 def test_loss_weights_have_one_value_per_class_or_output() -> None:
     weights = {"name": "cross_entropy", "class_weights": [1.0, 2.0]}
-    reason = "has 2 values; one per class is required, here 3"
+    reason = "must have 3 values, one per class; got 2"
     assert find_errors(loss=weights) == [("/loss/class_weights", reason)]
     weights = {"name": "bce_with_logits", "pos_weight": [1.0, 2.0]}
-    reason = "has 2 values; one per output is required, here 3"
+    reason = "must have 3 values, one per output; got 2"
     assert find_errors(LABELS, loss=weights) == [("/loss/pos_weight", reason)]
 
 

@@ -39,7 +39,7 @@ def test_several_optimizers_have_every_parameter_and_some_each() -> None:
     assert reason.startswith("no parameter matches 'stem.*'; the parameters are features.0.weight, ")
     ((pointer, reason),) = find_errors(optimizer=composite(("features.*", SGD), ("*.weight", ADAM)))
     assert pointer == "/optimizer/parts"
-    assert reason == "no part matches head.0.bias, head.2.bias, head.3.bias; let the last one match '*'"
+    assert reason == "no part matches head.0.bias, head.2.bias, head.3.bias; let the last part match '*'"
     ((pointer, reason),) = find_errors(optimizer=composite(("*", SGD), ("head.*", ADAM)))
     assert pointer == "/optimizer/parts/1/match"
     assert reason == "earlier parts match all parameters of 'head.*'; put narrower patterns first"
@@ -57,7 +57,7 @@ def test_one_cycle_requires_an_optimizer_with_momentum() -> None:
     one_cycle = {"name": "one_cycle", "max_lr": 0.01}
     resolve_training(optimizer=composite(("head.*", MUON), ("*", ADAM)), schedule=one_cycle)
     errors = find_errors(optimizer=composite(("head.*", MUON), ("*", ADADELTA)), schedule=one_cycle)
-    reason = "'adadelta' and 'muon' have no momentum to cycle; set it to false"
+    reason = "'adadelta' and 'muon' have no momentum to cycle; set cycle_momentum to false"
     assert errors == [("/schedule/cycle_momentum", reason)]
     assert [pointer for pointer, _ in find_errors(optimizer=MUON, schedule=one_cycle)] == ["/schedule/cycle_momentum"]
     resolve_training(optimizer=MUON, schedule={**one_cycle, "cycle_momentum": False})

@@ -17,4 +17,4 @@ def test_the_shape_is_that_of_the_first_elements(values: list[Any], shape: tuple
 def test_a_ragged_array_has_a_pointer() -> None:
     with pytest.raises(InvalidSpec) as raised:
         list(iterate_rows([[[1], [2]], [[1], [2, 3]]], (2, 2, 1), ("inputs",)))
-    assert raised.value.errors == [("/inputs/1/1", "has 2 values, but /inputs/0/0 has 1; both must be equal")]
+    assert raised.value.errors == [("/inputs/1/1", "has 2 values, but /inputs/0/0 has 1; lengths must be equal")]

@@ -169,7 +169,7 @@ def test_an_identifier_column_is_ignored_by_default(tmp_path: Path) -> None:
     names = "name,size,kind\n" + "".join(f"n{i},{i},{'ab'[i % 2]}\n" for i in range(40))
     table, report = pack(tmp_path, names)
     assert get_columns(table.meta) == {"size": None}
-    assert report["columns"][0]["reason"] == "has a different string in almost every row"
+    assert report["columns"][0]["reason"] == "has different strings in most rows"
     (tmp_path / "categorical").mkdir()
     table, _ = pack(tmp_path / "categorical", names, categorical=["name"])
     assert len(get_columns(table.meta)["name"] or ()) == 40
@@ -252,7 +252,7 @@ def test_an_upload_is_checked_by_its_header(tmp_path: Path) -> None:
         check_upload(tmp_path / "a", LIMITS, {"resize": "crop"})
     (tmp_path / "b").write_text("demand\n1\n2\n")
     assert check_upload(tmp_path / "b", LIMITS, {"is_table": True})[0] == "table"
-    with pytest.raises(InvalidArchive, match=r"must be a zip, tar or tar\.gz archive, or a CSV table"):
+    with pytest.raises(InvalidArchive, match=r"is not a zip, tar or tar\.gz archive, or a CSV table"):
         check_upload(tmp_path / "b", LIMITS, {})
 
 

@@ -57,7 +57,7 @@ def test_the_default_target_is_the_last_column_that_is_not_ignored() -> None:
     [
         ({"target": ["empty"]}, "table_bad_target", "target column 'empty' has no values"),
         ({"target": ["kind"], "columns": ["empty"]}, "table_bad_column", "'empty' cannot be used: it has no values"),
-        ({"target": ["kind"], "ignore": ["size", "name", "count"]}, "table_no_columns", "no column to predict from"),
+        ({"target": ["kind"], "ignore": ["size", "name", "count"]}, "table_no_columns", "no usable input column"),
         ({"target": ["kind"], "window": 2}, "table_bad_target", "is not numeric"),
         ({"target": ["count"], "task": "binary"}, "table_bad_target", "4 distinct values; the task 'binary' needs"),
     ],

@@ -154,7 +154,7 @@ def test_an_invalid_weights_file_is_rejected(tmp_path: Path, weights: str, reaso
 
 def test_all_zero_image_weights_are_rejected(tmp_path: Path) -> None:
     names = [f"train/class_{label}/{i:02d}.png,0" for label in range(2) for i in range(3)]
-    with pytest.raises(InvalidDataset, match="All weights of training images"):
+    with pytest.raises(InvalidDataset, match="All training images have weight 0"):
         pack_weighted_images(tmp_path, "\n".join(["name,weight", *names]))
 
 
