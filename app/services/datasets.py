@@ -10,15 +10,13 @@ from typing import Any, NamedTuple, NoReturn
 
 from sqlalchemy.orm import Session
 
-from app.services.validation.context import PinnedDataset
+from app.services.dataset_selection import NAME, DatasetSelection, read_dataset_info
 from app.services.validation.report import reject, reject_all
 from app.services.validation.resolve import parse_dataset_options
 from core.datasets import builtin
 from core.datasets.archives.limits import UploadLimits
-from core.datasets.definition import BuiltinDataset, DatasetInfo
 from core.datasets.image_preview import PREVIEW_FILE
 from core.datasets.ingest.table import check_upload
-from core.datasets.packed import PackedMeta
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
@@ -32,23 +30,7 @@ from core.spec.error_pointers import format_unknown_name
 from core.storage import Storage
 from core.storage.deletion import delete_stored_files
 
-NAME = "/dataset/name"
 VERSION = "/dataset/version"
-
-
-class DatasetSelection(NamedTuple):
-    """The dataset version that a spec selects.
-
-    Attributes:
-        version: the number of the version. A built-in dataset that has not been imported yet gets the next number.
-        options: all options of a built-in dataset; empty for uploads.
-        dataset_info: the properties of the version; None for a built-in dataset whose import has not finished.
-    """
-
-    name: str
-    version: int
-    options: Mapping[str, Any]
-    dataset_info: DatasetInfo | None
 
 
 class DatasetView(NamedTuple):
@@ -250,34 +232,6 @@ class DatasetService:
     def _queue_import(self, version_id: str) -> None:
         OutboxRepo(self._session).add("import", version_id)
         on_commit(self._session, self._wake)
-
-
-def load_dataset(selection: DatasetSelection, datasets_dir: Path) -> PinnedDataset:
-    """Return the selected dataset with its properties.
-
-    Reads the source files of a built-in dataset that has not been imported yet, which may take seconds. Call it outside
-    of transactions.
-
-    Raises:
-        InvalidSpec: a source file in `datasets_dir` is missing.
-    """
-    dataset_info = selection.dataset_info
-    if dataset_info is None:
-        dataset_info = _read_built_in_info(builtin.get_dataset(selection.name), selection.options, datasets_dir)
-    return PinnedDataset(selection.version, selection.options, dataset_info)
-
-
-def _read_built_in_info(entry: BuiltinDataset, options: Mapping[str, Any], datasets_dir: Path) -> DatasetInfo:
-    if missing := entry.list_missing_files(datasets_dir, options):
-        detail = f"files are missing in {datasets_dir}: {', '.join(missing)}. {entry.help_text}"
-        raise InvalidSpec(f"{entry.name}: {detail}", errors=[(NAME, detail)], missing=missing)
-    return entry.get_info(options, datasets_dir)
-
-
-def read_dataset_info(row: DatasetVersionRow) -> DatasetInfo:
-    """Return the properties of a version whose import has finished."""
-    meta = PackedMeta.model_validate(row.meta)
-    return DatasetInfo(meta.task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits, meta.table)
 
 
 def hash_options(options: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from sqlalchemy.orm import Session
 
-from app.services.datasets import load_dataset
+from app.services.dataset_selection import load_dataset
 from app.services.jobs import JobView
 from app.services.merge_patch import apply_merge_patch
 from app.services.submission_store import Submission, SubmissionInputs, SubmissionStore

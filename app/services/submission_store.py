@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
-from app.services.datasets import DatasetSelection, DatasetService
+from app.services.dataset_selection import DatasetSelection
+from app.services.datasets import DatasetService
 from app.services.jobs import JobService, JobView
 from app.services.validation import capacity
 from app.services.validation.context import RegisteredModel, ResolvedSpec, ResumeSource

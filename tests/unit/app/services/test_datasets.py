@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from app.services.datasets import DatasetService, load_dataset
+from app.services.dataset_selection import load_dataset
+from app.services.datasets import DatasetService
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import SessionFactory, transaction
@@ -82,12 +83,6 @@ def test_version_that_another_job_started_meanwhile_gets_the_next_number(service
     selections = [service.select_version(spec("synthetic", num_samples=count)) for count in (50, 51)]
     assert [selection.version for selection in selections] == [1, 1]
     assert [service.pin_version(selection).version for selection in selections] == [1, 2]
-
-
-def test_properties_of_a_built_in_dataset_come_from_its_source(service: DatasetService, tmp_path: Path) -> None:
-    selection = service.select_version(spec("synthetic", num_samples=50))
-    assert selection.dataset_info is None
-    assert load_dataset(selection, tmp_path).dataset_info.splits == {"train": 50}
 
 
 def test_version_that_was_deleted_after_its_selection_does_not_exist(
