@@ -24,14 +24,11 @@ from app.api import (
     variants,
 )
 from app.api.fast_path import PREDICT
-from app.http import rate_limit
+from app.http import cors, forwarded_headers, rate_limit
+from app.http.browser_guard import BrowserGuardMiddleware
 from app.http.fast_path import FastPathMiddleware
-from app.http.middleware import (
-    ApiKeyMiddleware,
-    BodySizeLimitMiddleware,
-    RequestContextMiddleware,
-    RequireHostMiddleware,
-)
+from app.http.methods import MethodsMiddleware
+from app.http.middleware import ApiKeyMiddleware, BodySizeLimitMiddleware, RequestContextMiddleware
 from app.http.tracing import DISABLED_TELEMETRY, Tracing
 from app.oip.fast_path import INFER, INFER_VERSION
 from app.openapi import build_openapi, get_operation_id
@@ -112,12 +109,20 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
 
 def _add_middleware(app: FastAPI, settings: Settings, tracing: Tracing | None) -> None:
     """Add the middleware. The middleware that is added last handles requests first."""
+    app.add_middleware(MethodsMiddleware)
     app.add_middleware(FastPathMiddleware, routes=(PREDICT, INFER, INFER_VERSION))
     app.add_middleware(BodySizeLimitMiddleware, get_limit=build_body_limits(settings))
     app.add_middleware(ApiKeyMiddleware, keys=[key.get_secret_value() for key in settings.api_keys])
     rate_limit.add_rate_limit(app, settings)
-    app.add_middleware(RequireHostMiddleware)
+    cors.add_cors(app, settings.cors_origins)
+    app.add_middleware(
+        BrowserGuardMiddleware,
+        allowed_hosts=settings.allowed_hosts,
+        cors_origins=settings.cors_origins,
+        has_keys=bool(settings.api_keys),
+    )
     app.add_middleware(RequestContextMiddleware)
+    forwarded_headers.add_forwarded_headers(app, settings.trusted_proxies)
     if tracing is not None:
         tracing.add_middleware(app)
 

@@ -1,13 +1,17 @@
 """Serves the API on `HOST:PORT`, or on a socket that `candela up` has opened and passes as a file descriptor."""
 
+import resource
 import socket
 import sys
 
 import uvicorn
 
+from core.startup import load_settings_or_exit
+
 DRAIN_S = 20
 DRAIN_OF_UP_S = 10
-KEEP_ALIVE_S = 65  # longer than idle timeouts of clients, so that clients close idle connections first
+NUM_OTHER_FILES = 200  # databases, stored files and pipes
+KEEP_ALIVE_S = 65  # above the idle timeouts of clients, so that the server does not close a connection in use
 
 
 def main() -> None:
@@ -16,16 +20,33 @@ def main() -> None:
         "app.main:create_app",
         factory=True,
         http="app.http.uvicorn_protocol:CoalescingHttpProtocol",
+        ws="none",
+        proxy_headers=False,  # the application reads them, if CANDELA_TRUSTED_PROXIES names the proxy
         access_log=False,
         log_config=None,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=DRAIN_OF_UP_S if address.isdecimal() else DRAIN_S,
     )
+    listener = open_socket(address, config)
+    max_connections = load_settings_or_exit().max_connections
+    max_files = raise_file_limit(max_connections + NUM_OTHER_FILES)
+    config.limit_concurrency = max(1, min(max_connections, max_files - NUM_OTHER_FILES))
     server = uvicorn.Server(config)
-    server.run(sockets=[open_socket(address, config)])
+    server.run(sockets=[listener])
     if not server.started:
         sys.exit(3)
+
+
+def raise_file_limit(num_files: int) -> int:
+    """Raise this process's soft limit of open files to `num_files`, at most to its hard limit. Return the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return num_files
+    raised = num_files if hard == resource.RLIM_INFINITY else min(num_files, hard)
+    if raised > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+    return max(raised, soft)
 
 
 def open_socket(address: str, config: uvicorn.Config) -> socket.socket:

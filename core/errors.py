@@ -103,6 +103,20 @@ class Unauthorized(ServiceError):
     title = "A valid API key is required"
 
 
+class HostNotAllowed(ServiceError):
+    """The `Host` of the request is not a name of this service."""
+
+    slug = "host-not-allowed"
+    title = "The host is not allowed"
+
+
+class CrossOrigin(ServiceError):
+    """A web page of another origin sent a request that can change something."""
+
+    slug = "cross-origin"
+    title = "Requests from other origins are not allowed"
+
+
 class TooManyRequests(ServiceError):
     """The client exceeds its rate limit."""
 

@@ -1,6 +1,8 @@
 """Reads the settings from `CANDELA_…` environment variables and `.env`, and validates them."""
 
+import ipaddress
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +16,9 @@ RENAMED_VARIABLES = {  # old name -> new name; an old name stops the start inste
     "CANDELA_MEETING": "CANDELA_RENDEZVOUS_DIR",
     "CANDELA_SWEEP_S": "CANDELA_MAINTENANCE_S",
 }
+
+HOST_PATTERN = re.compile(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", re.IGNORECASE)
+ORIGIN_PATTERN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE)
 
 
 class Settings(BaseSettings):
@@ -57,6 +62,16 @@ class Settings(BaseSettings):
     max_wrong_keys_per_min: PositiveInt = Field(
         default=60, description="Maximum number of invalid API keys per client address and minute."
     )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Accepted Host names, such as `candela.example.org`, `*.example.org` or `*`."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Origins of web pages that may use the API, such as `https://app.example.org`."
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Addresses or networks of proxies whose `X-Forwarded-…` headers count, or `*`."
+    )
+    max_connections: PositiveInt = Field(default=16384, description="Maximum connections of an HTTP process.")
 
     slots: PositiveInt = Field(default=1, description="Number of concurrent trainings per worker.")
     lease_s: PositiveFloat = Field(default=30.0, description="Seconds without a heartbeat after which a lease expires.")
@@ -109,15 +124,38 @@ class Settings(BaseSettings):
         default="INFO", description="Lowest level that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`."
     )
 
-    @field_validator("api_keys", mode="before")
+    @field_validator("api_keys", "pinned_models", "allowed_hosts", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
-    def _split_api_keys(cls, value: object) -> object:
-        return tuple(key.strip() for key in value.split(",") if key.strip()) if isinstance(value, str) else value
+    def _split_list(cls, value: object) -> object:
+        return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value
 
-    @field_validator("pinned_models", mode="before")
+    @field_validator("allowed_hosts")
     @classmethod
-    def _split_pinned_models(cls, value: object) -> object:
-        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+    def _check_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not HOST_PATTERN.fullmatch(host):
+                raise ValueError(f"{host!r} must be a host name without scheme and port, `*.` and a domain, or `*`")
+        return tuple(host.lower() for host in hosts)
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not ORIGIN_PATTERN.fullmatch(origin):
+                raise ValueError(f"{origin!r} must be an origin, such as `https://app.example.org`, without a path")
+        return tuple(origin.lower() for origin in origins)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            if proxy == "*":
+                continue
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError as error:
+                raise ValueError(f"{error}; it must be an address, a network such as `10.0.0.0/8`, or `*`") from None
+        return proxies
 
     @cached_property
     def sqlalchemy_url(self) -> str:

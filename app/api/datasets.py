@@ -8,6 +8,7 @@ from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 from starlette.requests import ClientDisconnect
 
+from app.api.downloads import build_image_response
 from app.api.inline_request import INLINE_BODY, move_pointers_to_body, parse_inline_dataset, stream_bytes
 from app.api.multipart_stream import parse_boundary, stream_file
 from app.api.strict_route import StrictRoute
@@ -158,13 +159,13 @@ def report_dataset(name: DatasetName, version: Version, datasets: DatasetReaderD
     responses={**PNG, **problem_responses(404, 409, 422)},
 )
 async def preview_dataset(
-    name: DatasetName, version: Version, datasets: DatasetReaderDep, threads: DownloadThreadsDep
-) -> FileResponse:
+    request: Request, name: DatasetName, version: Version, datasets: DatasetReaderDep, threads: DownloadThreadsDep
+) -> Response:
     """Get a preview.
 
     Returns a contact sheet with a few training images of each class, as a PNG.
     """
-    return FileResponse(await run_sync(datasets.fetch_preview, name, version, limiter=threads), media_type="image/png")
+    return build_image_response(request, await run_sync(datasets.fetch_preview, name, version, limiter=threads))
 
 
 @router.delete("/{name}/versions/{version}", status_code=204, responses=problem_responses(404, 409, 422))

@@ -1,4 +1,4 @@
-"""Middleware for all requests: request id, access log, metrics, Host header, API key and body size limit."""
+"""Middleware for all requests: request id, access log, metrics, API key and body size limit."""
 
 import hmac
 import itertools
@@ -12,12 +12,11 @@ from http import HTTPStatus
 import structlog
 from prometheus_client import Counter, Histogram
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http import metrics
 from app.http.asgi import get_header
-from app.problems import build_problem
+from app.http.refusals import build_refusal
 from core import errors
 from core.logging import REQUEST_FIELDS, log_info
 from core.tracing import build_log_fields
@@ -60,7 +59,7 @@ class RequestContextMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                _add_headers(message, request_id)
+                add_common_headers(message, request_id)
             await send(message)
 
         token = REQUEST_FIELDS.set({"request_id": request_id, **build_log_fields(get_header(scope, b"traceparent"))})
@@ -76,7 +75,8 @@ def new_request_id() -> str:
     return f"{_PROCESS_PREFIX}{next(_REQUEST_NUMBERS):08x}"
 
 
-def _add_headers(message: Message, request_id: str) -> None:
+def add_common_headers(message: Message, request_id: str) -> None:
+    """Add the request id and the security headers to a `http.response.start` message."""
     added = [(b"x-request-id", request_id.encode("ascii")), (b"x-content-type-options", b"nosniff")]
     headers = list(message.get("headers", ()))
     if any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers):
@@ -111,22 +111,6 @@ def get_route_template(scope: Scope) -> str:
     return str(getattr(scope.get("route"), "path", "unmatched"))
 
 
-class RequireHostMiddleware:
-    """Rejects requests without a Host header, which HTTP/1.1 requires."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not get_header(scope, b"host"):
-            problem = build_problem(
-                Request(scope), 400, "malformed-request", "Malformed request", "The Host header is missing."
-            )
-            await problem(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
-
-
 class ApiKeyMiddleware:
     """Rejects requests without a valid API key before reading the body. Accepts all requests if no key is set."""
 
@@ -138,11 +122,9 @@ class ApiKeyMiddleware:
         if scope["type"] != "http" or not self._keys or is_public_path(scope["path"]) or self._has_key(scope):
             await self._app(scope, receive, send)
             return
-        error = errors.Unauthorized
-        detail = "The API key is missing or wrong; send a valid key as `Authorization: Bearer <key>`."
-        headers = {"WWW-Authenticate": "Bearer", "Connection": "close"}
-        problem = build_problem(Request(scope), 401, error.slug, error.title, detail, headers=headers)
-        await problem(scope, receive, send)
+        detail = "Send an API key of the service as `Authorization: Bearer <key>`."
+        headers = {"WWW-Authenticate": "Bearer"}
+        await build_refusal(scope, errors.Unauthorized, detail, headers=headers)(scope, receive, send)
 
     def _has_key(self, scope: Scope) -> bool:
         scheme, _, credentials = (get_header(scope, b"authorization") or "").partition(" ")
@@ -171,7 +153,8 @@ class BodySizeLimitMiddleware:
         limit = self._get_limit(scope["path"])
         length = get_header(scope, b"content-length") or "0"
         if not length.isascii() or not length.isdigit() or int(length[:20]) > limit:
-            await self._build_refusal(scope, limit)(scope, receive, send)
+            refusal = build_refusal(scope, errors.TooLarge, format_size_limit(limit), extra={"limit_bytes": limit})
+            await refusal(scope, receive, send)
             return
         num_received = 0
 
@@ -186,11 +169,6 @@ class BodySizeLimitMiddleware:
             return message
 
         await self._app(scope, receive_within_limit, send)
-
-    def _build_refusal(self, scope: Scope, limit: int) -> ASGIApp:
-        error, detail, extra = errors.TooLarge, format_size_limit(limit), {"limit_bytes": limit}
-        headers = {"Connection": "close"}
-        return build_problem(Request(scope), 413, error.slug, error.title, detail, extra=extra, headers=headers)
 
 
 def format_size_limit(limit: int) -> str:

@@ -7,12 +7,11 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from fastapi import FastAPI
-from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http.asgi import get_header
 from app.http.middleware import is_public_path
-from app.problems import build_problem, get_status
+from app.http.refusals import build_refusal
 from core.errors import TooManyRequests
 from core.settings import Settings
 
@@ -143,12 +142,10 @@ def add_rate_limit(app: FastAPI, settings: Settings) -> None:
 
 
 def _build_refusal(scope: Scope, wait_s: float, reason: str) -> ASGIApp:
-    error, retry_after_s = TooManyRequests, math.ceil(wait_s)
-    return build_problem(
-        Request(scope),
-        get_status(error),
-        error.slug,
-        error.title,
+    retry_after_s = math.ceil(wait_s)
+    return build_refusal(
+        scope,
+        TooManyRequests,
         f"Too many {reason}; try again in {retry_after_s} s.",
         extra={"retry_after_s": retry_after_s},
         headers={"Retry-After": str(retry_after_s)},

@@ -1,9 +1,10 @@
 """A uvicorn protocol that writes the head and the body of a response with one system call."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from app.http.limited_protocol import LimitedHttpProtocol
 
 
 class CoalescingTransport:
@@ -13,9 +14,15 @@ class CoalescingTransport:
     client, so this transport combines the two writes.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        start_lingering: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._transport = transport
         self._loop = loop
+        self._start_lingering = start_lingering
         self._buffer = b""
 
     def write(self, chunk: bytes) -> None:
@@ -28,7 +35,12 @@ class CoalescingTransport:
 
     def close(self) -> None:
         self._flush()
-        self._transport.close()
+        if not self._start_lingering():
+            self._transport.close()
+
+    def write_eof(self) -> None:
+        self._flush()
+        self._transport.write_eof()
 
     def _flush(self) -> None:
         buffered, self._buffer = self._buffer, b""
@@ -39,8 +51,9 @@ class CoalescingTransport:
         return getattr(self._transport, name)
 
 
-class CoalescingHttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with a `CoalescingTransport`."""
+class CoalescingHttpProtocol(LimitedHttpProtocol):
+    """uvicorn's HTTP protocol with limits and a `CoalescingTransport`."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
-        super().connection_made(cast("asyncio.Transport", CoalescingTransport(transport, self.loop)))
+        wrapped = CoalescingTransport(transport, self.loop, self.start_lingering)
+        super().connection_made(cast("asyncio.Transport", wrapped))

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any, cast
+from typing import cast
 
 import structlog
 from fastapi import FastAPI
@@ -12,8 +12,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
 
+from app.problems.allowed_methods import list_allowed_methods
 from app.problems.response import build_problem
 from app.problems.validation import InvalidJson, parse_validation_error
 from core import errors
@@ -29,6 +29,8 @@ STATUS: dict[type[errors.ServiceError], int] = {
     errors.UnsupportedImage: 415,
     errors.TooLarge: 413,
     errors.Unauthorized: 401,
+    errors.HostNotAllowed: 403,
+    errors.CrossOrigin: 403,
     errors.TooManyRequests: 429,
     errors.NotReady: 503,
     errors.Overloaded: 503,
@@ -38,16 +40,17 @@ STATUS: dict[type[errors.ServiceError], int] = {
     errors.PredictionFailed: 502,
 }
 RETRY_AFTER_S = {errors.NotReady: 1, errors.Overloaded: 1, errors.Unavailable: 2, errors.DatasetNotReady: 2}
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 HTTP_PROBLEMS = {
     400: ("malformed-request", "Malformed request"),
     404: ("not-found", "Not found"),
     405: ("method-not-allowed", "Method not allowed"),
     406: ("not-acceptable", "Not acceptable"),
+    408: ("request-timeout", "Request timeout"),
     413: ("too-large", "Content too large"),
     415: ("unsupported-media-type", "Unsupported media type"),
     416: ("range-not-satisfiable", "Range not satisfiable"),
     422: ("invalid-request", "Invalid request"),
+    431: ("header-fields-too-large", "Request header fields too large"),
     499: ("client-left", "Client disconnected"),
 }
 """Slug and title of HTTP errors that are not a ServiceError, keyed by status."""
@@ -106,22 +109,12 @@ def _handle_http_error(request: Request, error: Exception) -> Response:
     headers: Mapping[str, str] = error.headers or {}
     detail = str(error.detail)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers = {"Allow": ", ".join(list_allowed_methods(request))}
+        headers = {"Allow": ", ".join(list_allowed_methods(request.app.router.routes, request.scope))}
         detail = f"This path does not support {request.method}; it supports: {headers['Allow']}."
     elif error.status_code == HTTPStatus.NOT_FOUND and detail == "Not Found":
         detail = "This path does not exist."
     pairs = [(error.pointer, detail)] if isinstance(error, InvalidJson) else []
     return build_problem(request, error.status_code, slug, title, detail, errors=pairs, headers=headers)
-
-
-def list_allowed_methods(request: Request) -> list[str]:
-    """Return the allowed methods of a path: the methods of all routes that match it."""
-    routes: list[Any] = request.app.router.routes
-    return [
-        method
-        for method in METHODS
-        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
-    ]
 
 
 def _handle_database_error(request: Request, error: Exception) -> Response:

@@ -147,14 +147,16 @@ def test_rows_69_to_71_idle_and_slow_connections_block_no_other(api: ApiProcess,
             connection = socket.create_connection(api.address, 30)
             idle.append(connection)
             if number % 3 == 0:
-                connection.sendall(b"POST /v1/models/small/predict HTTP/1.1\r\nHost: a\r\nX-Slow: ")
+                connection.sendall(b"POST /v1/models/small/predict HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
             elif number % 3 == 1:
-                connection.sendall(b"POST /v1/models/small/predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n1")
+                connection.sendall(
+                    b"POST /v1/models/small/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1"
+                )
         wait_for(lambda: api.count_open_files() > num_connections, "all connections to be accepted", 60)
         assert [api.predict().status_code for _ in range(20)] == [200] * 20
         assert api.http.get("/health/live").status_code == 200
         with socket.create_connection(api.address, 30) as newcomer:
-            newcomer.sendall(b"GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            newcomer.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             assert newcomer.recv(4096).startswith(b"HTTP/1.1 200")
     finally:
         for connection in idle:
@@ -171,7 +173,7 @@ def test_rows_69_to_71_idle_and_slow_connections_block_no_other(api: ApiProcess,
     ],
 )
 def test_row_72_an_ambiguous_request_gets_one_response(api: ApiProcess, head: str) -> None:
-    request = f"POST /v1/models/small/predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\n{head}"
+    request = f"POST /v1/models/small/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n{head}"
     response = exchange(api, request.encode())
     assert response.startswith(b"HTTP/1.1 400"), response[:200]
     assert response.count(b"HTTP/1.1 ") == 1
@@ -180,8 +182,8 @@ def test_row_72_an_ambiguous_request_gets_one_response(api: ApiProcess, head: st
 @pytest.mark.quick
 def test_row_73_oversized_headers_and_urls_are_rejected(api: ApiProcess) -> None:
     for request in (
-        b"GET /" + b"a" * 2**20 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 2 * 2**20 + b"\r\n\r\n",
+        b"GET /" + b"a" * 2**20 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 2 * 2**20 + b"\r\n\r\n",
     ):
         try:
             response = exchange(api, request)
@@ -294,7 +296,7 @@ def test_row_76_an_expired_deadline_is_a_504_without_computing(api: ApiProcess) 
 def test_row_77_a_disconnected_client_is_dropped(api: ApiProcess) -> None:
     body = LARGE
     head = (
-        b"POST /v1/models/slow/predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\n"
+        b"POST /v1/models/slow/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
         b"Content-Length: " + str(len(body)).encode() + b"\r\n\r\n"
     )
     with BusyModel(api):

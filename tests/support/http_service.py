@@ -26,7 +26,7 @@ SMALL: dict[str, Any] = {"dataset": {"name": "digits"}, "architecture": {"name":
 @contextmanager
 def service_state(home: Path, sqlite_template: Path, **options: Any) -> Iterator[State]:
     """Open a state with the given settings. The thread of the outbox relay is not started."""
-    settings = Settings(home=home, datasets=home / "no-datasets", **options)
+    settings = Settings(home=home, datasets=home / "no-datasets", **{"allowed_hosts": ("testserver",)} | options)
     bus, queue = MemoryBus(), MemoryQueue()
     engine = make_engine(f"sqlite:///{shutil.copy(sqlite_template, home / 'service.db')}")
     sessions = make_session_factory(engine, bus.publish)

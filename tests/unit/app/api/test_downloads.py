@@ -1,13 +1,17 @@
 """File responses: ETag and ranges."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from app.api.downloads import build_file_response
+from app.api.docs import RangeStaticFiles
+from app.api.downloads import MAX_RANGES, ByteRange, build_file_response, build_image_response, parse_range
+from app.problems import install_handlers
 
 
 class File(NamedTuple):
@@ -39,15 +43,102 @@ def test_an_unchanged_file_is_a_304(file: File, etag: str) -> None:
     assert build_file_response(build_request(if_none_match=etag), file).status_code == 304
 
 
-@pytest.mark.parametrize("value", ["bytes=5-2", "bytes=0-1,3-4", "pages=1-2", "bytes=a-b"])
-def test_a_header_that_is_not_one_range_is_removed(file: File, value: str) -> None:
-    request = build_request(range=value)
-    build_file_response(request, file)
-    assert request.scope["headers"] == []
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("bytes=0-1", ByteRange(0, 1)),
+        ("bytes=3-", ByteRange(3, 9)),
+        ("bytes=8-100", ByteRange(8, 9)),
+        (f"bytes=0-{'9' * 5000}", ByteRange(0, 9)),
+        ("bytes=-3", ByteRange(7, 9)),
+        (f"bytes=-{'9' * 5000}", ByteRange(0, 9)),
+        ("Bytes = 0-1", ByteRange(0, 1)),
+        ("bytes=0-1,", ByteRange(0, 1)),
+        ("bytes=0-1,3-4", None),
+        ("bytes=0-1,50-60", None),
+        ("pages=1-2", None),
+        ("garbage", None),
+    ],
+)
+def test_one_range_is_parsed_and_several_are_the_whole_file(value: str, expected: ByteRange | None) -> None:
+    assert parse_range(value, 10) == expected
 
 
-@pytest.mark.parametrize("value", ["bytes=10-", "bytes=99-100", "bytes=-0"])
-def test_a_range_outside_the_file_is_a_416(file: File, value: str) -> None:
+@pytest.mark.parametrize(
+    "value",
+    [f"bytes={text}" for text in ("10-", "99-100", "-0", "9" * 5000 + "-", "5-2", "0-1,5-2", "a-b", "", ",", "-", "1")]
+    + [f"bytes={text}" for text in ("0--1", "\u0661-\u0662", "10-11,12-13", ",".join(["0-"] * (MAX_RANGES + 1)))],
+)
+def test_an_invalid_or_unsatisfiable_range_is_a_416(value: str) -> None:
     with pytest.raises(HTTPException) as error:
-        build_file_response(build_request(range=value), file)
+        parse_range(value, 10)
     assert (error.value.status_code, error.value.headers) == (416, {"Content-Range": "bytes */10"})
+    assert error.value.detail.endswith("; the file has 10 bytes.")
+
+
+def test_every_range_of_an_empty_file_is_a_416() -> None:
+    for value in ("bytes=0-", "bytes=-1"):
+        with pytest.raises(HTTPException, match="has 0 bytes"):
+            parse_range(value, 0)
+
+
+@pytest.fixture
+def client(file: File) -> TestClient:
+    app = FastAPI()
+    install_handlers(app)
+
+    def send_file(request: Request) -> Any:
+        return build_file_response(request, file)
+
+    app.add_api_route("/file", send_file)
+
+    def send_image(request: Request) -> Any:
+        return build_image_response(request, file.path)
+
+    app.add_api_route("/image", send_image)
+    app.mount("/static", RangeStaticFiles(directory=file.path.parent))
+    return TestClient(app)
+
+
+def test_a_range_is_a_206(client: TestClient) -> None:
+    response = client.get("/file", headers={"Range": "bytes=2-4"})
+    assert (response.status_code, response.content) == (206, b"234")
+    assert response.headers["content-range"] == "bytes 2-4/10"
+
+
+@pytest.mark.parametrize("path", ["/image", "/static/stored"])
+@pytest.mark.parametrize("value", ["bytes=5-2", "bytes=99-", "bytes=a-b", "bytes="])
+def test_a_bad_range_is_a_problem_and_never_plain_text(client: TestClient, path: str, value: str) -> None:
+    response = client.get(path, headers={"Range": value})
+    assert (response.status_code, response.headers["content-type"]) == (416, "application/problem+json")
+    assert response.headers["content-range"] == "bytes */10"
+    assert client.get(path, headers={"Range": "bytes=2-4"}).content == b"234"
+    assert client.get(path, headers={"Range": value, "If-Range": "other"}).content == b"0123456789"
+
+
+@pytest.mark.parametrize("value", ["bytes=5-2", "bytes=a-b", "bytes=", "bytes=" + "0-," * 1000])
+def test_an_invalid_range_of_a_stored_file_is_ignored(client: TestClient, value: str) -> None:
+    response = client.get("/file", headers={"Range": value})
+    assert (response.status_code, response.content) == (200, b"0123456789")
+
+
+def test_several_ranges_are_the_whole_file(client: TestClient) -> None:
+    response = client.get("/file", headers={"Range": "bytes=0-1,3-4"})
+    assert (response.status_code, response.content) == (200, b"0123456789")
+
+
+@pytest.mark.parametrize(
+    ("if_range", "value", "status"),
+    [
+        (f'"{"ab" * 32}"', "bytes=0-1", 206),
+        (f'"{"ab" * 32}"', "bytes=99-", 416),
+        ('"other"', "bytes=0-1", 200),
+        ('"other"', "bytes=99-", 200),
+        (f'W/"{"ab" * 32}"', "bytes=0-1", 200),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", "bytes=0-1", 200),
+    ],
+)
+def test_a_range_of_another_version_is_the_whole_file(
+    client: TestClient, if_range: str, value: str, status: int
+) -> None:
+    assert client.get("/file", headers={"Range": value, "If-Range": if_range}).status_code == status

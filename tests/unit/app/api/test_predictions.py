@@ -297,7 +297,7 @@ async def test_a_disconnect_during_the_body_is_a_400(state: State) -> None:
         "scheme": "http",
         "path": "/v1/models/shapes/predict",
         "query_string": b"",
-        "headers": [(b"host", b"x"), (b"content-type", b"image/png"), (b"content-length", b"100")],
+        "headers": [(b"host", b"testserver"), (b"content-type", b"image/png"), (b"content-length", b"100")],
         "state": {STATE_KEY: state},
     }
     await create_app(state=state)(scope, receive, send)

@@ -28,13 +28,13 @@ def lenient_client(app: FastAPI) -> Iterator[TestClient]:
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        ("/v1/jobs", "GET, POST"),
-        ("/v1/jobs/0123", "GET, PATCH, DELETE"),
-        ("/v1/jobs/0123/cancel", "POST"),
-        ("/v1/models/a/aliases/b", "PUT"),
+        ("/v1/jobs", "GET, HEAD, POST, OPTIONS"),
+        ("/v1/jobs/0123", "GET, HEAD, PATCH, DELETE, OPTIONS"),
+        ("/v1/jobs/0123/cancel", "POST, OPTIONS"),
+        ("/v1/models/a/aliases/b", "PUT, OPTIONS"),
     ],
 )
-@pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
+@pytest.mark.parametrize("method", ["TRACE", "PROPFIND"])
 def test_a_405_lists_all_methods_of_the_path(client: TestClient, method: str, path: str, allowed: str) -> None:
     response = client.request(method, path)
     assert response.status_code == 405

@@ -1,0 +1,36 @@
+"""Lists the methods that a path supports, for `Allow` headers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.routing import Match
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+ROUTED_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+def list_allowed_methods(routes: Sequence[Any], scope: Scope) -> list[str]:
+    """Return the methods of all routes that match the path; empty if there is none.
+
+    HEAD is supported wherever GET is, and OPTIONS on every path.
+    """
+    found = {method for method in ROUTED_METHODS if _has_route(routes, {**scope, "method": method})}
+    if not found:
+        return []
+    found |= {"OPTIONS", "HEAD"} if "GET" in found else {"OPTIONS"}
+    return [method for method in METHODS if method in found]
+
+
+def _has_route(routes: Sequence[Any], scope: Scope) -> bool:
+    for route in routes:
+        match, child_scope = route.matches(dict(scope))
+        if match is not Match.FULL:
+            continue
+        inner = getattr(route, "app", None)
+        if isinstance(inner, Starlette):  # a sub-application matches every method
+            return _has_route(inner.router.routes, {**scope, **child_scope})
+        return not isinstance(inner, StaticFiles) or scope["method"] == "GET"
+    return False
