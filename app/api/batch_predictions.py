@@ -1,13 +1,14 @@
 """`POST /v1/models/{ref}/predictions`: batch prediction of an archive of images, as a job."""
 
+from functools import partial
 from typing import Annotated, Any
 
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request, Response
 
 from app.api.datasets import stream_upload
 from app.api.predictions import ModelRef
 from app.api.strict_route import StrictRoute
+from app.api.upload_inspection import inspect_upload
 from app.deps import BatchPredictionsDep, StorageDep
 from app.schemas.jobs import JobOut
 from app.schemas.problems import problem_responses
@@ -50,8 +51,7 @@ async def predict_archive(
     archive is deleted when the job ends.
     """
     async with save_upload(storage, stream_upload(request)) as archive:
-        view = await run_sync(
-            lambda: batch_predictions.submit_archive(ref, archive, top_k=top_k, batch_size=batch_size)
-        )
+        submit = partial(batch_predictions.submit_archive, ref, archive, top_k=top_k, batch_size=batch_size)
+        view = await inspect_upload(request, submit)
     response.headers["Location"] = f"/v1/jobs/{view.job.id}"
     return JobOut.from_view(*view)

@@ -1,9 +1,9 @@
 """`/v1/datasets`: list, upload and delete datasets; import reports and previews."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from fastapi.responses import FileResponse
 from starlette.requests import ClientDisconnect
@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from app.api.inline_request import INLINE_BODY, move_pointers_to_body, parse_inline_dataset, stream_bytes
 from app.api.multipart_stream import parse_boundary, stream_file
 from app.api.strict_route import StrictRoute
+from app.api.upload_inspection import inspect_upload
 from app.api.upload_params import UploadParams
 from app.deps import DatasetReaderDep, DatasetsDep, StorageDep
 from app.http.asgi import get_media_type
@@ -78,7 +79,8 @@ async def create_dataset(
     refuse_built_in(name)
     async with save_upload(storage, stream_bytes(file.body)) as path:
         with move_pointers_to_body():
-            row = await run_sync(datasets.accept_upload, name, path, file.options)
+            accept = partial(datasets.accept_upload, name, path, file.options)
+            row = await inspect_upload(request, accept)
     response.headers["Location"] = f"/v1/datasets/{name}/versions/{row.version}"
     return DatasetVersionOut.from_row(row)
 
@@ -116,7 +118,8 @@ async def upload_dataset(
     refuse_built_in(name)
     options = params.to_options() | {"is_table": get_media_type(request.scope) == _CSV}
     async with save_upload(storage, stream_upload(request)) as archive:
-        row = await run_sync(datasets.accept_upload, name, archive, options)
+        accept = partial(datasets.accept_upload, name, archive, options)
+        row = await inspect_upload(request, accept)
     response.headers["Location"] = f"/v1/datasets/{name}/versions/{row.version}"
     return DatasetVersionOut.from_row(row)
 

@@ -1,6 +1,7 @@
 """Submits batch predictions: jobs that predict the images of an uploaded archive."""
 
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -25,16 +26,25 @@ class BatchPredictionService:
         self._jobs = jobs
         self._limits = limits
 
-    def submit_archive(self, ref: str, archive: Path, *, top_k: int, batch_size: int) -> JobView:
+    def submit_archive(
+        self,
+        ref: str,
+        archive: Path,
+        *,
+        top_k: int,
+        batch_size: int,
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ) -> JobView:
         """Move an archive into the storage and submit the job that predicts its images.
 
         Raises:
+            InspectionCancelled: `is_cancelled` returned True while the archive was checked.
             NotFound: the model does not exist.
             InvalidArchive: the file is not an archive, or contains an unsafe entry.
             InvalidSpec: the inputs of the model are not images.
         """
         row = self._models.resolve(ref)
-        if inspect_upload(archive, self._limits) == "table":
+        if inspect_upload(archive, self._limits, is_cancelled=is_cancelled) == "table":
             raise InvalidArchive("The file is a table, not an archive of images.", code="archive_unknown")
         archive_id = uuid.uuid4().hex
         spec = PredictArchiveSpec(
