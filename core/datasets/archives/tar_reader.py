@@ -80,7 +80,7 @@ def read_tar_entries(
                 raise make_corrupt_error(
                     f"an entry declares {size} bytes, but {archive_size - budget.total} bytes remain"
                 )
-            budget.check_declared_size(size)
+            budget.check_declared_size(member.size)
             body = _MemberBody(stream, size)
             if parts:
                 yield ArchiveEntry(parts, body if is_file else None)
