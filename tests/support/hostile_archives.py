@@ -90,8 +90,8 @@ def empty_members_gzip(num_members: int = 200_000) -> bytes:
 
 
 def long_name_gzip(num_bytes: int = 2**25) -> bytes:
-    """Return a gzip file whose header has a file name of `num_bytes` bytes."""
-    return b"\x1f\x8b\x08\x08" + bytes(6) + b"n" * num_bytes + b"\0" + gzip.compress(_END)[10:]
+    """Return a gzip file whose header has a file name of `num_bytes` bytes, and whose member claims a huge size."""
+    return b"\x1f\x8b\x08\x08" + bytes(6) + b"n" * num_bytes + b"\0" + gzip.compress(claimed_size_tar())[10:]
 
 
 def large_directory_zip(num_entries: int = 300, extra_bytes: int = 65_000, comment_bytes: int = 65_000) -> bytes:

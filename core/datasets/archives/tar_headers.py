@@ -119,14 +119,14 @@ def parse_pax_records(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """
     offset = 0
     while offset < len(content):
-        space = content.find(b" ", offset, offset + _MAX_LENGTH_DIGITS + 1)
-        digits = content[offset : max(offset, space)]
-        end = offset + (int(digits) if digits.isdigit() else 0)
-        keyword, equals, value = content[space + 1 : max(space, end - 1)].partition(b"=")
-        if end > len(content) or not equals or content[end - 1 : end] != b"\n":
+        digits, space, _ = content[offset : offset + _MAX_LENGTH_DIGITS + 1].partition(b" ")
+        length = int(digits) if space and digits.isdigit() else 0
+        record = content[offset : offset + length]
+        keyword, equals, value = record[len(digits) + 1 : -1].partition(b"=")
+        if not equals or len(record) < length or not record.endswith(b"\n"):  # also if the length is 0
             raise make_corrupt_error("a pax header has a malformed record")
         yield keyword, value
-        offset = end
+        offset += length
 
 
 def _parse_size(value: bytes) -> int:
