@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from core.errors import InvalidSpec
 
 _HEAD_END = b"\r\n\r\n"
-_MAX_HEAD_BYTES = 2**16
+_MAX_HEAD_BYTES = 2**14
 
 def parse_boundary(content_type: str) -> bytes | None:
     """Return the boundary of a multipart body, or None if the media type is not multipart.
@@ -32,7 +32,7 @@ async def stream_file(chunks: AsyncIterator[bytes], boundary: bytes, field: str)
     """Yield the content of a multipart body's only part, whose name must be `field`.
 
     Raises:
-        HTTPException: 400, the body is not multipart, is incomplete, or has a head of more than 64 KiB.
+        HTTPException: 400, the body is not multipart, is incomplete, or has a head of more than 16 KiB.
         InvalidSpec: the body has no part, several parts, or a part with another name.
     """
     try:

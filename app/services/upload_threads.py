@@ -10,9 +10,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
-from anyio import CapacityLimiter
+from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
-from anyio.to_thread import run_sync
 
 Result = TypeVar("Result")
 T_co = TypeVar("T_co", covariant=True)
@@ -28,9 +27,9 @@ class Inspection(Protocol[T_co]):
     def __call__(self, *, is_cancelled: Callable[[], bool]) -> T_co: ...
 
 
-async def run_in_upload_thread(function: Callable[..., Result], *args: Any) -> Result:  # noqa: ANN401 - of `function`
+async def run_sync(function: Callable[..., Result], *args: Any) -> Result:  # noqa: ANN401 - of `function`
     """Run a short function, such as a write, in one of the threads of uploads. Return its result."""
-    return await run_sync(function, *args, limiter=_get_limiter(_writes, _MAX_WRITES))
+    return await to_thread.run_sync(function, *args, limiter=_get_limiter(_writes, _MAX_WRITES))
 
 
 async def run_inspection(inspection: Inspection[Result], disconnect: Coroutine[Any, Any, None]) -> Result:
@@ -42,7 +41,7 @@ async def run_inspection(inspection: Inspection[Result], disconnect: Coroutine[A
     """
     cancelled = threading.Event()
     watcher = asyncio.create_task(disconnect)
-    watcher.add_done_callback(lambda task: None if task.cancelled() else cancelled.set())
+    watcher.add_done_callback(lambda task: task.cancelled() or task.exception() or cancelled.set())
     try:
         async with _get_limiter(_inspections, _MAX_INSPECTIONS):
             future = _start_thread(inspection, cancelled)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from app.services.upload_threads import run_in_upload_thread
+from app.services.upload_threads import run_sync
 from core.errors import StorageFull
 from core.storage import Storage
 
@@ -21,7 +21,7 @@ async def save_upload(storage: Storage, chunks: AsyncIterator[bytes]) -> AsyncIt
     Raises:
         StorageFull: the storage has no space left.
     """
-    scratch = await run_in_upload_thread(storage.create_scratch_folder)
+    scratch = await run_sync(storage.create_scratch_folder)
     try:
         path = scratch / "upload"
         await _write_chunks(path, chunks)
@@ -37,9 +37,9 @@ async def _write_chunks(path: Path, chunks: AsyncIterator[bytes]) -> None:
             async for chunk in chunks:
                 buffer += chunk
                 if len(buffer) >= _BUFFER_BYTES:
-                    await run_in_upload_thread(file.write, bytes(buffer))
+                    await run_sync(file.write, bytes(buffer))
                     buffer.clear()
-            await run_in_upload_thread(file.write, bytes(buffer))
+            await run_sync(file.write, bytes(buffer))
         except OSError as error:
             if error.errno not in _DISK_FULL_ERRNOS:
                 raise
