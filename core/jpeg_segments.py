@@ -7,8 +7,8 @@ from typing import NamedTuple
 from core.errors import TooLarge
 
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd8-\xfe])", re.DOTALL)  # without restart markers, stuffed and fill bytes
-# The head of a sequential JPEG whose first scan has all components, as most encoders write it. It is the only scan: libjpeg
-# refuses others. The expression costs less than counting.
+# The head of a sequential JPEG whose first scan has all components, as most encoders write it. It is the only scan:
+# libjpeg refuses others. The expression costs less than counting.
 _DHT = rb"(?:\xff\xc4\0(?:\x1f.{29}|\xb5.{179}))+"
 _SINGLE_SCAN_HEAD = re.compile(
     rb"\xff\xd8\xff\xe0\0\x10.{14}(?:\xff\xdb\0\x43.{65})+\xff\xc0\0"
@@ -64,13 +64,13 @@ def remove_metadata(body: bytes) -> bytes:
     Raises:
         TooLarge: the file has too many segments before the first scan.
     """
-    kept, offset = [body[:2]], 2
+    retained, offset = [body[:2]], 2
     for segment in _iter_header_segments(body):
         is_metadata = segment.marker == _COMMENT or _FIRST_APP <= segment.marker <= _LAST_APP
         if not is_metadata or segment.marker == _ADOBE_APP:
-            kept.append(body[segment.start : segment.end])
+            retained.append(body[segment.start : segment.end])
         offset = segment.end
-    return b"".join([*kept, body[offset:]])
+    return b"".join([*retained, body[offset:]])
 
 
 def _iter_header_segments(body: bytes) -> Iterator[Segment]:

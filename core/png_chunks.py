@@ -32,9 +32,9 @@ def remove_metadata(body: bytes) -> SimplePng:
         TooLarge: the file has too many chunks.
         InvalidImage: the compressed texts or color profiles are too large.
     """
-    kept: list[bytes] = []
+    retained: list[bytes] = []
     exif = b""
-    kept_from = offset = 0
+    retain_from = offset = 0
     end = _SIGNATURE_BYTES
     num_chunks, max_text_bytes = 0, _MAX_TEXT_BYTES
     while end + _FRAME_BYTES <= len(body):
@@ -49,12 +49,12 @@ def remove_metadata(body: bytes) -> SimplePng:
         if end > len(body) or kind == b"IEND":
             break
         if kind[0] & _ANCILLARY_BIT and kind != b"tRNS":
-            kept.append(body[kept_from:offset])
-            kept_from = end
+            retained.append(body[retain_from:offset])
+            retain_from = end
             content = body[offset + 8 : end - 4]
             exif = exif or (content if kind == b"eXIf" else b"")
             max_text_bytes -= _measure_text(kind, content, max_text_bytes)
-    return SimplePng(b"".join([*kept, body[kept_from:]]) if kept else body, exif)
+    return SimplePng(b"".join([*retained, body[retain_from:]]) if retained else body, exif)
 
 
 def _measure_text(kind: bytes, content: bytes, max_bytes: int) -> int:

@@ -24,8 +24,9 @@ _SUFFIX = b"\0\0\0\0IEND\xaeB`\x82"
 def decode_simple_png(body: bytes, max_pixels: int) -> NDArray[np.uint8] | None:
     """Decode a simple PNG file to uint8 pixels of shape (H, W) or (H, W, 3). Return None for all other files.
 
-    Files with more than 2 MiB of pixels are not simple. The caller decodes all other files, including damaged ones, with Pillow. OpenCV has less overhead than Pillow, but
-    it handles damaged, unknown and color-space chunks differently. Files with such chunks are not passed to OpenCV.
+    Files with more than 2 MiB of pixels are not simple. The caller decodes all other files, also damaged ones, with
+    Pillow. OpenCV has less overhead than Pillow, but it handles damaged, unknown and color-space chunks differently.
+    Files with such chunks are not passed to OpenCV.
     If the pixel data is invalid, libpng writes a warning to stderr.
 
     Args:
@@ -43,15 +44,10 @@ def decode_simple_png(body: bytes, max_pixels: int) -> NDArray[np.uint8] | None:
     if compressed is None:
         return None
     if len(compressed) > _MAX_TRUSTED_BYTES:
-        # libpng decompresses all data, even if it has more bytes than the image. Stored data takes no time to decompress.
-        stream = zlib.decompressobj()
-        try:
-            pixels = stream.decompress(compressed, num_bytes + 1)
-        except zlib.error:
+        stored = _store_pixels(compressed, num_bytes)
+        if stored is None:
             return None
-        if len(pixels) != num_bytes or not stream.eof:
-            return None
-        body = b"".join([body[:_HEADER_END], _encode_chunk(b"IDAT" + zlib.compress(pixels, 0)), _SUFFIX])
+        body = b"".join([body[:_HEADER_END], _encode_chunk(b"IDAT" + stored), _SUFFIX])
     try:
         return cv2.imdecode(np.frombuffer(body, np.uint8), flag)  # type: ignore[return-value]  # None if the data is invalid
     except cv2.error:  # the image has more pixels than OpenCV allows
@@ -60,7 +56,7 @@ def decode_simple_png(body: bytes, max_pixels: int) -> NDArray[np.uint8] | None:
 
 def _read_image_data(body: bytes) -> bytes | None:
     """Return the content of the IDAT chunks, or None if there are other chunks or invalid checksums."""
-    chunks = []
+    chunks: list[bytes] = []
     offset, end = _HEADER_END, len(body) - len(_SUFFIX)
     while offset < end:
         (length,) = _LENGTH.unpack_from(body, offset)
@@ -75,6 +71,19 @@ def _read_image_data(body: bytes) -> bytes | None:
         chunks.append(body[offset + 8 : chunk_end - 4])
         offset = chunk_end
     return b"".join(chunks) if chunks else None
+
+
+def _store_pixels(compressed: bytes, num_bytes: int) -> bytes | None:
+    """Return the data without compression, or None if it is invalid or does not have `num_bytes` bytes.
+
+    libpng decompresses all data, even if it has more bytes than the image. Stored data takes no time to decompress.
+    """
+    stream = zlib.decompressobj()
+    try:
+        pixels = stream.decompress(compressed, num_bytes + 1)
+    except zlib.error:
+        return None
+    return zlib.compress(pixels, 0) if len(pixels) == num_bytes and stream.eof else None
 
 
 def _encode_chunk(content: bytes) -> bytes:

@@ -13,6 +13,7 @@ from core.errors import InvalidSpec
 _HEAD_END = b"\r\n\r\n"
 _MAX_HEAD_BYTES = 2**14
 
+
 def parse_boundary(content_type: str) -> bytes | None:
     """Return the boundary of a multipart body, or None if the media type is not multipart.
 

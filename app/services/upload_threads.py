@@ -41,7 +41,7 @@ async def run_inspection(inspection: Inspection[Result], disconnect: Coroutine[A
     """
     cancelled = threading.Event()
     watcher = asyncio.create_task(disconnect)
-    watcher.add_done_callback(lambda task: task.cancelled() or task.exception() or cancelled.set())
+    watcher.add_done_callback(lambda task: None if task.cancelled() or task.exception() else cancelled.set())
     try:
         async with _get_limiter(_inspections, _MAX_INSPECTIONS):
             future = _start_thread(inspection, cancelled)

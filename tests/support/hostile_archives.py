@@ -59,7 +59,8 @@ def hidden_claimed_size_tar(num_folders: int = 20_010) -> bytes:
 
 def global_pax_tar(num_keys: int = 100_000, num_entries: int = 400) -> bytes:
     """Return a tar.gz with many keys in global pax headers, which apply to each of the entries."""
-    headers, records = [], b""
+    headers: list[bytes] = []
+    records = b""
     for number in range(num_keys):
         records += pax_records((f"k{number}", ""))
         if len(records) > 60_000 or number == num_keys - 1:

@@ -73,7 +73,7 @@ def scans_in_metadata_jpeg(num_markers: int = 500) -> bytes:
 
 
 def shared_values_exif(value_bytes: int) -> bytes:
-    """Return EXIF data with 65,535 tags that share one value. Whoever copies them needs thousands of times its size."""
+    """Return EXIF data with 65,535 tags that share one value. Copies of all values need 65,535 times its size."""
     num_tags = 65_535
     start = 10 + 12 * num_tags
     tags = b"".join(struct.pack(">HHLL", tag, 7, value_bytes, start) for tag in range(num_tags))
@@ -103,7 +103,9 @@ def excess_data_png(num_bytes: int = 2**32) -> bytes:
     deflate = zlib.compressobj(9)
     block = bytes(min(num_bytes, 2**24))
     unit = deflate.compress(bytes(64 * 65)) + deflate.flush(zlib.Z_FULL_FLUSH)
-    block_bits = deflate.compress(block) + deflate.flush(zlib.Z_FULL_FLUSH)  # can be repeated: it refers to nothing before
+    block_bits = deflate.compress(block) + deflate.flush(
+        zlib.Z_FULL_FLUSH
+    )  # can be repeated: it refers to nothing before
     return build_png(64, 64, pixels=png_chunk(b"IDAT", unit + block_bits * (num_bytes // len(block))))
 
 
@@ -121,7 +123,9 @@ def many_chunks_png(kind: bytes = b"teSt", num_chunks: int = 500_000) -> bytes:
 
 def split_pixels_png() -> bytes:
     """Return a PNG with an IDAT chunk for each byte of noise."""
-    noise = zlib.compress(b"".join(b"\0" + gzip.compress(bytes([row] * 99))[:99].ljust(200, b"x") for row in range(200)), 0)
+    noise = zlib.compress(
+        b"".join(b"\0" + gzip.compress(bytes([row] * 99))[:99].ljust(200, b"x") for row in range(200)), 0
+    )
     return build_png(200, 200, pixels=b"".join(png_chunk(b"IDAT", noise[i : i + 1]) for i in range(len(noise))))
 
 

@@ -34,7 +34,8 @@ def run_packer(
         request: the dataset to pack, with the options.
         scratch: the folder that contains `request.out`. The process's stderr and result are also written there.
         on_poll: called every 50 ms while the process runs. If the call raises an exception, the process is killed.
-        max_s: the process is killed after that many seconds of `clock`; default: 4 hours.
+        max_s: the process is killed after that many seconds; default: 4 hours.
+        clock: returns the time in seconds.
     """
     ends_at = clock() + max_s
     with (scratch / "stderr").open("w+b") as stderr:

@@ -90,11 +90,9 @@ class TarHeaderReader:
             raise make_too_large_error(reason, "max_global_keys")
         for keyword in keywords:
             if keyword in (b"path", b"size") or keyword.startswith(_SPARSE_KEYWORD):
-                raise make_corrupt_error(f"a global header sets {ascii(keyword.decode('latin-1'))}")
+                raise make_corrupt_error(f"a global header sets {keyword.decode('latin-1')!a}")
 
-    def _apply_overrides(
-        self, header: tarfile.TarInfo | None, overrides: dict[bytes, bytes]
-    ) -> tarfile.TarInfo | None:
+    def _apply_overrides(self, header: tarfile.TarInfo | None, overrides: dict[bytes, bytes]) -> tarfile.TarInfo | None:
         if header is None:
             if overrides:
                 raise make_corrupt_error("an extension header has no entry")
@@ -131,5 +129,5 @@ def parse_pax_records(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _parse_size(value: bytes) -> int:
     if not value.isdigit() or len(value) > _MAX_SIZE_DIGITS:
-        raise make_corrupt_error(f"a pax header declares the size {ascii(value[:40].decode('latin-1'))}")
+        raise make_corrupt_error(f"a pax header declares the size {value[:40].decode('latin-1')!a}")
     return int(value)

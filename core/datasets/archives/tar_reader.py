@@ -5,7 +5,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.datasets.archives.budget import CountingReader, QuickCheck, ReadBudget, Readable
+from core.datasets.archives.budget import CountingReader, QuickCheck, Readable, ReadBudget
 from core.datasets.archives.entries import (
     ArchiveEntry,
     EntryValidator,

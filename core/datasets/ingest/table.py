@@ -79,9 +79,7 @@ def check_upload(
     return kind, parsed.model_dump(mode="json")
 
 
-def _detect_kind(
-    path: Path, limits: UploadLimits, is_cancelled: Callable[[], bool], *, is_table: bool
-) -> UploadKind:
+def _detect_kind(path: Path, limits: UploadLimits, is_cancelled: Callable[[], bool], *, is_table: bool) -> UploadKind:
     try:
         return uploads.inspect_upload(path, limits, is_cancelled=is_cancelled)
     except InvalidArchive as error:

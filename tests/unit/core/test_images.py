@@ -2,6 +2,7 @@
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -276,8 +277,7 @@ def measure_added_bytes(body: bytes) -> int:
     """Return the bytes of memory that remain after an image was decoded three times in a thread."""
 
     def read_resident_bytes() -> int:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * 4096
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
     before = read_resident_bytes()
     with ThreadPoolExecutor(1) as threads:
@@ -292,7 +292,7 @@ def test_an_image_that_is_converted_in_strips_has_the_same_pixels(
     mode: str, shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = Image.fromarray(random_pixels(channels=4)).convert("I" if mode == "I;16" else mode)
-    options = {"transparency": 3} if mode in ("L", "P") else {}
+    options: dict[str, Any] = {"transparency": 3} if mode in ("L", "P") else {}
     body = encode_image(image.convert(mode) if mode == "I;16" else image, dpi=(72, 72), **options)
     whole = images.decode_image(body, shape)
     monkeypatch.setattr(images, "_STRIP_PIXELS", 50)

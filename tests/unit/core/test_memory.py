@@ -1,11 +1,12 @@
 """Freed memory that is returned to the operating system."""
 
+from pathlib import Path
+
 from core.memory import release_free_memory
 
 
 def read_resident_bytes() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 def test_free_blocks_are_returned() -> None:

@@ -1,6 +1,7 @@
 """PNG files without metadata."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tests.support.images import encode_image, random_pixels
 @pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA", "I;16"])
 def test_pixels_and_transparency_are_the_same_without_metadata(mode: str) -> None:
     image = Image.new("I;16", (9, 9), 777) if mode == "I;16" else Image.fromarray(random_pixels()).convert(mode)
-    options = {"transparency": 3} if mode in ("L", "P") else {}
+    options: dict[str, Any] = {"transparency": 3} if mode in ("L", "P") else {}
     body = encode_image(image, dpi=(72, 72), icc_profile=bytes(10**4), **options)
     short, exif = remove_metadata(body)
     assert len(short) < len(body)

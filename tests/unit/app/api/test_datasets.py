@@ -164,7 +164,9 @@ def test_an_unsafe_entry_is_rejected_at_once(name: str, client: TestClient, stat
     assert leftovers(state) == []
 
 
-@pytest.mark.parametrize("make", [claimed_size_tar, pax_size_tar, claimed_size_zip, global_pax_tar, large_directory_zip])
+@pytest.mark.parametrize(
+    "make", [claimed_size_tar, pax_size_tar, claimed_size_zip, global_pax_tar, large_directory_zip]
+)
 def test_a_hostile_archive_is_rejected_at_once(make: Callable[[], bytes], client: TestClient, state: State) -> None:
     response = post(client, make())
     assert (response.status_code, response.json()["type"]) == (422, "/problems/invalid-archive")

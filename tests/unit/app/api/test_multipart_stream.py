@@ -99,7 +99,12 @@ async def test_a_boundary_that_ends_differently_is_content(tail: bytes, chunk_si
 async def test_a_body_that_never_reaches_the_file_is_a_400(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
     write = _SingleFileParser.write
-    monkeypatch.setattr(_SingleFileParser, "write", lambda parser, part: written.append(len(part)) or write(parser, part))
+
+    def record(parser: _SingleFileParser, part: bytes) -> int:
+        written.append(len(part))
+        return write(parser, part)
+
+    monkeypatch.setattr(_SingleFileParser, "write", record)
     with pytest.raises(HTTPException, match="more than 16384 bytes before the file"):
         await read_file("multipart/form-data; boundary=b", body, 2**16)
     assert sum(written) <= 2**14 + 4
