@@ -19,10 +19,8 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -31,14 +29,12 @@ from PIL.WebPImagePlugin import WebPImageFile
 from core import exif, jpeg_segments, png_chunks, png_fast
 from core.errors import InvalidImage, TooLarge, UnsupportedImage
 from core.memory import release_free_memory
+from core.pixel_conversion import Pixels, apply_orientation, convert_channels, resize_pixels
 
-Pixels = NDArray[np.uint8]
 MAX_PIXELS = 25_000_000
-RESIZE_MODES = ("stretch", "crop")
 
 _MAX_SCANS = 100
 _MAX_FULL_SIZE_SCANS = 40  # of an image with `max_pixels`; cameras and encoders write at most about 20 scans
-_STRIP_PIXELS = 2**20  # larger images are converted in strips, to need less memory
 _LARGE_PIXELS = 4 * 2**20
 # Called directly instead of through Image.open, so that Pillow does not try decoders of other formats.
 _PILLOW_READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
@@ -92,7 +88,7 @@ def decode_image(
         raise ValueError(f"image_shape must have 1 or 3 channels, got {channels}")
     pixels = _decode_pixels(body, channels, max_pixels)
     is_large = pixels.shape[0] * pixels.shape[1] >= _LARGE_PIXELS
-    pixels = np.ascontiguousarray(_resize_pixels(pixels, height, width, resize).reshape(height, width, channels))
+    pixels = np.ascontiguousarray(resize_pixels(pixels, height, width, resize).reshape(height, width, channels))
     if is_large:
         release_free_memory()
     return pixels
@@ -144,7 +140,7 @@ def detect_format(body: bytes) -> str:
 def _decode_pixels(body: bytes, channels: int, max_pixels: int) -> Pixels:
     kind = detect_format(body)
     if kind == "png" and (simple := png_fast.decode_simple_png(body, max_pixels)) is not None:
-        return simple if (simple.ndim == 2) == (channels == 1) else _convert_channels(Image.fromarray(simple), channels)
+        return simple if (simple.ndim == 2) == (channels == 1) else convert_channels(Image.fromarray(simple), channels)
     header = _read_jpeg_header(body) if kind == "jpeg" else None
     if header and header[2] in ("Gray", "YCbCr", "RGB"):
         _check_size(header[0], header[1], max_pixels)
@@ -156,7 +152,7 @@ def _decode_pixels(body: bytes, channels: int, max_pixels: int) -> Pixels:
             _check_scans(body, image.height * image.width, max_pixels)
         try:
             image.load()
-            return _apply_orientation(_convert_channels(image, channels), orientation)
+            return apply_orientation(convert_channels(image, channels), orientation)
         except MemoryError:
             raise
         except Exception as error:
@@ -177,32 +173,11 @@ def _decode_jpeg(body: bytes, channels: int) -> Pixels:
         pixels: Pixels = simplejpeg.decode_jpeg(body, "GRAY" if channels == 1 else "RGB", strict=True)
     except ValueError as error:
         raise _make_damaged_error(error) from error
-    return _apply_orientation(pixels, _read_jpeg_orientation(body))
+    return apply_orientation(pixels, _read_jpeg_orientation(body))
 
 
 def _read_jpeg_orientation(body: bytes) -> int:
     return exif.read_orientation(jpeg_segments.find_exif(body)) if b"Exif\0\0" in body[: 2**16] else 1
-
-
-def _apply_orientation(pixels: Pixels, orientation: int) -> Pixels:
-    """Rotate and flip the pixels according to the EXIF orientation. Source: EXIF 2.32, table 6, tag 274."""
-    match orientation:
-        case 2:
-            return pixels[:, ::-1]
-        case 3:
-            return pixels[::-1, ::-1]
-        case 4:
-            return pixels[::-1]
-        case 5:
-            return pixels.swapaxes(0, 1)
-        case 6:
-            return np.rot90(pixels, -1)
-        case 7:
-            return np.rot90(pixels, 2).swapaxes(0, 1)
-        case 8:
-            return np.rot90(pixels, 1)
-        case _:
-            return pixels
 
 
 def _open_with_pillow(body: bytes, kind: str, max_pixels: int) -> tuple[Image.Image, int]:
@@ -272,47 +247,6 @@ def _check_size(height: int, width: int, max_pixels: int) -> None:
 
 def _is_grey(image: Image.Image) -> bool:
     return image.mode in _GREY_MODES
-
-
-def _convert_channels(image: Image.Image, channels: int) -> Pixels:
-    num_rows = max(1, _STRIP_PIXELS // image.width)
-    if image.height <= num_rows:
-        return _convert_strip(image, channels)
-    pixels = np.empty((image.height, image.width, 3)[: 2 + (channels != 1)], np.uint8)
-    for top in range(0, image.height, num_rows):
-        bottom = min(top + num_rows, image.height)
-        pixels[top:bottom] = _convert_strip(image.crop((0, top, image.width, bottom)), channels)
-    return pixels
-
-
-def _convert_strip(image: Image.Image, channels: int) -> Pixels:
-    if image.mode == "F" or image.mode.startswith("I"):
-        image = Image.fromarray(np.clip(np.asarray(image, np.int64) >> 8, 0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("L" if channels == 1 else "RGB"))
-
-
-def _resize_pixels(pixels: Pixels, height: int, width: int, resize: str) -> Pixels:
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    if resize == "crop":
-        pixels = _crop_center(pixels, height / width)
-    elif resize != "stretch":
-        raise ValueError(f"resize must be one of {', '.join(RESIZE_MODES)}, got {resize!r}")
-    is_smaller = pixels.shape[0] > height or pixels.shape[1] > width
-    method = cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=method), np.uint8)
-
-
-def _crop_center(pixels: Pixels, proportion: float) -> Pixels:
-    """Return the largest centered crop with the given ratio of height to width."""
-    height, width = pixels.shape[:2]
-    new_height = min(height, max(1, round(width * proportion)))
-    new_width = min(width, max(1, round(height / proportion)))
-    top, left = (height - new_height) // 2, (width - new_width) // 2
-    return pixels[top : top + new_height, left : left + new_width]
 
 
 def _make_damaged_error(error: Exception) -> InvalidImage:

@@ -15,7 +15,7 @@ _GZIP_WBITS = 31  # zlib parses the gzip header and checks the checksum and the 
 _FREE_MEMBERS, _MIN_MEAN_BYTES = 2**16, 2**10  # a file has this many members, and one more per KiB
 
 
-class TimeLimit(Protocol):
+class ReadTimeLimit(Protocol):
     """A limit that is checked before each step."""
 
     def check_time(self) -> None: ...
@@ -24,7 +24,7 @@ class TimeLimit(Protocol):
 class GzipStream(io.RawIOBase):
     """The decompressed content of all members of a gzip file. Zeros after a member are ignored."""
 
-    def __init__(self, file: BinaryIO, time_limit: TimeLimit) -> None:
+    def __init__(self, file: BinaryIO, time_limit: ReadTimeLimit) -> None:
         super().__init__()
         self._file = file
         self._time_limit = time_limit
