@@ -4,7 +4,8 @@ Rules:
 
 - Formats are JPEG, PNG and WEBP, detected by their first bytes. File names and content types are ignored.
 - The image size is read from the header and checked before the pixels are decoded.
-- A damaged or truncated image is rejected.
+- A damaged or truncated image is rejected. An image that needs far more work than its size suggests is rejected too: a
+  JPEG with many scans, or a file with thousands of chunks.
 - The EXIF orientation is applied. Only the first frame of an animation is decoded.
 - 16-bit values are scaled to 8 bits: only the high byte is kept. Pillow converts CMYK to RGB or grey.
 - Transparent pixels are blended with white.
@@ -18,29 +19,30 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from core import png_fast
+from core import exif, jpeg_segments, png_chunks, png_fast
 from core.errors import InvalidImage, TooLarge, UnsupportedImage
+from core.memory import release_free_memory
+from core.pixel_conversion import Pixels, apply_orientation, convert_channels, resize_pixels
 
-Pixels = NDArray[np.uint8]
 MAX_PIXELS = 25_000_000
-RESIZE_MODES = ("stretch", "crop")
 
-_ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap height and width
-# These classes are used instead of Image.open, so that Pillow does not try decoders of other formats.
+_MAX_SCANS = 100
+_MAX_FULL_SIZE_SCANS = 40  # of an image with `max_pixels`; cameras and encoders write at most about 20 scans
+_LARGE_PIXELS = 4 * 2**20
+# Called directly instead of through Image.open, so that Pillow does not try decoders of other formats.
 _PILLOW_READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
     "jpeg": JpegImageFile,
     "png": PngImageFile,
     "webp": WebPImageFile,
 }
+_SWAPPED = range(5, 9)  # the EXIF orientations that swap height and width
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 _UNSUPPORTED_SIGNATURES = {
     b"GIF8": "GIF",
@@ -85,7 +87,11 @@ def decode_image(
     if channels not in (1, 3):
         raise ValueError(f"image_shape must have 1 or 3 channels, got {channels}")
     pixels = _decode_pixels(body, channels, max_pixels)
-    return np.ascontiguousarray(_resize_pixels(pixels, height, width, resize).reshape(height, width, channels))
+    is_large = pixels.shape[0] * pixels.shape[1] >= _LARGE_PIXELS
+    pixels = np.ascontiguousarray(resize_pixels(pixels, height, width, resize).reshape(height, width, channels))
+    if is_large:
+        release_free_memory()
+    return pixels
 
 
 def read_image_size(body: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
@@ -101,13 +107,13 @@ def read_image_size(body: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
     if header:
         height, width, colour = header
         _check_size(height, width, max_pixels)
-        is_rotated = _read_jpeg_orientation(body) >= 5
+        orientation = _read_jpeg_orientation(body)
         size = ImageSize(height, width, 1 if colour == "Gray" else 3)
     else:
-        with _open_with_pillow(body, kind, max_pixels) as image:
-            is_rotated = _read_orientation(image) >= 5
+        image, orientation = _open_with_pillow(body, kind, max_pixels)
+        with image:
             size = ImageSize(image.height, image.width, 1 if _is_grey(image) else 3)
-    return size._replace(height=size.width, width=size.height) if is_rotated else size
+    return size._replace(height=size.width, width=size.height) if orientation in _SWAPPED else size
 
 
 def detect_format(body: bytes) -> str:
@@ -134,15 +140,19 @@ def detect_format(body: bytes) -> str:
 def _decode_pixels(body: bytes, channels: int, max_pixels: int) -> Pixels:
     kind = detect_format(body)
     if kind == "png" and (simple := png_fast.decode_simple_png(body, max_pixels)) is not None:
-        return simple if (simple.ndim == 2) == (channels == 1) else _convert_channels(Image.fromarray(simple), channels)
+        return simple if (simple.ndim == 2) == (channels == 1) else convert_channels(Image.fromarray(simple), channels)
     header = _read_jpeg_header(body) if kind == "jpeg" else None
     if header and header[2] in ("Gray", "YCbCr", "RGB"):
         _check_size(header[0], header[1], max_pixels)
+        _check_scans(body, header[0] * header[1], max_pixels)
         return _decode_jpeg(body, channels)
-    with _open_with_pillow(body, kind, max_pixels) as image:
+    image, orientation = _open_with_pillow(body, kind, max_pixels)
+    with image:
+        if kind == "jpeg":
+            _check_scans(body, image.height * image.width, max_pixels)
         try:
             image.load()
-            return _apply_orientation(_convert_channels(image, channels), _read_orientation(image))
+            return apply_orientation(convert_channels(image, channels), orientation)
         except MemoryError:
             raise
         except Exception as error:
@@ -163,68 +173,65 @@ def _decode_jpeg(body: bytes, channels: int) -> Pixels:
         pixels: Pixels = simplejpeg.decode_jpeg(body, "GRAY" if channels == 1 else "RGB", strict=True)
     except ValueError as error:
         raise _make_damaged_error(error) from error
-    return _apply_orientation(pixels, _read_jpeg_orientation(body))
+    return apply_orientation(pixels, _read_jpeg_orientation(body))
 
 
 def _read_jpeg_orientation(body: bytes) -> int:
-    if b"Exif\0\0" not in body[: 2**16]:
-        return 1
-    try:
-        with JpegImageFile(io.BytesIO(body)) as image:
-            return _read_orientation(image)
-    except Exception:  # noqa: BLE001 - the pixels are valid even if the EXIF block is not
-        return 1
+    return exif.read_orientation(jpeg_segments.find_exif(body)) if b"Exif\0\0" in body[: 2**16] else 1
 
 
-def _read_orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # noqa: BLE001 - the pixels are valid even if the EXIF block is not
-        return 1
-
-
-def _apply_orientation(pixels: Pixels, orientation: int) -> Pixels:
-    """Rotate and flip the pixels according to the EXIF orientation. Source: EXIF 2.32, table 6, tag 274."""
-    match orientation:
-        case 2:
-            return pixels[:, ::-1]
-        case 3:
-            return pixels[::-1, ::-1]
-        case 4:
-            return pixels[::-1]
-        case 5:
-            return pixels.swapaxes(0, 1)
-        case 6:
-            return np.rot90(pixels, -1)
-        case 7:
-            return np.rot90(pixels, 2).swapaxes(0, 1)
-        case 8:
-            return np.rot90(pixels, 1)
-        case _:
-            return pixels
-
-
-def _open_with_pillow(body: bytes, kind: str, max_pixels: int) -> Image.Image:
+def _open_with_pillow(body: bytes, kind: str, max_pixels: int) -> tuple[Image.Image, int]:
+    """Return the image, whose pixels are not decoded yet, and its EXIF orientation."""
     declared_size = _read_declared_size(body, kind)
     if declared_size:
         _check_size(*declared_size, max_pixels)
+    orientation = 1
+    if kind == "png":
+        body, exif_data = png_chunks.remove_metadata(body)
+        orientation = exif.read_orientation(exif_data)
+    elif kind == "jpeg":
+        orientation = _read_jpeg_orientation(body)
+        body = jpeg_segments.remove_metadata(body)
     try:
         image = _PILLOW_READERS[kind](io.BytesIO(body))
     except Exception as error:
         raise _make_damaged_error(error) from error
     _check_size(image.height, image.width, max_pixels)
-    return image
+    if kind == "webp":
+        orientation = exif.read_orientation(image.info.get("exif", b""))
+    return image, orientation
 
 
 def _read_declared_size(body: bytes, kind: str) -> tuple[int, int] | None:
-    """Return (height, width) from the header, so that the size is checked before a decoder allocates memory."""
+    """Return (height, width) from the header, so that the size is checked before a decoder allocates memory.
+
+    Return None for JPEG: Pillow decodes it only in `load()`. Source of WEBP: RFC 9649, sections 2.5 to 2.7 and 3.4.
+    """
     if kind == "png" and len(body) >= 24:
         width, height = struct.unpack(">II", body[16:24])
         return height, width
-    if kind == "webp" and body[12:16] == b"VP8X" and len(body) >= 30:
-        width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (24, 27))
-        return height, width
-    return None  # no check needed: a simple WEBP has at most 2**14 pixels per side; Pillow decodes JPEG only in load()
+    if kind == "webp" and len(body) >= 30:
+        if body[12:16] == b"VP8X":
+            width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (24, 27))
+            return height, width
+        if body[12:16] == b"VP8 ":
+            width, height = (size & 0x3FFF for size in struct.unpack("<HH", body[26:30]))
+            return height, width
+        if body[12:16] == b"VP8L":
+            sizes = int.from_bytes(body[21:25], "little")
+            return (sizes >> 14 & 0x3FFF) + 1, (sizes & 0x3FFF) + 1
+    return None
+
+
+def _check_scans(body: bytes, num_pixels: int, max_pixels: int) -> None:
+    """Check the number of scans of a JPEG. Each scan takes time for every pixel, even if it has only a few bytes."""
+    max_scans = min(_MAX_SCANS, _MAX_FULL_SIZE_SCANS * max_pixels // max(1, num_pixels))
+    if jpeg_segments.count_scans(body, max_scans) > max_scans:
+        raise TooLarge(
+            f"The JPEG image has more than {max_scans} scans; at most {max_scans} are accepted for its size.",
+            code="image_too_complex",
+            max_scans=max_scans,
+        )
 
 
 def _check_size(height: int, width: int, max_pixels: int) -> None:
@@ -240,36 +247,6 @@ def _check_size(height: int, width: int, max_pixels: int) -> None:
 
 def _is_grey(image: Image.Image) -> bool:
     return image.mode in _GREY_MODES
-
-
-def _convert_channels(image: Image.Image, channels: int) -> Pixels:
-    if image.mode == "F" or image.mode.startswith("I"):
-        image = Image.fromarray(np.clip(np.asarray(image, np.int64) >> 8, 0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("L" if channels == 1 else "RGB"))
-
-
-def _resize_pixels(pixels: Pixels, height: int, width: int, resize: str) -> Pixels:
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    if resize == "crop":
-        pixels = _crop_center(pixels, height / width)
-    elif resize != "stretch":
-        raise ValueError(f"resize must be one of {', '.join(RESIZE_MODES)}, got {resize!r}")
-    is_smaller = pixels.shape[0] > height or pixels.shape[1] > width
-    method = cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=method), np.uint8)
-
-
-def _crop_center(pixels: Pixels, proportion: float) -> Pixels:
-    """Return the largest centered crop with the given ratio of height to width."""
-    height, width = pixels.shape[:2]
-    new_height = min(height, max(1, round(width * proportion)))
-    new_width = min(width, max(1, round(height / proportion)))
-    top, left = (height - new_height) // 2, (width - new_width) // 2
-    return pixels[top : top + new_height, left : left + new_width]
 
 
 def _make_damaged_error(error: Exception) -> InvalidImage:

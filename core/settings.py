@@ -88,6 +88,9 @@ class Settings(BaseSettings):
     max_upload_bytes: PositiveInt = Field(default=2 * 2**30, description="Maximum size of an uploaded file.")
     max_unpacked_bytes: PositiveInt = Field(default=8 * 2**30, description="Maximum unpacked size of an archive.")
     max_archive_entries: PositiveInt = Field(default=1_000_000, description="Maximum number of entries of an archive.")
+    max_import_s: Annotated[float, Field(gt=0, le=7 * 24 * 3600)] = Field(
+        default=4 * 3600.0, description="Maximum duration of a dataset import in seconds."
+    )
     max_json_bytes: PositiveInt = Field(default=1 * 2**20, description="Maximum size of a JSON request body.")
     max_inline_bytes: PositiveInt = Field(default=8 * 2**20, description="Maximum size of a dataset sent as JSON.")
     max_predict_bytes: PositiveInt = Field(default=32 * 2**20, description="Maximum size of a prediction request.")

@@ -1,5 +1,6 @@
 """`POST /v1/models/{ref}/predictions`: batch prediction of the images in an archive, as a job."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -7,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from app.api.datasets import stream_upload
 from app.api.predictions import ModelRef
 from app.api.strict_route import StrictRoute
+from app.api.upload_inspection import inspect_upload
 from app.deps import BatchPredictionsDep, StorageDep, TraceparentDep
 from app.schemas.jobs import JobOut
 from app.schemas.problems import problem_responses
@@ -51,7 +53,12 @@ async def predict_archive(
     """
     async with save_upload(storage, stream_upload(request)) as archive:
         view = await batch_predictions.submit_archive(
-            ref, archive, top_k=top_k, batch_size=batch_size, traceparent=traceparent
+            ref,
+            archive,
+            top_k=top_k,
+            batch_size=batch_size,
+            traceparent=traceparent,
+            run_inspection=partial(inspect_upload, request),
         )
     response.headers["Location"] = f"/v1/jobs/{view.job.id}"
     return JobOut.from_view(*view)

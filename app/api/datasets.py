@@ -1,6 +1,7 @@
 """`/v1/datasets`: list, upload and delete datasets, and get import reports and previews."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
@@ -12,6 +13,7 @@ from app.api.downloads import build_image_response
 from app.api.inline_request import INLINE_BODY, move_pointers_to_body, parse_inline_dataset, stream_bytes
 from app.api.multipart_stream import parse_boundary, stream_file
 from app.api.strict_route import StrictRoute
+from app.api.upload_inspection import inspect_upload
 from app.api.upload_params import UploadParams
 from app.deps import DatasetReaderDep, DatasetsDep, DownloadThreadsDep, StorageDep
 from app.http.asgi import get_media_type
@@ -80,7 +82,8 @@ async def create_dataset(
     refuse_built_in(name)
     async with save_upload(storage, stream_bytes(file.body)) as path:
         with move_pointers_to_body():
-            row = await run_sync(datasets.accept_upload, name, path, file.options)
+            accept = partial(datasets.accept_upload, name, path, file.options)
+            row = await inspect_upload(request, accept)
     response.headers["Location"] = f"/v1/datasets/{name}/versions/{row.version}"
     return DatasetVersionOut.from_row(row)
 
@@ -118,7 +121,8 @@ async def upload_dataset(
     refuse_built_in(name)
     options = params.to_options() | {"is_table": get_media_type(request.scope) == _CSV}
     async with save_upload(storage, stream_upload(request)) as archive:
-        row = await run_sync(datasets.accept_upload, name, archive, options)
+        accept = partial(datasets.accept_upload, name, archive, options)
+        row = await inspect_upload(request, accept)
     response.headers["Location"] = f"/v1/datasets/{name}/versions/{row.version}"
     return DatasetVersionOut.from_row(row)
 

@@ -1,6 +1,8 @@
 """Submits batch predictions: jobs that predict the images of an uploaded archive."""
 
 import uuid
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from anyio import CancelScope
@@ -9,6 +11,7 @@ from anyio.to_thread import run_sync
 from app.services.job_submission import JobSubmission
 from app.services.jobs import JobView
 from app.services.submission_store import Submission
+from app.services.upload_threads import Inspection
 from app.services.validation.resolve import get_training_dataset
 from core.datasets.archives.limits import UploadLimits
 from core.datasets.archives.uploads import inspect_upload
@@ -32,9 +35,18 @@ class BatchPredictionService:
         self._limits = limits
 
     async def submit_archive(
-        self, ref: str, archive: Path, *, top_k: int, batch_size: int, traceparent: str | None
+        self,
+        ref: str,
+        archive: Path,
+        *,
+        top_k: int,
+        batch_size: int,
+        traceparent: str | None,
+        run_inspection: Callable[[Inspection[None]], Awaitable[None]],
     ) -> JobView:
         """Move an archive into the storage and submit the job that predicts its images.
+
+        `run_inspection` runs the check of the archive in a thread, until the client disconnects.
 
         Raises:
             NotFound: the model does not exist.
@@ -52,7 +64,8 @@ class BatchPredictionService:
             batch_size=batch_size,
         )
         key = f"uploads/{archive_id}"
-        await run_sync(self._store_archive, archive, key)  # before the job: without a job, maintenance deletes the file
+        # Store the file before the job: maintenance deletes a file without a job.
+        await run_inspection(partial(self._store_archive, archive, key))
         try:
             return await self._submission.submit_job(Submission(spec, traceparent=traceparent))
         except BaseException:
@@ -66,7 +79,7 @@ class BatchPredictionService:
             row = ModelRepo(session).resolve(ref)
             return f"{row.name}@{row.version}", get_training_dataset(row)
 
-    def _store_archive(self, archive: Path, key: str) -> None:
-        if inspect_upload(archive, self._limits) == "table":
+    def _store_archive(self, archive: Path, key: str, *, is_cancelled: Callable[[], bool]) -> None:
+        if inspect_upload(archive, self._limits, is_cancelled=is_cancelled) == "table":
             raise InvalidArchive("The file is a table, not an archive of images.", code="archive_unknown")
         self._storage.publish_file(archive, key)

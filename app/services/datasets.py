@@ -158,15 +158,23 @@ class DatasetService:
         release_connection(self._session)
         return self._storage.fetch(row.packed_key or "", {PREVIEW_FILE: files[PREVIEW_FILE]["sha256"]}) / PREVIEW_FILE
 
-    def accept_upload(self, name: str, archive: Path, options: Mapping[str, Any]) -> DatasetVersionRow:
+    def accept_upload(
+        self,
+        name: str,
+        archive: Path,
+        options: Mapping[str, Any],
+        *,
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ) -> DatasetVersionRow:
         """Move an uploaded file into the storage and queue its import. `options` configure the import.
 
         Raises:
+            InspectionCancelled: `is_cancelled` returned True while the file was checked.
             InvalidArchive: the file is not an archive or table, or contains an unsafe entry.
             Conflict: a built-in dataset has this name.
         """
         refuse_built_in(name)
-        kind, options = check_upload(archive, self._limits, options)
+        kind, options = check_upload(archive, self._limits, options, is_cancelled=is_cancelled)
         version_id = uuid.uuid4().hex
         key = f"uploads/{version_id}"
         source = {"kind": "upload", "key": key, "options": dict(options), "archive": kind}
@@ -176,6 +184,7 @@ class DatasetService:
             row = self._versions.add(name, source, version_id=version_id)
             self._queue_import(row.id)
         except BaseException:
+            self._session.rollback()  # no lock is held while the file is deleted
             self._storage.delete(key)
             raise
         return row

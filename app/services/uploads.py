@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from anyio.to_thread import run_sync
-
+from app.services.upload_threads import run_sync
 from core.errors import StorageFull
 from core.storage import Storage
 

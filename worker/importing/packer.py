@@ -15,18 +15,29 @@ from worker.importing.process import ImportFailure, PackRequest, PackResult
 
 log = structlog.get_logger(__name__)
 _POLL_S = 0.05
+_MAX_S = 4 * 3600.0
 _STDERR_CHARACTERS = 4000
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def run_packer(request: PackRequest, scratch: Path, on_poll: Callable[[], None]) -> PackResult:
-    """Pack a dataset in a separate process. Return its result, or a failure if the process crashes.
+def run_packer(
+    request: PackRequest,
+    scratch: Path,
+    on_poll: Callable[[], None],
+    *,
+    max_s: float = _MAX_S,
+    clock: Callable[[], float] = time.monotonic,
+) -> PackResult:
+    """Pack a dataset in a separate process. Return its result, or a failure if the process crashes or takes too long.
 
     Args:
         request: the dataset to pack, with the options.
         scratch: the folder that contains `request.out`. The process's stderr and result are also written there.
         on_poll: called every 50 ms while the process runs. If the call raises an exception, the process is killed.
+        max_s: the process is killed after that many seconds; default: 4 hours.
+        clock: returns the time in seconds.
     """
+    ends_at = clock() + max_s
     with (scratch / "stderr").open("w+b") as stderr:
         process = subprocess.Popen(  # noqa: S603 - the command is constant
             die_with_parent([sys.executable, "-m", "worker.importing.process"]),
@@ -39,11 +50,24 @@ def run_packer(request: PackRequest, scratch: Path, on_poll: Callable[[], None])
         try:
             _send_request(process, request)
             while process.poll() is None:
+                if clock() > ends_at:
+                    return _build_timeout_result(max_s)
                 time.sleep(_POLL_S)
                 on_poll()
         finally:
             _kill_process(process)
     return _read_result(scratch, process.returncode)
+
+
+def _build_timeout_result(max_s: float) -> PackResult:
+    log.warning("import.timed_out", max_s=max_s)
+    return PackResult(
+        failure=ImportFailure(
+            code="import_timeout",
+            message=f"The import took longer than {max_s:g} s.",
+            hint="Upload fewer or smaller files, or ask the operator to raise CANDELA_MAX_IMPORT_S.",
+        )
+    )
 
 
 def _send_request(process: "subprocess.Popen[bytes]", request: PackRequest) -> None:

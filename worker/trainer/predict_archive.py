@@ -13,7 +13,8 @@ from core.datasets.archives.entries import read_entry
 from core.datasets.archives.limits import UploadLimits
 from core.datasets.archives.spool import has_image_suffix, is_hidden
 from core.errors import InvalidImage, ServiceError
-from core.images import Pixels, decode_image
+from core.images import decode_image
+from core.pixel_conversion import Pixels
 from core.spec import PredictArchiveSpec
 from models import bundle
 from worker.engine.device import Placement

@@ -5,19 +5,14 @@ import stat
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from core.datasets.archives.budget import InspectionCancelled, InspectionEnded, Readable, make_too_large_error
 from core.datasets.archives.limits import UploadLimits
 from core.errors import InvalidArchive, TooLarge
 
 _CHUNK_BYTES = 2**20
 _DRIVE = re.compile(r"^[A-Za-z]:")
-
-
-class Readable(Protocol):
-    """A stream of bytes."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 class ArchiveEntry(NamedTuple):
@@ -84,47 +79,6 @@ class EntryValidator:
         self._seen[key] = is_folder
 
 
-class ByteBudget:
-    """Limits the total number of bytes that are read from an archive."""
-
-    def __init__(self, archive_size: int, limits: UploadLimits) -> None:
-        self._limits = limits
-        self._max_bytes_by_ratio = max(limits.ratio_floor, archive_size * limits.max_ratio)
-        self.total = 0
-
-    def add_bytes(self, count: int) -> None:
-        """Add `count` bytes to the total.
-
-        Raises:
-            InvalidArchive: a limit is exceeded.
-        """
-        self.total += count
-        if self.total > self._limits.max_bytes:
-            raise make_too_large_error(
-                f"it has more than {self._limits.max_bytes} bytes when uncompressed", "max_bytes"
-            )
-        if self.total > self._max_bytes_by_ratio:
-            raise make_too_large_error(
-                f"its content is more than {self._limits.max_ratio} times its size when uncompressed", "max_ratio"
-            )
-
-
-class CountingReader:
-    """Wraps a stream and counts the bytes that are read from it in a `ByteBudget`."""
-
-    def __init__(self, stream: Readable, budget: ByteBudget) -> None:
-        self._stream = stream
-        self._budget = budget
-        self.last_block = b""
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes."""
-        body = self._stream.read(size)
-        self._budget.add_bytes(len(body))
-        self.last_block = (self.last_block + body)[-512:]
-        return body
-
-
 def read_entry(body: Readable, max_bytes: int) -> bytes | None:
     """Return the content of an entry, or None if it has more than `max_bytes`.
 
@@ -132,10 +86,10 @@ def read_entry(body: Readable, max_bytes: int) -> bytes | None:
         InvalidArchive: the archive is damaged or too large.
     """
     with translate_archive_errors():
-        content = body.read(max_bytes + 1)
-        while chunk := body.read(_CHUNK_BYTES) if len(content) <= max_bytes else b"":
+        content = bytearray()
+        while chunk := body.read(min(_CHUNK_BYTES, max_bytes + 1 - len(content))):
             content += chunk
-        return content if len(content) <= max_bytes else None
+        return bytes(content) if len(content) <= max_bytes else None
 
 
 def check_file_type(name: str, mode: int) -> None:
@@ -156,11 +110,6 @@ def make_unsafe_error(name: str, reason: str) -> InvalidArchive:
     return InvalidArchive(f"The entry '{entry}' {reason}.", code="archive_unsafe_entry", entry=entry)
 
 
-def make_too_large_error(reason: str, limit: str = "max_entries") -> InvalidArchive:
-    """Return the error for an archive that exceeds a limit. `limit` is the name of this limit."""
-    return InvalidArchive(f"The archive is too large: {reason}.", code="archive_too_large", limit=limit)
-
-
 def make_corrupt_error(reason: object) -> InvalidArchive:
     """Return the error for a damaged archive."""
     return InvalidArchive(f"The archive is damaged or truncated: {reason}.", code="archive_corrupt")
@@ -171,7 +120,7 @@ def translate_archive_errors() -> Iterator[None]:
     """Translate errors of the zip and tar libraries to InvalidArchive with the code `archive_corrupt`."""
     try:
         yield
-    except (InvalidArchive, TooLarge, MemoryError):
+    except (InvalidArchive, TooLarge, MemoryError, InspectionEnded, InspectionCancelled):
         raise
     except Exception as error:
         raise make_corrupt_error(f"{type(error).__name__}: {error}"[:300]) from error

@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from core import images
-from core.datasets.archives.entries import ArchiveEntry, Readable, make_too_large_error, read_entry
+from core.datasets.archives.budget import Readable, make_too_large_error
+from core.datasets.archives.entries import ArchiveEntry, read_entry
 from core.datasets.archives.limits import UploadLimits
 from core.datasets.definition import Unreadable
 from core.datasets.tables import sample_weights

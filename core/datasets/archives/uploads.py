@@ -1,11 +1,13 @@
 """Detects the kind of an uploaded file, checks the file quickly, and reads the entries of archives."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from core.datasets.archives import tar_reader, zip_reader
+from core.datasets.archives.budget import InspectionEnded, QuickCheck
 from core.datasets.archives.entries import ArchiveEntry
 from core.datasets.archives.limits import UploadLimits
 from core.errors import InvalidArchive
@@ -14,6 +16,7 @@ UploadKind = Literal["zip", "tar", "gzip", "table"]
 
 _MAX_INSPECTED_ENTRIES = 20_000
 _MAX_INSPECTED_BYTES = 64 * 2**20
+_MAX_INSPECTION_S = 5.0
 _HEAD_BYTES = 4096
 
 
@@ -39,43 +42,55 @@ def detect_kind(path: Path) -> UploadKind:
     )
 
 
-def read_entries(path: Path, limits: UploadLimits) -> Iterator[ArchiveEntry]:
+def read_entries(path: Path, limits: UploadLimits, quick_check: QuickCheck | None = None) -> Iterator[ArchiveEntry]:
     """Yield the entries of an archive. Their names and types are validated.
 
     Raises:
-        InvalidArchive: the file is not an archive, an entry is unsafe, or the archive is damaged or too large.
+        InvalidArchive: an entry is unsafe, or the archive is damaged or too large.
+        InspectionEnded: the quick check reached its limits.
     """
     match detect_kind(path):
         case "zip":
-            return zip_reader.read_zip_entries(path, limits)
+            return zip_reader.read_zip_entries(path, limits, quick_check)
         case "tar":
-            return tar_reader.read_tar_entries(path, limits, is_gzip=False)
+            return tar_reader.read_tar_entries(path, limits, is_gzip=False, quick_check=quick_check)
         case "gzip":
-            return tar_reader.read_tar_entries(path, limits, is_gzip=True)
+            return tar_reader.read_tar_entries(path, limits, is_gzip=True, quick_check=quick_check)
         case "table":
             raise InvalidArchive("The file is a table, not an archive of images.", code="archive_unknown")
 
 
-def inspect_upload(path: Path, limits: UploadLimits) -> UploadKind:
-    """Return the kind of an upload after a quick check of at most 20,000 entries and 64 MiB.
+def inspect_upload(
+    path: Path,
+    limits: UploadLimits,
+    *,
+    is_cancelled: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.monotonic,
+) -> UploadKind:
+    """Return the kind of an upload after a quick check of at most 20,000 entries, 64 MiB and 5 seconds.
 
     The import checks the whole file.
 
+    Args:
+        path: the uploaded file.
+        limits: the limits of uploads.
+        is_cancelled: called before each read; if it returns True, the check ends.
+        clock: returns the time in seconds.
+
     Raises:
         InvalidArchive: the file is neither an archive nor a table, or one of the inspected entries is unsafe.
+        InspectionCancelled: `is_cancelled` returned True.
     """
     kind = detect_kind(path)
     if kind == "table":
         return kind
-    if kind == "zip" and zip_reader.count_entries(path, limits) > _MAX_INSPECTED_ENTRIES:
-        return kind
-    inspection_limits = limits._replace(max_bytes=min(limits.max_bytes, _MAX_INSPECTED_BYTES))
+    quick_check = QuickCheck(_MAX_INSPECTED_BYTES, clock() + _MAX_INSPECTION_S, is_cancelled, clock)
     try:
-        num_entries = sum(1 for _ in islice(read_entries(path, inspection_limits), _MAX_INSPECTED_ENTRIES))
-    except InvalidArchive as error:
-        if error.extra.get("limit") != "max_bytes" or inspection_limits.max_bytes == limits.max_bytes:
-            raise
-        return kind  # the upload exceeds only the limit of this quick check, so it is accepted
+        if kind == "zip" and zip_reader.count_entries(path, limits, quick_check) > _MAX_INSPECTED_ENTRIES:
+            return kind
+        num_entries = sum(1 for _ in islice(read_entries(path, limits, quick_check), _MAX_INSPECTED_ENTRIES))
+    except InspectionEnded:  # the import checks the rest
+        return kind
     if not num_entries:
         raise InvalidArchive("The archive has no entries.", code="archive_empty")
     return kind

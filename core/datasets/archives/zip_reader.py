@@ -1,4 +1,4 @@
-"""Reads the entries of zip archives. The number of entries is checked before `zipfile` loads the central directory."""
+"""Reads the entries of zip archives. The central directory is checked before `zipfile` loads it into memory."""
 
 import struct
 import zipfile
@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from core.datasets.archives.budget import CountingReader, QuickCheck, ReadBudget, make_too_large_error
 from core.datasets.archives.entries import (
     ArchiveEntry,
-    ByteBudget,
-    CountingReader,
     EntryValidator,
     check_file_type,
     make_corrupt_error,
-    make_too_large_error,
     make_unsafe_error,
     translate_archive_errors,
 )
@@ -26,29 +24,35 @@ _ENTRY = b"PK\1\2"
 _ENTRY_SIZE, _END_SIZE, _END64_SIZE, _LOCATOR_SIZE = 46, 22, 56, 20
 _MAX_COMMENT = 2**16 + 100  # bytes, including the zip64 records before the end record
 _ENCRYPTED, _UTF8 = 0x1, 0x800
+_MIN_DIRECTORY_BYTES, _MAX_MEAN_ENTRY_BYTES = 2**20, 1024  # an entry with a name of 100 bytes has about 180 bytes
+_CHECK_EVERY = 1024  # entries
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-def read_zip_entries(path: Path, limits: UploadLimits) -> Iterator[ArchiveEntry]:
+def read_zip_entries(path: Path, limits: UploadLimits, quick_check: QuickCheck | None = None) -> Iterator[ArchiveEntry]:
     """Yield the entries of a zip archive.
 
     Raises:
         InvalidArchive: an entry is unsafe, or the archive is damaged or too large.
+        InspectionEnded: the quick check reached its limits.
     """
-    count_entries(path, limits)
+    count_entries(path, limits, quick_check)
     with translate_archive_errors(), zipfile.ZipFile(path) as archive:
         validator = EntryValidator(limits)
         members = [
             (member, validator.validate_name(_decode_name(member), is_folder=member.is_dir()))
             for member in archive.infolist()
         ]
+        archive_size = path.stat().st_size
         for member, _ in members:
-            _check_member(member)
-        budget = ByteBudget(path.stat().st_size, limits)
+            _check_member(member, archive_size)
+        budget = ReadBudget(archive_size, limits, quick_check)
+        budget.check_declared_size(sum(member.file_size for member, _ in members))
         for member, parts in members:
             if member.is_dir():
                 yield ArchiveEntry(parts, None)
             else:
+                budget.check_time()
                 with archive.open(member) as body:
                     yield ArchiveEntry(parts, CountingReader(body, budget))
 
@@ -66,35 +70,51 @@ def _decode_name(member: zipfile.ZipInfo) -> str:
         raise make_unsafe_error(member.orig_filename, "has a name that is not UTF-8") from None
 
 
-def _check_member(member: zipfile.ZipInfo) -> None:
+def _check_member(member: zipfile.ZipInfo, archive_size: int) -> None:
     check_file_type(member.filename, member.external_attr >> 16)
     if member.flag_bits & _ENCRYPTED:
         raise make_unsafe_error(member.filename, "is encrypted")
     if member.compress_type not in _METHODS:
         raise make_unsafe_error(member.filename, "has an unsupported compression; use stored or deflate")
+    if member.compress_size > archive_size - member.header_offset:
+        raise make_corrupt_error(f"an entry declares {member.compress_size} bytes; the archive has {archive_size}")
 
 
-def count_entries(path: Path, limits: UploadLimits) -> int:
+def count_entries(path: Path, limits: UploadLimits, quick_check: QuickCheck | None = None) -> int:
     """Return the number of entries in the central directory, without loading it.
 
     Raises:
-        InvalidArchive: there are more than `limits.max_entries` entries, or the directory is damaged.
+        InvalidArchive: there are more than `limits.max_entries` entries, or the directory is damaged or too large.
+        InspectionEnded: the quick check reached its limits.
     """
     with path.open("rb") as file, translate_archive_errors():
         start, size = _find_directory(file, path.stat().st_size)
+        _check_directory_size(size, limits.max_entries)
         file.seek(start)
-        count = 0
-        while size > 0:
+        count, num_left = 0, size
+        while num_left > 0:
             header = file.read(_ENTRY_SIZE)
             if header[:4] != _ENTRY:
                 raise make_corrupt_error("the central directory does not match the end record")
             lengths = struct.unpack_from("<3H", header, 28)  # lengths of the name, extra field and comment
             file.seek(sum(lengths), 1)
-            size -= _ENTRY_SIZE + sum(lengths)
+            num_left -= _ENTRY_SIZE + sum(lengths)
             count += 1
             if count > limits.max_entries:
                 raise make_too_large_error(f"it has more than {limits.max_entries} entries")
+            if quick_check is not None and count % _CHECK_EVERY == 0:
+                quick_check.check()
+        _check_directory_size(size, count)
         return count
+
+
+def _check_directory_size(size: int, num_entries: int) -> None:
+    """Check the size of the central directory. `zipfile` needs a multiple of that memory."""
+    max_bytes = max(_MIN_DIRECTORY_BYTES, _MAX_MEAN_ENTRY_BYTES * num_entries)
+    if size > max_bytes:
+        raise make_too_large_error(
+            f"it has a central directory of {size} bytes; at most {max_bytes} are accepted", "max_directory_bytes"
+        )
 
 
 def _find_directory(file: BinaryIO, file_size: int) -> tuple[int, int]:

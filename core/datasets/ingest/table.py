@@ -1,6 +1,6 @@
 """Converts an uploaded CSV table to the packed form."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,20 +47,24 @@ class ParsedRows(NamedTuple):
     num_dropped: int
 
 
-def check_upload(path: Path, limits: UploadLimits, options: Mapping[str, Any]) -> tuple[UploadKind, dict[str, Any]]:
+def check_upload(
+    path: Path, limits: UploadLimits, options: Mapping[str, Any], *, is_cancelled: Callable[[], bool] = lambda: False
+) -> tuple[UploadKind, dict[str, Any]]:
     """Check an upload quickly. Return its kind and its options with all defaults.
 
     Args:
         path: an archive of images, or a table.
         limits: the limits for archives of images.
         options: the options of the upload. With `is_table`, a file with a single column is accepted as a table.
+        is_cancelled: called before each read of an archive; if it returns True, the check ends.
 
     Raises:
+        InspectionCancelled: `is_cancelled` returned True.
         InvalidArchive: the file is neither an archive nor a table, or an option is not supported for this kind of file.
         InvalidTable: the options do not match the header of the table.
     """
     requested = {name: value for name, value in options.items() if name != "is_table"}
-    kind = _detect_kind(path, limits, is_table=bool(options.get("is_table")))
+    kind = _detect_kind(path, limits, is_cancelled, is_table=bool(options.get("is_table")))
     schema: type[Spec] = TableOptions if kind == "table" else UploadOptions
     errors = [
         (f"?{name}", f"is not an option of {_UPLOAD_NAMES[kind == 'table']}")
@@ -75,9 +79,9 @@ def check_upload(path: Path, limits: UploadLimits, options: Mapping[str, Any]) -
     return kind, parsed.model_dump(mode="json")
 
 
-def _detect_kind(path: Path, limits: UploadLimits, *, is_table: bool) -> UploadKind:
+def _detect_kind(path: Path, limits: UploadLimits, is_cancelled: Callable[[], bool], *, is_table: bool) -> UploadKind:
     try:
-        return uploads.inspect_upload(path, limits)
+        return uploads.inspect_upload(path, limits, is_cancelled=is_cancelled)
     except InvalidArchive as error:
         if is_table and error.extra.get("code") == "archive_unknown":
             return "table"

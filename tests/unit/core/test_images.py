@@ -1,6 +1,8 @@
 """Every odd image has one documented reading, and every damaged one is refused."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,9 @@ from PIL import Image
 
 from core import images
 from core.errors import InvalidImage, ServiceError, TooLarge, UnsupportedImage
+from tests.support import hostile_images
+from tests.support.cpu_limit import run_with_limits
+from tests.support.hostile_images import build_png, multi_scan_jpeg, oversized_webp, png_chunk
 from tests.support.images import black_png, encode_image, encode_oversized_png, random_pixels
 
 COLOR = (3, 12, 10)
@@ -220,3 +225,62 @@ def test_random_damage_raises_documented_errors_only() -> None:
             except ServiceError:
                 continue
             assert decoded.shape == (12, 10, 3)
+
+
+@pytest.mark.parametrize("name", hostile_images.REJECTED)
+def test_a_hostile_image_is_rejected_with_little_cpu_time_and_memory(name: str) -> None:
+    with pytest.raises((InvalidImage, TooLarge)) as raised:
+        run_with_limits(images.decode_image, hostile_images.REJECTED[name](), COLOR, cpu_s=1, new_bytes=2**27)
+    assert raised.value.extra["code"] in {"image_too_complex", "image_too_large"}
+
+
+@pytest.mark.parametrize("name", hostile_images.DECODED)
+def test_additional_content_of_an_image_costs_little_cpu_time_and_memory(name: str) -> None:
+    body = hostile_images.DECODED[name]()
+    assert run_with_limits(images.decode_image, body, COLOR, cpu_s=1, new_bytes=2**27).shape == (12, 10, 3)
+
+
+def test_real_progressive_images_are_within_the_limit_of_scans() -> None:
+    body = encode_image(Image.new("RGB", (5000, 5000), (90, 120, 30)), "JPEG", progressive=True)
+    assert images.decode_image(body, COLOR).shape == (12, 10, 3)
+
+
+@pytest.mark.parametrize(("side", "num_scans"), [(100, 100), (5000, 40)])
+def test_the_number_of_scans_is_limited_by_the_number_of_pixels(side: int, num_scans: int) -> None:
+    assert images.decode_image(multi_scan_jpeg(side, num_scans), COLOR).shape == (12, 10, 3)
+    with pytest.raises(TooLarge, match=f"more than {num_scans} scans"):
+        images.decode_image(multi_scan_jpeg(side, num_scans + 1), COLOR)
+
+
+@pytest.mark.parametrize("kind", ["VP8 ", "VP8L", "VP8X"])
+def test_an_oversized_webp_is_rejected_by_its_header(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(images._PILLOW_READERS, "webp", lambda _: pytest.fail("a decoder was called"))
+    for read in (images.read_image_size, lambda body: images.decode_image(body, COLOR)):
+        with pytest.raises(TooLarge, match="16383 x 16000 pixels"):
+            read(oversized_webp(kind, 16_383, 16_000))
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_the_size_in_the_header_of_a_webp_is_the_size_of_the_image(lossless: bool) -> None:
+    body = encode_image(Image.new("RGB", (61, 47)), "WEBP", lossless=lossless)
+    assert images._read_declared_size(body, "webp") == (47, 61)
+
+
+@pytest.mark.parametrize(("depth", "color"), [(16, 0), (16, 2), (8, 6), (8, 3)])
+def test_a_large_image_leaves_no_memory_behind(depth: int, color: int) -> None:
+    palette = b"" if color != 3 else png_chunk(b"PLTE", bytes(3)) + png_chunk(b"tRNS", bytes(1))
+    body = build_png(5000, 5000, depth=depth, color=color, chunks=palette)
+    assert run_with_limits(measure_added_bytes, body, cpu_s=60, new_bytes=650 * 2**20) < 50 * 2**20
+
+
+def measure_added_bytes(body: bytes) -> int:
+    """Return the bytes of memory that remain after an image was decoded three times in a thread."""
+
+    def read_resident_bytes() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    before = read_resident_bytes()
+    with ThreadPoolExecutor(1) as threads:
+        for _ in range(3):
+            threads.submit(images.decode_image, body, COLOR).result()
+        return read_resident_bytes() - before

@@ -11,6 +11,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from core.png_fast import decode_simple_png
+from tests.support.cpu_limit import run_with_limits
+from tests.support.hostile_images import build_png, excess_data_png, png_chunk
 from tests.support.images import encode_image, random_pixels
 
 MAX_PIXELS = 10**6
@@ -98,3 +100,18 @@ def test_damaged_images_are_decoded_only_as_by_pillow() -> None:
             assert np.array_equal(decoded, expected)
     assert num_rejected > 500
     assert num_read > 200
+
+
+def test_data_behind_the_pixels_is_not_decompressed() -> None:
+    body = excess_data_png(2**32)
+    assert run_with_limits(decode_simple_png, body, MAX_PIXELS, cpu_s=1, new_bytes=2**27) is None
+
+
+def test_compressed_pixels_in_many_chunks_are_left_to_pillow() -> None:
+    noise = zlib.compress(random.Random(1).randbytes(40_200), 0)
+    chunks = [png_chunk(b"IDAT", noise[start : start + 20]) for start in range(0, len(noise), 20)]
+    assert decode_simple_png(build_png(200, 201, pixels=b"".join(chunks)), MAX_PIXELS) is None
+
+
+def test_large_images_are_left_to_pillow() -> None:
+    assert decode_simple_png(build_png(1500, 1500), 10**7) is None

@@ -17,6 +17,13 @@ from app.state import STATE_KEY, State
 from core.datasets.builtin import list_names
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import transaction
+from tests.support.hostile_archives import (
+    claimed_size_tar,
+    claimed_size_zip,
+    global_pax_tar,
+    large_directory_zip,
+    pax_size_tar,
+)
 from tests.support.images import class_images, write_tar, write_zip
 from worker.importing.importer import Importer
 
@@ -154,6 +161,15 @@ def test_an_unsafe_entry_is_rejected_at_once(name: str, client: TestClient, stat
     response = post(client, write_zip(tmp_path / "x.zip", class_images(2, 2) | {name: b"x"}).read_bytes())
     assert response.status_code == 422
     assert response.json()["facts"]["code"] == "archive_unsafe_entry"
+    assert leftovers(state) == []
+
+
+@pytest.mark.parametrize(
+    "make", [claimed_size_tar, pax_size_tar, claimed_size_zip, global_pax_tar, large_directory_zip]
+)
+def test_a_hostile_archive_is_rejected_at_once(make: Callable[[], bytes], client: TestClient, state: State) -> None:
+    response = post(client, make())
+    assert (response.status_code, response.json()["type"]) == (422, "/problems/invalid-archive")
     assert leftovers(state) == []
 
 

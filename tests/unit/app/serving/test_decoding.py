@@ -11,6 +11,7 @@ from PIL import Image
 
 from app.serving.decoding import Decoder, ImageInput, PixelValues, parse_pixel_values
 from core.errors import InvalidImage, Overloaded, ServiceError, TooLarge
+from tests.support.hostile_images import multi_scan_jpeg
 
 
 @pytest.fixture
@@ -69,6 +70,18 @@ async def test_many_or_large_images_are_decoded_by_threads(
     for outcome in outcomes:
         np.testing.assert_array_equal(outcome, np.full((8, 8, 1), 7))
     assert len(thread_jobs) == count
+
+
+async def test_an_image_with_many_scans_is_decoded_by_a_thread(decoder: Decoder, thread_jobs: list[object]) -> None:
+    [pixels] = await decoder.decode([multi_scan_jpeg(128, 45)], (1, 8, 8), "stretch")
+    assert isinstance(pixels, np.ndarray)
+    assert len(thread_jobs) == 1
+
+
+async def test_an_image_with_too_many_scans_is_too_large(decoder: Decoder) -> None:
+    [error] = await decoder.decode([multi_scan_jpeg(16, 101)], (1, 8, 8), "stretch")
+    assert isinstance(error, TooLarge)
+    assert error.extra["code"] == "image_too_complex"
 
 
 async def test_too_many_images_are_rejected_as_overload(decoder: Decoder) -> None:

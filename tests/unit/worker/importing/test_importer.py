@@ -19,6 +19,7 @@ from core.jobs import DatasetState, JobState
 from core.settings import Settings
 from core.storage import LocalStorage
 from tests.support.builders import job
+from tests.support.hostile_archives import hidden_claimed_size_tar
 from tests.support.images import class_images, write_zip
 from tests.support.processes import wait_for
 from worker.importing import importer as importers
@@ -183,6 +184,35 @@ def test_a_crashed_decoder_fails_only_its_import(
     failure = get_version(version_id).failure
     assert failure is not None
     assert failure["code"] == "import_crashed"
+
+
+def test_an_import_that_takes_too_long_fails(
+    settings: Settings,
+    sqlite_sessions: SessionFactory,
+    storage: LocalStorage,
+    add_version: Callable[..., str],
+    get_version: GetVersion,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    replace_packer(monkeypatch, "import time; time.sleep(60)")
+    version_id = add_version(BUILTIN)
+    limited = settings.model_copy(update={"max_import_s": 0.1})
+    assert Importer(limited, sqlite_sessions, storage, owner="test").run(version_id)
+    failure = get_version(version_id).failure
+    assert failure is not None
+    assert failure["code"] == "import_timeout"
+
+
+def test_an_archive_that_claims_a_huge_size_fails_at_once(
+    importer: Importer, storage: LocalStorage, add_version: Callable[..., str], get_version: GetVersion, tmp_path: Path
+) -> None:
+    (tmp_path / "upload").write_bytes(hidden_claimed_size_tar())
+    storage.publish_file(tmp_path / "upload", "uploads/1")
+    version_id = add_version({"kind": "upload", "key": "uploads/1", "options": {}}, "pets")
+    assert importer.run(version_id)
+    failure = get_version(version_id).failure
+    assert failure is not None
+    assert failure["code"] == "archive_too_large"
 
 
 def test_an_import_that_was_taken_over_stops_and_changes_nothing(

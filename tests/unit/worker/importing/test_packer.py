@@ -1,5 +1,6 @@
 """The packing process: its result, its crash, and its end when the import stops."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -64,3 +65,14 @@ def test_the_process_is_killed_when_the_lease_is_lost(
         run_packer(request_, tmp_path, lose_lease)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
+
+
+def test_a_process_that_takes_too_long_is_killed(
+    request_: PackRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_packer(monkeypatch, "import time; time.sleep(60)")
+    times = itertools.count(step=10.0)
+    result = run_packer(request_, tmp_path, lambda: None, max_s=35.0, clock=lambda: next(times))
+    assert result.failure is not None
+    assert result.failure.code == "import_timeout"
+    assert "longer than 35 s" in result.failure.message

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.archives import GOOD, get_code, read_contents
+from core.datasets.archives.budget import InspectionEnded, QuickCheck
+from core.datasets.archives.tar_reader import read_tar_entries
+from tests.support.archives import GOOD, LIMITS, get_code, get_error, read_contents
+from tests.support.cpu_limit import run_with_limits
+from tests.support.hostile_archives import claimed_size_tar, pax_size_tar
 from tests.support.images import add_tar_file, write_tar
 
 
@@ -114,3 +118,29 @@ def test_data_after_the_end_is_corrupt(mode: str, tmp_path: Path) -> None:
 def test_a_gzip_without_a_tar_is_corrupt(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(gzip.compress(b"no tar" * 1000))
     assert get_code(tmp_path / "a") == "archive_corrupt"
+
+
+@pytest.mark.parametrize("body", [claimed_size_tar(), pax_size_tar()], ids=["header", "pax"])
+def test_a_size_above_what_remains_is_corrupt(body: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(body)
+    error = run_with_limits(get_error, tmp_path / "a")
+    assert error.extra["code"] == "archive_corrupt"
+    assert "declares 4611686018427387904 bytes" in error.detail
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit"), [({"max_bytes": 10**6}, "max_bytes"), ({"ratio_floor": 10**6}, "max_ratio")]
+)
+def test_a_size_above_the_limits_is_rejected_before_it_is_read(
+    limits: dict[str, int], limit: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_bytes(gzip.compress(claimed_size_tar(2 * 10**6)))
+    error = get_error(tmp_path / "a", LIMITS._replace(**limits))
+    assert (error.extra["code"], error.extra["limit"]) == ("archive_too_large", limit)
+
+
+def test_skipped_content_is_counted(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a", {"cat/1.png": bytes(10**6)}, "w:gz")
+    ended = QuickCheck(5 * 10**5, 1.0, lambda: False, lambda: 0.0)
+    with pytest.raises(InspectionEnded):
+        [parts for parts, _ in read_tar_entries(path, LIMITS, is_gzip=True, quick_check=ended)]

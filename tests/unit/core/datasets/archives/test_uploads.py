@@ -1,13 +1,17 @@
 """Detecting, inspecting and reading uploads."""
 
+import itertools
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from core.datasets.archives.budget import InspectionCancelled
 from core.datasets.archives.uploads import detect_kind, inspect_upload
 from core.errors import InvalidArchive
 from tests.support.archives import GOOD, LIMITS, Make, get_code, read_contents
+from tests.support.cpu_limit import run_with_limits
+from tests.support.hostile_archives import CORPUS
 from tests.support.images import write_tar
 
 
@@ -82,3 +86,32 @@ def test_random_damage_raises_documented_errors_only(make: Make, tmp_path: Path)
             read_contents(path)
         except InvalidArchive:
             continue
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_a_hostile_archive_is_refused_with_little_cpu_time_and_memory(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(CORPUS[name]())
+    with pytest.raises(InvalidArchive):
+        run_with_limits(read_contents, tmp_path / "a", new_bytes=200 * 2**20)
+
+
+@pytest.mark.parametrize("name", [name for name in CORPUS if name != "hidden-claimed-size"])
+def test_the_inspection_refuses_hostile_archives(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(CORPUS[name]())
+    with pytest.raises(InvalidArchive):
+        run_with_limits(inspect_upload, tmp_path / "a", LIMITS, new_bytes=200 * 2**20)
+
+
+def test_the_inspection_ends_after_its_time(make: Make, tmp_path: Path) -> None:
+    path = make(tmp_path / "a", {f"cat/{number}.png": b"x" for number in range(50)})
+    ticks = itertools.count(step=0.5)
+    assert inspect_upload(path, LIMITS, clock=lambda: next(ticks)) == detect_kind(path)
+    assert next(ticks) < 10
+
+
+def test_the_inspection_ends_when_it_is_cancelled(make: Make, tmp_path: Path) -> None:
+    path = make(tmp_path / "a", {f"cat/{number}.png": b"x" for number in range(50)})
+    checks = itertools.count()
+    with pytest.raises(InspectionCancelled):
+        inspect_upload(path, LIMITS, is_cancelled=lambda: next(checks) >= 3)
+    assert next(checks) == 4

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from core.datasets.archives.uploads import read_entries
+from core.datasets.archives.budget import InspectionEnded, QuickCheck
+from core.datasets.archives.uploads import inspect_upload, read_entries
+from core.datasets.archives.zip_reader import read_zip_entries
 from core.errors import InvalidArchive
 from tests.support.archives import GOOD, LIMITS, get_code, get_error, read_contents
+from tests.support.cpu_limit import run_with_limits
+from tests.support.hostile_archives import large_directory_zip, overlapping_zip
 from tests.support.images import write_zip
 
 
@@ -86,3 +90,30 @@ def test_all_names_are_validated_before_the_first_entry(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "a", GOOD | {"../evil": io.BytesIO(b"x").getvalue()})
     with pytest.raises(InvalidArchive):
         next(iter(read_entries(path, LIMITS)))
+
+
+def test_a_large_central_directory_is_rejected_before_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(large_directory_zip(300))
+    with pytest.raises(InvalidArchive, match="a central directory of 39016690 bytes; at most 1048576 are accepted"):
+        run_with_limits(inspect_upload, tmp_path / "a", LIMITS, new_bytes=20 * 2**20)
+
+
+def test_long_names_are_within_the_limit_of_the_central_directory(tmp_path: Path) -> None:
+    folder = "f" * 200
+    path = write_zip(tmp_path / "a", {f"cat/{folder}/{folder}/{folder}/{number}.png": b"" for number in range(3000)})
+    assert len(read_contents(path)) == 3000
+
+
+def test_overlapping_entries_are_within_the_budget_of_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(overlapping_zip(20, 2**20))
+    assert len(read_contents(tmp_path / "a")) == 20
+    assert get_code(tmp_path / "a", LIMITS._replace(max_bytes=10 * 2**20)) == "archive_too_large"
+
+
+def test_the_time_is_checked_before_each_entry(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a", {f"cat/{number}.png": b"" for number in range(9)})
+    times = iter([0.0, 0.0, 0.0, 9.0])
+    entries = read_zip_entries(path, LIMITS, QuickCheck(10**6, 5.0, lambda: False, lambda: next(times)))
+    with pytest.raises(InspectionEnded):
+        list(entries)
+    assert not list(times)

@@ -1,0 +1,78 @@
+"""Converts decoded pixels: channels, EXIF orientation and size. `core.images` states the rules."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+RESIZE_MODES = ("stretch", "crop")
+_STRIP_PIXELS = 2**20  # larger images are converted in strips, to need less memory
+
+
+def convert_channels(image: Image.Image, channels: int) -> Pixels:
+    """Return the pixels of an image as uint8 (H, W) if `channels` is 1, otherwise RGB as (H, W, 3)."""
+    num_rows = max(1, _STRIP_PIXELS // image.width)
+    if image.height <= num_rows:
+        return _convert_strip(image, channels)
+    pixels = np.empty((image.height, image.width, 3)[: 2 + (channels != 1)], np.uint8)
+    for top in range(0, image.height, num_rows):
+        bottom = min(top + num_rows, image.height)
+        pixels[top:bottom] = _convert_strip(image.crop((0, top, image.width, bottom)), channels)
+    return pixels
+
+
+def _convert_strip(image: Image.Image, channels: int) -> Pixels:
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = Image.fromarray(np.clip(np.asarray(image, np.int64) >> 8, 0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("L" if channels == 1 else "RGB"))
+
+
+def resize_pixels(pixels: Pixels, height: int, width: int, resize: str) -> Pixels:
+    """Return the pixels in another size. `resize`: "stretch" or "crop".
+
+    Raises:
+        ValueError: `resize` has another value.
+    """
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    if resize == "crop":
+        pixels = _crop_center(pixels, height / width)
+    elif resize != "stretch":
+        raise ValueError(f"resize must be one of {', '.join(RESIZE_MODES)}, got {resize!r}")
+    is_smaller = pixels.shape[0] > height or pixels.shape[1] > width
+    method = cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=method), np.uint8)
+
+
+def _crop_center(pixels: Pixels, proportion: float) -> Pixels:
+    """Return the largest centered crop with the given ratio of height to width."""
+    height, width = pixels.shape[:2]
+    new_height = min(height, max(1, round(width * proportion)))
+    new_width = min(width, max(1, round(height / proportion)))
+    top, left = (height - new_height) // 2, (width - new_width) // 2
+    return pixels[top : top + new_height, left : left + new_width]
+
+
+def apply_orientation(pixels: Pixels, orientation: int) -> Pixels:
+    """Rotate and flip the pixels according to the EXIF orientation. Source: EXIF 2.32, table 6, tag 274."""
+    match orientation:
+        case 2:
+            return pixels[:, ::-1]
+        case 3:
+            return pixels[::-1, ::-1]
+        case 4:
+            return pixels[::-1]
+        case 5:
+            return pixels.swapaxes(0, 1)
+        case 6:
+            return np.rot90(pixels, -1)
+        case 7:
+            return np.rot90(pixels, 2).swapaxes(0, 1)
+        case 8:
+            return np.rot90(pixels, 1)
+        case _:
+            return pixels
