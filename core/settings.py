@@ -4,9 +4,12 @@ import os
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from core.file_permissions import DEFAULT_UMASK, UMASK_PATTERN
 
 RENAMED_VARIABLES = {  # old name -> new name; an old name stops the start instead of being ignored
     "CANDELA_MAX_PICTURE_BYTES": "CANDELA_MAX_IMAGE_BYTES",
@@ -33,6 +36,13 @@ class Settings(BaseSettings):
     max_cache_bytes: PositiveInt = Field(default=50 * 2**30, description="Maximum size of the downloads from S3.")
     datasets: Path | None = Field(
         default=None, description="Folder with the files of built-in datasets. Default: `home`/datasets."
+    )
+
+    umask: Annotated[str, Field(pattern=f"^{UMASK_PATTERN}$")] = Field(
+        default=DEFAULT_UMASK, description="Access that new files deny, as an octal number from 000 to 077."
+    )
+    child_variables: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Names of further variables that child processes inherit, separated by commas."
     )
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
@@ -89,10 +99,22 @@ class Settings(BaseSettings):
     def _split_api_keys(cls, value: object) -> object:
         return tuple(key.strip() for key in value.split(",") if key.strip()) if isinstance(value, str) else value
 
-    @field_validator("pinned_models", mode="before")
+    @field_validator("pinned_models", "child_variables", mode="before")
     @classmethod
-    def _split_pinned_models(cls, value: object) -> object:
+    def _split_names(cls, value: object) -> object:
         return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: str) -> str:
+        try:
+            _ = urlsplit(value).port
+        except ValueError:  # the error may contain a part of the password
+            raise ValueError(
+                "must be redis://user:password@host:port/0 or redis+socket:///path?virtual_host=0; quote special "
+                "characters of the password, for example / as %2F"
+            ) from None
+        return value
 
     @cached_property
     def sqlalchemy_url(self) -> str:
