@@ -106,7 +106,7 @@ class Importer:
             return PackResult(
                 failure=ImportFailure(code="upload_lost", message=error.detail, hint="Upload the dataset again.")
             )
-        return run_packer(request, scratch, lease.renew_if_due)
+        return run_packer(request, scratch, lease.renew_if_due, self._settings.child_variables)
 
     def _build_request(self, claimed: _ClaimedImport, scratch: Path) -> PackRequest:
         is_upload = claimed.source["kind"] == "upload"

@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import structlog
 
+from core.child_environment import build_child_environment
 from core.parent_death import die_with_parent
 from worker.importing.process import ImportFailure, PackRequest, PackResult
 
@@ -19,17 +20,22 @@ _STDERR_CHARACTERS = 4000
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-def run_packer(request: PackRequest, scratch: Path, on_poll: Callable[[], None]) -> PackResult:
+def run_packer(
+    request: PackRequest, scratch: Path, on_poll: Callable[[], None], extra_variables: Collection[str] = ()
+) -> PackResult:
     """Pack a dataset in a separate process. Return its result, or a failure if the process crashes.
 
     Args:
         request: the dataset to pack, with the options.
         scratch: the folder that contains `request.out`. The process's stderr and result are also written there.
         on_poll: called every 50 ms while the process runs. If the call raises an exception, the process is killed.
+        extra_variables: names of environment variables that the process inherits in addition to those in
+            `core.child_environment`.
     """
     with (scratch / "stderr").open("w+b") as stderr:
         process = subprocess.Popen(  # noqa: S603 - the command comes from our code
             die_with_parent([sys.executable, "-m", "worker.importing.process"]),
+            env=build_child_environment(os.environ, extra_variables),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
