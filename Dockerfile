@@ -26,7 +26,7 @@ RUN pip install -c constraints.txt '.[otel]'
 
 FROM python:${PYTHON_VERSION}-slim AS runtime
 RUN useradd --system --uid 10001 --user-group --create-home candela \
-    && install -d -o candela -g candela /var/lib/candela
+    && install -d -m 700 -o candela -g candela /var/lib/candela
 COPY --from=build /opt/candela /opt/candela
 COPY alembic.ini /srv/candela/
 COPY migrations /srv/candela/migrations

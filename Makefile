@@ -29,8 +29,14 @@ up: setup ## Start the service on http://127.0.0.1:8000
 format: setup ## Format the code and apply automatic fixes
 	$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format .
 
-lint: setup ## Check style, types and imports
+lint: setup ## Check style, types, imports and insecure code; in CI, also the dependencies
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy $(PACKAGES) tests && $(BIN)/lint-imports --no-logo
+	$(BIN)/bandit -q -c pyproject.toml -r $(PACKAGES) migrations
+	@if [ -n "$$CI" ] && $(BIN)/python -c 'import socket; socket.create_connection(("pypi.org", 443), 3)' 2>/dev/null; \
+	then $(MAKE) audit; else echo "pip-audit: skipped; run \`make audit\`, which requires internet"; fi
+
+audit: setup ## Check the dependencies for known vulnerabilities; requires internet
+	$(BIN)/pip-audit --progress-spinner off --skip-editable
 
 test: setup ## Run every test that needs no GPU, and the quick part of the fault suite; T= selects
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu and not services and not clients" $(T) || [ $$? -eq 5 ]
@@ -59,4 +65,4 @@ openapi: setup ## Write docs/reference/openapi.json
 
 check: lint test-avx2 test ## Run everything that CI checks
 
-.PHONY: help setup demo up format lint test test-avx2 test-fast oip-clients faults soak migration openapi check
+.PHONY: help setup demo up format lint audit test test-avx2 test-fast oip-clients faults soak migration openapi check

@@ -38,6 +38,7 @@ from app.state import STATE_KEY, State, open_state, require_current_schema
 from core.bus import RedisBus
 from core.db.session import make_engine
 from core.errors import ConfigurationError
+from core.file_permissions import apply_umask
 from core.process_tuning import freeze_gc, lower_switch_interval
 from core.settings import Settings
 from core.startup import exit_on_configuration_error, load_settings_or_exit
@@ -83,6 +84,7 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
         settings = state.settings
     if settings is None:
         settings = load_settings_or_exit()
+        apply_umask(settings.umask)
         with exit_on_configuration_error():
             validate_settings(settings)
     require_keys_on_public_host(settings)

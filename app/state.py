@@ -7,7 +7,6 @@ from functools import partial
 import structlog
 from anyio import CapacityLimiter
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 
@@ -30,6 +29,7 @@ from core.bus import Bus, RedisBus
 from core.datasets.archives.configured_limits import build_upload_limits
 from core.db.schema import check_schema
 from core.db.session import SessionFactory, make_engine, make_session_factory
+from core.errors import DatabaseUnreachable
 from core.logging import configure_logging
 from core.outbox import OutboxRelay
 from core.queue import CeleryQueue, Queue
@@ -164,7 +164,7 @@ def build_model_server(settings: Settings, storage: Storage, tracing: Tracing | 
     """Return a model server that runs models in inference processes. The processes are not started yet."""
     return ModelServer(
         storage,
-        InferenceProcessPool(settings.predict_devices, settings.rendezvous_dir),
+        InferenceProcessPool(settings.predict_devices, settings.rendezvous_dir, settings.child_variables),
         max_batch_size=settings.max_batch_size,
         max_waiting=settings.max_waiting_predictions,
         max_loaded=settings.max_loaded_models,
@@ -181,9 +181,9 @@ def require_current_schema(engine: Engine) -> None:
     """Check the version of the database schema. If the database is unreachable, only log a warning.
 
     Raises:
-        ConfigurationError: the schema is older or newer than this code requires.
+        ConfigurationError: the schema is older or newer than this code requires, or the database is damaged.
     """
     try:
         check_schema(engine)
-    except DBAPIError as error:
-        log.warning("database.connection_failed", error=str(error.orig))
+    except DatabaseUnreachable as error:
+        log.warning("database.connection_failed", error=str(error))

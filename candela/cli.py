@@ -277,7 +277,9 @@ def _print_state(job: "Job") -> None:
 
 
 def _exit_with_error(text: str) -> NoReturn:
-    print(f"candela: {text}", file=sys.stderr)
+    from core.redaction import redact_credentials
+
+    print(f"candela: {redact_credentials(text)}", file=sys.stderr)
     sys.exit(1)
 
 

@@ -10,6 +10,7 @@ from candela.errors import CandelaError
 from candela.home import Home
 from candela.managed_process import ManagedProcess
 from candela.sockets import is_loopback
+from core.child_environment import build_child_environment
 
 DEFAULT_GRACE_S = 30.0
 
@@ -69,6 +70,11 @@ def get_num_http_processes(environment: Mapping[str, str]) -> int:
     return int(environment.get("CANDELA_HTTP_PROCESSES") or 1)
 
 
+def omit_api_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables without the API keys, which only the API needs."""
+    return {name: value for name, value in environment.items() if name != "CANDELA_API_KEYS"}
+
+
 def create_broker(
     home: Home, environment: Mapping[str, str], socket_path: Path, shared_fd: int | None
 ) -> ManagedProcess:
@@ -78,7 +84,7 @@ def create_broker(
     options = {
         "port": "0",
         "unixsocket": str(socket_path),
-        "unixsocketperm": "700",
+        "unixsocketperm": "600",
         "dir": str(folder),
         "appendonly": "yes",
         "appendfsync": "everysec",
@@ -88,19 +94,22 @@ def create_broker(
     }
     fds = [] if shared_fd is None else [shared_fd]
     command = [str(_valkey_server()), *(word for name, value in options.items() for word in (f"--{name}", value))]
-    return ManagedProcess("valkey", command, environment, home.logs / "valkey.log", 10.0, fds)
+    return ManagedProcess("valkey", command, build_child_environment(environment), home.logs / "valkey.log", 10.0, fds)
 
 
 def create_migration(home: Home, environment: Mapping[str, str], shared_fd: int) -> ManagedProcess:
     """Return the process that migrates the database."""
     command = [sys.executable, "-m", "core.db.migrate"]
-    return ManagedProcess("migration", command, environment, home.logs / "migration.log", 10.0, [shared_fd])
+    return ManagedProcess(
+        "migration", command, omit_api_keys(environment), home.logs / "migration.log", 10.0, [shared_fd]
+    )
 
 
 def create_services(
     home: Home, environment: Mapping[str, str], listener_fd: int, shared_fd: int
 ) -> list[ManagedProcess]:
     """Return the long-running processes, in the order in which they are stopped."""
+    background = omit_api_keys(environment)
     grace_s = float(environment.get("CANDELA_GRACE_S") or DEFAULT_GRACE_S)
     # Two more threads than slots: one for imports, one for messages that arrive when no slot is free.
     threads = int(environment.get("CANDELA_SLOTS") or 1) + 2
@@ -114,8 +123,8 @@ def create_services(
             ManagedProcess(name, api, environment, home.logs / f"{name}.log", 15.0, [shared_fd, listener_fd])
             for name in names
         ),
-        ManagedProcess("worker", worker, environment, home.logs / "worker.log", grace_s + 15.0, [shared_fd]),
-        ManagedProcess("sweep", maintenance, environment, home.logs / "sweep.log", 10.0, [shared_fd]),
+        ManagedProcess("worker", worker, background, home.logs / "worker.log", grace_s + 15.0, [shared_fd]),
+        ManagedProcess("sweep", maintenance, background, home.logs / "sweep.log", 10.0, [shared_fd]),
     ]
 
 

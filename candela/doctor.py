@@ -18,6 +18,8 @@ from candela import components
 from candela.errors import CandelaError
 from candela.home import Home
 from candela.managed_process import ManagedProcess
+from core.child_environment import build_child_environment
+from core.redaction import redact_credentials
 
 MIN_FREE_BYTES = 2 * 2**30
 Check = Callable[[Path, Mapping[str, str]], str]
@@ -34,7 +36,7 @@ def _run_check(console: Console, name: str, check: Check, home: Path) -> bool:
     try:
         finding = check(home, os.environ)
     except Exception as error:  # noqa: BLE001 - any exception means that the check failed
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = redact_credentials(" ".join(str(error).split())) or type(error).__name__
         console.print(f"[red]bad[/red]   {name:<10}", end="")
         console.print(reason, markup=False)
         return False
@@ -93,9 +95,9 @@ def check_numerics(_home: Path, _environ: Mapping[str, str]) -> str:
 
 def check_figures(_home: Path, environ: Mapping[str, str]) -> str:
     """Run the self-test of the training engine in a separate process and compare its results with expected values."""
-    command = [sys.executable, "-m", "worker.engine.selftest"]
+    command, environment = [sys.executable, "-m", "worker.engine.selftest"], build_child_environment(environ)
     root = Path(__file__).resolve().parent.parent
-    done = subprocess.run(command, cwd=root, env=dict(environ), capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
         raise CandelaError(f"the engine's self-test failed: {done.stderr.strip()[-300:]}")
     figures = {figure["name"]: figure for figure in json.loads(done.stdout)}
@@ -115,21 +117,22 @@ FIGURES = (
 
 
 def check_database(home: Path, environ: Mapping[str, str]) -> str:
-    if url := environ.get("CANDELA_DATABASE_URL"):
-        import sqlalchemy
+    """Check the database file completely, or whether the database server accepts connections."""
+    from core.db.damage import check_database_file, get_database_file
+    from core.db.schema import check_integrity
+    from core.db.session import make_engine
 
-        engine = sqlalchemy.create_engine(url)
-        with engine.connect() as connection:
-            connection.execute(sqlalchemy.text("SELECT 1"))
-            return f"{engine.dialect.name} at {engine.url.render_as_string(hide_password=True)} is reachable"
-    file = home / "candela.db"
-    if not file.exists():
-        return f"SQLite {sqlite3.sqlite_version}; {file} will be created at the first start"
-    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as connection:
-        verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
-    if verdict != "ok":
-        raise CandelaError(f"{file} is damaged: {verdict}")
-    return f"SQLite {sqlite3.sqlite_version}; {file} is intact"
+    engine = make_engine(environ.get("CANDELA_DATABASE_URL") or f"sqlite:///{home / 'candela.db'}")
+    file = get_database_file(engine.url)
+    if file is not None:
+        if file.parent.is_dir():
+            check_database_file(file)
+        if not file.exists():
+            return f"SQLite {sqlite3.sqlite_version}; {file} will be created at the first start"
+    check_integrity(engine)
+    if file is not None:
+        return f"SQLite {sqlite3.sqlite_version}; {file} is intact"
+    return f"{engine.dialect.name} at {engine.url.render_as_string()} is reachable"
 
 
 def check_queue(_home: Path, environ: Mapping[str, str]) -> str:
@@ -168,7 +171,10 @@ def check_storage(home: Path, environ: Mapping[str, str]) -> str:
 
 def check_bucket(home: Path, environ: Mapping[str, str]) -> str:
     """Write an object to the bucket and delete it, with the storage code of the service."""
-    command, environment = [sys.executable, "-m", "core.storage"], {**environ, "CANDELA_HOME": str(home)}
+    command, environment = (
+        [sys.executable, "-m", "core.storage"],
+        {**components.omit_api_keys(environ), "CANDELA_HOME": str(home)},
+    )
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)  # noqa: S603 - ours
     if done.returncode:
         raise CandelaError((done.stderr.strip().splitlines() or ["the check failed"])[-1].rpartition("Error: ")[2])

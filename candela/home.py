@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from candela.errors import CandelaError
+from core.file_permissions import restrict_home
 
 MAX_SOCKET_PATH_BYTES = 100  # a little less than the 107 bytes that Linux allows
 EXIT_TIMEOUT_S = 15.0
@@ -26,8 +27,10 @@ class Home:
     releases a lock when all processes that hold it have exited.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, umask: int = 0o077) -> None:
+        """Take the folder and the access that new files and folders deny to other users."""
         self.path = path.absolute()
+        self._umask = umask
         self.run = self.path / "run"
         self.logs = self.path / "logs"
         self._fds: list[int] = []
@@ -36,11 +39,14 @@ class Home:
         """Acquire both locks of the folder. Return the descriptor of the second lock, which all components inherit.
 
         Raises:
-            CandelaError: the folder is in use, or cannot be created.
+            CandelaError: the folder is in use, is shared by all users, or cannot be created.
         """
         try:
-            self.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.logs.mkdir(exist_ok=True)
+            self.path.mkdir(mode=0o777 & ~self._umask, parents=True, exist_ok=True)
+            if self.path.stat().st_mode & stat.S_ISVTX:
+                raise CandelaError(f"{self.path} is shared by all users; choose another folder with --home")
+            self.run.mkdir(mode=0o700, exist_ok=True)
+            self.logs.mkdir(mode=0o777 & ~self._umask, exist_ok=True)
             own, shared = os.open(self.path, os.O_RDONLY), os.open(self.run, os.O_RDONLY)
         except OSError as error:
             raise CandelaError(f"{self.path} cannot be used as the home folder: {error.strerror}") from error
@@ -58,6 +64,16 @@ class Home:
                 )
             time.sleep(0.05)
         return shared
+
+    def restrict(self) -> str | None:
+        """Remove the access of other users that an older version granted. Return a message if there was any."""
+        try:
+            is_changed = restrict_home(self.path, self._umask)
+        except OSError as error:
+            return f"other users can access {self.path}, and its mode cannot be changed: {error.strerror}"
+        if not is_changed:
+            return None
+        return f"removed the access of other users to {self.path}; CANDELA_UMASK=027 keeps it for the group"
 
     def release(self) -> None:
         """Close the descriptors of the locks. A lock is released when the last process closes its descriptor."""

@@ -32,7 +32,7 @@ def read_spec(path: Path) -> dict[str, Any]:
     """
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-        spec = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+        spec = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader # nosec B506
     except OSError as error:
         raise CandelaError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

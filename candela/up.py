@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import os
 import select
 import signal
 import socket
@@ -18,10 +19,13 @@ from candela.errors import CandelaError
 from candela.home import Home
 from candela.managed_process import ManagedProcess
 from candela.sockets import build_url, open_listener
+from core.errors import ConfigurationError
+from core.file_permissions import DEFAULT_UMASK, parse_umask
 
 POLL_S = 0.1
 START_TIMEOUT_S = 180.0  # long, because importing torch from a slow disk may take a minute
 LOG_ROTATION_S = 10.0
+CONFIGURATION_ERROR = "candela: "
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -71,10 +75,13 @@ def run_service(options: UpOptions, environ: Mapping[str, str]) -> None:
         CandelaError: the service cannot start.
     """
     embedded.require_keys_on_public_host(options.host, environ)
-    home = Home(options.home)
+    umask = _apply_umask(environ)
+    home = Home(options.home, umask)
     with catch_signals() as signals, contextlib.closing(open_listener(options.host, options.port)) as listener:
         try:
             shared_fd = home.acquire(signals.is_stop_requested)
+            if message := home.restrict():
+                _print_message(message)
             EmbeddedService(options, environ, home, signals, listener).run(shared_fd)
         except StopRequested:
             _print_message("the service was stopped before it was ready")
@@ -199,7 +206,19 @@ def catch_signals() -> Iterator[StopSignals]:
         signals.close()
 
 
+def _apply_umask(environ: Mapping[str, str]) -> int:
+    try:
+        umask = parse_umask(environ.get("CANDELA_UMASK") or DEFAULT_UMASK)
+    except ConfigurationError as error:
+        raise CandelaError(str(error)) from error
+    os.umask(umask)
+    return umask
+
+
 def _start_error(part: ManagedProcess, status: int) -> CandelaError:
+    last_line = part.read_last_lines(1)
+    if last_line.startswith(CONFIGURATION_ERROR):  # written by core.startup; it needs no context
+        return CandelaError(last_line.removeprefix(CONFIGURATION_ERROR))
     lines = part.read_last_lines()
     return CandelaError(f"{part.name} exited with status {status} during the start; the end of {part.log}:\n{lines}")
 

@@ -171,3 +171,7 @@ class LostLease(Exception):
 
 class ConfigurationError(Exception):
     """The configuration is invalid, so the process cannot start. The message is a single line."""
+
+
+class DatabaseUnreachable(ConfigurationError):
+    """The database does not accept connections at the start. It may become available later."""

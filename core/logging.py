@@ -8,10 +8,13 @@ from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any
 
 import orjson
 import structlog
+
+from core.redaction import redact_credentials
 
 REQUEST_FIELDS: ContextVar[Mapping[str, str]] = ContextVar("REQUEST", default={})  # noqa: B039 - the default is never modified
 """Fields that are added to all log lines of the current request: request id, trace id and parent span id."""
@@ -48,6 +51,7 @@ def configure_logging(level: str = "INFO") -> None:
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 renderer,
+                _redact_line,
             ],
         )
     )
@@ -55,6 +59,7 @@ def configure_logging(level: str = "INFO") -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     _json_fd = None if is_terminal else sys.stderr.fileno()
+    sys.excepthook = _log_crash
     logging.getLogger("alembic").setLevel(logging.WARNING)  # at INFO, Alembic logs every check of the schema
 
 
@@ -92,6 +97,18 @@ def _flush_buffer() -> None:
     if _json_fd is not None:
         with suppress(OSError):  # an error such as a full disk must not make requests fail
             os.write(_json_fd, text)
+
+
+def _redact_line(_: object, __: str, line: Any) -> str:  # noqa: ANN401 - structlog passes what the renderer returns
+    return redact_credentials(line)
+
+
+def _log_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Log an uncaught exception instead of printing it, so that its credentials are redacted."""
+    if issubclass(kind, Exception):
+        structlog.get_logger().critical("process.crashed", exc_info=(kind, error, trace))
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def _merge_request(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

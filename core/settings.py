@@ -6,9 +6,12 @@ import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from core.file_permissions import DEFAULT_UMASK, UMASK_PATTERN
 
 RENAMED_VARIABLES = {  # old name -> new name; an old name stops the start instead of being ignored
     "CANDELA_MAX_PICTURE_BYTES": "CANDELA_MAX_IMAGE_BYTES",
@@ -44,6 +47,13 @@ class Settings(BaseSettings):
     )
     datasets: Path | None = Field(
         default=None, description="Folder with the files of built-in datasets. Default: `home`/datasets."
+    )
+
+    umask: Annotated[str, Field(pattern=f"^{UMASK_PATTERN}$")] = Field(
+        default=DEFAULT_UMASK, description="Access that new files deny, as an octal number from 000 to 077."
+    )
+    child_variables: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Names of further variables that child processes inherit, separated by commas."
     )
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
@@ -127,7 +137,15 @@ class Settings(BaseSettings):
         default="INFO", description="Lowest level that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`."
     )
 
-    @field_validator("api_keys", "pinned_models", "allowed_hosts", "cors_origins", "trusted_proxies", mode="before")
+    @field_validator(
+        "api_keys",
+        "pinned_models",
+        "allowed_hosts",
+        "cors_origins",
+        "trusted_proxies",
+        "child_variables",
+        mode="before",
+    )
     @classmethod
     def _split_list(cls, value: object) -> object:
         return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value
@@ -159,6 +177,18 @@ class Settings(BaseSettings):
             except ValueError as error:
                 raise ValueError(f"{error}; it must be an address, a network such as `10.0.0.0/8`, or `*`") from None
         return proxies
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: str) -> str:
+        try:
+            _ = urlsplit(value).port
+        except ValueError:  # the error may contain a part of the password
+            raise ValueError(
+                "must be redis://user:password@host:port/0 or redis+socket:///path?virtual_host=0; quote special "
+                "characters of the password, for example / as %2F"
+            ) from None
+        return value
 
     @cached_property
     def sqlalchemy_url(self) -> str:

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from core.errors import ConfigurationError
+from core.redaction import redact_credentials
 from core.settings import Settings, find_renamed_variables
 
 
@@ -20,7 +22,7 @@ def exit_on_configuration_error() -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
-        sys.stderr.write(f"candela: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"candela: {redact_credentials(' '.join(str(error).split()))}\n")
         sys.stderr.flush()
         raise SystemExit(1) from None
 
@@ -43,10 +45,12 @@ def load_settings_or_exit() -> Settings:
 
 def format_validation_error(error: ValidationError) -> str:
     """Format all invalid settings as one line with their variable names. Omit values that may contain secrets."""
-    return "; ".join(
-        f"CANDELA_{'_'.join(str(part) for part in item['loc']).upper()}{_format_value(item['input'])}: {item['msg']}"
-        for item in error.errors(include_url=False)
-    )
+    return "; ".join(_format_error(item) for item in error.errors(include_url=False))
+
+
+def _format_error(item: ErrorDetails) -> str:
+    name = "_".join(str(part) for part in item["loc"]).upper()
+    return f"CANDELA_{name}{_format_value(item['input'])}: {item['msg'].removeprefix('Value error, ')}"
 
 
 def _format_value(value: object) -> str:

@@ -10,6 +10,7 @@ from sqlalchemy.types import TypeEngine
 from core.db.base import UtcDateTime
 from core.db.session import make_engine
 from core.db.tables import METADATA
+from core.file_permissions import apply_umask
 from core.settings import Settings
 
 
@@ -42,6 +43,8 @@ configured_connection = context.config.attributes.get("connection")
 if configured_connection is not None:
     migrate(configured_connection)
 else:
-    with make_engine(Settings().sqlalchemy_url).connect() as new_connection:
+    settings = Settings()
+    apply_umask(settings.umask)
+    with make_engine(settings.sqlalchemy_url).connect() as new_connection:
         migrate(new_connection)
         new_connection.commit()

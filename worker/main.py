@@ -16,13 +16,15 @@ import structlog
 from celery.signals import setup_logging, worker_init, worker_shutdown, worker_shutting_down
 
 from core.bus import RedisBus
+from core.child_environment import build_child_environment
 from core.db.schema import check_schema
 from core.db.session import make_engine, make_session_factory
+from core.file_permissions import apply_umask
 from core.logging import configure_logging
 from core.outbox import OutboxRelay
 from core.queue import TASKS, CeleryQueue, build_celery
 from core.settings import Settings
-from core.startup import load_settings_or_exit
+from core.startup import exit_on_configuration_error, load_settings_or_exit
 from core.storage import open_storage
 from worker import kombu_channel
 from worker.control.attempt import WorkerContext
@@ -68,7 +70,7 @@ def build_worker(settings: Settings) -> Worker:
     """Build the worker, and start its background threads and its standby trainer.
 
     Raises:
-        ConfigurationError: the database schema does not match this code, or a required setting is missing.
+        ConfigurationError: the database is unreachable, damaged or of another version, or a setting is invalid.
     """
     resources = ExitStack()
     engine = make_engine(settings.sqlalchemy_url)
@@ -93,7 +95,7 @@ def build_worker(settings: Settings) -> Worker:
     resources.callback(heartbeat.close)
     tracer = AttemptTracer.from_environment()
     resources.callback(tracer.close)
-    standby = Standby()
+    standby = Standby(environment=_build_trainer_environment())
     standby.start()
     resources.callback(standby.close)
     timeouts = SupervisionTimeouts(settings.lease_s, settings.heartbeat_s, settings.grace_s, settings.stall_s)
@@ -110,9 +112,13 @@ def _start_pinned_standby(number: int) -> Standby:
     """Start a standby whose trainers can use only the CUDA device with the index `number` in this process."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     device = visible.split(",")[number].strip() if visible else str(number)
-    standby = Standby(environment={**os.environ, "CUDA_VISIBLE_DEVICES": device})
+    standby = Standby(environment={**_build_trainer_environment(), "CUDA_VISIBLE_DEVICES": device})
     standby.start()
     return standby
+
+
+def _build_trainer_environment() -> dict[str, str]:
+    return build_child_environment(os.environ, settings.child_variables)
 
 
 def _configure_logging(**_: object) -> None:
@@ -122,10 +128,12 @@ def _configure_logging(**_: object) -> None:
 
 
 def _start_worker(**_: object) -> None:
+    apply_umask(settings.umask)
     try:
-        _running.append(build_worker(settings))
+        with exit_on_configuration_error():
+            _running.append(build_worker(settings))
     except Exception as error:  # if not caught here, Celery only logs the error and continues
-        log.critical("worker.start_failed", error=str(error))
+        log.critical("worker.start_failed", error=repr(error))
         raise SystemExit(1) from error
 
 

@@ -17,6 +17,7 @@ from app.problems.allowed_methods import list_allowed_methods
 from app.problems.response import build_problem
 from app.problems.validation import InvalidJson, parse_validation_error
 from core import errors
+from core.db.damage import is_database_damaged
 from core.db.session import is_database_unavailable
 
 log = structlog.get_logger(__name__)
@@ -118,6 +119,8 @@ def _handle_http_error(request: Request, error: Exception) -> Response:
 
 
 def _handle_database_error(request: Request, error: Exception) -> Response:
+    if is_database_damaged(error):  # the log has a line with the file and the way to recover
+        return _handle_service_error(request, errors.CorruptFile("The database of the service is damaged."))
     if not is_database_unavailable(error):
         log.exception("database.query_failed", exc_info=error)
         return _handle_unexpected_error(request, error)

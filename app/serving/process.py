@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import structlog
@@ -20,6 +20,7 @@ from app.serving.client import InferenceClient, make_unavailable_error
 from app.serving.leader_lock import LeaderLock, connect_unix, listen_unix
 from app.serving.remote_model import RemoteModel
 from app.serving.types import BundleRef
+from core.child_environment import build_child_environment
 from core.errors import ServiceError, Unavailable
 from core.parent_death import die_with_parent
 
@@ -52,6 +53,7 @@ class InferenceProcess:
         *,
         leader_lock: LeaderLock | None = None,
         shared_memory_bytes: int = SHARED_MEMORY_BYTES,
+        extra_variables: Collection[str] = (),
     ) -> None:
         """Initialize with the device: `cpu`, `cuda:0`, … or `auto` (the first GPU, or the CPU if there is no GPU).
 
@@ -62,6 +64,7 @@ class InferenceProcess:
         self._device = device
         self._leader_lock = leader_lock
         self._shared_memory_bytes = shared_memory_bytes
+        self._environment = build_environment(os.environ, extra_variables)
         self._client: InferenceClient | None = None
         self._pinged_at: float | None = None
         self._run_task: asyncio.Task[None] | None = None
@@ -163,11 +166,11 @@ class InferenceProcess:
         """Return the process and a connection to it. The process is None if a different API process started it."""
         if self._leader_lock is None:
             with tempfile.TemporaryDirectory(prefix="candela-") as folder:
-                return _start_process(self._device, memory_fd, Path(folder) / "s")
+                return _start_process(self._device, memory_fd, Path(folder) / "s", self._environment)
         async with asyncio.timeout(START_S):
             while True:
                 if self._leader_lock.try_acquire():
-                    return _start_process(self._device, memory_fd, self._leader_lock.path)
+                    return _start_process(self._device, memory_fd, self._leader_lock.path, self._environment)
                 sock = self._leader_lock.connect(memory_fd)
                 if sock is not None:
                     return None, sock
@@ -191,15 +194,17 @@ class InferenceProcess:
             await asyncio.sleep(HEARTBEAT_S)
 
 
-def _start_process(device: str, memory_fd: int, path: Path) -> "tuple[subprocess.Popen[bytes], socket.socket]":
-    """Start a process that listens at `path`. Return the process and a connection that has sent the shared memory."""
+def _start_process(
+    device: str, memory_fd: int, path: Path, environment: Mapping[str, str]
+) -> "tuple[subprocess.Popen[bytes], socket.socket]":
+    """Start a process that listens at `path`. Return it and a connection that has sent the shared memory."""
     path.unlink(missing_ok=True)  # a process that was killed may have left the socket file
     with listen_unix(path) as listener:
         sock = connect_unix(path, memory_fd)
         try:
             process = subprocess.Popen(  # noqa: S603 - the command is fixed
                 die_with_parent([sys.executable, "-m", "app.inference", str(listener.fileno()), device]),
-                env=build_environment(os.environ),
+                env=environment,
                 cwd=ROOT,  # `-m` imports from this folder first, so the caller's folder cannot shadow our packages
                 stdin=subprocess.DEVNULL,
                 pass_fds=(listener.fileno(),),
@@ -210,11 +215,6 @@ def _start_process(device: str, memory_fd: int, path: Path) -> "tuple[subprocess
         return process, sock  # only the new process holds the listening socket now
 
 
-def build_environment(parent: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment variables of the process.
-
-    Allocator and OpenMP settings are added if they are not set. `CANDELA_` variables may contain secrets, so they are
-    removed, except for the log level.
-    """
-    inherited = {name: value for name, value in parent.items() if not name.startswith("CANDELA_")}
-    return ALLOCATOR | inherited | {"CANDELA_LOG_LEVEL": parent.get("CANDELA_LOG_LEVEL", "INFO")}
+def build_environment(parent: Mapping[str, str], extra_variables: Collection[str] = ()) -> dict[str, str]:
+    """Return the environment variables of the process: without credentials, with allocator and OpenMP settings."""
+    return ALLOCATOR | build_child_environment(parent, extra_variables)

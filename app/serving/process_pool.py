@@ -1,7 +1,7 @@
 """Manages the inference processes, one per device: assigns models to them and uses them to validate architectures."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,17 @@ MAX_CACHED_CHECKS = 256
 class InferenceProcessPool:
     """Implements `app.serving.backend.ModelBackend` with inference processes."""
 
-    def __init__(self, devices: str = "auto", rendezvous_dir: Path | None = None) -> None:
-        """Initialize with the devices, separated by commas. `auto` means all GPUs, or the CPU if there is no GPU.
+    def __init__(
+        self, devices: str = "auto", rendezvous_dir: Path | None = None, extra_variables: Collection[str] = ()
+    ) -> None:
+        """Take the devices, separated by commas. `auto` means all GPUs, or the CPU if there is no GPU.
 
-        API processes with the same `rendezvous_dir` share the inference processes.
+        API processes with the same `rendezvous_dir` share the inference processes. `extra_variables` are names of
+        environment variables that the processes inherit in addition to those in `core.child_environment`.
         """
         self._is_auto = devices == "auto"
         self._rendezvous_dir = rendezvous_dir
+        self._extra_variables = extra_variables
         self._processes = [self._create_process(device.strip()) for device in devices.split(",")]
         self._num_bytes: dict[InferenceProcess, int] = {}
         self._architectures: dict[str, ArchitectureEntry] = {}
@@ -112,7 +116,7 @@ class InferenceProcessPool:
 
     def _create_process(self, device: str) -> InferenceProcess:
         leader_lock = LeaderLock(self._rendezvous_dir, device) if self._rendezvous_dir else None
-        return InferenceProcess(device, leader_lock=leader_lock)
+        return InferenceProcess(device, leader_lock=leader_lock, extra_variables=self._extra_variables)
 
     def _start_remaining(self, on_ready: Callable[[], None], on_lost: Callable[[], None]) -> None:
         """If the device is `auto`, start a process for each further GPU. The first process has counted the GPUs."""

@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
 from sqlalchemy.orm import Session, sessionmaker
 
+from core.db.damage import log_damage
+from core.errors import ConfigurationError
 from core.events import Event
 
 SessionFactory = sessionmaker[Session]
@@ -18,6 +20,11 @@ Publish = Callable[[Sequence[Event]], None]
 SQLITE_BUSY_TIMEOUT_S = 10.0
 POSTGRES_CONNECT_TIMEOUT_S = 10
 POSTGRES_RESPONSE_TIMEOUT_MS = 20_000  # a server that does not acknowledge data for this time is treated as lost
+_DRIVERS = {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"}
+_INVALID_URL = (
+    "CANDELA_DATABASE_URL is not a valid database URL. It must be sqlite:////path/to/file or "
+    "postgresql://user:password@host:port/name; quote special characters of the password, for example @ as %40."
+)
 _READ_ONLY = "candela_read_only"
 _ACTIONS = "candela_on_commit"
 _EVENTS = "candela_told"
@@ -25,8 +32,12 @@ _PUBLISH = "candela_publish"
 
 
 def make_engine(url: str) -> Engine:
-    """Create an engine. `postgresql://` URLs use psycopg 3. JSON columns reject NaN on both databases."""
-    parsed = make_url(url)
+    """Create an engine. `postgresql://` URLs use psycopg 3. JSON columns reject NaN on both databases.
+
+    Raises:
+        ConfigurationError: the URL is not valid. The message does not contain it, because it may contain a password.
+    """
+    parsed = _parse_url(url)
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     dump = partial(json.dumps, allow_nan=False)
@@ -45,6 +56,23 @@ def make_engine(url: str) -> Engine:
     )
 
 
+def make_read_only(engine: Engine) -> Engine:
+    """Return a view of the engine whose transactions do not take the write lock of SQLite at their start."""
+    return engine.execution_options(**{_READ_ONLY: True})
+
+
+def _parse_url(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (exc.ArgumentError, ValueError):
+        raise ConfigurationError(_INVALID_URL) from None  # the error may contain a part of the password
+    # After an unquoted @ or / in the password, the rest of the password is parsed as the host or the database.
+    is_misquoted = parsed.host is not None and "@" in f"{parsed.host}{parsed.database}"
+    if parsed.drivername not in _DRIVERS or is_misquoted:
+        raise ConfigurationError(_INVALID_URL)
+    return parsed
+
+
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # the driver starts no transactions; see _start_sqlite_transaction
     connection.execute("PRAGMA journal_mode=WAL")
@@ -61,6 +89,7 @@ def _start_sqlite_transaction(connection: Connection) -> None:
 
 def make_session_factory(engine: Engine, publish: Publish | None = None) -> SessionFactory:
     """Create a session factory. `publish` is called with new events after each commit and must not raise."""
+    log_damage(engine)
     return sessionmaker(engine, expire_on_commit=False, info={_PUBLISH: publish})
 
 

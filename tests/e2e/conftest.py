@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Service:
     home: Path
     url: str = ""
     options: tuple[str, ...] = ()
+    variables: dict[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[str] | None" = None
 
     @property
@@ -51,7 +52,7 @@ class Service:
     def start(self) -> "Service":
         self.process = subprocess.Popen(
             self.command,
-            env=environment(),
+            env=environment(**self.variables),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -114,8 +115,8 @@ def services() -> Iterator[Callable[..., Service]]:
     """Yield a function that starts services, and stop them all at the end."""
     started: list[Service] = []
 
-    def start(home: Path, *options: str) -> Service:
-        started.append(Service(home, options=options))
+    def start(home: Path, *options: str, **variables: str) -> Service:
+        started.append(Service(home, options=options, variables=variables))
         return started[-1].start()
 
     yield start

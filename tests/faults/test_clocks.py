@@ -36,6 +36,7 @@ def wrong_clock(tmp_path: Path) -> tuple[dict[str, str], Callable[[str], None]]:
         "FAKETIME_TIMESTAMP_FILE": str(offset_file),
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "CANDELA_CHILD_VARIABLES": "FAKETIME_TIMESTAMP_FILE,FAKETIME_NO_CACHE,FAKETIME_DONT_FAKE_MONOTONIC",
     }
     set_offset(f"+{SECONDS}")
     probe = subprocess.run(

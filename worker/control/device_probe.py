@@ -9,6 +9,8 @@ from typing import Any
 
 import structlog
 
+from core.child_environment import build_child_environment
+
 log = structlog.get_logger()
 # The script runs in a separate process, so that CUDA and torch do not occupy memory in the worker.
 _PROBE_SCRIPT = """
@@ -35,8 +37,12 @@ def probe_devices() -> list[dict[str, Any]]:
     if not has_accelerator():
         return [{"name": "cpu", "threads": len(os.sched_getaffinity(0))}]
     try:
-        process = subprocess.run(  # noqa: S603 - the command is constant
-            [sys.executable, "-c", _PROBE_SCRIPT], capture_output=True, check=True, timeout=_PROBE_TIMEOUT_S
+        process = subprocess.run(  # noqa: S603 - our interpreter and our script
+            [sys.executable, "-c", _PROBE_SCRIPT],
+            env=build_child_environment(os.environ),
+            capture_output=True,
+            check=True,
+            timeout=_PROBE_TIMEOUT_S,
         )
         devices: list[dict[str, Any]] = json.loads(process.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:

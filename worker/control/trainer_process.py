@@ -15,6 +15,7 @@ from typing import IO
 import structlog
 from pydantic import ValidationError
 
+from core.child_environment import build_child_environment
 from core.parent_death import die_with_parent
 from worker.protocol import TRAINER_MESSAGES, RunFailed, Start, SupervisorMessage, TrainerMessage
 
@@ -34,6 +35,8 @@ class TrainerProcess:
     Only the worker has the writing end of the trainer's stdin. If the worker dies, the pipe closes and the trainer
     exits. The kernel also kills the trainer when the *thread* that started the trainer ends. Therefore `Standby` starts
     all trainers from one permanent thread.
+
+    Without an `environment`, the trainer inherits the variables that `core.child_environment` selects.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
@@ -43,7 +46,7 @@ class TrainerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
-            env=environment,
+            env=build_child_environment(os.environ) if environment is None else environment,
             cwd=_ROOT,  # `python -m` searches this folder first: a package in the current folder could shadow `worker`
             start_new_session=True,
             bufsize=0,

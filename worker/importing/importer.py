@@ -106,7 +106,13 @@ class Importer:
             return PackResult(
                 failure=ImportFailure(code="upload_lost", message=error.detail, hint="Upload the dataset again.")
             )
-        return run_packer(request, scratch, lease.renew_if_due, max_s=self._settings.max_import_s)
+        return run_packer(
+            request,
+            scratch,
+            lease.renew_if_due,
+            max_s=self._settings.max_import_s,
+            extra_variables=self._settings.child_variables,
+        )
 
     def _build_request(self, claimed: _ClaimedImport, scratch: Path) -> PackRequest:
         is_upload = claimed.source["kind"] == "upload"

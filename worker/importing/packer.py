@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import structlog
 
+from core.child_environment import build_child_environment
 from core.parent_death import die_with_parent
 from worker.importing.process import ImportFailure, PackRequest, PackResult
 
@@ -26,6 +27,7 @@ def run_packer(
     on_poll: Callable[[], None],
     *,
     max_s: float = _MAX_S,
+    extra_variables: Collection[str] = (),
     clock: Callable[[], float] = time.monotonic,
 ) -> PackResult:
     """Pack a dataset in a separate process. Return its result, or a failure if the process crashes or takes too long.
@@ -35,12 +37,15 @@ def run_packer(
         scratch: the folder that contains `request.out`. The process's stderr and result are also written there.
         on_poll: called every 50 ms while the process runs. If the call raises an exception, the process is killed.
         max_s: the process is killed after that many seconds; default: 4 hours.
+        extra_variables: names of environment variables that the process inherits in addition to those in
+            `core.child_environment`.
         clock: returns the time in seconds.
     """
     ends_at = clock() + max_s
     with (scratch / "stderr").open("w+b") as stderr:
         process = subprocess.Popen(  # noqa: S603 - the command is constant
             die_with_parent([sys.executable, "-m", "worker.importing.process"]),
+            env=build_child_environment(os.environ, extra_variables),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=stderr,

@@ -22,6 +22,7 @@ from core.db.repos.workers import WorkerRepo
 from core.db.schema import check_schema
 from core.db.session import SessionFactory, make_engine, make_session_factory, on_commit, transaction
 from core.errors import Unavailable
+from core.file_permissions import apply_umask
 from core.logging import configure_logging
 from core.outbox import OutboxRelay
 from core.queue import CANARY, CeleryQueue, Queue, QueueUnavailable
@@ -138,12 +139,13 @@ class MaintenanceLoop:
 def main() -> None:
     """Run rounds of maintenance until the process receives SIGTERM or SIGINT."""
     settings = load_settings_or_exit()
+    apply_umask(settings.umask)
     configure_logging(settings.log_level)
     stop_event = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop_event.set())
-    engine = make_engine(settings.sqlalchemy_url)
     with exit_on_configuration_error():
+        engine = make_engine(settings.sqlalchemy_url)
         check_schema(engine)
         bus, queue = RedisBus(settings.redis_url), CeleryQueue(settings.redis_url)
         storage = open_storage(

@@ -8,6 +8,7 @@ import pytest
 from candela import components as embedded
 from candela.components import UpOptions
 from candela.home import Home
+from tests.support.process_environment import CREDENTIALS, find_credentials
 
 
 @pytest.fixture
@@ -33,3 +34,26 @@ def test_http_option_starts_several_api_processes(
     assert all(7 in part.pass_fds for part in apis)
     assert ("CANDELA_RENDEZVOUS_DIR" in told) is (count > 1)
     assert ("PROMETHEUS_MULTIPROC_DIR" in told) is (count > 1)
+
+
+def test_only_the_api_gets_the_api_keys(home: Home) -> None:
+    environment = embedded.build_settings(UpOptions(home.path), CREDENTIALS, home, 8000, None)
+    parts = [
+        embedded.create_broker(home, environment, home.run / "valkey.sock", None),
+        embedded.create_migration(home, environment, 8),
+        *embedded.create_services(home, environment, 7, 8),
+    ]
+    names = {part.name for part in parts if "hidden-1" in part.environment.values()}
+    assert names == {"api"}
+
+
+def test_the_broker_gets_no_credentials(home: Home) -> None:
+    environment = embedded.build_settings(UpOptions(home.path), CREDENTIALS, home, 8000, None)
+    broker = embedded.create_broker(home, environment, home.run / "valkey.sock", None)
+    assert find_credentials(dict(broker.environment)) == []
+
+
+def test_no_command_line_contains_a_credential(home: Home) -> None:
+    environment = embedded.build_settings(UpOptions(home.path), CREDENTIALS, home, 8000, None)
+    parts = [embedded.create_migration(home, environment, 8), *embedded.create_services(home, environment, 7, 8)]
+    assert not [word for part in parts for word in part.command if "hidden-" in word]

@@ -82,3 +82,43 @@ def test_rendezvous_dir_is_empty_and_private(tmp_path: Path, name: str) -> None:
     assert folder.stat().st_mode & 0o077 == 0
     home.remove_socket(home.choose_socket_path())
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_home_is_private_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        home = Home(tmp_path / "new")
+        home.acquire()
+        home.announce("http://127.0.0.1:8000")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (home.path, home.run, home.logs)}
+    assert modes == {"new": 0o700, "run": 0o700, "logs": 0o700}
+    assert home.restrict() is None
+    home.release()
+
+
+def test_home_of_an_older_version_is_restricted_with_a_message(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir(mode=0o755)
+    (tmp_path / "home" / "candela.db").write_text("x")
+    (tmp_path / "home").chmod(0o755)
+    home = Home(tmp_path / "home")
+    home.acquire()
+    assert f"removed the access of other users to {home.path}" in (home.restrict() or "")
+    assert (home.path / "candela.db").stat().st_mode & 0o077 == 0
+    home.release()
+
+
+def test_home_can_be_shared_with_the_group(tmp_path: Path) -> None:
+    home = Home(tmp_path / "new", umask=0o027)
+    home.acquire()
+    assert home.path.stat().st_mode & 0o777 == 0o750
+    assert home.restrict() is None
+    home.release()
+
+
+def test_folder_of_all_users_is_rejected(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    with pytest.raises(CandelaError, match="is shared by all users"):
+        Home(tmp_path).acquire()

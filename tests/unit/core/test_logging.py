@@ -17,7 +17,9 @@ from core.logging import REQUEST_FIELDS, configure_logging, log_info
 @pytest.fixture(autouse=True)
 def restore_logging() -> Iterator[None]:
     handlers, level, config = logging.root.handlers[:], logging.root.level, structlog.get_config()
+    excepthook = sys.excepthook
     yield
+    sys.excepthook = excepthook
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
     structlog.configure(**config)
@@ -94,3 +96,23 @@ def test_a_full_disk_loses_only_the_line(monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(OSError, match="No space"):
             os.write(full.fileno(), b"line")
         log_info(structlog.get_logger("x"), "request.completed", {"status": 200})
+
+
+def test_credentials_in_fields_and_tracebacks_are_redacted(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO")
+    log = structlog.get_logger("x")
+    log.warning("bus.failed", error="redis://:hidden@queue/0 refused")
+    logging.getLogger("library").error("connecting to %s", "postgresql://user:hidden@db/candela")
+    log.error("database.failed", exc_info=OSError("password=hidden is wrong"))
+    lines = capfd.readouterr().err.splitlines()
+    assert [json.loads(line)["level"] for line in lines] == ["warning", "error", "error"]
+    assert "hidden" not in "".join(lines)
+
+
+def test_an_uncaught_exception_is_logged_as_one_redacted_line(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO")
+    error = OSError("postgresql://user:hidden@db/candela is gone")
+    sys.excepthook(OSError, error, None)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert json.loads(line)["event"] == "process.crashed"
+    assert "hidden" not in line

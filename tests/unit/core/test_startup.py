@@ -2,8 +2,9 @@
 
 import pytest
 
+from core.errors import ConfigurationError
 from core.settings import RENAMED_VARIABLES, Settings
-from core.startup import load_settings_or_exit
+from core.startup import exit_on_configuration_error, load_settings_or_exit
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED_VARIABLES.items())
@@ -29,3 +30,9 @@ def test_invalid_value_stops_the_start_with_its_variable(
     with pytest.raises(SystemExit):
         load_settings_or_exit()
     assert capsys.readouterr().err.startswith("candela: CANDELA_PORT='70000': ")
+
+
+def test_a_message_is_one_line_without_credentials(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), exit_on_configuration_error():
+        raise ConfigurationError("the database\npostgresql://user:hidden@db/candela is gone")
+    assert capsys.readouterr().err == "candela: the database postgresql://user:***@db/candela is gone\n"

@@ -1,11 +1,13 @@
 """The responses of errors, expected and unexpected."""
 
+import sqlite3
 from collections.abc import Iterator
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
+from structlog.testing import capture_logs
 
 from app.main import create_app
 from app.problems import get_status
@@ -98,3 +100,19 @@ def test_an_error_without_a_status_is_a_500() -> None:
         """An error class that no table has."""
 
     assert (get_status(Unknown), get_status(DatasetNotReady)) == (500, 409)
+
+
+def test_a_damaged_database_is_a_problem_without_a_traceback_in_the_log(
+    app: FastAPI, lenient_client: TestClient
+) -> None:
+    @app.get("/damaged")
+    def raise_database_error() -> None:
+        cause = sqlite3.DatabaseError("database disk image is malformed")
+        cause.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise DatabaseError("SELECT secret", {}, cause)
+
+    with capture_logs() as lines:
+        response = lenient_client.get("/damaged")
+    assert (response.status_code, response.json()["type"]) == (500, "/problems/corrupt")
+    assert "secret" not in response.text
+    assert not [line for line in lines if "exc_info" in line or line["event"] == "request.crashed"]

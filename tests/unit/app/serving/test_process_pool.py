@@ -26,6 +26,7 @@ from core.errors import CorruptFile, PredictionFailed, ServiceError, Unavailable
 from core.storage import LocalStorage
 from tests.support import bundles, processes
 from tests.support.local_backend import LocalBackend
+from tests.support.process_environment import CREDENTIALS, find_credentials
 from tests.support.processes import is_alive, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -278,12 +279,11 @@ async def test_the_process_ends_with_its_owner() -> None:
 
 
 async def test_the_environment_has_allocator_settings_and_no_secrets() -> None:
-    environment = build_environment(
-        {"CANDELA_API_KEYS": "secret", "CANDELA_DATABASE_URL": "secret", "GOMP_SPINCOUNT": "7", "A": "b"}
-    )
-    assert "secret" not in environment.values()
+    environment = build_environment(CREDENTIALS | {"GOMP_SPINCOUNT": "7", "A": "b", "C": "d"}, ["A"])
+    assert find_credentials(environment) == []
     assert (environment["A"], environment["GOMP_SPINCOUNT"], environment["MALLOC_TRIM_THRESHOLD_"]) == (
         "b",
         "7",
         str(2**32),
     )
+    assert "C" not in environment

@@ -18,7 +18,7 @@ from core.db.session import (
     transaction,
 )
 from core.db.tables import JobRow
-from core.errors import Conflict
+from core.errors import ConfigurationError, Conflict
 from core.events import EventType
 from tests.support.builders import dataset_version, job
 from tests.support.fakes import RecordedEvents
@@ -120,3 +120,20 @@ def test_a_stopped_postgresql_is_unavailable_and_a_closed_connection_is_replaced
         session.execute(text("SELECT 1"))
     assert is_database_unavailable(error.value)
     stopped_engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://candela:hidden@x/y@db/candela",
+        "postgresql://candela:a@hidden:port@db:5432/candela",
+        "postgresql://candela:hidden@db:port/candela",
+        "nosuchdatabase://candela:hidden@db/candela",
+        "postgresql+asyncpg://candela:hidden@db/candela",
+        "hidden",
+    ],
+)
+def test_an_invalid_url_is_reported_without_its_password(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="CANDELA_DATABASE_URL is not a valid database URL") as raised:
+        make_engine(url)
+    assert "hidden" not in str(raised.value)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.process_environment import CREDENTIALS, find_credentials
 from worker.control import device_probe
 
 
@@ -34,3 +35,13 @@ def test_a_probe_that_hangs_finds_the_cpu(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(device_probe, "has_accelerator", lambda: True)
     monkeypatch.setattr(subprocess, "run", run)
     assert device_probe.probe_devices() == [{"name": "cpu"}]
+
+
+def test_the_probe_gets_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(device_probe, "has_accelerator", lambda: True)
+    monkeypatch.setattr(device_probe, "_PROBE_SCRIPT", "import json, os; print(json.dumps([dict(os.environ)]))")
+    (environment,) = device_probe.probe_devices()
+    assert find_credentials(environment) == []
+    assert "PATH" in environment

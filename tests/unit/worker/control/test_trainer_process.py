@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.process_environment import CREDENTIALS, find_credentials, read_environment
 from tests.support.processes import is_alive, wait_for
 from worker.control.trainer_process import TrainerExited, TrainerProcess
 from worker.protocol import LeaseRenewed, RunFailed, TrainerAlive, TrainerMessage
@@ -93,3 +94,15 @@ def test_a_full_pipe_drops_a_message_and_does_not_block(start_trainer: StartTrai
     for _ in range(20_000):
         trainer.send(LeaseRenewed())
     assert trainer.is_alive
+
+
+def test_a_trainer_inherits_no_credentials_by_default(
+    start_trainer: StartTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    trainer = start_trainer(f"print({ALIVE}, flush=True); input()")
+    receive(trainer)  # the process runs the program now
+    environment = read_environment(trainer.pid)
+    assert find_credentials(environment) == []
+    assert "PATH" in environment

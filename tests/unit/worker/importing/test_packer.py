@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from core.errors import LostLease
+from tests.support.process_environment import CREDENTIALS, find_credentials, read_environment, wait_for_child
 from tests.support.processes import wait_for
 from worker.importing.packer import run_packer
 from worker.importing.process import PackRequest
@@ -76,3 +77,19 @@ def test_a_process_that_takes_too_long_is_killed(
     assert result.failure is not None
     assert result.failure.code == "import_timeout"
     assert "longer than 35 s" in result.failure.message
+
+
+def test_the_process_gets_no_credentials(
+    request_: PackRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environments: list[dict[str, str]] = []
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+
+    def read_once() -> None:
+        if not environments:
+            environments.append(read_environment(wait_for_child("worker.importing.process")))
+
+    run_packer(request_, tmp_path, read_once)
+    assert find_credentials(environments[0]) == []
+    assert "PATH" in environments[0]
