@@ -41,7 +41,8 @@ async def embed(ref: ModelRef, request: Request, explanations: ExplanationsDep) 
 
     An embedding is the input of the network's last layer. Similar images have similar embeddings.
     """
-    deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
+    deadline = parse_deadline(request.scope)
+    body = await parse_predict_body(request, lambda: explanations.get_max_json_values(ref))
     result = await cancel_on_disconnect(request, explanations.embed(ref, body.instances, deadline))
     embeddings = [
         {"error": {"code": vector.slug, "detail": vector.detail}}
@@ -81,7 +82,8 @@ async def explain(
     network, or an integer multiple of this size if it is small. The response headers `Candela-Label` and
     `Candela-Probability` contain the explained class and its probability.
     """
-    deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
+    deadline = parse_deadline(request.scope)
+    body = await parse_predict_body(request, lambda: explanations.get_max_json_values(ref))
     if len(body.instances) != 1:
         raise RequestValidationError([{"type": "too_long", "loc": ("body",), "msg": "must contain exactly one image"}])
     result = await cancel_on_disconnect(request, explanations.explain(ref, body.instances[0], label, deadline))

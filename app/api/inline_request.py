@@ -4,16 +4,17 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from anyio.to_thread import run_sync
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from app.api.strict_route import parse_json, require_json
-from app.problems import InvalidBody
+from app.http.json_bodies import DOCUMENTS, MAX_DATA_VALUES, check_num_values
+from app.problems import InvalidBody, InvalidJson
 from core.datasets.ingest.inline import InlineIn, InlineUpload, build_upload
 from core.errors import InvalidSpec
 
+MAX_FIELDS = 100
 INLINE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -60,8 +61,9 @@ async def parse_inline_dataset(request: Request) -> tuple[str, InlineUpload]:
     """Return the name of the dataset, and its data in the form of a file upload.
 
     Raises:
-        InvalidBody: the JSON does not match the schema.
-        InvalidSpec: the arrays are ragged or too large, or contain values of the wrong type.
+        InvalidBody, InvalidJson: the JSON does not match the schema.
+        InvalidSpec: the arrays are ragged, too large, or of the wrong type.
+        TooLarge: the JSON has too many values.
         HTTPException: 400, the body is incomplete or is not JSON; 415, the media type is not JSON.
     """
     try:
@@ -69,12 +71,16 @@ async def parse_inline_dataset(request: Request) -> tuple[str, InlineUpload]:
         body = await request.body()
     except ClientDisconnect:
         raise HTTPException(400, "The body is incomplete.") from None
-    return await run_sync(_parse_body, body)
+    return await DOCUMENTS.run(lambda: _parse_body(body))
 
 
 def _parse_body(body: bytes) -> tuple[str, InlineUpload]:
+    check_num_values(body, MAX_DATA_VALUES, "Upload a file to /v1/datasets/{name}/versions instead.")
+    document = parse_json(body)
+    if isinstance(document, dict) and len(document) > MAX_FIELDS:  # pydantic creates an error for each unknown field
+        raise InvalidJson("", f"must have at most {MAX_FIELDS} fields; got {len(document)}")
     try:
-        dataset = InlineIn.model_validate(parse_json(body))
+        dataset = InlineIn.model_validate(document)
     except ValidationError as error:
         raise InvalidBody.from_model(error, InlineIn) from None
     return dataset.name, build_upload(dataset)

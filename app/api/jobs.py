@@ -15,6 +15,7 @@ from app.services.submission_store import Submission
 from core.jobs import JobState, StopRequest
 from core.spec import AnyJobSpec
 from core.spec.base import Name
+from core.spec.job import MAX_OPTIONS
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 
@@ -150,7 +151,7 @@ def extend_job(job_id: JobId, extension: ExtendIn, jobs: JobsDep) -> JobOut:
 @router.post("/{job_id}/clone", status_code=202, responses=problem_responses(400, 404, 409, 413, 415, 422))
 async def clone_job(
     job_id: JobId,
-    changes: Annotated[dict[str, Any], Body(openapi_examples=CHANGES)],
+    changes: Annotated[dict[str, Any], Body(max_length=MAX_OPTIONS, openapi_examples=CHANGES)],
     submission: SubmissionDep,
     traceparent: TraceparentDep,
     response: Response,

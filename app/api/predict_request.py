@@ -1,8 +1,7 @@
 """Parses the body of a prediction request: one image file, several image files as multipart, or JSON."""
 
-import asyncio
 import binascii
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from app.api.multipart_fast import parse_simple_multipart
 from app.http.asgi import get_header, get_media_type, read_body, replay_body
+from app.http.json_bodies import MAX_DATA_VALUES, PREDICTIONS, check_num_values, is_quick_to_parse
 from app.problems import InvalidBody
 from app.schemas.predictions import MAX_INSTANCES, InstanceIn, PredictIn
 from app.serving.decoding import ImageInput, PixelValues
@@ -20,7 +20,9 @@ from app.serving.table_input import TableRow
 from core.errors import InvalidImage, TooLarge
 
 FIELD = "images"
-MAX_INLINE_BYTES = 256 * 2**10  # larger JSON is parsed in a thread; parsing this size takes about 1 ms
+MAX_FIELDS = 8
+"""Maximum number of fields of an instance; pydantic creates an error for each unknown one."""
+SMALLER_INPUT = "Send images in base64 or as files, or send fewer instances."
 MAX_SIMPLE_FORM_BYTES = 2**20
 BINARY = {"type": "string", "format": "binary"}
 PNG_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
@@ -84,21 +86,25 @@ class PredictBody(NamedTuple):
     top_k: int | None
 
 
-async def parse_predict_body(request: Request) -> PredictBody:
+GetMaxValues = Callable[[], Awaitable[int]]
+"""Returns how many values and keys the JSON may have, which depends on the model. It is called for large JSON only."""
+
+
+async def parse_predict_body(request: Request, get_max_values: GetMaxValues) -> PredictBody:
     """Return the instances and the `top_k` of a request.
 
     Raises:
         InvalidBody: the JSON or the multipart form does not match the schema.
-        TooLarge: there are too many instances.
+        TooLarge: there are too many instances, or more JSON values than the model can use.
         HTTPException: 400, the body is incomplete or malformed; 415, the media type is not supported.
     """
     try:
-        return await _read_body(request)
+        return await _read_body(request, get_max_values)
     except ClientDisconnect:
         raise HTTPException(400, "The body is incomplete.") from None
 
 
-async def _read_body(request: Request) -> PredictBody:
+async def _read_body(request: Request, get_max_values: GetMaxValues) -> PredictBody:
     media_type = get_media_type(request.scope)
     if media_type.startswith("image/") or media_type in {"", "application/octet-stream"}:
         return PredictBody([await read_body(request)], None)
@@ -106,9 +112,10 @@ async def _read_body(request: Request) -> PredictBody:
         return PredictBody(await _read_files(request), None)
     if media_type == "application/json":
         body = await read_body(request)
-        return (
-            await asyncio.to_thread(_parse_instances, body) if len(body) > MAX_INLINE_BYTES else _parse_instances(body)
-        )
+        if is_quick_to_parse(body):
+            return _parse_instances(body)
+        max_values = min(MAX_DATA_VALUES, await get_max_values())
+        return await PREDICTIONS.run(lambda: _parse_large_json(body, max_values))
     raise HTTPException(
         415,
         f"The media type {media_type!r:.80} is not supported; send image/png, image/jpeg, image/webp, "
@@ -120,6 +127,8 @@ async def _read_files(request: Request) -> list[ImageInput]:
     scope = request.scope
     if int(get_header(scope, b"content-length") or MAX_SIMPLE_FORM_BYTES) < MAX_SIMPLE_FORM_BYTES:
         body = await read_body(request)
+        if body.count(b"\r\n--") > MAX_INSTANCES + 1:  # every part and the end follow such a delimiter
+            raise TooLarge(f"{FIELD} must be at most {MAX_INSTANCES} files.", max_images=MAX_INSTANCES)
         files = parse_simple_multipart(body, get_header(scope, b"content-type") or "", FIELD, MAX_INSTANCES)
         if files is not None:
             return list(files)
@@ -134,6 +143,11 @@ async def _read_files(request: Request) -> list[ImageInput]:
     if not uploads:
         raise _build_form_error((FIELD,), "missing", "is missing")
     return list(uploads)
+
+
+def _parse_large_json(body: bytes, max_values: int) -> PredictBody:
+    check_num_values(body, max_values, SMALLER_INPUT)
+    return _parse_instances(body)
 
 
 def _parse_instances(body: bytes) -> PredictBody:
@@ -152,13 +166,20 @@ def _parse_instances(body: bytes) -> PredictBody:
 
 
 def _check_count(document: object) -> None:
-    """Raise TooLarge if there are too many instances. Called before pydantic validates each instance."""
+    """Raise an error if there are too many instances or fields. Called before pydantic validates each of them."""
     for field in ("instances", "rows"):
         members = document.get(field) if isinstance(document, dict) else None
         if isinstance(members, list) and len(members) > MAX_INSTANCES:
             raise TooLarge(
                 f"{field} must have at most {MAX_INSTANCES} items; got {len(members)}.", max_images=MAX_INSTANCES
             )
+        if field == "rows":
+            continue
+        for index, member in enumerate(members if isinstance(members, list) else ()):
+            if isinstance(member, dict) and len(member) > MAX_FIELDS:
+                raise _build_json_error((field, index), f"has {len(member)} fields; an instance has image or values")
+    if isinstance(document, dict) and len(document) > MAX_FIELDS:
+        raise _build_json_error((), f"has {len(document)} fields; the fields are instances, rows and top_k")
 
 
 def _decode_instance(instance: InstanceIn) -> ImageInput:
@@ -168,6 +189,10 @@ def _decode_instance(instance: InstanceIn) -> ImageInput:
         return binascii.a2b_base64(instance.image.encode("ascii"), strict_mode=True)
     except (binascii.Error, UnicodeEncodeError):
         return InvalidImage("The image is not valid base64.")
+
+
+def _build_json_error(loc: tuple[str | int, ...], message: str) -> InvalidBody:
+    return InvalidBody([{"type": "too_long", "loc": loc, "msg": message}], PredictIn.model_json_schema())
 
 
 def _build_form_error(loc: tuple[str, ...], kind: str, message: str) -> InvalidBody:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query
 from fastapi.responses import Response
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from starlette.requests import Request
 
 from app.api.jobs import JobId
@@ -28,7 +28,9 @@ ModelRef = Annotated[
     ),
 ]
 TopK = Annotated[
-    int | None, BeforeValidator(parse_top_k), Query(ge=1, le=MAX_TOP_K, description=TOP_K_DESCRIPTION, examples=[3])
+    Annotated[int, Field(ge=1, le=MAX_TOP_K)] | None,
+    BeforeValidator(parse_top_k),
+    Query(description=TOP_K_DESCRIPTION, examples=[3]),
 ]
 
 Variant = Annotated[
@@ -54,7 +56,8 @@ async def predict(
     Instances are images, windows of a series, or rows of a table. If a request has several instances, the item of an
     invalid instance contains an `error`. If the only instance is invalid, the response is a 4xx error.
     """
-    deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
+    deadline = parse_deadline(request.scope)
+    body = await parse_predict_body(request, lambda: predictions.get_max_json_values(ref, variant))
     work = predictions.predict(ref, body.instances, top_k or body.top_k, variant, deadline)
     result = await cancel_on_disconnect(request, work)
     return Response(render_predictions(result), media_type="application/json")
@@ -81,7 +84,8 @@ async def predict_with_checkpoint(
     The job may still be running. Returns 409 if the job has no such checkpoint yet. A checkpoint contains the weights
     of its step; only the final model contains averaged weights (`ema`, `swa`).
     """
-    deadline, body = parse_deadline(request.scope), await parse_predict_body(request)
+    deadline = parse_deadline(request.scope)
+    body = await parse_predict_body(request, lambda: predictions.get_max_json_values(job_id, checkpoint))
     result = await cancel_on_disconnect(
         request, predictions.predict(job_id, checkpoint, body.instances, top_k or body.top_k, deadline)
     )

@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from fastapi.dependencies.models import Dependant
@@ -11,16 +12,20 @@ from fastapi.params import Form
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from app.http.asgi import get_media_type
-from app.problems import InvalidJson
+from app.http.json_bodies import DOCUMENTS, MAX_VALUES, check_num_values
+from app.problems import InvalidJson, LimitedValidationError
 from core.spec.error_pointers import build_pointer, format_unknown_name
 
 MAX_DEPTH = 64
+MAX_INLINE_BYTES = 32 * 2**10  # larger JSON is parsed in a thread; parsing this size takes up to 5 ms
 INT64 = 2**63
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Validate = Callable[[Any], tuple[Any, list[dict[str, Any]]]]
+"""Returns the validated document and pydantic's errors, as `ModelField.validate` of FastAPI does."""
 
 
 class StrictRequest(Request):
@@ -31,6 +36,23 @@ class StrictRequest(Request):
             self._document = parse_json(await self.body())
         return self._document
 
+    async def parse_large_body(self, validate: Validate) -> None:
+        """Parse and validate a large body in a thread, before FastAPI does both on the event loop.
+
+        FastAPI validates the document again, which is fast if it is valid.
+
+        Raises:
+            TooLarge: the document has too many values.
+            LimitedValidationError: the document does not match the schema.
+            HTTPException: see `parse_json`; 400, the body is incomplete.
+        """
+        try:
+            body = await self.body()
+        except ClientDisconnect:
+            raise HTTPException(400, "The body is incomplete.") from None
+        if len(body) > MAX_INLINE_BYTES:
+            self._document = await DOCUMENTS.run(lambda: _parse_document(body, validate))
+
 
 class StrictRoute(APIRoute):
     """Rejects unknown query parameters, media types other than JSON, and JSON that is not strictly valid."""
@@ -38,13 +60,16 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Handler:
         handler = super().get_route_handler()
         names = sorted(_list_query_names(self.dependant))
-        has_json_body = self.body_field is not None and not isinstance(self.body_field.field_info, Form)
+        validate: Validate | None = None
+        if self.body_field is not None and not isinstance(self.body_field.field_info, Form):
+            validate = partial(self.body_field.validate, loc=("body",))
 
         async def handle_strictly(request: Request) -> Response:
             request = StrictRequest(request.scope, request.receive)
             _check_parameters(request, names)
-            if has_json_body:
+            if validate is not None:
                 await require_json(request)
+                await request.parse_large_body(validate)
             return await handler(request)
 
         return handle_strictly
@@ -59,6 +84,15 @@ def _list_query_names(dependant: Dependant) -> Iterator[str]:
             yield field.alias
     for dependency in dependant.dependencies:
         yield from _list_query_names(dependency)
+
+
+def _parse_document(body: bytes, validate: Validate) -> Any:  # noqa: ANN401 - any JSON value
+    check_num_values(body, MAX_VALUES)
+    document = parse_json(body)
+    _, errors = validate(document)
+    if errors:
+        raise LimitedValidationError(errors)
+    return document
 
 
 def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
@@ -78,7 +112,10 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
         raise InvalidJson("", f"has more than {MAX_DEPTH} nested levels") from None
     except ValueError:  # raised for an integer with more than 4300 digits
         raise InvalidJson("", "has a number with more than 4300 digits") from None
-    _check_values(document)
+    found = _find_invalid_value(document)
+    if found is not None:
+        path, reason = found
+        raise InvalidJson(build_pointer(reversed(path)), reason)
     return document
 
 
@@ -91,19 +128,29 @@ def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _check_values(document: Any) -> None:  # noqa: ANN401 - any JSON value
-    pending: list[tuple[Any, tuple[Any, ...]]] = [(document, ())]
-    while pending:
-        value, path = pending.pop()
-        if len(path) > MAX_DEPTH:
-            raise InvalidJson("", f"has more than {MAX_DEPTH} nested levels")
-        if reason := _check_value(value):
-            raise InvalidJson(build_pointer(path), reason)
-        if isinstance(value, dict):
-            pending += [(key, path) for key in value]
-            pending += [(member, (*path, key)) for key, member in value.items()]
-        elif isinstance(value, list):
-            pending += [(member, (*path, index)) for index, member in enumerate(value)]
+def _find_invalid_value(value: Any, depth: int = 0) -> tuple[list[Any], str] | None:  # noqa: ANN401 - any JSON value
+    """Return the reversed path of the first invalid value and the reason, or None if all values are valid."""
+    if isinstance(value, dict):
+        members: Iterable[tuple[Any, Any]] = value.items()
+    elif isinstance(value, list):
+        members = enumerate(value)
+    else:
+        reason = _check_value(value)
+        return None if reason is None else ([], reason)
+    if depth == MAX_DEPTH and value:
+        raise InvalidJson("", f"has more than {MAX_DEPTH} nested levels")
+    for key, member in members:
+        kind = type(member)
+        if type(key) is str and (reason := _check_value(key)):
+            return [], reason
+        # Most values of a large document are numbers, for which a function call takes longer than the check.
+        if (kind is int and -INT64 <= member < INT64) or (kind is float and math.isfinite(member)):
+            continue
+        found = _find_invalid_value(member, depth + 1)
+        if found is not None:
+            found[0].append(key)
+            return found
+    return None
 
 
 def _check_value(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
@@ -113,10 +160,18 @@ def _check_value(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
             return "must be a finite number"
         case int() if not -INT64 <= value < INT64:
             return "must be an integer of at most 64 bits"
-        case str() if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        case str() if "\0" in value or _has_surrogate(value):
             return "must not contain NUL or a lone surrogate"
         case _:
             return None
+
+
+def _has_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _check_parameters(request: Request, names: list[str]) -> None:

@@ -6,12 +6,15 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 
 from core.datasets.ingest.archive import IMAGE_SIZE
-from core.datasets.tables.column_roles import TableOptions
-from core.datasets.tables.csv_file import Delimiter, Encoding
+from core.datasets.tables.column_roles import ColumnName, TableOptions
+from core.datasets.tables.csv_file import MAX_COLUMNS, Delimiter, Encoding
 
 
 def _describe(option: str) -> str:
     return f"CSV only. {TableOptions.model_fields[option].description}"
+
+
+Columns = Annotated[list[ColumnName], Field(max_length=MAX_COLUMNS)]
 
 
 class UploadParams(BaseModel):
@@ -26,14 +29,12 @@ class UploadParams(BaseModel):
     resize: Literal["stretch", "crop"] | None = Field(
         default=None, description="`crop` keeps the aspect ratio and crops the center. Default: `stretch`."
     )
-    target: list[str] = Field(default=[], description=_describe("target"))
-    columns: list[str] = Field(default=[], description=_describe("columns"))
-    numeric: list[str] = Field(default=[], description=_describe("numeric"))
-    categorical: list[str] = Field(default=[], description=_describe("categorical"))
-    ignore: list[str] = Field(default=[], description=_describe("ignore"))
-    weight: Annotated[str, Field(min_length=1, max_length=1000)] | None = Field(
-        default=None, description=_describe("weight")
-    )
+    target: Columns = Field(default=[], description=_describe("target"))
+    columns: Columns = Field(default=[], description=_describe("columns"))
+    numeric: Columns = Field(default=[], description=_describe("numeric"))
+    categorical: Columns = Field(default=[], description=_describe("categorical"))
+    ignore: Columns = Field(default=[], description=_describe("ignore"))
+    weight: ColumnName | None = Field(default=None, description=_describe("weight"))
     missing: Literal["drop", "impute"] | None = Field(default=None, description=_describe("missing"))
     task: Literal["auto", "classification", "binary", "regression"] | None = Field(
         default=None, description=_describe("task")

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.deps import InferenceDep, ReadinessDep
+from app.http.json_bodies import MAX_VALUES, check_num_values
 from app.oip import metadata, statistics
 from app.oip.errors import InvalidInferRequest, NotSupported
 from app.oip.exception_handlers import JSON, error_response, to_protocol_status
@@ -151,10 +152,11 @@ async def reject_extension(request: Request) -> Response:
 
 
 async def read_json_object(request: Request) -> Mapping[str, Any]:
-    """Return the JSON object in the body, or an empty object if the body is empty. Raises InvalidInferRequest."""
+    """Parse the body as a JSON object. An empty body gives an empty object. Raises InvalidInferRequest, TooLarge."""
     body = await request.body()
     if not body.strip():
         return {}
+    check_num_values(body, MAX_VALUES)
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -4,14 +4,14 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.oip.datatypes import BYTES
 from app.oip.errors import InvalidInferRequest
-from app.oip.tensors import Tensor
+from app.oip.tensors import Tensor, TensorMetadata
 from core.errors import InvalidImage, ServiceError, UnsupportedImage
 from core.images import detect_format
 
@@ -20,9 +20,10 @@ INPUT = "image"
 UNNAMED_INPUT = re.compile(r"input-\d+")
 Shape = tuple[int, int, int]
 Pixels = NDArray[np.uint8]
+Input = TypeVar("Input", Tensor, TensorMetadata)
 
 
-def require_single_input(inputs: Sequence[Tensor], model: str, name: str = INPUT) -> Tensor:
+def require_single_input(inputs: Sequence[Input], model: str, name: str = INPUT) -> Input:
     """Return the only input tensor. Raise InvalidInferRequest if there is none or an input has an unknown name."""
     for tensor in inputs:
         if tensor.name != name and not (len(inputs) == 1 and UNNAMED_INPUT.fullmatch(tensor.name)):
@@ -32,17 +33,39 @@ def require_single_input(inputs: Sequence[Tensor], model: str, name: str = INPUT
     return inputs[0]
 
 
-def parse_images(tensor: Tensor, image_shape: Shape, max_batch_size: int) -> list[bytes] | Pixels:
-    """Return encoded images, or pixels as uint8 (B, H, W, C).
+def check_images(metadata: TensorMetadata, image_shape: Shape, max_batch_size: int) -> None:
+    """Check the declared shape and batch size of an input.
 
     Raises:
-        InvalidInferRequest: the model does not accept the shape, datatype or values, or the batch is too large.
+        InvalidInferRequest: the model does not accept the shape, or the batch is too large.
     """
-    _check_shape(tensor, image_shape)
-    if tensor.shape[0] > max_batch_size:
+    channels, height, width = image_shape
+    accepted: list[tuple[int, ...]] = [(height, width, channels), (channels, height, width)]
+    if metadata.datatype == BYTES:
+        accepted = [(), (1,)]
+    if metadata.shape[1:] not in accepted:
+        shapes = " or ".join(str([-1, *item]) for item in accepted)
         raise InvalidInferRequest(
-            f"input '{tensor.name}' has a batch size of {tensor.shape[0]}; at most {max_batch_size} is allowed"
+            f"input '{metadata.name}' is {metadata.datatype} of shape {list(metadata.shape)}; "
+            f"the model takes shape {shapes}"
         )
+    check_batch_size(metadata, max_batch_size)
+
+
+def check_batch_size(metadata: TensorMetadata, max_batch_size: int) -> None:
+    """Raise InvalidInferRequest if the batch is too large."""
+    if metadata.shape[0] > max_batch_size:
+        raise InvalidInferRequest(
+            f"input '{metadata.name}' has a batch size of {metadata.shape[0]}; at most {max_batch_size} is allowed"
+        )
+
+
+def parse_images(tensor: Tensor, image_shape: Shape) -> list[bytes] | Pixels:
+    """Return encoded images, or pixels as uint8 (B, H, W, C). `check_images` has accepted the shape.
+
+    Raises:
+        InvalidInferRequest: the model does not accept the values.
+    """
     return parse_encoded_images(tensor) if tensor.datatype == BYTES else parse_pixels(tensor, image_shape)
 
 
@@ -90,18 +113,6 @@ def parse_pixels(tensor: Tensor, image_shape: Shape) -> Pixels:
 def to_element_error(error: ServiceError, index: int) -> InvalidInferRequest:
     """Return an error whose message contains the name of the input and the index of the encoded image."""
     return InvalidInferRequest(f"input '{INPUT}', element {index}: {error.detail}")
-
-
-def _check_shape(tensor: Tensor, image_shape: Shape) -> None:
-    channels, height, width = image_shape
-    accepted: list[tuple[int, ...]] = [(height, width, channels), (channels, height, width)]
-    if tensor.datatype == BYTES:
-        accepted = [(), (1,)]
-    if tensor.shape[1:] not in accepted:
-        shapes = " or ".join(str([-1, *item]) for item in accepted)
-        raise InvalidInferRequest(
-            f"input '{tensor.name}' is {tensor.datatype} of shape {list(tensor.shape)}; the model takes shape {shapes}"
-        )
 
 
 def _check_range(tensor: Tensor, values: NDArray[Any], largest: int, reason: str) -> None:

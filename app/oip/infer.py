@@ -1,8 +1,8 @@
 """Implements `POST /v2/models/{model}/infer`: decodes requests, runs the model and encodes responses."""
 
-import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -11,22 +11,58 @@ from starlette.responses import Response
 from app.deps import InferenceDep, SettingsDep
 from app.http.asgi import read_body
 from app.http.cancellation import cancel_on_disconnect, parse_timeout
+from app.http.json_bodies import (
+    MAX_DATA_VALUES,
+    MAX_QUICK_BYTES,
+    MAX_QUICK_VALUES,
+    PREDICTIONS,
+    check_num_values,
+    is_quick_to_parse,
+)
 from app.oip import image_inputs, outputs, table_inputs
 from app.oip.compression import MIN_COMPRESSIBLE_BYTES, choose_encoding, compress, decompress
 from app.oip.errors import InvalidInferRequest
 from app.oip.exception_handlers import JSON
-from app.oip.requests import InferRequest, RequestedOutput, parse_infer_request
+from app.oip.requests import InferRequest, RequestedOutput, parse_header_length, parse_infer_request
 from app.oip.responses import ResponseBody, encode_response
+from app.oip.tensors import TensorMetadata
 from app.problems import InvalidJson
 from app.services.prediction.inference import Images, InferenceService, InstanceError, Scores
+from app.services.prediction.json_limits import EXTRA_VALUES_PER_REQUEST, compute_max_json_values
 from app.services.prediction.version_cache import ServedModel
 from app.serving.types import DEFAULT_PRIORITY, NUM_PRIORITIES
 from core.errors import PredictionFailed, ServiceError
 
 router = APIRouter(prefix="/v2/models/{model}")
 
-MAX_INLINE_PARSE_BYTES = 256 * 2**10
+BINARY_HINT = "Send numbers as binary tensor data, or images as files."
 HEADER_LENGTH = "Inference-Header-Content-Length"
+
+
+class RequestLimits(NamedTuple):
+    """The limits of a request, which depend on the model."""
+
+    model: ServedModel
+    max_batch_size: int
+    max_bytes: int
+
+    def check_json(self, text: memoryview) -> None:
+        """Raise TooLarge if the JSON has more values than the model can use."""
+        if len(text) > EXTRA_VALUES_PER_REQUEST:  # if false, no limit can be exceeded
+            max_values = min(MAX_DATA_VALUES, compute_max_json_values(self.model, self.max_batch_size))
+            check_num_values(text, max_values, BINARY_HINT)
+
+    def check_inputs(self, inputs: Sequence[TensorMetadata]) -> None:
+        """Raise InvalidInferRequest if the model does not accept inputs of the declared names, types and shapes."""
+        model = self.model
+        if model.table is None:
+            metadata = image_inputs.require_single_input(inputs, model.name)
+            image_inputs.check_images(metadata, model.image_shape, self.max_batch_size)
+        elif table_inputs.has_column_inputs(inputs, model.table):
+            table_inputs.check_columns(inputs, self.max_batch_size)
+        else:
+            metadata = image_inputs.require_single_input(inputs, model.name, table_inputs.INPUT)
+            table_inputs.check_rows(metadata, model.table, self.max_batch_size)
 
 
 @router.post("/infer")
@@ -36,29 +72,32 @@ async def infer(
 ) -> Response:
     """Run a model on input tensors. `version` is a number or an alias; default: the model's default version."""
     received_at = time.monotonic()
-    infer_request = await parse_body(await read_body(request), request.headers, settings.max_predict_bytes)
+    body = await read_body(request)
     served_model = await inference.find_serving_version(model, version)
+    limits = RequestLimits(served_model, inference.max_batch_size, settings.max_predict_bytes)
+    infer_request, images = await parse_body(body, request.headers, limits)
     requested = outputs.select_outputs(infer_request, served_model.task, served_model.name)
-    images = parse_inputs(infer_request, served_model, inference.max_batch_size)
     deadline = compute_deadline(infer_request, request, received_at)
     level = get_priority_level(infer_request.priority)
     scores = await cancel_on_disconnect(request, compute_scores(inference, served_model, images, deadline, level))
     return build_response(build_response_body(infer_request, served_model, requested, scores), request.headers)
 
 
-async def parse_body(body: bytes, headers: Mapping[str, str], limit: int) -> InferRequest:
+async def parse_body(body: bytes, headers: Mapping[str, str], limits: RequestLimits) -> tuple[InferRequest, Images]:
     """Decompress and parse a request. Raises InvalidInferRequest, NotSupported, TooLarge."""
-    encoding = headers.get("content-encoding", "")
+    encoding, header = headers.get("content-encoding", ""), headers.get(HEADER_LENGTH)
 
-    def decompress_and_parse() -> InferRequest:
-        return parse_infer_request(decompress(body, encoding, limit), headers.get(HEADER_LENGTH))
+    def parse() -> tuple[InferRequest, Images]:
+        plain = decompress(body, encoding, limits.max_bytes)
+        infer_request = parse_infer_request(plain, header, limits.check_json, limits.check_inputs)
+        return infer_request, parse_inputs(infer_request, limits.model)
 
     # Large bodies are parsed in a thread, because parsing blocks the event loop.
-    return (
-        await asyncio.to_thread(decompress_and_parse)
-        if encoding or len(body) > MAX_INLINE_PARSE_BYTES
-        else decompress_and_parse()
-    )
+    if encoding or len(body) > MAX_QUICK_BYTES:
+        return await PREDICTIONS.run(parse)
+    if len(body) <= MAX_QUICK_VALUES or is_quick_to_parse(memoryview(body)[: parse_header_length(header, len(body))]):
+        return parse()
+    return await PREDICTIONS.run(parse)
 
 
 def compute_deadline(infer_request: InferRequest, request: Request, received_at: float) -> float | None:
@@ -76,21 +115,19 @@ def get_priority_level(priority: int) -> int:
     return priority if 1 <= priority <= NUM_PRIORITIES else DEFAULT_PRIORITY
 
 
-def parse_inputs(infer_request: InferRequest, model: ServedModel, max_batch_size: int) -> Images:
-    """Return the images, rows or windows of a request. Raises InvalidInferRequest."""
+def parse_inputs(infer_request: InferRequest, model: ServedModel) -> Images:
+    """Return the images, rows or windows of a request whose inputs were checked. Raises InvalidInferRequest."""
     if model.table is not None:
         if infer_request.raw is not None:
             raise InvalidInferRequest(
                 f"model '{model.name}' reads tables, not a body without JSON; send the rows as a tensor"
             )
         if table_inputs.has_column_inputs(infer_request.inputs, model.table):
-            return table_inputs.parse_columns(infer_request.inputs, model.table, max_batch_size)
-        tensor = image_inputs.require_single_input(infer_request.inputs, model.name, table_inputs.INPUT)
-        return table_inputs.parse_rows(tensor, model.table, max_batch_size)
+            return table_inputs.parse_columns(infer_request.inputs, model.table)
+        return table_inputs.parse_rows(infer_request.inputs[0], model.table)
     if infer_request.raw is not None:
         return image_inputs.parse_raw_body(infer_request.raw, model.image_shape)
-    tensor = image_inputs.require_single_input(infer_request.inputs, model.name)
-    return image_inputs.parse_images(tensor, model.image_shape, max_batch_size)
+    return image_inputs.parse_images(infer_request.inputs[0], model.image_shape)
 
 
 async def compute_scores(

@@ -1,13 +1,13 @@
 """Parses inference requests into tensors and parameters, independent of models and HTTP."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from app.oip.errors import InvalidInferRequest, NotSupported
-from app.oip.tensors import Tensor, check_datatype, check_shape, from_bytes, from_json
+from app.oip.tensors import Tensor, TensorMetadata, check_datatype, check_shape, from_bytes, from_json
 
 MAX_ID = 1024
 MAX_TENSORS = 64
@@ -37,28 +37,41 @@ class InferRequest:
     priority: int = 0
 
 
-def parse_infer_request(body: bytes, header: str | None) -> InferRequest:
+CheckJson = Callable[[memoryview], None]
+"""Raises TooLarge if the JSON has more values than the model can use. It is called before the JSON is parsed."""
+CheckInputs = Callable[[Sequence[TensorMetadata]], None]
+"""Raises InvalidInferRequest if the model does not accept inputs of the declared names, datatypes and shapes."""
+
+
+def parse_infer_request(
+    body: bytes, header: str | None, check_json: CheckJson, check_inputs: CheckInputs
+) -> InferRequest:
     """Parse a request.
 
     Args:
         body: the decompressed body.
         header: Inference-Header-Content-Length, the number of bytes of the JSON; None if the whole body is JSON.
+        check_json: called before the JSON is parsed.
+        check_inputs: called before the data of the inputs is read.
 
     Raises:
         InvalidInferRequest: the request violates the protocol; the message names the tensor.
         NotSupported: the request uses Triton's shared memory or sequences.
+        TooLarge: the JSON has too many values.
     """
-    length = _parse_header_length(header, len(body))
+    length = parse_header_length(header, len(body))
     if header is not None and length == 0:
         return InferRequest(raw=body, binary_output=True)
-    message = _parse_json(memoryview(body)[:length])
+    text = memoryview(body)[:length]
+    check_json(text)
+    message = _parse_json(text)
     parameters = _get_parameters(message, "the request")
     if parameters.get("sequence_id") not in (None, 0, ""):
         raise NotSupported("sequences are not supported: every image is predicted independently")
     binary_output = _get_flag(parameters, "binary_data_output", "the request")
     return InferRequest(
         id=_parse_id(message.get("id")),
-        inputs=_parse_inputs(_get_objects(message, "inputs"), memoryview(body)[length:]),
+        inputs=_parse_inputs(_get_objects(message, "inputs"), memoryview(body)[length:], check_inputs),
         outputs=_parse_outputs(_get_objects(message, "outputs"), default=binary_output),
         binary_output=binary_output,
         timeout_us=_get_count(parameters, "timeout", "the request"),
@@ -66,7 +79,8 @@ def parse_infer_request(body: bytes, header: str | None) -> InferRequest:
     )
 
 
-def _parse_header_length(header: str | None, available: int) -> int:
+def parse_header_length(header: str | None, available: int) -> int:
+    """Return the number of bytes of the JSON in a body of `available` bytes. Raises InvalidInferRequest."""
     if header is None:
         return available
     if not (header.isascii() and header.isdigit()) or len(header) > 12:
@@ -104,10 +118,14 @@ def _get_objects(message: Mapping[str, Any], key: str) -> list[Mapping[str, Any]
     return entries
 
 
-def _parse_inputs(entries: list[Mapping[str, Any]], binary: memoryview) -> tuple[Tensor, ...]:
+def _parse_inputs(
+    entries: list[Mapping[str, Any]], binary: memoryview, check_inputs: CheckInputs
+) -> tuple[Tensor, ...]:
+    inputs = [_parse_metadata(entry) for entry in entries]
+    check_inputs(inputs)
     tensors, offset = [], 0
-    for entry in entries:
-        tensor, used = _parse_input(entry, binary[offset:])
+    for entry, metadata in zip(entries, inputs, strict=True):
+        tensor, used = _parse_input(entry, metadata, binary[offset:])
         tensors.append(tensor)
         offset += used
     if offset != len(binary):
@@ -115,13 +133,18 @@ def _parse_inputs(entries: list[Mapping[str, Any]], binary: memoryview) -> tuple
     return tuple(tensors)
 
 
-def _parse_input(entry: Mapping[str, Any], binary: memoryview) -> tuple[Tensor, int]:
+def _parse_metadata(entry: Mapping[str, Any]) -> TensorMetadata:
     name = entry["name"][:64]
-    parameters = _get_parameters(entry, f"input '{name}'")
     datatype, shape = check_datatype(name, entry.get("datatype")), check_shape(name, entry.get("shape"))
-    if "shared_memory_region" in parameters:
+    if "shared_memory_region" in _get_parameters(entry, f"input '{name}'"):
         raise NotSupported(f"input '{name}' uses shared memory, which is not supported; send the data in the request")
-    content = entry.get("data")  # null means absent: KServe's client sends it with an empty binary tensor
+    return TensorMetadata(name, datatype, shape)
+
+
+def _parse_input(entry: Mapping[str, Any], metadata: TensorMetadata, binary: memoryview) -> tuple[Tensor, int]:
+    name, datatype, shape = metadata
+    parameters = _get_parameters(entry, f"input '{name}'")
+    content = entry.get("data")  # the client of KServe sends `data: null` with an empty binary tensor
     if (content is not None) == ("binary_data_size" in parameters):
         raise InvalidInferRequest(f"input '{name}' must have either 'data' or the parameter 'binary_data_size'")
     if content is not None:

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,14 @@ JSON_TYPE_NAMES: dict[type, str] = {
     list: "array",
     dict: "object",
 }
+
+
+class TensorMetadata(NamedTuple):
+    """The name, datatype and shape that a request declares for an input. They are checked before its data is read."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -153,18 +161,25 @@ def _to_object_array(elements: Sequence[bytes], shape: tuple[int, ...]) -> NDArr
 def _flatten(name: str, shape: tuple[int, ...], content: object) -> list[Any]:
     if not isinstance(content, list):
         raise InvalidInferRequest(f"the data of input '{name}' must be an array")
-    elements, nested = content, bool(content) and isinstance(content[0], list)
-    for axis, size in enumerate(shape[1:], start=1) if nested else ():
+    is_nested = bool(content) and isinstance(content[0], list)
+    elements = content[: shape[0] + 1] if is_nested else content
+    for axis, size in enumerate(shape[1:], start=1) if is_nested else ():
         if not all(isinstance(row, list) and len(row) == size for row in elements):
-            raise InvalidInferRequest(
-                f"the data of input '{name}' is not of shape {list(shape)}: axis {axis} must have size {size}"
-            )
+            raise _make_axis_error(name, shape, axis)
         elements = list(chain.from_iterable(elements))
+    if is_nested and len(content) != shape[0]:
+        raise _make_axis_error(name, shape, 0)
     if len(elements) != math.prod(shape):
         raise InvalidInferRequest(
             f"input '{name}' has {len(elements)} elements, but shape {list(shape)} has {math.prod(shape)}"
         )
     return elements
+
+
+def _make_axis_error(name: str, shape: tuple[int, ...], axis: int) -> InvalidInferRequest:
+    return InvalidInferRequest(
+        f"the data of input '{name}' is not of shape {list(shape)}: axis {axis} must have size {shape[axis]}"
+    )
 
 
 def _to_numeric_array(name: str, datatype: str, elements: list[Any]) -> NDArray[Any]:

@@ -2,12 +2,13 @@
 
 from app.problems.exception_handlers import STATUS, build_error_response, get_status, install_handlers
 from app.problems.response import ProblemResponse, build_problem
-from app.problems.validation import InvalidBody, InvalidJson
+from app.problems.validation import InvalidBody, InvalidJson, LimitedValidationError
 
 __all__ = [
     "STATUS",
     "InvalidBody",
     "InvalidJson",
+    "LimitedValidationError",
     "ProblemResponse",
     "build_error_response",
     "build_problem",

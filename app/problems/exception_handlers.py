@@ -101,7 +101,10 @@ def _build_headers(error: errors.ServiceError) -> dict[str, str]:
 
 def _handle_validation_error(request: Request, error: Exception) -> Response:
     parsed = parse_validation_error(request, cast("RequestValidationError", error))
-    return build_problem(request, parsed.status, parsed.slug, parsed.title, parsed.detail, errors=parsed.errors)
+    extra = {"num_errors": parsed.num_errors} if parsed.num_errors > len(parsed.errors) else {}
+    return build_problem(
+        request, parsed.status, parsed.slug, parsed.title, parsed.detail, errors=parsed.errors, extra=extra
+    )
 
 
 def _handle_http_error(request: Request, error: Exception) -> Response:

@@ -8,8 +8,9 @@ from fastapi.responses import Response
 from starlette.requests import Request
 from starlette.types import Scope
 
+from core.spec.error_pointers import MAX_ERRORS
+
 MAX_TEXT = 500
-MAX_ERRORS = 50
 
 
 class ProblemResponse(Response):
@@ -50,19 +51,20 @@ def build_problem(
         title: a short title; all problems with this slug have the same title.
         detail: what is wrong with this request.
         errors: pairs of JSON pointer and detail.
-        extra: additional machine-readable values, sent as the field `facts`.
+        extra: additional machine-readable values, sent as the field `facts`. If the response does not list all errors,
+            `facts.num_errors` is their number.
         headers: additional headers.
     """
+    listed = [{"pointer": truncate(pointer), "detail": truncate(reason)} for pointer, reason in errors[:MAX_ERRORS]]
+    counts = {"num_errors": len(errors)} if len(errors) > len(listed) else {}
     body = {
         "type": f"/problems/{slug}",
         "title": title,
         "status": status,
         "detail": truncate(detail),
         "instance": truncate(request.scope.get("path", "")),
-        "errors": [
-            {"pointer": truncate(pointer), "detail": truncate(reason)} for pointer, reason in errors[:MAX_ERRORS]
-        ],
-        "facts": dict(extra or {}),
+        "errors": listed,
+        "facts": counts | dict(extra or {}),
     }
     if is_oip_path(request.scope):
         return OipErrorResponse({"error": body["detail"]}, status, headers=dict(headers or {}))

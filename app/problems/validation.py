@@ -9,7 +9,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from core.spec.error_pointers import format_reason, to_pointers
+from core.spec.error_pointers import MAX_ERRORS, format_reason, to_pointers
 
 
 class InvalidJson(HTTPException):
@@ -23,10 +23,18 @@ class InvalidJson(HTTPException):
         self.pointer = pointer
 
 
-class InvalidBody(RequestValidationError):
+class LimitedValidationError(RequestValidationError):
+    """The first `MAX_ERRORS` validation errors of a request, and the number of all errors."""
+
+    def __init__(self, errors: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__(errors[:MAX_ERRORS])
+        self.num_errors = len(errors)
+
+
+class InvalidBody(LimitedValidationError):
     """Validation errors of a body that an endpoint parses itself.
 
-    The endpoint declares no body field, so FastAPI does not know the schema of the body. The error stores the schema.
+    The endpoint declares no body field, so FastAPI does not know the schema of the body.
 
     Args:
         errors: pydantic's errors; locations are relative to the body.
@@ -34,28 +42,32 @@ class InvalidBody(RequestValidationError):
     """
 
     def __init__(self, errors: Sequence[Mapping[str, Any]], schema: dict[str, Any]) -> None:
-        super().__init__([{**error, "loc": ("body", *error["loc"])} for error in errors])
+        super().__init__([{**error, "loc": ("body", *error["loc"])} for error in errors[:MAX_ERRORS]])
+        self.num_errors = len(errors)
         self.schema = schema
 
     @classmethod
     def from_model(cls, error: ValidationError, model: type[BaseModel], *, include_input: bool = True) -> "InvalidBody":
         """Convert the validation errors of `model`. If `include_input` is true, reasons contain the invalid input."""
-        return cls(error.errors(include_url=False, include_input=include_input), model.model_json_schema())
+        return cls(error.errors(include_url=False, include_input=include_input), _build_schema(model))
 
 
 class ParsedError(NamedTuple):
-    """The fields of the problem response for a validation error. `errors` are pairs of JSON pointer and reason."""
+    """The problem for a validation error. `errors` are pairs of JSON pointer and reason, `num_errors` counts all."""
 
     status: int
     slug: str
     title: str
     detail: str
     errors: list[tuple[str, str]]
+    num_errors: int = 0
 
 
 def parse_validation_error(request: Request, error: RequestValidationError) -> ParsedError:
-    """Return the fields of the problem response for a validation error."""
+    """Return the problem for a validation error. Only the first `MAX_ERRORS` errors are explained."""
     entries = error.errors()
+    num_errors = error.num_errors if isinstance(error, LimitedValidationError) else len(entries)
+    entries = entries[:MAX_ERRORS]
     if any(entry["type"] == "json_invalid" for entry in entries):
         return ParsedError(400, "malformed-request", "Malformed request", "The body is not valid JSON.", [])
     body = [{**entry, "loc": entry["loc"][1:]} for entry in entries if entry["loc"][0] == "body"]
@@ -64,12 +76,15 @@ def parse_validation_error(request: Request, error: RequestValidationError) -> P
     errors += [
         (_format_parameter(entry["loc"]), format_reason(entry)) for entry in entries if entry["loc"][0] != "body"
     ]
-    return ParsedError(422, "invalid-request", "Invalid request", _format_detail(errors), errors)
+    num_errors = len(errors) if num_errors == len(entries) else num_errors  # equal errors are listed once
+    return ParsedError(
+        422, "invalid-request", "Invalid request", _format_detail(errors, num_errors), errors, num_errors
+    )
 
 
-def _format_detail(errors: list[tuple[str, str]]) -> str:
+def _format_detail(errors: list[tuple[str, str]], num_errors: int) -> str:
     pointer, reason = errors[0]
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    more = f" (and {num_errors - 1} more)" if num_errors > 1 else ""
     return f"{pointer or 'The body'}: {reason}{more}"
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, JsonValue
 
+from core.csv_output import escape_cell
 from core.db.repos.metrics import MetricPoint, MetricSeries
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
 from core.events import Event
@@ -244,8 +245,9 @@ def format_csv(series: Sequence[MetricSeries]) -> Iterator[str]:
     """Yield the lines of a CSV file, starting with the header."""
     yield "split,name,step,epoch,value\n"
     for curve in series:
+        name = escape_cell(curve.name)
         for point in curve.points:
-            yield f"{curve.split},{curve.name},{point.step},{point.epoch},{get_point_value(point)}\n"
+            yield f"{curve.split},{name},{point.step},{point.epoch},{get_point_value(point)}\n"
 
 
 class LogLineOut(BaseModel):

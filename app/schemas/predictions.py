@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from core.datasets.tables.csv_file import MAX_COLUMNS
 from core.spec.base import Spec
 
 MAX_TOP_K = 10_000
@@ -47,6 +48,8 @@ class InstanceIn(Spec):
 # pydantic accepts all values; they are checked later against the columns of the model.
 Cell = Annotated[Any, WithJsonSchema({"type": ["string", "number", "boolean", "null"]})]
 
+Row = Annotated[dict[str, Cell], Field(max_length=MAX_COLUMNS)]
+
 
 class PredictIn(Spec):
     """The body of a prediction request. It contains either `instances` (images or windows) or `rows` of a table."""
@@ -54,13 +57,11 @@ class PredictIn(Spec):
     instances: Annotated[tuple[InstanceIn, ...], Field(strict=False, min_length=1, max_length=MAX_INSTANCES)] | None = (
         Field(default=None, description="Images or windows, for a model whose input is images or windows.")
     )
-    rows: Annotated[tuple[dict[str, Cell], ...], Field(strict=False, min_length=1, max_length=MAX_INSTANCES)] | None = (
-        Field(
-            default=None,
-            description="Rows of a table, for a model of a table. Each row is an object of values by column name. An "
-            "absent column, null, and strings such as `NA` are missing values.",
-            examples=[[{"bill_length_mm": 39.1, "island": "Torgersen", "sex": None}]],
-        )
+    rows: Annotated[tuple[Row, ...], Field(strict=False, min_length=1, max_length=MAX_INSTANCES)] | None = Field(
+        default=None,
+        description="Values by column, for a model of a table. An absent column, null, and strings such as `NA` "
+        "are missing values.",
+        examples=[[{"bill_length_mm": 39.1, "island": "Torgersen", "sex": None}]],
     )
     top_k: Annotated[Annotated[int, Field(ge=1, le=MAX_TOP_K)] | None, BeforeValidator(_validate_top_k)] = Field(
         default=None, description=TOP_K_DESCRIPTION

@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from app.serving.nested_numbers import NotNumbersError, RaggedError, get_first_shape, parse_nested_numbers
 from app.serving.types import Pixels
 from core import images
 from core.errors import InvalidImage, Overloaded, ServiceError, TooLarge
 
 ImageShape = tuple[int, int, int]
+MAX_AXES = 4  # one more than an image has, so that the error of a deeper array shows that it is deeper
+_PIXEL_RULE = "The values must be pixels: numbers from 0 to 255."
 # A few small images are decoded on the event loop, which is faster than using a thread.
 MAX_INLINE_IMAGES, MAX_INLINE_BYTES, MAX_INLINE_PIXELS = 4, 16 * 2**10, 128 * 128
 
@@ -110,16 +113,17 @@ def parse_pixel_values(values: PixelValues, image_shape: ImageShape) -> Pixels:
         InvalidImage: the values do not have the input shape of the model, or are not numbers from 0 to 255.
     """
     channels, height, width = image_shape
-    try:
-        numbers = np.asarray(values.numbers)
-    except ValueError:
-        raise InvalidImage("The values are ragged: every row of an image must have the same length.") from None
     shapes = [(height, width, channels), (height * width * channels,)] + ([(height, width)] if channels == 1 else [])
-    if numbers.shape not in shapes:
+    shape = get_first_shape(values.numbers, MAX_AXES)
+    if shape not in shapes:
         accepted = ", ".join(str(list(shape)) for shape in shapes)
-        raise InvalidImage(f"The values have the shape {list(numbers.shape)}; the model accepts {accepted}.")
-    if numbers.dtype.kind not in "iuf" or not (
-        np.isfinite(numbers).all() and 0 <= numbers.min() <= numbers.max() <= 255
-    ):
-        raise InvalidImage("The pixel values must be numbers from 0 to 255.")
+        raise InvalidImage(f"The values have the shape {list(shape)}; the model takes {accepted}.")
+    try:
+        numbers = parse_nested_numbers(values.numbers, shape)
+    except RaggedError:
+        raise InvalidImage("The values are ragged: every row of an image must have the same length.") from None
+    except NotNumbersError:
+        raise InvalidImage(_PIXEL_RULE) from None
+    if not (np.isfinite(numbers).all() and 0 <= numbers.min() <= numbers.max() <= 255):
+        raise InvalidImage(_PIXEL_RULE)
     return np.ascontiguousarray(np.rint(numbers).astype(np.uint8).reshape(height, width, channels))

@@ -6,9 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from app.serving.decoding import ImageInput, PixelValues
+from app.serving.nested_numbers import NotNumbersError, RaggedError, get_first_shape, parse_nested_numbers
 from app.serving.types import Pixels
 from core.datasets.columns import MAX_FLOAT32, Table
 from core.errors import InvalidRow, ServiceError
+from core.spec.error_pointers import format_names, shorten_name
+
+MAX_AXES = 3  # one more than a window has
+_NUMBER_RULE = "The values of a window must be finite numbers."
 
 
 class TableRow(NamedTuple):
@@ -44,21 +49,26 @@ def _encode_instance(number: int, instance: ImageInput | TableRow, table: Table)
 def _encode_window(numbers: object, table: Table) -> Pixels | ServiceError:
     if table.window is None:
         return _make_format_error(table, "values without their columns")
+    shape = get_first_shape(numbers, MAX_AXES)
+    if shape != table.sample_shape and shape != (table.window,) * (len(table.columns) == 1):
+        return _make_format_error(table, f"values of the shape {list(shape)}")
     try:
-        values = np.asarray(numbers)
-    except ValueError:
+        values = parse_nested_numbers(numbers, shape)
+    except RaggedError:
         return InvalidRow("The values are ragged: every step of a window must have one value per column.")
-    if values.shape != table.sample_shape and values.shape != (table.window,) * (len(table.columns) == 1):
-        return _make_format_error(table, f"values of the shape {list(values.shape)}")
-    if values.dtype.kind not in "iuf" or not (np.abs(values.astype(np.float64)) <= MAX_FLOAT32).all():
-        return InvalidRow("The values of a window must be finite numbers.")
+    except NotNumbersError:
+        return InvalidRow(_NUMBER_RULE)
+    if not (np.abs(values) <= MAX_FLOAT32).all():
+        return InvalidRow(_NUMBER_RULE)
     return values.astype(np.float32).reshape(table.sample_shape)
 
 
 def _make_format_error(table: Table, received: str) -> InvalidRow:
-    names = ", ".join(table.column_names)
+    names = format_names(table.column_names)
     if table.window is None:
-        accepted = f'rows: {{"rows": [{{"{table.column_names[0]}": …, …}}]}}, with a value for each of {names}'
+        accepted = (
+            f'rows: {{"rows": [{{"{shorten_name(table.column_names[0])}": …, …}}]}}, with a value for each of {names}'
+        )
     else:
         steps = f"{table.window} steps of {len(table.columns)} values ({names}) each"
         accepted = 'windows: {"instances": [{"values": [[…], …]}]}, ' + steps

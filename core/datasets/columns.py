@@ -2,7 +2,9 @@
 
 import math
 import re
+import reprlib
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.errors import InvalidRow
-from core.spec.error_pointers import find_nearest
+from core.spec.error_pointers import MAX_NAMES, find_nearest, format_names, quote_name, shorten_name
 
 MISSING_VALUES = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 """Strings that mean a missing value, in lower case."""
@@ -36,6 +38,11 @@ class Column(BaseModel):
         """The number of categories, or 0 if the column is numeric."""
         return len(self.categories or ())
 
+    @cached_property
+    def codes(self) -> dict[str, int]:
+        """The code of each category, from 1."""
+        return {category: code for code, category in enumerate(self.categories or (), start=1)}
+
 
 class Table(BaseModel):
     """The input and target columns of a table.
@@ -56,10 +63,15 @@ class Table(BaseModel):
     window: Annotated[int, Field(ge=1)] | None = None
     horizon: Annotated[int, Field(ge=1)] = 1
 
-    @property
+    @cached_property
     def column_names(self) -> list[str]:
         """The names of the input columns."""
         return [column.name for column in self.columns]
+
+    @cached_property
+    def all_names(self) -> frozenset[str]:
+        """The names of the input and target columns."""
+        return frozenset((*self.column_names, *self.targets))
 
     @property
     def cardinalities(self) -> tuple[int, ...]:
@@ -81,31 +93,36 @@ class Table(BaseModel):
         Raises:
             InvalidRow: a column is unknown, a value has the wrong type, or a value is missing and `missing` is `drop`.
         """
-        names = self.column_names
         for name in row:
-            if name not in names and name not in self.targets:
-                suggestions = find_nearest(name, names)
-                hint = (
-                    f"did you mean {' or '.join(map(repr, suggestions))}?"
-                    if suggestions
-                    else f"the columns are {', '.join(names)}"
-                )
-                raise InvalidRow(f"Unknown column {name!r}; {hint}", column=name, known=names)
+            if name not in self.all_names:
+                raise self._make_column_error(name)
         return np.asarray([self._encode_value(column, row.get(column.name)) for column in self.columns], np.float32)
+
+    def _make_column_error(self, name: str) -> InvalidRow:
+        suggestions = find_nearest(name, self.column_names)
+        hint = (
+            f"did you mean {' or '.join(map(quote_name, suggestions))}?"
+            if suggestions
+            else f"the columns are {format_names(self.column_names)}"
+        )
+        valid = [shorten_name(column) for column in self.column_names[:MAX_NAMES]]
+        return InvalidRow(f"Unknown column {quote_name(name)}; {hint}", column=shorten_name(name), known=valid)
 
     def _encode_value(self, column: Column, value: object) -> float:
         if is_missing(value):
             if self.missing == "drop":
                 raise InvalidRow(
-                    f"{column.name!r} is missing. The model accepts complete rows only. Send a value, or train a "
-                    "model on a dataset version that was imported with `missing=impute`.",
+                    f"{quote_name(column.name)} is missing. The model accepts complete rows only. Send a value, or "
+                    "train a model on a dataset version that was imported with `missing=impute`.",
                     column=column.name,
                 )
             return math.nan if column.categories is None else UNKNOWN_CATEGORY
         if column.categories is not None:
-            return encode_category(column.categories, format_category(column.name, value))
+            return column.codes.get(format_category(column.name, value), UNKNOWN_CATEGORY)
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MAX_FLOAT32:
-            raise InvalidRow(f"{column.name!r} must be a finite number, got {value!r}", column=column.name)
+            raise InvalidRow(
+                f"{quote_name(column.name)} must be a finite number, got {reprlib.repr(value)}", column=column.name
+            )
         return float(value)
 
 
@@ -140,7 +157,9 @@ def format_category(column: str, value: object) -> str:
         case str():
             return normalize_category(value.strip())
         case _:
-            raise InvalidRow(f"{column!r} must be a string, number or boolean, got {value!r}", column=column)
+            raise InvalidRow(
+                f"{quote_name(column)} must be a string, number or boolean, got {reprlib.repr(value)}", column=column
+            )
 
 
 def normalize_category(text: str) -> str:

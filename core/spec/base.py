@@ -17,6 +17,7 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0, le=1e12)]
 NonNegative = Annotated[float, Field(ge=0.0, le=1e12)]
+Signed = Annotated[float, Field(ge=-1e12, le=1e12)]
 Pattern = Annotated[
     str,
     Field(

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.spec.base import Count, NonNegative, Pattern, Positive, Share, Spec
+from core.spec.base import Count, NonNegative, Pattern, Positive, Share, Signed, Spec
 
 Mode = Annotated[
     Literal["auto", "min", "max", "zero"],
@@ -49,7 +49,7 @@ class EarlyStoppingSpec(CallbackBase):
         default=5, description="The number of consecutive epochs without improvement after which the training stops."
     )
     min_delta: NonNegative = Field(default=0.0, description="The smallest change that counts as an improvement.")
-    baseline: float | None = Field(default=None, description="The initial best value, which epochs must improve on.")
+    baseline: Signed | None = Field(default=None, description="The initial best value, which epochs must improve on.")
     min_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         default=0, description="The minimum number of epochs before the training stops."
     )

@@ -7,7 +7,12 @@ from typing import Any
 from rapidfuzz import process
 from rapidfuzz.distance import JaroWinkler
 
+MAX_ERRORS = 100
+"""Maximum number of errors that are explained. A body of 1 MB can have 100,000 errors."""
+UNEXPLAINED = "has more errors"
 MAX_NAMES = 30
+MAX_CANDIDATES = 1000
+MAX_NAME_LENGTH = 64
 MAX_VALUE_LENGTH = 40
 JSON_TYPE_MESSAGES = {
     "bool_type": "should be true or false",
@@ -25,14 +30,17 @@ Schema = Mapping[str, Any]
 
 
 def to_pointers(errors: Sequence[Mapping[str, Any]], schema: Schema, prefix: str = "") -> list[tuple[str, str]]:
-    """Convert pydantic errors to (JSON pointer, message) pairs. `schema` is the JSON Schema of the validated model."""
+    """Convert pydantic errors to (JSON pointer, message) pairs. `schema` is the JSON Schema of the validated model.
+
+    Only the first `MAX_ERRORS` errors are located and explained. The pairs of the others only count them.
+    """
     pointers = dict.fromkeys(
         (prefix + build_pointer([*at, "kind"] if error.get("ctx", {}).get("discriminator") == "'kind'" else at), reason)
-        for error in errors
+        for error in errors[:MAX_ERRORS]
         for at, node in [_locate(error["loc"], schema, is_unknown=error["type"] == "extra_forbidden")]
         for reason in [_build_reason(error, node, schema)]
     )
-    return list(pointers)
+    return [*pointers, *[(prefix, UNEXPLAINED)] * len(errors[MAX_ERRORS:])]
 
 
 def build_pointer(path: Iterable[Any]) -> str:
@@ -41,9 +49,13 @@ def build_pointer(path: Iterable[Any]) -> str:
 
 
 def find_nearest(name: str, valid_names: Sequence[str]) -> list[str]:
-    """Return up to three valid names that are similar to `name`, most similar first."""
+    """Return up to three valid names that are similar to `name`, most similar first.
+
+    Searches the first `MAX_CANDIDATES` names, and compares the first `MAX_NAME_LENGTH` characters of `name`.
+    """
     alike = JaroWinkler.normalized_similarity
-    matches = process.extract(name[:64].lower(), valid_names, scorer=alike, limit=3, score_cutoff=0.7)
+    candidates = valid_names[:MAX_CANDIDATES]
+    matches = process.extract(name[:MAX_NAME_LENGTH].lower(), candidates, scorer=alike, limit=3, score_cutoff=0.7)
     return [match for match, score, _ in matches if score > matches[0][1] - 0.15]
 
 
@@ -51,13 +63,25 @@ def format_unknown_name(kind: str, name: str, valid_names: Sequence[str]) -> str
     """Format an error message such as `unknown optimizer 'adma'; did you mean 'adam'?`."""
     similar = find_nearest(name, valid_names)
     if similar:
-        return f"unknown {kind} {_quote(name)}; did you mean {' or '.join(map(repr, similar))}?"
-    names = ", ".join(map(repr, valid_names[:MAX_NAMES]))
-    return f"unknown {kind} {_quote(name)}; known: {names or 'none'}"
+        return f"unknown {kind} {quote_name(name)}; did you mean {' or '.join(map(quote_name, similar))}?"
+    names = ", ".join(map(quote_name, valid_names[:MAX_NAMES]))
+    return f"unknown {kind} {quote_name(name)}; known: {names or 'none'}"
 
 
-def _quote(name: str) -> str:
-    return repr(name if len(name) <= 64 else f"{name[:63]}…")
+def format_names(names: Sequence[str]) -> str:
+    """Format names for an error message: at most `MAX_NAMES` of them, each shortened."""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(map(shorten_name, names[:MAX_NAMES])) + more
+
+
+def quote_name(name: str) -> str:
+    """Quote a name for an error message. A client may send a name of many megabytes."""
+    return repr(shorten_name(name))
+
+
+def shorten_name(name: str) -> str:
+    """Shorten a name to `MAX_NAME_LENGTH` characters."""
+    return name if len(name) <= MAX_NAME_LENGTH else f"{name[: MAX_NAME_LENGTH - 1]}…"
 
 
 def _build_reason(error: Mapping[str, Any], node: Schema, root: Schema) -> str:
@@ -80,6 +104,9 @@ def _build_reason(error: Mapping[str, Any], node: Schema, root: Schema) -> str:
 
 def format_reason(error: Mapping[str, Any]) -> str:
     """Format a pydantic error with the accepted and received values: `should be greater than 0, not -1`."""
+    if error["type"] == "too_long" and "max_length" in error.get("ctx", {}):
+        context = error["ctx"]
+        return f"should have at most {context['max_length']} items, not {context['actual_length']}"
     reason = JSON_TYPE_MESSAGES.get(error["type"]) or str(error["msg"]).removeprefix("Input ")
     return f"{reason}, not {shorten(error['input'])}" if "input" in error else reason
 

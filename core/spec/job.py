@@ -48,16 +48,26 @@ FREEZE_DESCRIPTION = (
 FreezePattern = Annotated[str, Field(min_length=1, max_length=200, description=FREEZE_DESCRIPTION)]
 
 
+MAX_OPTIONS = 100
+
+
 class NamedOptions(Spec):
     """The name and the options of a catalog entry. The catalog entry validates the options."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra={"maxProperties": MAX_OPTIONS})
     name: Name = Field(examples=["digits"])
 
     @property
     def options(self) -> dict[str, Any]:
         """The options of the catalog entry: all fields that this class does not declare."""
         return dict(self.model_extra or {})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_num_options(cls, value: Any) -> Any:  # noqa: ANN401 - any JSON value
+        if isinstance(value, dict) and len(value) > MAX_OPTIONS:
+            raise ValueError(f"must have at most {MAX_OPTIONS} fields; got {len(value)}")
+        return value
 
 
 class DatasetSpec(NamedOptions):

@@ -5,9 +5,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.spec.base import FieldError, Positive, Probability, Spec
+from core.spec.base import FieldError, Positive, Probability, Signed, Spec
 
-Channels = Annotated[tuple[float, ...], Field(strict=False, min_length=1, max_length=16)]
+Channels = Annotated[tuple[Signed, ...], Field(strict=False, min_length=1, max_length=16)]
 Stds = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1, max_length=16)]
 Area = Annotated[float, Field(gt=0.0, le=1.0)]
 Ratio = Annotated[float, Field(gt=0.0, le=100.0)]

@@ -10,6 +10,7 @@ from typing import Any, assert_never
 
 from torch import Tensor
 
+from core.csv_output import escape_cell
 from models.bundle import BundleDescription, compute_sha256
 from worker.engine.evaluation import THRESHOLD
 from worker.protocol import FileDigest
@@ -22,6 +23,8 @@ def write_predictions(
     folder: Path, rows: Iterable[Row], columns: list[str] | None = None
 ) -> tuple[Counter[str], dict[str, FileDigest]]:
     """Write the CSV file and the JSON Lines file into a new folder and fsync them.
+
+    Strings in the CSV file are escaped if they start like a formula; those in the JSON Lines file are unchanged.
 
     Args:
         folder: the folder to create.
@@ -39,8 +42,8 @@ def write_predictions(
             cells = flatten_row(row)
             if not table.tell():
                 columns = columns or list(cells)
-                writer.writerow(columns)
-            writer.writerow([cells.get(column, "") for column in columns or ()])
+                writer.writerow(map(escape_cell, columns))
+            writer.writerow([escape_cell(cells.get(column, "")) for column in columns or ()])
             lines.write(json.dumps(row) + "\n")
             counts.update([row["label"]] if "label" in row else row.get("labels", ()))
         for file in (table, lines):

@@ -46,6 +46,11 @@ class CheckpointPredictionService:
         self._sessions = sessions
         self._predictions = predictions
 
+    async def get_max_json_values(self, job_id: str, tag: CheckpointTag) -> int:
+        """Return how many values and keys the JSON of a request may have. Raises NotFound, Conflict."""
+        _, model = await asyncio.to_thread(self._find_checkpoint, job_id, tag)
+        return self._predictions.compute_max_json_values(model)
+
     async def predict(
         self,
         job_id: str,

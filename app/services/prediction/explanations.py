@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from app.services.prediction.json_limits import compute_max_json_values
 from app.services.prediction.predictions import compute_probabilities
 from app.services.prediction.timeouts import run_until_deadline
 from app.services.prediction.version_cache import AS_TRAINED, ServedModel, VersionCache
@@ -47,6 +48,15 @@ class ExplanationService:
         self._version_cache = version_cache
         self._decoder = decoder
         self._model_server = model_server
+
+    async def get_max_json_values(self, ref: str) -> int:
+        """Return how many values and keys the JSON of a request may have.
+
+        Raises:
+            NotFound: the model does not exist.
+            InvalidSpec: the inputs of the model are not images.
+        """
+        return compute_max_json_values(await self._find_image_model(ref), self._model_server.max_waiting)
 
     async def embed(
         self, ref: str, instances: Sequence[ImageInput | TableRow], deadline: float | None = None

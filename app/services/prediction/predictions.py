@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from app.services.prediction.json_limits import compute_max_json_values
 from app.services.prediction.timeouts import run_until_deadline
 from app.services.prediction.version_cache import ServedModel, VersionCache
 from app.serving import table_input as rows
@@ -64,6 +65,14 @@ class PredictionService:
         self._decoder = decoder
         self._model_server = model_server
         self._rollover = VersionRollover(model_server)
+
+    async def get_max_json_values(self, ref: str, variant: str | None = None) -> int:
+        """Return how many values and keys the JSON of a request may have. Raises NotFound."""
+        return self.compute_max_json_values(await self._version_cache.get(ref, variant))
+
+    def compute_max_json_values(self, model: ServedModel) -> int:
+        """Return how many values and keys the JSON of a request for this version may have."""
+        return compute_max_json_values(model, self._model_server.max_waiting)
 
     async def predict(
         self,

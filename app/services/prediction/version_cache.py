@@ -38,6 +38,13 @@ class ServedModel(NamedTuple):
     variant: str | None = None
     table: Table | None = None
 
+    @property
+    def num_input_values(self) -> int:
+        """The number of values of an instance. Rows may also have values of the target columns."""
+        if self.table is None:
+            return math.prod(self.image_shape)
+        return math.prod(self.table.sample_shape) + len(self.table.targets)
+
 
 class _CacheEntry(NamedTuple):
     """A database query (a task that returns the version) and its start time."""

@@ -40,7 +40,7 @@ class PenguinOptions(Spec):
     """The target and the input columns. With `missing: drop`, only the 333 complete rows (of 344) are used."""
 
     target: PenguinColumn = "species"
-    columns: Annotated[tuple[PenguinColumn, ...], Field(strict=False, min_length=1)] | None = Field(
+    columns: Annotated[tuple[PenguinColumn, ...], Field(strict=False, min_length=1, max_length=16)] | None = Field(
         default=None,
         description="The input columns. Default: all measurements, `island` and `sex`, without the target.",
     )

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from core.datasets.columns import Column, Table, normalize_category
 from core.datasets.packed import Task
 from core.datasets.tables.column_profile import MAX_DISTINCT, ColumnProfile
-from core.datasets.tables.csv_file import MAX_COLUMNS, Delimiter, Encoding
+from core.datasets.tables.csv_file import MAX_COLUMNS, MAX_NAME_CHARACTERS, Delimiter, Encoding
 from core.errors import InvalidTable
 from core.spec.base import Share, Spec
 from core.spec.error_pointers import format_unknown_name
@@ -24,7 +24,7 @@ CONTRADICTIONS = (
     ("weight", "ignore"),
     ("weight", "categorical"),
 )
-ColumnName = Annotated[str, Field(min_length=1, max_length=1000)]
+ColumnName = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 ColumnNames = Annotated[tuple[ColumnName, ...], Field(strict=False, max_length=MAX_COLUMNS)]
 
 

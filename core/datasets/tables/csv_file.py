@@ -11,6 +11,7 @@ Encoding = Literal["utf-8", "utf-16", "latin-1", "cp1252"]
 Delimiter = Literal[",", ";", "\t", "|"]
 
 MAX_COLUMNS = 4096
+MAX_NAME_CHARACTERS = 1000
 MAX_FIELD_CHARACTERS = 131_072  # the default of csv.field_size_limit()
 _MAX_LINE_BYTES = 16 * 2**20
 _DELIMITERS: tuple[Delimiter, ...] = (",", ";", "\t", "|")
@@ -57,13 +58,19 @@ class CsvFile:
             raise InvalidTable(
                 f"The table has {len(header)} columns; at most {MAX_COLUMNS} are accepted.", code="table_too_wide"
             )
+        positions: dict[str, int] = {}
         for position, name in enumerate(header, start=1):
-            if not name or header.index(name) != position - 1:
-                reason = (
-                    "has no name"
-                    if not name
-                    else f"has the same name {_shorten_name(name)} as column {header.index(name) + 1}"
-                )
+            first = positions.setdefault(name, position)
+            reason = (
+                "has no name"
+                if not name
+                else f"has a name of {len(name)} characters; at most {MAX_NAME_CHARACTERS} are accepted"
+                if len(name) > MAX_NAME_CHARACTERS
+                else f"has the same name {_shorten_name(name)} as column {first}"
+                if first != position
+                else None
+            )
+            if reason is not None:
                 raise InvalidTable(
                     f"Line 1: column {position} {reason}.", code="table_bad_header", line=1, column=position
                 )

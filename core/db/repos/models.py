@@ -13,6 +13,7 @@ from core.errors import InvalidSpec, NotFound
 
 LATEST = "latest"
 DEFAULT = "default"
+MAX_VERSION = 2**31 - 1
 _REF = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]{0,62})(@(?P<tag>[a-z0-9][a-z0-9._-]{0,62}))?")
 
 
@@ -95,7 +96,9 @@ class ModelRepo:
             raise NotFound(f"Model {ref!r} does not exist.")
         name, tag = match["name"], match["tag"]
         if tag is not None and tag.isdecimal():
-            return ModelSelection(self.get(name, min(int(tag), 2**31 - 1)), None)
+            if int(tag) > MAX_VERSION:  # the column cannot store it
+                raise NotFound(f"Model {name!r} has no version {tag}.")
+            return ModelSelection(self.get(name, int(tag)), None)
         alias = self._session.get(ModelAliasRow, (name, tag or DEFAULT))
         if alias is not None:
             return ModelSelection(self.get(name, alias.version), alias.variant)

@@ -1,5 +1,6 @@
 """Garbage collection, switch interval and niceness of a process."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import threading
 
 import pytest
 
-from core.process_tuning import set_niceness
+from core.process_tuning import pause_gc, set_niceness
 
 SCRIPT = """
 import gc
@@ -45,3 +46,11 @@ def test_the_niceness_of_a_thread_only_increases() -> None:
     thread.join()
     assert seen == [before + 3, before + 3]
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+def test_collection_is_paused_until_the_last_block_ends() -> None:
+    with pause_gc():
+        with pause_gc():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from core.csv_output import escape_cell
 from worker.engine import plots
 from worker.engine.callback import Callback, SaveArtifact
 from worker.engine.callbacks.validation_samples import ValidationSamples
@@ -59,7 +60,7 @@ class ConfusionMatrix(Callback):
             )
 
     def _format_table(self, counts: Tensor) -> str:
-        text, labels = io.StringIO(), self._samples.labels
+        text, labels = io.StringIO(), [escape_cell(label) for label in self._samples.labels]
         writer = csv.writer(text, lineterminator="\n")
         if len(counts) == 1:
             writer.writerow(["true \\ predicted", *labels])

@@ -4,6 +4,7 @@ import csv
 import io
 from typing import ClassVar
 
+from core.csv_output import escape_cell
 from worker.engine.callbacks.file_log import FileLog
 from worker.engine.state import RunState
 
@@ -26,7 +27,7 @@ class CsvLogger(FileLog):
         text = io.StringIO()
         writer = csv.DictWriter(text, ["epoch", "set", *columns], lineterminator="\n")
         if not self._content:
-            writer.writeheader()
+            writer.writerow({name: escape_cell(name) for name in writer.fieldnames})
         for part, values in values_by_split.items():
             if values:
                 writer.writerow({"epoch": state.epoch, "set": part, **values})

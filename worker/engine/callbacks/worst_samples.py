@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.csv_output import escape_cell
 from worker.engine import plots
 from worker.engine.callback import Callback, SaveArtifact
 from worker.engine.callbacks.validation_samples import ValidationSamples
@@ -68,7 +69,7 @@ class WorstSamples(Callback):
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(map(self._escape_names, rows))
         self._save_artifact(TABLE, "text/csv", text.getvalue().encode())
         images = self._samples.images
         if images is not None and np.ndim(images) == 4:
@@ -95,6 +96,11 @@ class WorstSamples(Callback):
             "predicted": predicted,
             "probability": probability,
         }
+
+    def _escape_names(self, row: dict[str, Any]) -> dict[str, Any]:
+        # The targets and predictions of a regression are numbers, which are joined to strings.
+        columns = ("name",) if self._samples.task == "regression" else ("name", "true", "predicted")
+        return row | {column: escape_cell(row[column]) for column in columns}
 
     def _format_decision(self, target: Tensor, probability: Tensor) -> tuple[str, str, float | str]:
         """Return the target, the prediction and the confidence. Multiple labels or numbers are joined by semicolons."""

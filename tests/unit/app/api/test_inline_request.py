@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from app.api import inline_request
 from app.main import create_app
 from app.state import State
 from core.datasets.packed import PackedDataset
@@ -18,6 +19,7 @@ from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import transaction
 from core.spec import JobSpec
+from tests.support import hostile_json
 from tests.support.images import encode_image, write_zip
 from tests.support.trainer import build_start
 from tests.support.training import RecordingChannel
@@ -259,6 +261,25 @@ def test_other_media_types_and_names_are_rejected(client: TestClient) -> None:
         client.post("/v1/datasets", content=body[:-1], headers={"Content-Type": "application/json"}).status_code == 400
     )
     assert create(client, name="digits", inputs=ROWS, targets=NUMBERS).status_code == 409
+
+
+@pytest.mark.parametrize("kind", hostile_json.VALUES)
+def test_a_document_with_too_many_values_is_not_parsed(
+    kind: str, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inline_request, "parse_json", pytest.fail)
+    monkeypatch.setattr(inline_request, "MAX_DATA_VALUES", 100_000)
+    body = hostile_json.build_dataset(hostile_json.VALUES[kind](150_000))
+    response = client.post("/v1/datasets", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 413
+    assert "Upload a file" in response.json()["detail"]
+
+
+def test_a_dataset_with_many_unknown_fields_has_one_error(client: TestClient) -> None:
+    response = create(client, inputs=ROWS, targets=NUMBERS, **hostile_json.build_object(100_000))
+    assert response.status_code == 422
+    [error] = response.json()["errors"]
+    assert error == {"pointer": "", "detail": "must have at most 100 fields; got 100003"}
 
 
 # ---- trained on

@@ -4,6 +4,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.state import State
+from tests.support import hostile_json
 from tests.support.bundles import register_model
 
 
@@ -37,3 +38,10 @@ def test_configuration_of_a_model_cannot_be_replaced(client: TestClient) -> None
 def test_unsupported_extensions_have_status_501(client: TestClient, path: str) -> None:
     response = client.get(path)
     assert (response.status_code, list(response.json())) == (501, ["error"])
+
+
+def test_a_document_with_too_many_values_is_rejected(client: TestClient) -> None:
+    for path in ("/v2/repository/index", "/v2/repository/models/cats/load", "/v2/repository/models/cats/unload"):
+        response = client.post(path, content=hostile_json.repeat(b"[]", 300_000))
+        assert response.status_code == 413
+        assert "at most 250000 are accepted" in response.json()["error"]

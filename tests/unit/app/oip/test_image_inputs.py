@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 
 from app.oip import image_inputs
 from app.oip.errors import InvalidInferRequest
-from app.oip.tensors import Tensor
+from app.oip.tensors import Tensor, TensorMetadata
 
 SHAPE = (3, 4, 5)
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 3), np.uint8)
@@ -22,7 +22,9 @@ def tensor(values: Any, datatype: str = "UINT8", **changes: Any) -> Tensor:
 
 
 def parse(input_tensor: Tensor, image_shape: tuple[int, int, int] = SHAPE, max_batch_size: int = 2) -> Any:
-    return image_inputs.parse_images(input_tensor, image_shape, max_batch_size)
+    metadata = TensorMetadata(input_tensor.name, input_tensor.datatype, input_tensor.shape)
+    image_inputs.check_images(metadata, image_shape, max_batch_size)
+    return image_inputs.parse_images(input_tensor, image_shape)
 
 
 def encoded(*elements: bytes, shape: tuple[int, ...] | None = None, **changes: Any) -> Tensor:

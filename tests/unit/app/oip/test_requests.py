@@ -30,7 +30,11 @@ def binary(size: object, **changes: Any) -> dict[str, Any]:
 
 def parse(content: object, tail: bytes = b"", header: str | None = None) -> InferRequest:
     text = json.dumps(content).encode()
-    return parse_infer_request(text + tail, str(len(text)) if tail and header is None else header)
+    return parse_bytes(text + tail, str(len(text)) if tail and header is None else header)
+
+
+def parse_bytes(body: bytes, header: str | None) -> InferRequest:
+    return parse_infer_request(body, header, lambda text: None, lambda inputs: None)
 
 
 def test_request_in_json() -> None:
@@ -61,7 +65,7 @@ def test_empty_input_may_be_binary() -> None:
 
 
 def test_header_length_of_zero_is_a_raw_image() -> None:
-    assert parse_infer_request(b"\xff\xd8", "0") == InferRequest(raw=b"\xff\xd8", binary_output=True)
+    assert parse_bytes(b"\xff\xd8", "0") == InferRequest(raw=b"\xff\xd8", binary_output=True)
 
 
 def test_parameters_of_an_output_override_those_of_the_request() -> None:
@@ -154,7 +158,7 @@ def test_invalid_request_is_rejected_with_the_name(
 @pytest.mark.parametrize("body", [b"", b"\xff\xd8\xff\xe0", b'{"a":', b"[" * 5000, b'{"a": NaN}', b'{"a": 1e999}'])
 def test_invalid_json_is_rejected_with_a_hint(body: bytes) -> None:
     with pytest.raises(InvalidInferRequest, match="Inference-Header-Content-Length: 0"):
-        parse_infer_request(body, None)
+        parse_bytes(body, None)
 
 
 @pytest.mark.parametrize(

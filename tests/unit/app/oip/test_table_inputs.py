@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from app.oip.errors import InvalidInferRequest
-from app.oip.table_inputs import has_column_inputs, parse_columns, parse_rows
-from app.oip.tensors import Tensor
+from app.oip.table_inputs import check_columns, check_rows, has_column_inputs, parse_columns, parse_rows
+from app.oip.tensors import Tensor, TensorMetadata
 from core.datasets.columns import Column, Table
 
 COLUMNS = (Column(name="length"), Column(name="island", categories=("Biscoe", "Dream")))
@@ -23,17 +23,31 @@ def build_column(name: str, *values: Any, datatype: str = "FP32") -> Tensor:
     return Tensor(name, datatype, np.array(values, object if datatype == "BYTES" else np.float32))
 
 
+def get_metadata(tensor: Tensor) -> TensorMetadata:
+    return TensorMetadata(tensor.name, tensor.datatype, tensor.shape)
+
+
+def check_and_parse_rows(tensor: Tensor, table: Table) -> Any:
+    check_rows(get_metadata(tensor), table, 2)
+    return parse_rows(tensor, table)
+
+
+def check_and_parse_columns(inputs: list[Tensor], table: Table) -> Any:
+    check_columns([get_metadata(tensor) for tensor in inputs], 2)
+    return parse_columns(inputs, table)
+
+
 def test_rows_have_codes_of_categories_and_nan() -> None:
-    rows = parse_rows(build_rows([[39.5, 2], [np.nan, 0]]), TABLE, 2)
+    rows = check_and_parse_rows(build_rows([[39.5, 2], [np.nan, 0]]), TABLE)
     np.testing.assert_array_equal(rows, np.array([[39.5, 2], [np.nan, 0]], np.float32))
 
 
 def test_windows_have_one_more_axis_and_no_missing_numbers() -> None:
     values = np.ones((2, 3, 1), np.float32)
-    assert parse_rows(build_rows(values), WINDOWS, 2).shape == (2, 3, 1)
+    assert check_and_parse_rows(build_rows(values), WINDOWS).shape == (2, 3, 1)
     values[0, 0, 0] = np.nan
     with pytest.raises(InvalidInferRequest, match="column 'length' must contain finite numbers"):
-        parse_rows(build_rows(values), WINDOWS, 2)
+        check_and_parse_rows(build_rows(values), WINDOWS)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +62,7 @@ def test_windows_have_one_more_axis_and_no_missing_numbers() -> None:
 )
 def test_invalid_rows_are_rejected_with_the_column(values: Any, reason: str) -> None:
     with pytest.raises(InvalidInferRequest) as raised:
-        parse_rows(build_rows(values), TABLE, 2)
+        check_and_parse_rows(build_rows(values), TABLE)
     assert reason in raised.value.detail
 
 
@@ -56,7 +70,7 @@ def test_columns_are_recognized_by_name_and_have_categories_as_text() -> None:
     inputs = [build_column("island", b"Dream", b"Biscoe", datatype="BYTES"), build_column("length", 39.5, 40.0)]
     assert has_column_inputs(inputs, TABLE)
     assert not has_column_inputs([build_rows([[1.0, 2.0]])], TABLE)
-    np.testing.assert_array_equal(parse_columns(inputs, TABLE, 2), np.array([[39.5, 2], [40.0, 1]], np.float32))
+    np.testing.assert_array_equal(check_and_parse_columns(inputs, TABLE), np.array([[39.5, 2], [40.0, 1]], np.float32))
 
 
 @pytest.mark.parametrize(
@@ -73,5 +87,5 @@ def test_columns_are_recognized_by_name_and_have_categories_as_text() -> None:
 )
 def test_invalid_columns_are_rejected(inputs: list[Tensor], reason: str) -> None:
     with pytest.raises(InvalidInferRequest) as raised:
-        parse_columns(inputs, TABLE, 2)
+        check_and_parse_columns(inputs, TABLE)
     assert reason in raised.value.detail

@@ -5,7 +5,8 @@ import json
 import pytest
 from starlette.requests import Request
 
-from app.problems.response import MAX_ERRORS, MAX_TEXT, build_problem, is_oip_path, truncate
+from app.problems.response import MAX_TEXT, build_problem, is_oip_path, truncate
+from core.spec.error_pointers import MAX_ERRORS
 
 
 def build_request(path: str) -> Request:
@@ -50,3 +51,11 @@ def test_v2_paths_get_errors_of_the_protocol(path: str, expected: bool) -> None:
     assert is_oip_path(request.scope) is expected
     body = json.loads(bytes(build_problem(request, 401, "unauthorized", "Unauthorized", "No key.").body))
     assert (body == {"error": "No key."}) is expected
+
+
+def test_a_response_that_omits_errors_has_their_number() -> None:
+    request = Request({"type": "http", "path": "/", "headers": []})
+    for number, extra in ((MAX_ERRORS, {}), (MAX_ERRORS + 1, {"num_errors": MAX_ERRORS + 1})):
+        errors = [(f"/{index}", "is unknown") for index in range(number)]
+        body = json.loads(bytes(build_problem(request, 422, "x", "x", "x", errors=errors).body))
+        assert (len(body["errors"]), body["facts"]) == (MAX_ERRORS, extra)

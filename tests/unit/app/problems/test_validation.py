@@ -1,11 +1,14 @@
 """Validation errors as problems."""
 
+from typing import Any
+
 import pytest
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from app.problems.validation import InvalidBody, parse_validation_error
+from core.spec import error_pointers
 
 REQUEST = Request({"type": "http", "path": "/", "headers": []})
 
@@ -37,3 +40,20 @@ def test_parameters_have_their_own_notation(loc: tuple[str, ...], pointer: str) 
 def test_a_body_that_is_not_json_is_a_400() -> None:
     error = RequestValidationError([{"type": "json_invalid", "loc": ("body", 0), "msg": "?"}])
     assert parse_validation_error(REQUEST, error)[:2] == (400, "malformed-request")
+
+
+def test_errors_after_the_first_100_are_counted_but_not_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    explained, build_reason = list[str](), error_pointers._build_reason
+
+    def record(error: Any, *arguments: Any) -> str:
+        explained.append(error["type"])
+        return build_reason(error, *arguments)
+
+    monkeypatch.setattr(error_pointers, "_build_reason", record)
+    with pytest.raises(ValidationError) as raised:
+        Point.model_validate({"x": 1} | {f"y{index}": 1 for index in range(5000)})
+    error = InvalidBody.from_model(raised.value, Point)
+    assert len(error.errors()) == 100
+    parsed = parse_validation_error(REQUEST, error)
+    assert (len(parsed.errors), parsed.num_errors, len(explained)) == (100, 5000, 100)
+    assert parsed.detail.endswith("(and 4999 more)")

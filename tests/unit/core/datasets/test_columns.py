@@ -68,3 +68,18 @@ def test_the_shape_of_a_sample() -> None:
     assert IMPUTING.sample_shape == (3,)
     assert Table(columns=COLUMNS[:1], targets=("length",), window=24).sample_shape == (24, 1)
     assert IMPUTING.cardinalities == (0, 2, 2)
+
+
+def test_long_values_and_names_are_shortened_in_errors() -> None:
+    table = Table(columns=tuple(Column(name=f"{index}" + "c" * 999) for index in range(4096)), targets=("y",))
+    for row in ({"q" * 10**6: 1}, {table.column_names[0]: "1" * 10**6}, {table.column_names[0]: [[1] * 1000] * 1000}):
+        with pytest.raises(InvalidRow) as raised:
+            table.encode_row(row)
+        assert len(raised.value.detail) < 3000
+        assert len(str(raised.value.extra)) < 5000
+
+
+def test_names_of_a_wide_row_are_looked_up_in_a_set() -> None:
+    table = Table(columns=tuple(Column(name=str(index)) for index in range(4096)), targets=("y",))
+    assert isinstance(table.all_names, frozenset)
+    assert table.encode_row({str(index): index for index in range(4096)}).tolist() == list(range(4096))

@@ -6,7 +6,16 @@ import pytest
 from pydantic import ValidationError
 
 from core.spec import JobSpec
-from core.spec.error_pointers import build_pointer, find_nearest, format_unknown_name, to_pointers
+from core.spec.error_pointers import (
+    MAX_CANDIDATES,
+    MAX_ERRORS,
+    UNEXPLAINED,
+    build_pointer,
+    find_nearest,
+    format_names,
+    format_unknown_name,
+    to_pointers,
+)
 
 SCHEMA = JobSpec.model_json_schema()
 REQUIRED: dict[str, Any] = {"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}}
@@ -81,3 +90,37 @@ def test_without_a_similar_name_valid_names_are_listed() -> None:
 def test_an_error_has_the_received_value(seed: Any, value: str) -> None:
     ((pointer, reason),) = list_errors(REQUIRED | {"seed": seed})
     assert (pointer, reason.rpartition(", not ")[2]) == ("/seed", value)
+
+
+def test_errors_after_the_first_100_are_counted_but_not_explained() -> None:
+    errors = list_errors(REQUIRED | {f"key{index}": 1 for index in range(3000)})
+    assert len(errors) == 3000
+    assert set(errors[MAX_ERRORS:]) == {("", UNEXPLAINED)}
+    assert "unknown field 'key99'" in errors[MAX_ERRORS - 1][1]
+
+
+def test_a_long_array_is_reported_by_its_length() -> None:
+    assert list_errors(REQUIRED | {"metrics": ["accuracy"] * 40}) == [
+        ("/metrics", "should have at most 32 items, not 40")
+    ]
+
+
+def test_an_entry_with_many_options_has_one_error() -> None:
+    options = {f"key{index}": 1 for index in range(3000)}
+    for field in ("dataset", "architecture"):
+        [error] = list_errors(REQUIRED | {field: {"name": "digits"} | options})
+        assert error == (f"/{field}", "must have at most 100 fields; got 3001")
+
+
+def test_lists_of_names_are_shortened() -> None:
+    names = [f"{index}" + "x" * 1000 for index in range(4096)]
+    assert len(format_names(names)) < 3000
+    assert format_names(names).endswith("and 4066 more")
+    assert format_names(["a", "b"]) == "a, b"
+    assert len(format_unknown_name("column", "q" * 10**6, names)) < 3000
+
+
+def test_a_name_is_compared_with_a_limited_number_of_names() -> None:
+    names = [f"n{index}" for index in range(MAX_CANDIDATES)]
+    assert find_nearest("adam", [*names, "adam"]) == []
+    assert find_nearest("adam", ["adam", *names]) == ["adam"]

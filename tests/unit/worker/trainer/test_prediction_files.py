@@ -52,3 +52,31 @@ def test_rows_are_written_to_both_files_and_labels_are_counted(tmp_path: Path) -
         ]
     for name, file_digest in files.items():
         assert file_digest.sha256 == compute_sha256(tmp_path / "new" / name)
+
+
+def test_formulas_are_escaped_in_csv_but_not_in_json_lines(tmp_path: Path) -> None:
+    formula = '=HYPERLINK("http://example.org")'
+    rows: list[dict[str, Any]] = [
+        {
+            "name": "@a.png",
+            "target": "-1",
+            "label": formula,
+            "probability": 0.5,
+            "top_k": [{"label": formula, "probability": 0.5}, {"label": "+2", "probability": 0.25}],
+            "scores": [-1.5],
+        },
+        {"name": "b.png", "target": "x", "error": {"code": "invalid-picture", "detail": "-"}},
+    ]
+    counts, _ = write_predictions(tmp_path / "new", rows)
+    assert counts == {formula: 1}
+    assert [json.loads(line) for line in (tmp_path / "new" / JSONL).read_text().splitlines()] == rows
+    with (tmp_path / "new" / CSV).open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert (first["name"], first["target"], first["label"]) == ("'@a.png", "'-1", f"'{formula}")
+    assert (first["label_2"], first["score_0"]) == ("'+2", "-1.5")
+    assert second["name"] == "b.png"
+
+
+def test_the_columns_of_a_csv_file_are_escaped(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "new", [{"=1": 1}])
+    assert (tmp_path / "new" / CSV).read_text().splitlines() == ["'=1", "1"]

@@ -59,3 +59,9 @@ def test_a_line_over_the_limit_is_rejected(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(csv_file, "_MAX_LINE_BYTES", 100)
     with pytest.raises(InvalidTable, match="Line 2 has more than 100 bytes"):
         list(CsvFile(write_csv(tmp_path, "a,b\n" + "x" * 200)).read_blocks())
+
+
+def test_a_long_column_name_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(InvalidTable, match="column 2 has a name of 1001 characters; at most 1000") as raised:
+        CsvFile(write_csv(tmp_path, "a," + "b" * 1001 + "\n1,2\n"))
+    assert raised.value.extra["code"] == "table_bad_header"

@@ -50,6 +50,8 @@ def test_versions_are_numbered_and_resolved_by_version_and_alias(sessions: Sessi
         for ref in ("digits@3", "digits@nobody", "nobody", "digits@@1", "../x", "digits@99999999999999999999"):
             with pytest.raises(NotFound):
                 repo.resolve(ref)
+        with pytest.raises(NotFound, match=f"'digits' has no version {10**24}"):
+            repo.resolve(f"digits@{10**24}")
         for alias in ("latest", "7"):
             with pytest.raises(InvalidSpec):
                 repo.set_alias("digits", alias, 1)

@@ -137,3 +137,30 @@ def test_interrupted_run_saves_no_artifacts(files: Files, leave: Any) -> None:
 
 
 LOSS = nn.CrossEntropyLoss()
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel"])
+def test_labels_of_a_confusion_matrix_are_escaped(kind: Task, files: Files, leave: Any) -> None:
+    callback = ConfusionMatrix(ValidationSamples(labels=("=1+1", "@b"), task=kind), leave)
+    target: list[Any] = [0] if kind == "classification" else [[1.0, 0.0]]
+    callback.on_fit_end(run_validation(callback, ([[2.0, 0.0]], target)))
+    table = read_table(files["confusion_matrix.csv"][1])
+    assert [row[0] for row in table[1:]] == ["'=1+1", "'@b"]
+    assert kind == "multilabel" or table[0][1:] == ["'=1+1", "'@b"]
+
+
+def test_names_and_labels_of_the_worst_samples_are_escaped(files: Files, leave: Any) -> None:
+    samples = ValidationSamples(labels=("=1+1", "@b"), names=("-x.png",))
+    callback = WorstSamples(samples, nn.CrossEntropyLoss(), leave)
+    callback.on_fit_end(run_validation(callback, ([[2.0, 0.0]], [1])))
+    head, row = read_table(files["worst_samples.csv"][1])
+    found = dict(zip(head, row, strict=True))
+    assert (found["name"], found["true"], found["predicted"]) == ("'-x.png", "'@b", "'=1+1")
+
+
+def test_numbers_of_the_worst_samples_are_unchanged(files: Files, leave: Any) -> None:
+    callback = WorstSamples(ValidationSamples(labels=("y",), task="regression"), nn.MSELoss(), leave)
+    callback.on_fit_end(run_validation(callback, ([[-2.0]], [[-1.5]])))
+    head, row = read_table(files["worst_samples.csv"][1])
+    found = dict(zip(head, row, strict=True))
+    assert (found["true"], found["predicted"]) == ("-1.5", "-2")
