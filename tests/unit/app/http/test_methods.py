@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.http.methods import MethodsMiddleware
 from app.problems.allowed_methods import METHODS
+from app.state import State
 from tests.support.http_service import SMALL
 
 VARYING = {"x-request-id", "date"}
@@ -79,18 +80,19 @@ def test_a_wrong_method_under_v2_lists_the_others(client: TestClient) -> None:
     assert (response.status_code, response.headers["allow"]) == (405, "POST, OPTIONS")
 
 
-def test_head_of_events_starts_no_stream(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_head_of_events_starts_no_stream(client: TestClient, state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     job = client.post("/v1/jobs", json=SMALL).json()
     started: list[str] = []
 
-    async def stream_events(*_: Any) -> Any:
+    async def iterate(*_: Any) -> Any:
         started.append("stream")
         yield
 
-    monkeypatch.setattr("app.services.event_stream.EventStreams.stream_events", stream_events)
+    monkeypatch.setattr("app.services.event_stream.EventStream.__aiter__", iterate)
     response = client.head(f"/v1/jobs/{job['id']}/events")
     assert (response.status_code, started) == (200, [])
     assert response.headers["content-type"].startswith("text/event-stream")
+    assert not state.event_streams._streams
 
 
 def test_head_is_logged_and_counted_as_head(client: TestClient) -> None:
