@@ -27,7 +27,7 @@ def check_rows(metadata: TensorMetadata, table: Table, max_batch_size: int) -> N
     if metadata.shape[1:] != table.sample_shape or NUMPY_DTYPES[metadata.datatype].kind not in "iuf":
         raise InvalidInferRequest(
             f"input '{metadata.name}' is {metadata.datatype} of shape {list(metadata.shape)}; the model takes numbers "
-            f"of shape {accepted}: {format_names(table.column_names)}"
+            f"of shape {accepted}, with the columns {format_names(table.column_names)}"
         )
     check_batch_size(metadata, max_batch_size)
 

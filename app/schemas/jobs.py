@@ -245,9 +245,8 @@ def format_csv(series: Sequence[MetricSeries]) -> Iterator[str]:
     """Yield the lines of a CSV file, starting with the header."""
     yield "split,name,step,epoch,value\n"
     for curve in series:
-        name = escape_cell(curve.name)
         for point in curve.points:
-            yield f"{curve.split},{name},{point.step},{point.epoch},{get_point_value(point)}\n"
+            yield f"{curve.split},{escape_cell(curve.name)},{point.step},{point.epoch},{get_point_value(point)}\n"
 
 
 class LogLineOut(BaseModel):

@@ -47,6 +47,7 @@ class ProblemOut(BaseModel):
 DESCRIPTIONS = {
     400: "Malformed request: the body is not JSON in UTF-8 or not valid multipart, or the Host header is missing.",
     401: "The API key is missing or wrong.",
+    403: "The request comes from a web page of another origin, or its Host is not allowed.",
     404: "The resource does not exist.",
     405: "The path does not support this method; `Allow` lists the methods that it supports.",
     406: "The response has no representation that `Accept` allows.",

@@ -118,7 +118,7 @@ async def test_data_after_the_end_is_ignored(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_a_form_without_parts_is_rejected() -> None:
-    with pytest.raises(InvalidSpec, match="The file is missing"):
+    with pytest.raises(InvalidSpec, match="The multipart body has no file"):
         await read_file("multipart/form-data; boundary=b", b"--b--\r\n")
 
 
