@@ -77,12 +77,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, chunk: bytes) -> None:
-        if self._is_refused:
+        if self._is_in_head and not self._is_refused and len(chunk) <= FEED_BYTES:  # first, since it is most frequent
+            self._receive_head(chunk)
+        elif self._is_refused:
             self._discard(chunk)
         elif not self._is_in_head:
             self._receive_body(chunk)
-        elif len(chunk) <= FEED_BYTES:
-            self._receive_head(chunk)
         else:
             self._receive_large_read(chunk)
 
@@ -96,9 +96,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def _receive_head(self, chunk: bytes) -> None:
         cycle = self.cycle
-        super().data_received(chunk)
-        if not self._is_in_head or self._is_refused or (self.cycle is not cycle and not self._has_partial_head()):
-            return  # the data ended with the head or with the whole request, as nearly always
+        HttpToolsProtocol.data_received(self, chunk)  # `super()` takes longer, and this method handles every request
+        if not self._is_in_head or self._is_refused:
+            return
+        if self.cycle is not cycle and self.scope is self.cycle.scope:  # the data ended with a whole request
+            return
         self._num_head_bytes += len(chunk)
         if self._num_head_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
             self._refuse(HEAD_TOO_LARGE)
@@ -143,13 +145,14 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         return True
 
     def on_headers_complete(self) -> None:
-        if len(self.headers) > MAX_HEADERS or self._is_head_too_large():
+        may_be_too_large = self._is_large_read or self._num_head_bytes > MAX_HEAD_BYTES - FEED_BYTES
+        if len(self.headers) > MAX_HEADERS or (may_be_too_large and self._is_head_too_large()):
             self._abort_parsing(HEAD_TOO_LARGE)
         if len(self.pipeline) >= MAX_PIPELINED:
             self._abort_parsing(TOO_MANY_PIPELINED)
         if self.url[:1] != b"/":
             self._apply_absolute_target()
-        super().on_headers_complete()
+        HttpToolsProtocol.on_headers_complete(self)
         self.headers = []  # receives the trailers, which must not become headers of the request
         self._is_in_head = False
         self._num_head_bytes = self._num_framing_bytes = self._num_discarded_bytes = 0
@@ -157,12 +160,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._stop_head_timer()
 
     def on_message_complete(self) -> None:
-        super().on_message_complete()
+        HttpToolsProtocol.on_message_complete(self)
         self._is_in_head = True
 
     def on_response_complete(self) -> None:
         is_last = not self.pipeline
-        super().on_response_complete()
+        HttpToolsProtocol.on_response_complete(self)
         if self._is_refused and is_last and not self._is_lingering:
             self.transport.close()
 
@@ -171,9 +174,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._refuse(self._refusal)
 
     def _is_head_too_large(self) -> bool:
-        """Return whether the complete head exceeds the limit. Its size is only computed if it can be near the limit."""
-        if self._num_head_bytes <= MAX_HEAD_BYTES - FEED_BYTES and not self._is_large_read:
-            return False
+        """Return True if the complete head exceeds the limit."""
         num_header_bytes = sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers)
         return len(self.url) + num_header_bytes > MAX_HEAD_BYTES
 

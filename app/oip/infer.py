@@ -1,15 +1,16 @@
 """Implements `POST /v2/models/{model}/infer`: decodes requests, runs the model and encodes responses."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from app.deps import InferenceDep, SettingsDep
-from app.http.asgi import read_body
+from app.http.asgi import get_header, read_body
 from app.http.cancellation import cancel_on_disconnect, parse_timeout
 from app.http.json_bodies import (
     MAX_DATA_VALUES,
@@ -37,6 +38,7 @@ router = APIRouter(prefix="/v2/models/{model}")
 
 BINARY_HINT = "Send numbers as binary tensor data, or images as files."
 HEADER_LENGTH = "Inference-Header-Content-Length"
+HEADER_LENGTH_KEY = HEADER_LENGTH.lower().encode()
 
 
 class RequestLimits(NamedTuple):
@@ -75,17 +77,17 @@ async def infer(
     body = await read_body(request)
     served_model = await inference.find_serving_version(model, version)
     limits = RequestLimits(served_model, inference.max_batch_size, settings.max_predict_bytes)
-    infer_request, images = await parse_body(body, request.headers, limits)
+    infer_request, images = await parse_body(body, request.scope, limits)
     requested = outputs.select_outputs(infer_request, served_model.task, served_model.name)
     deadline = compute_deadline(infer_request, request, received_at)
     level = get_priority_level(infer_request.priority)
     scores = await cancel_on_disconnect(request, compute_scores(inference, served_model, images, deadline, level))
-    return build_response(build_response_body(infer_request, served_model, requested, scores), request.headers)
+    return build_response(build_response_body(infer_request, served_model, requested, scores), request.scope)
 
 
-async def parse_body(body: bytes, headers: Mapping[str, str], limits: RequestLimits) -> tuple[InferRequest, Images]:
+async def parse_body(body: bytes, scope: Scope, limits: RequestLimits) -> tuple[InferRequest, Images]:
     """Decompress and parse a request. Raises InvalidInferRequest, NotSupported, TooLarge."""
-    encoding, header = headers.get("content-encoding", ""), headers.get(HEADER_LENGTH)
+    encoding, header = get_header(scope, b"content-encoding") or "", get_header(scope, HEADER_LENGTH_KEY)
 
     def parse() -> tuple[InferRequest, Images]:
         plain = decompress(body, encoding, limits.max_bytes)
@@ -158,13 +160,15 @@ def build_response_body(
     return encode_response(model.name, str(model.version), infer_request.id, tensors)
 
 
-def build_response(content: ResponseBody, headers: Mapping[str, str]) -> Response:
+def build_response(content: ResponseBody, scope: Scope) -> Response:
     """Return the HTTP response. Its Inference-Header-Content-Length is the length of the JSON before compression."""
     fields = {"Content-Type": JSON}
     if content.json_bytes is not None:
         fields = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(content.json_bytes)}
-    body, encoding = content.body, choose_encoding(headers.get("accept-encoding", ""))
-    if encoding and len(body) >= MIN_COMPRESSIBLE_BYTES:
+    body = content.body
+    is_compressible = len(body) >= MIN_COMPRESSIBLE_BYTES
+    encoding = choose_encoding(get_header(scope, b"accept-encoding") or "") if is_compressible else ""
+    if encoding:
         body = compress(body, encoding)
         fields |= {"Content-Encoding": encoding, "Vary": "Accept-Encoding"}
     return Response(body, headers=fields)

@@ -105,16 +105,20 @@ def _parse_json(text: memoryview) -> Mapping[str, Any]:
 def _get_objects(message: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     entries = message.get(key)
     entries = [] if entries is None else entries
-    if not isinstance(entries, list) or not all(isinstance(member, dict) for member in entries):
+    if not isinstance(entries, list):
         raise InvalidInferRequest(f"'{key}' must be an array of objects")
     if len(entries) > MAX_TENSORS:
         raise InvalidInferRequest(f"'{key}' has {len(entries)} elements; at most {MAX_TENSORS} are allowed")
-    names = [member.get("name") for member in entries]
-    for name in names:
+    names = set[str]()
+    for member in entries:
+        if not isinstance(member, dict):
+            raise InvalidInferRequest(f"'{key}' must be an array of objects")
+        name = member.get("name")
         if not isinstance(name, str) or not name:
             raise InvalidInferRequest(f"every element of '{key}' must have a name")
-        if names.count(name) > 1:
+        if name in names:
             raise InvalidInferRequest(f"'{key}' has the name '{name:.64}' twice")
+        names.add(name)
     return entries
 
 

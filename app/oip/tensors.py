@@ -74,9 +74,12 @@ def check_shape(name: str, shape: object) -> tuple[int, ...]:
     """Return the shape. Raises InvalidInferRequest if the shape is not an array of valid sizes."""
     if not isinstance(shape, list) or not shape or len(shape) > MAX_AXES:
         raise InvalidInferRequest(f"input '{name}' must have a shape: an array of 1 to {MAX_AXES} integers")
-    if not all(type(size) is int and size >= 0 for size in shape):
-        raise InvalidInferRequest(f"input '{name}' has a shape with a size that is not an integer of at least 0")
-    if math.prod(size for size in shape if size) > MAX_ELEMENTS:  # without zeros, as in numpy's own check
+    num_elements = 1  # without zeros, as in numpy's own check
+    for size in shape:
+        if type(size) is not int or size < 0:
+            raise InvalidInferRequest(f"input '{name}' has a shape with a size that is not an integer of at least 0")
+        num_elements *= size or 1
+    if num_elements > MAX_ELEMENTS:
         raise InvalidInferRequest(f"input '{name}' has a shape with more than {MAX_ELEMENTS} elements")
     return tuple(shape)
 
