@@ -122,7 +122,7 @@ class ApiKeyMiddleware:
         if scope["type"] != "http" or not self._keys or is_public_path(scope["path"]) or self._has_key(scope):
             await self._app(scope, receive, send)
             return
-        detail = "Send an API key of the service as `Authorization: Bearer <key>`."
+        detail = "The API key is missing or wrong; send a valid key as `Authorization: Bearer <key>`."
         headers = {"WWW-Authenticate": "Bearer"}
         await build_refusal(scope, errors.Unauthorized, detail, headers=headers)(scope, receive, send)
 
