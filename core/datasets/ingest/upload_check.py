@@ -61,7 +61,7 @@ def check_upload(
 
 
 def _check_header(path: Path, options: TableOptions, quick_check: QuickCheck) -> None:
-    file = CsvFile(path, encoding=options.encoding, delimiter=options.delimiter, quick_check=quick_check)
+    file = CsvFile(path, encoding=options.encoding, delimiter=options.delimiter, check_read=quick_check.check)
     check_column_names(options, file.header)
 
 

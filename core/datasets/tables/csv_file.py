@@ -1,12 +1,11 @@
 """Reads a CSV file in blocks of rows, transposed to columns of strings. Errors contain the line number."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
-from core.datasets.archives.budget import QuickCheck
 from core.errors import InvalidTable
 
 Encoding = Literal["utf-8", "utf-16", "latin-1", "cp1252"]
@@ -38,7 +37,8 @@ class CsvFile:
         encoding: the text encoding. Default: UTF-8, or the encoding of the byte order mark.
         delimiter: the character between values. Default: the most frequent of comma, semicolon, tab and bar in the
             header.
-        quick_check: limits the work of reading the header; default: no limits.
+        check_read: called with the number of bytes that were read, after each line up to the end of the header. It may
+            raise an exception to end the work.
     """
 
     def __init__(
@@ -47,24 +47,22 @@ class CsvFile:
         *,
         encoding: str | None = None,
         delimiter: str | None = None,
-        quick_check: QuickCheck | None = None,
+        check_read: Callable[[int], None] | None = None,
     ) -> None:
         """Read the header.
 
         Raises:
             InvalidTable: the header is missing or invalid.
-            InspectionEnded: the quick check reached its limits.
-            InspectionCancelled: the quick check was cancelled.
         """
         self._path = path
-        self._quick_check = quick_check
+        self._check_read = check_read
         with path.open("rb") as file:
             self._bom_size, self._encoding = _detect_encoding(file.read(4), encoding)
         self._delimiter = delimiter or _DELIMITERS[0]
         if delimiter is None:
             self._delimiter = max(_DELIMITERS, key=next(self._read_lines(), "").count)
         self.header = self._read_header()
-        self._quick_check = None
+        self._check_read = None
 
     def _read_header(self) -> list[str]:
         cells = next((cells for _, cells in self._read_rows(_MAX_HEADER_CHARACTERS)), [])
@@ -164,8 +162,8 @@ class CsvFile:
                         raise InvalidTable(
                             f"Line {number} has more than {_MAX_LINE_BYTES} bytes.", code="table_bad_line", line=number
                         )
-                    if self._quick_check is not None:
-                        self._quick_check.check(num_bytes)
+                    if self._check_read is not None:
+                        self._check_read(num_bytes)
                     yield raw.decode(self._encoding)
         except UnicodeDecodeError as error:
             raise InvalidTable(
