@@ -246,8 +246,7 @@ def format_csv(series: Sequence[MetricSeries]) -> Iterator[str]:
     yield "split,name,step,epoch,value\n"
     for curve in series:
         name = escape_cell(curve.name)
-        for point in curve.points:
-            yield f"{curve.split},{name},{point.step},{point.epoch},{get_point_value(point)}\n"
+        yield from (f"{curve.split},{name},{p.step},{p.epoch},{get_point_value(p)}\n" for p in curve.points)
 
 
 class LogLineOut(BaseModel):
