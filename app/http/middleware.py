@@ -23,6 +23,7 @@ from core.tracing import build_log_fields
 
 log = structlog.get_logger(__name__)
 
+MAX_LENGTH_DIGITS = 18  # of Content-Length, with leading zeros
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PUBLIC_PATHS = frozenset(
     {"/", "/docs", "/openapi.json", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
@@ -152,7 +153,7 @@ class BodySizeLimitMiddleware:
             return
         limit = self._get_limit(scope["path"])
         length = get_header(scope, b"content-length") or "0"
-        if not length.isascii() or not length.isdigit() or int(length[:20]) > limit:
+        if not (length.isascii() and length.isdigit()) or len(length) > MAX_LENGTH_DIGITS or int(length) > limit:
             refusal = build_refusal(scope, errors.TooLarge, format_size_limit(limit), extra={"limit_bytes": limit})
             await refusal(scope, receive, send)
             return

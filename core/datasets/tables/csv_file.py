@@ -1,7 +1,8 @@
 """Reads a CSV file in blocks of rows, transposed to columns of strings. Errors contain the line number."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
@@ -14,8 +15,11 @@ MAX_COLUMNS = 4096
 MAX_NAME_CHARACTERS = 1000
 MAX_FIELD_CHARACTERS = 131_072  # the default of csv.field_size_limit()
 _MAX_LINE_BYTES = 16 * 2**20
+_MAX_ROW_CHARACTERS = 16 * 2**20  # a quoted value may have line breaks, so that a row may have many lines
+_MAX_HEADER_CHARACTERS = MAX_COLUMNS * (MAX_NAME_CHARACTERS + 3)  # quotes and a delimiter
 _DELIMITERS: tuple[Delimiter, ...] = (",", ";", "\t", "|")
 _BLOCK_ROWS = 4096
+_READ_BYTES = 2**20
 _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
 
@@ -33,24 +37,35 @@ class CsvFile:
         encoding: the text encoding. Default: UTF-8, or the encoding of the byte order mark.
         delimiter: the character between values. Default: the most frequent of comma, semicolon, tab and bar in the
             header.
+        check_read: called with the number of bytes that were read, after each line up to the end of the header. It may
+            raise an exception to end the work.
     """
 
-    def __init__(self, path: Path, *, encoding: str | None = None, delimiter: str | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        check_read: Callable[[int], None] | None = None,
+    ) -> None:
         """Read the header.
 
         Raises:
             InvalidTable: the header is missing or invalid.
         """
         self._path = path
+        self._check_read = check_read
         with path.open("rb") as file:
             self._bom_size, self._encoding = _detect_encoding(file.read(4), encoding)
         self._delimiter = delimiter or _DELIMITERS[0]
         if delimiter is None:
             self._delimiter = max(_DELIMITERS, key=next(self._read_lines(), "").count)
         self.header = self._read_header()
+        self._check_read = None
 
     def _read_header(self) -> list[str]:
-        cells = next((cells for _, cells in self._read_rows()), [])
+        cells = next((cells for _, cells in self._read_rows(_MAX_HEADER_CHARACTERS)), [])
         header = [cell.strip() for cell in cells]
         if not any(header):
             raise InvalidTable("The table is empty: its first line has no column names.", code="table_empty")
@@ -85,7 +100,7 @@ class CsvFile:
         lines: list[int] = []
         rows: list[list[str]] = []
         is_header = True
-        for line, cells in self._read_rows():
+        for line, cells in self._read_rows(_MAX_ROW_CHARACTERS):
             if is_header:
                 is_header = False
                 continue
@@ -105,11 +120,13 @@ class CsvFile:
         if rows:
             yield _transpose_rows(lines, rows)
 
-    def _read_rows(self) -> Iterator[tuple[int, list[str]]]:
+    def _read_rows(self, max_characters: int) -> Iterator[tuple[int, list[str]]]:
         """Yield the line number and the values of each row. Empty lines are skipped."""
-        reader = csv.reader(self._read_lines(), delimiter=self._delimiter, strict=True, skipinitialspace=True)
+        lines = _RowLines(self._read_lines(), max_characters)
+        reader = csv.reader(lines, delimiter=self._delimiter, strict=True, skipinitialspace=True)
         try:
             for cells in reader:
+                lines.start_row()
                 if cells:
                     yield reader.line_num, cells
         except csv.Error as error:
@@ -135,12 +152,18 @@ class CsvFile:
             yield text
 
     def _decode_lines(self) -> Iterator[str]:
-        number = 0
+        number = num_bytes = 0
         try:
             with self._path.open("rb") as file:
                 file.seek(self._bom_size)
                 for raw in _split_lines(file, self._encoding):
-                    number += 1
+                    number, num_bytes = number + 1, num_bytes + len(raw)
+                    if len(raw) >= _MAX_LINE_BYTES:
+                        raise InvalidTable(
+                            f"Line {number} has more than {_MAX_LINE_BYTES} bytes.", code="table_bad_line", line=number
+                        )
+                    if self._check_read is not None:
+                        self._check_read(num_bytes)
                     yield raw.decode(self._encoding)
         except UnicodeDecodeError as error:
             raise InvalidTable(
@@ -149,6 +172,37 @@ class CsvFile:
                 code="table_bad_encoding",
                 line=number,
             ) from None
+
+
+class _RowLines:
+    """An iterator over the lines of a table that limits the characters of each row.
+
+    The csv module collects the lines of a row whose quoted values have line breaks, and would collect a whole file.
+    """
+
+    def __init__(self, lines: Iterator[str], max_characters: int) -> None:
+        self._lines = lines
+        self._max_characters = max_characters
+        self._num_lines = self._num_characters = 0
+
+    def start_row(self) -> None:
+        """Count the characters of a new row."""
+        self._num_characters = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self._num_lines += 1
+        self._num_characters += len(line)
+        if self._num_characters > self._max_characters:
+            raise InvalidTable(
+                f"Line {self._num_lines}: the row has more than {self._max_characters} characters.",
+                code="table_bad_line",
+                line=self._num_lines,
+            )
+        return line
 
 
 def _detect_encoding(head: bytes, requested: str | None) -> tuple[int, str]:
@@ -160,26 +214,26 @@ def _detect_encoding(head: bytes, requested: str | None) -> tuple[int, str]:
 
 
 def _split_lines(file: BinaryIO, encoding: str) -> Iterator[bytes]:
-    """Yield the bytes of each line, including its line break.
-
-    Raises:
-        InvalidTable: a line is too long.
-    """
+    """Yield the bytes of each line, including its line break. The last one may be longer than `_MAX_LINE_BYTES`."""
     end = "\n".encode(encoding)
-    number, line = 1, b""
-    while chunk := file.readline(_MAX_LINE_BYTES):
-        line += chunk
-        if encoding == "utf-16-le" and chunk.endswith(b"\n"):
-            line += file.read(1)  # the second byte of the line break
-        if len(line) >= _MAX_LINE_BYTES:
-            raise InvalidTable(
-                f"Line {number} has more than {_MAX_LINE_BYTES} bytes.", code="table_bad_line", line=number
-            )
-        if line.endswith(end) and len(line) % len(end) == 0:
-            yield line
-            number, line = number + 1, b""
-    if line:
-        yield line
+    if len(end) == 1:
+        yield from iter(partial(file.readline, _MAX_LINE_BYTES), b"")
+        return
+    buffer, start, position = bytearray(), 0, 0
+    while chunk := file.read(_READ_BYTES):
+        buffer += chunk
+        while (position := buffer.find(end, position)) >= 0:
+            position += 1
+            if (position - 1 - start) % len(end) == 0:  # not a half of each of two characters
+                position += 1
+                yield bytes(buffer[start:position])
+                start = position
+        del buffer[:start]
+        position, start = max(len(buffer) - len(end) + 1, 0), 0
+        if len(buffer) >= _MAX_LINE_BYTES:
+            break
+    if buffer:
+        yield bytes(buffer)
 
 
 def _transpose_rows(lines: list[int], rows: list[list[str]]) -> RowBlock:

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from core.datasets.archives.limits import UploadLimits
-from core.datasets.ingest.table import check_upload, pack_table
+from core.datasets.ingest.table import pack_table
 from core.datasets.packed import PackedDataset, PackedMeta
 from core.datasets.tables.csv_file import MAX_COLUMNS
-from core.errors import InvalidArchive, InvalidTable
+from core.errors import InvalidTable
 
 PETS = """name,kind,weight,age,indoor,note
 Tom,cat,4.2,3,True,
@@ -239,21 +239,6 @@ def test_a_gap_in_a_series_repeats_the_previous_value(tmp_path: Path) -> None:
 def test_a_short_or_non_numeric_series_is_rejected(tmp_path: Path) -> None:
     assert "A window of 20 rows" in get_error(tmp_path, SERIES, window=20).detail
     assert "is not numeric" in get_error(tmp_path, SERIES, window=2, target=["time"]).detail
-
-
-def test_an_upload_is_checked_by_its_header(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text(PETS)
-    kind, options = check_upload(tmp_path / "a", LIMITS, {"target": ["kind"], "is_table": False})
-    assert (kind, options["target"], options["missing"], options["window"]) == ("table", ["kind"], "drop", None)
-    with pytest.raises(InvalidTable, match="did you mean 'kind'") as raised:
-        check_upload(tmp_path / "a", LIMITS, {"target": ["kidn"]})
-    assert raised.value.errors[0][0] == "?target"
-    with pytest.raises(InvalidArchive, match="is not an option of a table"):
-        check_upload(tmp_path / "a", LIMITS, {"resize": "crop"})
-    (tmp_path / "b").write_text("demand\n1\n2\n")
-    assert check_upload(tmp_path / "b", LIMITS, {"is_table": True})[0] == "table"
-    with pytest.raises(InvalidArchive, match=r"is not a zip, tar or tar\.gz archive, or a CSV table"):
-        check_upload(tmp_path / "b", LIMITS, {})
 
 
 def test_a_table_over_the_size_limit_is_rejected(tmp_path: Path) -> None:
