@@ -25,6 +25,7 @@ from app.api import (
 )
 from app.api.fast_path import PREDICT
 from app.http import cors, forwarded_headers, rate_limit
+from app.http.body_budget import BodyBudget
 from app.http.browser_guard import BrowserGuardMiddleware
 from app.http.fast_path import FastPathMiddleware
 from app.http.methods import MethodsMiddleware
@@ -113,7 +114,12 @@ def _add_middleware(app: FastAPI, settings: Settings, tracing: Tracing | None) -
     """Add the middleware. The middleware that is added last handles requests first."""
     app.add_middleware(MethodsMiddleware)
     app.add_middleware(FastPathMiddleware, routes=(PREDICT, INFER, INFER_VERSION))
-    app.add_middleware(BodySizeLimitMiddleware, get_limit=build_body_limits(settings))
+    app.add_middleware(
+        BodySizeLimitMiddleware,
+        get_limit=build_body_limits(settings),
+        is_streamed=is_upload,
+        budget=BodyBudget(settings.max_buffered_bytes),
+    )
     app.add_middleware(ApiKeyMiddleware, keys=[key.get_secret_value() for key in settings.api_keys])
     rate_limit.add_rate_limit(app, settings)
     cors.add_cors(app, settings.cors_origins)
@@ -159,13 +165,18 @@ def build_body_limits(settings: Settings) -> Callable[[str], int]:
     def get_limit(path: str) -> int:
         if PREDICT_PATHS.fullmatch(path):  # checked first, since most requests are predictions
             return settings.max_predict_bytes
-        if UPLOAD_PATHS.fullmatch(path):
+        if is_upload(path):
             return settings.max_upload_bytes
         if INLINE_PATHS.fullmatch(path):
             return min(settings.max_inline_bytes, settings.max_upload_bytes)
         return settings.max_json_bytes
 
     return get_limit
+
+
+def is_upload(path: str) -> bool:
+    """Return whether the body of a request with this path is written to a file while it is received."""
+    return UPLOAD_PATHS.fullmatch(path) is not None
 
 
 def _build_lifespan(settings: Settings, provided: State | None, tracing: Tracing | None) -> Lifespan:
