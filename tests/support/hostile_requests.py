@@ -14,6 +14,7 @@ MODEL = "digits"
 PREDICT = f"/v1/models/{MODEL}/predict"
 INFER = f"/v2/models/{MODEL}/infer"
 JSON = {"Content-Type": "application/json"}
+JSON_BODY_BYTES = 2**20
 HUGE_BODY_BYTES = 32 * 2**20 - 2**10
 INLINE_BODY_BYTES = 8 * 2**20 - 2**10
 CROSS_SITE = {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site", "Content-Type": "text/plain"}
@@ -21,25 +22,27 @@ CROSS_SITE = {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site", "
 
 @dataclass(frozen=True)
 class HostileRequest:
-    """A request. `raw` replaces the head and the body by any bytes, also without end."""
+    """A request. `raw` replaces the head and the body by other bytes, also without end."""
 
     path: str = ""
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     method: str = "POST"
     raw: Callable[[], Iterable[bytes]] | None = None
+    build_body: Callable[[int], bytes] | None = None
+    """Builds a body that differs from all others, if equal requests would share their work."""
     is_stream: bool = False
     """Whether the response has no end, so that the connection stays open until the senders stop."""
 
-    def iterate_chunks(self, host: str) -> Iterator[bytes | memoryview]:
-        """Yield the bytes to send."""
+    def iterate_chunks(self, host: str, number: int) -> Iterator[bytes | memoryview]:
+        """Yield the bytes to send. `number` differs between all requests of a run."""
         if self.raw is not None:
             yield from self.raw()
             return
-        headers = {"Host": host, "Connection": "close", "Content-Length": str(len(self.body)), **self.headers}
+        body = memoryview(self.body if self.build_body is None else self.build_body(number))
+        headers = {"Host": host, "Connection": "close", "Content-Length": str(len(body)), **self.headers}
         lines = [f"{self.method} {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
         yield "\r\n".join([*lines, "\r\n"]).encode()
-        body = memoryview(self.body)
         for start in range(0, len(body), CHUNK_BYTES):
             yield body[start : start + CHUNK_BYTES]
 
@@ -68,28 +71,41 @@ def build_predictions(bodies: Iterable[bytes]) -> list[HostileRequest]:
     return [HostileRequest(PREDICT, body, {"Content-Type": "application/octet-stream"}) for body in bodies]
 
 
-def build_dry_runs(*specs: dict[str, Any]) -> list[HostileRequest]:
-    """Return dry runs of jobs."""
-    return [HostileRequest("/v1/jobs?dry_run=true", orjson.dumps(spec), JSON) for spec in specs]
+def build_dry_runs(*build_specs: Callable[[int], dict[str, Any]]) -> list[HostileRequest]:
+    """Return dry runs of jobs. Each has another number of classes, because checks of equal networks are shared."""
+    bodies = [partial(_encode_spec, build_spec) for build_spec in build_specs]
+    return [HostileRequest("/v1/jobs?dry_run=true", headers=JSON, build_body=build_body) for build_body in bodies]
 
 
-def build_recurrent_spec(num_layers: int, depth: int) -> dict[str, Any]:
+def _encode_spec(build_spec: Callable[[int], dict[str, Any]], number: int) -> bytes:
+    return orjson.dumps(build_spec(10 + number))
+
+
+def build_recurrent_spec(num_layers: int, depth: int, num_classes: int) -> dict[str, Any]:
     """Return a job whose network has many LSTM layers, each with `depth` layers."""
     layers: list[dict[str, Any]] = [{"type": "reshape", "shape": [32, 96]}]
     layers += [{"type": "lstm", "hidden": 96, "layers": depth, "take": "all"}] * num_layers
-    layers += [{"type": "lstm", "hidden": 96}, {"type": "linear", "out": 10}]
-    return build_image_spec({"name": "layers", "layers": layers})
+    layers += [{"type": "lstm", "hidden": 96}, {"type": "linear", "out": num_classes}]
+    return build_image_spec({"name": "layers", "layers": layers}, num_classes)
 
 
-def build_image_spec(architecture: dict[str, Any]) -> dict[str, Any]:
+def build_image_spec(architecture: dict[str, Any], num_classes: int) -> dict[str, Any]:
     """Return a job on synthetic images of 32 x 32."""
-    dataset = {"name": "synthetic", "image_shape": [3, 32, 32], "num_samples": 100, "num_classes": 10}
+    dataset = {"name": "synthetic", "image_shape": [3, 32, 32], "num_samples": 2000, "num_classes": num_classes}
     return {"dataset": dataset, "architecture": architecture, "batch_size": 8}
+
+
+def build_largest(make: Callable[[int], bytes]) -> bytes:
+    """Return the document with as many members, at most 90,000, as a JSON body may have bytes."""
+    count = 90_000
+    while len(body := make(count)) > JSON_BODY_BYTES:
+        count = count * JSON_BODY_BYTES // len(body)
+    return body
 
 
 def build_equal_posts(job_id: str) -> list[HostileRequest]:
     """Return posts of one job with one idempotency key. The key differs between paused jobs."""
-    spec = {**hostile_json.SPEC, "name": "repeated", "epochs": 1, "priority": -10}
+    spec = {**hostile_json.SPEC, "name": "repeated", "epochs": 1}
     return [HostileRequest("/v1/jobs", orjson.dumps(spec), JSON | {"Idempotency-Key": f"noisy-{job_id}"})]
 
 
@@ -154,11 +170,12 @@ INPUTS: tuple[HostileInput, ...] = (
         lambda _: build_uploads("global-pax", "overlapping-pax", "extension-flood"),
     ),
     HostileInput("zip with a directory of 39 MB", lambda _: build_uploads("large-directory", "overlapping-zip")),
-    HostileInput("dry run of 600 LSTM layers of 32", lambda _: build_dry_runs(build_recurrent_spec(600, 32))),
+    HostileInput("dry run of 600 LSTM layers of 32", lambda _: build_dry_runs(partial(build_recurrent_spec, 600, 32))),
     HostileInput(
-        "dry runs of accepted networks",
+        "dry runs of large networks",
         lambda _: build_dry_runs(
-            build_recurrent_spec(300, 3), *(build_image_spec({"name": name}) for name in ("densenet201", "resnet152"))
+            partial(build_recurrent_spec, 300, 3),
+            *(partial(build_image_spec, {"name": name}) for name in ("densenet201", "resnet152")),
         ),
     ),
     HostileInput("50 posts with one Idempotency-Key", build_equal_posts, 50),
@@ -182,8 +199,8 @@ INPUTS: tuple[HostileInput, ...] = (
         ),
     ),
     HostileInput(
-        "jobs with 60,000 unknown keys",
-        lambda _: [HostileRequest("/v1/jobs", make(60_000), JSON) for make in hostile_json.JOBS.values()],
+        "jobs with up to 90,000 unknown keys",
+        lambda _: [HostileRequest("/v1/jobs", build_largest(make), JSON) for make in hostile_json.JOBS.values()],
     ),
     HostileInput("32 MB of JSON to predict", lambda _: build_bulky_json()),
     HostileInput("32 MB of JSON or BYTES to /v2", lambda _: build_bulky_tensors()),

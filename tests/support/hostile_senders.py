@@ -1,9 +1,11 @@
 """Sends a hostile input many times in parallel, from another process, until it is stopped."""
 
 import asyncio
+import itertools
 import multiprocessing
 import os
 from collections import Counter
+from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Self
@@ -81,8 +83,9 @@ async def _send_repeatedly(pipe: Connection, url: str, requests: list[HostileReq
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_reader(pipe.fileno(), stopped.set)
     responses: Counter[str] = Counter()
+    numbers = itertools.count()
     while not stopped.is_set():
-        responses.update(await asyncio.gather(*(_send(url, request, stopped) for request in requests)))
+        responses.update(await asyncio.gather(*(_send(url, request, next(numbers), stopped) for request in requests)))
         try:
             async with asyncio.timeout(PAUSE_S):
                 await stopped.wait()
@@ -92,14 +95,20 @@ async def _send_repeatedly(pipe: Connection, url: str, requests: list[HostileReq
     return responses
 
 
-async def _send(url: str, request: HostileRequest, stopped: asyncio.Event) -> str:
+async def _send(url: str, request: HostileRequest, number: int, stopped: asyncio.Event) -> str:
     """Return the status of the response, or what happened instead."""
     host = urlsplit(url)
     try:
         async with asyncio.timeout(None if request.is_stream else SEND_TIMEOUT_S):
             reader, writer = await asyncio.open_connection(host.hostname, host.port)
             try:
-                return await _exchange(reader, writer, request, host.netloc, stopped)
+                received = await _exchange(reader, writer, request.iterate_chunks(host.netloc, number))
+                if request.is_stream and received.startswith(b"HTTP/1.1 200"):
+                    await stopped.wait()
+                else:
+                    while await reader.read(_READ_BYTES):
+                        pass
+                return received[9:12].decode("latin-1") or "closed"
             finally:
                 writer.transport.abort()
     except TimeoutError:
@@ -109,15 +118,12 @@ async def _send(url: str, request: HostileRequest, stopped: asyncio.Event) -> st
 
 
 async def _exchange(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    request: HostileRequest,
-    host: str,
-    stopped: asyncio.Event,
-) -> str:
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, chunks: Iterable[bytes | memoryview]
+) -> bytes:
+    """Send a request and return the first bytes of the response."""
     receiving = asyncio.create_task(reader.read(_READ_BYTES))
     try:
-        for chunk in request.iterate_chunks(host):
+        for chunk in chunks:
             if receiving.done():  # the request is refused before its end
                 break
             writer.write(chunk)
@@ -127,10 +133,4 @@ async def _exchange(
     except asyncio.CancelledError:
         receiving.cancel()
         raise
-    received = await receiving
-    if request.is_stream and received.startswith(b"HTTP/1.1 200"):
-        await stopped.wait()
-    else:
-        while await reader.read(_READ_BYTES):
-            pass
-    return received[9:12].decode("latin-1") or "closed"
+    return await receiving
