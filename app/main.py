@@ -25,7 +25,7 @@ from app.api import (
 )
 from app.api.fast_path import PREDICT
 from app.http import cors, forwarded_headers, rate_limit
-from app.http.body_budget import BodyBudget
+from app.http.body_budget import BodyBudget, release_memory_later
 from app.http.browser_guard import BrowserGuardMiddleware
 from app.http.fast_path import FastPathMiddleware
 from app.http.methods import MethodsMiddleware
@@ -118,7 +118,7 @@ def _add_middleware(app: FastAPI, settings: Settings, tracing: Tracing | None) -
         BodySizeLimitMiddleware,
         get_limit=build_body_limits(settings),
         is_streamed=is_upload,
-        budget=BodyBudget(settings.max_buffered_bytes),
+        budget=BodyBudget(settings.max_buffered_bytes, on_idle=release_memory_later),
     )
     app.add_middleware(ApiKeyMiddleware, keys=[key.get_secret_value() for key in settings.api_keys])
     rate_limit.add_rate_limit(app, settings)

@@ -1,6 +1,7 @@
 """Limits the total size of the request bodies that a process has in memory at the same time."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -8,8 +9,12 @@ from http import HTTPStatus
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
+from core.memory import release_free_memory
+
 RETRY_AFTER_S = 1
 SLOW_AFTER_S = 10.0
+MANY_BYTES = 64 * 2**20
+RELEASE_DELAY_S = 1.0  # until then, the last request has ended, and its memory is free
 DETAIL = "The request bodies in memory have reached their total limit; try again."
 
 
@@ -22,11 +27,19 @@ class BodyBudget:
     Args:
         max_bytes: the maximum total size. A body that has no others next to it may be larger.
         clock: a monotonic clock in seconds.
+        on_idle: called when no body is left, after bodies of at least `MANY_BYTES` in total.
     """
 
-    def __init__(self, max_bytes: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        max_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+        on_idle: Callable[[], object] = lambda: None,
+    ) -> None:
         self._max_bytes = max_bytes
         self._clock = clock
+        self._on_idle = on_idle
+        self._num_released = 0
         self._num_bytes = 0
         self._bodies: dict[BufferedBody, None] = {}  # in the order of their start
 
@@ -60,7 +73,11 @@ class BodyBudget:
         if body in self._bodies:
             del self._bodies[body]
             self._num_bytes -= body.num_bytes
+            self._num_released += body.num_bytes
             body.num_bytes = 0
+        if not self._bodies and self._num_released >= MANY_BYTES:
+            self._num_released = 0
+            self._on_idle()
 
     def _find_slow_body(self, other: "BufferedBody") -> "BufferedBody | None":
         """Return the first body that has been arriving for too long."""
@@ -117,6 +134,12 @@ class BufferedBody:
     def close(self) -> None:
         """Remove this body from the budget."""
         self._budget.release(self)
+
+
+def release_memory_later() -> None:
+    """Return free memory to the operating system soon, in another thread. Bodies arrive in chunks that glibc keeps."""
+    start_thread = threading.Thread(target=release_free_memory, daemon=True).start
+    asyncio.get_running_loop().call_later(RELEASE_DELAY_S, start_thread)
 
 
 def build_overload_error() -> HTTPException:

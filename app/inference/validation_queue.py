@@ -12,7 +12,7 @@ MAX_FAST_OPTIONS_BYTES = 2048
 MAX_FAST_CPU_S = 0.1
 
 Response = ArchitectureValid | ArchitectureInvalid | Error
-_Job = tuple[ValidateArchitecture, Callable[[ValidationProcess], None]]
+_Job = tuple[ValidateArchitecture, Callable[[ValidationProcess], object]]
 
 
 class ValidationQueue:
@@ -57,7 +57,7 @@ class ValidationQueue:
         while (run := self._take(process)) is not None:
             run(process)
 
-    def _take(self, process: ValidationProcess) -> Callable[[ValidationProcess], None] | None:
+    def _take(self, process: ValidationProcess) -> Callable[[ValidationProcess], object] | None:
         with self._mutex:
             for index, (request, run) in enumerate(self._waiting):
                 if self._processes[0 if self._is_fast(request) else -1] is process:

@@ -8,7 +8,7 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
-from app.http.body_budget import SLOW_AFTER_S, BodyBudget, BufferedBody
+from app.http.body_budget import MANY_BYTES, SLOW_AFTER_S, BodyBudget, BufferedBody
 from app.http.middleware import SMALL_BODY_BYTES, BodySizeLimitMiddleware
 from tests.support.fakes import Clock
 
@@ -86,6 +86,17 @@ def test_a_complete_body_is_not_rejected_however_long_its_request_takes(budget: 
     clock.now += SLOW_AFTER_S
     with pytest.raises(HTTPException):
         open_body(budget, 1)
+
+
+def test_memory_is_released_after_the_last_of_many_large_bodies() -> None:
+    calls: list[None] = []
+    budget = BodyBudget(2 * MANY_BYTES, on_idle=lambda: calls.append(None))
+    open_body(budget, LIMIT).close()
+    first, last = open_body(budget, MANY_BYTES), open_body(budget, LIMIT)
+    first.close()
+    assert calls == []
+    last.close()
+    assert len(calls) == 1
 
 
 class TestMiddleware:
