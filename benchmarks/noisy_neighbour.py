@@ -3,7 +3,7 @@
     python -m benchmarks.noisy_neighbour [--senders 20] [--only 0,3] [--rounds 1] [--write]
 
 Starts a service with its defaults in a temporary home and trains a small model. The client posts a job, follows its
-events and requests a prediction every 0.1 s: first alone, then while each hostile input is sent by all senders in
+events and requests a prediction every 0.1 s: before each hostile input alone, then while it is sent by all senders in
 parallel. The senders send again one second after the last response, until the job has ended. They have a high niceness,
 because real ones use other machines. With --write, the table is written to RESULTS.md.
 """
@@ -29,7 +29,6 @@ from tests.support.well_behaved_client import OPERATIONS, WellBehavedClient, pau
 
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 HEADING = "## `noisy_neighbour.py`: a well-behaved client next to hostile ones"
-RUNS_ALONE = 4
 MAX_ADDED_S = 1.0
 MAX_ADDED_MIB = 100
 SETTLE_S = 20.0
@@ -44,7 +43,8 @@ class Outcome(NamedTuple):
     name: str
     num_senders: int
     responses: Counter[str]
-    waits_s: dict[str, float]
+    alone_s: dict[str, float]
+    added_s: dict[str, float]
     failures: list[str]
     before: Memory
     after: Memory
@@ -52,16 +52,15 @@ class Outcome(NamedTuple):
     @property
     def is_within_limits(self) -> bool:
         is_released = self.after.total - self.before.total <= MAX_ADDED_MIB
-        return not self.failures and is_released and max(self.waits_s.values(), default=0) <= MAX_ADDED_S
+        return not self.failures and is_released and max(self.added_s.values(), default=0) <= MAX_ADDED_S
 
 
 class Bench(NamedTuple):
-    """The running service, and the worst wait of each operation of a client that is alone."""
+    """The running service, and the id of a paused job."""
 
     url: str
     pid: int
     job_id: str
-    alone_s: dict[str, float]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,7 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with run_candela(home, environment) as (url, pid):
             bench = prepare(url, pid)
-            print(format_alone(bench.alone_s), flush=True)
             outcomes = [
                 measure_input(bench, INPUTS[number], options.senders)
                 for number in options.only
@@ -81,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ]
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    text = format_report(outcomes, bench.alone_s, (conditions, measure_conditions()), time.monotonic() - started_at)
+    text = format_report(outcomes, (conditions, measure_conditions()), time.monotonic() - started_at)
     print(f"\n{text}")
     if options.write:
         RESULTS.write_text(replace_section(RESULTS.read_text(), HEADING, text))
@@ -104,23 +102,32 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def prepare(url: str, pid: int) -> Bench:
-    """Train the model, pause a job, and measure the client alone."""
+    """Train the model and pause a job."""
     client = WellBehavedClient(url)
     client.train_model()
     job_id = pause_job(url)
-    client.run_job()  # the first job imports its dataset and warms up all processes
-    alone = WellBehavedClient(url)
-    for _ in range(RUNS_ALONE):
-        wait_until_idle(pid)
-        alone.run_job()
-    if alone.failures:
-        raise RuntimeError(f"the client fails even alone: {alone.failures}")
-    return Bench(url, pid, job_id, {name: max(waits) for name, waits in alone.waits_s.items()})
+    client.run_job()  # warms up all processes
+    wait_until_idle(pid)
+    return Bench(url, pid, job_id)
+
+
+def measure_alone(bench: Bench) -> dict[str, float]:
+    """Return the worst wait of each operation of a client that is alone.
+
+    Raises:
+        RuntimeError: an operation failed.
+    """
+    client = WellBehavedClient(bench.url)
+    wait_until_idle(bench.pid)
+    client.run_job()
+    if client.failures:
+        raise RuntimeError(f"the client fails even alone: {client.failures}")
+    return {name: max(waits) for name, waits in client.waits_s.items()}
 
 
 def measure_input(bench: Bench, hostile_input: HostileInput, num_senders: int) -> Outcome:
     """Run the client while the input is sent. Wait until the memory is released, at most 20 s."""
-    client = WellBehavedClient(bench.url)
+    client, alone_s = WellBehavedClient(bench.url), measure_alone(bench)
     with HostileSenders(hostile_input, bench.url, bench.job_id, num_senders) as senders:
         wait_until_idle(bench.pid)
         reset_peak(bench.pid)
@@ -133,9 +140,9 @@ def measure_input(bench: Bench, hostile_input: HostileInput, num_senders: int) -
             client.failures.append(repr(error))
         responses = senders.stop()
     after = wait_for_released_memory(bench.pid, before)
-    added = {name: max(waits) - bench.alone_s[name] for name, waits in client.waits_s.items() if waits}
+    added = {name: max(waits) - alone_s[name] for name, waits in client.waits_s.items() if waits}
     count = hostile_input.num_senders or num_senders
-    outcome = Outcome(hostile_input.name, count, responses, added, client.failures, before, after)
+    outcome = Outcome(hostile_input.name, count, responses, alone_s, added, client.failures, before, after)
     print(format_row(outcome), *client.failures[:3], sep="\n    ", flush=True)
     return outcome
 
@@ -161,14 +168,16 @@ def wait_for_released_memory(pid: int, before: Memory) -> Memory:
         time.sleep(0.5)
 
 
-def format_alone(alone_s: dict[str, float]) -> str:
-    return ", ".join(f"{name} {alone_s[name]:.2f} s" for name in OPERATIONS)
+def format_alone(outcomes: Sequence[Outcome]) -> str:
+    """Return the range of the waits of the client alone."""
+    ranges = {name: [outcome.alone_s[name] for outcome in outcomes] for name in OPERATIONS}
+    return ", ".join(f"{name} {min(waits):.2f} to {max(waits):.2f} s" for name, waits in ranges.items())
 
 
 def format_row(outcome: Outcome) -> str:
     """Return the row of an input. Waits are in seconds, memory in MiB."""
     responses = ", ".join(f"{count} x {status}" for status, count in sorted(outcome.responses.items()))
-    waits = [f"{outcome.waits_s[name]:+.2f}" if name in outcome.waits_s else "failed" for name in OPERATIONS]
+    waits = [f"{outcome.added_s[name]:+.2f}" if name in outcome.added_s else "failed" for name in OPERATIONS]
     memory = [
         outcome.before.total,
         outcome.after.total,
@@ -180,9 +189,7 @@ def format_row(outcome: Outcome) -> str:
     return "| " + " | ".join([*cells, str(len(outcome.failures))]) + " |"
 
 
-def format_report(
-    outcomes: Sequence[Outcome], alone_s: dict[str, float], conditions: tuple[Conditions, Conditions], seconds: float
-) -> str:
+def format_report(outcomes: Sequence[Outcome], conditions: tuple[Conditions, Conditions], seconds: float) -> str:
     num_within = sum(outcome.is_within_limits for outcome in outcomes)
     header = ["input", "responses", *OPERATIONS, "all: before", "after", "HTTP: before", "peak", "after", "failed"]
     waits = f"at most {MAX_ADDED_S:g} s longer"
@@ -194,9 +201,10 @@ def format_report(
             "key by 50, the event streams by 520), again one second after the last response, while the client posts a",
             "job, follows its events and requests a prediction every 0.1 s.",
             "",
-            f"Worst waits of the client alone: {format_alone(alone_s)}. The table shows by how many seconds the worst",
-            "wait under each input is longer. Memory is in MiB: the proportional set size of all processes, and the",
-            f"resident set size of the HTTP process. Targets: waits {waits}, memory {memory},",
+            f"Worst waits of the client alone, before each input: {format_alone(outcomes)}.",
+            "The table shows by how many seconds the worst wait under each input is longer. Memory is in MiB: the",
+            "proportional set size of all processes, and the resident set size of the HTTP process.",
+            f"Targets: waits {waits}, memory {memory},",
             f"no failed operation. {num_within} of {len(outcomes)} inputs reach all of them.",
             "",
             f"Other work on the machine, before: {conditions[0]}; after: {conditions[1]}.",

@@ -33,7 +33,7 @@ def build_job() -> dict[str, Any]:
         "name": "well-behaved",
         "dataset": {"name": "digits", "valid": 0.15},
         "architecture": {"name": "mlp", "hidden": [32 + next(_NUMBERS)]},
-        "epochs": 5,
+        "epochs": 3,
         "batch_size": 64,
         "seed": 777,
     }
