@@ -75,7 +75,7 @@ def test_slow_validations_run_in_the_other_process(
     wait_for(lambda: (fast.names, slow.names) == (["slow"], ["slow", "slow"]), "the slow validations")
 
 
-def test_long_options_are_slow_and_say_nothing_about_short_ones(
+def test_long_options_are_slow_and_do_not_affect_short_ones(
     processes: list[RecordingProcess], submit: Callable[..., None]
 ) -> None:
     fast, slow = processes
