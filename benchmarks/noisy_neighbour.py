@@ -35,6 +35,8 @@ SETTLE_S = 20.0
 IDLE_TIMEOUT_S = 120.0
 IDLE_CORES = 0.1
 HEAD_START_S = 0.1
+BUSY_CORES = 0.2
+BUSY_WARNING = "**Other processes used the CPUs: the waits are not valid. Repeat the run.**"
 
 
 class Outcome(NamedTuple):
@@ -208,6 +210,7 @@ def format_report(outcomes: Sequence[Outcome], conditions: tuple[Conditions, Con
             f"no failed operation. {num_within} of {len(outcomes)} inputs reach all of them.",
             "",
             f"Other work on the machine, before: {conditions[0]}; after: {conditions[1]}.",
+            *([BUSY_WARNING] if max(one.busy_cores for one in conditions) > BUSY_CORES else []),
             "",
             "| " + " | ".join(header) + " |",
             "|---|---" + "|--:" * (len(header) - 2) + "|",
