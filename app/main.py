@@ -25,9 +25,10 @@ from app.api import (
 )
 from app.api.fast_path import PREDICT
 from app.http import cors, forwarded_headers, rate_limit
-from app.http.body_budget import BodyBudget, release_memory_later
+from app.http.body_budget import BodyBudget
 from app.http.browser_guard import BrowserGuardMiddleware
 from app.http.fast_path import FastPathMiddleware
+from app.http.memory_release import release_memory_later
 from app.http.methods import MethodsMiddleware
 from app.http.middleware import ApiKeyMiddleware, BodySizeLimitMiddleware, RequestContextMiddleware
 from app.http.tracing import DISABLED_TELEMETRY, Tracing

@@ -1,7 +1,6 @@
 """Limits the total size of the request bodies that a process has in memory at the same time."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -9,12 +8,9 @@ from http import HTTPStatus
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
-from core.memory import release_free_memory
-
 RETRY_AFTER_S = 1
 SLOW_AFTER_S = 10.0
 MANY_BYTES = 64 * 2**20
-RELEASE_DELAY_S = 1.0  # until then, the last request has ended, and its memory is free
 DETAIL = "The request bodies in memory have reached their total limit; try again."
 
 
@@ -134,12 +130,6 @@ class BufferedBody:
     def close(self) -> None:
         """Remove this body from the budget."""
         self._budget.release(self)
-
-
-def release_memory_later() -> None:
-    """Return free memory to the operating system soon, in another thread. Bodies arrive in chunks that glibc keeps."""
-    start_thread = threading.Thread(target=release_free_memory, daemon=True).start
-    asyncio.get_running_loop().call_later(RELEASE_DELAY_S, start_thread)
 
 
 def build_overload_error() -> HTTPException:
