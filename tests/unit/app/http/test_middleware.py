@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.http import middleware
+from app.http.body_budget import BodyBudget
 from app.http.middleware import RequestContextMiddleware, format_size_limit, is_public_path, new_request_id
 from core.logging import REQUEST_FIELDS
 from tests.support.http_service import SMALL
@@ -143,7 +144,9 @@ async def test_an_unusual_length_of_a_body_is_rejected(length: str) -> None:
 
     headers = [(b"content-length", length.encode("latin-1"))]
     scope = {"type": "http", "method": "POST", "path": "/v1/jobs", "query_string": b"", "headers": headers}
-    await middleware.BodySizeLimitMiddleware(app, lambda _: 1000)(scope, receive, send)
+    await middleware.BodySizeLimitMiddleware(app, lambda _: 1000, lambda _: False, BodyBudget(1000))(
+        scope, receive, send
+    )
     assert statuses[0] == 413
 
 
