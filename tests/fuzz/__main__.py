@@ -17,20 +17,21 @@ FOLDER = ROOT / "var" / "fuzz"
 
 def format_table(figures: Sequence[TargetFigures]) -> Iterator[str]:
     """Yield the lines of a Markdown table: one for each target, and the totals."""
-    yield "| target | inputs | inputs/s | crashes | time-outs | new corpus entries |"
-    yield "|---|---:|---:|---:|---:|---:|"
+    yield "| target | inputs | inputs/s | CPU s | crashes | time-outs | new corpus entries |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
     for each in figures:
         num_crashes = sum(each.failures.values()) - each.failures["timeout"]
         rate = each.num_inputs / each.seconds
         yield (
-            f"| `{each.target}` | {each.num_inputs:,} | {rate:,.0f} | {num_crashes} | {each.failures['timeout']} "
-            f"| {each.num_new_corpus_entries:,} |"
+            f"| `{each.target}` | {each.num_inputs:,} | {rate:,.0f} | {each.cpu_s:.0f} | {num_crashes} "
+            f"| {each.failures['timeout']} | {each.num_new_corpus_entries:,} |"
         )
     num_inputs = sum(each.num_inputs for each in figures)
     num_timeouts = sum(each.failures["timeout"] for each in figures)
     num_crashes = sum(sum(each.failures.values()) for each in figures) - num_timeouts
     num_entries = sum(each.num_new_corpus_entries for each in figures)
-    yield f"| all | {num_inputs:,} | | {num_crashes} | {num_timeouts} | {num_entries:,} |"
+    cpu_s = sum(each.cpu_s for each in figures)
+    yield f"| all | {num_inputs:,} | | {cpu_s:.0f} | {num_crashes} | {num_timeouts} | {num_entries:,} |"
 
 
 def list_findings(figures: Sequence[TargetFigures]) -> Iterator[str]:

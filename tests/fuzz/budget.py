@@ -5,13 +5,15 @@ import os
 import resource
 import signal
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 MAX_INPUT_BYTES = 2**17
-_HEADER = struct.Struct("<QQQ")  # number of examples, number of the running example or 0, length of its input
+# Number of examples, number of the running example or 0, length of its input, CPU nanoseconds of the process.
+_HEADER = struct.Struct("<QQQQ")
 
 
 class Budget(NamedTuple):
@@ -53,26 +55,31 @@ class StatusBoard:
         """The number of the running example, counted from 1; 0 between examples."""
         return self._read_header()[1]
 
+    @property
+    def cpu_s(self) -> float:
+        """The CPU seconds of the child until the last example that has ended."""
+        return self._read_header()[3] / 1e9
+
     def read_input(self) -> bytes | None:
         """Return the input of the running example, or None between examples."""
-        _, running, length = self._read_header()
+        _, running, length, _ = self._read_header()
         return bytes(self._map[_HEADER.size : _HEADER.size + length]) if running else None
 
     @contextmanager
     def show_example(self, body: bytes) -> Iterator[None]:
         """Show the input of an example while it runs, and count it."""
-        num_examples = self.num_examples
+        num_examples, _, _, cpu_ns = self._read_header()
         self._map[_HEADER.size : _HEADER.size + len(body)] = body
-        _HEADER.pack_into(self._map, 0, num_examples, num_examples + 1, len(body))
+        _HEADER.pack_into(self._map, 0, num_examples, num_examples + 1, len(body), cpu_ns)
         try:
             yield
         finally:
-            _HEADER.pack_into(self._map, 0, num_examples + 1, 0, 0)
+            _HEADER.pack_into(self._map, 0, num_examples + 1, 0, 0, time.process_time_ns())
 
     def close(self) -> None:
         self._map.close()
 
-    def _read_header(self) -> tuple[int, int, int]:
+    def _read_header(self) -> tuple[int, int, int, int]:
         return _HEADER.unpack_from(self._map)
 
 

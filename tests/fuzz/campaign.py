@@ -18,6 +18,7 @@ from tests.fuzz.findings import ROOT, Finding, FindingsFolder, Kind, describe_de
 MAX_DEATHS = 20
 _POLL_S = 0.05
 _GRACE_S = 15.0
+_MAX_START_S = 300.0
 _TRACEBACK_S = 5.0
 _MINIMIZATION_S = 10.0
 _CPU_SIGNALS = (-signal.SIGPROF, -signal.SIGXCPU)
@@ -29,6 +30,7 @@ class TargetFigures(NamedTuple):
     target: str
     num_inputs: int
     seconds: float
+    cpu_s: float
     failures: Counter[Kind]
     num_new_corpus_entries: int
     findings: list[Finding]
@@ -72,17 +74,20 @@ class TargetCampaign:
         )
         self._fatal: list[str] = []
         self._num_inputs = 0
+        self._cpu_s = 0.0
+        self._elapsed_s = 0.0
 
     def run(self, seconds: float, num_examples: int = 2**62) -> TargetFigures:
         """Run for a time, or until `num_examples` examples of the engine `seeded` have run.
 
+        The time starts with the first example. Loading the modules of a target is not included.
+
         Raises:
             HarnessError: the child ended while it ran no example.
         """
-        started_at = time.monotonic()
         num_before = self._count_corpus()
         while len(self._fatal) < MAX_DEATHS:
-            left = started_at + seconds - time.monotonic()
+            left = seconds - self._elapsed_s
             if left <= 0 or self._num_inputs >= num_examples:
                 break
             config = self._config._replace(
@@ -93,7 +98,7 @@ class TargetCampaign:
             )
             if self._run_child(config) == 0:
                 break
-        elapsed = time.monotonic() - started_at
+        elapsed_s = self._elapsed_s
         for finding in self._findings.list_findings():
             if finding.kind in ("crash", "memory"):
                 self._run_child(
@@ -101,8 +106,9 @@ class TargetCampaign:
                 )
         findings = self._findings.list_findings()
         failures = Counter(finding.kind for finding in findings)
+        num_new_entries = self._count_corpus() - num_before
         return TargetFigures(
-            self._config.target, self._num_inputs, elapsed, failures, self._count_corpus() - num_before, findings
+            self._config.target, self._num_inputs, elapsed_s, self._cpu_s, failures, num_new_entries, findings
         )
 
     def reproduce(self, file: Path) -> str | None:
@@ -121,9 +127,11 @@ class TargetCampaign:
             child = subprocess.Popen(
                 [sys.executable, "-m", "tests.fuzz.child", config.to_json()], cwd=ROOT, stdout=log, stderr=log
             )
-        is_stuck = self._watch(child, board, config.seconds + _GRACE_S)
+        is_stuck = self._watch(child, board, config.seconds)
+        num_examples = board.num_examples
         if config.engine in ("coverage", "seeded"):
-            self._num_inputs += board.num_examples
+            self._num_inputs += num_examples
+            self._cpu_s += board.cpu_s
         body, status = board.read_input(), child.returncode
         board.close()
         if body is not None and (is_stuck or status != 0):
@@ -133,25 +141,28 @@ class TargetCampaign:
             self._fatal.append(compute_digest(body))
             self._num_inputs += config.engine in ("coverage", "seeded")
             return status or 1
-        if status not in (0, STATUS_FAILED) and not is_stuck:
+        if status not in (0, STATUS_FAILED) and not (is_stuck and num_examples):
             tail = self._log.read_text(errors="replace")[-4000:]
             raise HarnessError(f"{config.target}: the child ended with status {status}: {tail}")
         return int(status == STATUS_FAILED)
 
     def _watch(self, child: subprocess.Popen[bytes], board: StatusBoard, seconds: float) -> bool:
-        """Wait for the end of a child. Kill it, and return True, if an example or the child takes too long."""
-        ends_at = time.monotonic() + seconds
-        running, since = 0, time.monotonic()
+        """Wait for the end of a child. End it, and return True, if an example or the child takes too long."""
+        running, since, ends_at = 0, time.monotonic(), time.monotonic() + _MAX_START_S
+        started_at: float | None = None
+        is_stuck = False
         while child.poll() is None:
             time.sleep(_POLL_S)
             now = time.monotonic()
+            if started_at is None and (board.running or board.num_examples):
+                started_at, ends_at = now, now + seconds + _GRACE_S
             if board.running != running:
                 running, since = board.running, now
-            is_waiting = running and now - since > self._budget.wall_s
-            if is_waiting or now > ends_at:
+            if now > ends_at or (running and now - since > self._budget.wall_s):
+                is_stuck = True
                 _end_child(child)
-                return True
-        return False
+        self._elapsed_s += 0.0 if started_at is None else time.monotonic() - started_at
+        return is_stuck
 
     def _count_corpus(self) -> int:
         return sum(1 for _ in self._corpus.iterdir())

@@ -16,10 +16,9 @@ from tests.fuzz.executor import Executor, compute_digest, exit_now, prepare_proc
 from tests.fuzz.findings import FindingsFolder
 from tests.fuzz.minimization import minimize
 from tests.fuzz.mutations import mutate_bytes
-from tests.fuzz.target import FuzzTarget, list_regressions, load_target
+from tests.fuzz.target import FuzzTarget, list_instrumented, list_regressions, load_target
 
 Engine = Literal["coverage", "seeded", "reproduce", "minimize"]
-INSTRUMENTED = ["app", "core", "zipfile", "tarfile", "python_multipart"]
 STATUS_FAILED = 3
 _STRUCTURED_SHARE = 0.6
 
@@ -32,7 +31,7 @@ class ChildConfig(NamedTuple):
         engine: `coverage` is Atheris, `seeded` applies random changes to the seeds, `reproduce` and `minimize` run
             `file`.
         budget: the limits of each example.
-        seconds: for how long.
+        seconds: for how long, from the first example.
         num_examples: the maximum number of examples of `seeded`.
         seed: of the random numbers.
         board: the file of the `StatusBoard`.
@@ -67,7 +66,6 @@ class ChildConfig(NamedTuple):
 
 def run_child(config: ChildConfig) -> int:
     """Run examples until the time or their number is used up. Return the exit status."""
-    started_at = time.monotonic()
     stack_file = prepare_process(Path(config.stack_file))
     target = _load_with_coverage(config.target) if config.engine == "coverage" else load_target(config.target)
     board, findings = StatusBoard(Path(config.board)), FindingsFolder(Path(config.findings))
@@ -79,19 +77,18 @@ def run_child(config: ChildConfig) -> int:
         if len(seed) <= MAX_INPUT_BYTES and compute_digest(seed) not in config.fatal
     ]
     limit_memory(config.budget)
-    seconds = config.seconds - (time.monotonic() - started_at)
     match config.engine:
         case "coverage":
-            _run_atheris(config, target, executor, seeds, seconds)
+            _run_atheris(config, target, executor, seeds)
         case "seeded":
-            _run_random_changes(config, target, executor, seeds, seconds)
+            _run_random_changes(config, target, executor, seeds)
         case "reproduce":
             failure = executor.run(Path(config.file).read_bytes())
             if failure is not None:
                 sys.stdout.write(f"{failure.kind}: {failure.place}\n\n{failure.report}\n")
                 return STATUS_FAILED
         case "minimize":
-            _minimize(config, executor, seconds)
+            _minimize(config, executor)
     stack_file.close()
     return 0
 
@@ -99,13 +96,11 @@ def run_child(config: ChildConfig) -> int:
 def _load_with_coverage(name: str) -> FuzzTarget:
     import atheris  # only this engine needs it, and it exists for few platforms
 
-    with atheris.instrument_imports(include=INSTRUMENTED, enable_loader_override=False):
+    with atheris.instrument_imports(include=list_instrumented(name), enable_loader_override=False):
         return load_target(name)
 
 
-def _run_atheris(
-    config: ChildConfig, target: FuzzTarget, executor: Executor, seeds: list[bytes], seconds: float
-) -> None:
+def _run_atheris(config: ChildConfig, target: FuzzTarget, executor: Executor, seeds: list[bytes]) -> None:
     """Run Atheris, which ends the process when the time is used up."""
     import atheris
 
@@ -124,7 +119,7 @@ def _run_atheris(
         (folder / compute_digest(body)).write_bytes(body)
     arguments = [
         "fuzz",
-        f"-max_total_time={max(1, round(seconds))}",
+        f"-max_total_time={max(1, round(config.seconds))}",
         f"-max_len={MAX_INPUT_BYTES}",
         f"-seed={config.seed + 1}",
         "-rss_limit_mb=0",  # RLIMIT_AS limits the memory
@@ -139,11 +134,9 @@ def _run_atheris(
     atheris.Fuzz()
 
 
-def _run_random_changes(
-    config: ChildConfig, target: FuzzTarget, executor: Executor, seeds: list[bytes], seconds: float
-) -> None:
+def _run_random_changes(config: ChildConfig, target: FuzzTarget, executor: Executor, seeds: list[bytes]) -> None:
     """Run the seeds, and then random changes of them."""
-    ends_at = time.monotonic() + seconds
+    ends_at = time.monotonic() + config.seconds
     rng = random.Random(config.seed)
     pool = seeds + [path.read_bytes() for path in sorted(Path(config.corpus).iterdir())]
     for number in range(config.num_examples):
@@ -159,9 +152,9 @@ def _mutate(body: bytes, target: FuzzTarget, rng: random.Random, others: list[by
     return changed[:MAX_INPUT_BYTES]
 
 
-def _minimize(config: ChildConfig, executor: Executor, seconds: float) -> None:
+def _minimize(config: ChildConfig, executor: Executor) -> None:
     """Replace a finding with the smallest input that fails in the same place."""
-    ends_at = time.monotonic() + seconds
+    ends_at = time.monotonic() + config.seconds
     body = Path(config.file).read_bytes()
     failure = executor.run(body)
     if failure is not None:

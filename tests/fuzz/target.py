@@ -24,6 +24,10 @@ MODULES = {
 }
 """The module of each target. Modules are imported by the process that runs their targets."""
 
+INSTRUMENTED = {"tests.fuzz.targets.files": ("core", "zipfile")}
+"""The packages whose coverage guides the targets of a module, if they are not those of `DEFAULT_INSTRUMENTED`."""
+DEFAULT_INSTRUMENTED = ("app", "core", "python_multipart")
+
 Mutate = Callable[[bytes, random.Random], bytes | None]
 
 
@@ -48,6 +52,11 @@ def load_target(name: str) -> FuzzTarget:
     module, _, key = name.rpartition(":")
     target: FuzzTarget = importlib.import_module(module or MODULES[key]).TARGETS[key]
     return target
+
+
+def list_instrumented(name: str) -> list[str]:
+    """Return the packages whose coverage guides a target."""
+    return list(INSTRUMENTED.get(MODULES[name], DEFAULT_INSTRUMENTED))
 
 
 def list_regressions(name: str) -> list[Path]:
