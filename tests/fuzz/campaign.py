@@ -1,8 +1,10 @@
 """Runs the targets in child processes, restarts those that end, and counts what happens."""
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.fuzz.budget import DEFAULT_BUDGET, Budget, StatusBoard
-from tests.fuzz.child import STATUS_FAILED, ChildConfig, Engine
+from tests.fuzz.child import STATUS_FAILED, STATUS_RESTART, ChildConfig, Engine
 from tests.fuzz.executor import compute_digest
 from tests.fuzz.findings import ROOT, Finding, FindingsFolder, Kind, describe_death
 
@@ -123,16 +125,18 @@ class TargetCampaign:
         """Run a child to its end. Return 0 if it ended by itself, otherwise store the input that ended it."""
         Path(config.board).unlink(missing_ok=True)
         board = StatusBoard(Path(config.board))
-        with self._log.open("wb") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "tests.fuzz.child", config.to_json()], cwd=ROOT, stdout=log, stderr=log
-            )
-        is_stuck = self._watch(child, board, config.seconds)
+        memory_folder = "/dev/shm" if Path("/dev/shm").is_dir() else None
+        with self._log.open("wb") as log, tempfile.TemporaryDirectory(prefix="fuzz-", dir=memory_folder) as scratch:
+            command = [sys.executable, "-m", "tests.fuzz.child", config.to_json()]
+            environment = {**os.environ, "TMPDIR": scratch}
+            child = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=environment)
+            is_stuck = self._watch(child, board, config.seconds)
         num_examples = board.num_examples
         if config.engine in ("coverage", "seeded"):
             self._num_inputs += num_examples
             self._cpu_s += board.cpu_s
-        body, status = board.read_input(), child.returncode
+        status = child.returncode
+        body = None if status == STATUS_RESTART else board.read_input()
         board.close()
         if body is not None and (is_stuck or status != 0):
             kind: Kind = "timeout" if is_stuck or status in _CPU_SIGNALS else "death"
@@ -141,6 +145,9 @@ class TargetCampaign:
             self._fatal.append(compute_digest(body))
             self._num_inputs += config.engine in ("coverage", "seeded")
             return status or 1
+        if status == STATUS_RESTART:
+            self._fatal.append("")  # counts towards `MAX_DEATHS`
+            return status
         if status not in (0, STATUS_FAILED) and not (is_stuck and num_examples):
             tail = self._log.read_text(errors="replace")[-4000:]
             raise HarnessError(f"{config.target}: the child ended with status {status}: {tail}")

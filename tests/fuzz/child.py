@@ -19,7 +19,7 @@ from tests.fuzz.mutations import mutate_bytes
 from tests.fuzz.target import FuzzTarget, list_instrumented, list_regressions, load_target
 
 Engine = Literal["coverage", "seeded", "reproduce", "minimize"]
-STATUS_FAILED = 3
+STATUS_FAILED, STATUS_RESTART = 3, 4
 _STRUCTURED_SHARE = 0.6
 
 
@@ -105,7 +105,9 @@ def _run_atheris(config: ChildConfig, target: FuzzTarget, executor: Executor, se
     import atheris
 
     def run_example(body: bytes) -> None:
-        executor.run(body)
+        failure = executor.run(body)
+        if failure is not None and failure.kind == "memory":
+            exit_now(STATUS_RESTART)  # Atheris itself needs more memory over time
 
     def change_input(body: bytes, max_size: int, seed: int) -> bytes:
         rng = random.Random(seed)
@@ -157,6 +159,9 @@ def _minimize(config: ChildConfig, executor: Executor) -> None:
     ends_at = time.monotonic() + config.seconds
     body = Path(config.file).read_bytes()
     failure = executor.run(body)
+    if failure is None and Path(config.file).name.startswith("memory"):
+        # The memory of earlier examples was not released yet, or Atheris used it.
+        Path(config.file).unlink()
     if failure is not None:
         place = failure.place
 
