@@ -162,6 +162,7 @@ def _minimize(config: ChildConfig, executor: Executor) -> None:
     if failure is None and Path(config.file).name.startswith("memory"):
         # The memory of earlier examples was not released yet, or Atheris used it.
         Path(config.file).unlink()
+        Path(config.file).with_suffix(".txt").unlink()
     if failure is not None:
         place = failure.place
 
