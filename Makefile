@@ -57,6 +57,9 @@ faults: setup ## Run the whole fault suite and print a table; T= selects
 soak: setup ## Run small jobs with random kills for T=600 seconds, and count losses
 	$(BIN)/python -m tests.faults.soak --seconds $(or $(T),600)
 
+fuzz: setup ## Fuzz the readers of untrusted bytes for T=600 seconds, and print a table
+	$(BIN)/python -m tests.fuzz --seconds $(or $(T),600)
+
 migration: setup ## Create a migration; m="what changed"
 	$(BIN)/alembic revision --autogenerate -m "$(m)"
 
@@ -65,4 +68,4 @@ openapi: setup ## Write docs/reference/openapi.json
 
 check: lint test-avx2 test ## Run everything that CI checks
 
-.PHONY: help setup demo up format lint audit test test-avx2 test-fast oip-clients faults soak migration openapi check
+.PHONY: help setup demo up format lint audit test test-avx2 test-fast oip-clients faults soak fuzz migration openapi check

@@ -41,7 +41,12 @@ def _count_values(column: Column, values: NDArray[np.float32]) -> NDArray[np.int
     if column.categories is not None:
         return np.bincount(values.astype(np.int64), minlength=len(column.categories) + 1)[1 : _BINS + 1]
     finite = values[np.isfinite(values)].astype(np.float64)
-    return np.histogram(finite, _BINS)[0] if len(finite) else np.zeros(_BINS, np.int64)
+    if len(finite) and finite.min() < finite.max():
+        return np.histogram(finite, _BINS)[0]
+    # numpy raises an error for large equal values, since it cannot divide a range of width 1 around them into bins.
+    counts = np.zeros(_BINS, np.int64)
+    counts[_BINS // 2] = len(finite)
+    return counts
 
 
 def _format_title(column: Column, values: NDArray[np.float32]) -> str:
