@@ -14,7 +14,7 @@ from app.api.inline_request import INLINE_BODY, parse_inline_dataset
 from app.api.strict_route import parse_json
 from app.services.catalog import SPEC_UNIONS
 from app.services.validation.resolve import parse_job_spec
-from core.datasets.ingest.table import check_upload
+from core.datasets.ingest.upload_check import check_upload
 from core.errors import InvalidSpec, ServiceError
 from core.spec import ANY_JOB
 from core.spec.error_pointers import MAX_ERRORS, UNEXPLAINED

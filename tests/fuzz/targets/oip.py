@@ -52,7 +52,7 @@ def _infer(body: bytes, headers: dict[str, str], model_index: int) -> None:
     request = build_request("/v2/models/cats/infer", body, "application/octet-stream", headers)
     limits = RequestLimits(model, MAX_BATCH_SIZE, MAX_BYTES)
     try:
-        infer_request, images = run_coroutine(parse_body(body, request.headers, limits))
+        infer_request, images = run_coroutine(parse_body(body, request.scope, limits))
         requested = outputs.select_outputs(infer_request, model.task, model.name)
     except (ServiceError, HTTPException) as error:
         check_problem(error, request.url.path)
