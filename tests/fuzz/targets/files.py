@@ -16,7 +16,8 @@ from core.datasets.archives import uploads
 from core.datasets.archives.layout import infer_layout
 from core.datasets.archives.limits import UploadLimits
 from core.datasets.archives.spool import ImageSpool
-from core.datasets.ingest.upload_check import check_upload, pack_table
+from core.datasets.ingest.table import pack_table
+from core.datasets.ingest.upload_check import check_upload
 from core.errors import InvalidArchive, ServiceError
 from core.images import ImageSize, decode_image, read_image_size
 from tests.fuzz.budget import MAX_INPUT_BYTES
