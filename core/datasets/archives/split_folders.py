@@ -50,7 +50,7 @@ def find_split_folders(node: FolderNode) -> SplitFolders | None:
     train = [name for name in deep if named[name] == "train"]
     others = [name for name in node.children if name not in named]
     if not train:
-        return _find_splits_beside_classes(node, named, deep, others) or _find_similar_folders(node)
+        return _find_splits_among_classes(node, named, deep, others) or _find_similar_folders(node)
     classes = {name for folder in train for name in list_class_names(node, unwrap_split(node, folder))}
     found = named | {
         name: split
@@ -127,7 +127,7 @@ def _build_folders(node: FolderNode, found: Mapping[str, str], classes: set[str]
     )
 
 
-def _find_splits_beside_classes(
+def _find_splits_among_classes(
     node: FolderNode, named: Mapping[str, str], deep: set[str], others: list[str]
 ) -> SplitFolders | None:
     """Return the splits if they contain the same classes as their siblings: `cat/`, `dog/` and `test/cat/`."""

@@ -40,10 +40,10 @@ def parse_split_name(name: str) -> str | None:
     Case is ignored. The first or the last word of the name must be the name of a split. A name such as `train_val`,
     which begins with one split and ends with another, is not the name of a split.
     """
-    words = _WORD.findall(_HOLD_OUT.sub("holdout", _CAMEL_CASE.sub("_", name)))
-    if not words:
+    tokens = _WORD.findall(_HOLD_OUT.sub("holdout", _CAMEL_CASE.sub("_", name)))
+    if not tokens:
         return None
-    found = {split for word in (words[0], words[-1]) if (split := _parse_word(word))}
+    found = {split for word in (tokens[0], tokens[-1]) if (split := _parse_word(word))}
     return found.pop() if len(found) == 1 else None
 
 
