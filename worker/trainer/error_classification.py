@@ -85,7 +85,7 @@ def _classify_by_type(error: BaseException) -> RunFailed | None:
     text = str(error)
     match error:
         case TrainingDiverged(extra=extra):
-            hint = "Lower the learning rate, clip gradients, or use fp32. The last finite checkpoint is kept."
+            hint = "Lower the learning rate, clip gradients, or use fp32."
             return RunFailed(code="diverged", message=text, hint=hint, extra=extra)
         case AccuracyDropped(extra=extra):
             hint = "Use another format or precision, more calibration_samples, or allow a larger max_drop."
@@ -131,7 +131,7 @@ def _classify_by_type(error: BaseException) -> RunFailed | None:
 
 
 def _build_disk_full(text: str) -> RunFailed:
-    hint = "Free disk space on the worker, or delete old checkpoints. The previous checkpoint is intact."
+    hint = "Free disk space on the worker, or delete old checkpoints."
     return RunFailed(code="disk_full", message=text, hint=hint)
 
 
