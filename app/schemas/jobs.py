@@ -21,7 +21,7 @@ from core.db.repos.metrics import MetricPoint, MetricSeries
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
 from core.events import Event
 from core.failures import get_failure_kind
-from core.jobs import ACTIVE, JobState
+from core.jobs import JobState
 from core.spec import AnyJobSpec
 from core.spec.base import Spec
 from core.spec.schedules import ScheduleSpec
@@ -122,7 +122,7 @@ def _build_summary(job: JobRow) -> dict[str, Any]:
         "started_at": job.started_at,
         "finished_at": job.finished_at,
         "priority": job.priority,
-        "progress": _build_progress(job),
+        "progress": {"epoch": 0, "epochs": 0, "step": 0, "steps": 0, "eta_seconds": None, **job.progress},
         "metrics": job.metrics,
         "metrics_best": job.metrics_best,
         "failure": _build_failure(job.failure),
@@ -130,12 +130,6 @@ def _build_summary(job: JobRow) -> dict[str, Any]:
         "model": None if version is None else {"name": job.model_name, "version": version},
         "parent_id": job.parent_id,
     }
-
-
-def _build_progress(job: JobRow) -> dict[str, Any]:
-    """Return the progress with all fields. Only a running job has a remaining time."""
-    progress = {"epoch": 0, "epochs": 0, "step": 0, "steps": 0, "eta_seconds": None, **job.progress}
-    return progress if job.state in ACTIVE else {**progress, "eta_seconds": None}
 
 
 def _build_failure(failure: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.state import State
+from core.db.repos.attempts import AttemptRepo
 from core.db.repos.jobs import JobRepo
 from core.db.session import transaction
 from core.db.tables import JobRow
@@ -152,11 +153,18 @@ def test_invalid_new_schedule_is_refused(extend: Extend, schedule: dict[str, Any
     assert [error["pointer"] for error in response.json()["errors"]] == [pointer]
 
 
-def test_ended_job_has_no_remaining_time(client: TestClient, post_job: Post, set_state: Callable[..., None]) -> None:
+@pytest.mark.parametrize(("action", "ends"), [("cancel", True), ("pause", True), ("finish", False)])
+def test_only_a_running_job_has_a_remaining_time(
+    client: TestClient, post_job: Post, set_state: Callable[..., None], state: State, action: str, ends: bool
+) -> None:
     job_id = post_job(epochs=30)["id"]
-    set_state(job_id, JobState.SUCCEEDED, progress={"epoch": 3, "epochs": 30, "eta_seconds": 12.0})
-    assert client.get(f"/v1/jobs/{job_id}").json()["progress"]["eta_seconds"] is None
-    assert client.get("/v1/jobs").json()["items"][0]["progress"]["eta_seconds"] is None
+    set_state(job_id, JobState.RUNNING, progress={"epoch": 3, "epochs": 30, "eta_seconds": 12.0}, token=1)
+    assert client.post(f"/v1/jobs/{job_id}/{action}").json()["progress"]["eta_seconds"] == 12.0
+    if ends:
+        with transaction(state.sessions) as session:
+            AttemptRepo(session).release(job_id, 1, action)
+    progress = client.get(f"/v1/jobs/{job_id}").json()["progress"]
+    assert (progress["epoch"], progress["eta_seconds"]) == (3, None if ends else 12.0)
 
 
 def test_queued_job_shows_its_epochs(client: TestClient, post_job: Post) -> None:

@@ -101,9 +101,7 @@ def test_an_extension_registers_only_changed_weights(
 
 
 @pytest.mark.parametrize("code", ["diverged", "time_limit", "disk_full"])
-def test_a_failure_hint_states_that_there_is_no_checkpoint(
-    recorder: Recorder, get_job: GetJob, code: str
-) -> None:
+def test_a_failure_hint_states_that_there_is_no_checkpoint(recorder: Recorder, get_job: GetJob, code: str) -> None:
     recorder.completion.fail(build_failure(code))
     failure = get_job().failure
     assert failure is not None
