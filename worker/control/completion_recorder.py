@@ -68,7 +68,9 @@ class CompletionRecorder:
         failure = strip_unstorable(failure)
 
         def write(session: Session) -> None:
-            complete = {**failure, "hint": failure["hint"] + self._describe_checkpoint(session, failure["code"])}
+            complete = failure
+            if failure.get("hint") == FAILURES[failure["code"]].hint:  # other hints are complete
+                complete = {**failure, "hint": failure["hint"] + self._describe_checkpoint(session, failure["code"])}
             AttemptRepo(session).fail(self._job.id, self._job.token, complete)
 
         self._transactions.run(write)

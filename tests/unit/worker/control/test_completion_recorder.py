@@ -111,7 +111,7 @@ def test_a_failure_hint_states_that_there_is_no_checkpoint(recorder: Recorder, g
 def test_a_failure_hint_names_the_newest_checkpoint(
     recorder: Recorder, sqlite_sessions: SessionFactory, claimed: JobRow, get_job: GetJob
 ) -> None:
-    position = {"number": 3, "epoch": 2, "step": 20, "key": "k", "metrics": {}, "tags": ()}
+    position: dict[str, Any] = {"number": 3, "epoch": 2, "step": 20, "key": "k", "metrics": {}, "tags": ()}
     with transaction(sqlite_sessions) as session:
         files = {"weights.safetensors": {"sha256": "0" * 64, "size_bytes": 1}}
         CheckpointRepo(session).add(claimed.id, claimed.token, files=files, **position)
