@@ -1,7 +1,7 @@
 """Defines the specs of learning-rate schedules. A schedule steps once per epoch or per optimizer step (`call_on`)."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -16,12 +16,31 @@ Factor = Annotated[float, Field(gt=0.0, le=1.0)]
 Factors = Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=1, max_length=100_000)]
 
 
+class ScheduleEnd(NamedTuple):
+    """The end of a schedule's plan.
+
+    Attributes:
+        length: number of schedule steps after which the learning rate is constant.
+        lr: the learning rate from then on, or None if it depends on the training.
+    """
+
+    length: int
+    lr: float | None
+
+
 class ScheduleBase(Spec):
     """Base class of schedules. Subclasses override the checks that apply to them."""
 
     def find_errors(self, num_steps: int) -> Iterator[FieldError]:
         """Yield an error for each option that is not valid for a training of `num_steps` optimizer steps."""
         yield from ()
+
+    def get_end(self, num_steps: int, initial_lr: float) -> ScheduleEnd | None:
+        """Return the end of a schedule that was planned for `num_steps` schedule steps; None if it has no end.
+
+        A schedule without end defines learning rates for any number of steps.
+        """
+        return None
 
 
 class StepSpec(ScheduleBase):
@@ -76,6 +95,10 @@ class LambdaSpec(ScheduleBase):
     factors: Factors = Field(description="One factor per step of the schedule.", examples=[[1.0, 0.5, 0.1]])
     call_on: CallOn = "epoch_end"
 
+    def get_end(self, num_steps: int, initial_lr: float) -> ScheduleEnd:
+        """Return the end of the list of factors."""
+        return ScheduleEnd(len(self.factors) - 1, self.factors[-1] * initial_lr)
+
 
 class MultiplicativeSpec(ScheduleBase):
     """Multiply the current learning rate by one factor per step. The last factor applies to all later steps.
@@ -103,6 +126,10 @@ class LinearScheduleSpec(ScheduleBase):
     )
     call_on: CallOn = "epoch_end"
 
+    def get_end(self, num_steps: int, initial_lr: float) -> ScheduleEnd:
+        """Return the step from which the factor is `end_factor`."""
+        return ScheduleEnd(self.total_iters or num_steps, self.end_factor * initial_lr)
+
 
 class PolynomialSpec(ScheduleBase):
     """Decay the learning rate to zero as a polynomial of degree `power`. Source: `PolynomialLR`."""
@@ -115,6 +142,10 @@ class PolynomialSpec(ScheduleBase):
     )
     call_on: CallOn = "epoch_end"
 
+    def get_end(self, num_steps: int, initial_lr: float) -> ScheduleEnd:
+        """Return the step from which the learning rate is 0."""
+        return ScheduleEnd(self.total_iters or num_steps, 0.0)
+
 
 class CosineSpec(ScheduleBase):
     """Cosine annealing to `eta_min`. Source: Loshchilov and Hutter, 2016; `CosineAnnealingLR`."""
@@ -126,6 +157,11 @@ class CosineSpec(ScheduleBase):
     )
     eta_min: NonNegative = 0.0
     call_on: CallOn = "epoch_end"
+
+    def get_end(self, num_steps: int, initial_lr: float) -> ScheduleEnd | None:
+        """Return the end of the cosine. A cosine that is shorter than the training rises again, so it has no end."""
+        length = self.t_max or num_steps
+        return ScheduleEnd(length, self.eta_min) if length >= num_steps else None
 
 
 class CosineWarmRestartsSpec(ScheduleBase):
@@ -187,6 +223,12 @@ class OneCycleSpec(ScheduleBase):
                 "/pct_start",
                 "gives a warm-up of exactly one step, which OneCycleLR does not support; set 0 or a larger fraction",
             )
+
+    def get_end(self, num_steps: int, initial_lr: float) -> ScheduleEnd:
+        """Return the end of the cycle. The final learning rate is unknown here if `max_lr` is `auto`."""
+        if self.max_lr == "auto":
+            return ScheduleEnd(num_steps, None)
+        return ScheduleEnd(num_steps, self.max_lr / self.div_factor / self.final_div_factor)
 
 
 class PlateauSpec(ScheduleBase):
@@ -265,6 +307,12 @@ class SequentialSpec(ScheduleBase):
                 f"call_on of each schedule must be {self.call_on}, as in the sequence; omit it in the schedules"
             )
         return self
+
+    def get_end(self, num_steps: int, initial_lr: float) -> ScheduleEnd | None:
+        """Return the end of the last schedule."""
+        start = self.milestones[-1]
+        end = self.schedules[-1].get_end(max(num_steps - start, 1), initial_lr)
+        return None if end is None else end._replace(length=start + end.length)
 
 
 ScheduleSpec = Annotated[

@@ -33,8 +33,11 @@ def build_run(
     placement: Placement,
     initial_weights: Weights | None = None,
     save_artifact: SaveArtifact = noop,
+    schedule_epochs: int | None = None,
 ) -> Run:
     """Seed the random number generators and build a run. Callbacks store their files with `save_artifact`.
+
+    The schedule is planned for `schedule_epochs` epochs. Default: all epochs of the run.
 
     Raises:
         InvalidSpec: parts of the spec are not compatible with each other or with the dataset.
@@ -49,7 +52,10 @@ def build_run(
     validation_samples = _build_validation_samples(spec, packed, splits.valid)
     components = build_components(spec, network, loss, validation_samples, save_artifact)
     batches = build_train_loader(spec, placement, train, splits.train_index, components.mixing)
-    schedule = () if spec.schedule is None else (make_schedule(spec.schedule, optimizer, spec.epochs, len(batches)),)
+    schedule_epochs = schedule_epochs or spec.epochs
+    schedule = (
+        () if spec.schedule is None else (make_schedule(spec.schedule, optimizer, schedule_epochs, len(batches)),)
+    )
     new_accumulator = build_accumulator_factory(spec, meta, placement)
     micro_batch_size = spec.batch_size if spec.accumulate_batches > 1 else None
     return Run(

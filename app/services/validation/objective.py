@@ -56,11 +56,16 @@ def check_metrics(context: TrainingContext | ModelJobContext, report: Validation
 
 def check_monitors(context: TrainingContext, report: ValidationReport) -> None:
     """Check that every `monitor` of a callback or schedule is a metric that the job records."""
-    curves = list_curves(context.spec.metrics or ())
-    for pointer, monitor in _find_monitors(context.spec):
+    report.extend(find_monitor_errors(context.spec))
+
+
+def find_monitor_errors(spec: JobSpec) -> Iterator[tuple[str, str]]:
+    """Yield an error for every `monitor` of a callback or schedule that is not a metric of the job."""
+    curves = list_curves(spec.metrics or ())
+    for pointer, monitor in _find_monitors(spec):
         if monitor not in curves:
             candidates = find_nearest(monitor, curves) or curves
-            report.add(pointer, f"{monitor!r} is not a metric of this job; did you mean {format_choices(candidates)}?")
+            yield pointer, f"{monitor!r} is not a metric of this job; did you mean {format_choices(candidates)}?"
 
 
 def format_choices(names: Iterable[str]) -> str:
