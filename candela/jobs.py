@@ -14,7 +14,7 @@ from candela.transport import Transport
 from candela.types import (
     FINISHED,
     Artifact,
-    BestEpoch,
+    BestEpochMetrics,
     Checkpoint,
     JobEvent,
     JobResponse,
@@ -57,7 +57,7 @@ class Job:
         return self.response["metrics"]
 
     @property
-    def best_epoch(self) -> BestEpoch | None:
+    def best_epoch(self) -> BestEpochMetrics | None:
         """The best epoch and its metrics, if the job has the callback `keep_best`."""
         return self.response.get("metrics_best")
 

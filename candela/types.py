@@ -24,7 +24,7 @@ class Progress(TypedDict, total=False):
     eta_seconds: float | None
 
 
-class BestEpoch(TypedDict):
+class BestEpochMetrics(TypedDict):
     """The best epoch of a job with the callback `keep_best`. `epoch` is None if an older server trained it."""
 
     epoch: int | None
@@ -63,7 +63,7 @@ class JobResponse(TypedDict):
     finished_at: str | None
     progress: Progress
     metrics: dict[str, Number]
-    metrics_best: NotRequired[BestEpoch | None]
+    metrics_best: NotRequired[BestEpochMetrics | None]
     failure: Failure | None
     stop_reason: str | None
     model: ModelVersionRef | None

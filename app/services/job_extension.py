@@ -11,7 +11,8 @@ from core.db.tables import JobRow
 from core.spec import JobSpec
 from core.spec.extension import Extension
 from core.spec.optimizers import OptimizerSpec
-from core.spec.schedules import OneCycleSpec, ScheduleEnd, ScheduleSpec
+from core.spec.schedule_base import ScheduleEnd
+from core.spec.schedules import OneCycleSpec, ScheduleSpec
 
 SCHEDULE = "/schedule"
 

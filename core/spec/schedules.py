@@ -1,46 +1,12 @@
 """Defines the specs of learning-rate schedules. A schedule steps once per epoch or per optimizer step (`call_on`)."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.spec.base import LR_DESCRIPTION, Count, FieldError, NonNegative, Positive, Probability, Spec
-
-CallOn = Annotated[
-    Literal["epoch_end", "train_batch_end"],
-    Field(description="When the schedule steps: after each epoch, or after each optimizer step."),
-]
-Milestones = Annotated[tuple[Count, ...], Field(strict=False, min_length=1, max_length=1000)]
-Factor = Annotated[float, Field(gt=0.0, le=1.0)]
-Factors = Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=1, max_length=100_000)]
-
-
-class ScheduleEnd(NamedTuple):
-    """The end of a schedule's plan.
-
-    Attributes:
-        length: number of schedule steps after which the learning rate is constant.
-        lr: the learning rate from then on, or None if it depends on the training.
-    """
-
-    length: int
-    lr: float | None
-
-
-class ScheduleBase(Spec):
-    """Base class of schedules. Subclasses override the checks that apply to them."""
-
-    def find_errors(self, num_steps: int) -> Iterator[FieldError]:
-        """Yield an error for each option that is not valid for a training of `num_steps` optimizer steps."""
-        yield from ()
-
-    def get_end(self, num_steps: int, initial_lr: float) -> ScheduleEnd | None:
-        """Return the end of a schedule that was planned for `num_steps` schedule steps; None if it has no end.
-
-        A schedule without end defines learning rates for any number of steps.
-        """
-        return None
+from core.spec.base import LR_DESCRIPTION, Count, FieldError, NonNegative, Positive, Probability
+from core.spec.schedule_base import CallOn, Factor, Factors, Milestones, ScheduleBase, ScheduleEnd
 
 
 class StepSpec(ScheduleBase):
