@@ -37,6 +37,7 @@ differ by 1e-6 of their value when a job resumes differ by less than 2e-6 at its
 optimizer ends 8e-3 away. The job `image` has biases in front of batch norms: their gradients are rounding errors, which
 Adam scales up, so that the same difference becomes 3e-2. Its loss and its predictions differ by less than 1 %.
 """
+R2_TOLERANCE = 1e-5
 LOSS_TOLERANCE = 1e-2
 PROBABILITY_TOLERANCE = 1e-4
 RESUMED_PROBABILITY_TOLERANCE = 2e-2
@@ -141,10 +142,17 @@ def compare_results(result: Mapping[str, Any], name: str, reference: Reference) 
     assert {key: len(values) for key, values in result["curves"].items()} == lengths
     if reference.is_exact:
         assert result["stop_reason"] == expected["stop_reason"]
-        assert result["metrics"] == expected["metrics"]
-        assert result["curves"] == expected["curves"]
+        compare_metrics(result["metrics"], expected["metrics"])
+        compare_metrics(result["curves"], expected["curves"])
     losses = {key: value for key, value in expected["metrics"].items() if key.endswith("_loss")}
     assert {key: result["metrics"][key] for key in losses} == pytest.approx(losses, rel=LOSS_TOLERANCE)
+
+
+def compare_metrics(new: Mapping[str, Any], old: Mapping[str, Any]) -> None:
+    """Compare metrics exactly, except R²: it was computed in single precision, and is computed in double precision."""
+    old_r2, new_r2 = ({key: each[key] for key in each if key.endswith("_r2")} for each in (old, new))
+    assert new_r2 == {key: pytest.approx(values, rel=R2_TOLERANCE) for key, values in old_r2.items()}
+    assert {**new, **old_r2} == old
 
 
 def compare_weights(weights: Mapping[str, torch.Tensor], sha256: str, name: str, reference: Reference) -> None:
@@ -198,7 +206,8 @@ def test_snapshot_restores_every_part(home: Path, name: str) -> None:
     tensors = {
         id(tensor): tensor for part in run.stateful_parts().values() for tensor in list_tensors(part.state_dict())
     }
-    assert len(tensors) == len(state)
+    num_new_states = 1 if name == "table" else 0  # R2Score has the state `origin`, which torchmetrics' class lacks
+    assert len(tensors) == len(state) + num_new_states
 
 
 def list_tensors(value: Any) -> Iterator[torch.Tensor]:
@@ -235,7 +244,7 @@ def test_trainer_continues_to_the_same_weights(home: Path, tmp_path: Path, refer
     # The curves of the first attempt are in the database; this attempt adds the rest.
     expected = {key: reference.jobs[name]["curves"][key][-len(values) :] for key, values in curves.items()}
     if reference.is_exact:
-        assert curves == expected
+        compare_metrics(curves, expected)
         assert finished.stop_reason == reference.jobs[name]["stop_reason"]
     assert curves["valid_loss"] == pytest.approx(expected["valid_loss"], rel=LOSS_TOLERANCE)
 
