@@ -41,7 +41,12 @@ def _count_values(column: Column, values: NDArray[np.float32]) -> NDArray[np.int
     if column.categories is not None:
         return np.bincount(values.astype(np.int64), minlength=len(column.categories) + 1)[1 : _BINS + 1]
     finite = values[np.isfinite(values)].astype(np.float64)
-    return np.histogram(finite, _BINS)[0] if len(finite) else np.zeros(_BINS, np.int64)
+    if not len(finite):
+        return np.zeros(_BINS, np.int64)
+    # Positions in 0..1: numpy cannot divide a range into bins that is small relative to its values.
+    spread = np.ptp(finite)
+    positions = (finite - finite.min()) / spread if spread else np.full(len(finite), 0.5)
+    return np.histogram(positions, _BINS, range=(0.0, 1.0))[0]
 
 
 def _format_title(column: Column, values: NDArray[np.float32]) -> str:
