@@ -1,6 +1,7 @@
 """Converts an uploaded CSV table to the packed form."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,18 +15,22 @@ from core.datasets.columns import MAX_FLOAT32, UNKNOWN_CATEGORY, Column, Rows, i
 from core.datasets.import_report import ReportBuilder
 from core.datasets.ingest.archive import UploadOptions
 from core.datasets.ingest.builtin import add_rows_to_report
+from core.datasets.ingest.table_source import SizeLimit, detect_table, open_table
 from core.datasets.packed import PackedMeta, Targets, Weights
 from core.datasets.tables import sample_weights
 from core.datasets.tables.column_profile import ColumnProfile, parse_number, profile_columns
 from core.datasets.tables.column_roles import TableOptions, TableSchema, check_column_names, infer_schema
+from core.datasets.tables.csv_dialect import DecimalCommas, find_decimal_commas
 from core.datasets.tables.csv_file import CsvFile, RowBlock
 from core.datasets.tables.preview import write_table_preview
+from core.datasets.tables.table_warnings import list_warnings
 from core.datasets.tables.time_windows import make_windows
 from core.datasets.tables.writer import TableSplit, write_table
 from core.errors import InvalidArchive, InvalidTable
 from core.spec.base import Spec
 
 _NUMBER_BYTES = 4
+MissingValues = tuple[str, ...] | None
 _UPLOAD_NAMES = ("an archive of images", "a table")
 
 
@@ -75,17 +80,29 @@ def check_upload(
         raise InvalidArchive(f"{errors[0][0]}: {errors[0][1]}", code="wrong_options", errors=errors)
     parsed = schema.model_validate(requested)
     if isinstance(parsed, TableOptions):
-        check_column_names(parsed, CsvFile(path, encoding=parsed.encoding, delimiter=parsed.delimiter).header)
+        check_column_names(parsed, _open_csv(path, parsed, limits).header)
     return kind, parsed.model_dump(mode="json")
 
 
 def _detect_kind(path: Path, limits: UploadLimits, is_cancelled: Callable[[], bool], *, is_table: bool) -> UploadKind:
+    if detect_table(path, is_table=is_table):
+        return "table"
     try:
         return uploads.inspect_upload(path, limits, is_cancelled=is_cancelled)
     except InvalidArchive as error:
         if is_table and error.extra.get("code") == "archive_unknown":
             return "table"
         raise
+
+
+def _open_csv(path: Path, options: TableOptions, limits: UploadLimits) -> CsvFile:
+    limit = SizeLimit(limits.max_bytes, limits.max_ratio, limits.ratio_floor)
+    return CsvFile(
+        path,
+        encoding=options.encoding,
+        delimiter=options.delimiter,
+        open_file=partial(open_table, limit=limit),
+    )
 
 
 def pack_table(
@@ -98,12 +115,13 @@ def pack_table(
         pydantic.ValidationError: the options are invalid.
     """
     parsed = TableOptions.model_validate(dict(options))
-    file = CsvFile(path, encoding=parsed.encoding, delimiter=parsed.delimiter)
-    profiles = profile_columns(file.header, file.read_blocks())
+    file = _open_csv(path, parsed, limits)
+    commas = _find_commas(file, parsed)
+    profiles = profile_columns(file.header, file.read_blocks(commas), parsed.missing_values)
     if not profiles[0].num_rows:
         raise InvalidTable("The table has a header, but no rows.", code="table_empty")
     schema = infer_schema(profiles, parsed)
-    parsed_rows = _parse_rows(file, schema, max_bytes=limits.max_packed_bytes)
+    parsed_rows = _parse_rows(file, commas, schema, max_bytes=limits.max_packed_bytes)
     if schema.table.window is None:
         names = [str(line) for line in parsed_rows.lines]
         splits = {
@@ -116,7 +134,27 @@ def pack_table(
         splits = make_windows(schema.table, parsed_rows.rows, parsed_rows.targets, parsed_rows.lines, shares)
     meta = write_table(out, schema.table, schema.task, schema.classes, schema.num_outputs, splits)
     write_table_preview(out)
-    return meta, build_report(meta, splits, profiles, schema, parsed_rows.num_dropped)
+    report = build_report(meta, splits, profiles, schema, parsed_rows.num_dropped)
+    return meta, report | {"warnings": list_warnings(profiles, schema, splits, commas)}
+
+
+def _find_commas(file: CsvFile, options: TableOptions) -> DecimalCommas:
+    """Return the columns with decimal commas. They are searched only if the options or the delimiter suggest them."""
+    decimal = options.decimal
+    if decimal == "." or (decimal is None and file.delimiter != ";"):
+        return DecimalCommas()
+    numeric, texts = (
+        [place for place, name in enumerate(file.header) if name in names]
+        for names in (options.numeric, (*options.ignore, *options.categorical))
+    )
+    return find_decimal_commas(
+        file.read_blocks(),
+        len(file.header),
+        decimal,
+        is_missing=partial(is_missing, missing_values=options.missing_values),
+        numeric=numeric,
+        texts=texts,
+    )
 
 
 def build_report(
@@ -161,11 +199,11 @@ def _describe_column(profile: ColumnProfile, schema: TableSchema) -> dict[str, A
     }
 
 
-def _parse_rows(file: CsvFile, schema: TableSchema, *, max_bytes: int) -> ParsedRows:
+def _parse_rows(file: CsvFile, commas: DecimalCommas, schema: TableSchema, *, max_bytes: int) -> ParsedRows:
     is_series = schema.table.window is not None
     parts: list[ParsedRows] = []
     num_bytes = 0
-    for block in file.read_blocks():
+    for block in file.read_blocks(commas):
         parts.append(_parse_block(block, file.header, schema))
         num_bytes += parts[-1].rows.size * _NUMBER_BYTES
         if num_bytes > max_bytes:
@@ -187,7 +225,10 @@ def _parse_rows(file: CsvFile, schema: TableSchema, *, max_bytes: int) -> Parsed
 def _parse_block(block: RowBlock, header: Sequence[str], schema: TableSchema) -> ParsedRows:
     by_name = dict(zip(header, block.columns, strict=True))
     lines = np.asarray(block.lines, np.int64)
-    columns = [_parse_column(column, by_name[column.name], block.lines) for column in schema.table.columns]
+    missing_values = schema.table.missing_values
+    columns = [
+        _parse_column(column, by_name[column.name], block.lines, missing_values) for column in schema.table.columns
+    ]
     rows = np.stack(columns, axis=1)
     targets = np.stack(
         [_parse_target(name, by_name[name], block.lines, schema) for name in schema.table.targets], axis=1
@@ -224,29 +265,36 @@ def _parse_weights(name: str, texts: Sequence[str], lines: Sequence[int]) -> Wei
     return np.asarray(texts, np.float32)
 
 
-def _parse_column(column: Column, values: Sequence[str], lines: Sequence[int]) -> NDArray[np.float64]:
+def _parse_column(
+    column: Column, values: Sequence[str], lines: Sequence[int], missing_values: MissingValues
+) -> NDArray[np.float64]:
     if column.categories is None:
-        return _parse_numbers(column.name, values, lines)
+        return _parse_numbers(column.name, values, lines, missing_values)
     code = {category: number for number, category in enumerate(column.categories, start=1)}
     code_by_text = {
-        text: UNKNOWN_CATEGORY if is_missing(text) else code[normalize_category(text)] for text in set(values)
+        text: UNKNOWN_CATEGORY if is_missing(text, missing_values) else code[normalize_category(text)]
+        for text in set(values)
     }
     return np.asarray([code_by_text[text] for text in values], np.float64)
 
 
 def _parse_target(name: str, values: Sequence[str], lines: Sequence[int], schema: TableSchema) -> NDArray[np.float64]:
     """Return the class indices, counted from 0, or for regression the numbers. Missing values become NaN."""
+    missing_values = schema.table.missing_values
     if schema.task == "regression":
-        return _parse_numbers(name, values, lines)
+        return _parse_numbers(name, values, lines, missing_values)
     class_index = {label: float(number) for number, label in enumerate(schema.classes)}
     index_by_text = {
-        text: np.nan if is_missing(text) else class_index[normalize_category(text)] for text in set(values)
+        text: np.nan if is_missing(text, missing_values) else class_index[normalize_category(text)]
+        for text in set(values)
     }
     return np.asarray([index_by_text[text] for text in values], np.float64)
 
 
-def _parse_numbers(name: str, values: Sequence[str], lines: Sequence[int]) -> NDArray[np.float64]:
-    number_by_text = {text: np.nan if is_missing(text) else parse_number(text) for text in set(values)}
+def _parse_numbers(
+    name: str, values: Sequence[str], lines: Sequence[int], missing_values: MissingValues
+) -> NDArray[np.float64]:
+    number_by_text = {text: np.nan if is_missing(text, missing_values) else parse_number(text) for text in set(values)}
     invalid = {text for text, number in number_by_text.items() if number is None or abs(number) > MAX_FLOAT32}
     if invalid:
         line, text = next((line, text) for line, text in zip(lines, values, strict=True) if text in invalid)
