@@ -9,6 +9,7 @@ from core.spec.optimizers import GroupedSpec, OptimizerPartSpec, OptimizerSpec
 
 OPTIMIZER = "/optimizer"
 MAX_LISTED_NAMES = 30
+_NUMBERS_OF_STEPS = (1_000_003, 1_000_000_007)  # of which no option is a fraction
 
 
 def check_closure(context: TrainingContext, report: ValidationReport) -> None:
@@ -52,7 +53,11 @@ def check_schedule(context: TrainingContext, report: ValidationReport) -> None:
     schedule = context.spec.schedule
     if schedule is None:
         return
-    report.extend(schedule.find_errors(context.spec.epochs * context.steps_per_epoch), "/schedule")
+    if context.job.dataset is None:  # report the errors that any number of steps has
+        errors, others = (list(schedule.find_errors(num_steps)) for num_steps in _NUMBERS_OF_STEPS)
+        report.extend([error for error in errors if error in others], "/schedule")
+    else:
+        report.extend(schedule.find_errors(context.spec.epochs * context.steps_per_epoch), "/schedule")
     if getattr(schedule, "cycle_momentum", False):
         parts: Sequence[OptimizerPartSpec] = getattr(context.spec.optimizer, "parts", ())
         optimizers: list[OptimizerSpec] = [part.optimizer for part in parts] or [context.spec.optimizer]
