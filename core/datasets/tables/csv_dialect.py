@@ -21,7 +21,7 @@ _INTEGER = re.compile(r"[+-]?\d+([eE][+-]?\d+)?")
 _MIN_NUMERIC_SHARE = 0.9  # of the values of a column, as in `ColumnProfile.is_numeric`
 
 
-class Block(Protocol):
+class TextBlock(Protocol):
     """Some rows of a file, transposed to columns of strings."""
 
     @property
@@ -106,7 +106,7 @@ class _NumberCounts:
 
 
 def find_decimal_commas(
-    blocks: Iterable[Block],
+    blocks: Iterable[TextBlock],
     num_columns: int,
     decimal: Decimal | None,
     *,
