@@ -338,7 +338,7 @@ def test_decimal_points_are_numbers_in_a_table_with_semicolons(tmp_path: Path) -
     assert not any("decimal" in warning for warning in report["warnings"])
 
 
-def test_commas_are_not_decimal_if_the_option_says_so(tmp_path: Path) -> None:
+def test_commas_are_texts_with_a_decimal_point(tmp_path: Path) -> None:
     table, _ = pack(tmp_path, GERMAN, decimal=".", categorical=["weight"])
     assert (get_columns(table.meta)["weight"] or ())[0] == "0,5"
 
@@ -352,7 +352,7 @@ def test_points_in_a_column_with_decimal_commas_are_an_error(tmp_path: Path) -> 
     assert "decimal point" in get_error(tmp_path / "again", thousands, decimal=",").detail
 
 
-def test_points_beside_columns_with_decimal_commas_are_a_warning(tmp_path: Path) -> None:
+def test_points_in_other_columns_than_commas_are_a_warning(tmp_path: Path) -> None:
     text = "price;weight;kind\n" + "".join(f"1.{i:03};{i},5;{'ab'[i % 2]}\n" for i in range(40))
     _, report = pack(tmp_path, text)
     assert report["warnings"] == [

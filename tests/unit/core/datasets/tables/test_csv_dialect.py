@@ -53,7 +53,7 @@ class Dialect(NamedTuple):
     delimiter: str = ","
     decimal: str = "."
     quoting: int = csv.QUOTE_MINIMAL
-    index: str | None = None
+    row_labels: str | None = None
     end: str = "\n"
     first_line: str = ""
     encoding: str = "utf-8"
@@ -63,7 +63,7 @@ class Dialect(NamedTuple):
         """Return the file."""
         out = io.StringIO(newline="")
         writer = csv.writer(out, delimiter=self.delimiter, quoting=self.quoting, lineterminator=self.end)  # type: ignore[arg-type]
-        index = self.index
+        index = self.row_labels
         writer.writerow([*([] if index is None else [""]), *frame.names])
         for place, (text, label) in enumerate(zip(frame.texts, frame.classes, strict=True)):
             labels = [] if index is None else [str(place) if index == "0" else str(place + 1)]
@@ -94,17 +94,17 @@ class _Unquoted(float):
 
 DIALECTS = [
     Dialect("pandas"),
-    Dialect("pandas with index", index="0"),
-    Dialect("pandas sep and decimal", ";", ",", index="0"),
+    Dialect("pandas with index", row_labels="0"),
+    Dialect("pandas sep and decimal", ";", ",", row_labels="0"),
     Dialect("pandas tsv", "\t"),
-    Dialect("pandas gzip", compress=True, index="0"),
+    Dialect("pandas gzip", compress=True, row_labels="0"),
     Dialect("Excel", end="\r\n", encoding="utf-8-sig"),
     Dialect("Excel, German", ";", ",", end="\r\n", encoding="utf-8-sig"),
     Dialect("Excel, sep line", ";", ",", end="\r\n", first_line="sep=;\r\n"),
     Dialect("Excel, sep line with commas", end="\r\n", first_line="sep=,\r\n"),
     Dialect("Excel, Unicode text", "\t", end="\r\n", encoding="utf-16"),
-    Dialect("R write.csv", quoting=csv.QUOTE_NONNUMERIC, index="1"),
-    Dialect("R write.csv2", ";", ",", quoting=csv.QUOTE_ALL, index="1"),
+    Dialect("R write.csv", quoting=csv.QUOTE_NONNUMERIC, row_labels="1"),
+    Dialect("R write.csv2", ";", ",", quoting=csv.QUOTE_ALL, row_labels="1"),
     Dialect("R write.csv2 without row names", ";", ",", quoting=csv.QUOTE_ALL),
 ]
 
