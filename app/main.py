@@ -25,8 +25,10 @@ from app.api import (
 )
 from app.api.fast_path import PREDICT
 from app.http import cors, forwarded_headers, rate_limit
+from app.http.body_budget import BodyBudget
 from app.http.browser_guard import BrowserGuardMiddleware
 from app.http.fast_path import FastPathMiddleware
+from app.http.memory_release import release_memory_later
 from app.http.methods import MethodsMiddleware
 from app.http.middleware import ApiKeyMiddleware, BodySizeLimitMiddleware, RequestContextMiddleware
 from app.http.tracing import DISABLED_TELEMETRY, Tracing
@@ -113,7 +115,12 @@ def _add_middleware(app: FastAPI, settings: Settings, tracing: Tracing | None) -
     """Add the middleware. The middleware that is added last handles requests first."""
     app.add_middleware(MethodsMiddleware)
     app.add_middleware(FastPathMiddleware, routes=(PREDICT, INFER, INFER_VERSION))
-    app.add_middleware(BodySizeLimitMiddleware, get_limit=build_body_limits(settings))
+    app.add_middleware(
+        BodySizeLimitMiddleware,
+        get_limit=build_body_limits(settings),
+        is_streamed=is_upload,
+        budget=BodyBudget(settings.max_buffered_bytes, on_idle=release_memory_later),
+    )
     app.add_middleware(ApiKeyMiddleware, keys=[key.get_secret_value() for key in settings.api_keys])
     rate_limit.add_rate_limit(app, settings)
     cors.add_cors(app, settings.cors_origins)
@@ -159,13 +166,18 @@ def build_body_limits(settings: Settings) -> Callable[[str], int]:
     def get_limit(path: str) -> int:
         if PREDICT_PATHS.fullmatch(path):  # checked first, since most requests are predictions
             return settings.max_predict_bytes
-        if UPLOAD_PATHS.fullmatch(path):
+        if is_upload(path):
             return settings.max_upload_bytes
         if INLINE_PATHS.fullmatch(path):
             return min(settings.max_inline_bytes, settings.max_upload_bytes)
         return settings.max_json_bytes
 
     return get_limit
+
+
+def is_upload(path: str) -> bool:
+    """Return whether the body of a request with this path is written to a file while it is received."""
+    return UPLOAD_PATHS.fullmatch(path) is not None
 
 
 def _build_lifespan(settings: Settings, provided: State | None, tracing: Tracing | None) -> Lifespan:

@@ -4,12 +4,13 @@ import json
 import os
 import tempfile
 import time
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from candela.errors import CandelaError
+from candela.folder_archive import SkippedEntry, format_skipped, zip_folder
 from candela.pagination import iterate_items
 from candela.transport import Transport
 from candela.types import Dataset, DatasetVersion
@@ -57,6 +58,7 @@ class Datasets:
         *,
         options: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
+        on_skipped: Callable[[Sequence[SkippedEntry]], None] | None = None,
     ) -> DatasetVersion:
         """Upload a new version. The import continues after this call (see `wait`).
 
@@ -64,13 +66,19 @@ class Datasets:
             name: name of the dataset, which is created if it does not exist.
             path: a folder, an archive, or a `.csv` or `.csv.gz` table. A folder contains `class/image` files, or
                 `train/class/image`, `valid/class/image` etc. An archive is a zip, tar or tar.gz of such a folder.
+                Symbolic links in a folder are followed.
             options: import options such as `{"target": "species", "missing": "impute"}`.
             progress: function that is called with the number of sent bytes and the total number of bytes.
+            on_skipped: function that is called with the entries of a folder that are not uploaded, such as links
+                without a target. Default: they are shown as a Python warning.
         """
         source = Path(path)
         if source.is_dir():
             with tempfile.TemporaryDirectory(prefix="candela-") as scratch:
-                return self._upload(name, zip_folder(source, Path(scratch) / "upload.zip"), options, progress)
+                archive = zip_folder(source, Path(scratch) / "upload.zip")
+                if archive.skipped:
+                    (on_skipped or _warn_of_skipped)(archive.skipped)
+                return self._upload(name, archive.path, options, progress)
         if not source.is_file():
             raise CandelaError(f"{source} does not exist, or is neither a file nor a folder")
         return self._upload(name, source, options, progress)
@@ -152,20 +160,8 @@ class Datasets:
         return response
 
 
-def zip_folder(folder: Path, archive: Path) -> Path:
-    """Write the files of a folder to a zip file, sorted by name, without hidden files and symbolic links.
-
-    Raises:
-        CandelaError: the folder has no files.
-    """
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.is_symlink() and not _is_hidden(p, folder))
-    if not files:
-        raise CandelaError(f"{folder} has no files to upload")
-    # Image files are already compressed, so compressing them again takes time and does not reduce their size.
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED, strict_timestamps=False) as out:
-        for file in files:
-            out.write(file, file.relative_to(folder).as_posix())
-    return archive
+def _warn_of_skipped(skipped: Sequence[SkippedEntry]) -> None:
+    warnings.warn(format_skipped(skipped), stacklevel=3)
 
 
 def _to_lists(values: Any) -> Any:  # noqa: ANN401 - arrays, lists or scalars
@@ -180,10 +176,6 @@ def _get_media_type(path: Path) -> str:
     name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
     is_table = MEDIA_TYPES.get(name.suffix.lower()) == "text/csv"
     return "text/csv" if is_table else MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
-
-
-def _is_hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _read_chunks(file: IO[bytes], size_bytes: int, progress: Progress) -> Iterator[bytes]:

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from candela import render
 from candela.datasets import Datasets
 from candela.errors import CandelaError
+from candela.folder_archive import format_skipped
 from candela.jobs import Job
 from candela.types import DatasetVersion, JobEvent, Number
 
@@ -105,7 +106,11 @@ def upload_dataset(
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("uploading", total=None)
         version = datasets.add(
-            name, path, options=options, progress=lambda sent, size: progress.update(task, completed=sent, total=size)
+            name,
+            path,
+            options=options,
+            progress=lambda sent, size: progress.update(task, completed=sent, total=size),
+            on_skipped=lambda skipped: console.print(format_skipped(skipped), style="yellow", markup=False),
         )
         progress.update(task, description="importing")
         return datasets.wait(name, version["version"]) if wait else version

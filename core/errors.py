@@ -2,6 +2,9 @@
 
 from typing import Any, ClassVar
 
+IMAGE_TOO_LARGE = "image_too_large"
+"""The code of an error for an image that exceeds a limit of pixels or bytes."""
+
 
 class ServiceError(Exception):
     """An error that is returned to the client.

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from core.redaction import redact_credentials
+
 
 class FailureKind(StrEnum):
     LOST = "lost"  # the worker or trainer ended or stalled; the job itself may be correct
@@ -113,13 +115,14 @@ def build_failure(
     """Build the failure object that is stored with a job.
 
     If `message` or `hint` is empty, the default of the failure code is used. `extra` adds fields to the object, but
-    cannot replace the fields that all failures have.
+    cannot replace the fields that all failures have. Credentials in the message are replaced: it may contain the error
+    of a database or a storage with its URL, and clients read it.
     """
     failure_type = FAILURES[code]
     return {
         **(extra or {}),
         "code": code,
-        "message": message or failure_type.message,
+        "message": redact_credentials(message) or failure_type.message,
         "hint": hint or failure_type.hint,
         "retryable": failure_type.retryable,
     }

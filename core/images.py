@@ -9,6 +9,9 @@ Rules:
 - The EXIF orientation is applied. Only the first frame of an animation is decoded.
 - 16-bit values are scaled to 8 bits: only the high byte is kept. Pillow converts CMYK to RGB or grey.
 - Transparent pixels are blended with white.
+- A JPEG that is at least four times as high and as wide as needed is decoded at 1/2, 1/4 or 1/8 of its size.
+- Large images need much memory while they are decoded. Threads decode only as many at a time as 256 MiB allow, and
+  larger ones one at a time.
 - RGB is converted to grey with ITU-R BT.601 luma. Grey is converted to RGB by repeating the channel.
 - Resize modes: `stretch` ignores the aspect ratio. `crop` first crops the center to the aspect ratio of the target.
   OpenCV resizes with area interpolation if the height or the width decreases, otherwise with bilinear interpolation.
@@ -16,33 +19,40 @@ Rules:
 
 import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
-import simplejpeg
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from core import exif, jpeg_segments, png_chunks, png_fast
-from core.errors import InvalidImage, TooLarge, UnsupportedImage
+from core import exif, jpeg_decoding, jpeg_segments, png_chunks, png_fast
+from core.decoding_memory import DECODING_MEMORY, LARGE_BYTES
+from core.errors import IMAGE_TOO_LARGE, InvalidImage, TooLarge, UnsupportedImage
 from core.memory import release_free_memory
-from core.pixel_conversion import Pixels, apply_orientation, convert_channels, resize_pixels
+from core.pixel_conversion import (
+    SWAPPED_ORIENTATIONS,
+    Pixels,
+    apply_orientation,
+    convert_channels,
+    resize_pixels,
+)
 
 MAX_PIXELS = 25_000_000
 
 _MAX_SCANS = 100
 _MAX_FULL_SIZE_SCANS = 40  # of an image with `max_pixels`; cameras and encoders write at most about 20 scans
-_LARGE_PIXELS = 4 * 2**20
+_RELEASED_BYTES = LARGE_BYTES // 2  # after images that need more, free memory is returned to the operating system
 # Called directly instead of through Image.open, so that Pillow does not try decoders of other formats.
 _PILLOW_READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
     "jpeg": JpegImageFile,
     "png": PngImageFile,
     "webp": WebPImageFile,
 }
-_SWAPPED = range(5, 9)  # the EXIF orientations that swap height and width
+_PILLOW_PIXEL_BYTES = 8  # bytes per pixel of the decoded image and its copy as RGB
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
 _UNSUPPORTED_SIGNATURES = {
     b"GIF8": "GIF",
@@ -86,12 +96,23 @@ def decode_image(
     channels, height, width = image_shape
     if channels not in (1, 3):
         raise ValueError(f"image_shape must have 1 or 3 channels, got {channels}")
-    pixels = _decode_pixels(body, channels, max_pixels)
-    is_large = pixels.shape[0] * pixels.shape[1] >= _LARGE_PIXELS
-    pixels = np.ascontiguousarray(resize_pixels(pixels, height, width, resize).reshape(height, width, channels))
-    if is_large:
-        release_free_memory()
-    return pixels
+    kind = detect_format(body)
+    if kind == "png" and (pixels := png_fast.decode_simple_png(body, max_pixels)) is not None:
+        if (pixels.ndim == 2) != (channels == 1):
+            pixels = convert_channels(Image.fromarray(pixels), channels)
+        return _fit_pixels(pixels, image_shape, resize)
+    header = jpeg_decoding.read_jpeg_header(body) if kind == "jpeg" else None
+    if header and header[2] in jpeg_decoding.DIRECT_COLORS:
+        _check_size(*header[:2], max_pixels)
+        _check_scans(body, header[0] * header[1], max_pixels)
+        orientation = jpeg_decoding.read_jpeg_orientation(body)
+        scale = jpeg_decoding.choose_scale(header[:2], jpeg_decoding.orient_size((height, width), orientation))
+        with _reserve_memory(jpeg_decoding.estimate_jpeg_bytes(body, header[:2], channels, scale)):
+            return _decode_jpeg(body, header[:2], image_shape, resize, scale=scale, orientation=orientation)
+    size = _read_declared_size(body, kind) or header or (0, 0)
+    _check_size(*size[:2], max_pixels)
+    with _reserve_memory(_PILLOW_PIXEL_BYTES * size[0] * size[1]):
+        return _decode_with_pillow(body, kind, image_shape, resize, max_pixels)
 
 
 def read_image_size(body: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
@@ -103,17 +124,17 @@ def read_image_size(body: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
         TooLarge: the image has more than `max_pixels` pixels.
     """
     kind = detect_format(body)
-    header = _read_jpeg_header(body) if kind == "jpeg" else None
+    header = jpeg_decoding.read_jpeg_header(body) if kind == "jpeg" else None
     if header:
         height, width, colour = header
         _check_size(height, width, max_pixels)
-        orientation = _read_jpeg_orientation(body)
+        orientation = jpeg_decoding.read_jpeg_orientation(body)
         size = ImageSize(height, width, 1 if colour == "Gray" else 3)
     else:
         image, orientation = _open_with_pillow(body, kind, max_pixels)
         with image:
             size = ImageSize(image.height, image.width, 1 if _is_grey(image) else 3)
-    return size._replace(height=size.width, width=size.height) if orientation in _SWAPPED else size
+    return size._replace(height=size.width, width=size.height) if orientation in SWAPPED_ORIENTATIONS else size
 
 
 def detect_format(body: bytes) -> str:
@@ -137,47 +158,54 @@ def detect_format(body: bytes) -> str:
     raise InvalidImage("The file is not a JPEG, PNG or WEBP image." if body else "The image file is empty.")
 
 
-def _decode_pixels(body: bytes, channels: int, max_pixels: int) -> Pixels:
-    kind = detect_format(body)
-    if kind == "png" and (simple := png_fast.decode_simple_png(body, max_pixels)) is not None:
-        return simple if (simple.ndim == 2) == (channels == 1) else convert_channels(Image.fromarray(simple), channels)
-    header = _read_jpeg_header(body) if kind == "jpeg" else None
-    if header and header[2] in ("Gray", "YCbCr", "RGB"):
-        _check_size(header[0], header[1], max_pixels)
-        _check_scans(body, header[0] * header[1], max_pixels)
-        return _decode_jpeg(body, channels)
+def _decode_jpeg(
+    body: bytes,
+    size: tuple[int, int],
+    image_shape: tuple[int, int, int],
+    resize: str,
+    *,
+    scale: int,
+    orientation: int,
+) -> Pixels:
+    try:
+        pixels = jpeg_decoding.decode_jpeg(body, size, image_shape[0], scale=scale, orientation=orientation)
+    except ValueError as error:
+        raise _make_damaged_error(error) from error
+    return _fit_pixels(pixels, image_shape, resize)
+
+
+def _decode_with_pillow(
+    body: bytes, kind: str, image_shape: tuple[int, int, int], resize: str, max_pixels: int
+) -> Pixels:
+    channels, height, width = image_shape
     image, orientation = _open_with_pillow(body, kind, max_pixels)
     with image:
         if kind == "jpeg":
             _check_scans(body, image.height * image.width, max_pixels)
+            min_height, min_width = jpeg_decoding.orient_size((2 * height, 2 * width), orientation)
+            image.draft(None, (min_width, min_height))  # decodes at 1/2, 1/4 or 1/8 if the image remains larger
         try:
             image.load()
-            return apply_orientation(convert_channels(image, channels), orientation)
+            pixels = apply_orientation(convert_channels(image, channels), orientation)
         except MemoryError:
             raise
         except Exception as error:
             raise _make_damaged_error(error) from error
+    return _fit_pixels(pixels, image_shape, resize)
 
 
-def _read_jpeg_header(body: bytes) -> tuple[int, int, str] | None:
-    """Return (height, width, color space), or None if simplejpeg cannot read the header. Pillow may still read it."""
-    try:
-        height, width, colour, _ = simplejpeg.decode_jpeg_header(body)
-    except ValueError:
-        return None
-    return height, width, colour
+def _fit_pixels(pixels: Pixels, image_shape: tuple[int, int, int], resize: str) -> Pixels:
+    channels, height, width = image_shape
+    return np.ascontiguousarray(resize_pixels(pixels, height, width, resize).reshape(height, width, channels))
 
 
-def _decode_jpeg(body: bytes, channels: int) -> Pixels:
-    try:
-        pixels: Pixels = simplejpeg.decode_jpeg(body, "GRAY" if channels == 1 else "RGB", strict=True)
-    except ValueError as error:
-        raise _make_damaged_error(error) from error
-    return apply_orientation(pixels, _read_jpeg_orientation(body))
-
-
-def _read_jpeg_orientation(body: bytes) -> int:
-    return exif.read_orientation(jpeg_segments.find_exif(body)) if b"Exif\0\0" in body[: 2**16] else 1
+@contextmanager
+def _reserve_memory(num_bytes: int) -> Iterator[None]:
+    """Reserve memory for decoding. Afterwards, return free memory to the operating system."""
+    with DECODING_MEMORY.reserve(num_bytes):
+        yield
+        if num_bytes >= _RELEASED_BYTES:
+            release_free_memory()
 
 
 def _open_with_pillow(body: bytes, kind: str, max_pixels: int) -> tuple[Image.Image, int]:
@@ -190,7 +218,7 @@ def _open_with_pillow(body: bytes, kind: str, max_pixels: int) -> tuple[Image.Im
         body, exif_data = png_chunks.remove_metadata(body)
         orientation = exif.read_orientation(exif_data)
     elif kind == "jpeg":
-        orientation = _read_jpeg_orientation(body)
+        orientation = jpeg_decoding.read_jpeg_orientation(body)
         body = jpeg_segments.remove_metadata(body)
     try:
         image = _PILLOW_READERS[kind](io.BytesIO(body))
@@ -237,12 +265,24 @@ def _check_scans(body: bytes, num_pixels: int, max_pixels: int) -> None:
 def _check_size(height: int, width: int, max_pixels: int) -> None:
     if height * width > max_pixels:
         raise TooLarge(
-            f"The image has {width} x {height} pixels; at most {max_pixels} pixels are accepted.",
-            code="image_too_large",
+            f"The image has {width} x {height} pixels; at most {max_pixels} pixels are accepted. "
+            "The operator can raise CANDELA_MAX_IMAGE_PIXELS.",
+            code=IMAGE_TOO_LARGE,
+            setting="CANDELA_MAX_IMAGE_PIXELS",
             width=width,
             height=height,
             max_pixels=max_pixels,
         )
+
+
+def make_file_size_error(max_bytes: int) -> TooLarge:
+    """Return the error for an image file with more than `max_bytes` bytes."""
+    return TooLarge(
+        f"The file has more than {max_bytes} bytes. The operator can raise CANDELA_MAX_IMAGE_BYTES.",
+        code=IMAGE_TOO_LARGE,
+        setting="CANDELA_MAX_IMAGE_BYTES",
+        max_bytes=max_bytes,
+    )
 
 
 def _is_grey(image: Image.Image) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import sys
+import threading
 from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -60,6 +61,8 @@ def configure_logging(level: str = "INFO") -> None:
     root.setLevel(level)
     _json_fd = None if is_terminal else sys.stderr.fileno()
     sys.excepthook = _log_crash
+    threading.excepthook = _log_thread_crash
+    sys.unraisablehook = _log_ignored_error
     logging.getLogger("alembic").setLevel(logging.WARNING)  # at INFO, Alembic logs every check of the schema
 
 
@@ -109,6 +112,22 @@ def _log_crash(kind: type[BaseException], error: BaseException, trace: Traceback
         structlog.get_logger().critical("process.crashed", exc_info=(kind, error, trace))
     else:
         sys.__excepthook__(kind, error, trace)
+
+
+def _log_thread_crash(args: threading.ExceptHookArgs) -> None:
+    """Log an uncaught exception of a thread instead of printing it."""
+    if args.exc_type is SystemExit or args.exc_value is None:  # as Python's own hook, which prints no SystemExit
+        return
+    name = "" if args.thread is None else args.thread.name
+    exc_info = (args.exc_type, args.exc_value, args.exc_traceback)
+    structlog.get_logger().critical("thread.crashed", thread=name, exc_info=exc_info)
+
+
+def _log_ignored_error(args: "sys.UnraisableHookArgs") -> None:
+    """Log an exception that Python ignores, for example of a destructor, instead of printing it."""
+    if args.exc_value is not None:
+        exc_info = (args.exc_type, args.exc_value, args.exc_traceback)
+        structlog.get_logger().error("exception.ignored", context=args.err_msg or "", exc_info=exc_info)
 
 
 def _merge_request(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

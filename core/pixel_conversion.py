@@ -7,6 +7,7 @@ from PIL import Image
 
 Pixels = NDArray[np.uint8]
 RESIZE_MODES = ("stretch", "crop")
+SWAPPED_ORIENTATIONS = range(5, 9)  # the EXIF orientations that swap height and width
 _STRIP_PIXELS = 2**20  # larger images are converted in strips, to need less memory
 
 

@@ -104,6 +104,9 @@ class Settings(BaseSettings):
     max_json_bytes: PositiveInt = Field(default=1 * 2**20, description="Maximum size of a JSON request body.")
     max_inline_bytes: PositiveInt = Field(default=8 * 2**20, description="Maximum size of a dataset sent as JSON.")
     max_predict_bytes: PositiveInt = Field(default=32 * 2**20, description="Maximum size of a prediction request.")
+    max_buffered_bytes: PositiveInt = Field(
+        default=256 * 2**20, description="Maximum total size of request bodies in the memory of an HTTP process."
+    )
     max_image_bytes: PositiveInt = Field(default=16 * 2**20, description="Maximum size of an encoded image.")
     max_image_pixels: PositiveInt = Field(default=25_000_000, description="Maximum height times width of an image.")
     predict_devices: str = Field(

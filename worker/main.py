@@ -17,6 +17,7 @@ from celery.signals import setup_logging, worker_init, worker_shutdown, worker_s
 
 from core.bus import RedisBus
 from core.child_environment import build_child_environment
+from core.datasets.archives.configured_limits import build_upload_limits
 from core.db.schema import check_schema
 from core.db.session import make_engine, make_session_factory
 from core.file_permissions import apply_umask
@@ -100,7 +101,16 @@ def build_worker(settings: Settings) -> Worker:
     resources.callback(standby.close)
     timeouts = SupervisionTimeouts(settings.lease_s, settings.heartbeat_s, settings.grace_s, settings.stall_s)
     weights_dir = settings.datasets_dir / "weights"
-    context = WorkerContext(sessions, storage, standby, owner, timeouts, settings.max_attempts, weights_dir)
+    context = WorkerContext(
+        sessions,
+        storage,
+        standby,
+        owner,
+        timeouts,
+        settings.max_attempts,
+        weights_dir,
+        archive_limits=build_upload_limits(settings),
+    )
     supervisor = Supervisor(context, devices, tracer)
     importer = Importer(settings, sessions, storage, owner=owner, wake_relay=relay.wake)
     return Worker(

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
+from core.datasets.archives.limits import UploadLimits
 from core.failures import FAILURES
 from core.jobs import StopMode
 from core.spec import AnyJobSpec
@@ -45,6 +46,9 @@ class Start(ProtocolMessage):
         default=None, description="The folder of another job's checkpoint to start from. None if `resume_dir` is set."
     )
     archive_path: str | None = Field(default=None, description="The path of the archive of images to predict.")
+    archive_limits: UploadLimits = Field(
+        default=UploadLimits(), description="The limits of the archive and of its images, from the settings."
+    )
     device: str | None = Field(default=None, description="The device to use instead of the spec's `device`.")
     devices: tuple[str, ...] = Field(default=(), description="The devices of a distributed run, one per process.")
     lease_s: float = Field(description="Seconds without a `lease_renewed` message after which the trainer exits.")

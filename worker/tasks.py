@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import structlog
 
+from core.db.repos.datasets import DatasetRepo
 from core.db.repos.jobs import JobRepo
 from core.db.session import SessionFactory, transaction
 from core.queue import CANARY
@@ -12,6 +13,8 @@ from worker.control.supervisor import Supervisor
 from worker.importing.importer import Importer
 
 log = structlog.get_logger()
+MAX_IMPORTS = 1
+"""Imports that run at the same time in a worker. More could occupy every thread, so that no job would start."""
 
 
 class Tasks:
@@ -30,6 +33,7 @@ class Tasks:
         on_message: Callable[[], None] = lambda: None,
     ) -> None:
         self._sessions, self._supervisor, self._importer, self._slots = sessions, supervisor, importer, slots
+        self._import_slots = Slots(MAX_IMPORTS)
         self._on_message = on_message
 
     def train(self, job_id: str) -> None:
@@ -40,10 +44,16 @@ class Tasks:
         self._slots.process_queue(job_id, self._find_next_job, self._supervisor.run, self._count_slots)
 
     def import_dataset(self, version_id: str) -> None:
-        """Import the dataset version, unless another worker has claimed it or this worker is shutting down."""
+        """Import the dataset version if no other import runs. Then import other versions that wait."""
         self._on_message()
         if not self._supervisor.is_shutting_down:
-            self._importer.run(version_id)
+            self._import_slots.process_queue(version_id, self._find_next_import, self._importer.run)
+
+    def _find_next_import(self) -> str | None:
+        if self._supervisor.is_shutting_down:
+            return None
+        with transaction(self._sessions, read_only=True) as session:
+            return next(iter(DatasetRepo(session).find_unclaimed_ids(older_than_s=0, limit=1)), None)
 
     def _find_next_job(self) -> str | None:
         if self._supervisor.is_shutting_down:

@@ -2,6 +2,7 @@
 
 import binascii
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -192,7 +193,12 @@ def _decode_instance(instance: InstanceIn) -> ImageInput:
 
 
 def _build_json_error(loc: tuple[str | int, ...], message: str) -> InvalidBody:
-    return InvalidBody([{"type": "too_long", "loc": loc, "msg": message}], PredictIn.model_json_schema())
+    return InvalidBody([{"type": "too_long", "loc": loc, "msg": message}], _build_schema())
+
+
+@lru_cache(maxsize=1)
+def _build_schema() -> dict[str, Any]:
+    return PredictIn.model_json_schema()
 
 
 def _build_form_error(loc: tuple[str, ...], kind: str, message: str) -> InvalidBody:

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from app.api.number_parameters import check_number_parameters, list_number_parameters
 from app.http.asgi import get_media_type
 from app.http.json_bodies import DOCUMENTS, MAX_VALUES, check_num_values
 from app.problems import InvalidJson, LimitedValidationError
@@ -55,11 +56,12 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """Rejects unknown query parameters, media types other than JSON, and JSON that is not strictly valid."""
+    """Rejects unknown query parameters, numbers in other than decimal digits, other media types and invalid JSON."""
 
     def get_route_handler(self) -> Handler:
         handler = super().get_route_handler()
         names = sorted(_list_query_names(self.dependant))
+        numbers = list(list_number_parameters(self.dependant))
         validate: Validate | None = None
         if self.body_field is not None and not isinstance(self.body_field.field_info, Form):
             validate = partial(self.body_field.validate, loc=("body",))
@@ -67,6 +69,7 @@ class StrictRoute(APIRoute):
         async def handle_strictly(request: Request) -> Response:
             request = StrictRequest(request.scope, request.receive)
             _check_parameters(request, names)
+            check_number_parameters(request, numbers)
             if validate is not None:
                 await require_json(request)
                 await request.parse_large_body(validate)

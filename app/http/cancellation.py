@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from app.http.asgi import get_header
+from app.http.number_syntax import parse_number
 from app.problems import InvalidJson
 
 Result = TypeVar("Result")
@@ -40,7 +41,7 @@ def parse_timeout(scope: Scope) -> float | None:
     if value is None:
         return None
     try:
-        seconds = float(value)
+        seconds = parse_number(value)
     except ValueError:
         seconds = math.nan
     if 0 < seconds <= MAX_TIMEOUT_S:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from app.http.memory_release import release_memory_later
 from core.errors import Overloaded, TooLarge
 from core.process_tuning import pause_gc
 
@@ -85,7 +86,9 @@ class LargeBodyParser:
     only; in a shared pool, a few clients could occupy all threads.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, on_idle: Callable[[], object] = lambda: None) -> None:
+        """Initialize the parser. `on_idle` is called when the last of the waiting bodies is parsed."""
+        self._on_idle = on_idle
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"parse-{name}")
         self._num_waiting = 0
 
@@ -104,6 +107,8 @@ class LargeBodyParser:
             return await asyncio.get_running_loop().run_in_executor(self._thread, _run_without_gc, parse)
         finally:
             self._num_waiting -= 1
+            if not self._num_waiting:
+                self._on_idle()
 
 
 def _run_without_gc(parse: Callable[[], Result]) -> Result:
@@ -113,5 +118,8 @@ def _run_without_gc(parse: Callable[[], Result]) -> Result:
 
 PREDICTIONS = LargeBodyParser("predictions")
 """Parses the bodies of predictions, also those of `/v2`."""
-DOCUMENTS = LargeBodyParser("documents")
-"""Parses all other JSON bodies. Inline datasets take longer than predictions, so they have another thread."""
+DOCUMENTS = LargeBodyParser("documents", on_idle=release_memory_later)
+"""Parses all other JSON bodies. Inline datasets take longer than predictions, so they have another thread.
+
+A document can need sixty times the memory of its JSON, which glibc would keep.
+"""

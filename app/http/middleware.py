@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http import metrics
 from app.http.asgi import get_header
+from app.http.body_budget import BodyBudget, BufferedBody
 from app.http.refusals import build_refusal
 from core import errors
 from core.logging import REQUEST_FIELDS, log_info
@@ -23,6 +24,7 @@ from core.tracing import build_log_fields
 
 log = structlog.get_logger(__name__)
 
+MAX_LENGTH_DIGITS = 18  # of Content-Length, with leading zeros
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PUBLIC_PATHS = frozenset(
     {"/", "/docs", "/openapi.json", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
@@ -37,6 +39,8 @@ HTML_HEADERS = [
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
 ]
+SMALL_BODY_BYTES = 256 * 2**10
+"""Bodies of at most this size do not count in the budget of bodies in memory."""
 _PROCESS_PREFIX, _REQUEST_NUMBERS = secrets.token_hex(12), itertools.count()
 
 
@@ -122,7 +126,7 @@ class ApiKeyMiddleware:
         if scope["type"] != "http" or not self._keys or is_public_path(scope["path"]) or self._has_key(scope):
             await self._app(scope, receive, send)
             return
-        detail = "Send an API key of the service as `Authorization: Bearer <key>`."
+        detail = "The API key is missing or wrong; send a valid key as `Authorization: Bearer <key>`."
         headers = {"WWW-Authenticate": "Bearer"}
         await build_refusal(scope, errors.Unauthorized, detail, headers=headers)(scope, receive, send)
 
@@ -140,11 +144,28 @@ def is_public_path(path: str) -> bool:
 
 
 class BodySizeLimitMiddleware:
-    """Rejects bodies above the size limit of their path. Checks Content-Length and counts the received bytes."""
+    """Rejects bodies above the size limit of their path. Checks Content-Length and counts the received bytes.
 
-    def __init__(self, app: ASGIApp, get_limit: Callable[[str], int]) -> None:
+    Bodies that the application keeps in memory also share a budget. Small bodies do not count.
+
+    Args:
+        app: the next ASGI application.
+        get_limit: returns the maximum size of a body for a path.
+        is_streamed: returns whether the application writes the bodies for a path to a file.
+        budget: the budget of large bodies in memory.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        get_limit: Callable[[str], int],
+        is_streamed: Callable[[str], bool],
+        budget: BodyBudget,
+    ) -> None:
         self._app = app
         self._get_limit = get_limit
+        self._is_streamed = is_streamed
+        self._budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -152,23 +173,31 @@ class BodySizeLimitMiddleware:
             return
         limit = self._get_limit(scope["path"])
         length = get_header(scope, b"content-length") or "0"
-        if not length.isascii() or not length.isdigit() or int(length[:20]) > limit:
+        if not (length.isascii() and length.isdigit()) or len(length) > MAX_LENGTH_DIGITS or int(length) > limit:
             refusal = build_refusal(scope, errors.TooLarge, format_size_limit(limit), extra={"limit_bytes": limit})
             await refusal(scope, receive, send)
             return
         num_received = 0
+        buffered: BufferedBody | None = None
 
         async def receive_within_limit() -> Message:
-            nonlocal num_received
-            message = await receive()
+            nonlocal num_received, buffered
+            message = await (receive() if buffered is None else buffered.receive(receive))
             num_received += len(message.get("body", b""))
             if num_received > limit:
                 # Raise HTTPException, because FastAPI converts any other exception while it reads a body to a 400.
                 detail = format_size_limit(limit)
                 raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, {"Connection": "close"})
+            if num_received > SMALL_BODY_BYTES and buffered is None and not self._is_streamed(scope["path"]):
+                buffered = self._budget.open_body()
+                buffered.count(message)
             return message
 
-        await self._app(scope, receive_within_limit, send)
+        try:
+            await self._app(scope, receive_within_limit, send)
+        finally:
+            if buffered is not None:
+                buffered.close()
 
 
 def format_size_limit(limit: int) -> str:

@@ -13,6 +13,7 @@ from app.inference.protocol import (
     to_error_message,
 )
 from core.errors import NotFound
+from core.spec.error_pointers import MAX_ERRORS
 from models import registry
 
 
@@ -44,7 +45,8 @@ def validate_architecture(request: ValidateArchitecture) -> ArchitectureValid | 
             request.name, options, request.sample_shape, request.num_outputs, request.cardinalities
         )
     except ValidationError as error:
-        return ArchitectureInvalid(request.id, error.json(include_input=False, include_url=False).encode(), "", "")
+        errors = orjson.loads(error.json(include_input=False, include_url=False))
+        return ArchitectureInvalid(request.id, orjson.dumps(errors[:MAX_ERRORS]), "", "", len(errors))
     except registry.ArchitectureBuildError as error:
         return ArchitectureInvalid(request.id, b"", error.path, str(error))
     except registry.UnknownArchitecture as error:

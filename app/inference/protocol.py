@@ -190,12 +190,20 @@ class ArchitectureValid(Message):
 
 
 class ArchitectureInvalid(Message):
-    """The response if the network cannot be built. It contains pydantic's `errors` as JSON, or `path` and `reason`."""
+    """The response if the network cannot be built. It contains pydantic's `errors` as JSON, or `path` and `reason`.
+
+    Attributes:
+        errors: the first `MAX_ERRORS` errors of the options; empty if the options are valid.
+        path: the path of the option that does not fit the samples.
+        reason: why the network cannot be built with valid options.
+        num_errors: the number of all errors of the options.
+    """
 
     id: int
     errors: bytes
     path: str
     reason: str
+    num_errors: int = 0
 
 
 class Pong(Message):

@@ -34,11 +34,10 @@ from app.inference.protocol import (
 )
 from app.inference.types import BatcherClosed, BatchStats, Request, TargetedImage
 from app.inference.validation_process import ValidationProcess
+from app.inference.validation_queue import ValidationQueue
 from core.errors import NotReady, Overloaded, ServiceError
 
 log = structlog.get_logger(__name__)
-MAX_WAITING_VALIDATIONS = 64
-MAX_SHORT_OPTIONS_BYTES = 2048
 
 
 class RemoteRequest(Request):
@@ -68,11 +67,10 @@ class InferenceServer:
     def __init__(
         self, device: str, runtime_info: dict[str, Any], validation_processes: Sequence[ValidationProcess] = ()
     ) -> None:
-        """Initialize the server. `validation_processes` validate short specs (the first) and long specs (the last)."""
+        """Initialize the server. `validation_processes` are for fast (the first) and slow validations (the last)."""
         self._device = device
         self._runtime_info = runtime_info
-        self._validation_processes = validation_processes
-        self._num_validating = 0
+        self._validation_queue = ValidationQueue(validation_processes)
         self._loop = asyncio.get_running_loop()
         self._load_threads = ThreadPoolExecutor(2, thread_name_prefix="load-model")
         self.models = ModelRegistry(device, self._make_callback)
@@ -117,21 +115,11 @@ class InferenceServer:
             connection.pending[message.id] = request
 
     def _handle_validation(self, connection: "Connection", message: ValidateArchitecture) -> None:
-        """Validate an architecture in another process. Long specs, which may take seconds, do not delay short ones."""
-        if self._num_validating >= MAX_WAITING_VALIDATIONS:
-            error = Overloaded("Too many networks wait for validation.", waiting=self._num_validating, retry_after_s=5)
+        """Validate an architecture in another process."""
+        try:
+            self._validation_queue.submit(message, lambda validate: self._respond(connection, message.id, validate))
+        except Overloaded as error:
             connection.send(to_error_message(message.id, error))
-            return
-        self._num_validating += 1
-        process = self._validation_processes[0 if len(message.options) <= MAX_SHORT_OPTIONS_BYTES else -1]
-
-        def validate() -> Message:
-            try:
-                return process.validate(message)
-            finally:
-                self._num_validating -= 1
-
-        self._respond_later(connection, message.id, process.threads, validate)
 
     def _load_model(self, connection: "Connection", message: Load) -> LoadResult:
         model = self.models.load(message, connection)
@@ -150,19 +138,20 @@ class InferenceServer:
     def _respond_later(
         self, connection: "Connection", id: int, threads: ThreadPoolExecutor, make_response: Callable[[], Message]
     ) -> None:
-        def run() -> None:
-            try:
-                response = make_response()
-            except ServiceError as error:
-                response = to_error_message(id, error)
-            except Exception as error:
-                log.exception("inference.request_failed", error=repr(error)[:500])
-                response = to_error_message(
-                    id, ServiceError(f"Internal error in the inference process: {type(error).__name__}.")
-                )
-            self._loop.call_soon_threadsafe(connection.send, response)
+        threads.submit(self._respond, connection, id, make_response)
 
-        threads.submit(run)
+    def _respond(self, connection: "Connection", id: int, make_response: Callable[[], Message]) -> None:
+        """Send a response from another thread. If an exception is raised, the response describes it."""
+        try:
+            response = make_response()
+        except ServiceError as error:
+            response = to_error_message(id, error)
+        except Exception as error:
+            log.exception("inference.request_failed", error=repr(error)[:500])
+            response = to_error_message(
+                id, ServiceError(f"Internal error in the inference process: {type(error).__name__}.")
+            )
+        self._loop.call_soon_threadsafe(connection.send, response)
 
     def _make_callback(self, model_id: int) -> Callable[[BatchStats, list[Request]], None]:
         def on_batch(stats: BatchStats, requests: list[Request]) -> None:

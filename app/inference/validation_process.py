@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import struct
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
@@ -33,6 +34,7 @@ MAX_CPU_S = 5
 MAX_WALL_S = 60  # ends a child that sleeps or gets hardly any processor time
 MAX_ADDED_BYTES = 2 * 2**30  # address space in addition to that of the parent
 NICENESS = 10
+_CPU_S = struct.Struct("d")
 HEADER_BYTES = 4  # `encode` adds the length, which Connection also does
 
 
@@ -48,6 +50,8 @@ class ValidationProcess:
 
     def __init__(self, connection: Connection) -> None:
         self.threads = ThreadPoolExecutor(1, thread_name_prefix="validate")  # its thread starts with the first task
+        self.cpu_s = 0.0
+        """Processor time of the last validation."""
         self._connection = connection
 
     @classmethod
@@ -77,6 +81,7 @@ class ValidationProcess:
         """
         try:
             self._connection.send_bytes(encode(request)[HEADER_BYTES:])
+            (self.cpu_s,) = _CPU_S.unpack(self._connection.recv_bytes())
             frame = self._connection.recv_bytes()
         except (OSError, EOFError):
             raise Unavailable("Networks cannot be checked now: the validation process has ended.") from None
@@ -107,7 +112,9 @@ def _serve(connections: Sequence[Connection], parent: int) -> None:
             break
     while True:
         try:
-            first.send_bytes(_validate_in_child(first.recv_bytes()))
+            frame, cpu_s = _validate_in_child(first.recv_bytes())
+            first.send_bytes(_CPU_S.pack(cpu_s))
+            first.send_bytes(frame)
         except (OSError, EOFError):
             return
 
@@ -120,8 +127,8 @@ def _warm_up() -> None:
     gc.freeze()
 
 
-def _validate_in_child(frame: bytes) -> bytes:
-    """Return the response of a new child process, or empty bytes if the child exceeded a limit."""
+def _validate_in_child(frame: bytes) -> tuple[bytes, float]:
+    """Return the response of a new child process and its processor time. The response is empty if it was ended."""
     reader, writer = multiprocessing.Pipe(duplex=False)
     parent, pid = os.getpid(), os.fork()
     if pid == 0:
@@ -132,12 +139,13 @@ def _validate_in_child(frame: bytes) -> bytes:
             os._exit(0)
     writer.close()
     try:
-        return reader.recv_bytes()
+        response = reader.recv_bytes()
     except EOFError:
-        return b""
+        response = b""
     finally:
         reader.close()
-        os.waitpid(pid, 0)
+        _, _, usage = os.wait4(pid, 0)
+    return response, usage.ru_utime + usage.ru_stime
 
 
 def _limit_resources(parent: int) -> None:

@@ -53,6 +53,7 @@ HTTP_PROBLEMS = {
     422: ("invalid-request", "Invalid request"),
     431: ("header-fields-too-large", "Request header fields too large"),
     499: ("client-left", "Client disconnected"),
+    503: (errors.Overloaded.slug, errors.Overloaded.title),
 }
 """Slug and title of HTTP errors that are not a ServiceError, keyed by status."""
 

@@ -122,6 +122,10 @@ class UnreadableOut(BaseModel):
 
     name: str = Field(description="The name of the image file in the archive.")
     reason: str = Field(description="The reason why the image cannot be decoded.")
+    code: str | None = Field(
+        description="The code of the reason, for example `image_too_large` for an image that exceeds a limit of the "
+        "service; the reason then names the setting. Null in reports of earlier versions.",
+    )
 
 
 class ImageOut(BaseModel):
@@ -176,6 +180,9 @@ class ReportOut(BaseModel):
     content_hash: str | None = Field(description="The `content_hash` of the dataset version.")
     splits: dict[str, SplitReportOut] = Field(description="The sample counts, keyed by split.")
     num_unreadable: int = Field(description="Number of images that cannot be decoded.")
+    num_too_large: int | None = Field(
+        description="Number of unreadable images that exceed a limit of the service. They do not fail the import."
+    )
     unreadable: list[UnreadableOut] = Field(description="The first 100 images that cannot be decoded.")
     duplicates: GroupsOut = Field(description="Duplicate images: groups of images with equal pixels.")
     leaks: GroupsOut = Field(description="Groups of equal images that are in more than one split.")
@@ -203,4 +210,5 @@ class ReportOut(BaseModel):
     @classmethod
     def from_report(cls, report: dict[str, Any]) -> Self:
         """Return the response for a stored report. Fields that the report does not contain are null."""
-        return cls.model_validate(dict.fromkeys(cls.model_fields) | report)
+        unreadable = [{"code": None} | entry for entry in report.get("unreadable", [])]
+        return cls.model_validate(dict.fromkeys(cls.model_fields) | report | {"unreadable": unreadable})

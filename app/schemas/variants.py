@@ -72,6 +72,11 @@ class VariantOut(BaseModel):
     calibration_samples: int | None = Field(
         description="Number of samples for the calibration of `int8`; null for other formats."
     )
+    weight_bits: int | None = Field(
+        description="Number of bits of the weights of `int8`: 7 if the processor of the worker would saturate sums of "
+        "8-bit products, as x86 processors without VNNI do, otherwise 8; null for other formats and for variants from "
+        "before this field."
+    )
     made_with: dict[str, str] = Field(description="Versions of the packages that created the variant.")
     size_bytes: int = Field(description="The total size of the variant's files in bytes.")
     files: dict[str, VariantFileOut] = Field(description="The files of the variant, keyed by name.")
@@ -80,7 +85,7 @@ class VariantOut(BaseModel):
     def from_row(cls, row: ModelVariantRow) -> Self:
         columns = ("format", "job_id", "created_at", "size_bytes", "files")
         values: dict[str, Any] = {column: getattr(row, column) for column in columns}
-        return cls.model_validate({**row.measured, **values})
+        return cls.model_validate({"weight_bits": None, **row.measured, **values})
 
 
 class VariantsOut(BaseModel):

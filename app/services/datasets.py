@@ -16,7 +16,7 @@ from app.services.validation.resolve import parse_dataset_options
 from core.datasets import builtin
 from core.datasets.archives.limits import UploadLimits
 from core.datasets.image_preview import PREVIEW_FILE
-from core.datasets.ingest.table import check_upload
+from core.datasets.ingest.upload_check import check_upload
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo

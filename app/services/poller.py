@@ -8,15 +8,29 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 log = structlog.get_logger(__name__)
+MAX_DELAY_S = 30.0
+LOG_EVERY = 20  # failures; with the longest delay, every ten minutes
 _INTERVAL_S = 0.5
+
+Task = Callable[[], Awaitable[None]]
+Sleep = Callable[[float], Awaitable[None]]
 
 
 @asynccontextmanager
 async def run_periodically(
-    task: Callable[[], Awaitable[None]], *, interval_s: float = _INTERVAL_S
+    task: Task, *, interval_s: float = _INTERVAL_S, sleep: Sleep = asyncio.sleep
 ) -> AsyncIterator[None]:
-    """Call `task` every `interval_s` seconds until the context ends, which cancels the running call."""
-    calls = asyncio.create_task(_call_periodically(task, interval_s), name="poller")
+    """Call `task` every `interval_s` seconds until the context ends, which cancels the running call.
+
+    After each failure in a row, the delay doubles, up to `MAX_DELAY_S`. Only the first failure and every `LOG_EVERY`th
+    are logged: a database can be unavailable for days.
+
+    Args:
+        task: the function to call.
+        interval_s: the delay between two calls after a success.
+        sleep: waits for a number of seconds.
+    """
+    calls = asyncio.create_task(_call_periodically(task, interval_s, sleep), name="poller")
     try:
         yield
     finally:
@@ -24,12 +38,26 @@ async def run_periodically(
         await asyncio.gather(calls, return_exceptions=True)
 
 
-async def _call_periodically(task: Callable[[], Awaitable[None]], interval_s: float) -> None:
+async def _call_periodically(task: Task, interval_s: float, sleep: Sleep) -> None:
+    delay_s, num_failures = interval_s, 0
     while True:
-        await asyncio.sleep(interval_s)
+        await sleep(delay_s)
         try:
             await task()
-        except SQLAlchemyError as error:
-            log.warning("poller.database_unavailable", error=str(error))
-        except Exception:  # continue: an exception must not stop later calls
-            log.exception("poller.task_failed")
+        except Exception as error:  # noqa: BLE001 - continue: an exception must not stop later calls
+            num_failures += 1
+            delay_s = min(2 * delay_s, MAX_DELAY_S)
+            if num_failures == 1 or num_failures % LOG_EVERY == 0:
+                _log_failure(error, num_failures, delay_s)
+        else:
+            if num_failures:
+                log.info("poller.recovered", num_failures=num_failures)
+            delay_s, num_failures = interval_s, 0
+
+
+def _log_failure(error: Exception, num_failures: int, delay_s: float) -> None:
+    fields = {"num_failures": num_failures, "next_call_in_s": delay_s}
+    if isinstance(error, SQLAlchemyError):
+        log.warning("poller.database_unavailable", error=str(error), **fields)
+    else:
+        log.error("poller.task_failed", exc_info=error, **fields)

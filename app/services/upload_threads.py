@@ -15,7 +15,7 @@ from anyio.lowlevel import RunVar
 
 Result = TypeVar("Result")
 T_co = TypeVar("T_co", covariant=True)
-_MAX_WRITES, _MAX_INSPECTIONS = 16, 8
+_MAX_WRITES, _MAX_INSPECTIONS = 16, 2  # inspections compete with the event loop for the GIL
 _ABANDON_AFTER_S = 2.0
 _writes: RunVar[CapacityLimiter] = RunVar("upload_writes")
 _inspections: RunVar[CapacityLimiter] = RunVar("upload_inspections")

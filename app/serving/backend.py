@@ -101,14 +101,19 @@ class InvalidArchitecture(Exception):
     """Raised if a network cannot be built.
 
     Attributes:
-        errors: pydantic's errors of the options; empty if the options are valid but do not fit the samples.
+        errors: pydantic's first `MAX_ERRORS` errors of the options; empty if the options are valid but do not fit the
+            samples.
+        num_errors: the number of all errors of the options.
         path: path of the option that does not fit; empty if no single option is invalid.
         reason: why the network cannot be built with valid options.
     """
 
-    def __init__(self, errors: Sequence[Mapping[str, Any]], path: str = "", reason: str = "") -> None:
+    def __init__(
+        self, errors: Sequence[Mapping[str, Any]], path: str = "", reason: str = "", *, num_errors: int = 0
+    ) -> None:
         super().__init__(reason or str(errors))
         self.errors = errors
+        self.num_errors = max(num_errors, len(errors))
         self.path = path
         self.reason = reason
 

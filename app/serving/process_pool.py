@@ -139,7 +139,8 @@ async def _request_summary(client: InferenceClient, query: ArchitectureQuery) ->
 def parse_architecture_summary(response: ArchitectureValid | ArchitectureInvalid) -> ArchitectureSummary:
     """Convert a response to a summary. Raises InvalidArchitecture if the network cannot be built."""
     if isinstance(response, ArchitectureInvalid):
-        raise InvalidArchitecture(orjson.loads(response.errors or b"[]"), response.path, response.reason)
+        errors = orjson.loads(response.errors or b"[]")
+        raise InvalidArchitecture(errors, response.path, response.reason, num_errors=response.num_errors)
     return ArchitectureSummary(
         orjson.loads(response.options),
         response.num_parameters,

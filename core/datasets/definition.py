@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from core.datasets.columns import Table
 from core.datasets.packed import Samples, Targets, Task, Weights
 from core.datasets.tables.writer import TableSplit
+from core.errors import IMAGE_TOO_LARGE, ServiceError
 from core.spec.base import Spec
 
 
@@ -23,10 +24,21 @@ class DatasetInfo(NamedTuple):
 
 
 class Unreadable(NamedTuple):
-    """An image that cannot be read, and the reason."""
+    """An image that cannot be read, the reason, and its code: `image_too_large`, or the kind of the error."""
 
     name: str
     reason: str
+    code: str = "invalid_picture"
+
+    @classmethod
+    def from_error(cls, name: str, error: ServiceError) -> Self:
+        """Return the image with the reason and the code of the error."""
+        return cls(name, error.detail, str(error.extra.get("code", error.slug.replace("-", "_"))))
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether the image exceeds a limit that the operator can raise. It may be valid."""
+        return self.code == IMAGE_TOO_LARGE
 
 
 class SampleChunk(NamedTuple):

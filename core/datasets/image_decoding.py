@@ -1,5 +1,6 @@
 """Decodes many images in parallel threads and returns them in order."""
 
+import math
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ from core.errors import ServiceError
 from core.images import MAX_PIXELS, decode_image
 
 _BATCH_SIZE = 256
+_MAX_BATCH_BYTES = 16 * 2**20  # of the image files of a batch, and of its decoded images
 
 
 class EncodedImage(NamedTuple):
@@ -35,7 +37,8 @@ def decode_images(
 ) -> Iterator[SampleChunk]:
     """Yield the decoded images in chunks. A chunk also lists the images that cannot be decoded.
 
-    The decoders release the GIL, so that threads use all cores. About two chunks per thread are in memory at a time.
+    The decoders release the GIL, so that threads use all cores. About two chunks per thread are in memory at a time. A
+    chunk has at most 256 images, and about 16 MiB of image files and of pixels.
 
     Args:
         entries: the image files, grouped by split.
@@ -47,7 +50,8 @@ def decode_images(
     threads = num_threads or len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         pending: deque[Future[SampleChunk]] = deque()
-        for batch in _group_batches(entries):
+        batch_size = max(1, min(_BATCH_SIZE, _MAX_BATCH_BYTES // math.prod(image_shape)))
+        for batch in _group_batches(entries, batch_size):
             pending.append(pool.submit(_decode_batch, batch, image_shape, resize, max_pixels))
             if len(pending) > 2 * threads:
                 yield pending.popleft().result()
@@ -55,14 +59,16 @@ def decode_images(
             yield pending.popleft().result()
 
 
-def _group_batches(entries: Iterable[EncodedImage]) -> Iterator[list[EncodedImage]]:
+def _group_batches(entries: Iterable[EncodedImage], batch_size: int) -> Iterator[list[EncodedImage]]:
     for _, group in groupby(entries, key=lambda entry: entry.split):
         batch: list[EncodedImage] = []
+        num_bytes = 0
         for entry in group:
             batch.append(entry)
-            if len(batch) == _BATCH_SIZE:
+            num_bytes += len(entry.body)
+            if len(batch) == batch_size or num_bytes >= _MAX_BATCH_BYTES:
                 yield batch
-                batch = []
+                batch, num_bytes = [], 0
         if batch:
             yield batch
 
@@ -78,7 +84,7 @@ def _decode_batch(batch: list[EncodedImage], image_shape: tuple[int, ...], resiz
                 entry.body, (channels, height, width), resize=resize, max_pixels=max_pixels
             )
         except ServiceError as error:
-            unreadable.append(Unreadable(entry.name, error.detail))
+            unreadable.append(Unreadable.from_error(entry.name, error))
         else:
             decoded.append(entry)
     targets = np.asarray([entry.target for entry in decoded], np.int64)

@@ -64,6 +64,7 @@ class ReportBuilder:
         return {
             "splits": {split: self._summarize_split(split) for split in self._num_samples},
             "num_unreadable": len(self.unreadable),
+            "num_too_large": sum(entry.is_too_large for entry in self.unreadable),
             "unreadable": [entry._asdict() for entry in self.unreadable[:_MAX_LISTED]],
             "duplicates": _format_groups(duplicates),
             "leaks": _format_groups(leaks),

@@ -3,9 +3,12 @@
 import base64
 import binascii
 import json
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 
 from core.errors import InvalidSpec
+
+ID = re.compile(r"[0-9a-f]{1,32}")
 
 
 def encode(created_at: datetime, last_id: str) -> str:
@@ -23,9 +26,11 @@ def decode(cursor: str) -> tuple[datetime, str]:
     try:
         created_at, last_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         moment = datetime.fromisoformat(created_at)
-    except (binascii.Error, ValueError, TypeError) as error:
+        is_valid = moment.tzinfo is not None and ID.fullmatch(last_id) is not None
+        moment = moment.astimezone(UTC)
+    except (binascii.Error, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise _build_cursor_error() from error
-    if moment.tzinfo is None or not isinstance(last_id, str):
+    if not is_valid:
         raise _build_cursor_error()
     return moment, last_id
 

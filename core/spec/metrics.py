@@ -10,7 +10,8 @@ from core.spec.base import FieldError, Probability, Spec
 Average = Literal["macro", "micro", "weighted"]
 AVERAGE = (
     "`macro`: the mean over the classes. `weighted`: the mean weighted by the number of samples of each class. "
-    "`micro`: one value from the decisions of all classes together."
+    "`micro`: one value from the decisions of all classes together. As in scikit-learn, ratios with denominator 0 are "
+    "0, and `macro` leaves out classes that neither occur in the split nor are predicted."
 )
 THRESHOLD = "In binary and multi-label tasks, a label is predicted if its probability is above this value."
 
@@ -31,6 +32,11 @@ class _Metric(Spec):
     def is_curve(self) -> bool:
         """Whether the metric is one number per epoch. Other metrics are tables, reported by the last evaluation."""
         return True
+
+    @property
+    def requires_both_outcomes(self) -> bool:
+        """Whether a class has a value only if the split has samples with this class and samples without it."""
+        return False
 
     def applies_to(self, split: str) -> bool:
         """Return whether a training job computes the metric on a split."""
@@ -99,8 +105,9 @@ class AurocSpec(_Metric):
     name: Literal["auroc"] = "auroc"
     average: Literal["macro", "weighted", "micro", "none"] = Field(
         default="macro",
-        description="`macro` and `weighted`: mean over classes. `micro`: one curve for all classes. `none`: one area "
-        "per class, reported by the last evaluation only.",
+        description="`macro` and `weighted`: mean over the classes that occur in the split. `micro`: one curve for all "
+        "classes. `none`: one area per class, reported by the last evaluation only. NaN if all samples of the split "
+        "have the same class.",
     )
     thresholds: Annotated[int, Field(ge=2, le=10_000)] | None = Field(
         default=None,
@@ -110,6 +117,10 @@ class AurocSpec(_Metric):
     @property
     def is_curve(self) -> bool:
         return self.average != "none"
+
+    @property
+    def requires_both_outcomes(self) -> bool:
+        return self.average != "micro"
 
     def find_class_errors(self, task: str, num_classes: int) -> Iterator[FieldError]:
         """Yield an error if `average` requires several classes but the task is binary."""

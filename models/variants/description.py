@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Format = Literal["onnx", "int8", "openvino", "torch-compile", "torch-export"]
 Precision = Literal["fp32", "bf16", "int8"]
+WeightBits = Literal[7, 8]
 FORMATS: tuple[Format, ...] = get_args(Format)
 SERVED: tuple[Format, ...] = ("onnx", "int8", "openvino", "torch-compile")
 DOWNLOADS: dict[Format, str] = {
@@ -42,12 +43,17 @@ class VariantDescription(BaseModel):
     format_version: Literal[1] = 1
     format: Format
     precision: Precision
+    weight_bits: WeightBits | None = Field(
+        default=None,
+        description="Number of bits of the weights of `int8`: 7 where sums of 8-bit products saturate, otherwise 8. "
+        "None: another format, or a variant from before this field, with 8 bits.",
+    )
     made_with: dict[str, str] = Field(
         default_factory=dict, description="Versions of the packages that wrote the files."
     )
 
 
-def describe_variant(kind: Format, precision: Precision) -> VariantDescription:
+def describe_variant(kind: Format, precision: Precision, weight_bits: WeightBits | None = None) -> VariantDescription:
     """Return the description of a variant, with the versions of the installed packages that create it.
 
     Raises:
@@ -57,7 +63,7 @@ def describe_variant(kind: Format, precision: Precision) -> VariantDescription:
         made_with = {package: version(package) for package in _PACKAGES[kind]}
     except PackageNotFoundError as error:
         raise _missing_package_error(str(error.name)) from None
-    return VariantDescription(format=kind, precision=precision, made_with=made_with)
+    return VariantDescription(format=kind, precision=precision, weight_bits=weight_bits, made_with=made_with)
 
 
 def import_package(name: str) -> Any:  # noqa: ANN401 - the packages have no type hints

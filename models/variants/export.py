@@ -29,6 +29,7 @@ from models.variants.description import (
 from models.variants.description import Precision as VariantPrecision
 from models.variants.exportable import ExportableModel, export_program
 from models.variants.int8 import quantize
+from models.variants.saturation import has_saturating_sums
 
 BATCH = "batch"
 
@@ -63,7 +64,10 @@ def write_variant(
         raise ValueError(f"variants require images, but samples have the shape {description.image_shape}")
     if kind == "int8" and (calibration is None or not len(calibration)):
         raise ValueError("int8 requires calibration images, but there are none")
-    variant = describe_variant(kind, "int8" if kind == "int8" else precision)
+    if kind == "int8":
+        variant = describe_variant(kind, "int8", 7 if has_saturating_sums() else 8)
+    else:
+        variant = describe_variant(kind, precision)
     with suppress_output():
         _write_network(folder, network, description, variant, calibration)
     bundle.save_description(folder, description)
@@ -91,7 +95,7 @@ def _write_network(
             plain = folder / "plain.onnx"
             _write_onnx(plain, exportable, description, variant)
             if variant.format == "int8" and calibration is not None:
-                quantize(plain, main, calibration)
+                quantize(plain, main, calibration, variant.weight_bits or 8)
             else:
                 _convert_to_openvino(plain, main)
             plain.unlink()

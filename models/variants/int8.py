@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.variants.description import INPUT, import_package
+from models.variants.description import INPUT, WeightBits, import_package
 
 BATCH = 16
 HEAVY = ("Conv", "Gemm", "MatMul")
 
 
-def quantize(plain: Path, into: Path, images: NDArray[np.uint8]) -> None:
+def quantize(plain: Path, into: Path, images: NDArray[np.uint8], weight_bits: WeightBits = 8) -> None:
     """Quantize the weights of an fp32 file per channel, and the activations with ranges measured on `images`.
 
     The preprocessing (all nodes before the first convolution or matrix product) remains fp32. Pixels already have only
@@ -26,6 +26,8 @@ def quantize(plain: Path, into: Path, images: NDArray[np.uint8]) -> None:
         plain: the fp32 ONNX file, with pixels as its only input.
         into: the path of the new file.
         images: uint8 (N, H, W, C), N at least 1.
+        weight_bits: 7 limits the weights to -64..64, so that the sum of two products with 8-bit activations is at most
+            2 * 255 * 64 = 32640 and never saturates 16 bits. 8 uses -127..127.
     """
     quantization = import_package("onnxruntime.quantization")
     shapes = import_package("onnxruntime.quantization.shape_inference")
@@ -38,6 +40,7 @@ def quantize(plain: Path, into: Path, images: NDArray[np.uint8]) -> None:
             _create_calibration_reader(images),
             quant_format=quantization.QuantFormat.QDQ,
             per_channel=True,
+            reduce_range=weight_bits == 7,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             nodes_to_exclude=_list_preprocessing_nodes(prepared),

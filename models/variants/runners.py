@@ -13,6 +13,7 @@ from torch import nn
 from models import bundle
 from models.preprocess import Preprocess
 from models.variants.description import DESCRIPTION, DOWNLOADS, INPUT, VariantDescription, import_package
+from models.variants.saturation import has_saturating_sums, read_with_unsigned_weights
 
 Runner = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Maps pixels, uint8 (B, H, W, C), to raw scores, float32 (B, num_outputs); not thread-safe."""
@@ -36,13 +37,13 @@ class EagerRunner:
 class OnnxRuntimeRunner:
     """Runs an ONNX file with onnxruntime on the CPU."""
 
-    def __init__(self, path: Path, threads: int) -> None:
-        """Load the model. `threads` is the number of threads; 0 for one thread per core."""
+    def __init__(self, model: Path | bytes, threads: int) -> None:
+        """Load a file or its content. `threads` is the number of threads; 0 for one thread per core."""
         runtime = import_package("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # log only errors; at lower levels, every folded constant is logged
-        self._session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         scores: NDArray[np.float32] = self._session.run(None, {INPUT: pixels})[0]
@@ -105,8 +106,11 @@ def open_runner(folder: Path, *, threads: int = 0, compiler: str = "inductor") -
     if not path.is_file():
         raise bundle.BadBundle(f"{folder.name} lacks the file {path.name}")
     match variant.format:
-        case "onnx" | "int8":
+        case "onnx":
             return OnnxRuntimeRunner(path, threads)
+        case "int8":
+            is_exact = variant.weight_bits == 7 or not has_saturating_sums()
+            return OnnxRuntimeRunner(path if is_exact else read_with_unsigned_weights(path), threads)
         case "openvino":
             return OpenVinoRunner(path, threads, use_bf16=variant.precision == "bf16")
         case "torch-compile":

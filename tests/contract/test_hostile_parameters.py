@@ -23,6 +23,9 @@ VALUES = {
     "nan": "nan",
     "infinity": "-Infinity",
     "other digits": "\u0661\u0662",
+    "underscore": "1_0",
+    "plus sign": "+1",
+    "surrounding spaces": " 1 ",
     "empty": "",
     "NUL": "a\0b",
     "a long text": "a" * 20_000,
@@ -41,7 +44,7 @@ OIP_PATHS = (
     "/v2/models/shapes/versions/{version}/stats",
 )
 PATH_VALUES = {"job_id": "0" * 32, "name": "shapes", "ref": "shapes", "version": "1", "format": "onnx", "alias": "a"}
-TIMEOUTS = ("0", "-1", "nan", "inf", "-inf", "1e309", "1e-400", "9" * 5000, "0x1", "3601", "a", "\u00b2")
+TIMEOUTS = ("0", "-1", "nan", "inf", "-inf", "1e309", "1e-400", "9" * 5000, "0x1", "3601", "a", "\u00b2", "1_0", "+1")
 
 
 def list_parameters(client: TestClient) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -97,6 +100,21 @@ def test_no_name_or_version_of_v2_causes_a_server_error(kind: str, client: TestC
         check_response(client.get(url), f"get {path} {kind}")
     for path in ("/v2/models/{}/infer", "/v2/models/shapes/versions/{}/infer", "/v2/repository/models/{}/load"):
         check_response(client.post(path.format(escaped), json={}), f"post {path} {kind}")
+
+
+@pytest.mark.parametrize("kind", ["underscore", "plus sign", "surrounding spaces", "other digits", "infinity"])
+def test_a_number_must_have_decimal_digits(kind: str, client: TestClient) -> None:
+    num_requests = 0
+    for method, path, parameter in list_parameters(client):
+        types = {each.get("type") for each in (parameter["schema"], *parameter["schema"].get("anyOf", ()))}
+        if not types & {"integer", "number"} or parameter["in"] == "header":
+            continue
+        name, value = parameter["name"], quote(VALUES[kind])
+        url = fill_path(path, name, value) if parameter["in"] == "path" else f"{fill_path(path)}?{name}={value}"
+        response = client.request(method, url)
+        assert response.status_code == 422, f"{method} {url}: {response.status_code} {response.text}"
+        num_requests += 1
+    assert num_requests > 20
 
 
 @pytest.mark.parametrize("value", TIMEOUTS)

@@ -41,8 +41,6 @@ def make_metric(spec: metrics.MetricSpec, meta: PackedMeta) -> Metric:
                 return classify("Recall", threshold=threshold, average=average)
             case metrics.F1Spec(threshold=threshold, average=average):
                 return classify("F1Score", threshold=threshold, average=average)
-            case metrics.AurocSpec(average="micro", thresholds=thresholds) if meta.task == "classification":
-                return factory.MicroAuroc(meta.num_outputs, thresholds)
             case metrics.AurocSpec(average=average, thresholds=thresholds):
                 if average in ("micro", "none") and meta.task == "binary":
                     raise InvalidSpec(f"auroc: average {average!r} requires more than two classes")

@@ -4,13 +4,14 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, assert_never
 
 import structlog
 from pydantic import ValidationError
 
+from core.datasets.archives.limits import UploadLimits
 from core.db.session import SessionFactory
 from core.db.tables import DatasetVersionRow, JobRow
 from core.errors import CorruptFile, InvalidSpec, LostLease, NotFound, StorageFull, Unavailable
@@ -50,6 +51,7 @@ class WorkerContext:
         owner: the worker's id, which is stored in the rows of the jobs that the worker claims.
         max_attempts: number of lost attempts after which a job fails. Default: 5.
         weights_dir: the folder of the files that a spec can name with `weights: "file:…"`.
+        archive_limits: the limits of archives of images to predict.
     """
 
     sessions: SessionFactory
@@ -59,6 +61,7 @@ class WorkerContext:
     timeouts: SupervisionTimeouts
     max_attempts: int = 5
     weights_dir: Path = Path("/nonexistent")
+    archive_limits: UploadLimits = field(default_factory=UploadLimits)
     clock: Callable[[], float] = time.monotonic
 
 
@@ -158,7 +161,8 @@ class AttemptRunner:
         standby = self._allocation.standby or self._context.standby
         trainer = self._trainer = standby.take()
         self._lease.attach_trainer(trainer)
-        trainer.send(start.model_copy(update=self._allocation.to_start_fields()))
+        fields = {**self._allocation.to_start_fields(), "archive_limits": self._context.archive_limits}
+        trainer.send(start.model_copy(update=fields))
         self._timeouts.expect_start()
         handler = self._build_handler(trainer, standby)
         try:

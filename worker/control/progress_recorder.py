@@ -8,6 +8,7 @@ from core.db.repos.attempts import AttemptRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.metrics import MetricPoint, MetricRepo
 from core.events import EventType
+from core.redaction import redact_credentials
 from worker.control.fenced_transactions import FencedTransactions
 from worker.control.storable_json import strip_unstorable
 from worker.protocol import CurvePoint, Metrics
@@ -60,9 +61,9 @@ class ProgressRecorder:
         self._points, self._latest, self._newest = [], {}, None
 
     def log_message(self, level: str, message: str) -> None:
-        """Append a line to the job's log."""
+        """Append a line to the job's log, without credentials."""
         job_id, token = self._transactions.job_id, self._transactions.token
-        payload = {"level": level, "message": strip_unstorable(message[:_MAX_TEXT])}
+        payload = {"level": level, "message": strip_unstorable(redact_credentials(message)[:_MAX_TEXT])}
 
         def write(session: Session) -> None:
             AttemptRepo(session).check_lease(job_id, token)

@@ -90,6 +90,10 @@ class ArrayDataLoader:
         """Return the number of batches."""
         return len(self._bounds)
 
+    def get_targets(self) -> Tensor:
+        """Return the targets of the selected samples: classes (N,) or values (N, num_outputs)."""
+        return self._targets[torch.as_tensor(self._index)]
+
     def shard(self, rank: int, num_shards: int) -> Self:
         """Return a loader that yields the part of each batch that belongs to `rank`.
 

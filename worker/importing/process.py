@@ -104,7 +104,8 @@ def _build_failure(error: ServiceError) -> ImportFailure:
 
 
 _HINTS = {
-    "archive_unsafe_entry": "Create the archive from regular files and folders, without links.",
+    "archive_unsafe_entry": "Create the archive from regular files and folders. `tar -h` and `zip -r` store the files "
+    "behind symbolic links.",
     "archive_too_large": "Upload fewer or smaller files, or ask the operator to raise the limits.",
     "archive_corrupt": "Test the archive with `unzip -t` or `tar -tf`, then upload it again.",
 }

@@ -3,6 +3,7 @@
 from core.spec import EvaluateSpec, ModelJobSpec
 from core.spec.metrics import MetricSpec
 from worker.builders.evaluation import EvaluationSetup, build_evaluation
+from worker.builders.metric_warnings import find_undefined_areas
 from worker.engine.callback import CallbackHandler
 from worker.engine.evaluation import EvaluationReport
 from worker.engine.state import RunState
@@ -10,7 +11,7 @@ from worker.engine.steps import ValidStep
 from worker.protocol import JobCompleted, RunStarted
 from worker.trainer.callbacks import ProgressReporter
 from worker.trainer.job_context import JobContext
-from worker.trainer.json_values import to_json_float, to_json_floats
+from worker.trainer.json_values import to_json_float, to_json_floats, to_json_values
 
 DEFAULT_LABELS = ("0", "1")
 
@@ -22,13 +23,16 @@ def evaluate_model(spec: EvaluateSpec, context: JobContext) -> JobCompleted:
         EvaluationInterrupted: a stop is requested.
     """
     setup = start_evaluation(spec, spec.metrics or (), context)
+    targets = setup.batches.get_targets()
+    for warning in find_undefined_areas(spec.metrics or (), context.open_dataset().meta, spec.split, targets):
+        context.channel.send_log(warning, "warning")
     report = _compute_report(spec, setup, ProgressReporter(context.channel, len(setup.batches)))
     values = setup.accumulator.compute_values()
     tables = setup.accumulator.compute_tables()
     tables.pop("confusion_matrix", None)  # the report already contains a confusion matrix
     summary = {"split": spec.split, "num_samples": len(setup.names), "metrics": to_json_floats(values)}
     return JobCompleted(
-        result=summary | tables | report.to_dict(list(setup.description.classes or DEFAULT_LABELS)),
+        result=summary | to_json_values(tables) | report.to_dict(list(setup.description.classes or DEFAULT_LABELS)),
         metrics={f"{spec.split}_{name}": to_json_float(value) for name, value in values.items()},
     )
 

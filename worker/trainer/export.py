@@ -21,6 +21,7 @@ from models.variants.description import Precision
 from worker.builders.evaluation import EvaluationSetup, build_evaluation
 from worker.engine.device import Placement, choose_precision
 from worker.engine.evaluation import compute_probabilities, make_decisions
+from worker.engine.metrics.factory import build_r2_score
 from worker.engine.run import EvaluationInterrupted
 from worker.protocol import JobCompleted, RunStarted, TrainerAlive
 from worker.trainer.artifacts import to_file_digests
@@ -97,6 +98,7 @@ def make_variant(spec: VariantSpec, context: JobContext) -> JobCompleted:
     result = _build_result(spec, setup, comparison, speed) | {
         "made_with": variant.made_with,
         "precision": variant.precision,
+        "weight_bits": variant.weight_bits,
         "calibration_samples": None if calibration is None else len(calibration),
     }
     metrics: dict[str, float | str] = {
@@ -180,11 +182,11 @@ def _measure_rate(runner: Runner, pixels: Pixels) -> float:
 
 
 def _compute_score(raw: Tensor, targets: Tensor, description: bundle.BundleDescription) -> float:
-    """Return the accuracy, or R squared for a regression: 1 - squared errors / squared deviations of the targets."""
+    """Return the accuracy, or R squared for a regression."""
     if description.task == "regression":
-        truth = targets.double().reshape(raw.shape)
-        spread = float((truth - truth.mean(dim=0)).square().sum())
-        return 1.0 - float((raw.double() - truth).square().sum()) / max(spread, 1e-12)
+        r2_score = build_r2_score(description.num_outputs)
+        r2_score.update(raw, targets)
+        return float(r2_score.compute())
     decisions = make_decisions(compute_probabilities(raw, description.task), targets, description.task)
     return float((decisions.predicted == decisions.truth).double().mean())
 

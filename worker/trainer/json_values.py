@@ -19,5 +19,11 @@ def to_json_floats(values: dict[str, float]) -> dict[str, float | str]:
 
 
 def to_json_values(values: dict[str, Any]) -> dict[str, Any]:
-    """Convert every float with `to_json_float`, and keep other values unchanged."""
-    return {name: to_json_float(value) if isinstance(value, float) else value for name, value in values.items()}
+    """Convert every float with `to_json_float`, also in lists, and keep other values unchanged."""
+    return {name: _to_json_value(value) for name, value in values.items()}
+
+
+def _to_json_value(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, list):
+        return [_to_json_value(item) for item in value]
+    return to_json_float(value) if isinstance(value, float) else value

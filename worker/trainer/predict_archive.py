@@ -12,8 +12,8 @@ from core.datasets.archives import uploads
 from core.datasets.archives.entries import read_entry
 from core.datasets.archives.limits import UploadLimits
 from core.datasets.archives.spool import has_image_suffix, is_hidden
-from core.errors import InvalidImage, ServiceError
-from core.images import decode_image
+from core.errors import ServiceError
+from core.images import decode_image, make_file_size_error
 from core.pixel_conversion import Pixels
 from core.spec import PredictArchiveSpec
 from models import bundle
@@ -43,7 +43,7 @@ def predict_archive(spec: PredictArchiveSpec, context: JobContext) -> JobComplet
     runtime = context.placement.describe() | {"num_parameters": count_parameters(network)}
     context.channel.send(RunStarted(runtime=runtime))
     model = _PlacedModel(network, description, context.placement)
-    archive = _ImageArchive(Path(context.start.archive_path), description)
+    archive = _ImageArchive(Path(context.start.archive_path), description, context.start.archive_limits)
     reporter = ProgressReporter(context.channel, NUM_STEPS, is_quiet=True)
     rows = _predict_rows(spec, archive, model, reporter)
     counts, files = write_predictions(context.result_dir, rows, _list_columns(spec.top_k, description))
@@ -76,12 +76,12 @@ class _PlacedModel:
 class _ImageArchive:
     """Decodes the images of an archive one by one, without extracting them to disk."""
 
-    def __init__(self, path: Path, description: bundle.BundleDescription) -> None:
+    def __init__(self, path: Path, description: bundle.BundleDescription, limits: UploadLimits) -> None:
         self._path = path
         self._resize = description.resize
         channels, height, width = description.image_shape
         self._image_shape = channels, height, width
-        self._limits = UploadLimits()
+        self._limits = limits
         self.num_images = self.num_failed = self.num_ignored = 0
 
     def __iter__(self) -> Iterator[NamedImage]:
@@ -110,7 +110,7 @@ class _ImageArchive:
 
     def _decode(self, content: bytes | None) -> Pixels:
         if content is None:
-            raise InvalidImage(f"The file has more than {self._limits.max_image_bytes} bytes.")
+            raise make_file_size_error(self._limits.max_image_bytes)
         return decode_image(content, self._image_shape, resize=self._resize, max_pixels=self._limits.max_pixels)
 
 

@@ -10,6 +10,7 @@ from core.spec import JobSpec
 from models import bundle
 from worker.builders import build_run
 from worker.builders.bundle_metadata import build_description
+from worker.builders.metric_warnings import find_metric_warnings
 from worker.engine import snapshot
 from worker.engine.callback import Callback
 from worker.engine.distributed import DistributedContext
@@ -49,6 +50,8 @@ def train_model(spec: JobSpec, context: JobContext) -> TrainingFinished | None:
     channel.send(RunStarted(runtime=runtime))
     shared = ranks.distribute(run)
     warn = partial(channel.send_log, level="warning")
+    for warning in find_metric_warnings(tuned_spec.metrics or (), packed.meta, run):
+        warn(warning)
     if run.oom_splitter is not None:
         run.oom_splitter.on_split = warn
     keep_alive = KeepAliveCallback(channel)

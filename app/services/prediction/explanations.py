@@ -16,6 +16,7 @@ from app.serving.decoding import Decoder, ImageInput
 from app.serving.model_server import ModelServer
 from app.serving.table_input import TableRow
 from app.serving.types import TOP_CLASS, BundleRef, Outcome, Pixels, Scores
+from core.datasets.archives.split_names import normalize_name
 from core.errors import InvalidRow, InvalidSpec, ServiceError, TooLarge
 from core.spec.error_pointers import format_unknown_name
 
@@ -147,9 +148,11 @@ def find_output_index(model: ServedModel, label: str) -> int:
     labels = list(model.classes) or [str(number) for number in range(model.num_outputs)]
     if _has_single_output(model):
         labels = labels[1:]
-    if label not in labels:
+    # Classes are compared in NFC: macOS and browsers on it decompose accented letters.
+    composed = [normalize_name(name) for name in labels]
+    if normalize_name(label) not in composed:
         reject("?label", format_unknown_name("class", label, labels))
-    return labels.index(label)
+    return composed.index(normalize_name(label))
 
 
 def _require_images(instances: Sequence[ImageInput | TableRow], model: ServedModel) -> list[ImageInput]:

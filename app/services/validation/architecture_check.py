@@ -14,7 +14,7 @@ from app.serving.backend import (
 )
 from core.datasets.definition import DatasetInfo
 from core.spec import ArchitectureSpec
-from core.spec.error_pointers import build_pointer, format_unknown_name, to_pointers
+from core.spec.error_pointers import UNEXPLAINED, build_pointer, format_unknown_name, to_pointers
 
 ARCHITECTURE = "/architecture"
 _EMPTY = ArchitectureSummary({}, 0, (), ())
@@ -54,6 +54,7 @@ async def check_architecture(
         summary = await catalog.check_architecture(_build_query(spec, dataset_info))
     except InvalidArchitecture as error:
         errors = to_pointers(error.errors, available[spec.name].options, ARCHITECTURE)
+        errors += [(ARCHITECTURE, UNEXPLAINED)] * (error.num_errors - len(error.errors))
         if error.reason:
             errors.append((ARCHITECTURE + build_pointer(error.path.split("/") if error.path else ()), error.reason))
         return ArchitectureCheck(spec, _EMPTY, available, tuple(errors))

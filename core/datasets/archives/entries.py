@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 from core.datasets.archives.budget import InspectionCancelled, InspectionEnded, Readable, make_too_large_error
 from core.datasets.archives.limits import UploadLimits
+from core.datasets.archives.split_names import normalize_name
 from core.errors import InvalidArchive, TooLarge
 
 _CHUNK_BYTES = 2**20
+SYMBOLIC_LINK = "symbolic link; `tar -h` and `zip -r` store the files behind such links instead"
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
@@ -39,12 +41,17 @@ class EntryValidator:
         self._count += 1
         if self._count > self._limits.max_entries:
             raise make_too_large_error(f"it has more than {self._limits.max_entries} entries")
-        parts = self._split_name(name)
+        parts = self.split_name(name)
         if parts:
             self._refuse_duplicate(name, parts, is_folder=is_folder)
         return parts
 
-    def _split_name(self, name: str) -> tuple[str, ...]:
+    def split_name(self, name: str) -> tuple[str, ...]:
+        """Return the path parts of a name without `.` parts.
+
+        Raises:
+            InvalidArchive: the name is unsafe.
+        """
         if why := self._find_fault(name):
             raise make_unsafe_error(name, why)
         parts = tuple(part for part in name.rstrip("/").split("/") if part != ".")
@@ -73,9 +80,10 @@ class EntryValidator:
         return "has an empty part in its path" if "" in parts else None
 
     def _refuse_duplicate(self, name: str, parts: tuple[str, ...], *, is_folder: bool) -> None:
-        key = "/".join(parts).casefold()
+        # Case twins such as `a.jpg` and `A.jpg` are different files on Linux, and no entry is extracted to disk.
+        key = normalize_name("/".join(parts))
         if key in self._seen and not (is_folder and self._seen[key]):
-            raise make_unsafe_error(name, "has the same name as another entry; case is ignored")
+            raise make_unsafe_error(name, "has the same name as another entry")
         self._seen[key] = is_folder
 
 
@@ -99,7 +107,7 @@ def check_file_type(name: str, mode: int) -> None:
         InvalidArchive: the mode belongs to a link, device, FIFO or socket.
     """
     file_type = stat.S_IFMT(mode)
-    type_names = {stat.S_IFLNK: "link", stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}
+    type_names = {stat.S_IFLNK: SYMBOLIC_LINK, stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket"}
     if file_type not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise make_unsafe_error(name, f"is a {type_names.get(file_type, 'device')}")
 

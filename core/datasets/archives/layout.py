@@ -1,89 +1,71 @@
 """Infers splits and classes from the paths in an archive."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from core.datasets.archives.annotations import AnnotationFile, find_labels
+from core.datasets.archives.folder_plan import FolderPlan, SamplePlacement, plan_folders
+from core.datasets.archives.folder_tree import FolderNode, Parts
+from core.datasets.archives.split_folders import SplitFolder
+from core.datasets.archives.split_names import normalize_name
 from core.datasets.packed import SPLITS
 from core.errors import InvalidArchive
-
-Parts = tuple[str, ...]
-
-_SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "valid": "valid",
-    "validation": "valid",
-    "val": "valid",
-    "dev": "valid",
-    "test": "test",
-    "testing": "test",
-}
-
-
-class SamplePlacement(NamedTuple):
-    """The split and class of an image."""
-
-    split: str
-    label: str
 
 
 class ArchiveLayout(NamedTuple):
     """The splits and classes of an archive.
 
     Attributes:
-        classes: the names of the classes, sorted.
+        classes: the names of the classes in Unicode normalization form NFC, sorted.
         placements: the split and class of each image, or None for images outside of class folders.
-        root: the path parts of the single top-level folder that contains all class folders, or ().
+        root: the path parts of the folder that contains all class folders or splits, or ().
+        annotations: the annotation files that were used.
     """
 
     classes: tuple[str, ...]
     placements: list[SamplePlacement | None]
     empty_classes: tuple[str, ...]
     root: Parts = ()
+    annotations: frozenset[Parts] = frozenset()
 
 
-def infer_layout(images: Sequence[Parts], folders: Sequence[Parts]) -> ArchiveLayout:
+def infer_layout(
+    images: Sequence[Parts], folders: Sequence[Parts], annotations: Sequence[AnnotationFile] = ()
+) -> ArchiveLayout:
     """Return the splits and classes of an archive.
 
     The path of an image is `class/image` or `train/class/image`. With `train/…`, there can also be images in
-    `valid/…` and `test/…`. A single top-level folder may contain all of these folders.
+    `valid/…` and `test/…`. Any number of wrapping folders may contain all of these folders. Images outside of the
+    class folders are not placed. Names are compared in Unicode normalization form NFC.
 
     Args:
         images: the path parts of every image.
         folders: the path parts of the folders in the archive. They are used to find classes without images.
+        annotations: files that may contain the classes of the images of a validation or test split.
 
     Raises:
-        InvalidArchive: no image is in a class folder, or a class has no training images.
+        InvalidArchive: no image is in a class folder, a class has no training images, or a folder could be a split or
+            a class.
     """
-    depth = _count_wrapping_folders(images)
-    relative_parts = [parts[depth:] for parts in images]
-    has_splits = _has_splits(relative_parts)
-    placements = [_get_placement(parts, has_splits=has_splits) for parts in relative_parts]
-    counts = Counter(place for place in placements if place)
-    if not counts:
-        raise InvalidArchive(
-            "No image is in a class folder.",
-            code="archive_empty",
-            hint="Put the images into one folder for each class: class/image.jpg or train/class/image.jpg.",
-        )
-    classes = {place.label for place in counts if place.split == "train"}
-    unknown_classes = sorted({place.label for place in counts} - classes)
-    if unknown_classes:
-        raise InvalidArchive(
-            f"These classes have no training images: {', '.join(unknown_classes[:10])}.",
-            code="dataset_unknown_class",
-            hint="Every class in valid/ and test/ must also have images in train/.",
-            classes=unknown_classes[:100],
-        )
-    empty_classes = (
-        {_parse_class_folder(parts[depth:], has_splits=has_splits) for parts in folders if len(parts) > depth}
-        - classes
-        - {None}
-    )
-    root = images[0][:depth]
+    normalized = _normalize_folders(parts[:-1] for parts in images)
+    tree = FolderNode.build(Counter(normalized[parts[:-1]] for parts in images))
+    plan = plan_folders(tree)
+    placed = {folder: _find_class_folder(folder, plan.class_folders) for folder in normalized.values()}
+    placements = [placed[normalized[parts[:-1]]] for parts in images]
+    classes = {place.label for place in plan.class_folders.values() if place.split == "train"}
+    used = [
+        _place_annotated_images(split, images, normalized, placements, annotations, classes)
+        for split in plan.split_folders
+    ]
+    _check_placements(placements, classes)
+    first = next(i for i, place in enumerate(placements) if place)
     return ArchiveLayout(
-        tuple(sorted(classes)), placements, tuple(sorted(name for name in empty_classes if name)), root
+        tuple(sorted(classes)),
+        placements,
+        tuple(sorted(_find_empty_classes(folders, tree, plan) - classes)),
+        images[first][: len(plan.root)],
+        frozenset(parts for parts in used if parts),
     )
 
 
@@ -93,27 +75,71 @@ def sort_placements(placements: Sequence[SamplePlacement | None], names: Sequenc
     return [index for *_, index in sorted(placed)]
 
 
-def _count_wrapping_folders(images: Sequence[Parts]) -> int:
-    """Return 1 if a single folder, which is not a split, contains all class folders, otherwise 0."""
-    tops = {parts[0] for parts in images}
-    is_wrapped = len(tops) == 1 and not tops & set(_SPLIT_NAMES) and all(len(parts) > 2 for parts in images)
-    return int(is_wrapped)
+def _find_class_folder(folder: Parts, class_folders: Mapping[Parts, SamplePlacement]) -> SamplePlacement | None:
+    return next((class_folders[folder[:n]] for n in range(len(folder), 0, -1) if folder[:n] in class_folders), None)
 
 
-def _has_splits(images: Sequence[Parts]) -> bool:
-    tops = {_SPLIT_NAMES.get(parts[0].lower()) for parts in images if len(parts) > 1}
-    return "train" in tops and None not in tops and any(len(parts) > 2 for parts in images)
+def _place_annotated_images(
+    folder: SplitFolder,
+    images: Sequence[Parts],
+    normalized: Mapping[Parts, Parts],
+    placements: list[SamplePlacement | None],
+    annotations: Sequence[AnnotationFile],
+    classes: set[str],
+) -> Parts | None:
+    """Place the images of a split that are not in the folder of a class, if a file contains their classes.
 
-
-def _get_placement(parts: Parts, *, has_splits: bool) -> SamplePlacement | None:
-    if len(parts) < 2 + has_splits:
+    Return the path parts of the file, or None.
+    """
+    unlabelled = {
+        i: images[i]
+        for i, place in enumerate(placements)
+        if (place is None or place.label not in classes)
+        and normalized[images[i][:-1]][: len(folder.path)] == folder.path
+    }
+    match = find_labels(unlabelled, annotations, folder.split, classes) if unlabelled else None
+    if match is None:
         return None
-    return (
-        SamplePlacement(_SPLIT_NAMES[parts[0].lower()], parts[1]) if has_splits else SamplePlacement("train", parts[0])
-    )
+    for index, label in match.labels.items():
+        placements[index] = SamplePlacement(folder.split, label)
+    return match.file.parts
 
 
-def _parse_class_folder(folder: Parts, *, has_splits: bool) -> str | None:
-    if has_splits:
-        return folder[1] if len(folder) == 2 and _SPLIT_NAMES.get(folder[0].lower()) else None
-    return folder[0] if len(folder) == 1 else None
+def _check_placements(placements: Sequence[SamplePlacement | None], classes: set[str]) -> None:
+    labels = {place.label for place in placements if place}
+    if not labels:
+        raise InvalidArchive(
+            "No image is in a class folder.",
+            code="archive_empty",
+            hint="Put the images into one folder for each class: class/image.jpg or train/class/image.jpg.",
+        )
+    unknown_classes = sorted(labels - classes)
+    if unknown_classes:
+        raise InvalidArchive(
+            f"These classes have no training images: {', '.join(unknown_classes[:10])}.",
+            code="dataset_unknown_class",
+            hint="Every class in valid/ and test/ must also have images in train/. Images without class folders need a "
+            "file of names and classes in the folder of their split, for example val/val_annotations.txt. The "
+            "original files of Tiny ImageNet are also the built-in dataset tiny_imagenet.",
+            classes=unknown_classes[:100],
+        )
+
+
+def _normalize_folders(folders: Iterable[Parts]) -> dict[Parts, Parts]:
+    return {folder: tuple(normalize_name(name) for name in folder) for folder in set(folders)}
+
+
+def _find_empty_classes(folders: Sequence[Parts], tree: FolderNode, plan: FolderPlan) -> set[str]:
+    """Return the names of the folders without images in the folders that contain the class folders."""
+    parents = {path[:-1] for path, place in plan.class_folders.items() if path[-1] == place.label}
+    normalized = _normalize_folders(folders).values()
+    return {path[-1] for path in normalized if path and path[:-1] in parents and not _has_images(tree, path)}
+
+
+def _has_images(tree: FolderNode, path: Parts) -> bool:
+    node = tree
+    for name in path:
+        if name not in node.children:
+            return False
+        node = node.children[name]
+    return True

@@ -6,12 +6,13 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from core import images
+from core.datasets.archives.annotations import AnnotationFile, is_annotation_file
 from core.datasets.archives.budget import Readable, make_too_large_error
 from core.datasets.archives.entries import ArchiveEntry, read_entry
 from core.datasets.archives.limits import UploadLimits
 from core.datasets.definition import Unreadable
 from core.datasets.tables import sample_weights
-from core.errors import InvalidImage, ServiceError
+from core.errors import ServiceError
 from core.images import ImageSize
 
 _SUFFIXES = frozenset(
@@ -20,7 +21,8 @@ _SUFFIXES = frozenset(
 _HIDDEN_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _MAX_LISTED = 100
 _MAX_WEIGHTS_BYTES = 256 * 2**20
-_MAX_WEIGHTS_DEPTH = 2  # path parts: `weights.csv` or `folder/weights.csv`
+_MAX_WEIGHTS_DEPTH = 4  # path parts: `weights.csv`, `folder/weights.csv` or with more wrapping folders
+_MAX_ANNOTATION_FILES, _MAX_ANNOTATION_BYTES = 16, 64 * 2**20
 
 
 class SpooledImage(NamedTuple):
@@ -52,7 +54,8 @@ class ImageSpool:
 
     Attributes:
         weights_files: temporary copies of the files named `weights.csv`, keyed by the path in the archive.
-        unreadable: files that have the suffix of an image format but cannot be read.
+        annotation_files: temporary copies of the files that may contain the classes of images.
+        unreadable: files that have the suffix of an image format but cannot be read, or that exceed a limit.
         ignored: files that are not images and do not have the suffix of an image format.
     """
 
@@ -61,6 +64,7 @@ class ImageSpool:
         self._file = path.open("x+b")
         self._limits = limits
         self.weights_files: dict[tuple[str, ...], Path] = {}
+        self.annotation_files: list[AnnotationFile] = []
         self.spooled_images: list[SpooledImage] = []
         self.folders: list[tuple[str, ...]] = []
         self.unreadable: list[Unreadable] = []
@@ -87,21 +91,24 @@ class ImageSpool:
         if parts[-1] == sample_weights.WEIGHTS_FILE and len(parts) <= _MAX_WEIGHTS_DEPTH:
             self._extract_weights(parts, body)
             return
+        if is_annotation_file(parts) and len(self.annotation_files) < _MAX_ANNOTATION_FILES:
+            self._extract_annotations(parts, body)
+            return
         content = read_entry(body, self._limits.max_image_bytes)
         has_suffix = has_image_suffix(parts)
         try:
             if content is None:
-                raise InvalidImage(f"The file has more than {self._limits.max_image_bytes} bytes.")
+                raise images.make_file_size_error(self._limits.max_image_bytes)
             size = images.read_image_size(content, max_pixels=self._limits.max_pixels)
         except ServiceError as error:
-            self._record_failure(parts, error.detail, has_suffix=has_suffix)
+            self._record_failure(parts, error, has_suffix=has_suffix)
         else:
             self.spooled_images.append(SpooledImage(parts, self._file.tell(), len(content), size))
             self._file.write(content)
 
-    def _record_failure(self, parts: tuple[str, ...], reason: str, *, has_suffix: bool) -> None:
+    def _record_failure(self, parts: tuple[str, ...], error: ServiceError, *, has_suffix: bool) -> None:
         if has_suffix:
-            self.unreadable.append(Unreadable("/".join(parts), reason))
+            self.unreadable.append(Unreadable.from_error("/".join(parts), error))
             self.unreadable_parts.append(parts)
             return
         self.ignore_file(parts)
@@ -114,6 +121,15 @@ class ImageSpool:
             self.weights_files[parts] = self._path.with_name(f"{self._path.name}-{len(self.weights_files)}")
             self.weights_files[parts].write_bytes(content)
 
+    def _extract_annotations(self, parts: tuple[str, ...], body: Readable) -> None:
+        content = read_entry(body, _MAX_ANNOTATION_BYTES)
+        if content is None:
+            self.ignore_file(parts)
+            return
+        path = self._path.with_name(f"{self._path.name}-annotations-{len(self.annotation_files)}")
+        path.write_bytes(content)
+        self.annotation_files.append(AnnotationFile(parts, path))
+
     def ignore_file(self, parts: tuple[str, ...]) -> None:
         """Add a file to `ignored`."""
         self.num_ignored += 1
@@ -125,7 +141,7 @@ class ImageSpool:
         return os.pread(self._file.fileno(), image.length, image.offset)
 
     def close(self) -> None:
-        """Close the spool file and delete the weights files."""
+        """Close the spool file and delete the copies of other files."""
         self._file.close()
-        for table in self.weights_files.values():
-            table.unlink()
+        for path in (*self.weights_files.values(), *(file.path for file in self.annotation_files)):
+            path.unlink()

@@ -48,8 +48,9 @@ class TarHeaderReader:
                 overrides |= dict(parse_pax_records(content))
             elif header.type == tarfile.XGLTYPE:
                 self._check_global_header(content)
-            elif header.type == tarfile.GNUTYPE_LONGNAME:
-                overrides[b"path"] = content.partition(b"\0")[0]
+            else:
+                keyword = b"path" if header.type == tarfile.GNUTYPE_LONGNAME else b"linkpath"
+                overrides[keyword] = content.partition(b"\0")[0]
         raise make_too_large_error(
             f"an entry has more than {_MAX_HEADERS_PER_MEMBER} extension headers", "max_extension_headers"
         )
@@ -91,7 +92,7 @@ class TarHeaderReader:
             reason = f"it has more than {_MAX_GLOBAL_HEADERS} global headers or {_MAX_GLOBAL_KEYS} keys in them"
             raise make_too_large_error(reason, "max_global_keys")
         for keyword in keywords:
-            if keyword in (b"path", b"size") or keyword.startswith(_SPARSE_KEYWORD):
+            if keyword in (b"path", b"linkpath", b"size") or keyword.startswith(_SPARSE_KEYWORD):
                 raise make_corrupt_error(f"a global header sets {keyword.decode('latin-1')!a}")
 
     def _apply_overrides(self, header: tarfile.TarInfo | None, overrides: dict[bytes, bytes]) -> tarfile.TarInfo | None:
@@ -102,6 +103,8 @@ class TarHeaderReader:
         self._num_members += 1
         if b"path" in overrides:
             header.name = overrides[b"path"].decode("utf-8", "surrogateescape")
+        if b"linkpath" in overrides:
+            header.linkname = overrides[b"linkpath"].decode("utf-8", "surrogateescape")
         if header.isdir():
             header.name = header.name.rstrip("/")
         if b"size" in overrides:

@@ -60,6 +60,11 @@ def read_entries(path: Path, limits: UploadLimits, quick_check: QuickCheck | Non
             raise InvalidArchive("The file is a table, not an archive of images.", code="archive_unknown")
 
 
+def start_quick_check(is_cancelled: Callable[[], bool], clock: Callable[[], float] = time.monotonic) -> QuickCheck:
+    """Return the limits of a quick check that starts now: 64 MiB and 5 seconds."""
+    return QuickCheck(_MAX_INSPECTED_BYTES, clock() + _MAX_INSPECTION_S, is_cancelled, clock)
+
+
 def inspect_upload(
     path: Path,
     limits: UploadLimits,
@@ -84,7 +89,7 @@ def inspect_upload(
     kind = detect_kind(path)
     if kind == "table":
         return kind
-    quick_check = QuickCheck(_MAX_INSPECTED_BYTES, clock() + _MAX_INSPECTION_S, is_cancelled, clock)
+    quick_check = start_quick_check(is_cancelled, clock)
     try:
         if kind == "zip" and zip_reader.count_entries(path, limits, quick_check) > _MAX_INSPECTED_ENTRIES:
             return kind

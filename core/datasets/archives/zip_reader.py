@@ -2,6 +2,7 @@
 
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +25,7 @@ _ENTRY = b"PK\1\2"
 _ENTRY_SIZE, _END_SIZE, _END64_SIZE, _LOCATOR_SIZE = 46, 22, 56, 20
 _MAX_COMMENT = 2**16 + 100  # bytes, including the zip64 records before the end record
 _ENCRYPTED, _UTF8 = 0x1, 0x800
+_UNICODE_PATH = 0x7075
 _MIN_DIRECTORY_BYTES, _MAX_MEAN_ENTRY_BYTES = 2**20, 1024  # an entry with a name of 100 bytes has about 180 bytes
 _CHECK_EVERY = 1024  # entries
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -58,16 +60,32 @@ def read_zip_entries(path: Path, limits: UploadLimits, quick_check: QuickCheck |
 
 
 def _decode_name(member: zipfile.ZipInfo) -> str:
-    """Return the name of the entry as stored in the archive, decoded as UTF-8.
+    """Return the name of the entry as stored in the archive.
 
-    `ZipInfo.filename` is not used: it ends at the first NUL, and names without the UTF-8 flag are decoded as CP437.
+    Names without the UTF-8 flag are UTF-8 if they are valid as such, because many programs omit the flag, otherwise
+    CP437. `ZipInfo.filename` is not used: it ends at the first NUL, and is always decoded as CP437 without the flag.
+    Source: PKWARE APPNOTE 6.3.10, appendix D; section 4.6.9 for the extra field with the name in UTF-8.
     """
     if member.flag_bits & _UTF8:
         return member.orig_filename
-    try:
-        return member.orig_filename.encode("cp437").decode()
-    except UnicodeError:
-        raise make_unsafe_error(member.orig_filename, "has a name that is not UTF-8") from None
+    encoded = member.orig_filename.encode("cp437")
+    for name in (_find_unicode_name(member.extra, zlib.crc32(encoded)), encoded):
+        try:
+            if name is not None:
+                return name.decode()
+        except UnicodeError:
+            continue
+    return member.orig_filename
+
+
+def _find_unicode_name(extra: bytes, checksum: int) -> bytes | None:
+    """Return the name from Info-ZIP's extra field for names in UTF-8, if it belongs to the name with the checksum."""
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<2H", extra)
+        content, extra = extra[4 : 4 + size], extra[4 + size :]
+        if kind == _UNICODE_PATH and content[:1] == b"\1" and content[1:5] == struct.pack("<L", checksum):
+            return content[5:]
+    return None
 
 
 def _check_member(member: zipfile.ZipInfo, archive_size: int) -> None:

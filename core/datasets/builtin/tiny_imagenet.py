@@ -1,8 +1,11 @@
 """Tiny ImageNet, or a subset of its files, from a folder or a zip file."""
 
+import os
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
@@ -34,6 +37,10 @@ class _Tree(Protocol):
     """The files of the dataset. File names are paths relative to the top folder of the dataset."""
 
     def list_names(self) -> list[str]: ...
+    def list_folder(self, folder: str) -> tuple[list[str], list[str]]:
+        """Return the names of the files and of the folders in a folder. Both are empty if it does not exist."""
+        ...
+
     def read_file(self, name: str) -> bytes: ...
 
 
@@ -43,6 +50,15 @@ class _FolderTree:
 
     def list_names(self) -> list[str]:
         return [path.relative_to(self._top).as_posix() for path in self._top.rglob("*.*") if path.is_file()]
+
+    def list_folder(self, folder: str) -> tuple[list[str], list[str]]:
+        try:
+            with os.scandir(self._top / folder) as entries:
+                # The type is stored in the folder, so that this makes no system call for each file.
+                names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+        except FileNotFoundError:
+            return [], []
+        return [name for name, is_dir in names if not is_dir], [name for name, is_dir in names if is_dir]
 
     def read_file(self, name: str) -> bytes:
         return (self._top / name).read_bytes()
@@ -59,8 +75,30 @@ class _ZipTree:
     def list_names(self) -> list[str]:
         return self._files
 
+    def list_folder(self, folder: str) -> tuple[list[str], list[str]]:
+        return self._folders.get(folder, ([], []))
+
+    @cached_property
+    def _folders(self) -> dict[str, tuple[list[str], list[str]]]:
+        folders: dict[str, tuple[list[str], list[str]]] = {"": ([], [])}
+        for path in self._files:
+            folder, _, name = path.rpartition("/")
+            if folder not in folders:
+                _add_folder(folders, folder)
+            folders[folder][0].append(name)
+        return folders
+
     def read_file(self, name: str) -> bytes:
         return self._archive.read(self._top + name)
+
+
+def _add_folder(folders: dict[str, tuple[list[str], list[str]]], folder: str) -> None:
+    """Add a folder and the folders above it."""
+    parent, _, name = folder.rpartition("/")
+    if parent not in folders:
+        _add_folder(folders, parent)
+    folders[parent][1].append(name)
+    folders[folder] = [], []
 
 
 class _LabelledImage(NamedTuple):
@@ -119,7 +157,7 @@ def _list_wnids(images: list[_LabelledImage]) -> list[str]:
 
 
 def _read_class_names(tree: _Tree, wnids: list[str], options: TinyImagenetOptions) -> tuple[str, ...]:
-    if not options.words or "words.txt" not in tree.list_names():
+    if not options.words or "words.txt" not in tree.list_folder("")[0]:
         return tuple(wnids)
     lines = tree.read_file("words.txt").decode().splitlines()
     names_by_wnid = {wnid: text.strip() for wnid, _, text in (line.partition("\t") for line in lines)}
@@ -131,10 +169,31 @@ def _build_info(options: TinyImagenetOptions, folder: Path | None) -> DatasetInf
         names = tuple(f"class_{i}" for i in range(200))
         return DatasetInfo("classification", names, len(names), _SHAPE, {"train": 100_000, "valid": 10_000})
     with _open_tree(folder) as tree:
-        images = _list_images(tree)
-        names = _read_class_names(tree, _list_wnids(images), options)
-    counts = {split: sum(image.split == split for image in images) for split in ("train", "valid")}
+        counts_by_class = _count_class_images(tree, "train")
+        names = _read_class_names(tree, sorted(counts_by_class), options)
+        num_valid = sum(_count_class_images(tree, "val").values())
+    counts = {"train": sum(counts_by_class.values()), "valid": num_valid}
     return DatasetInfo("classification", names, len(names), _SHAPE, {s: n for s, n in counts.items() if n})
+
+
+def _count_class_images(tree: _Tree, split: str) -> dict[str, int]:
+    """Return the number of images of each class. This reads the names of the files only."""
+    counts: Counter[str] = Counter()
+    for folder in tree.list_folder(split)[1]:
+        files = _list_image_files(tree, f"{split}/{folder}")
+        if split == "val" and folder == "images":
+            annotated = _read_annotations(tree) if "val_annotations.txt" in tree.list_folder("val")[0] else {}
+            counts.update(annotated[name] for name in files if name in annotated)
+        elif files:
+            counts[folder] += len(files)
+    return counts
+
+
+def _list_image_files(tree: _Tree, folder: str) -> list[str]:
+    """Return the names of the images in the folder and below it."""
+    files, folders = tree.list_folder(folder)
+    images = [name for name in files if name.lower().endswith(tuple(_IMAGES))]
+    return images + [name for inner in folders for name in _list_image_files(tree, f"{folder}/{inner}")]
 
 
 def _find_missing(folder: Path, _options: TinyImagenetOptions) -> list[str]:

@@ -1,6 +1,7 @@
 """Converts an uploaded archive of images to the packed form."""
 
 import statistics
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -12,6 +13,7 @@ from pydantic import Field
 from core.datasets.archives import uploads
 from core.datasets.archives.layout import ArchiveLayout, infer_layout, sort_placements
 from core.datasets.archives.limits import UploadLimits
+from core.datasets.archives.split_names import normalize_name
 from core.datasets.archives.spool import ImageSpool
 from core.datasets.definition import DatasetInfo, SampleChunk
 from core.datasets.image_decoding import EncodedImage, decode_images
@@ -20,7 +22,7 @@ from core.datasets.import_report import ReportBuilder
 from core.datasets.ingest.builtin import write_chunks
 from core.datasets.packed import PackedDataset, PackedMeta
 from core.datasets.tables import sample_weights as weights
-from core.errors import InvalidArchive
+from core.errors import IMAGE_TOO_LARGE, InvalidArchive
 from core.images import ImageSize
 from core.spec.base import Spec
 
@@ -78,7 +80,10 @@ def _pack_spool(
     spool: ImageSpool, out: Path, limits: UploadLimits, options: UploadOptions
 ) -> tuple[PackedMeta, dict[str, Any]]:
     image_parts = [image.parts for image in spool.spooled_images]
-    layout = infer_layout([*image_parts, *spool.unreadable_parts], spool.folders)
+    layout = infer_layout([*image_parts, *spool.unreadable_parts], spool.folders, spool.annotation_files)
+    for file in spool.annotation_files:
+        if file.parts not in layout.annotations:
+            spool.ignore_file(file.parts)
     sizes = [image.size for image in spool.spooled_images]
     report = ReportBuilder("classification", layout.classes)
     report.unreadable.extend(spool.unreadable)
@@ -86,6 +91,7 @@ def _pack_spool(
     extra = _summarize_spool(spool, layout, sizes)
     _check_classes(layout, report, extra)
     _check_unreadable(report, len(sizes), extra)
+    _check_readable_classes(layout, len(sizes), report, extra)
     dataset_info = _build_info(layout, sizes, options)
     _check_packed_size(dataset_info, len(sizes), limits, report, extra)
     chunks = decode_images(
@@ -129,12 +135,15 @@ def _read_weights(spool: ImageSpool, layout: ArchiveLayout) -> dict[str, float] 
     if selected is None:
         return None
     names = {image.name for image in spool.spooled_images} | {"/".join(parts) for parts in spool.unreadable_parts}
-    return weights.read_weights(spool.weights_files[selected], selected[:-1], names)
+    forms = names.union(*({unicodedata.normalize(form, name) for name in names} for form in ("NFC", "NFD")))
+    found = weights.read_weights(spool.weights_files[selected], selected[:-1], forms)
+    return {normalize_name(name): weight for name, weight in found.items()}
 
 
 def _add_weights(chunks: Iterable[SampleChunk], weights_by_name: Mapping[str, float]) -> Iterator[SampleChunk]:
     for chunk in chunks:
-        yield chunk._replace(weights=weights.align_weights(chunk.names, weights_by_name))
+        names = [normalize_name(name) for name in chunk.names]
+        yield chunk._replace(weights=weights.align_weights(names, weights_by_name))
 
 
 def _summarize_weights(out: Path, report: ReportBuilder, extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,14 +191,33 @@ def _check_classes(layout: ArchiveLayout, report: ReportBuilder, extra: Mapping[
 
 
 def _check_unreadable(report: ReportBuilder, num_readable: int, extra: Mapping[str, Any]) -> None:
-    num_unreadable = len(report.unreadable)
+    """Check that less than 1 % of the images are damaged. Images that exceed a limit do not count."""
+    damaged = [entry for entry in report.unreadable if not entry.is_too_large]
+    num_unreadable = len(damaged)
     if num_unreadable and num_unreadable >= _MAX_UNREADABLE * (num_unreadable + num_readable):
-        names = ", ".join(entry.name for entry in report.unreadable[:5]) + ", …" * (num_unreadable > 5)
+        names = ", ".join(entry.name for entry in damaged[:5]) + ", …" * (num_unreadable > 5)
         raise InvalidDataset(
             f"{num_unreadable} of {num_unreadable + num_readable} images cannot be read: {names}.",
             code="dataset_unreadable_pictures",
             hint="Repair or remove the images that the report lists. Unreadable images are skipped only if fewer "
             "than 1 % of the images are unreadable.",
+            report=report.build_report(None, **extra),
+        )
+
+
+def _check_readable_classes(
+    layout: ArchiveLayout, num_readable: int, report: ReportBuilder, extra: Mapping[str, Any]
+) -> None:
+    """Check that each class has training images that do not exceed the limits."""
+    readable = {place.label for place in layout.placements[:num_readable] if place and place.split == "train"}
+    missing = [label for label in layout.classes if label not in readable]
+    too_large = [entry for entry in report.unreadable if entry.is_too_large]
+    if missing and too_large:
+        raise InvalidDataset(
+            f"These classes have no training images within the limits: {', '.join(missing[:10])}. {too_large[0].name}: "
+            f"{too_large[0].reason}",
+            code=IMAGE_TOO_LARGE,
+            hint="Reduce the size of the images that the report lists, or ask the operator to raise the limit.",
             report=report.build_report(None, **extra),
         )
 

@@ -1,6 +1,6 @@
 """Converts an uploaded CSV table to the packed form."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,18 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets.archives import uploads
 from core.datasets.archives.limits import UploadLimits
-from core.datasets.archives.uploads import UploadKind
 from core.datasets.columns import Rows, is_missing
 from core.datasets.import_report import ReportBuilder
-from core.datasets.ingest.archive import UploadOptions
 from core.datasets.ingest.builtin import add_rows_to_report
-from core.datasets.ingest.table_source import SizeLimit, detect_table, open_table
+from core.datasets.ingest.table_source import open_csv
 from core.datasets.packed import PackedMeta, Targets, Weights
 from core.datasets.tables import sample_weights
 from core.datasets.tables.column_profile import ColumnProfile, profile_columns
-from core.datasets.tables.column_roles import TableOptions, TableSchema, check_column_names, infer_schema
+from core.datasets.tables.column_roles import TableOptions, TableSchema, infer_schema
 from core.datasets.tables.csv_dialect import DecimalCommas, find_decimal_commas
 from core.datasets.tables.csv_file import CsvFile
 from core.datasets.tables.preview import write_table_preview
@@ -27,64 +24,9 @@ from core.datasets.tables.row_parser import ParsedRows, parse_block
 from core.datasets.tables.table_warnings import list_warnings
 from core.datasets.tables.time_windows import make_windows
 from core.datasets.tables.writer import TableSplit, write_table
-from core.errors import InvalidArchive, InvalidTable
-from core.spec.base import Spec
+from core.errors import InvalidTable
 
 _NUMBER_BYTES = 4
-_UPLOAD_NAMES = ("an archive of images", "a table")
-
-
-def check_upload(
-    path: Path, limits: UploadLimits, options: Mapping[str, Any], *, is_cancelled: Callable[[], bool] = lambda: False
-) -> tuple[UploadKind, dict[str, Any]]:
-    """Check an upload quickly. Return its kind and its options with all defaults.
-
-    Args:
-        path: an archive of images, or a table.
-        limits: the limits for archives of images.
-        options: the options of the upload. With `is_table`, a file with a single column is accepted as a table.
-        is_cancelled: called before each read of an archive; if it returns True, the check ends.
-
-    Raises:
-        InspectionCancelled: `is_cancelled` returned True.
-        InvalidArchive: the file is neither an archive nor a table, or an option is not supported for this kind of file.
-        InvalidTable: the options do not match the header of the table.
-    """
-    requested = {name: value for name, value in options.items() if name != "is_table"}
-    kind = _detect_kind(path, limits, is_cancelled, is_table=bool(options.get("is_table")))
-    schema: type[Spec] = TableOptions if kind == "table" else UploadOptions
-    errors = [
-        (f"?{name}", f"is not an option of {_UPLOAD_NAMES[kind == 'table']}")
-        for name in requested
-        if name not in schema.model_fields
-    ]
-    if errors:
-        raise InvalidArchive(f"{errors[0][0]}: {errors[0][1]}", code="wrong_options", errors=errors)
-    parsed = schema.model_validate(requested)
-    if isinstance(parsed, TableOptions):
-        check_column_names(parsed, _open_csv(path, parsed, limits).header)
-    return kind, parsed.model_dump(mode="json")
-
-
-def _detect_kind(path: Path, limits: UploadLimits, is_cancelled: Callable[[], bool], *, is_table: bool) -> UploadKind:
-    if detect_table(path, is_table=is_table):
-        return "table"
-    try:
-        return uploads.inspect_upload(path, limits, is_cancelled=is_cancelled)
-    except InvalidArchive as error:
-        if is_table and error.extra.get("code") == "archive_unknown":
-            return "table"
-        raise
-
-
-def _open_csv(path: Path, options: TableOptions, limits: UploadLimits) -> CsvFile:
-    limit = SizeLimit(limits.max_bytes, limits.max_ratio, limits.ratio_floor)
-    return CsvFile(
-        path,
-        encoding=options.encoding,
-        delimiter=options.delimiter,
-        open_file=partial(open_table, limit=limit),
-    )
 
 
 def pack_table(
@@ -97,7 +39,7 @@ def pack_table(
         pydantic.ValidationError: the options are invalid.
     """
     parsed = TableOptions.model_validate(dict(options))
-    file = _open_csv(path, parsed, limits)
+    file = open_csv(path, parsed, limits)
     commas = _find_commas(file, parsed)
     profiles = profile_columns(file.header, file.read_blocks(commas), parsed.missing_values)
     if not profiles[0].num_rows:

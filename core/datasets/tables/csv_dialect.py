@@ -41,24 +41,36 @@ def parse_separator_line(line: str) -> Delimiter | None:
     return next((delimiter for delimiter in DELIMITERS if match and delimiter == match[1]), None)
 
 
-def detect_delimiter(lines: Iterable[str]) -> Delimiter:
+def detect_delimiter(lines: Iterable[str], max_header: int = _SAMPLE_CHARACTERS) -> Delimiter:
     """Return the delimiter that divides the header, and the first rows into as many values as the header.
 
     Delimiters within quotes are not counted. If several delimiters divide all rows equally, the most frequent one in
     the header is returned; if none is in the header, one that divides no row.
+
+    Args:
+        lines: the lines of the file.
+        max_header: maximum number of characters of the header. A longer one is not examined.
     """
-    sample: list[str] = []
-    num_characters = 0
-    for line in islice(lines, _SAMPLE_LINES):
-        sample.append(line)
-        num_characters += len(line)
-        if num_characters > _SAMPLE_CHARACTERS:
-            break
+    sample = _take_sample(lines, max_header)
     ranks = {delimiter: _rank_delimiter(sample, delimiter) for delimiter in DELIMITERS}
     if any(rank is not None for rank in ranks.values()):
         return max(DELIMITERS, key=lambda delimiter: ranks[delimiter] or (False, False, 0))
     header = _QUOTED.sub("", next((line for line in sample if line.strip()), ""))
     return max(DELIMITERS, key=header.count)
+
+
+def _take_sample(lines: Iterable[str], max_header: int) -> list[str]:
+    """Return the first lines. One that is too long, which needs much memory when it is parsed, ends the sample."""
+    sample: list[str] = []
+    num_characters, max_characters = 0, max_header
+    for line in islice(lines, _SAMPLE_LINES):
+        num_characters += len(line)
+        if num_characters > max_characters:
+            break
+        sample.append(line)
+        if line.strip():
+            max_characters = _SAMPLE_CHARACTERS
+    return sample
 
 
 def _rank_delimiter(sample: Sequence[str], delimiter: str) -> tuple[bool, bool, int] | None:

@@ -14,6 +14,7 @@ from core.datasets.tables.csv_dialect import (
     parse_separator_line,
     replace_decimal_commas,
 )
+from core.datasets.tables.csv_lines import RowLines, detect_encoding, split_lines
 from core.errors import InvalidTable
 
 Encoding = Literal["utf-8", "utf-16", "latin-1", "cp1252"]
@@ -22,8 +23,9 @@ MAX_COLUMNS = 4096
 MAX_NAME_CHARACTERS = 1000
 MAX_FIELD_CHARACTERS = 131_072  # the default of csv.field_size_limit()
 _MAX_LINE_BYTES = 16 * 2**20
+_MAX_ROW_CHARACTERS = 16 * 2**20  # a quoted value may have line breaks, so that a row may have many lines
+_MAX_HEADER_CHARACTERS = MAX_COLUMNS * (MAX_NAME_CHARACTERS + 3)  # quotes and a delimiter
 _BLOCK_ROWS = 4096
-BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 INDEX_NAME = "Unnamed: 0"
 """The name of a first column without a name: the row labels that pandas and R write. pandas reads it by this name."""
 
@@ -54,6 +56,7 @@ class CsvFile:
         encoding: str | None = None,
         delimiter: Delimiter | None = None,
         open_file: Callable[[Path], AbstractContextManager[BinaryIO]] = _open_file,
+        check_read: Callable[[int], None] | None = None,
     ) -> None:
         """Read the header.
 
@@ -62,23 +65,27 @@ class CsvFile:
             encoding: the text encoding. Default: UTF-8, or the encoding of the byte order mark.
             delimiter: the character between values. Default: that of a first line `sep=;`, or see `detect_delimiter`.
             open_file: opens the file for reading bytes, for example to decompress it.
+            check_read: called with the number of bytes that were read, after each line up to the end of the header,
+                also while the delimiter is detected. It may raise an exception to end the work.
 
         Raises:
             InvalidTable: the header is missing or invalid.
         """
         self._path = path
         self._open_file = open_file
+        self._check_read = check_read
         with open_file(path) as file:
-            self._bom_size, self._encoding = _detect_encoding(file.read(4), encoding)
+            self._bom_size, self._encoding = detect_encoding(file.read(4), encoding)
         separator = parse_separator_line(next(self._decode_lines(), ""))
         self._num_skipped = 0 if separator is None else 1
         self.delimiter: Delimiter = delimiter or separator or ","
         if delimiter is None and separator is None:
-            self.delimiter = detect_delimiter(self._decode_lines())
+            self.delimiter = detect_delimiter(self._decode_lines(), _MAX_HEADER_CHARACTERS)
         self.header = self._read_header()
+        self._check_read = None
 
     def _read_header(self) -> list[str]:
-        cells = next((cells for _, cells in self._read_rows()), [])
+        cells = next((cells for _, cells in self._read_rows(_MAX_HEADER_CHARACTERS)), [])
         header = [cell.strip() for cell in cells]
         if not any(header):
             raise InvalidTable("The table is empty: its first line has no column names.", code="table_empty")
@@ -129,7 +136,7 @@ class CsvFile:
         lines: list[int] = []
         rows: list[list[str]] = []
         is_header = True
-        for line, cells in self._read_rows():
+        for line, cells in self._read_rows(_MAX_ROW_CHARACTERS):
             if is_header:
                 is_header = False
                 continue
@@ -149,12 +156,13 @@ class CsvFile:
         if rows:
             yield _transpose_rows(lines, rows)
 
-    def _read_rows(self) -> Iterator[tuple[int, list[str]]]:
+    def _read_rows(self, max_characters: int) -> Iterator[tuple[int, list[str]]]:
         """Yield the line number and the values of each row. Empty lines are skipped."""
-        lines = islice(self._read_lines(), self._num_skipped, None)
+        lines = RowLines(islice(self._read_lines(), self._num_skipped, None), max_characters, self._num_skipped)
         reader = csv.reader(lines, delimiter=self.delimiter, strict=True, skipinitialspace=True)
         try:
             for cells in reader:
+                lines.start_row()
                 if cells:
                     yield reader.line_num + self._num_skipped, cells
         except csv.Error as error:
@@ -180,12 +188,18 @@ class CsvFile:
             yield text
 
     def _decode_lines(self) -> Iterator[str]:
-        number = 0
+        number = num_bytes = 0
         try:
             with self._open_file(self._path) as file:
                 file.read(self._bom_size)
-                for raw in _split_lines(file, self._encoding):
-                    number += 1
+                for raw in split_lines(file, self._encoding, _MAX_LINE_BYTES):
+                    number, num_bytes = number + 1, num_bytes + len(raw)
+                    if len(raw) >= _MAX_LINE_BYTES:
+                        raise InvalidTable(
+                            f"Line {number} has more than {_MAX_LINE_BYTES} bytes.", code="table_bad_line", line=number
+                        )
+                    if self._check_read is not None:
+                        self._check_read(num_bytes)
                     yield raw.decode(self._encoding)
         except UnicodeDecodeError as error:
             raise InvalidTable(
@@ -194,37 +208,6 @@ class CsvFile:
                 code="table_bad_encoding",
                 line=number,
             ) from None
-
-
-def _detect_encoding(head: bytes, requested: str | None) -> tuple[int, str]:
-    """Return the length of the byte order mark in bytes, and the encoding of the text after it."""
-    for mark, encoding in BYTE_ORDER_MARKS:
-        if head.startswith(mark):
-            return len(mark), encoding
-    return 0, "utf-16-le" if requested == "utf-16" else requested or "utf-8"
-
-
-def _split_lines(file: BinaryIO, encoding: str) -> Iterator[bytes]:
-    """Yield the bytes of each line, including its line break.
-
-    Raises:
-        InvalidTable: a line is too long.
-    """
-    end = "\n".encode(encoding)
-    number, line = 1, b""
-    while chunk := file.readline(_MAX_LINE_BYTES):
-        line += chunk
-        if encoding == "utf-16-le" and chunk.endswith(b"\n"):
-            line += file.read(1)  # the second byte of the line break
-        if len(line) >= _MAX_LINE_BYTES:
-            raise InvalidTable(
-                f"Line {number} has more than {_MAX_LINE_BYTES} bytes.", code="table_bad_line", line=number
-            )
-        if line.endswith(end) and len(line) % len(end) == 0:
-            yield line
-            number, line = number + 1, b""
-    if line:
-        yield line
 
 
 def _transpose_rows(lines: list[int], rows: list[list[str]]) -> RowBlock:

@@ -43,7 +43,8 @@ def _count_values(column: Column, values: NDArray[np.float32]) -> NDArray[np.int
     finite = values[np.isfinite(values)].astype(np.float64)
     if not len(finite):
         return np.zeros(_BINS, np.int64)
-    # Positions in 0..1: numpy cannot divide a range into bins that is small relative to its values.
+    # Positions in 0..1: numpy cannot divide a range into bins that is small relative to its values, or a range of
+    # width 1 around large equal values.
     spread = np.ptp(finite)
     positions = (finite - finite.min()) / spread if spread else np.full(len(finite), 0.5)
     return np.histogram(positions, _BINS, range=(0.0, 1.0))[0]

@@ -77,6 +77,25 @@ def test_folder_is_uploaded_as_a_zip(server: Any, client: Client, tmp_path: Path
     assert told[-1] == (len(seen.body), len(seen.body))
 
 
+def test_files_behind_links_are_uploaded_and_skipped_links_are_shown(
+    server: Any, client: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/a.png").write_bytes(b"a")
+    (tmp_path / "pets/dog").mkdir(parents=True)
+    (tmp_path / "pets/cat").symlink_to(tmp_path / "store")
+    (tmp_path / "pets/dog/b.png").symlink_to("../cat/a.png")
+    (tmp_path / "pets/dog/loop").symlink_to("..")
+    server.json("POST /v1/datasets/pets/versions", {"version": 1, "state": "importing"}, 202)
+    with pytest.warns(UserWarning, match=r"1 skipped: dog/loop \(link to a folder that contains it\)"):
+        client.datasets.add("pets", tmp_path / "pets")
+    with zipfile.ZipFile(io.BytesIO(server.seen[0].body)) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {"cat/a.png": b"a", "dog/b.png": b"a"}
+    skipped: list[Any] = []
+    client.datasets.add("pets", tmp_path / "pets", on_skipped=skipped.extend)
+    assert [entry.name for entry in skipped] == ["dog/loop"]
+
+
 def test_archive_is_sent_unchanged(server: Any, client: Client, tmp_path: Path) -> None:
     archive = tmp_path / "pets.tar.gz"
     archive.write_bytes(b"any bytes")

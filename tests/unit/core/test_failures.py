@@ -23,5 +23,10 @@ def test_extra_does_not_overwrite_common_fields() -> None:
     )
 
 
+def test_credentials_in_the_message_are_replaced() -> None:
+    failure = build_failure("internal", "OSError: s3 password=hidden was rejected")
+    assert failure["message"] == "OSError: s3 password=*** was rejected"
+
+
 def test_a_code_of_another_version_is_a_defect() -> None:
     assert get_failure_kind("unknown_code") is FailureKind.DEFECT

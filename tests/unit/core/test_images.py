@@ -202,6 +202,17 @@ def test_oversized_jpeg_and_webp_images_are_rejected() -> None:
         )
 
 
+def test_the_error_of_an_oversized_image_names_the_setting() -> None:
+    with pytest.raises(TooLarge, match="CANDELA_MAX_IMAGE_PIXELS") as raised:
+        images.read_image_size(encode_image(random_pixels()), max_pixels=100)
+    assert raised.value.extra["setting"] == "CANDELA_MAX_IMAGE_PIXELS"
+    assert images.make_file_size_error(9).extra == {
+        "code": "image_too_large",
+        "setting": "CANDELA_MAX_IMAGE_BYTES",
+        "max_bytes": 9,
+    }
+
+
 def test_a_compressed_text_chunk_is_limited() -> None:
     from PIL.PngImagePlugin import PngInfo
 

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +18,9 @@ from core.logging import REQUEST_FIELDS, configure_logging, log_info
 @pytest.fixture(autouse=True)
 def restore_logging() -> Iterator[None]:
     handlers, level, config = logging.root.handlers[:], logging.root.level, structlog.get_config()
-    excepthook = sys.excepthook
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     yield
-    sys.excepthook = excepthook
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
     logging.root.handlers[:] = handlers
     logging.root.setLevel(level)
     structlog.configure(**config)
@@ -115,4 +116,48 @@ def test_an_uncaught_exception_is_logged_as_one_redacted_line(capfd: pytest.Capt
     sys.excepthook(OSError, error, None)
     (line,) = capfd.readouterr().err.splitlines()
     assert json.loads(line)["event"] == "process.crashed"
+    assert "hidden" not in line
+
+
+def test_an_uncaught_exception_of_a_thread_is_logged_as_one_redacted_line(capfd: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise OSError("postgresql://user:hidden@db/candela is gone")
+
+    configure_logging("INFO")
+    thread = threading.Thread(target=fail, name="relay")
+    thread.start()
+    thread.join()
+    (line,) = capfd.readouterr().err.splitlines()
+    entry = json.loads(line)
+    assert (entry["event"], entry["thread"]) == ("thread.crashed", "relay")
+    assert "hidden" not in line
+
+
+def test_a_thread_that_exits_logs_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO")
+    thread = threading.Thread(target=sys.exit)
+    thread.start()
+    thread.join()
+    assert capfd.readouterr().err == ""
+
+
+def test_an_exception_of_a_destructor_is_logged_as_one_redacted_line(capfd: pytest.CaptureFixture[str]) -> None:
+    class Connection:
+        def __del__(self) -> None:
+            raise OSError("redis://:hidden@queue/0 is gone")
+
+    configure_logging("INFO")
+    Connection()
+    (line,) = capfd.readouterr().err.splitlines()
+    assert json.loads(line)["event"] == "exception.ignored"
+    assert "hidden" not in line
+
+
+def test_a_traceback_with_a_cause_is_redacted(capfd: pytest.CaptureFixture[str]) -> None:
+    configure_logging("INFO")
+    error = RuntimeError("AWS_SECRET_ACCESS_KEY=hidden Authorization: Bearer hidden")
+    error.__cause__ = OSError('connection to "postgresql://user:hidden@db/candela" failed')
+    structlog.get_logger("x").error("attempt.crashed", exc_info=error)
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "The above exception was the direct cause" in json.loads(line)["exception"]
     assert "hidden" not in line

@@ -1,13 +1,16 @@
 """Messages of the queue: run a job, import a dataset, or prove that the queue works."""
 
+import threading
 from typing import Any
 
 import pytest
 
-from core.db.session import SessionFactory
+from core.db.repos.datasets import DatasetRepo
+from core.db.session import SessionFactory, transaction
 from core.db.tables import JobRow
 from core.jobs import JobState
 from core.queue import CANARY
+from tests.support.processes import wait_for
 from tests.support.supervision import GetJob, SupervisorFactory
 from worker.control.slots import Slots
 from worker.control.supervisor import Supervisor
@@ -15,19 +18,26 @@ from worker.tasks import Tasks
 
 
 class RecordingImporter:
-    """Records which versions are to be imported."""
+    """Records which versions are to be imported. An import ends when `is_done` is set."""
 
-    def __init__(self) -> None:
+    def __init__(self, sessions: SessionFactory) -> None:
         self.version_ids: list[str] = []
+        self.is_done = threading.Event()
+        self.is_done.set()
+        self._sessions = sessions
 
     def run(self, version_id: str) -> bool:
         self.version_ids.append(version_id)
+        assert self.is_done.wait(60)
+        with transaction(self._sessions) as session:
+            if DatasetRepo(session).claim(version_id, "worker", 60) is not None:
+                DatasetRepo(session).fail(version_id, 1, {}, None)
         return True
 
 
 @pytest.fixture
-def importer() -> RecordingImporter:
-    return RecordingImporter()
+def importer(sqlite_sessions: SessionFactory) -> RecordingImporter:
+    return RecordingImporter(sqlite_sessions)
 
 
 @pytest.fixture
@@ -60,6 +70,22 @@ def test_a_canary_is_only_counted(tasks: Tasks, get_job: GetJob, messages: list[
 def test_an_import_is_run(tasks: Tasks, importer: RecordingImporter, messages: list[str]) -> None:
     tasks.import_dataset("version")
     assert (importer.version_ids, messages) == (["version"], ["message"])
+
+
+def test_imports_run_one_after_another(
+    tasks: Tasks, importer: RecordingImporter, sqlite_sessions: SessionFactory
+) -> None:
+    with transaction(sqlite_sessions) as session:
+        ids = [DatasetRepo(session).add(name, {"kind": "builtin", "options": {}}).id for name in ("first", "second")]
+    importer.is_done.clear()
+    thread = threading.Thread(target=tasks.import_dataset, args=(ids[0],))
+    thread.start()
+    wait_for(lambda: importer.version_ids == ids[:1], "the first import")
+    tasks.import_dataset(ids[1])
+    assert importer.version_ids == ids[:1]
+    importer.is_done.set()
+    thread.join()
+    assert importer.version_ids == ids
 
 
 def test_nothing_is_run_during_a_shutdown(

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from worker.engine.callback import SaveArtifact
@@ -63,18 +64,29 @@ def _build_summary(metrics: dict[str, float], lr: float, weights: dict[str, Tens
     values = [Summary.Value(tag=tag, simple_value=value) for tag, value in {**tags, "lr": lr}.items()]
     for name, weight in weights.items():
         numbers = weight.double().cpu().numpy().ravel()
-        counts, edges = np.histogram(numbers, NUM_BINS)
+        counts, limits = _count_values(numbers)
         histogram = HistogramProto(
             min=numbers.min(),
             max=numbers.max(),
             num=numbers.size,
             sum=numbers.sum(),
             sum_squares=float(numbers @ numbers),
-            bucket_limit=edges[1:].tolist(),
-            bucket=counts.tolist(),
+            bucket_limit=limits,
+            bucket=counts,
         )
         values.append(Summary.Value(tag=name, histo=histogram))
     return Summary(value=values)
+
+
+def _count_values(numbers: NDArray[np.float64]) -> tuple[list[int], list[float]]:
+    """Return the number of values in each bin, and the upper limit of each bin.
+
+    There is one bin if the values are equal or not all finite: numpy raises an error for large equal values.
+    """
+    if np.isfinite(numbers).all() and numbers.min() < numbers.max():
+        counts, edges = np.histogram(numbers, NUM_BINS)
+        return counts.tolist(), edges[1:].tolist()
+    return [numbers.size], [float(numbers.max())]
 
 
 def _encode_record(content: bytes) -> bytes:

@@ -7,7 +7,11 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric, classification, regression
 
+from worker.engine.metrics.auroc import BinaryAuroc, MicroAuroc, MulticlassAuroc, MultilabelAuroc
+from worker.engine.metrics.r2 import R2Score
+
 Task = Literal["classification", "binary", "multilabel", "regression"]
+AurocAverage = Literal["macro", "weighted", "micro", "none"]
 GREATER_IS_BETTER = ("accuracy", "precision", "recall", "f1", "auroc", "r2")
 
 
@@ -23,23 +27,25 @@ def build_classification_metric(
     threshold: float = 0.5,
     **options: Any,  # noqa: ANN401
 ) -> Metric:
-    """Create the metric `kind` ("Accuracy", "Precision", …) for the task.
+    """Create the metric `kind` ("Accuracy", "AUROC", …) for the task.
+
+    An AUROC leaves out classes that do not occur, see `MulticlassAuroc`.
 
     Raises:
         UnsupportedTask: the task has no classes.
     """
+    if kind == "AUROC" and task != "regression":
+        return _build_auroc(task, num_outputs, **options)
     match task:
         case "classification":
             return _get_metric_class(f"Multiclass{kind}")(num_classes=num_outputs, validate_args=False, **options)
         case "multilabel":
             return _get_metric_class(f"Multilabel{kind}")(
-                num_labels=num_outputs, validate_args=False, **_get_threshold_options(kind, threshold), **options
+                num_labels=num_outputs, validate_args=False, threshold=threshold, **options
             )
         case "binary":
             supported = {name: value for name, value in options.items() if name != "average"}
-            return _get_metric_class(f"Binary{kind}")(
-                validate_args=False, **_get_threshold_options(kind, threshold), **supported
-            )
+            return _get_metric_class(f"Binary{kind}")(validate_args=False, threshold=threshold, **supported)
         case "regression":
             raise UnsupportedTask(f"{kind} requires classes; the dataset's targets are numbers")
 
@@ -49,8 +55,17 @@ def _get_metric_class(name: str) -> Callable[..., Metric]:
     return cls
 
 
-def _get_threshold_options(kind: str, threshold: float) -> dict[str, float]:
-    return {} if kind == "AUROC" else {"threshold": threshold}
+def _build_auroc(
+    task: Task, num_outputs: int, *, average: AurocAverage = "macro", thresholds: int | None = None
+) -> Metric:
+    """Build the exact AUROC, or an approximation with a number of thresholds. A binary task ignores `average`."""
+    if task == "binary":
+        return BinaryAuroc(thresholds)
+    if average == "micro":
+        return MicroAuroc(num_outputs, thresholds)
+    if task == "classification":
+        return MulticlassAuroc(num_outputs, average, thresholds)
+    return MultilabelAuroc(num_outputs, average, thresholds)
 
 
 def build_mean_absolute_error() -> Metric:
@@ -65,46 +80,25 @@ def build_mean_squared_error(*, root: bool = False) -> Metric:
 
 def build_r2_score(num_outputs: int) -> Metric:
     """Build the coefficient of determination, averaged over outputs."""
-    return _FlatR2Score(num_outputs)
-
-
-class _FlatR2Score(regression.R2Score):
-    """R2Score that accepts a single output as (N, 1). torchmetrics requires (N,)."""
-
-    def __init__(self, num_outputs: int) -> None:
-        super().__init__()
-        self._is_single = num_outputs == 1
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        if self._is_single:
-            preds, target = preds.flatten(), target.flatten()
-        super().update(preds, target)
-
-
-class MicroAuroc(classification.BinaryAUROC):
-    """Micro-averaged AUROC: the area under one ROC curve over all one-vs-rest scores.
-
-    For AUROC, torchmetrics supports the micro average only for multilabel targets.
-    """
-
-    def __init__(self, num_classes: int, thresholds: int | None) -> None:
-        super().__init__(thresholds=thresholds, validate_args=False)
-        self._num_classes = num_classes
-
-    def update(self, preds: Tensor, target: Tensor) -> None:
-        """Add probabilities (B, C) and classes (B,)."""
-        super().update(preds.flatten(), torch.nn.functional.one_hot(target, self._num_classes).flatten())
+    return R2Score(num_outputs)
 
 
 def build_adapter(task: Task) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Return a function that converts raw scores and targets to the inputs of the task's metrics."""
+    """Return a function that converts raw scores and targets to the inputs of the task's metrics.
+
+    Probabilities are double-precision, so that different scores of a very confident network rarely become equal.
+    """
     match task:
         case "classification":
-            return lambda raw, target: (torch.softmax(raw, dim=1), target)
+            return lambda raw, target: (torch.softmax(_to_double(raw), dim=1), target)
         case "binary" | "multilabel":
-            return lambda raw, target: (torch.sigmoid(raw), target.long())
+            return lambda raw, target: (torch.sigmoid(_to_double(raw)), target.long())
         case "regression":
             return lambda raw, target: (raw, target)
+
+
+def _to_double(raw: Tensor) -> Tensor:
+    return raw if raw.device.type == "mps" else raw.double()  # MPS has no double precision
 
 
 def get_direction(monitor: str) -> Literal["min", "max"]:

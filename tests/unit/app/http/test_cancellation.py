@@ -26,7 +26,7 @@ def build_scope(timeout: str) -> Scope:
     return {"headers": [(b"host", b"x"), (b"x-request-timeout", timeout.encode())]}
 
 
-@pytest.mark.parametrize("text", ["", "soon", "0", "-1", "nan", "inf", "3601", "1e400"])
+@pytest.mark.parametrize("text", ["", "soon", "0", "-1", "nan", "inf", "3601", "1e400", "1_0", " 1", "+1", "\xb2"])
 def test_an_invalid_timeout_is_rejected(text: str) -> None:
     with pytest.raises(InvalidJson, match="above 0") as refusal:
         parse_timeout(build_scope(text))

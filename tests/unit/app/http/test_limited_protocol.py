@@ -151,6 +151,15 @@ def test_an_idle_connection_is_not_a_slow_head(server: RunningServer, monkeypatc
             time.sleep(0.2)  # several times the timeout
 
 
+def test_an_idle_connection_is_closed(app: Application) -> None:
+    with (
+        run_server(app, lifespan="off", timeout_keep_alive=1) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection,
+    ):
+        connection.sendall(build_head(200).replace(CLOSE, b""))
+        assert read_to_end(connection).startswith(b"HTTP/1.1 200")
+
+
 # -- malformed requests ----------------------------------------------------------------------------------------------
 
 

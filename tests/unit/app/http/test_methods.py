@@ -70,6 +70,11 @@ async def test_mounted_paths_and_the_whole_server_have_methods(path: str, allow:
     assert headers[b"allow"].decode() == allow
 
 
+@pytest.mark.parametrize("path", ["/v1/jobs", "/docs", "/v2/models/a/infer", "/v1/models/a/predict"])
+def test_trace_is_not_allowed(path: str, client: TestClient) -> None:
+    assert client.request("TRACE", path).status_code == 405
+
+
 def test_options_of_an_unknown_path_is_a_404(client: TestClient) -> None:
     assert client.options("/nowhere").json()["type"] == "/problems/not-found"
     assert client.options("/v2/nowhere").status_code == 404

@@ -86,6 +86,7 @@ class RecordingValidation:
 
     def __init__(self) -> None:
         self.threads = ThreadPoolExecutor(1)
+        self.cpu_s = 0.0
         self.names: list[str] = []
         self.may_respond = threading.Event()
 
@@ -117,7 +118,7 @@ async def test_long_specs_do_not_delay_the_validation_of_short_ones() -> None:
 
 
 async def test_number_of_waiting_validations_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.inference.server.MAX_WAITING_VALIDATIONS", 2)
+    monkeypatch.setattr("app.inference.validation_queue.MAX_PENDING", 2)
     process = RecordingValidation()
     server, transport = InferenceServer("cpu", {}, [process]), RecordingTransport()  # type: ignore[list-item]
     connection = Connection(server, np.arange(8, dtype=np.uint8), 7, lambda connection: None)

@@ -34,6 +34,15 @@ def test_unreadable_images_are_listed() -> None:
     assert [entry.name for entry in chunk.unreadable] == ["train/1"]
 
 
+def test_a_chunk_is_limited_by_the_bytes_of_its_images() -> None:
+    large = encode_images(1)[0]._replace(body=bytes(9 * 2**20))
+    assert [len(chunk.unreadable) for chunk in decode_images([large] * 5, (3, 4, 5))] == [2, 2, 1]
+    chunks = list(decode_images(encode_images(20), (3, 999, 999)))
+    assert max(chunk.images.nbytes for chunk in chunks) <= 16 * 2**20
+    assert sum(len(chunk.names) for chunk in chunks) == 20
+
+
 def test_an_image_over_the_pixel_limit_is_unreadable() -> None:
     [chunk] = decode_images(encode_images(1), (3, 4, 5), max_pixels=19)
     assert "at most 19 pixels" in chunk.unreadable[0].reason
+    assert (chunk.unreadable[0].code, chunk.unreadable[0].is_too_large) == ("image_too_large", True)

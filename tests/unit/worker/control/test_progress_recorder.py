@@ -64,6 +64,14 @@ def test_a_long_log_message_is_cut(
     assert (payload["level"], len(payload["message"])) == ("info", 8192)
 
 
+def test_credentials_in_a_log_message_are_not_stored(
+    recorder: ProgressRecorder, sqlite_sessions: SessionFactory, claimed: JobRow
+) -> None:
+    recorder.log_message("error", "OSError: redis://:hidden@queue/0 is gone")
+    (payload,) = list_payloads(sqlite_sessions, claimed.id, EventType.LOG)
+    assert payload["message"] == "OSError: redis://:***@queue/0 is gone"
+
+
 def test_a_warning_is_stored_once_with_the_job_and_logged_each_time(
     recorder: ProgressRecorder, sqlite_sessions: SessionFactory, claimed: JobRow, get_job: GetJob
 ) -> None:

@@ -1,12 +1,15 @@
 """Packing one dataset: results and failures with a hint."""
 
+import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.datasets.archives.limits import UploadLimits
+from tests.support.cpu_limit import run_with_limits
 from tests.support.images import class_images, write_zip
+from worker.importing import process
 from worker.importing.process import PackRequest, pack_dataset
 
 
@@ -54,6 +57,17 @@ def test_other_os_errors_are_raised(out: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("worker.importing.process.pack_builtin", fail)
     with pytest.raises(OSError, match="Permission denied"):
         pack_dataset(build_request(out))
+
+
+def get_limits(request: PackRequest) -> list[int]:
+    """Apply the limits to this process. Return the soft limits of memory and processor time."""
+    process._set_resource_limits(request)
+    return [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_DATA, resource.RLIMIT_CPU)]
+
+
+def test_the_process_limits_its_resources(out: Path) -> None:
+    hours = 4 * 3600
+    assert run_with_limits(get_limits, build_request(out), cpu_s=2 * hours) == [8 * 2**30, hours]
 
 
 def test_an_unsafe_archive_has_a_hint(out: Path, tmp_path: Path) -> None:

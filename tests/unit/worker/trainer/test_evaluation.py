@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from core.spec import ANY_JOB
 from tests.support.trainer import build_start, run_job, run_to_result
 from tests.support.training import build_spec, pack
-from worker.protocol import RunFailed, TrainingFinished
+from worker.protocol import Log, RunFailed, TrainingFinished
 
 MODEL = {"kind": "evaluate", "model": "it@1", "dataset": {"name": "synthetic", "valid": 0.2}, "threads": 1}
 
@@ -44,3 +45,27 @@ def test_every_task_is_evaluated_and_predicted(task: str, tmp_path: Path) -> Non
         completed = run_to_result(build_start(spec, tmp_path / "it", tmp_path / kind, model_dir=folder))
         assert completed.result["num_samples"] == 12
         assert ("confusion_matrix" in completed.result) == (kind == "evaluate" and task != "regression")
+
+
+def test_class_without_samples_is_a_warning_and_nan(tmp_path: Path) -> None:
+    packed = pack(tmp_path / "it", num_samples=60, num_classes=3)
+    targets = packed.read_split("train").targets
+    np.save(tmp_path / "it" / "train_targets.npy", np.minimum(targets, 1))  # no sample of the third class
+    start = build_start(build_spec(epochs=1, metrics=["auroc"]), tmp_path / "it", tmp_path / "t")
+    _, channel = run_job(start)
+    warnings = [message.message for message in channel.select_messages(Log) if message.level == "warning"]
+    assert [
+        split for split in ("training", "validation") if any(f"the {split} split" in text for text in warnings)
+    ] == [
+        "training",
+        "validation",
+    ]
+    finished = channel.select_messages(TrainingFinished)[0]
+    assert 0 <= finished.evaluation["valid"]["auroc"] <= 1
+    body = MODEL | {"split": "valid", "metrics": [{"name": "auroc", "average": "none"}]}
+    result = run_to_result(
+        build_start(ANY_JOB.validate_python(body), tmp_path / "it", tmp_path / "e", model_dir=finished.dir)
+    ).result
+    areas = result["auroc"]
+    assert [type(area) for area in areas] == [float, float, str]
+    assert areas[2] == "NaN"

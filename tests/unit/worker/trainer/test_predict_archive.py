@@ -13,13 +13,16 @@ import pytest
 import torch
 from PIL import Image
 
+from core.datasets.archives.limits import UploadLimits
 from core.spec import ANY_JOB
 from models import bundle
 from tests.support import bundles
+from tests.support.images import add_tar_file, encode_image
 from tests.support.trainer import run_job
 from tests.support.training import RecordingChannel
 from worker.protocol import EXIT_STOPPED, JobCompleted, RunFailed, Start
 
+LIMITS = UploadLimits()
 SPEC = {"kind": "predict_archive", "model": "it@1", "dataset": {"name": "synthetic"}, "archive": "0" * 32, "threads": 1}
 
 
@@ -39,7 +42,9 @@ def model_dir(tmp_path: Path) -> Path:
     return folder
 
 
-def run_archive(model_dir: Path, archive: Path, stop_mode: Any = None, **changes: Any) -> tuple[int, RecordingChannel]:
+def run_archive(
+    model_dir: Path, archive: Path, stop_mode: Any = None, *, limits: UploadLimits = LIMITS, **changes: Any
+) -> tuple[int, RecordingChannel]:
     (archive.parent / "work").mkdir()
     start = Start(
         job_id="j1",
@@ -50,6 +55,7 @@ def run_archive(model_dir: Path, archive: Path, stop_mode: Any = None, **changes
         work_dir=str(archive.parent / "work"),
         model_dir=str(model_dir),
         archive_path=str(archive),
+        archive_limits=limits,
         lease_s=60.0,
     )
     return run_job(start, stop_mode)
@@ -92,6 +98,38 @@ def test_every_image_has_a_line_and_unreadable_ones_an_error(model_dir: Path, tm
         assert line["probability"] == pytest.approx(float(probability.max()), abs=1e-5)
         assert row["error"] == ""
     assert sum(completed.result["counts"].values()) == 5
+
+
+@pytest.mark.parametrize(
+    ("limits", "setting"),
+    [({"max_pixels": 63}, "CANDELA_MAX_IMAGE_PIXELS"), ({"max_image_bytes": 70}, "CANDELA_MAX_IMAGE_BYTES")],
+)
+def test_the_limits_of_the_service_apply(limits: dict[str, int], setting: str, model_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.png", make_png(0)[0])
+    _, channel = run_archive(model_dir, path, limits=UploadLimits(**limits))
+    assert setting in read_results(channel)[2][0]["error"]["detail"]
+
+
+def test_a_raised_limit_applies(model_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.png", encode_image(Image.new("1", (5001, 5001))))
+    _, channel = run_archive(model_dir, path, limits=UploadLimits(max_pixels=26_000_000))
+    assert read_results(channel)[0].result["num_failed"] == 0
+
+
+def test_hard_links_of_an_archive_are_predicted(model_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "images.tar"
+    with tarfile.open(path, "w") as archive:
+        add_tar_file(archive, "a.png", make_png(0)[0])
+        link = tarfile.TarInfo("b.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "a.png"
+        archive.addfile(link)
+    _, channel = run_archive(model_dir, path)
+    first, second = read_results(channel)[2]
+    assert (first["name"], second) == ("a.png", first | {"name": "b.png"})
 
 
 def test_tar_archive_is_read(model_dir: Path, tmp_path: Path) -> None:

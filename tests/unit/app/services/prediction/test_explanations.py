@@ -24,6 +24,11 @@ def test_output_is_the_index_of_the_class() -> None:
     assert find_output_index(MODEL._replace(classes=()), "1") == 1
 
 
+@pytest.mark.parametrize(("stored", "requested"), [("cafe\u0301", "caf\u00e9"), ("caf\u00e9", "cafe\u0301")])
+def test_classes_are_compared_in_nfc(stored: str, requested: str) -> None:
+    assert find_output_index(MODEL._replace(classes=("dog", stored)), requested) == 1
+
+
 def test_single_output_stands_for_the_second_class() -> None:
     binary = MODEL._replace(task="binary", num_outputs=1)
     assert find_output_index(binary, "dog") == 0

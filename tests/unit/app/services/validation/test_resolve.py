@@ -1,7 +1,7 @@
 """Parsing of specs and what the service reads from them."""
 
 import pytest
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from app.services.validation.resolve import (
     find_model_reference,
@@ -52,3 +52,15 @@ def test_unresolved_job_gets_a_name_and_a_version() -> None:
     assert spec.name is not None
     assert spec.name.startswith("convnet-digits-")
     assert (spec.model, spec.dataset.version) == (spec.name, 3)
+
+
+def test_wrong_specs_do_not_generate_the_json_schema_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InvalidSpec):
+        parse_job_spec(TRAINING | {"epochs": 0})
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError("generating the schema takes much longer than the validation of a spec")
+
+    monkeypatch.setattr(TypeAdapter, "json_schema", fail)
+    with pytest.raises(InvalidSpec):
+        parse_job_spec(TRAINING | {"epochs": -1})

@@ -48,10 +48,10 @@ def test_other_files_are_unreadable_or_ignored(spool: ImageSpool) -> None:
 
 def test_weights_files_are_deleted_on_close(tmp_path: Path) -> None:
     spool = ImageSpool(tmp_path / "spool", UploadLimits())
-    extract(spool, {"weights.csv": b"name,weight\n", "a/weights.csv": b"", "a/b/weights.csv": b""})
+    extract(spool, {"weights.csv": b"name,weight\n", "a/weights.csv": b"", "a/b/c/d/weights.csv": b""})
     assert set(spool.weights_files) == {("weights.csv",), ("a", "weights.csv")}
     assert spool.weights_files[("weights.csv",)].read_bytes() == b"name,weight\n"
-    assert spool.ignored == ["a/b/weights.csv"]
+    assert spool.ignored == ["a/b/c/d/weights.csv"]
     spool.close()
     assert [path.name for path in tmp_path.iterdir()] == ["spool"]
 

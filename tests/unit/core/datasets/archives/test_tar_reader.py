@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from core.datasets.archives.budget import InspectionEnded, QuickCheck
+from core.datasets.archives.entries import read_entry
 from core.datasets.archives.tar_reader import read_tar_entries
+from core.datasets.archives.uploads import inspect_upload, read_entries
+from core.errors import InvalidArchive
 from tests.support.archives import GOOD, LIMITS, get_code, get_error, read_contents
 from tests.support.cpu_limit import run_with_limits
 from tests.support.hostile_archives import claimed_size_tar, pax_size_tar
@@ -19,7 +22,6 @@ from tests.support.images import add_tar_file, write_tar
     "kind",
     [
         tarfile.SYMTYPE,
-        tarfile.LNKTYPE,
         tarfile.CHRTYPE,
         tarfile.BLKTYPE,
         tarfile.FIFOTYPE,
@@ -39,6 +41,65 @@ def test_other_types_than_files_and_folders_are_rejected(kind: bytes, target: st
         assert list(read_contents(tmp_path / "a")) == ["cat/1.png", "cat/2.png"]
     else:
         assert get_code(tmp_path / "a") in {"archive_unsafe_entry", "archive_corrupt"}
+
+
+def write_links(path: Path, links: dict[str, str], mode: str = "w", size: int = 1) -> Path:
+    """Write the file `cat/1.png` and hard links, given by name and target."""
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        add_tar_file(tar, "cat/1.png", b"x" * size)
+        for name, target in links.items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.LNKTYPE, target
+            tar.addfile(member)
+        add_tar_file(tar, "cat/last.png", b"y")
+    return path
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+@pytest.mark.parametrize("folder", ["", "n" * 120 + "/"])
+def test_a_hard_link_has_the_content_of_an_earlier_file(mode: str, folder: str, tmp_path: Path) -> None:
+    links = {f"dog/{folder}2.png": "cat/1.png", "dog/3.png": "./cat/1.png", "dog/4.png": f"dog/{folder}2.png"}
+    contents = read_contents(write_links(tmp_path / "a", links, mode, size=5000))
+    assert contents == dict.fromkeys(["cat/1.png", *links], b"x" * 5000) | {"cat/last.png": b"y"}
+    assert inspect_upload(tmp_path / "a", LIMITS) == ("gzip" if mode == "w:gz" else "tar")
+
+
+@pytest.mark.parametrize("target", ["cat/last.png", "cat", "/etc/passwd", "../../x", "dog/2.png", "cat//1.png"])
+def test_a_hard_link_to_anything_else_is_rejected(target: str, tmp_path: Path) -> None:
+    path = write_links(tmp_path / "a", {"dog/2.png": target})
+    assert get_code(path) == "archive_unsafe_entry"
+    with pytest.raises(InvalidArchive):
+        inspect_upload(path, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit"), [({"max_bytes": 10**6}, "max_bytes"), ({"ratio_floor": 10**6}, "max_ratio")]
+)
+def test_the_content_of_hard_links_counts_towards_the_limits(
+    limits: dict[str, int], limit: str, tmp_path: Path
+) -> None:
+    path = write_links(tmp_path / "a", {f"dog/{n}.png": "cat/1.png" for n in range(20)}, "w:gz", size=10**5)
+    error = get_error(path, LIMITS._replace(**limits))
+    assert (error.extra["code"], error.extra["limit"]) == ("archive_too_large", limit)
+
+
+def test_a_hard_link_to_an_oversized_file_is_oversized(tmp_path: Path) -> None:
+    path = write_links(tmp_path / "a", {"dog/2.png": "cat/1.png"}, size=5001)
+    assert read_contents(path, LIMITS._replace(max_image_bytes=5000))["dog/2.png"] is None
+
+
+def test_more_of_an_oversized_hard_link_cannot_be_read(tmp_path: Path) -> None:
+    path = write_links(tmp_path / "a", {"dog/2.png": "cat/1.png"}, size=5001)
+    with pytest.raises(InvalidArchive, match="more than 5000 bytes"):
+        [body and read_entry(body, 9000) for _, body in read_entries(path, LIMITS._replace(max_image_bytes=5000))]
+
+
+def test_a_symbolic_link_is_rejected_with_the_way_to_store_its_file(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a", "w") as tar:
+        member = tarfile.TarInfo("cat/2.png")
+        member.type, member.linkname = tarfile.SYMTYPE, "1.png"
+        tar.addfile(member)
+    assert "`tar -h`" in get_error(tmp_path / "a").detail
 
 
 def test_long_names_are_read(tmp_path: Path) -> None:

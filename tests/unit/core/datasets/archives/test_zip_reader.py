@@ -4,6 +4,7 @@ import io
 import stat
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,33 @@ def test_a_name_with_nul_is_rejected(tmp_path: Path) -> None:
     assert get_code(path) == "archive_unsafe_entry"
 
 
-def test_a_name_is_decoded_as_utf_8_or_rejected(tmp_path: Path) -> None:
-    path = write_zip(tmp_path / "a", {"cat/xx.png": b"x"})
-    valid = path.read_bytes()
-    path.write_bytes(valid.replace(b"xx.png", b"\xff\xfe.png"))
-    assert get_code(path) == "archive_unsafe_entry"
-    path.write_bytes(valid.replace(b"xx.png", "é.png".encode()))
-    assert list(read_contents(path)) == ["cat/é.png"]
+@pytest.mark.parametrize("encoding", ["utf-8", "cp437"])
+def test_a_name_without_the_utf_8_flag_is_utf_8_or_cp437(encoding: str, tmp_path: Path) -> None:
+    encoded = "é.png".encode(encoding)
+    path = write_zip(tmp_path / "a", {"cat/" + "x" * (len(encoded) - 4) + ".png": b"x"})
+    path.write_bytes(path.read_bytes().replace(b"x" * (len(encoded) - 4) + b".png", encoded))
+    assert read_contents(path) == {"cat/é.png": b"x"}
+
+
+@pytest.mark.parametrize(("checksum", "name"), [(zlib.crc32(b"cat/xx.png"), "cat/日本.png"), (0, "cat/xx.png")])
+def test_a_name_in_the_unicode_extra_field_is_used_if_its_checksum_is_valid(
+    checksum: int, name: str, tmp_path: Path
+) -> None:
+    member = zipfile.ZipInfo("cat/xx.png")
+    content = struct.pack("<BL", 1, checksum) + "cat/日本.png".encode()
+    member.extra = struct.pack("<2H", 0x7075, len(content)) + content
+    with zipfile.ZipFile(tmp_path / "a", "w") as archive:
+        archive.writestr(member, b"x")
+    assert list(read_contents(tmp_path / "a")) == [name]
+
+
+def test_an_unsafe_name_in_the_unicode_extra_field_is_rejected(tmp_path: Path) -> None:
+    member = zipfile.ZipInfo("cat/xx.png")
+    content = struct.pack("<BL", 1, zlib.crc32(b"cat/xx.png")) + b"../evil.png"
+    member.extra = struct.pack("<2H", 0x7075, len(content)) + content
+    with zipfile.ZipFile(tmp_path / "a", "w") as archive:
+        archive.writestr(member, b"x")
+    assert get_code(tmp_path / "a") == "archive_unsafe_entry"
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
@@ -40,6 +61,7 @@ def test_a_link_or_device_is_rejected(kind: int, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a", "w") as archive:
         archive.writestr(member, "/etc/passwd")
     assert get_code(tmp_path / "a") == "archive_unsafe_entry"
+    assert ("`zip -r`" in get_error(tmp_path / "a").detail) is (kind == stat.S_IFLNK)
 
 
 def test_an_encrypted_entry_is_rejected(tmp_path: Path) -> None:

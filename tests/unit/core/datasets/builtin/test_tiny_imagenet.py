@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 
 from core.datasets import builtin
+from core.datasets.archives.limits import UploadLimits
+from core.datasets.builtin import tiny_imagenet
+from core.datasets.ingest.archive import pack_archive
 from core.datasets.ingest.builtin import pack_builtin
 from core.datasets.packed import PackedDataset
 from core.errors import CorruptFile
@@ -65,6 +69,45 @@ def test_all_layouts_are_read(write: Any, sorted_validation: bool, tmp_path: Pat
     at = int(np.flatnonzero(valid.targets == 1)[0])
     np.testing.assert_allclose(valid.images[at].mean(), random_pixels(100, 64, 64, channels=1).mean(), atol=2)
     np.testing.assert_array_equal(valid.images[at][..., 0], valid.images[at][..., 2])
+
+
+@pytest.mark.parametrize("write", [write_folder, write_zip])
+def test_the_properties_are_read_without_reading_or_testing_each_file(
+    write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "home", make_tiny_imagenet(sorted_validation=False))
+    read: list[str] = []
+    for tree in (tiny_imagenet._FolderTree, tiny_imagenet._ZipTree):
+        monkeypatch.setattr(tree, "read_file", record_reads(tree.read_file, read))
+    monkeypatch.setattr(Path, "rglob", lambda *_: pytest.fail("all files were listed"))
+    monkeypatch.setattr(Path, "is_file", lambda _: pytest.fail("a file was tested"))
+    dataset_info = builtin.get_dataset("tiny_imagenet").get_info({}, tmp_path / "home")
+    assert dataset_info.splits == {"train": 12, "valid": 3}
+    assert read == ["val/val_annotations.txt"]
+
+
+def test_the_original_layout_can_be_uploaded(tmp_path: Path) -> None:
+    files = make_tiny_imagenet(sorted_validation=False)
+    write_zip(tmp_path / "home", files)
+    [archive] = (tmp_path / "home").glob("*.zip")
+    meta, report = pack_archive(archive, tmp_path / "upload", UploadLimits(), {})
+    expected, _ = pack_builtin("tiny_imagenet", {}, tmp_path / "home", tmp_path / "out")
+    assert meta.content_hash == expected.content_hash
+    assert {name.removeprefix("tiny-imagenet-200/") for name in report["ignored"]} == {
+        "wnids.txt",
+        "words.txt",
+        "test/images/test_0.JPEG",
+    }
+
+
+def record_reads(read_file: Callable[..., bytes], read: list[str]) -> Callable[..., bytes]:
+    """Return a method that reads a file and appends its name to `read`."""
+
+    def record(tree: object, name: str) -> bytes:
+        read.append(name)
+        return read_file(tree, name)
+
+    return record
 
 
 def test_all_layouts_give_the_same_content_hash(tmp_path: Path) -> None:

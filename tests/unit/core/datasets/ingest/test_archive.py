@@ -1,6 +1,7 @@
 """Importing archives of images: layouts, sizes and reports."""
 
 import io
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,15 @@ from core.datasets.image_preview import PREVIEW_FILE
 from core.datasets.ingest.archive import InvalidDataset, pack_archive
 from core.datasets.packed import PackedDataset, PackedMeta
 from core.errors import InvalidArchive
-from tests.support.images import class_images, encode_image, random_pixels, random_png, write_tar, write_zip
+from tests.support.images import (
+    add_tar_file,
+    class_images,
+    encode_image,
+    random_pixels,
+    random_png,
+    write_tar,
+    write_zip,
+)
 
 Files = dict[str, bytes]
 
@@ -127,10 +136,74 @@ def test_one_percent_of_unreadable_images_fails(body: bytes, tmp_path: Path) -> 
     assert raised.value.report["unreadable"][0]["name"] == "class_1/07.png"
 
 
-def test_an_image_too_large_is_unreadable(tmp_path: Path) -> None:
-    files = class_images(2, 60) | {"class_0/huge.png": random_png(3, height=100, width=101)}
-    _, report = pack(tmp_path, files, limits=UploadLimits(max_pixels=10_000))
+@pytest.mark.parametrize(
+    ("limits", "setting"),
+    [({"max_pixels": 10_000}, "CANDELA_MAX_IMAGE_PIXELS"), ({"max_image_bytes": 10_000}, "CANDELA_MAX_IMAGE_BYTES")],
+)
+def test_an_image_too_large_is_skipped_and_does_not_fail_the_import(
+    limits: dict[str, int], setting: str, tmp_path: Path
+) -> None:
+    files = class_images(2, 3) | {f"class_{n % 2}/huge{n}.png": random_png(n, height=100, width=101) for n in range(4)}
+    meta, report = pack(tmp_path, files, limits=UploadLimits(**limits))
+    assert (meta.splits, report["num_unreadable"], report["num_too_large"]) == ({"train": 6}, 4, 4)
+    assert {entry["code"] for entry in report["unreadable"]} == {"image_too_large"}
+    assert setting in report["unreadable"][0]["reason"]
     assert "10000" in report["unreadable"][0]["reason"]
+
+
+def test_a_class_of_images_that_are_too_large_fails_and_names_the_setting(tmp_path: Path) -> None:
+    files = class_images(2, 3) | {f"huge/{n}.png": random_png(n, height=100, width=101) for n in range(3)}
+    with pytest.raises(InvalidDataset, match=r"limits: huge.*CANDELA_MAX_IMAGE_PIXELS") as raised:
+        pack(tmp_path, files, limits=UploadLimits(max_pixels=10_000))
+    assert raised.value.extra["code"] == "image_too_large"
+    assert raised.value.report["num_too_large"] == 3
+
+
+def test_images_that_are_too_large_do_not_hide_damaged_ones(tmp_path: Path) -> None:
+    files = class_images(2, 3) | {"class_0/huge.png": random_png(1, height=100, width=101), "class_0/bad.png": b"x"}
+    with pytest.raises(InvalidDataset, match=r"1 of 7 images cannot be read: class_0/bad\.png"):
+        pack(tmp_path, files, limits=UploadLimits(max_pixels=10_000))
+
+
+@pytest.mark.parametrize("top", ["", "a/", "a/b/c/"])
+def test_a_cover_image_beside_the_classes_is_ignored(top: str, tmp_path: Path) -> None:
+    meta, report = pack(tmp_path, class_images(2, 2, top) | {f"{top}cover.png": random_png(9)})
+    assert (meta.classes, meta.splits) == (("class_0", "class_1"), {"train": 4})
+    assert (report["ignored"], report["num_ignored"]) == ([f"{top}cover.png"], 1)
+
+
+@pytest.mark.parametrize("stored", ["caf\u00e9/\u00e9.png", "cafe\u0301/e\u0301.png"])
+@pytest.mark.parametrize("listed", ["caf\u00e9/\u00e9.png", "cafe\u0301/e\u0301.png"])
+def test_weights_name_images_in_any_unicode_form(stored: str, listed: str, tmp_path: Path) -> None:
+    files = {stored: random_png(1), "dog/1.png": random_png(2), "weights.csv": f"name,weight\n{listed},3\n".encode()}
+    meta, _ = pack(tmp_path, files)
+    weights = PackedDataset.open(tmp_path / "out-a").read_split("train").weights
+    assert meta.classes == ("café", "dog")
+    assert weights is not None
+    assert weights.tolist() == [3.0, 1.0]
+
+
+def test_annotations_are_reported_only_if_they_are_not_used(tmp_path: Path) -> None:
+    files = class_images(2, 2, "train/") | {
+        "val/images/a.png": random_png(70),
+        "val/annotations.txt": b"a.png\tclass_1\n",
+        "test/labels.csv": b"x,y\n",
+    }
+    meta, report = pack(tmp_path, files)
+    assert (meta.splits, report["ignored"]) == ({"train": 4, "valid": 1}, ["test/labels.csv"])
+    assert PackedDataset.open(tmp_path / "out-a").read_split("valid").targets.tolist() == [1]
+    assert not list(tmp_path.glob("*.spool*"))
+
+
+def test_hard_links_are_images(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        add_tar_file(archive, "cat/1.png", random_png(1))
+        link = tarfile.TarInfo("dog/1.png")
+        link.type, link.linkname = tarfile.LNKTYPE, "cat/1.png"
+        archive.addfile(link)
+    meta, report = pack_archive(tmp_path / "a.tar", tmp_path / "out", UploadLimits(), {})
+    assert (meta.classes, meta.splits) == (("cat", "dog"), {"train": 2})
+    assert report["label_conflicts"]["num_groups"] == 1
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from core.datasets.archives.limits import UploadLimits
 from core.datasets.ingest.inline import InlineIn, build_upload
-from core.datasets.ingest.table import check_upload
+from core.datasets.ingest.upload_check import check_upload
 from core.datasets.tables.csv_file import CsvFile
 
 

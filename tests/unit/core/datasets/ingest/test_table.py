@@ -1,9 +1,5 @@
 """Importing CSV tables: detection of columns, options and errors."""
 
-import gzip
-import io
-import tarfile
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,10 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from core.datasets.archives.limits import UploadLimits
-from core.datasets.ingest.table import check_upload, pack_table
+from core.datasets.ingest.table import pack_table
 from core.datasets.packed import PackedDataset, PackedMeta
 from core.datasets.tables.csv_file import MAX_COLUMNS
-from core.errors import InvalidArchive, InvalidTable
+from core.errors import InvalidTable
 
 PETS = """name,kind,weight,age,indoor,note
 Tom,cat,4.2,3,True,
@@ -245,21 +241,6 @@ def test_a_short_or_non_numeric_series_is_rejected(tmp_path: Path) -> None:
     assert "is not numeric" in get_error(tmp_path, SERIES, window=2, target=["time"]).detail
 
 
-def test_an_upload_is_checked_by_its_header(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text(PETS)
-    kind, options = check_upload(tmp_path / "a", LIMITS, {"target": ["kind"], "is_table": False})
-    assert (kind, options["target"], options["missing"], options["window"]) == ("table", ["kind"], "drop", None)
-    with pytest.raises(InvalidTable, match="did you mean 'kind'") as raised:
-        check_upload(tmp_path / "a", LIMITS, {"target": ["kidn"]})
-    assert raised.value.errors[0][0] == "?target"
-    with pytest.raises(InvalidArchive, match="is not an option of a table"):
-        check_upload(tmp_path / "a", LIMITS, {"resize": "crop"})
-    (tmp_path / "b").write_text("demand\n1\n2\n")
-    assert check_upload(tmp_path / "b", LIMITS, {"is_table": True})[0] == "table"
-    with pytest.raises(InvalidArchive, match=r"is not a zip, tar or tar\.gz archive, or a CSV table"):
-        check_upload(tmp_path / "b", LIMITS, {})
-
-
 def test_a_table_over_the_size_limit_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "a").write_text(PETS)
     with pytest.raises(InvalidTable, match="more than 20 bytes"):
@@ -398,26 +379,6 @@ def test_row_labels_of_pandas_and_r_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "requested").mkdir()
     table, _ = pack(tmp_path / "requested", text, columns=["Unnamed: 0", "size"])
     assert list(get_columns(table.meta)) == ["Unnamed: 0", "size"]
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-@pytest.mark.parametrize("compress", [bytes, gzip.compress])
-@pytest.mark.parametrize("delimiter", [",", ";", "|", "\t"])
-def test_a_table_is_recognized(
-    encoding: str, compress: Callable[[bytes], bytes], delimiter: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "upload"
-    path.write_bytes(compress(PETS.replace(",", delimiter).encode(encoding)))
-    assert check_upload(path, LIMITS, {"target": ["kind"]})[0] == "table"
-
-
-@pytest.mark.parametrize("folder", ["cat", "a,b"])
-def test_a_gzipped_tar_archive_is_not_a_table(folder: str, tmp_path: Path) -> None:
-    path = tmp_path / "upload"
-    with tarfile.open(path, "w:gz") as archive:
-        entry = tarfile.TarInfo(f"{folder}/a.png")
-        archive.addfile(entry, io.BytesIO())
-    assert check_upload(path, LIMITS, {"is_table": True})[0] == "gzip"
 
 
 CHUNKS = [*"1xé,,;\0\n\r\ufeff", '"', "2.5", "NA", "", '"a,b"', "1e400", "inf", "07", "\r\n"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.datasets.tables import csv_file
+from core.datasets.tables import csv_file, csv_lines
 from core.datasets.tables.csv_file import CsvFile
 from core.errors import InvalidTable
 
@@ -59,6 +59,50 @@ def test_a_line_over_the_limit_is_rejected(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(csv_file, "_MAX_LINE_BYTES", 100)
     with pytest.raises(InvalidTable, match="Line 2 has more than 100 bytes"):
         list(CsvFile(write_csv(tmp_path, "a,b\n" + "x" * 200)).read_blocks())
+
+
+def test_a_header_over_the_limit_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_file, "_MAX_HEADER_CHARACTERS", 100)
+    with pytest.raises(InvalidTable, match="Line 1: the row has more than 100 characters") as raised:
+        CsvFile(write_csv(tmp_path, "," * 100 + "\n"))
+    assert raised.value.extra["code"] == "table_bad_line"
+
+
+def test_a_row_of_many_lines_over_the_limit_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_file, "_MAX_ROW_CHARACTERS", 100)
+    file = CsvFile(write_csv(tmp_path, 'a,b\n1,"x\ny"\n' + '"\n",' * 50))
+    with pytest.raises(InvalidTable, match="the row has more than 100 characters"):
+        list(file.read_blocks())
+
+
+def test_the_limit_of_a_row_does_not_count_earlier_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_file, "_MAX_ROW_CHARACTERS", 10)
+    [block] = CsvFile(write_csv(tmp_path, "a,b\n" + "1,2\n" * 50)).read_blocks()
+    assert len(block.lines) == 50
+
+
+def test_a_long_value_is_rejected(tmp_path: Path) -> None:
+    file = CsvFile(write_csv(tmp_path, "a,b\n1," + "x" * (csv_file.MAX_FIELD_CHARACTERS + 1) + "\n"))
+    with pytest.raises(InvalidTable, match="Line 2: a value has more than 131072 characters"):
+        list(file.read_blocks())
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_halves_of_two_characters_are_not_a_line_break(
+    encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_lines, "_READ_BYTES", 3)
+    text = "a,b\n\u0a0a\u0a00,\u010a\n1,2"
+    mark = "\ufeff".encode(encoding)
+    [block] = CsvFile(write_csv(tmp_path, mark + text.encode(encoding))).read_blocks()
+    assert block.columns == [("\u0a0a\u0a00", "1"), ("\u010a", "2")]
+
+
+def test_a_long_line_of_utf_16_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_file, "_MAX_LINE_BYTES", 100)
+    monkeypatch.setattr(csv_lines, "_READ_BYTES", 16)
+    with pytest.raises(InvalidTable, match="Line 2 has more than 100 bytes"):
+        list(CsvFile(write_csv(tmp_path, ("a,b\n" + "x" * 200).encode("utf-16"))).read_blocks())
 
 
 def test_a_long_column_name_is_rejected(tmp_path: Path) -> None:

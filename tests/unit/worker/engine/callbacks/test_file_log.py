@@ -94,6 +94,17 @@ def test_tensorboard_writes_scalars_and_requested_histograms(artifacts: Artifact
     assert histogram.histo.max == pytest.approx(float(plotted.weight.detach().max()))
 
 
+@pytest.mark.parametrize("values", [[1e20], [0.0, 0.0], [float("nan"), 1.0], [float("inf"), 1.0]])
+def test_a_histogram_without_a_range_has_one_bin(values: list[float], artifacts: Artifacts) -> None:
+    plotted = nn.ParameterDict({"bias": torch.tensor(values)})
+    logger = TensorBoard(plotted, lambda *file: artifacts.append(file), histograms=("bias",), now=lambda: 7.0)
+    logger.on_epoch_end(end_epochs(1))
+    logger.on_fit_end(end_epochs(1))
+    *_, event = read_events(artifacts[-1][2])
+    (histogram,) = [value.histo for value in event.summary.value if value.HasField("histo")]
+    assert list(histogram.bucket) == [len(values)]
+
+
 def test_resumed_run_saves_the_same_file_as_an_uninterrupted_run(
     make: Callable[[], FileLog], artifacts: Artifacts
 ) -> None:

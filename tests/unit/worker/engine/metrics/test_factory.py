@@ -5,6 +5,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from worker.engine.metrics import factory
+from worker.engine.metrics.auroc import MicroAuroc
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_auroc_equals_the_workshop_value() -> None:
 def test_micro_auroc_equals_auroc_over_all_one_vs_rest_scores() -> None:
     random = torch.Generator().manual_seed(0)
     scores, target = torch.rand(50, 3, generator=random), torch.randint(0, 3, (50,), generator=random)
-    metric = factory.MicroAuroc(3, None)
+    metric = MicroAuroc(3, None)
     metric.update(scores[:20], target[:20])
     metric.update(scores[20:], target[20:])
     expected = roc_auc_score(torch.nn.functional.one_hot(target, 3).numpy(), scores.numpy(), average="micro")
