@@ -64,7 +64,7 @@ def check_upload(
 def _detect_kind(
     path: Path, limits: UploadLimits, is_cancelled: Callable[[], bool], quick_check: QuickCheck, *, is_table: bool
 ) -> UploadKind:
-    with suppress(InspectionEnded):  # an archive has a quick check of its own
+    with suppress(InspectionEnded):  # an archive has another quick check
         if detect_table(path, is_table=is_table, quick_check=quick_check):
             return "table"
     try:
