@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from candela.cli_datasets import AsJson, datasets_app
+from candela.cli_extend import JobId, extend
 from candela.errors import CandelaError
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(datasets_app, name="datasets")
+app.command()(extend)
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="Id of the job.")]
 Home = Annotated[Path, typer.Option(envvar="CANDELA_HOME", help="Folder for all files of the service.")]
 
 

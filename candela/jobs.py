@@ -11,7 +11,18 @@ from candela import events
 from candela.errors import JobFailed
 from candela.pagination import iterate_items
 from candela.transport import Transport
-from candela.types import FINISHED, Artifact, Checkpoint, JobEvent, JobResponse, ModelVersionRef, Number, Series, State
+from candela.types import (
+    FINISHED,
+    Artifact,
+    BestEpochMetrics,
+    Checkpoint,
+    JobEvent,
+    JobResponse,
+    ModelVersionRef,
+    Number,
+    Series,
+    State,
+)
 
 
 class Job:
@@ -42,8 +53,13 @@ class Job:
 
     @property
     def latest_metrics(self) -> dict[str, Number]:
-        """The latest value of each metric, for example of `valid_accuracy`."""
+        """The metrics of the last complete epoch, for example `valid_accuracy`."""
         return self.response["metrics"]
+
+    @property
+    def best_epoch(self) -> BestEpochMetrics | None:
+        """The best epoch and its metrics, if the job has the callback `keep_best`."""
+        return self.response.get("metrics_best")
 
     @property
     def result(self) -> dict[str, Any] | None:
@@ -89,7 +105,10 @@ class Job:
         return self
 
     def watch(self, after: str | None = None) -> Iterator[JobEvent]:
-        """Yield the events of the job until it ends. With `after`, yield only the events after this event id."""
+        """Yield the events of the job until it ends. With `after`, yield only the events after this event id.
+
+        Each complete epoch has one event of the type `epoch` (see `JobEvent`).
+        """
         for event in events.watch_events(self._transport, self.id, after=after):
             yield event
             if event["type"] == "end":
@@ -136,6 +155,18 @@ class Job:
     def finish(self) -> Self:
         """Finish the job after the current epoch, evaluate the model and register it."""
         return self._post_action("finish")
+
+    def extend(self, epochs: int, *, schedule: Mapping[str, Any] | None = None) -> Self:
+        """Train a succeeded job for more epochs.
+
+        Args:
+            epochs: number of additional epochs.
+            schedule: a new schedule for these epochs, for example `{"name": "cosine"}`. Default: the schedule of the
+                job continues; after its planned end, the learning rate is constant.
+        """
+        body = {"epochs": epochs} | ({} if schedule is None else {"schedule": dict(schedule)})
+        self.response = self._transport.json("POST", f"/v1/jobs/{self.id}/extend", json=body)
+        return self
 
     def delete(self) -> None:
         self._transport.request("DELETE", f"/v1/jobs/{self.id}")

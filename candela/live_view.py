@@ -45,9 +45,11 @@ class LiveJobView:
         ]
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self._task: TaskID = self.progress.add_task("waiting", total=None, measures="", eta="")
-        self._epoch, self._line = 0, ""  # the current epoch and its line, printed if the output is not a terminal
-        self._show: dict[str, Callable[[JobEvent], None]] = {
+        self._epoch, self._line = 0, ""  # the current epoch and its line, for jobs that send `metrics` events
+        self._show: dict[str, Callable[[JobEvent], object]] = {
             "state": self._show_state,
+            "epoch": self._show_epoch,
+            "progress": self._show_progress,
             "metrics": self._show_metrics,
             "log": self._show_log,
             "end": self._show_end,
@@ -71,7 +73,22 @@ class LiveJobView:
         if to in STATES_WORTH_A_LINE:
             self._console.print(f"{to}: {reason}" if reason else to, style="dim", markup=False)
 
+    def _show_epoch(self, event: JobEvent) -> None:
+        """Show a complete epoch with its metrics. If the output is not a terminal, this is a line."""
+        epoch, epochs, metrics = self._show_progress(event)
+        if not self._console.is_terminal:
+            self._console.print(_format_epoch(epoch, epochs, metrics), markup=False, soft_wrap=True)
+
     def _show_metrics(self, event: JobEvent) -> None:
+        """Show an event of an older server. It does not say whether the epoch is complete."""
+        epoch, epochs, metrics = self._show_progress(event)
+        if not self._console.is_terminal and epoch > 0:
+            if epoch > self._epoch:
+                self._print_epoch()
+            self._epoch, self._line = epoch, _format_epoch(epoch, epochs, metrics)
+
+    def _show_progress(self, event: JobEvent) -> tuple[int, int, dict[str, Number]]:
+        """Update the progress bar. Return the current epoch, the number of epochs and the metrics of the event."""
         done = event["payload"].get("progress") or {}
         metrics: dict[str, Number] = event["payload"].get("metrics") or {}
         epoch, epochs = int(done.get("epoch") or 0), int(done.get("epochs") or 0)
@@ -83,10 +100,7 @@ class LiveJobView:
             measures=render.format_metrics(metrics),
             eta=_format_eta(done.get("eta_seconds")),
         )
-        if not self._console.is_terminal and epoch > 0:
-            if epoch > self._epoch:
-                self._print_epoch()
-            self._epoch, self._line = epoch, f"epoch {epoch}/{epochs}  {render.format_metrics(metrics)}"
+        return epoch, epochs, metrics
 
     def _show_log(self, event: JobEvent) -> None:
         if event["payload"].get("level") in {"warning", "error"}:
@@ -114,6 +128,10 @@ def upload_dataset(
         )
         progress.update(task, description="importing")
         return datasets.wait(name, version["version"]) if wait else version
+
+
+def _format_epoch(epoch: int, epochs: int, metrics: Mapping[str, Number]) -> str:
+    return f"epoch {epoch}/{epochs}  {render.format_metrics(metrics)}"
 
 
 def _format_eta(seconds: float | None) -> str:

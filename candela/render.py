@@ -62,6 +62,8 @@ def print_job(job: Job) -> None:
         console.print(f"  epoch    {format_epochs(fields['progress'])}")
     if fields["metrics"]:
         console.print(f"  metrics  {format_metrics(fields['metrics'])}")
+    if best := job.best_epoch:
+        console.print(f"  best     epoch {best['epoch'] or '?'}: {format_metrics(best['metrics'])}")
     if fields["stop_reason"]:
         console.print(f"  stopped  {escape(fields['stop_reason'])}")
     if fields["model"]:

@@ -1,6 +1,6 @@
 """Types of the JSON responses of the API. Newer servers may add fields."""
 
-from typing import Any, Generic, Literal, TypedDict, TypeVar
+from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 T = TypeVar("T")
 
@@ -24,6 +24,13 @@ class Progress(TypedDict, total=False):
     eta_seconds: float | None
 
 
+class BestEpochMetrics(TypedDict):
+    """The best epoch of a job with the callback `keep_best`. `epoch` is None if an older server trained it."""
+
+    epoch: int | None
+    metrics: dict[str, Number]
+
+
 class Failure(TypedDict, total=False):
     code: str
     message: str
@@ -43,7 +50,7 @@ class Transition(TypedDict):
 
 
 class JobResponse(TypedDict):
-    """A job as returned by `GET /v1/jobs/{id}`. `GET /v1/jobs` omits `spec`."""
+    """A job as returned by `GET /v1/jobs/{id}`. `GET /v1/jobs` omits `spec`. Older servers omit `metrics_best`."""
 
     id: str
     kind: str
@@ -56,12 +63,14 @@ class JobResponse(TypedDict):
     finished_at: str | None
     progress: Progress
     metrics: dict[str, Number]
+    metrics_best: NotRequired[BestEpochMetrics | None]
     failure: Failure | None
     stop_reason: str | None
     model: ModelVersionRef | None
     result: dict[str, Any] | None
     transitions: list[Transition]
     parent_id: str | None
+    warnings: list[str]
 
 
 class SeriesPoint(TypedDict):
@@ -140,7 +149,15 @@ class Predictions(TypedDict):
 
 
 class JobEvent(TypedDict):
-    """An event of a job. Pass its `id` as `after` to continue the stream after the event."""
+    """An event of a job. Pass its `id` as `after` to continue the stream after the event.
+
+    `type` is one of:
+
+    - `epoch`: one for each complete epoch, in order. `payload["metrics"]` has the values of that epoch.
+    - `progress`: about twice a second. `payload["metrics"]` has the values of the current epoch so far.
+    - `state`, `checkpoint`, `log` and `end`.
+    - `metrics`: sent by older servers, and stored with their jobs, instead of `epoch` and `progress`.
+    """
 
     id: str
     type: str

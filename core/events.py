@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 class EventType(StrEnum):
     STATE = "state"  # {from, to, reason}
-    METRICS = "metrics"  # {step, epoch, metrics: {name: value}, progress: {…}}
+    EPOCH = "epoch"  # {epoch, step, metrics: {name: value of this epoch}, progress: {…}}: one for each complete epoch
+    PROGRESS = "progress"  # {epoch, step, metrics: {name: value in the current epoch so far}, progress: {…}}
+    METRICS = "metrics"  # stored by earlier versions instead of `epoch` and `progress`; not sent anymore
     CHECKPOINT = "checkpoint"  # {number, epoch, step, tags}
     LOG = "log"  # {level, message}
     END = "end"  # {state}: the last event, unless the job is extended later

@@ -24,6 +24,7 @@ class FailureType(NamedTuple):
         is_retried: whether the service retries the job automatically, up to the retry limit.
         message: the default message.
         hint: the default advice to the client.
+        mentions_checkpoint: whether the hint of a failed training ends with its newest checkpoint.
     """
 
     kind: FailureKind
@@ -31,6 +32,7 @@ class FailureType(NamedTuple):
     is_retried: bool
     message: str
     hint: str
+    mentions_checkpoint: bool = False
 
 
 _K = FailureKind
@@ -66,17 +68,28 @@ FAILURES: dict[str, FailureType] = {
         'Reduce batch_size, use smaller images or a smaller network, or set on_oom to "accumulate".',
     ),
     "disk_full": FailureType(
-        _K.RESOURCES, True, False, "The disk is full.", "Free disk space, then create the job again."
+        _K.RESOURCES,
+        True,
+        False,
+        "The disk is full.",
+        "Free disk space, then create the job again.",
+        mentions_checkpoint=True,
     ),
     "time_limit": FailureType(
         _K.RESOURCES,
         False,
         False,
         "The job reached its max_runtime_s.",
-        "The last checkpoint is retained. Clone the job with a larger max_runtime_s or fewer epochs.",
+        "Clone the job with a larger max_runtime_s or fewer epochs.",
+        mentions_checkpoint=True,
     ),
     "diverged": FailureType(
-        _K.REQUEST, False, False, "The loss is not finite.", "Reduce the learning rate, clip gradients, or use fp32."
+        _K.REQUEST,
+        False,
+        False,
+        "The loss is not finite.",
+        "Reduce the learning rate, clip gradients, or use fp32.",
+        mentions_checkpoint=True,
     ),
     "invalid_spec": FailureType(
         _K.REQUEST,

@@ -57,6 +57,8 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 TERMINAL = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED})
 ACTIVE = frozenset({_S.RUNNING, _S.PAUSING, _S.CANCELLING})  # states in which an attempt holds the lease of the job
 
+EXTENDED = "extended"  # the reason of the transition by which a job is queued for more epochs
+
 
 def can_transition(current: JobState, target: JobState) -> bool:
     """Return whether a job can change from `current` to `target`."""

@@ -9,6 +9,7 @@ from core.failures import FAILURES
 from core.jobs import StopMode
 from core.spec import AnyJobSpec
 from core.spec.base import NAME_PATTERN
+from core.spec.extension import Extension
 
 
 def _check_failure_code(code: str) -> str:
@@ -49,6 +50,7 @@ class Start(ProtocolMessage):
     archive_limits: UploadLimits = Field(
         default=UploadLimits(), description="The limits of the archive and of its images, from the settings."
     )
+    extension: Extension | None = Field(default=None, description="How the job was extended. None: it was not.")
     device: str | None = Field(default=None, description="The device to use instead of the spec's `device`.")
     devices: tuple[str, ...] = Field(default=(), description="The devices of a distributed run, one per process.")
     lease_s: float = Field(description="Seconds without a `lease_renewed` message after which the trainer exits.")
@@ -101,14 +103,23 @@ class RunProgress(ProtocolMessage):
     epoch: int = Field(description="The number of the current epoch: 1 to `epochs`.")
     epochs: int
     step: int = Field(description="Number of optimizer steps so far, over all epochs.")
-    steps: int
+    steps: int = Field(description="Number of optimizer steps at the end of the last epoch.")
     eta_seconds: float | None
+    steps_per_epoch: int | None = Field(default=None, description="None if the job has no epochs.")
+
+
+class BestEpoch(ProtocolMessage):
+    """The epoch whose weights are registered. `epoch` is None if an earlier version of the trainer reached it."""
+
+    epoch: int | None
+    metrics: dict[str, float | str]
 
 
 class Metrics(ProtocolMessage):
     """New points of the metric curves, sent about twice a second and at the end of every epoch.
 
-    `latest` maps metric names, such as `train_loss` and `valid_accuracy`, to their latest values.
+    `latest` maps metric names, such as `train_loss` and `valid_accuracy`, to their values in the current epoch: the
+    final values if `epoch_end` is true, otherwise the values so far.
     """
 
     type: Literal["metrics"] = "metrics"
@@ -116,6 +127,7 @@ class Metrics(ProtocolMessage):
     latest: dict[str, float | str]
     progress: RunProgress
     epoch_end: bool = False
+    best: BestEpoch | None = Field(default=None, description="The best epoch so far, if the job keeps it.")
 
 
 class TrainerAlive(ProtocolMessage):
@@ -194,6 +206,10 @@ class TrainingFinished(ProtocolMessage):
     )
     num_parameters: int
     stop_reason: str | None = None
+    best_epoch: BestEpoch | None = Field(
+        default=None,
+        description="The epoch whose weights the bundle contains. None: the weights at the end of the run.",
+    )
 
 
 class JobCompleted(ProtocolMessage):

@@ -34,7 +34,9 @@ STREAM = {
     response_class=EventSourceResponse,
     responses={
         200: {
-            "description": "Events of type `state`, `metrics`, `checkpoint`, `log` or `end`; `end` is the last event.",
+            "description": "Events of type `state`, `epoch`, `progress`, `checkpoint`, `log` or `end`; `end` is the "
+            "last event. Each complete epoch has one `epoch` event with its metrics, in order; `progress` events have "
+            "the metrics of the current epoch so far. Jobs of earlier versions have `metrics` events instead.",
             "content": STREAM,
         },
         204: {"description": "The job has ended and has no events after `Last-Event-ID`."},

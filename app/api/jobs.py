@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from app.api.strict_route import StrictRoute
 from app.deps import JobReaderDep, JobsDep, SubmissionDep, TraceparentDep
 from app.pagination import Cursor, Limit, Page
-from app.schemas.examples import CHANGES, JOBS, MODEL_JOBS
+from app.schemas.examples import CHANGES, EXTENSIONS, JOBS, MODEL_JOBS
 from app.schemas.jobs import ChangesIn, DryRunOut, ExtendIn, JobOut, JobSummaryOut
 from app.schemas.problems import problem_responses
 from app.services.submission_store import Submission
@@ -140,12 +140,15 @@ def finish_job(job_id: JobId, jobs: JobsDep) -> JobOut:
 
 
 @router.post("/{job_id}/extend", status_code=202, responses=problem_responses(400, 404, 409, 413, 415, 422))
-def extend_job(job_id: JobId, extension: ExtendIn, jobs: JobsDep) -> JobOut:
+def extend_job(
+    job_id: JobId, extension: Annotated[ExtendIn, Body(openapi_examples=EXTENSIONS)], jobs: JobsDep
+) -> JobOut:
     """Extend a job.
 
-    A job that has succeeded trains for more epochs. It continues with the saved states of its optimizer and schedule.
+    A job that has succeeded trains for more epochs, from its last epoch on and with the state of its optimizer. Early
+    stopping and time limits start again. The response has the new `spec` and, in `warnings`, how the schedule ends.
     """
-    return JobOut.from_view(*jobs.extend_job(job_id, extension.epochs))
+    return JobOut.from_view(*jobs.extend_job(job_id, extension.epochs, extension.schedule))
 
 
 @router.post("/{job_id}/clone", status_code=202, responses=problem_responses(400, 404, 409, 413, 415, 422))

@@ -103,3 +103,11 @@ CHANGES: dict[str, Any] = {
     },
     "the same again": {"summary": "The same spec, without changes", "value": {}},
 }
+
+EXTENSIONS: dict[str, Any] = {
+    "more epochs": {"summary": "Five more epochs", "value": {"epochs": 5}},
+    "new schedule": {
+        "summary": "Five more epochs with a new schedule",
+        "value": {"epochs": 5, "schedule": {"name": "cosine"}},
+    },
+}

@@ -2,72 +2,29 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, JsonValue
 
+from app.schemas.job_parts import (
+    AwaitedDatasetOut,
+    BestEpochOut,
+    FailureOut,
+    Metrics,
+    Number,
+    ProgressOut,
+    TrainedModelOut,
+    TransitionOut,
+)
 from core.csv_output import escape_cell
 from core.db.repos.metrics import MetricPoint, MetricSeries
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
 from core.events import Event
-from core.failures import FailureKind, get_failure_kind
+from core.failures import get_failure_kind
 from core.jobs import JobState
 from core.spec import AnyJobSpec
 from core.spec.base import Spec
-
-Number = float | Literal["NaN", "Infinity", "-Infinity"]
-Metrics = Annotated[
-    dict[str, Number],
-    Field(description="Metrics, keyed by `<split>_<name>`, such as `valid_loss`. Non-finite values are strings."),
-]
-
-
-class ProgressOut(BaseModel):
-    """The progress of a job. All numbers are 0 before the first step."""
-
-    epoch: int = Field(description="The current epoch, from 1.")
-    epochs: int = Field(description="Total number of epochs.")
-    step: int = Field(description="Number of completed steps.")
-    steps: int = Field(description="Total number of steps.")
-    eta_seconds: float | None = Field(description="Estimated seconds until the end of the job; null if unknown.")
-
-
-class FailureOut(BaseModel):
-    """The reason why a job failed."""
-
-    code: str = Field(description="The stable identifier of the failure.", examples=["gpu_out_of_memory"])
-    kind: FailureKind = Field(description="The category of the code.")
-    message: str = Field(description="The error message.")
-    hint: str = Field(description="How to fix the problem.")
-    retryable: bool = Field(description="True if the job may succeed when it is submitted again without changes.")
-    facts: dict[str, JsonValue] = Field(description="Details of the failure; their names depend on `code`.")
-
-
-class TransitionOut(BaseModel):
-    """A change of a job's state."""
-
-    from_: JobState | None = Field(
-        serialization_alias="from",
-        validation_alias="from",
-        description="The previous state; null for the first change.",
-    )
-    to: JobState = Field(description="The new state.")
-    at: datetime = Field(description="When the state changed, in UTC.")
-    reason: str = Field(description="The reason of the change, such as `submitted` or a failure code.")
-
-
-class TrainedModelOut(BaseModel):
-    """The model version that a job registered."""
-
-    name: str = Field(description="The name of the model.")
-    version: int = Field(description="The number of the version.")
-
-
-class AwaitedDatasetOut(BaseModel):
-    """A dataset version whose import a job waits for."""
-
-    name: str = Field(description="The name of the dataset.")
-    version: int = Field(description="The number of the version.")
+from core.spec.schedules import ScheduleSpec
 
 
 class JobSummaryOut(BaseModel):
@@ -83,7 +40,17 @@ class JobSummaryOut(BaseModel):
     finished_at: datetime | None = Field(description="When the job ended, in UTC.")
     priority: int = Field(description="Workers claim jobs with a higher priority first. Default: 0.")
     progress: ProgressOut = Field(description="The progress of the job.")
-    metrics: Metrics
+    metrics: Annotated[
+        Metrics,
+        Field(
+            description="Metrics of the last complete epoch, keyed by `<split>_<name>`, such as `valid_loss`. Before "
+            "the first epoch is complete: its training loss so far. Non-finite values are strings."
+        ),
+    ]
+    metrics_best: BestEpochOut | None = Field(
+        description="The best epoch so far and its metrics, if the job has the callback `keep_best`; otherwise null. "
+        "After the end, it also contains the metrics on the test split, because its weights are registered."
+    )
     failure: FailureOut | None = Field(description="The reason why the job failed; null if it did not fail.")
     stop_reason: str | None = Field(description="Why the job ended or paused before its last epoch; null otherwise.")
     model: TrainedModelOut | None = Field(description="The model version that the job registered; null if none.")
@@ -157,6 +124,7 @@ def _build_summary(job: JobRow) -> dict[str, Any]:
         "priority": job.priority,
         "progress": {"epoch": 0, "epochs": 0, "step": 0, "steps": 0, "eta_seconds": None, **job.progress},
         "metrics": job.metrics,
+        "metrics_best": job.metrics_best,
         "failure": _build_failure(job.failure),
         "stop_reason": job.stop_reason,
         "model": None if version is None else {"name": job.model_name, "version": version},
@@ -183,9 +151,15 @@ class DryRunOut(BaseModel):
 
 
 class ExtendIn(Spec):
-    """The number of epochs by which a job is extended."""
+    """The additional epochs of a job, and their schedule."""
 
     epochs: Annotated[int, Field(ge=1, le=1_000_000, examples=[5], description="Number of additional epochs.")]
+    schedule: ScheduleSpec | None = Field(
+        default=None,
+        description="A new schedule for the additional epochs, which starts from the learning rate of the optimizer. "
+        "Default: the schedule of the job continues. After its planned end, the learning rate is constant, which a "
+        "warning states; if it would be 0, the request is rejected with 422.",
+    )
 
 
 class ChangesIn(Spec):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, Field, JsonValue
 
 from app.schemas.datasets import TableOut
-from app.schemas.jobs import Metrics
+from app.schemas.job_parts import Metrics
 from app.schemas.variants import VariantOut
 from core.db.tables import ModelVariantRow, ModelVersionRow
 from core.spec import JobSpec, VariantFormat

@@ -5,18 +5,20 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
+from app.services.job_extension import plan_extension
 from app.services.validation import capacity
-from app.services.validation.resolve import parse_job_spec
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
+from core.db.repos.transitions import build_transition_conflict
 from core.db.repos.workers import WorkerRepo
 from core.db.session import on_commit
 from core.db.tables import DatasetVersionRow, JobRow, WorkerRow
 from core.errors import Conflict
 from core.events import Event
 from core.jobs import DatasetState, JobState, StopRequest
+from core.spec.schedules import ScheduleSpec
 from core.storage import Storage
 from core.storage.deletion import delete_stored_files
 
@@ -94,13 +96,27 @@ class JobService:
         self.queue_job(job_id)
         return self.get_job(job_id)
 
-    def extend_job(self, job_id: str, epochs: int) -> JobView:
-        """Queue a succeeded job again, to train `epochs` more epochs. Optimizer and schedule states are restored."""
+    def extend_job(self, job_id: str, epochs: int, schedule: ScheduleSpec | None = None) -> JobView:
+        """Queue a succeeded job again, to train `epochs` more epochs. The state of its optimizer is restored.
+
+        With `schedule`, a new schedule covers the additional epochs (see `plan_extension`).
+
+        Raises:
+            Conflict: the job has not succeeded, or it is not a training.
+            InvalidSpec: the schedule is invalid, or the job's own schedule leaves nothing to train.
+        """
         job = self._jobs.get(job_id)
         _require_training(job, "extended")
-        num_completed = int(job.progress.get("epoch") or job.spec["epochs"])
-        spec = parse_job_spec({**job.spec, "epochs": num_completed + epochs})
-        self._jobs.extend(job_id, spec.model_dump(mode="json"))
+        if job.state is not JobState.SUCCEEDED:
+            raise build_transition_conflict(job, "cannot be extended")
+        plan = plan_extension(job, epochs, schedule)
+        self._jobs.extend(
+            job_id,
+            plan.spec.model_dump(mode="json"),
+            extension=plan.extension.model_dump(),
+            progress=plan.progress,
+            warnings=plan.warnings,
+        )
         self.queue_job(job_id)
         return self.get_job(job_id)
 

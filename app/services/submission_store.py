@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -22,7 +22,7 @@ from core.db.repos.placement import WorkerCapacity
 from core.db.tables import DatasetVersionRow, JobRow, WorkerRow
 from core.errors import IdempotencyMismatch, InvalidSpec, NotFound
 from core.failures import build_failure
-from core.spec import AnyJobSpec
+from core.spec import AnyJobSpec, JobSpec
 
 T = TypeVar("T")
 
@@ -122,7 +122,7 @@ class SubmissionStore:
         version = self._datasets.pin_version(dataset)
         pinned = resolved.spec.dataset.model_copy(update={"version": version.version})
         spec = resolved.spec.model_copy(update={"dataset": pinned})
-        job = self._add_job(submission, spec, version.id, warnings=resolved.warnings, is_resolved=True)
+        job = self._add_job(submission, spec, version.id, resolved=resolved)
         copy_metrics(self._session, spec, job.id, resolved.steps_per_epoch)
         self._job_service.queue_job(job.id)
         return self._job_service.get_job(job.id)
@@ -130,7 +130,7 @@ class SubmissionStore:
     def store_unresolved_job(self, submission: Submission, version: DatasetVersionRow) -> JobView:
         """Store a job that is validated after the import of its dataset. Raises Conflict, see `store_job`."""
         spec = pin_unresolved_spec(submission.spec, version.version)
-        job = self._add_job(submission, spec, version.id, warnings=(), is_resolved=False)
+        job = self._add_job(submission, spec, version.id, resolved=None)
         return self._job_service.get_job(job.id)
 
     def list_resolvable_jobs(self) -> list[JobRow]:
@@ -146,7 +146,8 @@ class SubmissionStore:
             failure = build_failure("invalid_spec", resolution.detail, extra={"errors": errors})
             self._jobs.fail_resolution(job_id, failure)
             return
-        self._jobs.resolve(job_id, resolution.spec.model_dump(mode="json"), list(resolution.warnings))
+        progress = build_initial_progress(resolution.spec, resolution.steps_per_epoch)
+        self._jobs.resolve(job_id, resolution.spec.model_dump(mode="json"), list(resolution.warnings), progress)
         copy_metrics(self._session, resolution.spec, job_id, resolution.steps_per_epoch)
         self._job_service.queue_job(job_id)
 
@@ -161,15 +162,16 @@ class SubmissionStore:
             reject(pointer, error.detail)
 
     def _add_job(
-        self, submission: Submission, spec: AnyJobSpec, version_id: str, *, warnings: Sequence[str], is_resolved: bool
+        self, submission: Submission, spec: AnyJobSpec, version_id: str, *, resolved: ResolvedSpec | None
     ) -> JobRow:
         job = JobRow(
             kind=spec.kind,
             name=spec.name,
             model_name=get_registry_name(spec),
             spec=spec.model_dump(mode="json"),
-            is_resolved=is_resolved,
-            warnings=list(warnings),
+            is_resolved=resolved is not None,
+            warnings=[] if resolved is None else list(resolved.warnings),
+            progress=build_initial_progress(spec, None if resolved is None else resolved.steps_per_epoch),
             dataset_version_id=version_id,
             parent_id=submission.parent_id,
             traceparent=submission.traceparent,
@@ -187,6 +189,13 @@ def _collect_errors(errors: list[tuple[str, str]], find: Callable[[], T]) -> T |
     except InvalidSpec as error:
         errors += error.errors
         return None
+
+
+def build_initial_progress(spec: AnyJobSpec, steps_per_epoch: int | None) -> dict[str, Any]:
+    """Return the progress of a queued job. Only trainings have epochs; other jobs report their steps when they run."""
+    epochs = spec.epochs if isinstance(spec, JobSpec) else 1
+    steps = epochs * steps_per_epoch if isinstance(spec, JobSpec) and steps_per_epoch else 0
+    return {"epoch": 0, "epochs": epochs, "step": 0, "steps": steps, "eta_seconds": None}
 
 
 def hash_spec(spec: AnyJobSpec) -> str:

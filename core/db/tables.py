@@ -80,8 +80,10 @@ class JobRow(Base):
     failure: Mapped[dict[str, Any] | None]  # {code, message, hint, retryable, …extra}
     warnings: Mapped[list[Any]]  # [text, …]
     runtime: Mapped[dict[str, Any] | None]  # reported by the trainer: device, precision, threads, versions
-    progress: Mapped[dict[str, Any]]  # {epoch, epochs, step, steps, eta_seconds}
-    metrics: Mapped[dict[str, Any]]  # {name: latest value}; non-finite values are strings
+    progress: Mapped[dict[str, Any]]  # {epoch, epochs, step, steps, eta_seconds, steps_per_epoch}
+    metrics: Mapped[dict[str, Any]]  # {name: value in the last epoch}; non-finite values are strings
+    metrics_best: Mapped[dict[str, Any] | None]  # {epoch, metrics} of the epoch whose weights `keep_best` registers
+    extension: Mapped[dict[str, Any] | None]  # the fields of `core.spec.extension.Extension`; null if not extended
     result: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)  # the result of a job that creates no model
     model_version: Mapped[int | None]
 

@@ -5,23 +5,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.spec.base import LR_DESCRIPTION, Count, FieldError, NonNegative, Positive, Probability, Spec
-
-CallOn = Annotated[
-    Literal["epoch_end", "train_batch_end"],
-    Field(description="When the schedule steps: after each epoch, or after each optimizer step."),
-]
-Milestones = Annotated[tuple[Count, ...], Field(strict=False, min_length=1, max_length=1000)]
-Factor = Annotated[float, Field(gt=0.0, le=1.0)]
-Factors = Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=1, max_length=100_000)]
-
-
-class ScheduleBase(Spec):
-    """Base class of schedules. Subclasses override the checks that apply to them."""
-
-    def find_errors(self, num_steps: int) -> Iterator[FieldError]:
-        """Yield an error for each option that is not valid for a training of `num_steps` optimizer steps."""
-        yield from ()
+from core.spec.base import LR_DESCRIPTION, Count, FieldError, NonNegative, Positive, Probability
+from core.spec.schedule_base import CallOn, Factor, Factors, Milestones, ScheduleBase, ScheduleEnd
 
 
 class StepSpec(ScheduleBase):
@@ -76,6 +61,10 @@ class LambdaSpec(ScheduleBase):
     factors: Factors = Field(description="One factor per step of the schedule.", examples=[[1.0, 0.5, 0.1]])
     call_on: CallOn = "epoch_end"
 
+    def get_end(self, num_steps: int, initial_lr: float) -> ScheduleEnd:
+        """Return the end of the list of factors."""
+        return ScheduleEnd(len(self.factors) - 1, self.factors[-1] * initial_lr)
+
 
 class MultiplicativeSpec(ScheduleBase):
     """Multiply the current learning rate by one factor per step. The last factor applies to all later steps.
@@ -103,6 +92,10 @@ class LinearScheduleSpec(ScheduleBase):
     )
     call_on: CallOn = "epoch_end"
 
+    def get_end(self, num_steps: int, initial_lr: float) -> ScheduleEnd:
+        """Return the step from which the factor is `end_factor`."""
+        return ScheduleEnd(self.total_iters or num_steps, self.end_factor * initial_lr)
+
 
 class PolynomialSpec(ScheduleBase):
     """Decay the learning rate to zero as a polynomial of degree `power`. Source: `PolynomialLR`."""
@@ -115,6 +108,10 @@ class PolynomialSpec(ScheduleBase):
     )
     call_on: CallOn = "epoch_end"
 
+    def get_end(self, num_steps: int, initial_lr: float) -> ScheduleEnd:
+        """Return the step from which the learning rate is 0."""
+        return ScheduleEnd(self.total_iters or num_steps, 0.0)
+
 
 class CosineSpec(ScheduleBase):
     """Cosine annealing to `eta_min`. Source: Loshchilov and Hutter, 2016; `CosineAnnealingLR`."""
@@ -126,6 +123,11 @@ class CosineSpec(ScheduleBase):
     )
     eta_min: NonNegative = 0.0
     call_on: CallOn = "epoch_end"
+
+    def get_end(self, num_steps: int, initial_lr: float) -> ScheduleEnd | None:
+        """Return the end of the cosine. A cosine that is shorter than the training rises again, so it has no end."""
+        length = self.t_max or num_steps
+        return ScheduleEnd(length, self.eta_min) if length >= num_steps else None
 
 
 class CosineWarmRestartsSpec(ScheduleBase):
@@ -187,6 +189,12 @@ class OneCycleSpec(ScheduleBase):
                 "/pct_start",
                 "gives a warm-up of exactly one step, which OneCycleLR does not support; set 0 or a larger fraction",
             )
+
+    def get_end(self, num_steps: int, initial_lr: float) -> ScheduleEnd:
+        """Return the end of the cycle. The final learning rate is unknown here if `max_lr` is `auto`."""
+        if self.max_lr == "auto":
+            return ScheduleEnd(num_steps, None)
+        return ScheduleEnd(num_steps, self.max_lr / self.div_factor / self.final_div_factor)
 
 
 class PlateauSpec(ScheduleBase):
@@ -265,6 +273,12 @@ class SequentialSpec(ScheduleBase):
                 f"call_on of each schedule must be {self.call_on}, as in the sequence; omit it in the schedules"
             )
         return self
+
+    def get_end(self, num_steps: int, initial_lr: float) -> ScheduleEnd | None:
+        """Return the end of the last schedule."""
+        start = self.milestones[-1]
+        end = self.schedules[-1].get_end(max(num_steps - start, 1), initial_lr)
+        return None if end is None else end._replace(length=start + end.length)
 
 
 ScheduleSpec = Annotated[

@@ -168,14 +168,14 @@ def read_result(client: httpx.Client, job: Mapping[str, Any]) -> dict[str, Any]:
         for curve in series
         if curve["name"] not in MEASURED
     }
-    model = job["model"]
+    model, best = job["model"], job.get("metrics_best")
     version = get_json(client, f"/v1/models/{model['name']}/versions/{model['version']}")
     return {
         "sha256": version["sha256"],
         "stop_reason": job["stop_reason"],
         "progress": {name: job["progress"][name] for name in ("epoch", "step")},
         "artifacts": sorted(file["name"] for file in get_json(client, f"/v1/jobs/{job['id']}/artifacts")["items"]),
-        "metrics": job["metrics"],
+        "metrics": job["metrics"] if best is None else best["metrics"],  # of the registered weights
         "curves": curves,
         "predictions": predict_inputs(client, f"{model['name']}@{model['version']}"),
     }

@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+import torch
 from torch import nn
 
 from core.datasets.packed import PackedDataset, PackedMeta
@@ -16,7 +17,7 @@ from worker.builders.networks import build_initial_network
 from worker.builders.optimizers import make_optimizer
 from worker.builders.preprocessing import build_preprocessing
 from worker.builders.schedules import make_schedule
-from worker.engine.callback import SaveArtifact, noop
+from worker.engine.callback import Callback, SaveArtifact, noop
 from worker.engine.callbacks import NonFiniteGuard, ValidationSamples
 from worker.engine.device import Placement
 from worker.engine.forward_pass import ForwardPass
@@ -33,6 +34,7 @@ def build_run(
     placement: Placement,
     initial_weights: Weights | None = None,
     save_artifact: SaveArtifact = noop,
+    schedule_epochs: int | None = None,
 ) -> Run:
     """Seed the random number generators and build a run. Callbacks store their files with `save_artifact`.
 
@@ -46,10 +48,10 @@ def build_run(
     loss = build_job_loss(spec, meta, np.asarray(train.targets[splits.train_index]))
     forward = _build_forward_pass(spec, meta, placement, network, loss)
     optimizer = make_optimizer(spec.optimizer, network, placement.device)
-    validation_samples = _build_validation_samples(spec, packed, splits.valid)
-    components = build_components(spec, network, loss, validation_samples, save_artifact)
+    samples = _build_validation_samples(spec, packed, splits.valid)
+    components = build_components(spec, network, loss, samples, save_artifact)
     batches = build_train_loader(spec, placement, train, splits.train_index, components.mixing)
-    schedule = () if spec.schedule is None else (make_schedule(spec.schedule, optimizer, spec.epochs, len(batches)),)
+    schedule = _build_schedule(spec, optimizer, schedule_epochs, len(batches))
     new_accumulator = build_accumulator_factory(spec, meta, placement)
     micro_batch_size = spec.batch_size if spec.accumulate_batches > 1 else None
     return Run(
@@ -76,6 +78,14 @@ def build_run(
         load_report=load_report,
         frozen_parameters=frozen_parameters,
     )
+
+
+def _build_schedule(
+    spec: JobSpec, optimizer: torch.optim.Optimizer, epochs: int | None, steps_per_epoch: int
+) -> tuple[Callback, ...]:
+    """Build the schedule, if the spec has one. It is planned for `epochs` epochs. Default: all epochs of the run."""
+    epochs = epochs or spec.epochs
+    return () if spec.schedule is None else (make_schedule(spec.schedule, optimizer, epochs, steps_per_epoch),)
 
 
 def _build_forward_pass(

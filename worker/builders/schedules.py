@@ -1,5 +1,6 @@
 """Builds the callbacks that step learning-rate schedules."""
 
+import math
 from itertools import pairwise
 from typing import assert_never
 
@@ -19,7 +20,7 @@ def make_schedule(
 ) -> Callback:
     """Build a schedule that steps after each epoch or each batch, as `call_on` in the spec specifies.
 
-    Default length of the schedule: the whole run.
+    It is planned for `epochs` epochs. If the run has more, a schedule that has an end keeps its last learning rate.
     """
     total_steps = epochs if spec.call_on == "epoch_end" else epochs * steps_per_epoch
     options = spec.model_dump(exclude={"name", "call_on", "monitor"})
@@ -38,7 +39,11 @@ def make_schedule(
             return PlateauLrScheduler(lr_scheduler.ReduceLROnPlateau(optimizer, **options), monitor)
         case _:
             scheduler = _make_part(spec, optimizer, total_steps)
-    return BatchLrScheduler(scheduler) if spec.call_on == "train_batch_end" else EpochLrScheduler(scheduler)
+    end = spec.get_end(total_steps, initial_lr=1.0)
+    max_steps = math.inf if end is None else max(end.length, total_steps)
+    if spec.call_on == "train_batch_end":
+        return BatchLrScheduler(scheduler, max_steps)
+    return EpochLrScheduler(scheduler, max_steps)
 
 
 def _make_part(spec: schedules.PartSpec, optimizer: torch.optim.Optimizer, length: int) -> lr_scheduler.LRScheduler:

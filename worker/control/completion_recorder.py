@@ -7,12 +7,15 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from core.db.repos.attempts import AttemptRepo
-from core.db.repos.checkpoints import WEIGHTS
+from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
 from core.db.repos.jobs import get_result_key
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
+from core.db.session import on_commit
 from core.db.tables import JobRow, ModelVariantRow, ModelVersionRow
+from core.failures import FAILURES
 from core.storage import Storage
+from core.storage.deletion import delete_stored_files
 from worker.control.fenced_transactions import FencedTransactions
 from worker.control.file_recorder import FileRecorder, dump_digests
 from worker.control.storable_json import strip_unstorable
@@ -31,13 +34,15 @@ class CompletionRecorder:
     def finish(self, message: TrainingFinished, dataset: dict[str, Any]) -> None:
         """Publish the bundle. Then complete the job and register the model version in one transaction.
 
+        If the job has already registered the same weights, it keeps that version and registers no other one.
+
         Raises:
             StorageFull: there is not enough space for the bundle.
         """
         key = f"{self._files.attempt_key}/bundle"
         description = (Path(message.dir) / "bundle.json").read_text()
         self._files.publish_folder(message.dir, key)
-        self._transactions.run(lambda session: self._register_model(session, message, key, description, dataset))
+        self._transactions.run(lambda session: self._complete_training(session, message, key, description, dataset))
 
     def complete(self, message: JobCompleted) -> None:
         """Complete a job that does not train a model, such as an evaluation. Publish its files, if any, first.
@@ -61,7 +66,14 @@ class CompletionRecorder:
     def fail(self, failure: dict[str, Any]) -> None:
         """Mark the job as failed. It is not retried."""
         failure = strip_unstorable(failure)
-        self._transactions.run(lambda session: AttemptRepo(session).fail(self._job.id, self._job.token, failure))
+
+        def write(session: Session) -> None:
+            complete = failure
+            if failure.get("hint") == FAILURES[failure["code"]].hint:  # other hints are complete
+                complete = {**failure, "hint": failure["hint"] + self._describe_checkpoint(session, failure["code"])}
+            AttemptRepo(session).fail(self._job.id, self._job.token, complete)
+
+        self._transactions.run(write)
 
     def record_loss(self, failure: dict[str, Any], max_attempts: int) -> None:
         """Count a lost attempt. The job is queued again, or fails if it has reached the retry limit."""
@@ -74,11 +86,47 @@ class CompletionRecorder:
         """End the attempt without counting it as lost. The job is cancelled, paused or queued again."""
         self._transactions.run(lambda session: AttemptRepo(session).release(self._job.id, self._job.token, reason))
 
-    def _register_model(
+    def _describe_checkpoint(self, session: Session, code: str) -> str:
+        """Return the end of a failure's hint: which checkpoint of the job is retained, if any."""
+        if self._job.kind != "train" or not FAILURES[code].mentions_checkpoint:
+            return ""
+        checkpoints = CheckpointRepo(session).list_resumable(self._job.id)
+        if not checkpoints:
+            return " The job has no checkpoint."
+        newest = checkpoints[0]
+        return f" Checkpoint {newest.number} of epoch {newest.epoch}, step {newest.step}, is retained."
+
+    def _complete_training(
         self, session: Session, message: TrainingFinished, key: str, description: str, dataset: dict[str, Any]
     ) -> None:
+        attempts, job_id, token = AttemptRepo(session), self._job.id, self._job.token
+        version = self._find_unchanged_model(session, message, key)
+        if version is None:
+            version = ModelRepo(session).register(self._build_version(message, key, description, dataset), token)
+        runtime = attempts.check_lease(job_id, token).runtime or {}
+        attempts.set_runtime(job_id, token, {**runtime, "evaluation": message.evaluation})
+        best = None if message.best_epoch is None else message.best_epoch.model_dump()
+        attempts.complete_with_model(job_id, token, version.version, message.metrics, message.stop_reason, best)
+
+    def _find_unchanged_model(self, session: Session, message: TrainingFinished, key: str) -> ModelVersionRow | None:
+        """Return the version that the job has already registered with the same weights, if any.
+
+        For example, no epoch of an extension is better than the best epoch before. The published bundle is deleted.
+        """
+        registered = ModelRepo(session).find_registered(self._job.id, message.files[WEIGHTS].sha256)
+        if registered is None:
+            return None
+        ref = f"{registered.name}@{registered.version}"
+        text = f"The extension did not change the registered weights, so {ref} remains the model of this job."
+        AttemptRepo(session).add_warning(self._job.id, self._job.token, text)
+        on_commit(session, lambda: delete_stored_files(self._storage, [key]))
+        return registered
+
+    def _build_version(
+        self, message: TrainingFinished, key: str, description: str, dataset: dict[str, Any]
+    ) -> ModelVersionRow:
         files = dump_digests(message.files)
-        version = ModelVersionRow(
+        return ModelVersionRow(
             name=self._job.model_name,
             job_id=self._job.id,
             key=key,
@@ -90,13 +138,6 @@ class CompletionRecorder:
             metrics=message.metrics,
             dataset=dataset,
             num_parameters=message.num_parameters,
-        )
-        version = ModelRepo(session).register(version, self._job.token)
-        attempts = AttemptRepo(session)
-        runtime = attempts.check_lease(self._job.id, self._job.token).runtime or {}
-        attempts.set_runtime(self._job.id, self._job.token, {**runtime, "evaluation": message.evaluation})
-        attempts.complete_with_model(
-            self._job.id, self._job.token, version.version, message.metrics, message.stop_reason
         )
 
     def _build_variant(self, message: JobCompleted) -> ModelVariantRow:

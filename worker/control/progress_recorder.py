@@ -22,8 +22,8 @@ class ProgressRecorder:
     def __init__(self, transactions: FencedTransactions) -> None:
         self._transactions = transactions
         self._points: list[CurvePoint] = []
+        self._epochs: list[Metrics] = []
         self._newest: Metrics | None = None
-        self._latest: dict[str, float | str] = {}
 
     def record_runtime(self, runtime: dict[str, Any]) -> None:
         """Store the job's `runtime`, such as the device, the precision and the package versions of the trainer."""
@@ -33,9 +33,10 @@ class ProgressRecorder:
         )
 
     def buffer_metrics(self, metrics: Metrics) -> None:
-        """Buffer metric points and progress until the next `flush`."""
+        """Buffer metric points, complete epochs and progress until the next `flush`."""
         self._points.extend(metrics.points)
-        self._latest |= metrics.latest
+        if metrics.epoch_end:
+            self._epochs.append(metrics)
         self._newest = metrics
 
     @property
@@ -44,21 +45,33 @@ class ProgressRecorder:
         return self._newest is not None
 
     def flush(self) -> None:
-        """Write the buffered points, the latest progress and one `metrics` event in a single transaction."""
-        if self._newest is None:
+        """Write all buffered metrics in a single transaction.
+
+        This adds one `epoch` event for each complete epoch, in order, and then a `progress` event if an epoch is
+        running. An epoch that an earlier attempt has already recorded gets no second event.
+        """
+        newest, epochs = self._newest, self._epochs
+        if newest is None:
             return
         job_id, token = self._transactions.job_id, self._transactions.token
-        progress = self._newest.progress.model_dump()
-        points, latest = [_to_metric_point(point) for point in self._points], self._latest
-        payload = {"step": progress["step"], "epoch": progress["epoch"], "metrics": latest, "progress": progress}
+        points = [_to_metric_point(point) for point in self._points]
+        last_epoch = epochs[-1] if epochs else None
 
         def write(session: Session) -> None:
-            AttemptRepo(session).set_progress(job_id, token, progress, latest)
+            attempts, events = AttemptRepo(session), EventRepo(session)
+            attempts.set_progress(job_id, token, newest.progress.model_dump(), newest.latest if not epochs else None)
+            if last_epoch is not None:
+                best = None if last_epoch.best is None else last_epoch.best.model_dump()
+                attempts.set_epoch_metrics(job_id, token, last_epoch.latest, best)
             MetricRepo(session).upsert(job_id, points)
-            EventRepo(session).append(job_id, [(EventType.METRICS, payload)])
+            num_recorded = events.get_last_epoch(job_id) if epochs else 0
+            entries = [(EventType.EPOCH, _build_payload(it)) for it in epochs if it.progress.epoch > num_recorded]
+            if newest is not last_epoch:
+                entries.append((EventType.PROGRESS, _build_payload(newest)))
+            events.append(job_id, entries)
 
         self._transactions.run(write)
-        self._points, self._latest, self._newest = [], {}, None
+        self._points, self._epochs, self._newest = [], [], None
 
     def log_message(self, level: str, message: str) -> None:
         """Append a line to the job's log, without credentials."""
@@ -76,6 +89,11 @@ class ProgressRecorder:
         job_id, token = self._transactions.job_id, self._transactions.token
         self._transactions.run(lambda session: AttemptRepo(session).add_warning(job_id, token, message))
         self.log_message("warning", message)
+
+
+def _build_payload(message: Metrics) -> dict[str, Any]:
+    progress = message.progress.model_dump(exclude={"steps_per_epoch"})
+    return {"step": progress["step"], "epoch": progress["epoch"], "metrics": message.latest, "progress": progress}
 
 
 def _to_metric_point(point: CurvePoint) -> MetricPoint:

@@ -11,6 +11,7 @@ from core.db.repos.models import ModelRepo
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
 from core.errors import CorruptFile, InvalidSpec, NotReady, StorageFull, Unavailable
 from core.spec import ANY_JOB, AnyJobSpec, ModelJobSpec, PredictArchiveSpec, TrainingSpec
+from core.spec.extension import Extension
 from core.spec.job import PRETRAINED
 from core.storage import Storage
 from worker.control.file_recorder import RESERVED_BYTES
@@ -71,6 +72,7 @@ class InputStaging:
             weights_path=self._find_weights_file(spec),
             initial_checkpoint_dir=str(initial_checkpoint_dir) if initial_checkpoint_dir else None,
             archive_path=str(archive) if archive else None,
+            extension=None if self._job.extension is None else Extension.model_validate(self._job.extension),
             lease_s=lease_s,
         )
 

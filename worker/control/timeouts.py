@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from core.events import Event
-from core.jobs import ACTIVE
+from core.jobs import ACTIVE, EXTENDED
 
 NEVER_EXPIRES = float("inf")
 COLD_START_S = 120.0  # maximum time to import torch and to initialize a device before the first message
@@ -59,13 +59,15 @@ class AttemptTimeouts:
 
 
 def sum_active_seconds(transitions: Sequence[Event]) -> float:
-    """Return the total running time of a job's finished attempts, in seconds.
+    """Return the total running time of a job's finished attempts since it was submitted or extended, in seconds.
 
     If the clock was set back, an attempt can end before it started. Such an attempt counts as 0 s.
     """
     total = 0.0
     started_at = None
     for event in transitions:
+        if event.payload.get("reason") == EXTENDED:
+            total = 0.0
         is_active = event.payload["to"] in ACTIVE
         if is_active and started_at is None:
             started_at = event.at

@@ -94,6 +94,9 @@ class Callback:
         """Load the state of a callback of the same class from a different run."""
         self.load_state_dict(state_dict)
 
+    def restart(self) -> None:
+        """Discard the state that would end the run early, because a finished run is extended. Default: do nothing."""
+
     def __init_subclass__(cls) -> None:
         unknown = {name for name in vars(cls) if name.startswith("on_")} - set(HOOKS)
         if unknown:

@@ -47,7 +47,7 @@ def restore_partial(run: Run, folder: Path, options: RestoreOptions) -> list[str
     restored: list[str] = []
     try:
         if options.optimizer:
-            _restore_optimizer(run.optimizer, checkpoint["optimizer"])
+            restore_moments(run.optimizer, checkpoint["optimizer"])
             restored.append("optimizer")
         if options.callbacks:
             restored += _restore_callbacks(run, checkpoint, options)
@@ -59,7 +59,7 @@ def restore_partial(run: Run, folder: Path, options: RestoreOptions) -> list[str
     return restored
 
 
-def _restore_optimizer(optimizer: torch.optim.Optimizer, checkpoint: dict[str, Any]) -> None:
+def restore_moments(optimizer: torch.optim.Optimizer, checkpoint: dict[str, Any]) -> None:
     """Load the optimizer's moments and step counters. Do not load options such as the learning rate."""
     options = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(checkpoint)
@@ -106,4 +106,5 @@ def _restore_progress(run: Run, checkpoint: Mapping[str, Any]) -> None:
     state = run.state
     state.epoch = checkpoint["step"] // state.steps_per_epoch
     state.step = state.epoch * state.steps_per_epoch
+    state.first_epoch = state.epoch
     state.metrics, state.seconds = dict(checkpoint["metrics"]), checkpoint["seconds"]

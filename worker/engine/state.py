@@ -24,6 +24,7 @@ class RunState:
         seconds: seconds of training over all attempts.
         wait_seconds: seconds of waiting for batches in this epoch.
         epoch_seconds: seconds that this attempt has spent in this epoch.
+        first_epoch: number of epochs that another run, or this run before an extension, had completed.
         lr: learning rate of the current step in the first parameter group.
         target: targets of the batch, as in the dataset.
         pred: raw scores of the batch, (B, num_outputs).
@@ -44,6 +45,7 @@ class RunState:
     seconds: float = 0.0
     wait_seconds: float = 0.0
     epoch_seconds: float = 0.0
+    first_epoch: int = 0
     is_training: bool = False
     lr: float = 0.0
     batch_size: int = 0
@@ -55,8 +57,19 @@ class RunState:
 
     @property
     def num_steps(self) -> int:
-        """The number of optimizer steps of the whole run."""
-        return self.max_epochs * self.steps_per_epoch
+        """The number of optimizer steps at the end of the last epoch. Steps that a time limit skipped do not count."""
+        return self.step + self.num_planned_steps
+
+    @property
+    def num_planned_steps(self) -> int:
+        """The number of optimizer steps from now until the end of the last epoch."""
+        in_epoch = max(0, self.steps_per_epoch - self.batch) if self.phase == "train" else 0
+        return in_epoch + max(0, self.max_epochs - self.epoch) * self.steps_per_epoch
+
+    @property
+    def has_trained_epoch(self) -> bool:
+        """Whether this run has started an epoch, not counting the epochs before an extension or of another run."""
+        return self.epoch > self.first_epoch
 
     @property
     def is_done(self) -> bool:
@@ -68,6 +81,11 @@ class RunState:
         if self.stop_reason is None:
             self.stop_reason = reason
         self.stop_immediately = self.stop_immediately or at_once
+
+    def extend(self, first_epoch: int) -> None:
+        """Continue a finished run after `first_epoch` epochs: discard the reason why it stopped."""
+        self.first_epoch = first_epoch
+        self.stop_reason, self.stop_immediately = None, False
 
     def interrupt(self) -> None:
         """Interrupt the run after this step. An interrupted run can be resumed from a snapshot."""

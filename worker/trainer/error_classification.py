@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 
 from core.datasets.packed import PackedDataset
 from core.errors import CorruptFile, InvalidSpec
+from core.failures import FAILURES
 from core.spec import AnyJobSpec, TrainingSpec
 from models.bundle import BadBundle
 from models.logits import NotProbabilities
@@ -85,8 +86,7 @@ def _classify_by_type(error: BaseException) -> RunFailed | None:
     text = str(error)
     match error:
         case TrainingDiverged(extra=extra):
-            hint = "Lower the learning rate, clip gradients, or use fp32. The last finite checkpoint is kept."
-            return RunFailed(code="diverged", message=text, hint=hint, extra=extra)
+            return RunFailed(code="diverged", message=text, hint=FAILURES["diverged"].hint, extra=extra)
         case AccuracyDropped(extra=extra):
             hint = "Use another format or precision, more calibration_samples, or allow a larger max_drop."
             return RunFailed(code="accuracy_dropped", message=text, hint=hint, extra=extra)
@@ -131,8 +131,7 @@ def _classify_by_type(error: BaseException) -> RunFailed | None:
 
 
 def _build_disk_full(text: str) -> RunFailed:
-    hint = "Free disk space on the worker, or delete old checkpoints. The previous checkpoint is intact."
-    return RunFailed(code="disk_full", message=text, hint=hint)
+    return RunFailed(code="disk_full", message=text, hint=FAILURES["disk_full"].hint)
 
 
 def _suggest_smaller(spec: AnyJobSpec | None, shape: tuple[int, ...] | None) -> str:

@@ -14,6 +14,7 @@ from core.spec.job import PRETRAINED
 from models import bundle
 from worker.builders import get_pretrained_weights
 from worker.engine import snapshot
+from worker.engine.callbacks import LrSchedulerCallback
 from worker.engine.partial_restore import RestoreOptions, restore_partial
 from worker.engine.run import Run
 from worker.engine.transfer import Weights
@@ -71,6 +72,17 @@ def log_skipped_weights(run: Run, channel: Channel) -> None:
             channel.send_log(
                 f"Initial weights: {len(names)} {kind} tensors: {', '.join(names[:MAX_NAMES])}{more}.", "warning"
             )
+
+
+def warn_if_schedule_ended(run: Run, channel: Channel) -> None:
+    """Warn if the schedule was restored at its end, because all epochs then use its final learning rate."""
+    if any(isinstance(callback, LrSchedulerCallback) and callback.has_ended for callback in run.callbacks):
+        lr = run.optimizer.param_groups[0]["lr"]
+        channel.send_log(
+            f"The restored schedule has ended: its final learning rate, {lr:g}, is used for the whole training. To "
+            f"start the schedule again, set callbacks of resume_from to false.",
+            "warning",
+        )
 
 
 def restore_from_checkpoint(run: Run, spec: JobSpec, start: Start) -> dict[str, Any]:

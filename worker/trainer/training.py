@@ -7,6 +7,7 @@ from typing import Any
 from core.datasets.packed import PackedDataset, PackedMeta
 from core.jobs import IMMEDIATE_STOP_MODES
 from core.spec import JobSpec
+from core.spec.extension import Extension
 from models import bundle
 from worker.builders import build_run
 from worker.builders.bundle_metadata import build_description
@@ -14,6 +15,7 @@ from worker.builders.metric_warnings import find_metric_warnings
 from worker.engine import snapshot
 from worker.engine.callback import Callback
 from worker.engine.distributed import DistributedContext
+from worker.engine.extended_run import restore_finished_run
 from worker.engine.run import EvaluationInterrupted, Run
 from worker.protocol import RunStarted, Start, TrainingFinished
 from worker.trainer.artifacts import to_file_digests
@@ -25,8 +27,16 @@ from worker.trainer.callbacks import (
     MetricsCallback,
     StopRequestCallback,
 )
+from worker.trainer.callbacks.metrics import build_best_epoch
 from worker.trainer.channel import Channel
-from worker.trainer.initial_state import load_initial_weights, log_skipped_weights, restore_from_checkpoint
+from worker.trainer.extension import KEY as EXTENSION
+from worker.trainer.extension import find_extension, is_first_attempt
+from worker.trainer.initial_state import (
+    load_initial_weights,
+    log_skipped_weights,
+    restore_from_checkpoint,
+    warn_if_schedule_ended,
+)
 from worker.trainer.job_context import JobContext
 from worker.trainer.json_values import to_json_floats, to_json_values
 from worker.trainer.lr_finder import tune_lr
@@ -42,10 +52,13 @@ def train_model(spec: JobSpec, context: JobContext) -> TrainingFinished | None:
     start, channel, ranks = context.start, context.channel, DistributedContext()
     packed = context.open_dataset()
     previous = {} if start.resume_dir is None else snapshot.read_metadata(Path(start.resume_dir))
+    extension = find_extension(start, spec, previous)
     tuned_spec, remembered = _tune_spec(spec, packed, context, previous)
     save_artifact = context.create_artifacts().save
-    run = build_run(tuned_spec, packed, context.placement, load_initial_weights(start), save_artifact)
-    remembered |= _initialize_state(run, spec, context, previous)
+    schedule_epochs = None if extension is None else extension.schedule_epochs
+    weights = load_initial_weights(start)
+    run = build_run(tuned_spec, packed, context.placement, weights, save_artifact, schedule_epochs)
+    remembered |= _initialize_state(run, spec, context, previous, extension)
     runtime = context.placement.describe() | describe_run(run, start) | ranks.describe() | remembered
     channel.send(RunStarted(runtime=runtime))
     shared = ranks.distribute(run)
@@ -75,24 +88,31 @@ def _tune_spec(
     return spec, batch_size | lr
 
 
-def _initialize_state(run: Run, spec: JobSpec, context: JobContext, previous: dict[str, Any]) -> dict[str, Any]:
+def _initialize_state(
+    run: Run, spec: JobSpec, context: JobContext, previous: dict[str, Any], extension: Extension | None
+) -> dict[str, Any]:
     """Restore the state of the job's own snapshot, or of another job's checkpoint.
 
-    Return a description of the other job's checkpoint as metadata to store in the snapshots.
+    Return descriptions of the other job's checkpoint and of the extension as metadata to store in the snapshots.
     """
     if context.start.resume_dir is not None:
-        _resume_run(run, Path(context.start.resume_dir), previous)
-        return {"begun": previous["begun"]} if "begun" in previous else {}
+        _resume_run(run, Path(context.start.resume_dir), previous, extension)
+        extended = {} if extension is None else {EXTENSION: extension.model_dump()}
+        return ({"begun": previous["begun"]} if "begun" in previous else {}) | extended
     source = restore_from_checkpoint(run, spec, context.start)
     log_skipped_weights(run, context.channel)
+    warn_if_schedule_ended(run, context.channel)
     return source
 
 
-def _resume_run(run: Run, folder: Path, metadata: dict[str, Any]) -> None:
-    """Restore a snapshot. A finished run continues if its number of epochs was increased."""
+def _resume_run(run: Run, folder: Path, metadata: dict[str, Any], extension: Extension | None) -> None:
+    """Restore a snapshot. A finished run continues if it was extended after the snapshot."""
+    if extension is not None and is_first_attempt(extension, metadata):
+        num_epochs, has_new_schedule = extension.from_epoch, extension.has_new_schedule
+        restore_finished_run(run, folder, num_epochs=num_epochs, has_new_schedule=has_new_schedule)
+        return
     snapshot.restore_snapshot(folder, run.network, run.stateful_parts(), run.placement.device)
-    if run.state.max_epochs > metadata["epochs"]:
-        run.state.stop_reason = None
+    run.state.first_epoch = 0 if extension is None else extension.from_epoch
 
 
 def _build_observers(
@@ -137,6 +157,7 @@ def _finish_run(
     evaluation = run.evaluate(is_interrupted, metrics)
     for split, values in evaluation.items():
         metrics |= {f"{split}_{name}": value for name, value in values.items() if isinstance(value, float)}
+    best = build_best_epoch(run.keep_best)
     folder = Path(start.work_dir) / "bundle"
     folder.mkdir()
     digests = bundle.save_bundle(folder, run.network, build_description(start.spec, meta, start.job_id, start.dataset))
@@ -147,4 +168,5 @@ def _finish_run(
         evaluation={split: to_json_values(values) for split, values in evaluation.items()},
         num_parameters=count_parameters(run.network),
         stop_reason=run.state.stop_reason,
+        best_epoch=None if best is None else best.model_copy(update={"metrics": to_json_floats(metrics)}),
     )

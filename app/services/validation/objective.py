@@ -61,18 +61,23 @@ def check_metrics(context: TrainingContext | ModelJobContext, report: Validation
 
 
 def check_monitors(context: TrainingContext, report: ValidationReport) -> None:
-    """Check that every `monitor` of a callback or schedule is a metric that the job records.
+    """Check that every `monitor` of a callback or schedule is a metric that the job records."""
+    report.extend(find_monitor_errors(context.spec))
+
+
+def find_monitor_errors(spec: JobSpec) -> Iterator[tuple[str, str]]:
+    """Yield an error for every `monitor` of a callback or schedule that is not a metric of the job.
 
     If the task is unknown, the default metrics of every task are accepted.
     """
-    metrics = context.spec.metrics
+    metrics = spec.metrics
     if metrics is None:
         metrics = tuple(metric for defaults in TASK_DEFAULTS.values() for metric in defaults.metrics)
     curves = list(dict.fromkeys(list_curves(metrics)))
-    for pointer, monitor in _find_monitors(context.spec):
+    for pointer, monitor in _find_monitors(spec):
         if monitor not in curves:
             candidates = find_nearest(monitor, curves) or curves
-            report.add(pointer, f"{monitor!r} is not a metric of this job; did you mean {format_choices(candidates)}?")
+            yield pointer, f"{monitor!r} is not a metric of this job; did you mean {format_choices(candidates)}?"
 
 
 def format_choices(names: Iterable[str]) -> str:

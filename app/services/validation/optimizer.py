@@ -1,10 +1,11 @@
 """Rules for the optimizer and its schedule, and for patterns that match parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from app.services.validation.report import ValidationReport
 from app.services.validation.training import TrainingContext
+from core.spec import JobSpec
 from core.spec.optimizers import GroupedSpec, OptimizerPartSpec, OptimizerSpec
 
 OPTIMIZER = "/optimizer"
@@ -50,22 +51,27 @@ def check_freeze(context: TrainingContext, report: ValidationReport) -> None:
 
 def check_schedule(context: TrainingContext, report: ValidationReport) -> None:
     """Check that the schedule fits the number of steps. If it cycles the momentum, an optimizer must have momentum."""
-    schedule = context.spec.schedule
+    if context.job.dataset is not None:
+        report.extend(find_schedule_errors(context.spec, context.spec.epochs * context.steps_per_epoch))
+        return
+    errors, others = (list(find_schedule_errors(context.spec, num_steps)) for num_steps in _NUMBERS_OF_STEPS)
+    report.extend(error for error in errors if error in others)  # the errors that any number of steps has
+
+
+def find_schedule_errors(spec: JobSpec, num_steps: int) -> Iterator[tuple[str, str]]:
+    """Yield the errors of a schedule that is planned for `num_steps` optimizer steps."""
+    schedule = spec.schedule
     if schedule is None:
         return
-    if context.job.dataset is None:  # report the errors that any number of steps has
-        errors, others = (list(schedule.find_errors(num_steps)) for num_steps in _NUMBERS_OF_STEPS)
-        report.extend([error for error in errors if error in others], "/schedule")
-    else:
-        report.extend(schedule.find_errors(context.spec.epochs * context.steps_per_epoch), "/schedule")
+    yield from ((f"/schedule{pointer}", reason) for pointer, reason in schedule.find_errors(num_steps))
     if getattr(schedule, "cycle_momentum", False):
-        parts: Sequence[OptimizerPartSpec] = getattr(context.spec.optimizer, "parts", ())
-        optimizers: list[OptimizerSpec] = [part.optimizer for part in parts] or [context.spec.optimizer]
+        parts: Sequence[OptimizerPartSpec] = getattr(spec.optimizer, "parts", ())
+        optimizers: list[OptimizerSpec] = [part.optimizer for part in parts] or [spec.optimizer]
         if not any(optimizer.has_momentum for optimizer in optimizers):
             names = sorted({optimizer.name for optimizer in optimizers})
             verb = "has" if len(names) == 1 else "have"
             reason = f"{' and '.join(map(repr, names))} {verb} no momentum to cycle; set cycle_momentum to false"
-            report.add("/schedule/cycle_momentum", reason)
+            yield "/schedule/cycle_momentum", reason
 
 
 def _check_parts(parts: Sequence[OptimizerPartSpec], names: Sequence[str], report: ValidationReport) -> None:

@@ -101,10 +101,24 @@ class AttemptRepo:
         lock_job_for_attempt(self._session, job_id, token)
         self._update_job(job_id, runtime=runtime)
 
-    def set_progress(self, job_id: str, token: int, progress: dict[str, Any], metrics: dict[str, Any]) -> None:
-        """Store the progress and the latest value of each metric."""
+    def set_progress(
+        self, job_id: str, token: int, progress: dict[str, Any], running_metrics: dict[str, Any] | None = None
+    ) -> None:
+        """Store the progress.
+
+        `running_metrics` are the metrics of the current epoch so far. They are stored only before the first epoch is
+        complete, because the job's metrics are those of the last complete epoch.
+        """
         job = lock_job_for_attempt(self._session, job_id, token)
-        self._update_job(job_id, progress=progress, metrics={**job.metrics, **metrics})
+        values: dict[str, Any] = {"progress": progress}
+        if running_metrics and not any(name.startswith("valid_") for name in job.metrics):
+            values["metrics"] = {**job.metrics, **running_metrics}
+        self._update_job(job_id, **values)
+
+    def set_epoch_metrics(self, job_id: str, token: int, metrics: dict[str, Any], best: dict[str, Any] | None) -> None:
+        """Store the metrics of the last complete epoch. `best`: number and metrics of the best epoch, if it is kept."""
+        job = lock_job_for_attempt(self._session, job_id, token)
+        self._update_job(job_id, metrics={**job.metrics, **metrics}, metrics_best=best)
 
     def add_warning(self, job_id: str, token: int, text: str) -> None:
         """Add a warning to the job."""
@@ -113,11 +127,22 @@ class AttemptRepo:
             self._update_job(job_id, warnings=[*job.warnings, text])
 
     def complete_with_model(
-        self, job_id: str, token: int, model_version: int, metrics: dict[str, Any], stop_reason: str | None
+        self,
+        job_id: str,
+        token: int,
+        model_version: int,
+        metrics: dict[str, Any],
+        stop_reason: str | None,
+        best: dict[str, Any] | None = None,
     ) -> JobRow:
-        """Mark the job as succeeded, with the number of the model version that it registered."""
+        """Mark the job as succeeded, with the number of the model version that it registered.
+
+        `best`: the epoch of the registered weights with its metrics, if it is not the last one. The job's own metrics
+        are then still those of the last epoch.
+        """
         job = lock_job_for_attempt(self._session, job_id, token)
-        values = {"model_version": model_version, "metrics": {**job.metrics, **metrics}, "stop_reason": stop_reason}
+        measured = {"metrics": {**job.metrics, **metrics}} if best is None else {"metrics_best": best}
+        values = {"model_version": model_version, "stop_reason": stop_reason, **measured}
         apply_transition(self._session, job, JobState.SUCCEEDED, stop_reason or "finished", stop_request=None, **values)
         return job
 

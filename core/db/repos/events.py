@@ -24,6 +24,8 @@ class EventRepo:
         Event numbers are taken from a counter in the job's row. The row is locked until the commit, so that events
         become visible in the order of their numbers.
         """
+        if not entries:
+            return []
         statement = update(JobRow).where(JobRow.id == job_id).values(event_seq=JobRow.event_seq + len(entries))
         row = self._session.execute(
             statement.returning(JobRow.event_seq, now(self._session)).execution_options(synchronize_session=False)
@@ -51,6 +53,12 @@ class EventRepo:
     def list_transitions(self, job_id: str) -> list[Event]:
         """List all state changes of a job, oldest first."""
         return self.list_after(job_id, 0, limit=10_000, types=(EventType.STATE,))
+
+    def get_last_epoch(self, job_id: str) -> int:
+        """Return the epoch of the newest `epoch` event of a job, or 0 if it has none."""
+        query = select(JobEventRow.payload).where(JobEventRow.job_id == job_id, JobEventRow.type == EventType.EPOCH)
+        payload = self._session.scalars(query.order_by(JobEventRow.seq.desc()).limit(1)).one_or_none()
+        return 0 if payload is None else int(payload["epoch"])
 
     def list_event_numbers(self, job_ids: Sequence[str]) -> list[tuple[str, JobState, int]]:
         """Return the id, the state and the number of the newest event of each job that exists."""

@@ -14,7 +14,7 @@ from core.db.repos.placement import WorkerCapacity, get_num_devices, is_schedula
 from core.db.repos.transitions import apply_transition, build_transition_conflict, get_job_for_update, record_transition
 from core.db.tables import ArtifactRow, CheckpointRow, DatasetVersionRow, JobRow, ModelVariantRow
 from core.errors import Conflict, NotFound, ResourceInUse
-from core.jobs import ACTIVE, TERMINAL, DatasetState, JobState, StopRequest
+from core.jobs import ACTIVE, EXTENDED, TERMINAL, DatasetState, JobState, StopRequest
 
 
 class JobRepo:
@@ -126,9 +126,9 @@ class JobRepo:
         job = get_job_for_update(self._session, job_id)
         return None if job.is_resolved or job.state is not JobState.QUEUED else self.get(job_id)
 
-    def resolve(self, job_id: str, spec: dict[str, Any], warnings: list[str]) -> None:
+    def resolve(self, job_id: str, spec: dict[str, Any], warnings: list[str], progress: dict[str, Any]) -> None:
         """Store the resolved spec, so that the job can be claimed. The caller adds a message to the outbox."""
-        values = {"spec": spec, "warnings": warnings, "is_resolved": True}
+        values = {"spec": spec, "warnings": warnings, "progress": progress, "is_resolved": True}
         self._session.execute(update(JobRow).where(JobRow.id == job_id).values(values))
 
     def fail_resolution(self, job_id: str, failure: dict[str, Any]) -> None:
@@ -215,13 +215,13 @@ class JobRepo:
         apply_transition(self._session, job, JobState.QUEUED, "resumed", stop_request=None)
         return job
 
-    def extend(self, job_id: str, spec: dict[str, Any]) -> JobRow:
-        """Queue a succeeded job again with a spec that has more epochs. The caller adds a message to the outbox."""
+    def extend(self, job_id: str, spec: dict[str, Any], **values: Any) -> JobRow:  # noqa: ANN401 - column values
+        """Queue a succeeded job again with a longer spec and other column values. The caller adds an outbox message."""
         job = get_job_for_update(self._session, job_id)
         if job.state is not JobState.SUCCEEDED:
             raise build_transition_conflict(job, "cannot be extended")
         cleared = {"stop_request": None, "stop_reason": None, "finished_at": None, "lost_attempts": 0}
-        apply_transition(self._session, job, JobState.QUEUED, "extended", spec=spec, **cleared)
+        apply_transition(self._session, job, JobState.QUEUED, EXTENDED, spec=spec, **cleared, **values)
         return job
 
     def delete(self, job_id: str) -> list[str]:

@@ -42,6 +42,11 @@ class ModelRepo:
         self._session.flush()
         return version
 
+    def find_registered(self, job_id: str, sha256: str) -> ModelVersionRow | None:
+        """Return the newest version that a job registered with these weights, or None."""
+        query = select(ModelVersionRow).where(ModelVersionRow.job_id == job_id, ModelVersionRow.sha256 == sha256)
+        return self._session.scalars(query.order_by(ModelVersionRow.version.desc()).limit(1)).one_or_none()
+
     def list_names(self, *, after: str | None = None, limit: int = 50) -> tuple[list[str], str | None]:
         """Return a page of model names in alphabetical order. Also return the last name, or None on the last page."""
         query = select(ModelVersionRow.name).distinct().order_by(ModelVersionRow.name)

@@ -54,6 +54,8 @@ def apply_transition(session: Session, job: JobRow, target: JobState, reason: st
         values["finished_at"] = now(session)
     if target not in ACTIVE:
         values |= {"owner": None, "lease_until": None}
+        if job.progress.get("eta_seconds") is not None:  # only a running job has a remaining time
+            values = {"progress": {**job.progress, "eta_seconds": None}} | values
     statement = update(JobRow).where(JobRow.id == job.id, JobRow.token == job.token, JobRow.state == previous)
     changed_id = session.execute(
         statement.values(**values).returning(JobRow.id).execution_options(synchronize_session=False)

@@ -77,6 +77,25 @@ def test_json_is_the_only_output_on_stdout(server: Any, run: Run, spec: Path, jo
     assert json.loads(printed)["state"] == "succeeded"
 
 
+def test_extend_posts_the_schedule_and_prints_new_warnings(
+    server: Any, run: Run, tmp_path: Path, job_answer: JobAnswer
+) -> None:
+    (tmp_path / "schedule.yaml").write_text("name: cosine\neta_min: 1e-5\n")
+    server.json("GET /v1/jobs/j1", job_answer(state="succeeded", warnings=["an old one"]))
+    server.json("POST /v1/jobs/j1/extend", job_answer(state="queued", warnings=["an old one", "a new one"]), 202)
+    status, printed, errors = run("extend", "j1", "--epochs", "3", "--schedule", tmp_path / "schedule.yaml")
+    assert (status, printed, errors) == (0, "j1 queued\n", "warning: a new one\n")
+    assert server.seen[-1].json() == {"epochs": 3, "schedule": {"name": "cosine", "eta_min": 1e-5}}
+
+
+def test_job_is_shown_with_its_best_epoch(server: Any, run: Run, job_answer: JobAnswer) -> None:
+    best = {"epoch": 4, "metrics": {"valid_loss": 0.25}}
+    server.json("GET /v1/jobs/j1", job_answer(metrics={"valid_loss": 0.5}, metrics_best=best))
+    _, printed, _ = run("show", "j1")
+    assert "metrics  valid_loss 0.5" in printed
+    assert "best     epoch 4: valid_loss 0.25" in printed
+
+
 def test_invalid_spec_is_reported_per_field(server: Any, run: Run, spec: Path) -> None:
     errors = [{"pointer": "/optimizer/lr", "detail": "must be above 0"}]
     server.problem("POST /v1/jobs", 422, "invalid-request", errors=errors)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,17 @@ def test_limit_requests_no_further_items(server: Any, client: Client, job_answer
     server.json("GET /v1/jobs", {"items": [job_answer(id="a"), job_answer(id="b")], "next_cursor": "c1"})
     assert [job.id for job in client.jobs.list(limit=2)] == ["a", "b"]
     assert [seen.query["limit"] for seen in server.seen] == ["2"]
+
+
+@pytest.mark.parametrize("schedule", [None, {"name": "cosine"}])
+def test_extend_posts_epochs_and_schedule(
+    server: Any, client: Client, job_answer: JobAnswer, schedule: dict[str, Any] | None
+) -> None:
+    server.json("GET /v1/jobs/j1", job_answer(state="succeeded"))
+    server.json("POST /v1/jobs/j1/extend", job_answer(state="queued"), 202)
+    assert client.jobs.get("j1").extend(3, schedule=schedule).state == "queued"
+    body = {"epochs": 3} if schedule is None else {"epochs": 3, "schedule": schedule}
+    assert json.loads(server.seen[-1].body) == body
 
 
 @pytest.mark.parametrize("action", ["cancel", "pause", "resume", "finish"])

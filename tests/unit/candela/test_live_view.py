@@ -34,3 +34,22 @@ def test_epoch_is_one_line_with_its_validation_metrics() -> None:
         "epoch 1/2 train_loss 0.8 valid_loss 0.7",
         "epoch 2/2 train_loss 0.5 valid_loss 0.4",
     ]
+
+
+def test_every_epoch_is_a_line_at_once_and_progress_is_none() -> None:
+    out = io.StringIO()
+    view = LiveJobView(Console(file=out, force_terminal=False, width=200))
+
+    def epoch(number: int, **measured: float) -> JobEvent:
+        return event("epoch", progress={"epoch": number, "epochs": 2}, metrics=measured)
+
+    for message in (
+        event("progress", progress={"epoch": 1, "epochs": 2}, metrics={"train_loss": 0.9}),
+        epoch(1, train_loss=0.8, valid_loss=0.7),
+        epoch(2, train_loss=0.5, valid_loss=0.4),
+    ):
+        view.show_event(message)
+    assert [" ".join(line.split()) for line in out.getvalue().splitlines()] == [
+        "epoch 1/2 train_loss 0.8 valid_loss 0.7",
+        "epoch 2/2 train_loss 0.5 valid_loss 0.4",
+    ]

@@ -1,5 +1,6 @@
 """Stops a run when a metric no longer improves."""
 
+from functools import partial
 from typing import Any
 
 from worker.engine.callback import Callback
@@ -24,7 +25,8 @@ class EarlyStopping(Callback):
         baseline: float | None = None,
         min_epochs: int = 0,
     ) -> None:
-        self._best_metric = BestMetric(monitor, mode, min_delta, baseline)
+        self._create_best_metric = partial(BestMetric, monitor, mode, min_delta, baseline)
+        self._best_metric = self._create_best_metric()
         self._patience = patience
         self._min_epochs = min_epochs
         self._num_bad_epochs = 0
@@ -44,3 +46,8 @@ class EarlyStopping(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._num_bad_epochs = state_dict["waited"]
         self._best_metric.load_state_dict(state_dict["record"])
+
+    def restart(self) -> None:
+        """Wait for the full patience again, and compare only epochs of the extension with each other."""
+        self._num_bad_epochs = 0
+        self._best_metric = self._create_best_metric()

@@ -12,6 +12,7 @@ class TimeLimit(Callback):
     """Stops the run when it has trained for `seconds` seconds, summed over all attempts.
 
     No further training step is run. The current epoch is validated and ended, so that the run has validation metrics.
+    The time of an extension is counted separately.
     """
 
     def __init__(self, *, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -41,3 +42,7 @@ class TimeLimit(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._spent_before_s = state_dict["spent_s"]
+
+    def restart(self) -> None:
+        """Measure the time of the extension only."""
+        self._spent_before_s = 0.0

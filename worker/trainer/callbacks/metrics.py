@@ -8,10 +8,11 @@ from typing import Literal
 from torch import Tensor
 
 from worker.engine.callback import Callback
+from worker.engine.callbacks import KeepBest
 from worker.engine.device import get_peak_memory_bytes
 from worker.engine.run import Run
 from worker.engine.state import RunState
-from worker.protocol import CurvePoint, Metrics, RunProgress
+from worker.protocol import BestEpoch, CurvePoint, Metrics, RunProgress
 from worker.trainer.channel import Channel
 from worker.trainer.json_values import to_json_float, to_json_floats
 
@@ -31,6 +32,7 @@ class MetricsCallback(Callback):
     ) -> None:
         self._channel = channel
         self._accumulator = run.train_accumulator
+        self._keep_best = run.keep_best
         self._stride = max(1, run.state.steps_per_epoch // POINTS_PER_EPOCH)
         self._every_s = every_s
         self._clock = clock
@@ -87,15 +89,24 @@ class MetricsCallback(Callback):
             CurvePoint(split="train", name="step_loss", step=step, epoch=epoch, value=to_json_float(float(loss)))
             for step, epoch, loss in self._losses
         ]
-        latest = dict(state.metrics)
-        if state.phase == "train":
-            latest["train_loss"] = self._accumulator.compute_mean_loss()
         points, self._losses, self._points = (*self._points, *losses), [], []
         message = Metrics(
-            points=points, latest=to_json_floats(latest), progress=build_progress(state), epoch_end=epoch_end
+            points=points,
+            latest=to_json_floats(state.metrics if epoch_end else self._get_values_so_far(state)),
+            progress=build_progress(state),
+            epoch_end=epoch_end,
+            best=build_best_epoch(self._keep_best) if epoch_end else None,
         )
         self._channel.send(message)
         self._sent_at = self._clock()
+
+    def _get_values_so_far(self, state: RunState) -> dict[str, float]:
+        """Return the metrics of the current epoch. `state.metrics` also contains metrics of the previous epoch."""
+        if state.phase == "train":
+            return {"train_loss": self._accumulator.compute_mean_loss()}
+        if state.phase == "valid":
+            return {name: value for name, value in state.metrics.items() if name.startswith("train_")}
+        return dict(state.metrics)
 
     def _add_point(self, state: RunState, split: Split, name: str, value: float) -> None:
         self._points.append(
@@ -105,11 +116,19 @@ class MetricsCallback(Callback):
 
 def build_progress(state: RunState) -> RunProgress:
     """Return the progress of the run. The remaining time is estimated from the average speed so far."""
-    remaining_steps = max(0, state.num_steps - state.step)
+    remaining_steps = 0 if state.is_done else state.num_planned_steps
     return RunProgress(
         epoch=max(1, state.epoch),
         epochs=state.max_epochs,
         step=state.step,
         steps=state.num_steps,
         eta_seconds=state.seconds / state.step * remaining_steps if state.step else None,
+        steps_per_epoch=state.steps_per_epoch,
     )
+
+
+def build_best_epoch(keep_best: KeepBest | None) -> BestEpoch | None:
+    """Return the epoch whose weights are kept, or None if no weights are kept."""
+    if keep_best is None or not keep_best.weights:
+        return None
+    return BestEpoch(epoch=keep_best.epoch, metrics=to_json_floats(keep_best.metrics))

@@ -29,7 +29,7 @@ class StopRequestCallback(Callback):
 
     def _apply_stop_request(self, state: RunState) -> None:
         if self._channel.stop_mode == StopMode.FINISH:
-            if state.epoch > 0:  # before the first epoch there is no model to register
+            if state.has_trained_epoch:  # before the first epoch there is no new model to register
                 state.stop("user_finished")
         elif self._channel.stop_mode is not None:
             state.interrupt()

@@ -49,4 +49,4 @@ def test_the_list_of_unreadable_files_is_limited() -> None:
     report.unreadable.extend(Unreadable(str(i), "damaged") for i in range(150))
     built = report.build_report(None, num_ignored=2)
     assert (built["num_unreadable"], len(built["unreadable"]), built["num_ignored"]) == (150, 100, 2)
-    assert built["unreadable"][0] == {"name": "0", "reason": "damaged"}
+    assert built["unreadable"][0] == {"name": "0", "reason": "damaged", "code": "invalid_picture"}

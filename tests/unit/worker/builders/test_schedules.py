@@ -86,3 +86,48 @@ def test_plateau_follows_the_monitored_metric_in_its_direction() -> None:
         callback.on_epoch_end(state)
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates == [1.0, 1.0, 1.0, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("call_on", ["epoch_end", "train_batch_end"])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"name": "cosine", "eta_min": 0.002},
+        {"name": "cosine", "t_max": 100, "eta_min": 0.002},
+        {"name": "linear", "start_factor": 1.0, "end_factor": 0.25},
+        {"name": "linear", "total_iters": 2, "end_factor": 0.5},
+        {"name": "polynomial", "power": 2.0},
+        {"name": "lambda", "factors": [1.0, 0.5, 0.125]},
+        {"name": "one_cycle", "max_lr": 0.3},
+        WARMUP,
+        WARMUP | {"schedules": [{"name": "step", "step_size": 1}, {"name": "linear", "end_factor": 0.75}]},
+    ],
+    ids=str,
+)
+def test_schedule_keeps_the_learning_rate_that_its_spec_states_after_its_end(
+    schedule: dict[str, Any], call_on: str
+) -> None:
+    epochs, steps_per_epoch, lr = 6, 4, 0.5
+    if schedule["name"] == "one_cycle":
+        call_on = "train_batch_end"
+    spec = ADAPTER.validate_python(schedule | {"call_on": call_on})
+    end = spec.get_end(epochs * (steps_per_epoch if call_on == "train_batch_end" else 1), lr)
+    assert end is not None
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
+    callback = make_schedule(spec, optimizer, epochs, steps_per_epoch)
+    optimizer.step()  # torch warns if the schedule steps first
+    rates = []
+    for epoch in range(1, 201):
+        state = RunState(max_epochs=200, steps_per_epoch=steps_per_epoch, epoch=epoch)
+        for _ in range(steps_per_epoch):
+            rates.append(optimizer.param_groups[0]["lr"])
+            callback.on_train_batch_end(state)
+        callback.on_epoch_end(state)
+    first = end.length * (1 if call_on == "train_batch_end" else steps_per_epoch)
+    assert rates[first:] == pytest.approx([end.lr] * (len(rates) - first), rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("schedule", [{"name": "cosine", "t_max": 2}, {"name": "cosine_warm_restarts", "t_0": 2}])
+def test_periodic_schedule_has_no_end(schedule: dict[str, Any]) -> None:
+    assert ADAPTER.validate_python(schedule).get_end(6, 1.0) is None
+    assert max(compute_rates(schedule, 6)[2:]) == pytest.approx(1.0)

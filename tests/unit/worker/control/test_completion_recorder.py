@@ -1,9 +1,13 @@
 """The end of an attempt: model, result, failure, loss and release."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.checkpoints import CheckpointRepo
+from core.db.repos.jobs import JobRepo
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import JobRow
@@ -13,7 +17,7 @@ from core.storage import LocalStorage
 from core.storage.files import compute_sha256
 from tests.support.supervision import GetJob
 from worker.control.recorder import Recorder
-from worker.protocol import FileDigest, JobCompleted, TrainingFinished
+from worker.protocol import BestEpoch, FileDigest, JobCompleted, Metrics, RunProgress, TrainingFinished
 
 
 @pytest.fixture
@@ -27,6 +31,19 @@ def write_files(folder: Path, **contents: str) -> dict[str, FileDigest]:
     return {
         path.name: FileDigest(sha256=compute_sha256(path), size_bytes=path.stat().st_size) for path in folder.iterdir()
     }
+
+
+def build_epoch_metrics(epoch: int, **latest: float) -> Metrics:
+    progress = RunProgress(epoch=epoch, epochs=9, step=epoch, steps=9, eta_seconds=None)
+    return Metrics(points=(), latest=latest, progress=progress, epoch_end=True)
+
+
+def finish(recorder: Recorder, storage: LocalStorage, weights: str, **fields: Any) -> None:
+    """Finish the job with a bundle whose weights are a text."""
+    folder = storage.create_scratch_folder()
+    files = write_files(folder, weights_safetensors=weights, bundle_json='{"format_version": 1}')
+    message = {"metrics": {}, "evaluation": {}, "num_parameters": 42} | fields
+    recorder.completion.finish(TrainingFinished(dir=str(folder), files=files, **message), {"name": "digits"})
 
 
 def test_finishing_registers_a_model_with_its_files(
@@ -47,6 +64,61 @@ def test_finishing_registers_a_model_with_its_files(
     assert (version.key, version.bundle) == (f"jobs/{claimed.id}/t1/bundle", {"format_version": 1})
     assert version.sha256 == files["weights.safetensors"].sha256
     storage.fetch(version.key, {name: file["sha256"] for name, file in version.files.items()})
+
+
+def test_best_epoch_does_not_replace_the_metrics_of_the_last_epoch(
+    recorder: Recorder, storage: LocalStorage, get_job: GetJob
+) -> None:
+    recorder.progress.buffer_metrics(build_epoch_metrics(9, valid_loss=0.5))
+    recorder.progress.flush()
+    best = BestEpoch(epoch=4, metrics={"valid_loss": 0.25, "test_loss": 0.3})
+    finish(recorder, storage, "best", metrics=best.metrics, best_epoch=best)
+    job = get_job()
+    assert (job.metrics, job.metrics_best) == ({"valid_loss": 0.5}, best.model_dump())
+
+
+@pytest.mark.parametrize(("weights", "versions"), [("first", [1]), ("other", [2, 1])])
+def test_an_extension_registers_only_changed_weights(
+    sqlite_sessions: SessionFactory,
+    storage: LocalStorage,
+    claimed: JobRow,
+    get_job: GetJob,
+    weights: str,
+    versions: Any,
+) -> None:
+    finish(Recorder(sqlite_sessions, storage, claimed, lambda: False), storage, "first")
+    with transaction(sqlite_sessions) as session:
+        JobRepo(session).extend(claimed.id, get_job().spec)
+    with transaction(sqlite_sessions) as session:
+        again = AttemptRepo(session).claim(claimed.id, "worker-2", 30)
+    assert again is not None
+    finish(Recorder(sqlite_sessions, storage, again, lambda: False), storage, weights)
+    with transaction(sqlite_sessions, read_only=True) as session:
+        assert [row.version for row in ModelRepo(session).list_versions(claimed.model_name)] == versions
+    assert (get_job().state, get_job().model_version) == (JobState.SUCCEEDED, versions[0])
+    assert bool(get_job().warnings) == (weights == "first")
+    assert any(storage.list_keys(f"jobs/{claimed.id}/t2")) == (weights == "other")
+
+
+@pytest.mark.parametrize("code", ["diverged", "time_limit", "disk_full"])
+def test_a_failure_hint_states_that_there_is_no_checkpoint(recorder: Recorder, get_job: GetJob, code: str) -> None:
+    recorder.completion.fail(build_failure(code))
+    failure = get_job().failure
+    assert failure is not None
+    assert failure["hint"].endswith("The job has no checkpoint.")
+
+
+def test_a_failure_hint_names_the_newest_checkpoint(
+    recorder: Recorder, sqlite_sessions: SessionFactory, claimed: JobRow, get_job: GetJob
+) -> None:
+    position: dict[str, Any] = {"number": 3, "epoch": 2, "step": 20, "key": "k", "metrics": {}, "tags": ()}
+    with transaction(sqlite_sessions) as session:
+        files = {"weights.safetensors": {"sha256": "0" * 64, "size_bytes": 1}}
+        CheckpointRepo(session).add(claimed.id, claimed.token, files=files, **position)
+    recorder.completion.fail(build_failure("diverged"))
+    failure = get_job().failure
+    assert failure is not None
+    assert failure["hint"].endswith(" Checkpoint 3 of epoch 2, step 20, is retained.")
 
 
 def test_completing_stores_the_result_without_a_model(recorder: Recorder, get_job: GetJob) -> None:

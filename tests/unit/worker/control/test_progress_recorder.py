@@ -3,16 +3,18 @@
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from core.db.repos.events import EventRepo
 from core.db.repos.metrics import MetricRepo
 from core.db.session import SessionFactory, transaction
-from core.db.tables import JobRow
+from core.db.tables import JobEventRow, JobRow
 from core.events import EventType
 from tests.support.supervision import GetJob
 from worker.control.fenced_transactions import FencedTransactions
 from worker.control.progress_recorder import ProgressRecorder
-from worker.protocol import CurvePoint, Metrics, RunProgress
+from worker.protocol import BestEpoch, CurvePoint, Metrics, RunProgress
 
 
 @pytest.fixture
@@ -24,6 +26,13 @@ def build_metrics(step: int, value: Any) -> Metrics:
     point = CurvePoint(split="train", name="loss", step=step, epoch=1, value=value)
     progress = RunProgress(epoch=1, epochs=2, step=step, steps=10, eta_seconds=1.0)
     return Metrics(points=(point,), latest={"train_loss": value}, progress=progress)
+
+
+def build_epoch(epoch: int, best: int | None = None) -> Metrics:
+    latest = {"train_loss": 1.0 / epoch, "valid_loss": 2.0 / epoch}
+    progress = RunProgress(epoch=epoch, epochs=9, step=5 * epoch, steps=45, eta_seconds=1.0)
+    best_epoch = None if best is None else BestEpoch(epoch=best, metrics={"valid_loss": 2.0 / best})
+    return Metrics(points=(), latest=latest, progress=progress, epoch_end=True, best=best_epoch)
 
 
 def list_payloads(sessions: SessionFactory, job_id: str, event_type: EventType) -> list[dict[str, Any]]:
@@ -45,15 +54,59 @@ def test_buffered_points_are_written_by_one_flush(
     with transaction(sqlite_sessions, read_only=True) as session:
         (series,) = MetricRepo(session).list_series(claimed.id)
     assert [(point.step, point.value, point.special) for point in series.points] == [(1, 0.5, None), (2, None, "NaN")]
-    (payload,) = list_payloads(sqlite_sessions, claimed.id, EventType.METRICS)
+    (payload,) = list_payloads(sqlite_sessions, claimed.id, EventType.PROGRESS)
     assert (payload["step"], payload["metrics"]) == (2, {"train_loss": "NaN"})
+
+
+def list_recorded_epochs(sessions: SessionFactory, job_id: str) -> list[tuple[int, float]]:
+    payloads = list_payloads(sessions, job_id, EventType.EPOCH)
+    return [(payload["epoch"], payload["metrics"]["valid_loss"]) for payload in payloads]
+
+
+@given(groups=st.lists(st.lists(st.booleans(), max_size=6), max_size=5))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_every_epoch_has_one_event_with_its_values(
+    sqlite_sessions: SessionFactory, claimed: JobRow, groups: list[list[bool]]
+) -> None:
+    with transaction(sqlite_sessions) as session:
+        session.query(JobEventRow).delete()
+    num_epochs = 0
+    for attempt in groups:  # each group of messages belongs to an attempt that repeats the last epoch
+        recorder = ProgressRecorder(FencedTransactions(sqlite_sessions, claimed.id, claimed.token, lambda: False))
+        num_epochs = max(0, num_epochs - 1)
+        for is_flushed in attempt:
+            recorder.buffer_metrics(build_metrics(5 * num_epochs + 1, 0.5))
+            num_epochs += 1
+            recorder.buffer_metrics(build_epoch(num_epochs))
+            if is_flushed:
+                recorder.flush()
+        recorder.flush()
+    recorded = list_recorded_epochs(sqlite_sessions, claimed.id)
+    assert recorded == [(epoch, 2.0 / epoch) for epoch in range(1, len(recorded) + 1)]
+    assert len(recorded) >= num_epochs
+
+
+def test_a_running_epoch_does_not_change_the_metrics_of_the_last_epoch(
+    recorder: ProgressRecorder, sqlite_sessions: SessionFactory, claimed: JobRow, get_job: GetJob
+) -> None:
+    recorder.buffer_metrics(build_epoch(1, best=1))
+    recorder.buffer_metrics(build_epoch(2, best=1))
+    recorder.flush()
+    recorder.buffer_metrics(build_metrics(11, 0.25))
+    recorder.flush()
+    job = get_job()
+    assert job.metrics == {"train_loss": 0.5, "valid_loss": 1.0}
+    assert job.metrics_best == {"epoch": 1, "metrics": {"valid_loss": 2.0}}
+    assert [payload["metrics"] for payload in list_payloads(sqlite_sessions, claimed.id, EventType.PROGRESS)] == [
+        {"train_loss": 0.25}
+    ]
 
 
 def test_a_flush_without_points_writes_nothing(
     recorder: ProgressRecorder, sqlite_sessions: SessionFactory, claimed: JobRow
 ) -> None:
     recorder.flush()
-    assert list_payloads(sqlite_sessions, claimed.id, EventType.METRICS) == []
+    assert list_payloads(sqlite_sessions, claimed.id, EventType.PROGRESS) == []
 
 
 def test_a_long_log_message_is_cut(

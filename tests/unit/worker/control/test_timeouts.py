@@ -65,3 +65,10 @@ def test_time_in_the_queue_and_paused_does_not_count() -> None:
 def test_a_clock_that_jumped_back_counts_as_zero() -> None:
     transitions = build_transitions((100, S.RUNNING), (40, S.QUEUED), (50, S.RUNNING), (51, S.QUEUED))
     assert sum_active_seconds(transitions) == 1.0
+
+
+def test_time_before_an_extension_is_not_counted() -> None:
+    finished = build_transitions((0, S.RUNNING), (50, S.SUCCEEDED))
+    extended = build_transitions((60, S.QUEUED), (70, S.RUNNING), (73, S.QUEUED))
+    extended[0].payload["reason"] = "extended"
+    assert sum_active_seconds([*finished, *extended]) == 3.0

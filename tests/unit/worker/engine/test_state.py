@@ -30,3 +30,13 @@ def test_state_survives_a_round_trip() -> None:
     other = RunState(max_epochs=3, steps_per_epoch=5)
     other.load_state_dict(state.state_dict())
     assert other == state
+
+
+def test_extended_run_is_not_done() -> None:
+    state = RunState(max_epochs=5, steps_per_epoch=4, epoch=3, step=10)
+    state.stop("time limit", at_once=True)
+    state.extend(3)
+    assert (state.is_done, state.stop_immediately, state.has_trained_epoch) == (False, False, False)
+    assert (state.num_planned_steps, state.num_steps) == (8, 18)  # the time limit skipped two steps
+    state.epoch, state.phase, state.batch, state.step = 4, "train", 1, 11
+    assert (state.has_trained_epoch, state.num_planned_steps, state.num_steps) == (True, 7, 18)

@@ -75,4 +75,4 @@ def test_an_unsafe_archive_has_a_hint(out: Path, tmp_path: Path) -> None:
     failure = pack_dataset(build_request(out, archive=archive, limits=UploadLimits())).failure
     assert failure is not None
     assert failure.code == "archive_unsafe_entry"
-    assert failure.hint == "Create the archive from regular files and folders, without links."
+    assert failure.hint.startswith("Create the archive from regular files and folders. `tar -h`")

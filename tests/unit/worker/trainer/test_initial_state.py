@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -14,6 +15,7 @@ from worker.protocol import (
     EXIT_STOPPED,
     CheckpointWritten,
     Log,
+    Metrics,
     RunFailed,
     RunStarted,
     RunStopped,
@@ -143,3 +145,23 @@ def test_damaged_checkpoint_fails_the_job(dataset: Path, checkpoint: Path, tmp_p
         )
     status, channel = run_from_checkpoint(dataset, damaged, tmp_path / "work", resume_from={"optimizer": True})
     assert (status, channel.select_messages(RunFailed)[0].code) == (1, "checkpoint_corrupt")
+
+
+@pytest.mark.parametrize(("callbacks", "lr"), [(True, 0.002), (False, 0.01)])
+def test_schedule_that_was_restored_at_its_end_is_reported(
+    dataset: Path, tmp_path: Path, callbacks: bool, lr: float
+) -> None:
+    options: dict[str, Any] = {
+        "schedule": {"name": "cosine", "eta_min": 0.002},
+        "optimizer": {"name": "sgd", "lr": 0.01},
+    }
+    _, first = run_job(build_start(build_spec(epochs=2, **options), dataset, tmp_path / "a"))
+    checkpoint = Path(first.select_messages(CheckpointWritten)[-1].dir)
+    parts = {"resume_from": {"callbacks": callbacks}}
+    status, channel = run_from_checkpoint(dataset, checkpoint, tmp_path / "b", epochs=4, **parts, **options)
+    assert status == 0
+    warnings = [line.message for line in channel.select_messages(Log) if line.level == "warning"]
+    assert any("final learning rate, 0.002, is used" in text for text in warnings) == callbacks
+    points = [point for message in channel.select_messages(Metrics) for point in message.points if point.name == "lr"]
+    assert points[0].value == pytest.approx(lr)
+    assert len({point.value for point in points}) == (1 if callbacks else 4)

@@ -62,3 +62,12 @@ def test_stop_reason_names_the_monitor() -> None:
     callback.on_epoch_end(state)
     callback.on_epoch_end(state)
     assert state.stop_reason == "valid_loss has not been better than 0.5 for 1 epochs"
+
+
+@pytest.mark.parametrize("baseline", [None, 5.0])
+def test_restart_waits_for_the_full_patience_again(baseline: float | None) -> None:
+    callback = EarlyStopping(patience=2, baseline=baseline)
+    assert count_epochs_until_stop(callback, [1.0, 2.0, 2.0, 2.0]) == 3
+    callback.restart()
+    fresh = EarlyStopping(patience=2, baseline=baseline)
+    assert callback.state_dict() == fresh.state_dict()

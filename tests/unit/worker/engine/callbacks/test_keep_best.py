@@ -16,7 +16,7 @@ def test_keep_best_copies_the_best_epoch() -> None:
         callback.on_epoch_end(state)
         assert ("best" in state.tags) == (epoch < 3)
     assert torch.equal(callback.weights["weight"], torch.full((1, 1), 2.0))
-    assert callback.metrics == {"valid_loss": 1.0}
+    assert (callback.epoch, callback.metrics) == (2, {"valid_loss": 1.0})
 
 
 def test_best_value_survives_a_resume() -> None:
@@ -26,3 +26,15 @@ def test_best_value_survives_a_resume() -> None:
     second.load_state_dict(first.state_dict())
     second.on_epoch_end(end_epoch(2, 1.5))
     assert second.metrics == {"valid_loss": 1.0}
+
+
+def test_epoch_is_unknown_after_restoring_a_snapshot_of_an_earlier_version() -> None:
+    network = nn.Linear(1, 1)
+    first, second = KeepBest(network), KeepBest(network)
+    first.on_epoch_end(end_epoch(1, 1.0))
+    saved = first.state_dict()
+    second.load_state_dict(saved)
+    assert second.epoch == 1
+    del saved["epoch"]
+    second.load_state_dict(saved)
+    assert second.epoch is None

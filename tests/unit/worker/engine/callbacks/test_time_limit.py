@@ -32,3 +32,15 @@ def test_earlier_attempts_count() -> None:
     now[0] = 102.0
     second.on_train_batch_end(state)
     assert state.stop_reason is not None
+
+
+def test_time_before_an_extension_does_not_count() -> None:
+    now = [0.0]
+    callback = TimeLimit(seconds=5, clock=lambda: now[0])
+    callback.load_state_dict({"spent_s": 9.0})
+    callback.restart()
+    state = RunState(max_epochs=9, steps_per_epoch=9)
+    callback.on_fit_begin(state)
+    now[0] = 4.0
+    callback.on_train_batch_end(state)
+    assert state.stop_reason is None

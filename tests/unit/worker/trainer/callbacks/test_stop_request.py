@@ -28,3 +28,11 @@ def test_finish_stops_the_run_but_not_before_the_first_epoch() -> None:
     state.epoch = 1
     callback.on_epoch_end(state)
     assert (state.stop_reason, state.is_interrupted) == ("user_finished", False)
+
+
+def test_finish_does_not_stop_an_extension_before_its_first_epoch() -> None:
+    channel, state = RecordingChannel(), RunState(max_epochs=5, steps_per_epoch=5, epoch=3)
+    state.extend(3)
+    channel.request_stop(StopMode.FINISH)
+    StopRequestCallback(channel).on_fit_begin(state)
+    assert not state.is_done
