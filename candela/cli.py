@@ -225,9 +225,9 @@ def predict(
 ) -> None:
     """Predict images, or the rows of a .csv file. The exit status is 1 if an image or a row is invalid."""
     from candela import render
-    from candela.csv_rows import read_rows
+    from candela.csv_rows import SUFFIXES, read_rows
 
-    is_table = len(images) == 1 and images[0].suffix.lower() in {".csv", ".tsv"}
+    is_table = len(images) == 1 and images[0].name.lower().endswith(SUFFIXES)
     rows = read_rows(images[0]) if is_table else []
     names = [f"row {number}" for number in range(1, len(rows) + 1)] or [path.name for path in images]
     with _create_client() as client:

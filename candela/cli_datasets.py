@@ -27,7 +27,9 @@ def add_dataset(
     name: Annotated[str, typer.Argument(help="Name of the dataset. If it exists, it gets a new version.")],
     path: Annotated[
         Path,
-        typer.Argument(help="A folder with class/image files, a zip, tar or tar.gz of such a folder, or a .csv table."),
+        typer.Argument(
+            help="A folder with class/image files, a zip, tar or tar.gz of such a folder, or a .csv or .csv.gz table."
+        ),
     ],
     option: Annotated[
         list[str] | None,

@@ -64,7 +64,7 @@ class Datasets:
 
         Args:
             name: name of the dataset, which is created if it does not exist.
-            path: a folder, an archive or a `.csv` table. A folder contains `class/image` files, or
+            path: a folder, an archive, or a `.csv` or `.csv.gz` table. A folder contains `class/image` files, or
                 `train/class/image`, `valid/class/image` etc. An archive is a zip, tar or tar.gz of such a folder.
                 Symbolic links in a folder are followed.
             options: import options such as `{"target": "species", "missing": "impute"}`.
@@ -143,7 +143,7 @@ class Datasets:
     ) -> DatasetVersion:
         size_bytes = archive.stat().st_size
         headers = {
-            "Content-Type": MEDIA_TYPES.get(archive.suffix.lower(), "application/octet-stream"),
+            "Content-Type": _get_media_type(archive),
             "Content-Length": str(size_bytes),
         }
         with archive.open("rb") as file:
@@ -169,6 +169,13 @@ def _to_lists(values: Any) -> Any:  # noqa: ANN401 - arrays, lists or scalars
     if hasattr(values, "tolist"):
         return values.tolist()
     return [_to_lists(value) for value in values] if isinstance(values, list | tuple) else values
+
+
+def _get_media_type(path: Path) -> str:
+    """Return the media type of a file by its name. A gzipped table is sent as a table."""
+    name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    is_table = MEDIA_TYPES.get(name.suffix.lower()) == "text/csv"
+    return "text/csv" if is_table else MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
 
 
 def _read_chunks(file: IO[bytes], size_bytes: int, progress: Progress) -> Iterator[bytes]:

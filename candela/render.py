@@ -108,6 +108,8 @@ def print_datasets(listed_datasets: Sequence[Dataset]) -> None:
 
 def print_dataset_version(name: str, version: DatasetVersion) -> None:
     console.print(f"{name} version {version['version']} is", format_state(version["state"]))
+    for warning in version.get("warnings") or ():
+        console.print(f"  [yellow]{escape(warning)}[/yellow]")
     if failure := version.get("failure"):
         console.print(f"  [red]{escape(str(failure.get('message')))}[/red] {escape(str(failure.get('hint') or ''))}")
 

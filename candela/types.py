@@ -115,6 +115,7 @@ class DatasetVersion(TypedDict):
     classes: list[str] | None
     image_shape: list[int] | None
     splits: dict[str, int] | None
+    warnings: list[str]
     failure: Failure | None
 
 

@@ -51,6 +51,8 @@ class NetworkSummary(NamedTuple):
     output_shape: tuple[int, ...]
     """The output shape of one sample, (num_outputs,)."""
     parameter_names: tuple[str, ...] = ()
+    single_value_norms: tuple[str, ...] = ()
+    """The names of the batch norms that get one value per channel from each sample."""
 
 
 class PretrainedWeights(NamedTuple):
@@ -206,6 +208,7 @@ def validate_architecture(
     """
     with torch.device("meta"), torch.inference_mode():
         network = build_network(name, options, input_shape, num_outputs, cardinalities).eval()
+        single_value_norms = _record_single_value_norms(network)
         try:
             scores = network(torch.empty(2, *input_shape_for(name, options, input_shape, cardinalities)))
         except (RuntimeError, ValueError) as error:
@@ -218,4 +221,22 @@ def validate_architecture(
         )
     parameters = dict(network.named_parameters())
     num_parameters = sum(parameter.numel() for parameter in parameters.values())
-    return NetworkSummary(num_parameters, (num_outputs,), tuple(parameters))
+    return NetworkSummary(num_parameters, (num_outputs,), tuple(parameters), tuple(single_value_norms))
+
+
+def _record_single_value_norms(network: nn.Module) -> list[str]:
+    """Return a list to which a forward pass of the network adds the batch norms that get one value from each sample.
+
+    In training, batch norm needs at least two values per channel. A layer after the convolutions gets one from each
+    sample, so that a batch of one sample fails there.
+    """
+    names: list[str] = []
+    for name, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+
+            def record(_module: nn.Module, inputs: tuple[torch.Tensor, ...], name: str = name) -> None:
+                if inputs[0].shape[2:].numel() == 1 and name not in names:
+                    names.append(name)
+
+            module.register_forward_pre_hook(record)
+    return names

@@ -6,8 +6,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 
 from core.datasets.ingest.archive import IMAGE_SIZE
-from core.datasets.tables.column_roles import ColumnName, TableOptions
-from core.datasets.tables.csv_file import MAX_COLUMNS, Delimiter, Encoding
+from core.datasets.tables.column_roles import ColumnName, MissingValue, TableOptions
+from core.datasets.tables.csv_dialect import Decimal, Delimiter
+from core.datasets.tables.csv_file import MAX_COLUMNS, Encoding
 
 
 def _describe(option: str) -> str:
@@ -36,6 +37,9 @@ class UploadParams(BaseModel):
     ignore: Columns = Field(default=[], description=_describe("ignore"))
     weight: ColumnName | None = Field(default=None, description=_describe("weight"))
     missing: Literal["drop", "impute"] | None = Field(default=None, description=_describe("missing"))
+    missing_values: Annotated[list[MissingValue], Field(max_length=100)] | None = Field(
+        default=None, description=_describe("missing_values")
+    )
     task: Literal["auto", "classification", "binary", "regression"] | None = Field(
         default=None, description=_describe("task")
     )
@@ -49,6 +53,7 @@ class UploadParams(BaseModel):
     )
     encoding: Encoding | None = Field(default=None, description=_describe("encoding"))
     delimiter: Delimiter | None = Field(default=None, description=_describe("delimiter"))
+    decimal: Decimal | None = Field(default=None, description=_describe("decimal"))
 
     def to_options(self) -> dict[str, Any]:
         """Return the import options: the parameters that the client sent.

@@ -33,9 +33,14 @@ def list_architectures() -> list[ArchitectureInfo]:
 
 
 def validate_architecture(request: ValidateArchitecture) -> ArchitectureValid | ArchitectureInvalid | Error:
-    """Build the network on the meta device and trace the shapes of a batch. This takes 0.5 s for large networks."""
+    """Build the network on the meta device and trace the shapes of a batch. This takes 0.5 s for large networks.
+
+    Without the shape of a sample, check only the options.
+    """
     try:
         options = registry.resolve_options(request.name, orjson.loads(request.options))
+        if not request.sample_shape:
+            return ArchitectureValid(request.id, orjson.dumps(options), 0, (), ())
         summary = registry.validate_architecture(
             request.name, options, request.sample_shape, request.num_outputs, request.cardinalities
         )
@@ -47,5 +52,10 @@ def validate_architecture(request: ValidateArchitecture) -> ArchitectureValid | 
     except registry.UnknownArchitecture as error:
         return to_error_message(request.id, NotFound(f"There is {error} in the catalog."))
     return ArchitectureValid(
-        request.id, orjson.dumps(options), summary.num_parameters, summary.output_shape, summary.parameter_names
+        request.id,
+        orjson.dumps(options),
+        summary.num_parameters,
+        summary.output_shape,
+        summary.parameter_names,
+        summary.single_value_norms,
     )

@@ -176,13 +176,17 @@ class BatchResult(Message):
 
 
 class ArchitectureValid(Message):
-    """The response if the network can be built. `options` is a JSON object that includes all defaults."""
+    """The response if the network can be built. `options` is a JSON object that includes all defaults.
+
+    `single_value_norms` are the names of the batch norms that get one value per channel from each sample.
+    """
 
     id: int
     options: bytes
     num_parameters: int
     output_shape: tuple[int, ...]
     parameter_names: tuple[str, ...]
+    single_value_norms: tuple[str, ...] = ()
 
 
 class ArchitectureInvalid(Message):

@@ -66,6 +66,9 @@ class DatasetVersionOut(BaseModel):
     splits: dict[str, int] | None = Field(description="Number of samples per split.")
     weighted: bool | None = Field(description="True if the samples have weights, by which their losses are multiplied.")
     table: TableOut | None = Field(description="The structure of a table; null for images.")
+    warnings: list[str] = Field(
+        description="Warnings of the import, for example about ignored columns. Empty until the import has ended."
+    )
     failure: ImportFailureOut | None = Field(description="The reason why the import failed; null if it did not fail.")
     created_at: datetime = Field(description="When the upload was accepted, in UTC.")
     finished_at: datetime | None = Field(description="When the import ended, in UTC; null before.")
@@ -87,6 +90,7 @@ class DatasetVersionOut(BaseModel):
             splits=meta.splits if meta else None,
             weighted=meta.weighted if meta else None,
             table=TableOut.from_table(meta.table) if meta and meta.table else None,
+            warnings=(row.report or {}).get("warnings", []),
             failure=ImportFailureOut.model_validate(failure) if failure else None,
             created_at=row.created_at,
             finished_at=row.finished_at,
@@ -200,6 +204,7 @@ class ReportOut(BaseModel):
     weights: WeightsReportOut | None = Field(
         description="Statistics of the sample weights; null if the samples have no weights."
     )
+    warnings: list[str] | None = Field(description="The warnings of the dataset version; null if it has none.")
     num_dropped: int | None = Field(description="Number of table rows that were dropped because of missing values.")
 
     @classmethod

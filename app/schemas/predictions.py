@@ -35,7 +35,8 @@ class InstanceIn(Spec):
     values: list[Any] | None = Field(
         default=None,
         description="Pixels from 0 to 255 as (height, width, channels), as (height, width) for a grayscale model, or "
-        "as a flat array in one of these orders. For a window of a series: one array of values per time step.",
+        "as a flat array in one of these orders. Fractions are rounded; fractions that were scaled to 0..1 are "
+        "rejected. For a window of a series: one array of values per time step.",
     )
 
     @model_validator(mode="after")

@@ -4,19 +4,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from sqlalchemy.orm import Session
 
 from app.services.dataset_selection import load_dataset
+from app.services.datasets import build_not_ready_error
 from app.services.jobs import JobView
 from app.services.merge_patch import apply_merge_patch
 from app.services.submission_store import Submission, SubmissionInputs, SubmissionStore
 from app.services.validation.architecture_check import check_architecture
-from app.services.validation.context import ResolvedSpec, ValidationContext
-from app.services.validation.resolve import list_fields, parse_job_spec, resolve
+from app.services.validation.context import PinnedDataset, ResolvedSpec, ValidationContext
+from app.services.validation.resolve import check_spec, list_fields, parse_job_spec, resolve
 from app.serving.backend import ArchitectureCatalog
 from core.db.repos.jobs import JobRepo
 from core.db.session import SessionFactory, transaction
@@ -24,14 +25,15 @@ from core.errors import Conflict, InvalidSpec
 from core.spec import ANY_JOB, AnyJobSpec, TrainingSpec
 
 MAX_THREADS = 8
+Stored = TypeVar("Stored", JobView, JobView | None)
 
 
 class _WaitingJob(NamedTuple):
-    """A job whose dataset import has ended, and the inputs of its validation, or the error that reading them raised."""
+    """A job whose dataset import has ended, and the inputs of its validation."""
 
     job_id: str
     spec: AnyJobSpec
-    inputs: SubmissionInputs | InvalidSpec
+    inputs: SubmissionInputs
 
 
 class JobSubmission:
@@ -69,16 +71,29 @@ class JobSubmission:
             IdempotencyMismatch: an earlier request used the key with a different spec.
             Unavailable: the inference process, which checks networks, does not respond.
         """
-        inputs = await self._run(self._read_inputs, submission)
-        if isinstance(inputs, JobView):
-            return inputs
-        resolved = await self._resolve(submission.spec, inputs)
-        view: JobView = await self._run(self._store_job, submission, resolved, inputs)
+        view: JobView | None = None
+        while view is None:  # the import of the dataset may end after the inputs are read
+            inputs = await self._run(self._read_inputs, submission)
+            if isinstance(inputs, JobView):
+                return inputs
+            if inputs.pending is not None:
+                await self._check_spec(submission.spec, inputs)
+                view = await self._run(self._store_unresolved_job, submission)
+            else:
+                resolved = await self._resolve(submission.spec, inputs)
+                view = await self._run(self._store_job, submission, resolved, inputs)
         return view
 
     async def dry_run(self, spec: AnyJobSpec) -> ResolvedSpec:
-        """Validate a spec and fill in all defaults, without storing anything. Raises the errors of `submit_job`."""
-        return await self._resolve(spec, await self._run(self._read_spec_inputs, spec))
+        """Validate a spec and fill in all defaults, without storing anything.
+
+        Raises the errors of `submit_job`, and DatasetNotReady if the spec is valid but its dataset is being imported.
+        """
+        inputs: SubmissionInputs = await self._run(self._read_spec_inputs, spec)
+        if inputs.pending is not None:
+            await self._check_spec(spec, inputs)
+            raise build_not_ready_error(inputs.pending)
+        return await self._resolve(spec, inputs)
 
     async def clone_job(self, job_id: str, changes: Mapping[str, Any], traceparent: str | None) -> JobView:
         """Submit a copy of a job. `changes` are merged into its spec (see `apply_merge_patch`)."""
@@ -90,9 +105,7 @@ class JobSubmission:
         for job in await self._run(self._read_waiting_jobs):
             resolution: ResolvedSpec | InvalidSpec
             try:
-                resolution = (
-                    job.inputs if isinstance(job.inputs, InvalidSpec) else await self._resolve(job.spec, job.inputs)
-                )
+                resolution = await self._resolve(job.spec, job.inputs)
             except InvalidSpec as error:
                 resolution = error
             await self._run(self._store_resolution, job.job_id, resolution)
@@ -101,11 +114,25 @@ class JobSubmission:
         return await run_sync(partial(function, *arguments), limiter=self._threads)
 
     async def _resolve(self, spec: AnyJobSpec, inputs: SubmissionInputs) -> ResolvedSpec:
-        dataset = await self._run(load_dataset, inputs.dataset, self._datasets_dir)
+        if inputs.dataset is None:
+            await self._check_spec(spec, inputs)
+            raise AssertionError("a spec without a dataset was accepted")
+        dataset: PinnedDataset = await self._run(load_dataset, inputs.dataset, self._datasets_dir)
+        resolved: ResolvedSpec = await self._run(resolve, await self._build_context(spec, inputs, dataset))
+        return resolved
+
+    async def _check_spec(self, spec: AnyJobSpec, inputs: SubmissionInputs) -> None:
+        """Apply the rules that do not depend on the dataset. Raises InvalidSpec with all errors."""
+        await self._run(check_spec, await self._build_context(spec, inputs, None))
+
+    async def _build_context(
+        self, spec: AnyJobSpec, inputs: SubmissionInputs, dataset: PinnedDataset | None
+    ) -> ValidationContext:
         architecture = None
         if isinstance(spec, TrainingSpec):
-            architecture = await check_architecture(spec.architecture, dataset.dataset_info, self._architectures)
-        context = ValidationContext(
+            dataset_info = None if dataset is None else dataset.dataset_info
+            architecture = await check_architecture(spec.architecture, dataset_info, self._architectures)
+        return ValidationContext(
             spec=spec,
             dataset=dataset,
             devices=inputs.devices,
@@ -113,9 +140,8 @@ class JobSubmission:
             model=inputs.model,
             resume_source=inputs.resume_source,
             capacities=inputs.capacities,
+            errors=inputs.errors,
         )
-        resolved: ResolvedSpec = await self._run(resolve, context)
-        return resolved
 
     @contextmanager
     def _open(self, *, read_only: bool) -> Iterator[SubmissionStore]:
@@ -124,20 +150,27 @@ class JobSubmission:
 
     def _read_inputs(self, submission: Submission) -> JobView | SubmissionInputs:
         with self._open(read_only=True) as store:
-            if (submitted := store.find_submitted(submission)) is not None:
-                return submitted
-            if (pending := store.find_pending_import(submission.spec)) is None:
-                return store.read_inputs(submission.spec)
-        return self._store_once(submission, lambda store: store.store_unresolved_job(submission, pending))
+            return store.find_submitted(submission) or store.read_inputs(submission.spec)
+
+    def _store_unresolved_job(self, submission: Submission) -> JobView | None:
+        """Store a job whose dataset is being imported. Return None if the import has ended meanwhile."""
+
+        def store_job(store: SubmissionStore) -> JobView | None:
+            pending = store.find_pending_import(submission.spec)
+            return None if pending is None else store.store_unresolved_job(submission, pending)
+
+        return self._store_once(submission, store_job)
 
     def _read_spec_inputs(self, spec: AnyJobSpec) -> SubmissionInputs:
         with self._open(read_only=True) as store:
             return store.read_inputs(spec)
 
     def _store_job(self, submission: Submission, resolved: ResolvedSpec, inputs: SubmissionInputs) -> JobView:
-        return self._store_once(submission, lambda store: store.store_job(submission, resolved, inputs.dataset))
+        dataset = inputs.dataset
+        assert dataset is not None  # noqa: S101 - the spec is resolved
+        return self._store_once(submission, lambda store: store.store_job(submission, resolved, dataset))
 
-    def _store_once(self, submission: Submission, store_job: Callable[[SubmissionStore], JobView]) -> JobView:
+    def _store_once(self, submission: Submission, store_job: Callable[[SubmissionStore], Stored]) -> JobView | Stored:
         """Store a job, or return the job that another request with the same idempotency key has stored meanwhile."""
         try:
             with self._open(read_only=False) as store:
@@ -157,14 +190,11 @@ class JobSubmission:
 
     def _read_waiting_jobs(self) -> list[_WaitingJob]:
         with self._open(read_only=True) as store:
-            jobs: list[_WaitingJob] = []
-            for job in store.list_resolvable_jobs():
-                spec = ANY_JOB.validate_python(job.spec)
-                try:
-                    jobs.append(_WaitingJob(job.id, spec, store.read_inputs(spec)))
-                except InvalidSpec as error:
-                    jobs.append(_WaitingJob(job.id, spec, error))
-            return jobs
+            return [
+                _WaitingJob(job.id, spec, store.read_inputs(spec))
+                for job in store.list_resolvable_jobs()
+                for spec in [ANY_JOB.validate_python(job.spec)]
+            ]
 
     def _store_resolution(self, job_id: str, resolution: ResolvedSpec | InvalidSpec) -> None:
         with self._open(read_only=False) as store:

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -24,6 +24,8 @@ from core.errors import IdempotencyMismatch, InvalidSpec, NotFound
 from core.failures import build_failure
 from core.spec import AnyJobSpec, JobSpec
 
+T = TypeVar("T")
+
 
 class Submission(NamedTuple):
     """A request to submit a job.
@@ -41,13 +43,21 @@ class Submission(NamedTuple):
 
 
 class SubmissionInputs(NamedTuple):
-    """The inputs of the validation of a spec, read in one transaction; see `ValidationContext`."""
+    """The inputs of the validation of a spec, read in one transaction; see `ValidationContext`.
 
-    dataset: DatasetSelection
+    Attributes:
+        dataset: the selected dataset; None while it is imported, or if it does not exist.
+        pending: the dataset version, while it is imported.
+        errors: pairs of a JSON pointer and a reason, for a dataset, model or checkpoint that does not exist.
+    """
+
+    dataset: DatasetSelection | None
     devices: frozenset[str]
     model: RegisteredModel | None
     resume_source: ResumeSource | None
     capacities: Sequence[WorkerCapacity]
+    pending: DatasetVersionRow | None = None
+    errors: Sequence[tuple[str, str]] = ()
 
 
 class SubmissionStore:
@@ -84,16 +94,22 @@ class SubmissionStore:
         """Return the inputs for the validation of the spec.
 
         Raises:
-            InvalidSpec: the dataset, the model or the checkpoint of the spec does not exist.
-            DatasetNotReady: the import of the dataset has not finished, or failed.
+            DatasetNotReady: the import of the dataset failed.
         """
         workers = self._job_service.list_live_workers()
+        errors: list[tuple[str, str]] = []
+        pending = _collect_errors(errors, lambda: self.find_pending_import(spec))
+        dataset = None
+        if pending is None and not errors:
+            dataset = _collect_errors(errors, lambda: self._datasets.select_version(spec.dataset))
         return SubmissionInputs(
-            dataset=self._datasets.select_version(spec.dataset),
+            dataset=dataset,
             devices=frozenset(name for worker in workers for name in list_device_names(worker)),
-            model=self._find_model(spec),
-            resume_source=find_resume_source(self._session, spec),
+            model=_collect_errors(errors, lambda: self._find_model(spec)),
+            resume_source=_collect_errors(errors, lambda: find_resume_source(self._session, spec)),
             capacities=capacity.list_capacities(workers),
+            pending=pending,
+            errors=tuple(errors),
         )
 
     def store_job(self, submission: Submission, resolved: ResolvedSpec, dataset: DatasetSelection) -> JobView:
@@ -164,6 +180,15 @@ class SubmissionStore:
         if submission.idempotency_key is not None:
             IdempotencyRepo(self._session).add(submission.idempotency_key, hash_spec(submission.spec), job.id)
         return job
+
+
+def _collect_errors(errors: list[tuple[str, str]], find: Callable[[], T]) -> T | None:
+    """Return the result of `find`. If it raises InvalidSpec, add the errors to the list and return None."""
+    try:
+        return find()
+    except InvalidSpec as error:
+        errors += error.errors
+        return None
 
 
 def build_initial_progress(spec: AnyJobSpec, steps_per_epoch: int | None) -> dict[str, Any]:

@@ -84,12 +84,17 @@ class LoadedModel(Protocol):
 
 
 class ArchitectureSummary(NamedTuple):
-    """The summary of a network that can be built. `options` includes all defaults."""
+    """The summary of a network that can be built. `options` includes all defaults.
+
+    `single_value_norms` are the names of the batch norms that get one value per channel from each sample. They cannot
+    train on a single sample.
+    """
 
     options: dict[str, Any]
     num_parameters: int
     output_shape: tuple[int, ...]
     parameter_names: tuple[str, ...]
+    single_value_norms: tuple[str, ...] = ()
 
 
 class InvalidArchitecture(Exception):
@@ -134,7 +139,7 @@ class ArchitectureQuery(NamedTuple):
 
     Attributes:
         options: the options as JSON.
-        shape: shape of one sample; (C, H, W) for images.
+        shape: shape of one sample; (C, H, W) for images. Empty: check only the options.
         cardinalities: number of categories of each column of a table; 0 for numeric columns.
     """
 

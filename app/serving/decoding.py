@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from app.serving.nested_numbers import NotNumbersError, RaggedError, get_first_shape, parse_nested_numbers
+from app.serving.nested_numbers import NotNumbersError, RaggedError, get_first_shape, has_floats, parse_nested_numbers
 from app.serving.types import Pixels
 from core import images
 from core.errors import InvalidImage, Overloaded, ServiceError, TooLarge
@@ -16,6 +16,10 @@ from core.errors import InvalidImage, Overloaded, ServiceError, TooLarge
 ImageShape = tuple[int, int, int]
 MAX_AXES = 4  # one more than an image has, so that the error of a deeper array shows that it is deeper
 _PIXEL_RULE = "The values must be pixels: numbers from 0 to 255."
+_SCALED_RULE = (
+    "The values are fractions below 2, like pixels that were scaled to 0..1. Send numbers from 0 to 255: multiply the "
+    "values by 255."
+)
 # A few small images are decoded on the event loop, which is faster than using a thread.
 MAX_INLINE_IMAGES, MAX_INLINE_BYTES, MAX_INLINE_PIXELS = 4, 16 * 2**10, 128 * 128
 
@@ -23,7 +27,8 @@ MAX_INLINE_IMAGES, MAX_INLINE_BYTES, MAX_INLINE_PIXELS = 4, 16 * 2**10, 128 * 12
 class PixelValues(NamedTuple):
     """The pixel values of an image, 0 to 255, as nested arrays: (H, W, C), or (H, W) for grayscale images.
 
-    A flat array of the same values, row by row, is also accepted.
+    A flat array of the same values, row by row, is also accepted. Fractions are rounded. Integers may all be 0 or 1.
+    Floating-point numbers of which none reaches 2 are rejected unless all of them are 0: they were scaled to 0..1.
     """
 
     numbers: Any
@@ -110,7 +115,8 @@ def parse_pixel_values(values: PixelValues, image_shape: ImageShape) -> Pixels:
     """Return the pixel values as an image, uint8 (H, W, C).
 
     Raises:
-        InvalidImage: the values do not have the input shape of the model, or are not numbers from 0 to 255.
+        InvalidImage: the values do not have the input shape of the model, are not numbers from 0 to 255, or look like
+            pixels that were scaled to 0..1.
     """
     channels, height, width = image_shape
     shapes = [(height, width, channels), (height * width * channels,)] + ([(height, width)] if channels == 1 else [])
@@ -126,4 +132,6 @@ def parse_pixel_values(values: PixelValues, image_shape: ImageShape) -> Pixels:
         raise InvalidImage(_PIXEL_RULE) from None
     if not (np.isfinite(numbers).all() and 0 <= numbers.min() <= numbers.max() <= 255):
         raise InvalidImage(_PIXEL_RULE)
+    if 0 < numbers.max() < 2 and has_floats(values.numbers):  # interpolation gives values slightly above 1
+        raise InvalidImage(_SCALED_RULE)
     return np.ascontiguousarray(np.rint(numbers).astype(np.uint8).reshape(height, width, channels))

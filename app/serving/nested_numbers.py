@@ -47,6 +47,11 @@ def parse_nested_numbers(values: Any, shape: Shape) -> NDArray[np.float64]:  # n
     return np.array(elements, np.float64).reshape(shape)
 
 
+def has_floats(values: Any) -> bool:  # noqa: ANN401 - any JSON value
+    """Return whether a number in nested arrays has a decimal point in JSON."""
+    return any(map(has_floats, values)) if isinstance(values, list) else isinstance(values, float)
+
+
 def _have_length(members: Collection[Any], size: int) -> bool:
     try:
         return set(map(len, members)) <= {size}  # strings and objects of this length contain no numbers

@@ -146,4 +146,5 @@ def parse_architecture_summary(response: ArchitectureValid | ArchitectureInvalid
         response.num_parameters,
         tuple(response.output_shape),
         tuple(response.parameter_names),
+        tuple(response.single_value_norms),
     )

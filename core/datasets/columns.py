@@ -3,7 +3,7 @@
 import math
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -52,6 +52,8 @@ class Table(BaseModel):
     Attributes:
         missing: `drop` removes rows with missing values from the dataset and rejects them in predictions. `impute`
             replaces a missing number with the column's mean, and a missing category with a separate category.
+        missing_values: the texts that mean a missing value, besides an empty text. None: `MISSING_VALUES`, in upper or
+            lower case. The field is not stored if it is None, so that the hashes of such tables do not change.
         targets: the columns to predict. With a `window`, their values in the `horizon` rows after it are the targets.
     """
 
@@ -60,6 +62,7 @@ class Table(BaseModel):
     columns: tuple[Column, ...]
     targets: tuple[str, ...]
     missing: Literal["drop", "impute"] = "drop"
+    missing_values: tuple[str, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
     window: Annotated[int, Field(ge=1)] | None = None
     horizon: Annotated[int, Field(ge=1)] = 1
 
@@ -87,8 +90,8 @@ class Table(BaseModel):
         """Return a row as float32 (F,). Categories are encoded as integer codes, and missing numbers as NaN.
 
         Args:
-            row: values, keyed by column name. An absent column, null, and strings such as "" or "NA" count as missing.
-                Values of target columns are ignored.
+            row: values, keyed by column name. An absent column, null, and strings such as "" or "NA" (see
+                `missing_values`) count as missing. Values of target columns are ignored.
 
         Raises:
             InvalidRow: a column is unknown, a value has the wrong type, or a value is missing and `missing` is `drop`.
@@ -109,7 +112,7 @@ class Table(BaseModel):
         return InvalidRow(f"Unknown column {quote_name(name)}; {hint}", column=shorten_name(name), known=valid)
 
     def _encode_value(self, column: Column, value: object) -> float:
-        if is_missing(value):
+        if is_missing(value, self.missing_values):
             if self.missing == "drop":
                 raise InvalidRow(
                     f"{quote_name(column.name)} is missing. The model accepts complete rows only. Send a value, or "
@@ -126,11 +129,30 @@ class Table(BaseModel):
         return float(value)
 
 
-def is_missing(value: object) -> bool:
-    """Return whether the value represents a missing value: null, NaN, or a string such as "" or "NA"."""
-    if isinstance(value, str):
-        return value.strip().lower() in MISSING_VALUES
-    return value is None or (isinstance(value, float) and math.isnan(value))
+def is_missing(value: object, missing_values: Collection[str] | None = None) -> bool:
+    """Return whether the value represents a missing value: null, NaN, an empty string, or one of `missing_values`.
+
+    Args:
+        value: a JSON value, or the text of a CSV file.
+        missing_values: the strings that mean a missing value, exactly as written. A number is compared by its text,
+            such as `-999`. None: `MISSING_VALUES`, in upper or lower case.
+    """
+    if missing_values is None:
+        if isinstance(value, str):
+            return value.strip().lower() in MISSING_VALUES
+        return value is None or (isinstance(value, float) and math.isnan(value))
+    match value:
+        case str():
+            return not (text := value.strip()) or text in missing_values
+        case None:
+            return True
+        case float() if math.isnan(value):
+            return True
+        case bool():
+            return False
+        case int() | float() if abs(value) <= MAX_FLOAT32:
+            return format_number(float(value)) in missing_values
+    return False
 
 
 def encode_category(categories: tuple[str, ...], text: str) -> int:

@@ -37,11 +37,11 @@ class ArchitectureCheck(NamedTuple):
 
 
 async def check_architecture(
-    spec: ArchitectureSpec, dataset_info: DatasetInfo, catalog: ArchitectureCatalog
+    spec: ArchitectureSpec, dataset_info: DatasetInfo | None, catalog: ArchitectureCatalog
 ) -> ArchitectureCheck:
     """Build the network on the meta device in another process, and return its summary or the errors.
 
-    Call it outside of transactions: a large network takes seconds.
+    Without a dataset, check only the options. Call it outside of transactions: a large network takes seconds.
 
     Raises:
         Unavailable: the inference process does not respond.
@@ -50,12 +50,8 @@ async def check_architecture(
     if spec.name not in available:
         error = f"{ARCHITECTURE}/name", format_unknown_name("architecture", spec.name, list(available))
         return ArchitectureCheck(spec, _EMPTY, available, (error,))
-    cardinalities = () if dataset_info.table is None else dataset_info.table.cardinalities
-    options, shape = orjson.dumps(spec.options), tuple(dataset_info.image_shape)
     try:
-        summary = await catalog.check_architecture(
-            ArchitectureQuery(spec.name, options, shape, dataset_info.num_outputs, cardinalities)
-        )
+        summary = await catalog.check_architecture(_build_query(spec, dataset_info))
     except InvalidArchitecture as error:
         errors = to_pointers(error.errors, available[spec.name].options, ARCHITECTURE)
         errors += [(ARCHITECTURE, UNEXPLAINED)] * (error.num_errors - len(error.errors))
@@ -63,3 +59,13 @@ async def check_architecture(
             errors.append((ARCHITECTURE + build_pointer(error.path.split("/") if error.path else ()), error.reason))
         return ArchitectureCheck(spec, _EMPTY, available, tuple(errors))
     return ArchitectureCheck(ArchitectureSpec(name=spec.name, **summary.options), summary, available)
+
+
+def _build_query(spec: ArchitectureSpec, dataset_info: DatasetInfo | None) -> ArchitectureQuery:
+    options = orjson.dumps(spec.options)
+    if dataset_info is None:
+        return ArchitectureQuery(spec.name, options, (), 0)
+    cardinalities = () if dataset_info.table is None else dataset_info.table.cardinalities
+    return ArchitectureQuery(
+        spec.name, options, tuple(dataset_info.image_shape), dataset_info.num_outputs, cardinalities
+    )

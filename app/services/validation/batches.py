@@ -1,5 +1,6 @@
 """Rules for splits, batches, the sampler, and training with several processes."""
 
+from app.services.validation.freezing import is_norm_frozen
 from app.services.validation.model_job import ModelJobContext
 from app.services.validation.report import ValidationReport
 from app.services.validation.training import TrainingContext
@@ -38,6 +39,32 @@ def check_batches(context: TrainingContext, report: ValidationReport) -> None:
         )
 
 
+def check_batch_norms(context: TrainingContext, report: ValidationReport) -> None:
+    """Check that no batch norm trains on a single value per channel, which has no variance."""
+    if context.min_forward_size != 1:
+        return
+    norms = context.architecture.summary.single_value_norms
+    trained = [norm for norm in norms if not is_norm_frozen(context, norm)]
+    # Averaging after the training computes the statistics of all batch norms again.
+    if any(callback.averages_after_training for callback in context.spec.callbacks):
+        trained = list(norms)
+    if not trained:
+        return
+    spec = context.spec
+    reason = (
+        f"gives a forward pass of one sample, but the batch norm {trained[0]!r} requires at least 2 samples in "
+        "training; use a larger batch_size"
+    )
+    if context.num_train == 1:
+        noun = _get_sample_noun(context.dataset_info)
+        reason = f"the batch norm {trained[0]!r} requires at least 2 training {noun}; the dataset has 1"
+    elif spec.resources.devices > 1:
+        reason += f", or fewer than {spec.resources.devices} devices"
+    elif spec.batch_size > 1 and not spec.drop_last:
+        reason += ", or set drop_last to true"
+    report.add("/batch_size", reason)
+
+
 def check_sampler(context: TrainingContext, report: ValidationReport) -> None:
     """Check that a weighted sampler is used only for tasks with classes. Warn if the loss also balances the classes."""
     if context.spec.sampler != "weighted":
@@ -56,12 +83,16 @@ def check_sampler(context: TrainingContext, report: ValidationReport) -> None:
 def check_processes(context: TrainingContext, report: ValidationReport) -> None:
     """Check the options of training with several processes. Each process needs an equal part of every batch."""
     spec, count = context.spec, context.spec.resources.devices
-    if count == 1 or context.num_train is None:
+    if count == 1:
         return
     batch_size, remaining = context.effective_batch_size, context.num_remaining
     if batch_size % count or spec.batch_size % count:
         report.add("/batch_size", f"must be a multiple of {count}, the number of processes; got {spec.batch_size}")
-    elif not spec.drop_last and (batch_size + 1 if remaining == 1 else remaining) % count:
+    elif (
+        context.num_train is not None
+        and not spec.drop_last
+        and (batch_size + 1 if remaining == 1 else remaining) % count
+    ):
         report.add("/drop_last", f"must be true: {count} processes cannot share the last batch of {remaining} evenly")
     if spec.on_oom != "fail":
         report.add(

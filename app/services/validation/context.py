@@ -85,17 +85,27 @@ class ValidationContext:
     """The job spec of a request, and the data that the spec is validated against.
 
     Attributes:
+        dataset: the dataset; None while it is imported, or if it does not exist. Then only rules that do not depend on
+            the dataset are applied.
         devices: names and kinds of the devices of live workers, for example `cpu`, `cuda`, `cuda:0` or `mps`.
         architecture: the checked architecture of a training spec; None for specs that refer to a registered model.
         model: the registered model that the spec refers to, if any.
         resume_source: the checkpoint that the spec refers to, if any.
         capacities: the capacity of each live worker; empty if no worker is live.
+        errors: pairs of a JSON pointer and a reason, for references of the spec that do not exist.
     """
 
     spec: AnyJobSpec
-    dataset: PinnedDataset
+    dataset: PinnedDataset | None
     devices: frozenset[str]
     architecture: ArchitectureCheck | None = None
     model: RegisteredModel | None = None
     resume_source: ResumeSource | None = None
     capacities: Sequence[WorkerCapacity] = ()
+    errors: Sequence[tuple[str, str]] = ()
+
+    @property
+    def pinned_dataset(self) -> PinnedDataset:
+        """The dataset. Rules that depend on the dataset are applied only if there is one."""
+        assert self.dataset is not None  # noqa: S101 - guaranteed by `RuleSet.check_spec`
+        return self.dataset

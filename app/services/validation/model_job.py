@@ -30,7 +30,7 @@ class ModelJobContext:
     @property
     def dataset_info(self) -> DatasetInfo:
         """The properties of the dataset."""
-        return self.job.dataset.dataset_info
+        return self.job.pinned_dataset.dataset_info
 
     @property
     def is_own_dataset(self) -> bool:
@@ -64,11 +64,11 @@ class ModelJobContext:
             "seed": default_seed if self.spec.seed is None else self.spec.seed,
             "dataset": DatasetSpec(
                 name=self.spec.dataset.name,
-                version=self.job.dataset.version,
+                version=self.job.pinned_dataset.version,
                 valid=self.valid,
                 test=self.test,
                 stratify=self.spec.dataset.stratify,
-                **self.job.dataset.options,
+                **self.job.pinned_dataset.options,
             ),
         }
         num_samples = 1 if isinstance(sizes, str) else sizes[self.spec.split]
@@ -91,7 +91,7 @@ class ArchiveContext(ModelJobContext):
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
         """Return the resolved spec with the dataset version. The split shares keep the values of the request."""
-        dataset = self.spec.dataset.model_copy(update={"version": self.job.dataset.version})
+        dataset = self.spec.dataset.model_copy(update={"version": self.job.pinned_dataset.version})
         return self._copy_spec({"seed": self.spec.seed or 0, "dataset": dataset}, 1, warnings)
 
 

@@ -39,9 +39,18 @@ def check_loss(context: TrainingContext, report: ValidationReport) -> None:
             report.add(f"/loss/{field}", f"must have {expected} values, one per {noun}; got {len(weights)}")
 
 
+def check_metric_keys(context: TrainingContext | ModelJobContext, report: ValidationReport) -> None:
+    """Check that no metric is listed twice."""
+    keys = set[str]()
+    for index, metric in enumerate(getattr(context.spec, "metrics", None) or ()):
+        if metric.key in keys:
+            report.add(f"/metrics/{index}", f"the metric {metric.key!r} is listed twice")
+        keys.add(metric.key)
+
+
 def check_metrics(context: TrainingContext | ModelJobContext, report: ValidationReport) -> None:
-    """Check that each metric is compatible with the task and classes, and that no metric is listed twice."""
-    dataset_info, keys = context.dataset_info, set[str]()
+    """Check that each metric is compatible with the task and classes."""
+    dataset_info = context.dataset_info
     suitable = TASK_DEFAULTS[dataset_info.task].all_metrics
     for index, metric in enumerate(getattr(context.spec, "metrics", None) or ()):
         pointer = f"/metrics/{index}"
@@ -49,9 +58,6 @@ def check_metrics(context: TrainingContext | ModelJobContext, report: Validation
             reason = f"{metric.name!r} does not fit a {dataset_info.task} task; use {format_choices(suitable)}"
             report.add(f"{pointer}/name", reason)
         report.extend(metric.find_class_errors(dataset_info.task, len(dataset_info.classes)), pointer)
-        if metric.key in keys:
-            report.add(pointer, f"the metric {metric.key!r} is listed twice")
-        keys.add(metric.key)
 
 
 def check_monitors(context: TrainingContext, report: ValidationReport) -> None:
@@ -60,8 +66,14 @@ def check_monitors(context: TrainingContext, report: ValidationReport) -> None:
 
 
 def find_monitor_errors(spec: JobSpec) -> Iterator[tuple[str, str]]:
-    """Yield an error for every `monitor` of a callback or schedule that is not a metric of the job."""
-    curves = list_curves(spec.metrics or ())
+    """Yield an error for every `monitor` of a callback or schedule that is not a metric of the job.
+
+    If the task is unknown, the default metrics of every task are accepted.
+    """
+    metrics = spec.metrics
+    if metrics is None:
+        metrics = tuple(metric for defaults in TASK_DEFAULTS.values() for metric in defaults.metrics)
+    curves = list(dict.fromkeys(list_curves(metrics)))
     for pointer, monitor in _find_monitors(spec):
         if monitor not in curves:
             candidates = find_nearest(monitor, curves) or curves

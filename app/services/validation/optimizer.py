@@ -10,6 +10,7 @@ from core.spec.optimizers import GroupedSpec, OptimizerPartSpec, OptimizerSpec
 
 OPTIMIZER = "/optimizer"
 MAX_LISTED_NAMES = 30
+_NUMBERS_OF_STEPS = (1_000_003, 1_000_000_007)  # of which no option is a fraction
 
 
 def check_closure(context: TrainingContext, report: ValidationReport) -> None:
@@ -50,7 +51,11 @@ def check_freeze(context: TrainingContext, report: ValidationReport) -> None:
 
 def check_schedule(context: TrainingContext, report: ValidationReport) -> None:
     """Check that the schedule fits the number of steps. If it cycles the momentum, an optimizer must have momentum."""
-    report.extend(find_schedule_errors(context.spec, context.spec.epochs * context.steps_per_epoch))
+    if context.job.dataset is not None:
+        report.extend(find_schedule_errors(context.spec, context.spec.epochs * context.steps_per_epoch))
+        return
+    errors, others = (list(find_schedule_errors(context.spec, num_steps)) for num_steps in _NUMBERS_OF_STEPS)
+    report.extend(error for error in errors if error in others)  # the errors that any number of steps has
 
 
 def find_schedule_errors(spec: JobSpec, num_steps: int) -> Iterator[tuple[str, str]]:

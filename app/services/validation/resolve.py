@@ -26,6 +26,15 @@ def resolve(job: ValidationContext) -> ResolvedSpec:
     return RULES[job.spec.kind].resolve(job)
 
 
+def check_spec(job: ValidationContext) -> None:
+    """Apply the rules that do not depend on the dataset. Use it while the dataset is imported.
+
+    Raises:
+        InvalidSpec: the spec is invalid; the exception has a JSON pointer and a reason for each error.
+    """
+    RULES[job.spec.kind].check_spec(job)
+
+
 def parse_job_spec(document: Mapping[str, Any]) -> AnyJobSpec:
     """Parse a JSON document as a job spec.
 

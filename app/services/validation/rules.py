@@ -9,6 +9,7 @@ from app.services.validation import (
     batches,
     callbacks,
     capacity,
+    freezing,
     model_job,
     objective,
     optimizer,
@@ -19,6 +20,7 @@ from app.services.validation.context import ResolvedSpec, ValidationContext
 from app.services.validation.model_job import ArchiveContext, ModelJobContext
 from app.services.validation.report import ValidationReport
 from app.services.validation.training import LrFindContext, TrainingContext
+from core.spec import ModelJobSpec
 
 
 class Resolvable(Protocol):
@@ -48,13 +50,31 @@ class RuleSet(Generic[Context]):
         """Apply all rules and return the resolved spec.
 
         Raises:
-            InvalidSpec: a rule added an error.
+            InvalidSpec: a rule added an error, or a reference of the spec does not exist.
         """
-        context, report = self.prepare(job), ValidationReport()
-        for rule in self.rules:
+        context, report = self._apply_rules(job, self.rules)
+        return context.resolve(tuple(report.warnings))
+
+    def check_spec(self, job: ValidationContext) -> None:
+        """Apply the rules that do not depend on the dataset, which the context need not have.
+
+        Raises:
+            InvalidSpec: a rule added an error, or a reference of the spec does not exist.
+        """
+        self._apply_rules(job, tuple(rule for rule in self.rules if rule in SPEC_RULES))
+
+    def _apply_rules(
+        self, job: ValidationContext, rules: tuple[Rule[Context], ...]
+    ) -> tuple[Context, ValidationReport]:
+        report = ValidationReport()
+        report.extend(job.errors)
+        if job.model is None and isinstance(job.spec, ModelJobSpec):  # all rules of these jobs need the model
+            report.raise_if_invalid()
+        context = self.prepare(job)
+        for rule in rules:
             rule(context, report)
         report.raise_if_invalid()
-        return context.resolve(tuple(report.warnings))
+        return context, report
 
 
 def check_lr_range(context: LrFindContext, report: ValidationReport) -> None:
@@ -67,9 +87,11 @@ def check_lr_range(context: LrFindContext, report: ValidationReport) -> None:
 TRAINING_RULES: tuple[Rule[TrainingContext], ...] = (
     batches.check_window_shares,
     batches.check_batches,
+    batches.check_batch_norms,
     batches.check_processes,
     objective.check_loss,
     objective.check_metrics,
+    objective.check_metric_keys,
     objective.check_monitors,
     callbacks.check_callback_classes,
     callbacks.check_callback_samples,
@@ -89,6 +111,7 @@ TRAINING_RULES: tuple[Rule[TrainingContext], ...] = (
     optimizer.check_closure,
     optimizer.check_optimizer_patterns,
     optimizer.check_freeze,
+    freezing.check_trained_parameters,
     capacity.check_capacity,
 )
 MODEL_JOB_RULES: tuple[Rule[ModelJobContext], ...] = (
@@ -98,10 +121,35 @@ MODEL_JOB_RULES: tuple[Rule[ModelJobContext], ...] = (
     model_job.check_samples,
     capacity.check_device,
 )
+SPEC_RULES: frozenset[Rule[Any]] = frozenset(
+    {
+        check_lr_range,
+        batches.check_processes,
+        objective.check_metric_keys,
+        objective.check_monitors,
+        callbacks.check_exclusive_callbacks,
+        callbacks.check_best_epoch,
+        optimizer.check_schedule,
+        optimizer.check_closure,
+        capacity.check_device,
+        capacity.check_capacity,
+        architecture.check_architecture,
+        architecture.check_pretrained_weights,
+        resume_from.check_resumed_architecture,
+        resume_from.check_resumed_optimizer,
+        resume_from.check_resumed_callbacks,
+        model_job.check_no_transforms,
+        model_job.check_image_model,
+    }
+)
+"""The rules that do not depend on the dataset. They are also applied before the import of the dataset has ended."""
 RULES: Mapping[str, RuleSet[Any]] = {
     "train": RuleSet(TrainingContext.prepare, TRAINING_RULES),
     "lr_find": RuleSet(LrFindContext.prepare, (check_lr_range, *TRAINING_RULES)),
-    "evaluate": RuleSet(ModelJobContext.prepare, (*MODEL_JOB_RULES, model_job.check_targets, objective.check_metrics)),
+    "evaluate": RuleSet(
+        ModelJobContext.prepare,
+        (*MODEL_JOB_RULES, model_job.check_targets, objective.check_metrics, objective.check_metric_keys),
+    ),
     "predict": RuleSet(ModelJobContext.prepare, MODEL_JOB_RULES),
     "variant": RuleSet(
         ModelJobContext.prepare, (*MODEL_JOB_RULES, model_job.check_targets, model_job.check_image_model)

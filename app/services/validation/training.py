@@ -28,11 +28,13 @@ class TrainingContext:
     @property
     def dataset_info(self) -> DatasetInfo:
         """The properties of the dataset."""
-        return self.job.dataset.dataset_info
+        return self.job.pinned_dataset.dataset_info
 
     @cached_property
     def num_train(self) -> int | None:
-        """The number of training samples; None if the dataset cannot be split as requested."""
+        """The number of training samples; None if the dataset is unknown or cannot be split as requested."""
+        if self.job.dataset is None:
+            return None
         try:
             return splits.plan_splits(
                 self.dataset_info.splits, self.spec.dataset.valid, self.spec.dataset.test
@@ -44,6 +46,29 @@ class TrainingContext:
     def effective_batch_size(self) -> int:
         """The number of samples per optimizer step."""
         return self.spec.batch_size * self.spec.accumulate_batches
+
+    @cached_property
+    def min_forward_size(self) -> int | None:
+        """The number of samples in the smallest forward pass of a training epoch; None if it is unknown.
+
+        A last batch of one sample is merged into the batch before it. Each process gets an equal part of a batch, and
+        accumulated batches are divided into parts of about equal size.
+        """
+        if not self.num_train or not self.num_batches:
+            return None
+        spec, whole = self.spec, self.effective_batch_size
+        num_whole, rest = divmod(self.num_train, whole)
+        sizes = {whole} if num_whole else set[int]()
+        if rest and not (spec.drop_last and num_whole):
+            sizes.add(whole + 1 if rest == 1 and num_whole else rest)
+        if num_whole == 1 and whole + 1 in sizes:
+            sizes.remove(whole)
+        num_processes = spec.resources.devices
+        local_sizes = [max(size // num_processes, 1) for size in sizes]
+        if spec.accumulate_batches == 1:
+            return min(local_sizes)
+        part = max(spec.batch_size // num_processes, 1)
+        return min(size // -(-size // part) for size in local_sizes)
 
     @property
     def num_remaining(self) -> int:
@@ -112,8 +137,10 @@ class LrFindContext(TrainingContext):
         return resolved._replace(spec=self.lr_find.model_copy(update=changes))
 
 
-def fill_defaults(spec: JobSpec, dataset: PinnedDataset) -> JobSpec:
+def fill_defaults(spec: JobSpec, dataset: PinnedDataset | None) -> JobSpec:
     """Return the spec with a name, a dataset version, and the default loss and metrics of the dataset's task."""
+    if dataset is None:
+        return spec
     name = spec.name or generate_name(spec)
     uses_default_share = spec.dataset.valid is None and not dataset.dataset_info.splits.get("valid")
     pinned = DatasetSpec(

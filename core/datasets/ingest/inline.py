@@ -139,7 +139,7 @@ def _read_targets(dataset: InlineIn, *, allows_missing: bool) -> list[list[Any]]
             _check_number(value, path, allows_missing=allows_missing)
         elif not isinstance(value, str):
             raise_invalid_value(path, f"must be a string, because other targets are strings, got {shorten(value)}")
-        elif is_missing(value) and not allows_missing:
+        elif is_missing(value, dataset.missing_values) and not allows_missing:
             raise_invalid_value(path, f"must be the name of a class; {shorten(value)} means a missing value")
         elif len(value) > MAX_TEXT:
             raise_invalid_value(path, f"must have at most {MAX_TEXT} characters, got {len(value)}")

@@ -1,45 +1,32 @@
 """Converts an uploaded CSV table to the packed form."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.datasets.archives.limits import UploadLimits
-from core.datasets.columns import MAX_FLOAT32, UNKNOWN_CATEGORY, Column, Rows, is_missing, normalize_category
+from core.datasets.columns import Rows, is_missing
 from core.datasets.import_report import ReportBuilder
 from core.datasets.ingest.builtin import add_rows_to_report
+from core.datasets.ingest.table_source import open_csv
 from core.datasets.packed import PackedMeta, Targets, Weights
 from core.datasets.tables import sample_weights
-from core.datasets.tables.column_profile import ColumnProfile, parse_number, profile_columns
+from core.datasets.tables.column_profile import ColumnProfile, profile_columns
 from core.datasets.tables.column_roles import TableOptions, TableSchema, infer_schema
-from core.datasets.tables.csv_file import CsvFile, RowBlock
+from core.datasets.tables.csv_dialect import DecimalCommas, find_decimal_commas
+from core.datasets.tables.csv_file import CsvFile
 from core.datasets.tables.preview import write_table_preview
+from core.datasets.tables.row_parser import ParsedRows, parse_block
+from core.datasets.tables.table_warnings import list_warnings
 from core.datasets.tables.time_windows import make_windows
 from core.datasets.tables.writer import TableSplit, write_table
 from core.errors import InvalidTable
 
 _NUMBER_BYTES = 4
-
-
-class ParsedRows(NamedTuple):
-    """The rows of a table as numbers.
-
-    Attributes:
-        rows: float32 (N, F).
-        targets: float64 (N, K).
-        lines: int64 (N,), the number of the line in which each row ends.
-        weights: float32 (N,), all 1 if the table has no weights.
-        num_dropped: the number of rows that were dropped because a value is missing.
-    """
-
-    rows: Rows
-    targets: NDArray[np.float64]
-    lines: NDArray[np.int64]
-    weights: Weights
-    num_dropped: int
 
 
 def pack_table(
@@ -52,12 +39,13 @@ def pack_table(
         pydantic.ValidationError: the options are invalid.
     """
     parsed = TableOptions.model_validate(dict(options))
-    file = CsvFile(path, encoding=parsed.encoding, delimiter=parsed.delimiter)
-    profiles = profile_columns(file.header, file.read_blocks())
+    file = open_csv(path, parsed, limits)
+    commas = _find_commas(file, parsed)
+    profiles = profile_columns(file.header, file.read_blocks(commas), parsed.missing_values)
     if not profiles[0].num_rows:
         raise InvalidTable("The table has a header, but no rows.", code="table_empty")
     schema = infer_schema(profiles, parsed)
-    parsed_rows = _parse_rows(file, schema, max_bytes=limits.max_packed_bytes)
+    parsed_rows = _parse_rows(file, commas, schema, max_bytes=limits.max_packed_bytes)
     if schema.table.window is None:
         names = [str(line) for line in parsed_rows.lines]
         splits = {
@@ -70,7 +58,27 @@ def pack_table(
         splits = make_windows(schema.table, parsed_rows.rows, parsed_rows.targets, parsed_rows.lines, shares)
     meta = write_table(out, schema.table, schema.task, schema.classes, schema.num_outputs, splits)
     write_table_preview(out)
-    return meta, build_report(meta, splits, profiles, schema, parsed_rows.num_dropped)
+    report = build_report(meta, splits, profiles, schema, parsed_rows.num_dropped)
+    return meta, report | {"warnings": list_warnings(profiles, schema, splits, commas)}
+
+
+def _find_commas(file: CsvFile, options: TableOptions) -> DecimalCommas:
+    """Return the columns with decimal commas. They are searched only if the options or the delimiter suggest them."""
+    decimal = options.decimal
+    if decimal == "." or (decimal is None and file.delimiter != ";"):
+        return DecimalCommas()
+    numeric, texts = (
+        [place for place, name in enumerate(file.header) if name in names]
+        for names in (options.numeric, (*options.ignore, *options.categorical))
+    )
+    return find_decimal_commas(
+        file.read_blocks(),
+        len(file.header),
+        decimal,
+        is_missing=partial(is_missing, missing_values=options.missing_values),
+        numeric=numeric,
+        texts=texts,
+    )
 
 
 def build_report(
@@ -115,12 +123,12 @@ def _describe_column(profile: ColumnProfile, schema: TableSchema) -> dict[str, A
     }
 
 
-def _parse_rows(file: CsvFile, schema: TableSchema, *, max_bytes: int) -> ParsedRows:
+def _parse_rows(file: CsvFile, commas: DecimalCommas, schema: TableSchema, *, max_bytes: int) -> ParsedRows:
     is_series = schema.table.window is not None
     parts: list[ParsedRows] = []
     num_bytes = 0
-    for block in file.read_blocks():
-        parts.append(_parse_block(block, file.header, schema))
+    for block in file.read_blocks(commas):
+        parts.append(parse_block(block, file.header, schema))
         num_bytes += parts[-1].rows.size * _NUMBER_BYTES
         if num_bytes > max_bytes:
             raise InvalidTable(f"The rows need more than {max_bytes} bytes as 32-bit numbers.", code="table_too_large")
@@ -136,82 +144,6 @@ def _parse_rows(file: CsvFile, schema: TableSchema, *, max_bytes: int) -> Parsed
             hint="Set missing=impute, or ignore columns that are mostly empty.",
         )
     return ParsedRows(rows, targets, lines, weights, num_dropped)
-
-
-def _parse_block(block: RowBlock, header: Sequence[str], schema: TableSchema) -> ParsedRows:
-    by_name = dict(zip(header, block.columns, strict=True))
-    lines = np.asarray(block.lines, np.int64)
-    columns = [_parse_column(column, by_name[column.name], block.lines) for column in schema.table.columns]
-    rows = np.stack(columns, axis=1)
-    targets = np.stack(
-        [_parse_target(name, by_name[name], block.lines, schema) for name in schema.table.targets], axis=1
-    )
-    weights = np.ones(len(lines), np.float32)
-    if schema.table.window is not None:
-        return ParsedRows(rows.astype(np.float32), targets, lines, weights, 0)
-    if schema.weight is not None:
-        weights = _parse_weights(schema.weight, by_name[schema.weight], block.lines)
-    is_retained = ~np.isnan(targets).any(axis=1)
-    if schema.table.missing == "drop":
-        is_category = np.asarray([column.categories is not None for column in schema.table.columns])
-        is_retained &= ~(np.isnan(rows) | (is_category & (rows == UNKNOWN_CATEGORY))).any(axis=1)
-    return ParsedRows(
-        rows[is_retained].astype(np.float32),
-        targets[is_retained],
-        lines[is_retained],
-        weights[is_retained],
-        int((~is_retained).sum()),
-    )
-
-
-def _parse_weights(name: str, texts: Sequence[str], lines: Sequence[int]) -> Weights:
-    faults = {text: reason for text in set(texts) if (reason := sample_weights.find_weight_fault(text))}
-    if faults:
-        line, text = next((line, text) for line, text in zip(lines, texts, strict=True) if text in faults)
-        raise InvalidTable(
-            f"Line {line}, column {name!r}: the weight {text[:40]!r} {faults[text]}.",
-            code="table_bad_weight",
-            line=line,
-            column=name,
-            hint="A weight must be a number of at least 0. A weight of 0 excludes a row from the loss.",
-        )
-    return np.asarray(texts, np.float32)
-
-
-def _parse_column(column: Column, values: Sequence[str], lines: Sequence[int]) -> NDArray[np.float64]:
-    if column.categories is None:
-        return _parse_numbers(column.name, values, lines)
-    code = {category: number for number, category in enumerate(column.categories, start=1)}
-    code_by_text = {
-        text: UNKNOWN_CATEGORY if is_missing(text) else code[normalize_category(text)] for text in set(values)
-    }
-    return np.asarray([code_by_text[text] for text in values], np.float64)
-
-
-def _parse_target(name: str, values: Sequence[str], lines: Sequence[int], schema: TableSchema) -> NDArray[np.float64]:
-    """Return the class indices, counted from 0, or for regression the numbers. Missing values become NaN."""
-    if schema.task == "regression":
-        return _parse_numbers(name, values, lines)
-    class_index = {label: float(number) for number, label in enumerate(schema.classes)}
-    index_by_text = {
-        text: np.nan if is_missing(text) else class_index[normalize_category(text)] for text in set(values)
-    }
-    return np.asarray([index_by_text[text] for text in values], np.float64)
-
-
-def _parse_numbers(name: str, values: Sequence[str], lines: Sequence[int]) -> NDArray[np.float64]:
-    number_by_text = {text: np.nan if is_missing(text) else parse_number(text) for text in set(values)}
-    invalid = {text for text, number in number_by_text.items() if number is None or abs(number) > MAX_FLOAT32}
-    if invalid:
-        line, text = next((line, text) for line, text in zip(lines, values, strict=True) if text in invalid)
-        raise InvalidTable(
-            f"Line {line}, column {name!r}: {text[:40]!r} is not a finite 32-bit number.",
-            code="table_bad_value",
-            line=line,
-            column=name,
-            hint="Correct the value, leave it empty, or add the column to `categorical` or `ignore`.",
-        )
-    return np.asarray([number_by_text[text] for text in values], np.float64)
 
 
 def _cast_targets(targets: NDArray[np.float64], schema: TableSchema) -> Targets:

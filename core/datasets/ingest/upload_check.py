@@ -11,8 +11,8 @@ from core.datasets.archives.budget import InspectionEnded, QuickCheck
 from core.datasets.archives.limits import UploadLimits
 from core.datasets.archives.uploads import UploadKind
 from core.datasets.ingest.archive import UploadOptions
+from core.datasets.ingest.table_source import detect_table, open_csv
 from core.datasets.tables.column_roles import TableOptions, check_column_names
-from core.datasets.tables.csv_file import CsvFile
 from core.errors import InvalidArchive
 from core.spec.base import Spec
 
@@ -44,7 +44,8 @@ def check_upload(
         InvalidTable: the options do not match the header of the table.
     """
     requested = {name: value for name, value in options.items() if name != "is_table"}
-    kind = _detect_kind(path, limits, is_cancelled, is_table=bool(options.get("is_table")))
+    quick_check = uploads.start_quick_check(is_cancelled, clock)
+    kind = _detect_kind(path, limits, is_cancelled, quick_check, is_table=bool(options.get("is_table")))
     schema: type[Spec] = TableOptions if kind == "table" else UploadOptions
     errors = [
         (f"?{name}", f"is not an option of {_UPLOAD_NAMES[kind == 'table']}")
@@ -56,16 +57,16 @@ def check_upload(
     parsed = schema.model_validate(requested)
     if isinstance(parsed, TableOptions):
         with suppress(InspectionEnded):
-            _check_header(path, parsed, uploads.start_quick_check(is_cancelled, clock))
+            check_column_names(parsed, open_csv(path, parsed, limits, quick_check).header)
     return kind, parsed.model_dump(mode="json")
 
 
-def _check_header(path: Path, options: TableOptions, quick_check: QuickCheck) -> None:
-    file = CsvFile(path, encoding=options.encoding, delimiter=options.delimiter, check_read=quick_check.check)
-    check_column_names(options, file.header)
-
-
-def _detect_kind(path: Path, limits: UploadLimits, is_cancelled: Callable[[], bool], *, is_table: bool) -> UploadKind:
+def _detect_kind(
+    path: Path, limits: UploadLimits, is_cancelled: Callable[[], bool], quick_check: QuickCheck, *, is_table: bool
+) -> UploadKind:
+    with suppress(InspectionEnded):  # an archive has another quick check
+        if detect_table(path, is_table=is_table, quick_check=quick_check):
+            return "table"
     try:
         return uploads.inspect_upload(path, limits, is_cancelled=is_cancelled)
     except InvalidArchive as error:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from core.datasets.columns import is_missing
 from core.datasets.tables.csv_file import RowBlock
@@ -18,8 +18,10 @@ class ColumnProfile:
         first_text: the line and the text of the first value that is not a number.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, missing_values: Collection[str] | None = None) -> None:
+        """`missing_values`: the texts that mean a missing value; see `is_missing`."""
         self.name = name
+        self._missing_values = missing_values
         self.num_missing = self.num_numbers = self.num_texts = 0
         self.is_integral = True
         self.counts: Counter[str] | None = Counter()
@@ -29,7 +31,7 @@ class ColumnProfile:
         """Add the column's values in some rows. `lines` contains the line number of each value."""
         value_counts = Counter(values)
         for text, count in value_counts.items():
-            if is_missing(text):
+            if is_missing(text, self._missing_values):
                 self.num_missing += count
                 continue
             number = parse_number(text)
@@ -66,9 +68,11 @@ class ColumnProfile:
         return self.counts is None or (len(self.counts) > 20 and 2 * len(self.counts) > self.num_values)
 
 
-def profile_columns(header: Sequence[str], blocks: Iterable[RowBlock]) -> list[ColumnProfile]:
-    """Return the statistics of all columns."""
-    profiles = [ColumnProfile(name) for name in header]
+def profile_columns(
+    header: Sequence[str], blocks: Iterable[RowBlock], missing_values: Collection[str] | None = None
+) -> list[ColumnProfile]:
+    """Return the statistics of all columns. `missing_values`: the texts that mean a missing value; see `is_missing`."""
+    profiles = [ColumnProfile(name, missing_values) for name in header]
     for block in blocks:
         for profile, values in zip(profiles, block.columns, strict=True):
             profile.add_values(values, block.lines)

@@ -8,11 +8,14 @@ from pydantic import Field, model_validator
 from core.datasets.columns import Column, Table, normalize_category
 from core.datasets.packed import Task
 from core.datasets.tables.column_profile import MAX_DISTINCT, ColumnProfile
-from core.datasets.tables.csv_file import MAX_COLUMNS, MAX_NAME_CHARACTERS, Delimiter, Encoding
+from core.datasets.tables.csv_dialect import Decimal, Delimiter
+from core.datasets.tables.csv_file import MAX_COLUMNS, MAX_NAME_CHARACTERS, Encoding, is_index_name
 from core.errors import InvalidTable
 from core.spec.base import Share, Spec
 from core.spec.error_pointers import format_unknown_name
 
+EXCLUDED = "excluded by the options"
+"""The reason of ignored columns that the client excluded."""
 MAX_INTEGER_CLASSES = 10  # a target with at most this many distinct integers is a classification by default
 CONTRADICTIONS = (
     ("numeric", "categorical"),
@@ -25,6 +28,8 @@ CONTRADICTIONS = (
     ("weight", "categorical"),
 )
 ColumnName = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
+MissingValue = Annotated[str, Field(max_length=100)]
+MissingValues = Annotated[tuple[MissingValue, ...], Field(strict=False, max_length=100)]
 ColumnNames = Annotated[tuple[ColumnName, ...], Field(strict=False, max_length=MAX_COLUMNS)]
 
 
@@ -52,6 +57,12 @@ class ColumnRoles(Spec):
         description="`drop` removes rows with missing values. `impute` replaces a missing number with the mean, "
         "and a missing category with a separate category. With `window`, `impute` repeats the previous value. Without "
         "`window`, rows without a target are always removed.",
+    )
+    missing_values: MissingValues | None = Field(
+        default=None,
+        description="The texts that mean a missing value, exactly as written. Empty fields are always missing. "
+        "Default: `NA`, `N/A`, `NaN`, `null`, `none` and `?`, in upper or lower case. With an empty text, only empty "
+        "fields are missing, so that labels such as `None` are retained.",
     )
     task: Literal["auto", "classification", "binary", "regression"] = Field(
         default="auto",
@@ -96,7 +107,14 @@ class TableOptions(ColumnRoles):
         default=None, description="The text encoding. Default: UTF-8, or the encoding of the byte order mark."
     )
     delimiter: Delimiter | None = Field(
-        default=None, description="The character between values. Default: the most frequent delimiter in the header."
+        default=None,
+        description="The character between values. Default: that of a first line `sep=;`, or the most frequent "
+        "delimiter outside of quotes in the header that divides the first rows in the same way.",
+    )
+    decimal: Decimal | None = Field(
+        default=None,
+        description="The decimal separator of numbers. Default: `.`. If values are separated by `;`, also `,` in "
+        "columns whose numbers have a comma.",
     )
 
 
@@ -154,11 +172,7 @@ def infer_schema(profiles: Sequence[ColumnProfile], options: TableOptions) -> Ta
     if targets == ("",):
         raise InvalidTable("The table has no column to predict.", code="table_no_columns", hint="Set `target`.")
     requested = options.columns or tuple(name for name in by_name if options.window or name not in targets)
-    ignored = {
-        name: "excluded by the options"
-        for name in by_name
-        if name in options.ignore or name not in {*requested, *targets}
-    }
+    ignored = {name: EXCLUDED for name in by_name if name in options.ignore or name not in {*requested, *targets}}
     if options.weight is not None:
         ignored[options.weight] = "contains the weights"
     columns = []
@@ -186,6 +200,7 @@ def infer_schema(profiles: Sequence[ColumnProfile], options: TableOptions) -> Ta
         columns=tuple(columns),
         targets=targets,
         missing=options.missing,
+        missing_values=options.missing_values,
         window=options.window,
         horizon=options.horizon,
     )
@@ -194,6 +209,8 @@ def infer_schema(profiles: Sequence[ColumnProfile], options: TableOptions) -> Ta
 
 def _find_exclusion_reason(profile: ColumnProfile, options: TableOptions) -> str | None:
     is_number = _is_numeric(profile, options)
+    if is_index_name(profile.name) and profile.name not in {*options.columns, *options.numeric, *options.categorical}:
+        return "has no name; it contains the row labels that pandas and R write"
     if not profile.num_values:
         return "has no values"
     if options.window is not None and not is_number:

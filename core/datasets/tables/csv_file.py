@@ -2,14 +2,22 @@
 
 import csv
 from collections.abc import Callable, Iterator
-from functools import partial
+from contextlib import AbstractContextManager
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
+from core.datasets.tables.csv_dialect import (
+    DecimalCommas,
+    Delimiter,
+    detect_delimiter,
+    parse_separator_line,
+    replace_decimal_commas,
+)
+from core.datasets.tables.csv_lines import RowLines, detect_encoding, split_lines
 from core.errors import InvalidTable
 
 Encoding = Literal["utf-8", "utf-16", "latin-1", "cp1252"]
-Delimiter = Literal[",", ";", "\t", "|"]
 
 MAX_COLUMNS = 4096
 MAX_NAME_CHARACTERS = 1000
@@ -17,10 +25,9 @@ MAX_FIELD_CHARACTERS = 131_072  # the default of csv.field_size_limit()
 _MAX_LINE_BYTES = 16 * 2**20
 _MAX_ROW_CHARACTERS = 16 * 2**20  # a quoted value may have line breaks, so that a row may have many lines
 _MAX_HEADER_CHARACTERS = MAX_COLUMNS * (MAX_NAME_CHARACTERS + 3)  # quotes and a delimiter
-_DELIMITERS: tuple[Delimiter, ...] = (",", ";", "\t", "|")
 _BLOCK_ROWS = 4096
-_READ_BYTES = 2**20
-_BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+INDEX_NAME = "Unnamed: 0"
+"""The name of a first column without a name: the row labels that pandas and R write. pandas reads it by this name."""
 
 
 class RowBlock(NamedTuple):
@@ -30,15 +37,16 @@ class RowBlock(NamedTuple):
     columns: list[tuple[str, ...]]
 
 
+def _open_file(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
 class CsvFile:
     """A CSV file with a header.
 
-    Args:
-        encoding: the text encoding. Default: UTF-8, or the encoding of the byte order mark.
-        delimiter: the character between values. Default: the most frequent of comma, semicolon, tab and bar in the
-            header.
-        check_read: called with the number of bytes that were read, after each line up to the end of the header. It may
-            raise an exception to end the work.
+    Attributes:
+        delimiter: the character between values.
+        header: the names of the columns. The first column is called `INDEX_NAME` if it has no name.
     """
 
     def __init__(
@@ -46,21 +54,33 @@ class CsvFile:
         path: Path,
         *,
         encoding: str | None = None,
-        delimiter: str | None = None,
+        delimiter: Delimiter | None = None,
+        open_file: Callable[[Path], AbstractContextManager[BinaryIO]] = _open_file,
         check_read: Callable[[int], None] | None = None,
     ) -> None:
         """Read the header.
+
+        Args:
+            path: the file.
+            encoding: the text encoding. Default: UTF-8, or the encoding of the byte order mark.
+            delimiter: the character between values. Default: that of a first line `sep=;`, or see `detect_delimiter`.
+            open_file: opens the file for reading bytes, for example to decompress it.
+            check_read: called with the number of bytes that were read, after each line up to the end of the header,
+                also while the delimiter is detected. It may raise an exception to end the work.
 
         Raises:
             InvalidTable: the header is missing or invalid.
         """
         self._path = path
+        self._open_file = open_file
         self._check_read = check_read
-        with path.open("rb") as file:
-            self._bom_size, self._encoding = _detect_encoding(file.read(4), encoding)
-        self._delimiter = delimiter or _DELIMITERS[0]
-        if delimiter is None:
-            self._delimiter = max(_DELIMITERS, key=next(self._read_lines(), "").count)
+        with open_file(path) as file:
+            self._bom_size, self._encoding = detect_encoding(file.read(4), encoding)
+        separator = parse_separator_line(next(self._decode_lines(), ""))
+        self._num_skipped = 0 if separator is None else 1
+        self.delimiter: Delimiter = delimiter or separator or ","
+        if delimiter is None and separator is None:
+            self.delimiter = detect_delimiter(self._decode_lines(), _MAX_HEADER_CHARACTERS)
         self.header = self._read_header()
         self._check_read = None
 
@@ -73,6 +93,8 @@ class CsvFile:
             raise InvalidTable(
                 f"The table has {len(header)} columns; at most {MAX_COLUMNS} are accepted.", code="table_too_wide"
             )
+        if not header[0]:
+            header[0] = _name_index(header)
         positions: dict[str, int] = {}
         for position, name in enumerate(header, start=1):
             first = positions.setdefault(name, position)
@@ -87,16 +109,30 @@ class CsvFile:
             )
             if reason is not None:
                 raise InvalidTable(
-                    f"Line 1: column {position} {reason}.", code="table_bad_header", line=1, column=position
+                    f"Line {self._num_skipped + 1}: column {position} {reason}.",
+                    code="table_bad_header",
+                    line=self._num_skipped + 1,
+                    column=position,
                 )
         return header
 
-    def read_blocks(self) -> Iterator[RowBlock]:
+    def read_blocks(self, commas: DecimalCommas = DecimalCommas()) -> Iterator[RowBlock]:  # noqa: B008 - immutable
         """Yield the rows below the header, with whitespace around values removed.
 
+        Args:
+            commas: the columns whose numbers have decimal commas, which are replaced with points.
+
         Raises:
-            InvalidTable: a line cannot be read, or its number of values differs from the header.
+            InvalidTable: a line cannot be read, or its number of values differs from the header, or a number in a
+                column with decimal commas has a decimal point.
         """
+        for block in self._read_text_blocks():
+            columns = list(block.columns)
+            for position in sorted(commas.columns):
+                columns[position] = replace_decimal_commas(columns[position], block.lines, self.header[position])
+            yield RowBlock(block.lines, columns)
+
+    def _read_text_blocks(self) -> Iterator[RowBlock]:
         lines: list[int] = []
         rows: list[list[str]] = []
         is_header = True
@@ -122,15 +158,15 @@ class CsvFile:
 
     def _read_rows(self, max_characters: int) -> Iterator[tuple[int, list[str]]]:
         """Yield the line number and the values of each row. Empty lines are skipped."""
-        lines = _RowLines(self._read_lines(), max_characters)
-        reader = csv.reader(lines, delimiter=self._delimiter, strict=True, skipinitialspace=True)
+        lines = RowLines(islice(self._read_lines(), self._num_skipped, None), max_characters, self._num_skipped)
+        reader = csv.reader(lines, delimiter=self.delimiter, strict=True, skipinitialspace=True)
         try:
             for cells in reader:
                 lines.start_row()
                 if cells:
-                    yield reader.line_num, cells
+                    yield reader.line_num + self._num_skipped, cells
         except csv.Error as error:
-            line = reader.line_num
+            line = reader.line_num + self._num_skipped
             reason = (
                 f"a value has more than {MAX_FIELD_CHARACTERS} characters"
                 if "larger than" in str(error)
@@ -142,7 +178,7 @@ class CsvFile:
         """Yield lines, including their line breaks."""
         for number, text in enumerate(self._decode_lines(), start=1):
             if "\0" in text:
-                column = text.count(self._delimiter, 0, text.index("\0")) + 1
+                column = text.count(self.delimiter, 0, text.index("\0")) + 1
                 raise InvalidTable(
                     f"Line {number}, column {column}: the value has a NUL character.",
                     code="table_bad_line",
@@ -154,9 +190,9 @@ class CsvFile:
     def _decode_lines(self) -> Iterator[str]:
         number = num_bytes = 0
         try:
-            with self._path.open("rb") as file:
-                file.seek(self._bom_size)
-                for raw in _split_lines(file, self._encoding):
+            with self._open_file(self._path) as file:
+                file.read(self._bom_size)
+                for raw in split_lines(file, self._encoding, _MAX_LINE_BYTES):
                     number, num_bytes = number + 1, num_bytes + len(raw)
                     if len(raw) >= _MAX_LINE_BYTES:
                         raise InvalidTable(
@@ -174,70 +210,19 @@ class CsvFile:
             ) from None
 
 
-class _RowLines:
-    """An iterator over the lines of a table that limits the characters of each row.
-
-    The csv module collects the lines of a row whose quoted values have line breaks, and would collect a whole file.
-    """
-
-    def __init__(self, lines: Iterator[str], max_characters: int) -> None:
-        self._lines = lines
-        self._max_characters = max_characters
-        self._num_lines = self._num_characters = 0
-
-    def start_row(self) -> None:
-        """Count the characters of a new row."""
-        self._num_characters = 0
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._lines)
-        self._num_lines += 1
-        self._num_characters += len(line)
-        if self._num_characters > self._max_characters:
-            raise InvalidTable(
-                f"Line {self._num_lines}: the row has more than {self._max_characters} characters.",
-                code="table_bad_line",
-                line=self._num_lines,
-            )
-        return line
-
-
-def _detect_encoding(head: bytes, requested: str | None) -> tuple[int, str]:
-    """Return the length of the byte order mark in bytes, and the encoding of the text after it."""
-    for mark, encoding in _BYTE_ORDER_MARKS:
-        if head.startswith(mark):
-            return len(mark), encoding
-    return 0, "utf-16-le" if requested == "utf-16" else requested or "utf-8"
-
-
-def _split_lines(file: BinaryIO, encoding: str) -> Iterator[bytes]:
-    """Yield the bytes of each line, including its line break. The last one may be longer than `_MAX_LINE_BYTES`."""
-    end = "\n".encode(encoding)
-    if len(end) == 1:
-        yield from iter(partial(file.readline, _MAX_LINE_BYTES), b"")
-        return
-    buffer, start, position = bytearray(), 0, 0
-    while chunk := file.read(_READ_BYTES):
-        buffer += chunk
-        while (position := buffer.find(end, position)) >= 0:
-            position += 1
-            if (position - 1 - start) % len(end) == 0:  # not a half of each of two characters
-                position += 1
-                yield bytes(buffer[start:position])
-                start = position
-        del buffer[:start]
-        position, start = max(len(buffer) - len(end) + 1, 0), 0
-        if len(buffer) >= _MAX_LINE_BYTES:
-            break
-    if buffer:
-        yield bytes(buffer)
-
-
 def _transpose_rows(lines: list[int], rows: list[list[str]]) -> RowBlock:
     return RowBlock(lines, [tuple(map(str.strip, column)) for column in zip(*rows, strict=True)])
+
+
+def _name_index(header: list[str]) -> str:
+    """Return a name that no other column has. A table that pandas wrote twice has two columns of row labels."""
+    names = (INDEX_NAME, *(f"{INDEX_NAME}.{number}" for number in range(1, len(header) + 1)))
+    return next(name for name in names if name not in header)
+
+
+def is_index_name(name: str) -> bool:
+    """Return whether the name is that of a column of row labels, which pandas and R write without a name."""
+    return name == INDEX_NAME or name.removeprefix(f"{INDEX_NAME}.").isdecimal()
 
 
 def _shorten_name(text: str) -> str:

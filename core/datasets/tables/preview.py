@@ -41,12 +41,13 @@ def _count_values(column: Column, values: NDArray[np.float32]) -> NDArray[np.int
     if column.categories is not None:
         return np.bincount(values.astype(np.int64), minlength=len(column.categories) + 1)[1 : _BINS + 1]
     finite = values[np.isfinite(values)].astype(np.float64)
-    if len(finite) and finite.min() < finite.max():
-        return np.histogram(finite, _BINS)[0]
-    # numpy raises an error for large equal values, since it cannot divide a range of width 1 around them into bins.
-    counts = np.zeros(_BINS, np.int64)
-    counts[_BINS // 2] = len(finite)
-    return counts
+    if not len(finite):
+        return np.zeros(_BINS, np.int64)
+    # Positions in 0..1: numpy cannot divide a range into bins that is small relative to its values, or a range of
+    # width 1 around large equal values.
+    spread = np.ptp(finite)
+    positions = (finite - finite.min()) / spread if spread else np.full(len(finite), 0.5)
+    return np.histogram(positions, _BINS, range=(0.0, 1.0))[0]
 
 
 def _format_title(column: Column, values: NDArray[np.float32]) -> str:

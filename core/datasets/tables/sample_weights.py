@@ -9,6 +9,7 @@ import numpy as np
 from core.datasets.columns import MAX_FLOAT32
 from core.datasets.packed import Weights
 from core.datasets.tables.column_profile import parse_number
+from core.datasets.tables.csv_dialect import DecimalCommas, find_decimal_commas
 from core.datasets.tables.csv_file import CsvFile
 from core.errors import InvalidArchive, InvalidTable
 
@@ -62,7 +63,12 @@ def _read_entries(file: CsvFile, folder: Sequence[str]) -> dict[str, WeightEntry
         )
     entries: dict[str, WeightEntry] = {}
     positions = [file.header.index(column) for column in WEIGHTS_COLUMNS]
-    for block in file.read_blocks():
+    commas = DecimalCommas()
+    if file.delimiter == ";":
+        commas = find_decimal_commas(
+            file.read_blocks(), len(file.header), None, is_missing=lambda text: not text, numeric=positions[1:]
+        )
+    for block in file.read_blocks(commas):
         names, weights = (block.columns[place] for place in positions)
         for line, name, text in zip(block.lines, names, weights, strict=True):
             full_name = "/".join((*folder, name.removeprefix("./")))

@@ -85,6 +85,106 @@ def test_a_job_that_does_not_match_its_imported_dataset_fails(
     assert body["failure"]["facts"]["errors"][0]["pointer"] == "/batch_size"
 
 
+MISSPELT: dict[str, Any] = {
+    "architecture": {"name": "mlp", "hiden": [8], "hidden": 32},
+    "metrics": ["accuracy", "accuracy"],
+    "callbacks": [{"name": "early_stopping", "monitor": "val_loss"}, {"name": "ema"}, {"name": "ema"}],
+    "schedule": {"name": "multi_step", "milestones": [3, 2]},
+    "init_from": "unknown@3",
+    "device": "cuda:7",
+}
+POINTERS = {
+    "/architecture/hiden",
+    "/architecture/hidden",
+    "/metrics/1",
+    "/callbacks/0/monitor",
+    "/callbacks/2",
+    "/schedule/milestones",
+    "/init_from",
+    "/device",
+}
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs?dry_run=true"])
+def test_errors_that_do_not_depend_on_the_dataset_are_in_one_response(
+    path: str, client: TestClient, upload: Callable[..., Callable[[], bool]]
+) -> None:
+    finish_import = upload()
+    response = client.post(path, json=PETS | MISSPELT)
+    assert response.status_code == 422
+    assert {error["pointer"] for error in response.json()["errors"]} == POINTERS
+    assert client.get("/v1/jobs").json()["items"] == []
+    finish_import()
+    imported = client.post(path, json=PETS | MISSPELT)
+    assert {error["pointer"] for error in imported.json()["errors"]} == POINTERS
+
+
+def test_errors_are_in_one_response_if_the_dataset_does_not_exist(client: TestClient) -> None:
+    response = client.post("/v1/jobs", json=PETS | MISSPELT)
+    assert {error["pointer"] for error in response.json()["errors"]} == {*POINTERS, "/dataset/name"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architecture": {"name": "mpl"}},
+        {"architecture": {"name": "convnet", "channels": []}},
+        {"weights": "pretrained"},
+        {"resume_from": {"job": "0" * 32}},
+        {"kind": "lr_find", "start_lr": 1.0, "end_lr": 0.1},
+        {"resources": {"devices": 3}},
+    ],
+)
+def test_a_job_that_no_dataset_fits_is_rejected_during_the_import(
+    changes: dict[str, Any], client: TestClient, upload: Callable[..., Callable[[], bool]]
+) -> None:
+    upload()
+    assert client.post("/v1/jobs", json=PETS | changes).status_code == 422
+
+
+@pytest.mark.parametrize("kind", ["evaluate", "predict"])
+def test_a_job_of_an_unknown_model_is_rejected_during_the_import(
+    kind: str, client: TestClient, upload: Callable[..., Callable[[], bool]]
+) -> None:
+    upload()
+    response = client.post("/v1/jobs", json={"kind": kind, "model": "unknown@1", "dataset": {"name": "pets"}})
+    assert [error["pointer"] for error in response.json()["errors"]] == ["/model"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"callbacks": [{"name": "early_stopping", "monitor": "valid_mae"}]},  # the default metric of a regression
+        {"loss": {"name": "mse"}},
+        {"architecture": {"name": "tabular"}},
+        {"batch_size": 5000},
+        {"architecture": {"name": "mlp", "hidden": [8], "batch_norm": True}, "batch_size": 1},
+    ],
+)
+def test_a_job_that_some_dataset_fits_waits_for_the_import(
+    changes: dict[str, Any], client: TestClient, upload: Callable[..., Callable[[], bool]]
+) -> None:
+    upload()
+    submit(client, **changes)
+    assert client.post("/v1/jobs?dry_run=true", json=PETS | changes).status_code == 409
+
+
+def test_a_job_is_validated_if_the_import_ends_while_its_spec_is_checked(
+    client: TestClient, state: State, upload: Callable[..., Callable[[], bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish_import = upload()
+    check = state.submission._check_spec
+
+    async def check_spec(spec: Any, inputs: Any) -> None:
+        await check(spec, inputs)
+        finish_import()
+
+    monkeypatch.setattr(state.submission, "_check_spec", check_spec)
+    job = submit(client, name="late")
+    assert job["waits_for"] is None
+    assert is_taken(state, job["id"])
+
+
 def test_a_job_fails_with_the_import_it_waits_for(
     client: TestClient, upload: Callable[..., Callable[[], bool]]
 ) -> None:

@@ -117,6 +117,28 @@ def test_other_values_are_an_invalid_image(numbers: object) -> None:
         parse_pixel_values(PixelValues(numbers), (1, 2, 2))
 
 
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (COLOURS / 11).tolist(),
+        (COLOURS / 11).ravel().tolist(),
+        (COLOURS / 11 * 1.07).tolist(),  # bicubic interpolation exceeds the range
+        (COLOURS > 5).astype(float).tolist(),  # black and white
+        np.full((2, 2, 3), 0.4).tolist(),
+        np.full((2, 2, 3), 1e-9).tolist(),
+        [0.5, *[0] * 11],
+    ],
+)
+def test_pixels_that_were_scaled_to_1_are_invalid(numbers: list[object]) -> None:
+    with pytest.raises(InvalidImage, match="multiply the values by 255"):
+        parse_pixel_values(PixelValues(numbers), (3, 2, 2))
+
+
+@pytest.mark.parametrize("numbers", [(COLOURS > 5).astype(int).tolist(), np.zeros((2, 2, 3)).tolist()])
+def test_dark_images_are_valid(numbers: list[object]) -> None:
+    np.testing.assert_array_equal(parse_pixel_values(PixelValues(numbers), (3, 2, 2)), numbers)
+
+
 async def test_random_bytes_are_a_service_error(decoder: Decoder) -> None:
     inputs = [bytes([n]) * n for n in range(8)]
     assert all(isinstance(one, ServiceError) for one in await decoder.decode(inputs, (3, 8, 8), "stretch"))

@@ -247,6 +247,140 @@ def test_a_table_over_the_size_limit_is_rejected(tmp_path: Path) -> None:
         pack_table(tmp_path / "a", tmp_path / "out", LIMITS._replace(max_packed_bytes=20), {"target": ["kind"]})
 
 
+TIMES = "time,size,kind\n" + "".join(f"{1_700_000_000_000_000_000 + i},{i % 7},{'ab'[i % 2]}\n" for i in range(60))
+
+
+def test_large_close_numbers_are_imported_with_a_warning(tmp_path: Path) -> None:
+    table, report = pack(tmp_path, TIMES)
+    assert get_columns(table.meta) == {"time": None, "size": None}
+    [warning] = report["warnings"]
+    assert "The column 'time' has 60 different numbers; as 32-bit numbers, all of them are equal" in warning
+
+
+@pytest.mark.parametrize(
+    ("texts", "is_warned"),
+    [
+        ([str(16_777_216 + i) for i in range(40)], False),  # every second integer is a 32-bit number
+        ([str(2**30 + i) for i in range(40)], True),
+        ([str(9_007_199_254_740_993 + i) for i in range(40)], True),  # 64-bit numbers are not exact either
+        ([str(1e30 * (i + 1)) for i in range(40)], False),
+        (["5"] * 40, False),
+        (["5.0", "5", "5.00", "05"] * 10, False),  # one number
+        ([str(2**40 + i) for i in range(10_500)], True),
+    ],
+)
+def test_columns_that_lose_their_differences_are_named(texts: list[str], is_warned: bool, tmp_path: Path) -> None:
+    rows = "".join(f"{text},{i % 7},{'ab'[i % 2]}\n" for i, text in enumerate(texts))
+    _, report = pack(tmp_path, "id,size,kind\n" + rows)
+    assert [warning for warning in report["warnings"] if "'id'" in warning] == report["warnings"]
+    assert bool(report["warnings"]) is is_warned
+
+
+def test_a_regression_target_that_loses_its_differences_is_named(tmp_path: Path) -> None:
+    rows = "".join(f"{i},{10**15 + i}\n" for i in range(30))
+    _, report = pack(tmp_path, "size,y\n" + rows)
+    assert "The column 'y' has 30 different numbers" in report["warnings"][0]
+
+
+def test_every_ignored_column_is_named_in_the_warnings(tmp_path: Path) -> None:
+    rows = "".join(f"n{i},,m{i},{i},{'ab'[i % 2]},x\n" for i in range(40))
+    _, report = pack(tmp_path, "name,empty,mark,size,kind,note\n" + rows, target=["kind"], ignore=["note"])
+    assert report["warnings"] == [
+        "The column 'note' is ignored: it is excluded by the options.",
+        "The columns 'name', 'mark' are ignored. Each of them has different strings in most rows.",
+        "The column 'empty' is ignored: it has no values.",
+    ]
+
+
+GERMAN = "name;weight;age;kind\n" + "".join(f"n{i};{i},5;{i};{'ab'[i % 2]}\n" for i in range(40))
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        (GERMAN, {}),
+        (GERMAN, {"decimal": ","}),
+        (GERMAN.replace(";", "\t"), {"decimal": ","}),
+        (GERMAN.replace(";", "|"), {"decimal": ","}),
+        (GERMAN.replace("n1;", '"n;1";'), {}),
+        (GERMAN.replace("name;", "sep=;\nname;"), {}),
+        (GERMAN.replace("0,5;0;a", "NA;0;a"), {"missing": "impute"}),
+    ],
+)
+def test_decimal_commas_are_numbers(text: str, options: dict[str, Any], tmp_path: Path) -> None:
+    table, _ = pack(tmp_path, text, **options)
+    assert get_columns(table.meta) == {"weight": None, "age": None}
+    assert table.read_split("train").images[1:3].tolist() == [[1.5, 1], [2.5, 2]]
+
+
+def test_decimal_points_are_numbers_in_a_table_with_semicolons(tmp_path: Path) -> None:
+    table, report = pack(tmp_path, GERMAN.replace(",5", ".5"))
+    assert table.read_split("train").images[1].tolist() == [1.5, 1]
+    assert not any("decimal" in warning for warning in report["warnings"])
+
+
+def test_commas_are_texts_with_a_decimal_point(tmp_path: Path) -> None:
+    table, _ = pack(tmp_path, GERMAN, decimal=".", categorical=["weight"])
+    assert (get_columns(table.meta)["weight"] or ())[0] == "0,5"
+
+
+def test_points_in_a_column_with_decimal_commas_are_an_error(tmp_path: Path) -> None:
+    error = get_error(tmp_path, GERMAN.replace("\nn7;7,5", "\nn7;1.007"))
+    assert (error.extra["line"], error.extra["column"]) == (9, "weight")
+    assert "'1.007' has a decimal point" in error.detail
+    (tmp_path / "again").mkdir()
+    thousands = "price;kind\n" + "".join(f"1.{i:03};{'ab'[i % 2]}\n" for i in range(40))
+    assert "decimal point" in get_error(tmp_path / "again", thousands, decimal=",").detail
+
+
+def test_points_in_other_columns_than_commas_are_a_warning(tmp_path: Path) -> None:
+    text = "price;weight;kind\n" + "".join(f"1.{i:03};{i},5;{'ab'[i % 2]}\n" for i in range(40))
+    _, report = pack(tmp_path, text)
+    assert report["warnings"] == [
+        "Numbers have a decimal comma in other columns, but a decimal point in 'price'. If the points separate "
+        "thousands, remove them."
+    ]
+
+
+LABELS = "size,mark,kind\n" + "".join(f"{i},{'yn?'[i % 3]},{['None', 'cat', 'NA'][i % 3]}\n" for i in range(30))
+
+
+@pytest.mark.parametrize(
+    ("missing_values", "classes"),
+    [(None, ()), ([""], ("NA", "None", "cat")), ([], ("NA", "None", "cat")), (["NA"], ("None", "cat"))],
+)
+def test_labels_are_retained_if_they_are_not_missing_values(
+    missing_values: list[str] | None, classes: tuple[str, ...], tmp_path: Path
+) -> None:
+    options = {} if missing_values is None else {"missing_values": missing_values}
+    if not classes:
+        assert "1 distinct values" in get_error(tmp_path, LABELS, **options).detail
+        return
+    table, report = pack(tmp_path, LABELS, **options)
+    assert table.meta.classes == classes
+    assert get_columns(table.meta)["mark"] == ("?", "n", "y")
+    assert report["num_dropped"] == (10 if "NA" not in classes else 0)
+
+
+def test_missing_values_can_be_numbers(tmp_path: Path) -> None:
+    text = "size,y\n" + "".join(f"{-999 if i == 3 else i},{i}.5\n" for i in range(30))
+    table, _ = pack(tmp_path, text, missing_values=["-999"], missing="impute")
+    assert np.isnan(table.read_split("train").images[3, 0])
+    assert table.meta.table is not None
+    assert np.isnan(table.meta.table.encode_row({"size": -999})).all()
+    assert table.meta.table.encode_row({"size": -998}).tolist() == [-998]
+
+
+def test_row_labels_of_pandas_and_r_are_ignored(tmp_path: Path) -> None:
+    text = ",size,kind\n" + "".join(f"{i},{i % 9},{'ab'[i % 2]}\n" for i in range(30))
+    table, report = pack(tmp_path, text)
+    assert get_columns(table.meta) == {"size": None}
+    assert "The column 'Unnamed: 0' is ignored: it has no name" in report["warnings"][0]
+    (tmp_path / "requested").mkdir()
+    table, _ = pack(tmp_path / "requested", text, columns=["Unnamed: 0", "size"])
+    assert list(get_columns(table.meta)) == ["Unnamed: 0", "size"]
+
+
 CHUNKS = [*"1xé,,;\0\n\r\ufeff", '"', "2.5", "NA", "", '"a,b"', "1e400", "inf", "07", "\r\n"]
 OPTIONS: list[dict[str, Any]] = [{}, {"missing": "impute"}, {"window": 2, "missing": "impute"}, {"numeric": ["b"]}]
 

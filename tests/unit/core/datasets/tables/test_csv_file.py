@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from core.datasets.tables import csv_file
+from core.datasets.tables import csv_file, csv_lines
 from core.datasets.tables.csv_file import CsvFile
 from core.errors import InvalidTable
 
@@ -91,7 +91,7 @@ def test_a_long_value_is_rejected(tmp_path: Path) -> None:
 def test_halves_of_two_characters_are_not_a_line_break(
     encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_file, "_READ_BYTES", 3)
+    monkeypatch.setattr(csv_lines, "_READ_BYTES", 3)
     text = "a,b\n\u0a0a\u0a00,\u010a\n1,2"
     mark = "\ufeff".encode(encoding)
     [block] = CsvFile(write_csv(tmp_path, mark + text.encode(encoding))).read_blocks()
@@ -100,7 +100,7 @@ def test_halves_of_two_characters_are_not_a_line_break(
 
 def test_a_long_line_of_utf_16_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv_file, "_MAX_LINE_BYTES", 100)
-    monkeypatch.setattr(csv_file, "_READ_BYTES", 16)
+    monkeypatch.setattr(csv_lines, "_READ_BYTES", 16)
     with pytest.raises(InvalidTable, match="Line 2 has more than 100 bytes"):
         list(CsvFile(write_csv(tmp_path, ("a,b\n" + "x" * 200).encode("utf-16"))).read_blocks())
 

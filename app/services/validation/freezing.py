@@ -1,0 +1,67 @@
+"""The rule for frozen parameters, and which parameters and batch norms a training freezes."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from app.services.validation.report import ValidationReport
+from app.services.validation.training import TrainingContext
+from core.spec.callbacks import FreezeSpec
+
+EXCLUDE = "!"
+
+
+def check_trained_parameters(context: TrainingContext, report: ValidationReport) -> None:
+    """Warn if `freeze` and the callbacks freeze every parameter, in all epochs or from some epoch on."""
+    names = context.parameter_names
+    if not names:
+        return
+    frozen = set(match_frozen_parameters(context.spec.freeze, names))
+    if len(frozen) == len(names):
+        report.warn(
+            "nothing will be trained: 'freeze' matches every parameter, so that the training fails at its start; "
+            "exclude some, for example the last layer with '!fc.*'"
+        )
+        return
+    for epoch in sorted({callback.from_epoch for callback in _list_freezes(context)}):
+        active = [callback for callback in _list_freezes(context) if _is_active(callback, epoch)]
+        if epoch <= context.spec.epochs and all(
+            name in frozen or any(fnmatchcase(name, callback.match) for callback in active) for name in names
+        ):
+            report.warn(
+                f"nothing will be trained from epoch {epoch} on: 'freeze' and its callbacks match every parameter, so "
+                "that the training fails at this epoch; match fewer parameters"
+            )
+            return
+
+
+def match_frozen_parameters(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the names of the parameters that the patterns freeze. The last pattern that matches a name decides."""
+
+    def is_frozen(name: str) -> bool:
+        matching = (pattern for pattern in reversed(patterns) if fnmatchcase(name, pattern.removeprefix(EXCLUDE)))
+        return not next(matching, EXCLUDE).startswith(EXCLUDE)
+
+    return [name for name in names if is_frozen(name)]
+
+
+def is_norm_frozen(context: TrainingContext, norm: str) -> bool:
+    """Return whether a batch norm uses its running statistics in every epoch, because its parameters are frozen."""
+    spec = context.spec
+    parameters = [name for name in context.parameter_names if name.rpartition(".")[0] == norm]
+    if spec.freeze_bn_stats and parameters == match_frozen_parameters(spec.freeze, parameters) != []:
+        return True
+    return any(
+        callback.freeze_bn_stats
+        and callback.from_epoch == 1
+        and (callback.until_epoch is None or callback.until_epoch >= spec.epochs)
+        and any(fnmatchcase(name, callback.match) for name in parameters)
+        for callback in _list_freezes(context)
+    )
+
+
+def _list_freezes(context: TrainingContext) -> list[FreezeSpec]:
+    return [callback for callback in context.spec.callbacks if isinstance(callback, FreezeSpec)]
+
+
+def _is_active(callback: FreezeSpec, epoch: int) -> bool:
+    return callback.from_epoch <= epoch and (callback.until_epoch is None or epoch <= callback.until_epoch)
