@@ -85,7 +85,7 @@ def test_a_classification_of_penguins(stack: Stack) -> None:
     assert response.status_code == 202, response.text
     stack.wait_for_end(response.json()["id"])
     result = stack.http.get(f"/v1/jobs/{response.json()['id']}").json()["result"]
-    assert result["metrics"]["accuracy"] == pytest.approx(job["metrics"]["valid_accuracy"])
+    assert result["metrics"]["accuracy"] == pytest.approx(job["metrics_best"]["metrics"]["valid_accuracy"])
 
 
 def test_a_regression_on_an_uploaded_table_has_its_units(stack: Stack) -> None:
