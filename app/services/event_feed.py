@@ -3,6 +3,9 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from core.bus import Subscription
 from core.events import Event
@@ -50,7 +53,8 @@ class EventFeed:
         async with subscription:
             async for event in subscription:
                 if self._newest is not None and event.seq > self._newest + 1:
-                    await self._fill()
+                    with suppress(SQLAlchemyError):  # streams that need the missing events read them when they can
+                        await self._fill()
                 self._add([event])
 
     async def update(self, newest: int | None, *, has_ended: bool) -> None:
@@ -82,7 +86,7 @@ class EventFeed:
         for event in events:
             if self._newest is None or event.seq > self._newest:
                 if self._newest is not None and event.seq > self._newest + 1:
-                    self._recent.clear()  # the missing events are not in the database either
+                    self._recent.clear()  # without the missing events, only later ones are contiguous
                 self._newest = event.seq
                 self._recent.append(event)
         self.wake()

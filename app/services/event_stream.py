@@ -120,6 +120,8 @@ class EventStreams:
                     await feed.update(newest, has_ended=has_ended)
             except SQLAlchemyError as error:
                 log.warning("events.poll_failed", error=str(error))
+            except Exception:  # an exception must not stop later polls
+                log.exception("events.poll_failed")
 
     def _read_states(self, job_ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
         with transaction(self._sessions, read_only=True) as session:

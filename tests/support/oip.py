@@ -1,8 +1,6 @@
 """Registered models without a training job, a server on a real socket, and both clients of Triton."""
 
 import asyncio
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -11,7 +9,6 @@ import numpy as np
 import torch
 import tritonclient.http
 import tritonclient.http.aio
-import uvicorn
 from numpy.typing import NDArray
 from starlette.types import ASGIApp
 from torch import nn
@@ -21,7 +18,7 @@ from core.storage import Storage
 from models import bundle
 from models.preprocess import Preprocess
 from tests.support import bundles
-from tests.support.processes import wait_for
+from tests.support.http_server import run_server
 
 SIZES = (3, 8, 6)
 CLASSES = ["cat", "dog: small", "owl"]
@@ -63,19 +60,8 @@ def register(sessions: SessionFactory, storage: Storage, name: str, version: int
 @contextmanager
 def serve_app(app: ASGIApp) -> Iterator[str]:
     """Serve an application on a free port and return `127.0.0.1:port`."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=5)
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])), daemon=True)
-        thread.start()
-        wait_for(lambda: server.started or not thread.is_alive(), "uvicorn", 30)
-        assert thread.is_alive(), "the server did not start"
-        try:
-            yield f"127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(20)
+    with run_server(app) as server:
+        yield f"127.0.0.1:{server.port}"
 
 
 class AsyncTritonClient:

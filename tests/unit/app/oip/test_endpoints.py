@@ -1,4 +1,4 @@
-"""Endpoints of `/v2` beside inference; `tests/integration/test_oip_tritonclient.py` calls them with real clients."""
+"""Endpoints of `/v2` other than inference; `tests/integration/test_oip_tritonclient.py` uses a real client."""
 
 import pytest
 from fastapi.testclient import TestClient

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy.exc import OperationalError
 
 from app.services import event_stream
 from app.services.event_stream import EventStream, EventStreams
@@ -213,3 +214,53 @@ async def test_unknown_job_has_no_events(state: State, bus: MemoryBus) -> None:
     with pytest.raises(NotFound):
         await streams.open("0" * 32, 0)
     assert not streams._streams
+
+
+async def test_feed_continues_after_the_database_was_unavailable_at_a_gap(
+    state: State, bus: MemoryBus, job_id: str, add_lines: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams = EventStreams(state.sessions, bus, poll_s=600)
+    stream = await open_stream(streams, job_id)
+    events = aiter(stream)
+    assert await take_numbers(events, 1) == [1]
+    waiting = asyncio.create_task(take_numbers(events, 6))
+    await wait_for_feed(bus)
+    await asyncio.to_thread(add_lines, 1)
+    bus.is_unavailable = True
+    await asyncio.to_thread(add_lines, 3)
+    bus.is_unavailable = False
+
+    async def fail(*_: object) -> list[Event]:
+        raise OperationalError("SELECT 1", {}, Exception("locked"))
+
+    monkeypatch.setattr(stream.feed, "_read_events", fail)
+    await asyncio.to_thread(add_lines, 1)
+    await asyncio.to_thread(add_lines, 1)
+    assert await asyncio.wait_for(waiting, 60) == [2, 3, 4, 5, 6, 7]
+    stream.close()
+
+
+async def test_poll_continues_after_an_unexpected_error(
+    state: State, bus: MemoryBus, job_id: str, end_job: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus.is_unavailable = True
+    streams = EventStreams(state.sessions, bus, poll_s=0.01)
+    read_states, calls = streams._read_states, list[int]()
+
+    def fail_once(job_ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ValueError("unexpected")
+        return read_states(job_ids)
+
+    monkeypatch.setattr(streams, "_read_states", fail_once)
+    stream = await open_stream(streams, job_id)
+    events = aiter(stream)
+    assert await take_numbers(events, 1) == [1]
+    waiting = asyncio.create_task(take_numbers(events, 2))
+    async with asyncio.timeout(60):
+        while not calls:
+            await asyncio.sleep(0.001)
+    await asyncio.to_thread(end_job)
+    assert await waiting == [2, 3]
+    stream.close()

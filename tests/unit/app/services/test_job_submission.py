@@ -34,7 +34,7 @@ async def test_equal_requests_at_the_same_time_submit_one_job(state: State) -> N
         await state.submission.submit_job(Submission(make_spec(epochs=2), idempotency_key="k"))
 
 
-async def test_request_whose_key_was_stored_during_its_validation_returns_that_job(
+async def test_request_returns_the_job_that_stored_its_key_during_its_validation(
     state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On PostgreSQL, the insert of the key fails after the other transaction has committed."""

@@ -55,7 +55,7 @@ def test_every_usual_name_of_a_split_is_understood(name: str, pattern: str) -> N
     "stray", ["docs/a.png", "cover.png", "pets/docs/a.png", "pets/cover.png", "other/deep/er/a.png"]
 )
 @pytest.mark.parametrize("splits", [("pets/train", "pets/val"), ("pets/train", "pets/validate", "pets/test")])
-def test_images_beside_the_splits_are_ignored(stray: str, splits: tuple[str, ...]) -> None:
+def test_images_next_to_the_splits_are_ignored(stray: str, splits: tuple[str, ...]) -> None:
     layout = infer(*list_images(*splits), stray)
     assert layout.classes == ("cat", "dog")
     assert layout.placements[-1] is None
@@ -80,7 +80,7 @@ def test_splits_inside_of_class_folders_are_understood() -> None:
     assert count_splits(layout) == {"train": 2, "valid": 2}
 
 
-def test_a_test_folder_beside_the_same_classes_is_a_split() -> None:
+def test_a_test_folder_next_to_the_same_classes_is_a_split() -> None:
     layout = infer("cat/1.png", "dog/1.png", "test/cat/2.png", "test/dog/2.png")
     assert (layout.classes, count_splits(layout)) == (("cat", "dog"), {"train": 2, "test": 2})
 

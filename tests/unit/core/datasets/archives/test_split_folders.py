@@ -33,7 +33,7 @@ def test_classes_are_not_splits() -> None:
     assert find_split_folders(build_tree("train_station/in", "train_station/out", "cat", "dog", each=9)) is None
 
 
-def test_a_training_folder_beside_a_folder_of_the_same_classes_is_ambiguous() -> None:
+def test_a_training_folder_and_a_folder_with_the_same_classes_are_ambiguous() -> None:
     with pytest.raises(InvalidArchive, match="'train' could be a split or a class"):
         find_split_folders(build_tree("train/a", "train/b", "other/a", "other/b", each=9))
 

@@ -166,7 +166,7 @@ def test_images_that_are_too_large_do_not_hide_damaged_ones(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("top", ["", "a/", "a/b/c/"])
-def test_a_cover_image_beside_the_classes_is_ignored(top: str, tmp_path: Path) -> None:
+def test_a_cover_image_next_to_the_classes_is_ignored(top: str, tmp_path: Path) -> None:
     meta, report = pack(tmp_path, class_images(2, 2, top) | {f"{top}cover.png": random_png(9)})
     assert (meta.classes, meta.splits) == (("class_0", "class_1"), {"train": 4})
     assert (report["ignored"], report["num_ignored"]) == ([f"{top}cover.png"], 1)
