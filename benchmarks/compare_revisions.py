@@ -8,7 +8,7 @@ revision: its ratios show the noise. The sides are measured in turn, in short ro
 starts of the same code differ. A ratio compares two sides of the same round.
 
 Serving: `candela.serve` with a copy of one home, the small model, and 32 keep-alive callers. The old revision trains
-the model. Engine: the side `engine` of each revision's `benchmarks/engine_epoch.py`. Requires `wrk`.
+the model, and each side migrates its copy to its own schema. Engine: the side `engine` of each revision's `benchmarks/engine_epoch.py`. Requires `wrk`.
 """
 
 import argparse
@@ -82,6 +82,8 @@ def start_service(revision: Path, home: Path, name: str) -> tuple[Server, str]:
         "CANDELA_HOME": str(home),
         "CANDELA_REDIS_URL": f"redis+socket://{home}/none.sock?virtual_host=0",
     }
+    migrate = [sys.executable, "-m", "alembic", "upgrade", "head"]  # the old revision may have an older schema
+    subprocess.run(migrate, cwd=revision, env=os.environ | environment, capture_output=True, check=True)
     command = [sys.executable, "-m", "candela.serve", address]
     return Server(f"compare-{name}", command, environment, PLACE / "runs"), f"http://{address}"
 
