@@ -8,7 +8,8 @@ revision: its ratios show the noise. The sides are measured in turn, in short ro
 starts of the same code differ. A ratio compares two sides of the same round.
 
 Serving: `candela.serve` with a copy of one home, the small model, and 32 keep-alive callers. The old revision trains
-the model, and each side migrates its copy to its own schema. Engine: the side `engine` of each revision's `benchmarks/engine_epoch.py`. Requires `wrk`.
+the model, and each side migrates its copy to its own schema. Engine: the side `engine` of each revision's
+`benchmarks/engine_epoch.py`. Requires `wrk`.
 """
 
 import argparse
