@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from app import oip, problems
+from app import oip, problems, web
 from app.api import (
     batch_predictions,
     catalog,
@@ -106,6 +106,7 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
         app.include_router(module.router)
     app.mount(docs.STATIC_URL, docs.build_static_files())
     oip.mount(app)
+    web.mount(app)
     app.openapi = build_openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend OpenAPI
     _add_middleware(app, settings, tracing)
     return app

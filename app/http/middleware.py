@@ -29,7 +29,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PUBLIC_PATHS = frozenset(
     {"/", "/docs", "/openapi.json", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
 )
-PUBLIC_PREFIXES = ("/static-offline-docs/",)
+PUBLIC_PREFIXES = ("/static-offline-docs/", "/ui/")
 HTML_HEADERS = [
     (
         b"content-security-policy",
@@ -84,7 +84,8 @@ def add_common_headers(message: Message, request_id: str) -> None:
     added = [(b"x-request-id", request_id.encode("ascii")), (b"x-content-type-options", b"nosniff")]
     headers = list(message.get("headers", ()))
     if any(name == b"content-type" and value.startswith(b"text/html") for name, value in headers):
-        added += HTML_HEADERS
+        present = {name for name, _ in headers}  # the dashboard has a stricter policy
+        added += [header for header in HTML_HEADERS if header[0] not in present]
     message["headers"] = headers + added
 
 

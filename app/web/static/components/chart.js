@@ -1,0 +1,169 @@
+// Line charts with uPlot. Every chart has a table with the same values.
+import { html, useEffect, useMemo, useRef, useState } from "../lib/preact.js";
+import { readToken } from "../lib/colors.js";
+import { formatNumber } from "../lib/format.js";
+import { findLast, keepPositive, smooth } from "../lib/series.js";
+import { Icon } from "./icon.js";
+
+/**
+ * @typedef {{key: string, label: string, color: string, dash?: number[], values: import("../lib/series.js").Curve,
+ *   min?: import("../lib/series.js").Curve, max?: import("../lib/series.js").Curve}} Line
+ * @typedef {{title: string, x: number[], lines: Line[], xLabel?: string, height?: number, smoothing?: number, isLogX?: boolean,
+ *   isLogY?: boolean, focus?: string | null, onFocus?: (key: string | null) => void, onZoom?: (range: [number, number] | null) => void,
+ *   formatX?: (value: number) => string, hasLegend?: boolean}} ChartProperties
+ */
+
+const MAX_BANDS = 8;
+const MAX_TABLE_ROWS = 200;
+
+/** @param {ChartProperties} properties */
+export function Chart(properties) {
+  const { title, x, lines, xLabel = "step", height = 240, hasLegend = true } = properties;
+  const [isTable, setTable] = useState(false);
+  return html`<figure class="chart">
+    <figcaption>
+      <span class="chart-title">${title}</span>
+      <button type="button" class="bare" aria-pressed=${isTable ? "true" : "false"} aria-label=${`${title} as a table`} onClick=${() => setTable(!isTable)}>
+        <${Icon} name=${isTable ? "compare" : "table"} />
+      </button>
+    </figcaption>
+    ${isTable ? html`<${ValueTable} title=${title} x=${x} lines=${lines} xLabel=${xLabel} height=${height} />` : html`<${Plot} ...${properties} height=${height} />`}
+    ${hasLegend && lines.length > 1 && html`<${Legend} ...${properties} />`}
+  </figure>`;
+}
+
+/** @param {ChartProperties} properties */
+function Legend({ lines, focus, onFocus }) {
+  return html`<ul class="legend">
+    ${lines.slice(0, 24).map(
+      (line) => html`<li
+        key=${line.key}
+        class=${focus && focus !== line.key ? "faded" : ""}
+        onPointerEnter=${() => onFocus?.(line.key)}
+        onPointerLeave=${() => onFocus?.(null)}
+      >
+        <${Swatch} color=${line.color} dash=${line.dash} /><span class="clip">${line.label}</span> <b>${formatNumber(findLast(line.values))}</b>
+      </li>`,
+    )}
+  </ul>`;
+}
+
+/** The color and the dash pattern of a run. @param {{color: string, dash?: number[]}} properties */
+export function Swatch({ color, dash = [] }) {
+  return html`<svg class="swatch" viewBox="0 0 18 8" aria-hidden="true"><path d="M0 4h18" stroke=${color} stroke-width="3" stroke-dasharray=${dash.join(" ")} /></svg>`;
+}
+
+/** @param {ChartProperties} properties */
+function Plot({ title, x, lines, xLabel, height = 240, smoothing = 0, isLogX = false, isLogY = false, focus = null, onFocus, onZoom, formatX = formatNumber }) {
+  const box = useRef(/** @type {HTMLDivElement | null} */ (null));
+  const plot = useRef(/** @type {any} */ (null));
+  const handlers = useRef({ onFocus, onZoom });
+  handlers.current = { onFocus, onZoom };
+  const hasBands = lines.length <= MAX_BANDS && lines.some((line) => line.min);
+  const columns = useMemo(() => buildColumns(x, lines, smoothing, isLogX, isLogY, hasBands), [x, lines, smoothing, isLogX, isLogY, hasBands]);
+  const shape = `${lines.map((line) => line.key + line.color).join()}|${isLogX}|${isLogY}|${hasBands}|${height}`;
+
+  useEffect(() => {
+    const element = /** @type {HTMLDivElement} */ (box.current);
+    const keys = lines.map((line) => line.key);
+    const create = () => {
+      plot.current?.destroy();
+      const options = buildOptions({ lines, xLabel: xLabel || "step", height, width: element.clientWidth || 320, isLogX, isLogY, hasBands, formatX, isZoomable: Boolean(onZoom) });
+      options.hooks = {
+        setSeries: [(/** @type {any} */ _, /** @type {number | null} */ index) => index !== null && handlers.current.onFocus?.(index > 0 ? keys[index - 1] : null)],
+        setSelect: [
+          (/** @type {any} */ chart) => {
+            if (chart.select.width > 4) handlers.current.onZoom?.([chart.posToVal(chart.select.left, "x"), chart.posToVal(chart.select.left + chart.select.width, "x")]);
+            chart.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+          },
+        ],
+      };
+      plot.current = new uPlot(options, columns, element);
+    };
+    create();
+    const observer = new ResizeObserver(() => plot.current.setSize({ width: element.clientWidth || 320, height }));
+    observer.observe(element);
+    addEventListener("themechange", create);
+    return () => {
+      observer.disconnect();
+      removeEventListener("themechange", create);
+      plot.current?.destroy();
+      plot.current = null;
+    };
+  }, [shape]);
+  // One redraw for all changes of an animation frame: setData computes every scale again.
+  useEffect(() => {
+    const frame = requestAnimationFrame(() => plot.current?.setData(columns));
+    return () => cancelAnimationFrame(frame);
+  }, [columns]);
+  useEffect(() => {
+    const index = focus === null ? null : lines.findIndex((line) => line.key === focus) + 1;
+    plot.current?.setSeries(index || null, { focus: true }, false);
+  }, [focus]);
+  const summary = lines.map((line) => `${line.label}: ${formatNumber(findLast(line.values))}`).slice(0, 10).join(", ");
+  return html`<div class="plot" ref=${box} role="img" aria-label=${`${title}. Last values: ${summary || "none"}`} style=${{ minHeight: `${height}px` }} onDblClick=${() => onZoom?.(null)}></div>`;
+}
+
+/** The columns of uPlot: x, the lines, and the two borders of each band. */
+function buildColumns(/** @type {number[]} */ x, /** @type {Line[]} */ lines, /** @type {number} */ smoothing, /** @type {boolean} */ isLogX, /** @type {boolean} */ isLogY, /** @type {boolean} */ hasBands) {
+  const prepare = (/** @type {import("../lib/series.js").Curve} */ values) => (isLogY ? keepPositive(values) : values);
+  const columns = [x, ...lines.map((line) => prepare(smooth(line.values, smoothing)))];
+  if (hasBands) for (const line of lines) columns.push(prepare(line.min || line.values), prepare(line.max || line.values));
+  if (!isLogX) return columns;
+  const first = x.findIndex((value) => value > 0);
+  return first > 0 ? columns.map((column) => column.slice(first)) : columns;
+}
+
+/** @param {{lines: Line[], xLabel: string, height: number, width: number, isLogX: boolean, isLogY: boolean, hasBands: boolean, formatX: (value: number) => string, isZoomable: boolean}} settings */
+function buildOptions({ lines, xLabel, height, width, isLogX, isLogY, hasBands, formatX, isZoomable }) {
+  const axis = { stroke: readToken("--text-dim"), grid: { stroke: readToken("--line"), width: 1 }, ticks: { stroke: readToken("--line"), size: 4 }, font: "11px system-ui, sans-serif" };
+  const format = (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map((value) => (value === null ? "" : formatNumber(value, 3)));
+  const series = lines.map((line) => ({ label: line.label, stroke: line.color, dash: line.dash, width: 1.5, spanGaps: true, points: { show: line.values.length < 2 } }));
+  const borders = hasBands ? lines.flatMap(() => [0, 1].map(() => ({ stroke: "transparent", points: { show: false }, spanGaps: true }))) : [];
+  const bands = hasBands
+    ? lines.map((line, index) => ({ series: [lines.length + 2 + 2 * index, lines.length + 1 + 2 * index], fill: `${line.color}22` }))
+    : [];
+  return /** @type {any} */ ({
+    width,
+    height,
+    legend: { show: false },
+    cursor: { focus: { prox: 24 }, drag: { x: isZoomable, y: false, setScale: false } },
+    focus: { alpha: 0.2 },
+    scales: { x: { time: false, distr: isLogX ? 3 : 1 }, y: { distr: isLogY ? 3 : 1 } },
+    axes: [{ ...axis, label: xLabel, labelSize: 16, labelFont: axis.font, values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map((value) => (value === null ? "" : formatX(value))) }, { ...axis, size: 56, values: format }],
+    series: [{ label: xLabel }, ...series, ...borders],
+    bands,
+  });
+}
+
+/** @param {{title: string, x: number[], lines: Line[], xLabel: string, height: number}} properties */
+function ValueTable({ title, x, lines, xLabel, height }) {
+  const step = Math.max(Math.ceil(x.length / MAX_TABLE_ROWS), 1);
+  const rows = x.map((_, index) => index).filter((index) => index % step === 0 || index === x.length - 1);
+  return html`<div class="scroll" tabindex="0" role="region" aria-label=${`${title}, values`} style=${{ maxHeight: `${height}px` }}>
+    <table class="dense">
+      <caption class="sr-only">${title}</caption>
+      <thead>
+        <tr><th scope="col">${xLabel}</th>${lines.map((line) => html`<th scope="col" class="number" key=${line.key}>${line.label}</th>`)}</tr>
+      </thead>
+      <tbody>
+        ${rows.map(
+          (index) => html`<tr key=${index}>
+            <th scope="row">${formatNumber(x[index])}</th>
+            ${lines.map((line) => html`<td class="number" key=${line.key}>${formatNumber(line.values[index])}</td>`)}
+          </tr>`,
+        )}
+      </tbody>
+    </table>
+  </div>`;
+}
+
+/** A small curve without axes. @param {{values: import("../lib/series.js").Curve, label: string}} properties */
+export function Sparkline({ values, label }) {
+  const finite = /** @type {number[]} */ (values.filter((value) => value !== null));
+  if (finite.length < 2) return html`<span class="dim">–</span>`;
+  const low = Math.min(...finite);
+  const span = Math.max(...finite) - low || 1;
+  const points = values.flatMap((value, index) => (value === null ? [] : [`${((index / (values.length - 1)) * 78 + 1).toFixed(1)},${(17 - ((value - low) / span) * 15).toFixed(1)}`]));
+  return html`<svg class="sparkline" viewBox="0 0 80 18" role="img" aria-label=${label}><polyline points=${points.join(" ")} /></svg>`;
+}

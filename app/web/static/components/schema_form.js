@@ -1,0 +1,119 @@
+// Form fields for a JSON Schema. A field that is not set shows the default; a set field can be reset.
+import { html } from "../lib/preact.js";
+import { formatInput, getValue, isPlainArray, parseInput, readChoices, readUnion, resolveSchema } from "../lib/schema.js";
+import { Icon } from "./icon.js";
+
+/**
+ * What all fields of a form share.
+ * @typedef {{spec: any, resolved: any, errors: Map<string, string>, schemas: Record<string, any>,
+ *   findOptions: (pointer: string, name: string) => import("../lib/schema.js").Schema | null,
+ *   change: (pointer: string, value: any) => void}} Form
+ */
+
+/** @typedef {{form: Form, pointer: string, schema: import("../lib/schema.js").Schema, label: string, isRequired?: boolean}} FieldProperties */
+
+/** @param {FieldProperties} properties */
+export function SchemaField({ form, pointer, schema: raw, label, isRequired = false }) {
+  const schema = resolveSchema(raw, form.schemas);
+  const union = readUnion(schema);
+  const hasNamedOptions = schema.additionalProperties === true && schema.properties?.name;
+  if (schema.type === "array" && !isPlainArray(schema, form.schemas)) return html`<${ListField} form=${form} pointer=${pointer} schema=${schema} label=${label} />`;
+  if (union || hasNamedOptions) return html`<${UnionField} form=${form} pointer=${pointer} schema=${schema} label=${label} isRequired=${isRequired} />`;
+  if (schema.type === "object" && schema.properties) return html`<fieldset><legend>${label}</legend>${listFields({ form, pointer, schema })}</fieldset>`;
+  return html`<${ValueField} form=${form} pointer=${pointer} schema=${schema} label=${label} isRequired=${isRequired} />`;
+}
+
+/** The fields of an object. @param {{form: Form, pointer: string, schema: any, leaveOut?: string[]}} properties */
+export function listFields({ form, pointer, schema, leaveOut = [] }) {
+  return Object.entries(schema.properties || {})
+    .filter(([name]) => !leaveOut.includes(name))
+    .map(([name, part]) => html`<${SchemaField} key=${name} form=${form} pointer=${`${pointer}/${name}`} schema=${part} label=${name.replace(/_/g, " ")} isRequired=${(schema.required || []).includes(name)} />`);
+}
+
+/** One input with its default, its description and its error. @param {FieldProperties} properties */
+export function ValueField({ form, pointer, schema, label, isRequired = false }) {
+  const value = getValue(form.spec, pointer);
+  const isSet = value !== undefined;
+  const fallback = getValue(form.resolved, pointer) ?? schema.default;
+  const error = form.errors.get(pointer);
+  const id = `field${pointer.replace(/[^A-Za-z0-9]+/g, "-")}`;
+  const describedBy = [error && `${id}-error`, schema.description && `${id}-help`].filter(Boolean).join(" ");
+  const common = { id, "aria-invalid": error ? "true" : undefined, "aria-describedby": describedBy || undefined };
+  const choices = schema.type === "boolean" ? [true, false] : readChoices(schema);
+  const unset = isRequired && fallback === undefined ? "choose" : `default${fallback === undefined || fallback === null ? "" : `: ${formatInput(fallback)}`}`;
+  return html`<div class=${isSet ? "field is-set" : "field"}>
+    <label for=${id}>${label}${isRequired && html`<span class="dim"> required</span>`}</label>
+    <div class="row">
+      ${choices
+        ? html`<select ...${common} value=${isSet ? JSON.stringify(value) : ""} onChange=${(/** @type {any} */ event) => form.change(pointer, event.target.value ? JSON.parse(event.target.value) : undefined)}>
+            <option value="">${unset}</option>
+            ${choices.map((choice) => html`<option key=${String(choice)} value=${JSON.stringify(choice)}>${String(choice)}</option>`)}
+          </select>`
+        : html`<input ...${common} value=${formatInput(value)} placeholder=${unset} autocomplete="off" spellcheck=${false} onChange=${(/** @type {any} */ event) => form.change(pointer, event.target.value === "" ? undefined : parseInput(event.target.value, schema))} />`}
+      ${isSet && html`<button type="button" class="bare" aria-label=${`Reset ${label} to its default`} onClick=${() => form.change(pointer, undefined)}><${Icon} name="close" /></button>`}
+    </div>
+    ${error && html`<p class="error" id=${`${id}-error`}>${error}</p>`}
+    ${schema.description && html`<p class="help" id=${`${id}-help`}>${schema.description}</p>`}
+  </div>`;
+}
+
+/** A choice by name, with the options of the chosen member. @param {FieldProperties} properties */
+function UnionField({ form, pointer, schema, label, isRequired }) {
+  const union = readUnion(schema);
+  const field = union?.field || "name";
+  const value = getValue(form.spec, pointer);
+  const name = typeof value === "string" ? value : value?.[field];
+  const member = union?.choices.find(([choice]) => choice === name);
+  const options = form.findOptions(pointer, name) || (member && resolveSchema({ $ref: member[1] }, form.schemas));
+  const names = form.findOptions(pointer, "*")?.names || union?.choices.map(([choice]) => choice) || [];
+  const fallback = getValue(form.resolved, pointer)?.[field];
+  const error = form.errors.get(pointer) || form.errors.get(`${pointer}/${field}`);
+  const id = `field${pointer.replace(/[^A-Za-z0-9]+/g, "-")}`;
+  return html`<div class="union">
+    <div class=${name ? "field is-set" : "field"}>
+      <label for=${id}>${label}${isRequired && html`<span class="dim"> required</span>`}</label>
+      <div class="row">
+        <select id=${id} aria-invalid=${error ? "true" : undefined} aria-describedby=${error ? `${id}-error` : undefined} value=${name || ""} onChange=${(/** @type {any} */ event) => form.change(pointer, event.target.value ? { [field]: event.target.value } : undefined)}>
+          <option value="">${isRequired ? "choose" : `default${fallback ? `: ${fallback}` : ""}`}</option>
+          ${name && !names.includes(name) && html`<option value=${name}>${name}</option>`}
+          ${names.map((/** @type {string} */ choice) => html`<option key=${choice} value=${choice}>${choice}</option>`)}
+        </select>
+      </div>
+      ${error && html`<p class="error" id=${`${id}-error`}>${error}</p>`}
+      ${options?.summary && html`<p class="help">${options.summary}</p>`}
+    </div>
+    ${options && hasFields(options, field) && html`<details class="options"><summary>Options of ${name}</summary>${listFields({ form, pointer, schema: options, leaveOut: [field] })}</details>`}
+  </div>`;
+}
+
+/** @param {any} schema @param {string} field */
+function hasFields(schema, field) {
+  return Object.keys(schema.properties || {}).some((name) => name !== field);
+}
+
+/** A list of members, such as callbacks. @param {FieldProperties} properties */
+function ListField({ form, pointer, schema, label }) {
+  const items = getValue(form.spec, pointer) || [];
+  const list = Array.isArray(items) ? items : [items];
+  const item = schema.items ? resolveSchema(schema.items, form.schemas) : {};
+  const union = readUnion(item);
+  const error = form.errors.get(pointer);
+  const id = `field${pointer.replace(/[^A-Za-z0-9]+/g, "-")}`;
+  return html`<fieldset>
+    <legend>${label}</legend>
+    ${schema.description && html`<p class="help">${schema.description}</p>`}
+    ${error && html`<p class="error" role="alert">${error}</p>`}
+    ${list.map(
+      (_, index) => html`<div class="list-item" key=${index}>
+        <${SchemaField} form=${form} pointer=${`${pointer}/${index}`} schema=${item} label=${`${label} ${index + 1}`} isRequired=${true} />
+        <button type="button" class="bare" aria-label=${`Remove ${label} ${index + 1}`} onClick=${() => form.change(pointer, list.length > 1 ? list.filter((_one, other) => other !== index) : undefined)}><${Icon} name="trash" /></button>
+      </div>`,
+    )}
+    ${union
+      ? html`<div class="row"><select id=${id} aria-label=${`Add to ${label}`} value="" onChange=${(/** @type {any} */ event) => {
+          form.change(pointer, [...list, { [union.field]: event.target.value }]);
+          event.target.value = "";
+        }}><option value="">Add…</option>${union.choices.map(([choice]) => html`<option key=${choice} value=${choice}>${choice}</option>`)}</select></div>`
+      : html`<button type="button" onClick=${() => form.change(pointer, [...list, item.type === "object" ? {} : ""])}><${Icon} name="plus" /> Add</button>`}
+  </fieldset>`;
+}

@@ -1,0 +1,97 @@
+// The frame of all pages: navigation, theme, sign-in and the list of keys.
+import { html, useEffect, useState } from "../lib/preact.js";
+import { href, navigate, useRoute } from "../lib/router.js";
+import { Dialog } from "./controls.js";
+import { Toasts } from "./feedback.js";
+import { Icon } from "./icon.js";
+
+/** The navigation: the path, the icon, the text and the key that follows `g`. */
+const ENTRIES = /** @type {[string, any, string, string][]} */ ([
+  ["/jobs", "jobs", "Jobs", "j"],
+  ["/compare", "compare", "Compare", "c"],
+  ["/new", "plus", "New job", "n"],
+  ["/datasets", "datasets", "Datasets", "d"],
+  ["/models", "models", "Models", "m"],
+  ["/predict", "predict", "Try it", "t"],
+  ["/system", "system", "System", "s"],
+]);
+
+/** @param {{children: import("../lib/preact.js").Children}} properties */
+export function Shell({ children }) {
+  const { segments } = useRoute();
+  const [isHelpOpen, setHelpOpen] = useState(false);
+  useKeys(() => setHelpOpen(true));
+  const section = `/${segments[0] || "jobs"}`;
+  return html`<div class="shell">
+    <header class="sidebar">
+      <a class="brand" href=${href("/jobs")}><img src="ui/static/icon.svg" alt="" width="18" height="18" /> Candela</a>
+      <nav aria-label="Main">
+        ${ENTRIES.map(
+          ([path, icon, text]) => html`<a key=${path} href=${href(path)} aria-current=${path === section ? "page" : undefined}>
+            <${Icon} name=${icon} /><span>${text}</span>
+          </a>`,
+        )}
+      </nav>
+      <div class="sidebar-foot">
+        <a href="docs" target="_blank" rel="noopener"><${Icon} name="docs" /><span>API</span></a>
+        <${ThemeButton} />
+        <button type="button" class="bare" aria-label="Keyboard shortcuts" onClick=${() => setHelpOpen(true)}>?</button>
+      </div>
+    </header>
+    <main id="main" tabindex="-1">${children}</main>
+    ${isHelpOpen && html`<${Help} onClose=${() => setHelpOpen(false)} />`}
+    <${Toasts} />
+  </div>`;
+}
+
+function ThemeButton() {
+  const isDark = () => (document.documentElement.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const [dark, setDark] = useState(isDark);
+  const toggle = () => {
+    const theme = dark ? "light" : "dark";
+    document.documentElement.dataset.theme = theme;
+    localStorage.setItem("candela.theme", theme);
+    setDark(!dark);
+    dispatchEvent(new Event("themechange"));
+  };
+  return html`<button type="button" class="bare" aria-label=${dark ? "Light theme" : "Dark theme"} onClick=${toggle}><${Icon} name=${dark ? "sun" : "moon"} /></button>`;
+}
+
+/** @param {() => void} openHelp */
+function useKeys(openHelp) {
+  useEffect(() => {
+    let isWaiting = false;
+    const handle = (/** @type {KeyboardEvent} */ event) => {
+      const target = /** @type {HTMLElement} */ (event.target);
+      if (event.ctrlKey || event.metaKey || event.altKey || /^(input|textarea|select)$/i.test(target.tagName) || target.isContentEditable) return;
+      if (isWaiting) {
+        isWaiting = false;
+        const entry = ENTRIES.find(([, , , key]) => key === event.key);
+        if (entry) navigate(href(entry[0]));
+      } else if (event.key === "g") {
+        isWaiting = true;
+        setTimeout(() => (isWaiting = false), 1500);
+      } else if (event.key === "?") {
+        openHelp();
+      } else if (event.key === "/") {
+        const search = /** @type {HTMLElement | null} */ (document.querySelector("input[type=search]"));
+        if (search) {
+          event.preventDefault();
+          search.focus();
+        }
+      }
+    };
+    addEventListener("keydown", handle);
+    return () => removeEventListener("keydown", handle);
+  }, []);
+}
+
+/** @param {{onClose: () => void}} properties */
+function Help({ onClose }) {
+  const keys = [["/", "Search"], ["?", "Show this list"], ["Escape", "Close a dialog or a menu"], ...ENTRIES.map(([, , text, key]) => [`g ${key}`, text])];
+  return html`<${Dialog} title="Keyboard shortcuts" onClose=${onClose}>
+    <dl class="keys">
+      ${keys.map(([key, text]) => html`<div key=${key}><dt>${key.split(" ").map((part) => html`<kbd key=${part}>${part}</kbd> `)}</dt><dd>${text}</dd></div>`)}
+    </dl>
+  <//>`;
+}

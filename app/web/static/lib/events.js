@@ -1,0 +1,112 @@
+// Server-sent events. A browser opens at most six connections to a host, so the tabs of this page share one stream.
+import { useEffect, useRef } from "./preact.js";
+import { buildPath } from "./api.js";
+
+const TYPES = ["state", "epoch", "progress", "metrics", "checkpoint", "log", "end"];
+const LOCK = "candela.events";
+const RETRY_MS = 3000;
+
+/**
+ * @typedef {{type: string, job: string, at: string, payload: any}} JobEvent
+ * @typedef {(event: JobEvent) => void} Listener
+ */
+
+/** @type {Map<string, Set<Listener>>} job ids and their listeners; `*` listens to the states of all jobs */
+const listeners = new Map();
+const channel = new BroadcastChannel(LOCK);
+/** @type {Map<string, string[]>} the jobs that other tabs follow, keyed by tab */
+const followed = new Map();
+const tab = crypto.randomUUID();
+/** @type {EventSource | null} */
+let source = null;
+let isLeader = false;
+let address = "";
+let lastId = "";
+
+channel.onmessage = (/** @type {MessageEvent} */ message) => {
+  const { kind, from, jobs, event } = message.data;
+  if (kind === "event") deliver(event);
+  else if (kind === "follow") {
+    if (jobs.length) followed.set(from, jobs);
+    else followed.delete(from);
+    if (isLeader) connect();
+  } else if (kind === "hello") announce();
+};
+
+/** Become the tab that holds the stream as soon as no other tab does. The browser releases the lock when the tab closes. */
+function lead() {
+  navigator.locks.request(LOCK, async () => {
+    isLeader = true;
+    followed.clear();
+    channel.postMessage({ kind: "hello", from: tab });
+    connect();
+    await new Promise(() => {});
+  });
+}
+
+function announce() {
+  channel.postMessage({ kind: "follow", from: tab, jobs: document.hidden ? [] : [...listeners.keys()] });
+}
+
+/** Open the stream for all jobs that some tab shows. A hidden page follows nothing. */
+function connect() {
+  const own = document.hidden ? [] : [...listeners.keys()];
+  const wanted = [...new Set([...own, ...[...followed.values()].flat()])].sort();
+  const jobs = wanted.filter((name) => name !== "*");
+  const next = wanted.length ? buildPath("v1/events", { job: jobs, topic: wanted.includes("*") ? "jobs" : null }) : "";
+  if (next === address && source && source.readyState !== EventSource.CLOSED) return;
+  source?.close();
+  source = null;
+  address = next;
+  if (!next) return;
+  source = new EventSource(lastId ? `${next}&last_event_id=${encodeURIComponent(lastId)}` : next);
+  for (const type of TYPES) source.addEventListener(type, receive);
+  source.onerror = () => {
+    if (source?.readyState === EventSource.CLOSED) setTimeout(connect, RETRY_MS);
+  };
+}
+
+function receive(/** @type {MessageEvent} */ message) {
+  lastId = message.lastEventId || lastId;
+  const { job, at, payload } = JSON.parse(message.data);
+  const event = { type: message.type, job, at, payload };
+  channel.postMessage({ kind: "event", event });
+  deliver(event);
+}
+
+function deliver(/** @type {JobEvent} */ event) {
+  for (const name of [event.job, "*"]) listeners.get(name)?.forEach((listener) => listener(event));
+}
+
+function update() {
+  if (isLeader) connect();
+  else announce();
+}
+
+/**
+ * Follow the events of jobs while a component is shown.
+ * @param {string[]} jobs ids; `*` stands for the states of all jobs
+ * @param {Listener} listener
+ */
+export function useEvents(jobs, listener) {
+  const current = useRef(listener);
+  current.current = listener;
+  const key = jobs.join();
+  useEffect(() => {
+    if (!jobs.length) return undefined;
+    const own = (/** @type {JobEvent} */ event) => current.current(event);
+    for (const job of jobs) listeners.set(job, (listeners.get(job) || new Set()).add(own));
+    update();
+    return () => {
+      for (const job of jobs) {
+        listeners.get(job)?.delete(own);
+        if (!listeners.get(job)?.size) listeners.delete(job);
+      }
+      update();
+    };
+  }, [key]);
+}
+
+document.addEventListener("visibilitychange", update);
+addEventListener("pagehide", () => channel.postMessage({ kind: "follow", from: tab, jobs: [] }));
+lead();

@@ -1,0 +1,95 @@
+// Loads responses of the API and keeps them fresh.
+import { useCallback, useEffect, useRef, useState } from "./preact.js";
+import { Problem, request } from "./api.js";
+
+/** The last response of each path: a view that opens again shows it while the new response loads. @type {Map<string, any>} */
+const responses = new Map();
+const MAX_RESPONSES = 200;
+
+/**
+ * @template T
+ * @typedef {{value: T | undefined, problem: Problem | null, isLoading: boolean, refresh: () => Promise<void>, replace: (value: T) => void}} Resource
+ */
+
+/**
+ * Load a path of the API. Repeat it every `everyMs`, but not while the page is hidden.
+ * @param {string | null} path null loads nothing
+ * @param {{everyMs?: number}} [options]
+ * @returns {Resource<any>}
+ */
+export function useResource(path, { everyMs = 0 } = {}) {
+  const [, redraw] = useState({});
+  const state = useRef(/** @type {{path: string | null, problem: Problem | null, isLoading: boolean}} */ ({ path: null, problem: null, isLoading: false }));
+  if (state.current.path !== path) state.current = { path, problem: null, isLoading: path !== null };
+  const current = state.current;
+
+  const refresh = useCallback(async () => {
+    if (path === null) return;
+    const own = state.current;
+    try {
+      remember(path, await request(path));
+      own.problem = null;
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      own.problem = error;
+    }
+    own.isLoading = false;
+    if (own === state.current) redraw({});
+  }, [path]);
+
+  useEffect(() => {
+    if (path === null) return undefined;
+    refresh();
+    if (!everyMs) return undefined;
+    let isRunning = false;
+    const tick = async () => {
+      if (document.hidden || isRunning) return;
+      isRunning = true;
+      await refresh();
+      isRunning = false;
+    };
+    const timer = setInterval(tick, everyMs);
+    document.addEventListener("visibilitychange", tick);
+    return () => {
+      clearInterval(timer);
+      document.removeEventListener("visibilitychange", tick);
+    };
+  }, [path, everyMs, refresh]);
+
+  const replace = useCallback((/** @type {any} */ value) => {
+    if (path !== null) remember(path, value);
+    redraw({});
+  }, [path]);
+  return { value: path === null ? undefined : responses.get(path), problem: current.problem, isLoading: current.isLoading, refresh, replace };
+}
+
+/** @param {string} path @param {any} value */
+function remember(path, value) {
+  responses.delete(path);
+  responses.set(path, value);
+  if (responses.size > MAX_RESPONSES) responses.delete(/** @type {string} */ (responses.keys().next().value));
+}
+
+/** Forget all responses, for example after signing out. */
+export function forgetResponses() {
+  responses.clear();
+}
+
+/**
+ * Load all pages of a list.
+ * @param {string} path without a cursor
+ * @param {number} [maxPages]
+ * @returns {Promise<any[]>}
+ */
+export async function requestAll(path, maxPages = 20) {
+  const items = [];
+  let cursor = null;
+  for (let number = 0; number < maxPages; number += 1) {
+    const joint = path.includes("?") ? "&" : "?";
+    const page = await request(cursor ? `${path}${joint}cursor=${encodeURIComponent(cursor)}` : path);
+    items.push(...page.items);
+    cursor = page.next_cursor;
+    if (!cursor) break;
+  }
+  return items;
+}

@@ -1,0 +1,187 @@
+// Compares jobs: a chart per metric, the fields that differ, and the metrics side by side.
+import { html, useEffect, useMemo, useRef, useState } from "../lib/preact.js";
+import { buildPath } from "../lib/api.js";
+import { getStroke } from "../lib/colors.js";
+import { useEvents } from "../lib/events.js";
+import { formatMetricName, formatNumber } from "../lib/format.js";
+import { ENDED } from "../lib/jobs.js";
+import { useResource } from "../lib/resource.js";
+import { changeQuery, href } from "../lib/router.js";
+import { isLowerBetter } from "../lib/series.js";
+import { Swatch } from "../components/chart.js";
+import { StateBadge } from "../components/controls.js";
+import { CurveControls, readCurveSettings } from "../components/curve_controls.js";
+import { EmptyState, Loaded, ProblemNotice } from "../components/feedback.js";
+import { Icon } from "../components/icon.js";
+import { MetricChart } from "../components/metric_chart.js";
+import { ParallelCoordinates, ScatterPlot } from "../components/relations.js";
+import { useThrottle } from "./job.js";
+
+const MAX_JOBS = 200;
+const MAX_DIFFERENCES = 50;
+
+/** @param {{query: URLSearchParams}} properties */
+export function ComparePage({ query }) {
+  const ids = [...new Set(query.getAll("job"))].slice(0, MAX_JOBS);
+  useEffect(() => {
+    document.title = "Compare · Candela";
+  }, []);
+  return html`
+    <header class="page-head"><h1>Compare${ids.length ? ` ${ids.length} jobs` : ""}</h1></header>
+    ${ids.length === 0
+      ? html`<${EmptyState} icon="compare" title="Choose jobs to compare"><p>Select jobs in the list, then choose “Compare”. The address of this page keeps the choice, so that you can share it.</p><p><a class="button primary" href=${href("/jobs")}>Go to the jobs</a></p><//>`
+      : html`<${Comparison} ids=${ids} query=${query} />`}
+  `;
+}
+
+/** @param {{ids: string[], query: URLSearchParams}} properties */
+function Comparison({ ids, query }) {
+  const settings = readCurveSettings(query);
+  const comparison = useResource(buildPath("v1/jobs/compare", { job: ids.slice(0, MAX_DIFFERENCES) }), { everyMs: 5000 });
+  const [focus, setFocus] = useState(/** @type {string | null} */ (null));
+  const jobs = comparison.value?.jobs || [];
+  const labels = useMemo(() => new Map(jobs.map((/** @type {any} */ job) => [job.id, job.name])), [comparison.value]);
+  const active = jobs.filter((/** @type {any} */ job) => !ENDED.has(job.state)).map((/** @type {any} */ job) => job.id);
+  const curves = useMemo(() => listCurves(jobs), [comparison.value]);
+  return html`
+    ${comparison.problem && html`<${ProblemNotice} problem=${comparison.problem} onRetry=${comparison.refresh} />`}
+    <${RunList} ids=${ids} jobs=${jobs} focus=${focus} onFocus=${setFocus} />
+    <${CurveControls} settings=${settings} />
+    <${Loaded} resource=${comparison}>
+      ${() => html`<div class="charts">${curves.map(([split, name]) => html`<${CompareChart} key=${`${split}_${name}`} ids=${ids} active=${active} labels=${labels} split=${split} name=${name} settings=${settings} focus=${focus} onFocus=${setFocus} />`)}</div>
+        <${Differences} value=${comparison.value} isFull=${query.get("all") === "1"} />
+        <${MetricTable} jobs=${jobs} />
+        <${Relations} value=${comparison.value} metric=${query.get("metric")} />`}
+    <//>
+  `;
+}
+
+/** The curves of some jobs: [split, name], validation first. @param {any[]} jobs @returns {[string, string][]} */
+function listCurves(jobs) {
+  const keys = new Set(jobs.flatMap((job) => Object.keys(job.metrics_last || job.metrics || {})));
+  const order = ["valid", "train", "test"];
+  return [...keys]
+    .map((key) => /** @type {[string, string]} */ ([key.split("_")[0], key.slice(key.indexOf("_") + 1)]))
+    .filter(([split]) => split === "valid" || split === "train")
+    .sort((a, b) => order.indexOf(a[0]) - order.indexOf(b[0]) || a[1].localeCompare(b[1]));
+}
+
+/** @param {{ids: string[], jobs: any[], focus: string | null, onFocus: (id: string | null) => void}} properties */
+function RunList({ ids, jobs, focus, onFocus }) {
+  const [isLong, setLong] = useState(false);
+  const shown = isLong ? ids : ids.slice(0, 12);
+  return html`<ul class="runs">
+    ${shown.map((id) => {
+      const job = jobs.find((other) => other.id === id);
+      return html`<li key=${id} class=${focus && focus !== id ? "faded" : ""} onPointerEnter=${() => onFocus(id)} onPointerLeave=${() => onFocus(null)}>
+        <${Swatch} ...${getStroke(ids.indexOf(id))} /><a href=${href(`/jobs/${id}`)} onFocus=${() => onFocus(id)} onBlur=${() => onFocus(null)}>${job?.name || id.slice(0, 8)}</a>
+        ${job && job.state !== "succeeded" && html`<${StateBadge} state=${job.state} />`}
+        <button type="button" class="bare" aria-label=${`Remove ${job?.name || id}`} onClick=${() => changeQuery({ job: ids.filter((other) => other !== id) })}><${Icon} name="close" /></button>
+      </li>`;
+    })}
+    ${ids.length > 12 && html`<li><button type="button" class="bare" onClick=${() => setLong(!isLong)}>${isLong ? "Show fewer" : `Show all ${ids.length}`}</button></li>`}
+  </ul>`;
+}
+
+/** @param {{ids: string[], active: string[], labels: Map<string, string>, split: string, name: string, settings: any, focus: string | null, onFocus: (id: string | null) => void}} properties */
+function CompareChart({ ids, active, labels, split, name, settings, focus, onFocus }) {
+  const [element, isVisible] = useVisibility();
+  const path = buildPath("v1/metrics", { job: ids, name, split, x: settings.x, buckets: 500, from: settings.from, to: settings.to });
+  const grid = useResource(isVisible ? path : null);
+  const refresh = useThrottle(grid.refresh, 1000);
+  useEvents(isVisible ? active : [], (event) => {
+    if (event.type !== "log") refresh();
+  });
+  const sources = useMemo(
+    () => (grid.value?.series || []).map((/** @type {any} */ series) => ({ key: series.job, label: labels.get(series.job) || series.job.slice(0, 8), ...getStroke(ids.indexOf(series.job)), x: grid.value.x, series })),
+    [grid.value, labels],
+  );
+  return html`<div ref=${element} class="chart-place">
+    ${grid.problem && html`<${ProblemNotice} problem=${grid.problem} onRetry=${grid.refresh} />`}
+    <${MetricChart} title=${`${split} ${formatMetricName(name)}`} settings=${settings} sources=${sources} focus=${focus} onFocus=${onFocus} hasLegend=${false} />
+  </div>`;
+}
+
+/** Load a chart when it comes near the visible part of the page. @returns {[any, boolean]} */
+function useVisibility() {
+  const element = useRef(/** @type {HTMLElement | null} */ (null));
+  const [isVisible, setVisible] = useState(false);
+  useEffect(() => {
+    const observer = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && setVisible(true), { rootMargin: "300px" });
+    if (element.current) observer.observe(element.current);
+    return () => observer.disconnect();
+  }, []);
+  return [element, isVisible];
+}
+
+/** @param {{value: any, isFull: boolean}} properties */
+function Differences({ value, isFull }) {
+  const jobs = value.jobs;
+  const fields = value.differences || [];
+  return html`<section>
+    <header class="section-head"><h2>Fields that differ</h2><label class="switch"><input type="checkbox" checked=${isFull} onChange=${() => changeQuery({ all: isFull ? null : "1" })} /> Show the environment too</label></header>
+    ${fields.length === 0
+      ? html`<p class="dim">The specs are equal.</p>`
+      : html`<div class="table-box"><table>
+          <thead><tr><th scope="col">Field</th>${jobs.map((/** @type {any} */ job) => html`<th scope="col" key=${job.id}>${job.name}</th>`)}</tr></thead>
+          <tbody>
+            ${fields.map((/** @type {any} */ field) => html`<tr key=${field.pointer}><th scope="row"><code>${field.pointer}</code></th>${jobs.map((/** @type {any} */ job) => html`<td key=${job.id}>${formatField(field.values[job.id])}</td>`)}</tr>`)}
+            ${isFull && (value.environment || []).map((/** @type {any} */ field) => html`<tr key=${field.pointer}><th scope="row"><code>${field.pointer}</code></th>${jobs.map((/** @type {any} */ job) => html`<td key=${job.id}>${formatField(field.values[job.id])}</td>`)}</tr>`)}
+          </tbody>
+        </table></div>`}
+  </section>`;
+}
+
+/** @param {unknown} value */
+function formatField(value) {
+  if (value === undefined || value === null) return html`<span class="dim">–</span>`;
+  return typeof value === "object" ? html`<code>${JSON.stringify(value)}</code>` : String(value);
+}
+
+/** The last and the best value of each metric; the best job of each row is marked. @param {{jobs: any[]}} properties */
+function MetricTable({ jobs }) {
+  const names = [...new Set(jobs.flatMap((job) => Object.keys(job.metrics_last || {})))].sort();
+  return html`<section>
+    <h2>Metrics</h2>
+    <div class="table-box"><table>
+      <thead><tr><th scope="col">Metric</th>${jobs.map((job) => html`<th scope="col" class="number" key=${job.id}>${job.name}</th>`)}</tr></thead>
+      <tbody>
+        ${names.flatMap((name) =>
+          ["last", "best"].map((kind) => {
+            const values = jobs.map((job) => (job[`metrics_${kind}`] || {})[name]);
+            const finite = values.filter((value) => typeof value === "number");
+            if (!finite.length) return null;
+            const winner = isLowerBetter(name) ? Math.min(...finite) : Math.max(...finite);
+            return html`<tr key=${`${name} ${kind}`}><th scope="row">${formatMetricName(name)} <span class="dim">${kind}</span></th>${values.map((value, index) => html`<td key=${jobs[index].id} class=${value === winner && finite.length > 1 ? "number winner" : "number"}>${formatNumber(value)}</td>`)}</tr>`;
+          }),
+        )}
+      </tbody>
+    </table></div>
+  </section>`;
+}
+
+/** How a metric depends on the numbers that differ. @param {{value: any, metric: string | null}} properties */
+function Relations({ value, metric }) {
+  const { jobs } = value;
+  const names = [...new Set(jobs.flatMap((/** @type {any} */ job) => Object.keys(job.metrics_best || job.metrics_last || {})))].sort();
+  const chosen = names.includes(metric) ? metric : names.find((name) => String(name).startsWith("valid_")) || names[0];
+  const fields = (value.differences || []).filter((/** @type {any} */ field) => jobs.some((/** @type {any} */ job) => isPlain(field.values[job.id])) && field.pointer !== "/name" && field.pointer !== "/seed");
+  if (!chosen || !fields.length || jobs.length < 2) return null;
+  const score = (/** @type {any} */ job) => (job.metrics_best || {})[chosen] ?? (job.metrics_last || {})[chosen];
+  const rows = jobs.map((/** @type {any} */ job, /** @type {number} */ index) => ({ id: job.id, label: job.name, ...getStroke(index), values: [...fields.map((/** @type {any} */ field) => field.values[job.id]), score(job)] }));
+  return html`<section>
+    <header class="section-head">
+      <h2>What it depends on</h2>
+      <label>Metric <select value=${chosen} onChange=${(/** @type {any} */ event) => changeQuery({ metric: event.target.value })}>${names.map((name) => html`<option key=${name} value=${name}>${formatMetricName(String(name))}</option>`)}</select></label>
+    </header>
+    <${ParallelCoordinates} axes=${[...fields.slice(0, 8).map((/** @type {any} */ field) => field.pointer), chosen]} rows=${rows.map((/** @type {any} */ row) => ({ ...row, values: [...row.values.slice(0, -1).slice(0, 8), row.values[row.values.length - 1]] }))} />
+    <div class="charts">
+      ${fields.filter((/** @type {any} */ field) => jobs.every((/** @type {any} */ job) => typeof field.values[job.id] === "number")).slice(0, 6).map((/** @type {any} */ field) => html`<${ScatterPlot} key=${field.pointer} xLabel=${field.pointer} yLabel=${String(chosen)} points=${jobs.map((/** @type {any} */ job, /** @type {number} */ index) => ({ id: job.id, label: job.name, color: getStroke(index).color, x: field.values[job.id], y: score(job) }))} />`)}
+    </div>
+  </section>`;
+}
+
+/** @param {unknown} value */
+function isPlain(value) {
+  return typeof value === "number" || typeof value === "string" || typeof value === "boolean";
+}

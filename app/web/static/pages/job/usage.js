@@ -1,0 +1,29 @@
+// What a job uses: CPU, memory, GPU, the share of time in which it waits for samples, and samples per second.
+import { html } from "../../lib/preact.js";
+import { ENDED } from "../../lib/jobs.js";
+import { formatDuration } from "../../lib/format.js";
+import { useResource } from "../../lib/resource.js";
+import { toCurve } from "../../lib/series.js";
+import { Chart } from "../../components/chart.js";
+import { EmptyState, Loaded } from "../../components/feedback.js";
+import { COLORS } from "../../lib/colors.js";
+
+/** @param {{job: any}} properties */
+export function UsageTab({ job }) {
+  const usage = useResource(`v1/jobs/${job.id}/usage`, { everyMs: ENDED.has(job.state) ? 0 : 3000 });
+  return html`<${Loaded} resource=${usage}>
+    ${(/** @type {any} */ value) => {
+      const series = (value.series || []).filter((/** @type {any} */ one) => one.points.length > 0);
+      if (!series.length) return html`<${EmptyState} icon="system" title="Nothing measured yet"><p>The trainer reports its use of the machine while it runs.</p><//>`;
+      return html`<div class="charts">${series.map((/** @type {any} */ one, /** @type {number} */ index) => html`<${UsageChart} key=${one.name} series=${one} color=${COLORS[index % COLORS.length]} />`)}</div>`;
+    }}
+  <//>`;
+}
+
+/** @param {{series: any, color: string}} properties */
+function UsageChart({ series, color }) {
+  const first = Date.parse(series.points[0].at);
+  const x = series.points.map((/** @type {any} */ point) => (Date.parse(point.at) - first) / 1000);
+  const values = toCurve(series.points.map((/** @type {any} */ point) => point.value));
+  return html`<${Chart} title=${`${series.name.replace(/_/g, " ")}${series.unit ? ` (${series.unit})` : ""}`} x=${x} lines=${[{ key: series.name, label: series.name, color, values }]} xLabel="time" formatX=${formatDuration} height=${160} />`;
+}

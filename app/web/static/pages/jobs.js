@@ -1,0 +1,232 @@
+// The list of jobs: search, filters, sorting, chosen columns, and actions on several jobs.
+import { html, useEffect, useMemo, useState } from "../lib/preact.js";
+import { buildPath, request } from "../lib/api.js";
+import { getStroke } from "../lib/colors.js";
+import { formatAge, formatCount, formatDuration, formatMetricName, formatNumber, formatTime } from "../lib/format.js";
+import { ACTIVE, DEMO, getDuration, KINDS, listMetricNames, runAction, STATES } from "../lib/jobs.js";
+import { usePreference } from "../lib/preferences.js";
+import { useResource } from "../lib/resource.js";
+import { changeQuery, href, navigate } from "../lib/router.js";
+import { isLowerBetter, toCurve } from "../lib/series.js";
+import { Sparkline, Swatch } from "../components/chart.js";
+import { JobProgress, Menu, StateBadge } from "../components/controls.js";
+import { attempt, EmptyState, Loaded, showToast } from "../components/feedback.js";
+import { Icon } from "../components/icon.js";
+
+const LIMIT = 50;
+const FILTERS = ["q", "state", "kind", "tag", "model", "dataset"];
+const NUM_DEFAULT_METRICS = 2;
+
+/** @param {{query: URLSearchParams}} properties */
+export function JobsPage({ query }) {
+  const filters = Object.fromEntries(FILTERS.map((name) => [name, query.get(name) || ""]));
+  const sort = query.get("sort") || "-created_at";
+  const cursor = query.get("cursor");
+  const path = buildPath("v1/jobs", { ...filters, sort, cursor, limit: LIMIT });
+  const jobs = useResource(path, { everyMs: 3000 });
+  const [selected, setSelected] = useState(/** @type {string[]} */ ([]));
+  const isFiltered = FILTERS.some((name) => filters[name]);
+  useEffect(() => {
+    document.title = "Jobs · Candela";
+  }, []);
+  return html`
+    <header class="page-head">
+      <h1>Jobs</h1>
+      <a class="button primary" href=${href("/new")}><${Icon} name="plus" /> New job</a>
+    </header>
+    <${Filters} filters=${filters} />
+    <${Loaded} resource=${jobs} lines=${12}>
+      ${(/** @type {any} */ page) =>
+        page.items.length === 0 && !isFiltered && !cursor
+          ? html`<${FirstJob} />`
+          : html`<${JobTable} page=${page} sort=${sort} selected=${selected} onSelect=${setSelected} cursor=${cursor} />`}
+    <//>
+    ${selected.length > 0 && html`<${Tray} selected=${selected} onClear=${() => setSelected([])} onDone=${jobs.refresh} />`}
+  `;
+}
+
+function FirstJob() {
+  const [isBusy, setBusy] = useState(false);
+  const start = () =>
+    attempt(async () => {
+      setBusy(true);
+      const job = await request("v1/jobs", { method: "POST", json: DEMO }).finally(() => setBusy(false));
+      navigate(href(`/jobs/${job.id}`));
+    });
+  return html`<${EmptyState} icon="jobs" title="Train your first network">
+    <p>The demo trains a small convolutional network on 1,797 scanned digits. It takes less than a minute on a laptop.</p>
+    <p>
+      <button type="button" class="primary" disabled=${isBusy} onClick=${start}><${Icon} name="play" /> Train the digits demo</button>
+      <a class="button" href=${href("/new")}>Write your own job</a>
+      <a class="button" href=${href("/datasets")}>Upload images</a>
+    </p>
+  <//>`;
+}
+
+/** @param {{filters: Record<string, string>}} properties */
+function Filters({ filters }) {
+  const [text, setText] = useState(filters.q);
+  const [views, setViews] = usePreference("job-views", /** @type {{name: string, address: string}[]} */ ([]));
+  useEffect(() => setText(filters.q), [filters.q]);
+  useEffect(() => {
+    if (text === filters.q) return undefined;
+    const timer = setTimeout(() => changeQuery({ q: text, cursor: null }), 250);
+    return () => clearTimeout(timer);
+  }, [text]);
+  const select = (/** @type {string} */ name, /** @type {string[]} */ values, /** @type {string} */ label) => html`<select
+    aria-label=${label}
+    value=${filters[name]}
+    onChange=${(/** @type {any} */ event) => changeQuery({ [name]: event.target.value, cursor: null })}
+  >
+    <option value="">${label}: all</option>
+    ${values.map((value) => html`<option key=${value} value=${value}>${value}</option>`)}
+  </select>`;
+  const isFiltered = FILTERS.some((name) => filters[name]);
+  const save = () => {
+    const name = [filters.q, filters.state, filters.kind, filters.tag, filters.model, filters.dataset].filter(Boolean).join(" · ") || "All jobs";
+    setViews([...views.filter((view) => view.name !== name), { name, address: location.hash }]);
+    showToast(`Saved the view “${name}”`, { undo: () => setViews(views) });
+  };
+  return html`<form class="toolbar" role="search" onSubmit=${(/** @type {Event} */ event) => event.preventDefault()}>
+    <label class="search"><${Icon} name="search" /><input type="search" aria-label="Search jobs by name or id" placeholder="Search  /" value=${text} onInput=${(/** @type {any} */ event) => setText(event.target.value)} /></label>
+    ${select("state", STATES, "State")} ${select("kind", KINDS, "Kind")}
+    ${["tag", "model", "dataset"].map(
+      (name) => filters[name] && html`<button type="button" key=${name} class="chip" onClick=${() => changeQuery({ [name]: null })}>${name}: ${filters[name]} <${Icon} name="close" /><span class="sr-only">Remove the filter</span></button>`,
+    )}
+    ${isFiltered && html`<button type="button" class="bare" onClick=${() => changeQuery(Object.fromEntries(FILTERS.map((name) => [name, null])))}>Clear</button>`}
+    <span class="grow"></span>
+    <${Menu} label="Views">
+      ${views.length === 0 && html`<p class="dim">No saved views.</p>`}
+      ${views.map(
+        (view) => html`<div class="row" key=${view.name}>
+          <a href=${view.address}>${view.name}</a>
+          <button type="button" class="bare" aria-label=${`Delete the view ${view.name}`} onClick=${() => setViews(views.filter((other) => other !== view))}><${Icon} name="trash" /></button>
+        </div>`,
+      )}
+      <button type="button" onClick=${save}>Save this view</button>
+    <//>
+  </form>`;
+}
+
+/** @param {{page: any, sort: string, selected: string[], onSelect: (ids: string[]) => void, cursor: string | null}} properties */
+function JobTable({ page, sort, selected, onSelect, cursor }) {
+  const jobs = page.items;
+  const names = listMetricNames(jobs);
+  const [stored, setMetrics] = usePreference("job-metrics", /** @type {string[] | null} */ (null));
+  const metrics = (stored || names.filter((name) => name.startsWith("valid_")).slice(0, NUM_DEFAULT_METRICS)).filter((name) => names.includes(name));
+  const sparklines = useSparklines(jobs);
+  const ids = jobs.map((/** @type {any} */ job) => job.id);
+  const toggle = (/** @type {string} */ id) => onSelect(selected.includes(id) ? selected.filter((other) => other !== id) : [...selected, id]);
+  const areAllSelected = ids.length > 0 && ids.every((/** @type {string} */ id) => selected.includes(id));
+  const toggleAll = () => onSelect(areAllSelected ? selected.filter((id) => !ids.includes(id)) : [...new Set([...selected, ...ids])]);
+  const header = (/** @type {string} */ key, /** @type {string} */ text, isNumber = false) => {
+    const direction = sort === key ? "ascending" : sort === `-${key}` ? "descending" : undefined;
+    const isMetric = key.startsWith("metrics.");
+    const first = isMetric && isLowerBetter(key) ? key : `-${key}`;
+    const next = sort === first ? (first === key ? `-${key}` : key) : first;
+    return html`<th scope="col" class=${isNumber ? "number" : ""} aria-sort=${direction}>
+      <button type="button" class="sort" onClick=${() => changeQuery({ sort: next, cursor: null })}>${text}<span aria-hidden="true">${direction === "ascending" ? " ↑" : direction === "descending" ? " ↓" : ""}</span></button>
+    </th>`;
+  };
+  return html`
+    <div class="table-tools">
+      <span class="dim" role="status">${jobs.length === 0 ? "No job matches." : formatCount(jobs.length, "job")}</span>
+      <span class="grow"></span>
+      <${Menu} label=${html`<${Icon} name="columns" /> Metrics`}>
+        ${names.length === 0 && html`<p class="dim">No metrics yet.</p>`}
+        ${names.map(
+          (name) => html`<label class="row" key=${name}>
+            <input type="checkbox" checked=${metrics.includes(name)} onChange=${() => setMetrics(metrics.includes(name) ? metrics.filter((other) => other !== name) : [...metrics, name])} />
+            ${formatMetricName(name)}
+          </label>`,
+        )}
+      <//>
+    </div>
+    <div class="table-box">
+      <table class="jobs">
+        <thead>
+          <tr>
+            <th scope="col" class="check"><input type="checkbox" aria-label="Select all jobs of this page" checked=${areAllSelected} onChange=${toggleAll} /></th>
+            ${header("name", "Name")}${header("state", "State")}
+            <th scope="col">Dataset</th>
+            ${metrics.map((name) => header(`metrics.${name}.best`, formatMetricName(name), true))}
+            <th scope="col">Loss</th>
+            ${header("duration", "Duration", true)}${header("created_at", "Created", true)}
+          </tr>
+        </thead>
+        <tbody>
+          ${jobs.map((/** @type {any} */ job) => html`<${JobRow} key=${job.id} job=${job} metrics=${metrics} curve=${sparklines.get(job.id)} index=${selected.indexOf(job.id)} onToggle=${toggle} />`)}
+        </tbody>
+      </table>
+    </div>
+    <nav class="pager" aria-label="Pages">
+      ${cursor && html`<a class="button" href=${href("/jobs", { ...Object.fromEntries(new URLSearchParams(location.hash.split("?")[1] || "")), cursor: null })}>First page</a>`}
+      ${page.next_cursor && html`<a class="button" href=${href("/jobs", { ...Object.fromEntries(new URLSearchParams(location.hash.split("?")[1] || "")), cursor: page.next_cursor })}>Next page</a>`}
+    </nav>
+  `;
+}
+
+/** @param {{job: any, metrics: string[], curve: any, index: number, onToggle: (id: string) => void}} properties */
+function JobRow({ job, metrics, curve, index, onToggle }) {
+  const stroke = index >= 0 ? getStroke(index) : null;
+  const dataset = job.dataset;
+  return html`<tr class=${index >= 0 ? "selected" : ""}>
+    <td class="check"><input type="checkbox" aria-label=${`Select ${job.name}`} checked=${index >= 0} onChange=${() => onToggle(job.id)} /></td>
+    <th scope="row" class="name">
+      ${stroke && html`<${Swatch} ...${stroke} />`}<a href=${href(`/jobs/${job.id}`)}>${job.name}</a>
+      ${job.kind !== "train" && html` <span class="dim">${job.kind}</span>`}
+      ${(job.tags || []).map((/** @type {string} */ tag) => html`<a key=${tag} class="tag" href=${href("/jobs", { tag })}>${tag}</a>`)}
+    </th>
+    <td>${job.state === "running" ? html`<${JobProgress} progress=${job.progress} state=${job.state} />` : html`<${StateBadge} state=${job.state} />`}</td>
+    <td>${dataset ? html`<a href=${href(`/datasets/${dataset.name}`)}>${dataset.name}</a><span class="dim">@${dataset.version}</span>` : html`<span class="dim">–</span>`}</td>
+    ${metrics.map((name) => html`<td class="number" key=${name} title=${`last ${formatNumber(job.metrics[name])}`}>${formatNumber(job.metrics_best?.metrics[name] ?? job.metrics[name])}</td>`)}
+    <td>${curve ? html`<${Sparkline} values=${curve} label=${`Training loss of ${job.name}`} />` : html`<span class="sparkline-place"></span>`}</td>
+    <td class="number">${formatDuration(getDuration(job))}</td>
+    <td class="number dim" title=${formatTime(job.created_at)}>${formatAge(job.created_at)}</td>
+  </tr>`;
+}
+
+/** The training loss of each job of a page, in one request. @param {any[]} jobs @returns {Map<string, any>} */
+function useSparklines(jobs) {
+  const ids = jobs.filter((job) => job.kind === "train" && job.started_at).map((job) => job.id);
+  const isActive = jobs.some((job) => ACTIVE.has(job.state));
+  const path = ids.length ? buildPath("v1/metrics", { job: ids, name: "loss", split: "train", buckets: 40 }) : null;
+  const grid = useResource(path, { everyMs: isActive ? 10000 : 0 });
+  return useMemo(() => {
+    const curves = new Map();
+    for (const series of grid.value?.series || []) {
+      const values = toCurve(series.last);
+      const end = values.reduce((last, value, index) => (value === null ? last : index), -1);
+      curves.set(series.job, values.slice(0, end + 1));
+    }
+    return curves;
+  }, [grid.value]);
+}
+
+/** What can be done with the selected jobs. @param {{selected: string[], onClear: () => void, onDone: () => void}} properties */
+function Tray({ selected, onClear, onDone }) {
+  const [tag, setTag] = useState("");
+  const cancel = () =>
+    attempt(async () => {
+      const results = await Promise.allSettled(selected.map((id) => runAction(id, "cancel")));
+      const numFailed = results.filter((result) => result.status === "rejected").length;
+      showToast(numFailed ? `${formatCount(numFailed, "job")} cannot be cancelled: it has ended.` : `Cancelled ${formatCount(selected.length, "job")}`, { isBad: numFailed > 0 });
+      onDone();
+    });
+  const addTag = (/** @type {Event} */ event) => {
+    event.preventDefault();
+    return attempt(async () => {
+      const jobs = await Promise.all(selected.map((id) => request(`v1/jobs/${id}`)));
+      await Promise.all(jobs.map((job) => request(`v1/jobs/${job.id}`, { method: "PATCH", json: { tags: [...new Set([...(job.tags || []), tag])] } })));
+      setTag("");
+      onDone();
+    });
+  };
+  return html`<div class="tray" role="region" aria-label="Selected jobs">
+    <strong>${formatCount(selected.length, "job")} selected</strong>
+    <a class="button primary" href=${href("/compare", { job: selected })}><${Icon} name="compare" /> Compare ${selected.length}</a>
+    <form onSubmit=${addTag}><input aria-label="Tag" placeholder="Tag" maxlength="63" required value=${tag} onInput=${(/** @type {any} */ event) => setTag(event.target.value)} /><button type="submit"><${Icon} name="tag" /> Add tag</button></form>
+    <button type="button" onClick=${cancel}><${Icon} name="stop" /> Cancel</button>
+    <button type="button" class="bare" onClick=${onClear}>Clear</button>
+  </div>`;
+}

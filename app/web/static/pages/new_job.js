@@ -1,0 +1,198 @@
+// A form for a new job next to its YAML. The service checks the spec while it is written.
+import { html, useEffect, useMemo, useRef, useState } from "../lib/preact.js";
+import { Problem, request } from "../lib/api.js";
+import { formatCount, formatNumber } from "../lib/format.js";
+import { useResource } from "../lib/resource.js";
+import { href, navigate } from "../lib/router.js";
+import { getValue, resolveSchema, setValue } from "../lib/schema.js";
+import { specToYaml } from "../lib/snippets.js";
+import { removeEmpty } from "./job/spec.js";
+import { Facts } from "../components/controls.js";
+import { Loaded, ProblemNotice } from "../components/feedback.js";
+import { Icon } from "../components/icon.js";
+import { SchemaField, ValueField } from "../components/schema_form.js";
+
+const CHECK_AFTER_MS = 400;
+/** The fields of a training, by topic. Fields that are not listed are under “More”. */
+const TOPICS = /** @type {[string, string[]][]} */ ([
+  ["Data", ["dataset", "sampler", "drop_last"]],
+  ["Network", ["architecture", "weights", "init_from", "resume_from", "freeze", "freeze_bn_stats"]],
+  ["Optimization", ["optimizer", "schedule", "loss", "accumulate_batches"]],
+  ["Metrics and callbacks", ["metrics", "callbacks"]],
+  ["Machine", ["device", "precision", "threads", "compile", "on_oom", "resources", "max_runtime_s"]],
+]);
+const FIRST_FIELDS = new Set(["kind", "spec_version", "name", "model", "epochs", "batch_size", "seed"]);
+const CATALOG = /** @type {Record<string, string>} */ ({ architecture: "architectures", optimizer: "optimizers", schedule: "schedules", loss: "losses" });
+const BLANK = { dataset: { name: "digits" }, architecture: { name: "convnet" }, metrics: ["accuracy"], epochs: 10 };
+
+/** @param {{query: URLSearchParams}} properties */
+export function NewJobPage({ query }) {
+  const document_ = useResource("openapi.json");
+  const catalog = useResource("v1/catalog");
+  const from = query.get("from");
+  const source = useResource(from ? `v1/jobs/${from}` : null);
+  useEffect(() => {
+    document.title = "New job · Candela";
+  }, []);
+  return html`
+    <header class="page-head"><h1>New job</h1></header>
+    <${Loaded} resource=${document_} lines=${10}>
+      ${(/** @type {any} */ api) => html`<${Loaded} resource=${catalog} lines=${10}>
+        ${(/** @type {any} */ entries) => {
+          if (from && !source.value) return html`<${Loaded} resource=${source}>${() => null}<//>`;
+          const dataset = query.get("dataset");
+          const initial = source.value ? removeEmpty({ ...source.value.spec, name: undefined }) : dataset ? { ...BLANK, dataset: { name: dataset } } : BLANK;
+          return html`<${JobForm} api=${api} catalog=${entries} initial=${initial} />`;
+        }}
+      <//>`}
+    <//>
+  `;
+}
+
+/** @param {{api: any, catalog: any, initial: any}} properties */
+function JobForm({ api, catalog, initial }) {
+  const [spec, setSpec] = useState(initial);
+  const [text, setText] = useState(() => specToYaml(initial));
+  const [yamlError, setYamlError] = useState("");
+  const check = useCheck(spec);
+  const [submission, setSubmission] = useState(/** @type {Problem | null} */ (null));
+  const datasets = useResource("v1/datasets?limit=200");
+  const schemas = api.components.schemas;
+  const body = api.paths["/v1/jobs"].post.requestBody.content["application/json"];
+  const kinds = body.schema.discriminator.mapping;
+  const kind = spec.kind || "train";
+  const schema = resolveSchema({ $ref: kinds[kind] || kinds.train }, schemas);
+  const change = (/** @type {string} */ pointer, /** @type {any} */ value) => replace(setValue(spec, pointer, value));
+  const replace = (/** @type {any} */ next) => {
+    setSpec(next);
+    setText(specToYaml(next));
+    setYamlError("");
+    setSubmission(null);
+  };
+  const edit = (/** @type {string} */ next) => {
+    setText(next);
+    try {
+      const value = jsyaml.load(next);
+      if (value === null || typeof value !== "object" || Array.isArray(value)) throw new Error("The spec must be an object.");
+      setSpec(value);
+      setYamlError("");
+    } catch (error) {
+      setYamlError(error instanceof Error ? error.message.split("\n")[0] : String(error));
+    }
+  };
+  const errors = submission?.fields || check.problem?.fields || new Map();
+  const form = {
+    spec,
+    resolved: check.value?.spec,
+    errors,
+    schemas,
+    change,
+    findOptions: (/** @type {string} */ pointer, /** @type {string} */ name) => findOptions(pointer, name, catalog, datasets.value, schema, schemas),
+  };
+  const submit = async (/** @type {Event} */ event) => {
+    event.preventDefault();
+    try {
+      const job = await request("v1/jobs", { method: "POST", json: spec });
+      navigate(href(`/jobs/${job.id}`));
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      setSubmission(error);
+    }
+  };
+  return html`<form class="new-job" onSubmit=${submit}>
+    <div class="form-fields">
+      <div class="toolbar">
+        <label>Start from <select value="" onChange=${(/** @type {any} */ event) => event.target.value && replace(body.examples[event.target.value].value)}><option value="">an example…</option>${Object.entries(body.examples).map(([name, example]) => html`<option key=${name} value=${name}>${/** @type {any} */ (example).summary}</option>`)}</select></label>
+        <label>Kind <select value=${kind} onChange=${(/** @type {any} */ event) => replace({ ...spec, kind: event.target.value === "train" ? undefined : event.target.value })}>${Object.keys(kinds).filter((name) => name !== "predict_archive").map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label>
+      </div>
+      ${kind === "train" ? html`<${TrainingFields} form=${form} schema=${schema} />` : html`<section class="card fields">${Object.entries(schema.properties).filter(([name]) => !["kind", "spec_version"].includes(name)).map(([name, part]) => html`<${SchemaField} key=${name} form=${form} pointer=${`/${name}`} schema=${part} label=${name.replace(/_/g, " ")} isRequired=${(schema.required || []).includes(name)} />`)}</section>`}
+    </div>
+    <aside class="form-side">
+      <${CheckPanel} check=${check} kind=${kind} />
+      ${submission && html`<${ProblemNotice} problem=${submission} />`}
+      <button type="submit" class="primary wide" disabled=${Boolean(yamlError)}><${Icon} name="play" /> Submit the job</button>
+      <label class="field">YAML <textarea class="yaml" rows="24" spellcheck=${false} aria-invalid=${yamlError ? "true" : undefined} aria-describedby=${yamlError ? "yaml-error" : undefined} value=${text} onInput=${(/** @type {any} */ event) => edit(event.target.value)}></textarea></label>
+      ${yamlError && html`<p class="error" id="yaml-error" role="alert">${yamlError}</p>`}
+    </aside>
+  </form>`;
+}
+
+/** The five fields that matter first, then the rest by topic. @param {{form: any, schema: any}} properties */
+function TrainingFields({ form, schema }) {
+  const rate = { type: "number", description: "Step size of the optimizer." };
+  const part = (/** @type {string} */ name) => schema.properties[name];
+  const field = (/** @type {string} */ name) => part(name) && html`<${SchemaField} key=${name} form=${form} pointer=${`/${name}`} schema=${part(name)} label=${name.replace(/_/g, " ")} isRequired=${(schema.required || []).includes(name)} />`;
+  const listed = new Set([...TOPICS.flatMap(([, names]) => names), ...FIRST_FIELDS]);
+  const rest = Object.keys(schema.properties).filter((name) => !listed.has(name));
+  const topics = /** @type {[string, string[]][]} */ ([...TOPICS, ["More", rest]]);
+  const setRate = (/** @type {string} */ pointer, /** @type {any} */ value) => {
+    const optimizer = form.spec.optimizer ?? { name: "adam" };
+    form.change("/optimizer", value === undefined ? setValue({ optimizer }, pointer, undefined).optimizer : { ...optimizer, lr: value });
+  };
+  return html`
+    <section class="card fields">
+      ${field("dataset")} ${field("architecture")} ${field("epochs")} ${field("batch_size")}
+      <${ValueField} form=${{ ...form, change: setRate }} pointer="/optimizer/lr" schema=${rate} label="learning rate" />
+      ${field("model")} ${field("name")} ${field("seed")}
+    </section>
+    ${topics.map(([title, names]) => {
+      const shown = names.filter((name) => part(name) && name !== "dataset" && name !== "architecture");
+      if (!shown.length) return null;
+      const numSet = shown.filter((name) => getValue(form.spec, `/${name}`) !== undefined).length;
+      const hasError = [...form.errors.keys()].some((pointer) => shown.some((name) => pointer === `/${name}` || pointer.startsWith(`/${name}/`)));
+      return html`<details class="card topic" key=${title} open=${hasError || undefined}><summary>${title} ${numSet > 0 && html`<span class="dim">${numSet} set</span>`}${hasError && html`<span class="bad"> error</span>`}</summary><div class="fields">${shown.map(field)}</div></details>`;
+    })}
+  `;
+}
+
+/**
+ * The options of a member of the catalog, or with the name `*` the names of all members.
+ * @returns {any}
+ */
+function findOptions(/** @type {string} */ pointer, /** @type {string} */ name, /** @type {any} */ catalog, /** @type {any} */ datasets, /** @type {any} */ schema, /** @type {Record<string, any>} */ schemas) {
+  const field = pointer.split("/")[1];
+  if (pointer === "/dataset") {
+    if (name === "*") return { names: (datasets?.items || catalog.datasets).map((/** @type {any} */ one) => one.name) };
+    const entry = catalog.datasets.find((/** @type {any} */ one) => one.name === name);
+    const own = resolveSchema(schema.properties.dataset, schemas).properties;
+    return { summary: entry?.summary, properties: { ...own, ...entry?.options.properties } };
+  }
+  const list = pointer === `/${field}` && CATALOG[field] ? catalog[CATALOG[field]] : null;
+  if (!list) return null;
+  if (name === "*") return { names: list.map((/** @type {any} */ one) => one.name) };
+  const entry = list.find((/** @type {any} */ one) => one.name === name);
+  return entry ? { ...entry.options, summary: entry.summary } : null;
+}
+
+/** Check the spec with a dry run when it has not changed for a moment. @param {any} spec */
+function useCheck(spec) {
+  const [state, setState] = useState(/** @type {{value: any, problem: Problem | null, isBusy: boolean}} */ ({ value: null, problem: null, isBusy: true }));
+  const key = useMemo(() => JSON.stringify(spec), [spec]);
+  const latest = useRef(key);
+  latest.current = key;
+  useEffect(() => {
+    setState((previous) => ({ ...previous, isBusy: true }));
+    const timer = setTimeout(async () => {
+      try {
+        const value = await request("v1/jobs?dry_run=true", { method: "POST", json: spec });
+        if (latest.current === key) setState({ value, problem: null, isBusy: false });
+      } catch (error) {
+        if (!(error instanceof Problem)) throw error;
+        if (latest.current === key) setState((previous) => ({ value: previous.value, problem: error, isBusy: false }));
+      }
+    }, CHECK_AFTER_MS);
+    return () => clearTimeout(timer);
+  }, [key]);
+  return state;
+}
+
+/** @param {{check: any, kind: string}} properties */
+function CheckPanel({ check, kind }) {
+  const { value, problem } = check;
+  return html`<section class="card check" aria-live="polite">
+    <h2>${check.isBusy ? "Checking…" : problem ? (problem.errors.length ? `${formatCount(problem.errors.length, "error")} to correct` : "The spec cannot be checked") : html`<${Icon} name="check" /> Ready to submit`}</h2>
+    ${problem && html`<ul class="plain">${problem.errors.length ? problem.errors.map((/** @type {any} */ one) => html`<li key=${one.pointer}><code>${one.pointer || "/"}</code> ${one.detail}</li>`) : html`<li>${problem.message}</li>`}</ul>`}
+    ${!problem && value && kind === "train" && html`<${Facts} items=${[["Parameters", formatNumber(value.num_parameters)], ["Output", value.output_shape.join(" × ")], ["Steps per epoch", formatNumber(value.steps_per_epoch)]]} />`}
+    ${!problem && value?.warnings.map((/** @type {string} */ one) => html`<p class="notice notice-warn" key=${one}><${Icon} name="warning" /> ${one}</p>`)}
+  </section>`;
+}
