@@ -12,6 +12,7 @@ from app.services.datasets import DatasetService
 from app.services.event_stream import EventStreams
 from app.services.job_submission import JobSubmission
 from app.services.jobs import JobService
+from app.services.metric_curves import MetricCurveService
 from app.services.models import ModelService
 from app.services.prediction.checkpoints import CheckpointPredictionService
 from app.services.prediction.explanations import ExplanationService
@@ -97,6 +98,10 @@ def _get_results(session: ReadSessionDep, storage: StorageDep) -> ResultService:
     return ResultService(session, storage)
 
 
+def _get_metric_curves(session: ReadSessionDep) -> MetricCurveService:
+    return MetricCurveService(session)
+
+
 def _get_models(session: SessionDep, state: StateDep) -> ModelService:
     return ModelService(session, state.storage, on_alias_changed=state.version_cache.invalidate)
 
@@ -166,6 +171,7 @@ SubmissionDep = Annotated[JobSubmission, Depends(_get_submission)]
 TraceparentDep = Annotated[str | None, Depends(_get_traceparent)]
 JobReaderDep = Annotated[JobService, Depends(_get_job_reader)]
 ResultsDep = Annotated[ResultService, Depends(_get_results)]
+MetricCurvesDep = Annotated[MetricCurveService, Depends(_get_metric_curves)]
 ModelsDep = Annotated[ModelService, Depends(_get_models)]
 ModelReaderDep = Annotated[ModelService, Depends(_get_model_reader)]
 BatchPredictionsDep = Annotated[BatchPredictionService, Depends(_get_batch_predictions)]

@@ -17,6 +17,7 @@ from app.api import (
     explanations,
     health,
     jobs,
+    metric_curves,
     models,
     predictions,
     results,
@@ -27,6 +28,7 @@ from app.api.fast_path import PREDICT
 from app.http import cors, forwarded_headers, rate_limit
 from app.http.body_budget import BodyBudget
 from app.http.browser_guard import BrowserGuardMiddleware
+from app.http.compression import CompressionMiddleware
 from app.http.fast_path import FastPathMiddleware
 from app.http.memory_release import release_memory_later
 from app.http.methods import MethodsMiddleware
@@ -55,6 +57,7 @@ PREDICT_PATHS = re.compile(
 ROUTERS = (
     jobs,
     results,
+    metric_curves,
     events,
     datasets,
     models,
@@ -114,6 +117,7 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
 
 def _add_middleware(app: FastAPI, settings: Settings, tracing: Tracing | None) -> None:
     """Add the middleware. The middleware that is added last handles requests first."""
+    app.add_middleware(CompressionMiddleware)  # inside of the fast path, whose responses it never sees
     app.add_middleware(MethodsMiddleware)
     app.add_middleware(FastPathMiddleware, routes=(PREDICT, INFER, INFER_VERSION))
     app.add_middleware(

@@ -85,6 +85,11 @@ class RunStarted(ProtocolMessage):
 
     type: Literal["started"] = "started"
     runtime: dict[str, Any]
+    num_steps: int | None = Field(
+        default=None,
+        description="Number of optimizer steps before the first one. Metric points after it, of an earlier attempt, "
+        "are deleted. None: all points are retained.",
+    )
 
 
 class CurvePoint(ProtocolMessage):
@@ -95,6 +100,7 @@ class CurvePoint(ProtocolMessage):
     step: int
     epoch: int
     value: float | Literal["NaN", "Infinity", "-Infinity"]
+    seconds: float | None = Field(default=None, description="Seconds of training before it, over all attempts.")
 
 
 class RunProgress(ProtocolMessage):

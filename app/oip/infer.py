@@ -12,6 +12,7 @@ from starlette.types import Scope
 from app.deps import InferenceDep, SettingsDep
 from app.http.asgi import get_header, read_body
 from app.http.cancellation import cancel_on_disconnect, parse_timeout
+from app.http.compression import MIN_COMPRESSIBLE_BYTES, choose_encoding, compress
 from app.http.json_bodies import (
     MAX_DATA_VALUES,
     MAX_QUICK_BYTES,
@@ -21,7 +22,7 @@ from app.http.json_bodies import (
     is_quick_to_parse,
 )
 from app.oip import image_inputs, outputs, table_inputs
-from app.oip.compression import MIN_COMPRESSIBLE_BYTES, choose_encoding, compress, decompress
+from app.oip.compression import decompress
 from app.oip.errors import InvalidInferRequest
 from app.oip.exception_handlers import JSON
 from app.oip.requests import InferRequest, RequestedOutput, parse_header_length, parse_infer_request

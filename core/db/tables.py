@@ -12,15 +12,17 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
     true,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from core.db import metric_tables
 from core.db.base import Base
 from core.events import EventType
 from core.jobs import DatasetState, JobState, StopRequest
 
-METADATA = Base.metadata
+METADATA = metric_tables.METADATA  # the import declares the tables of metric rollups and summaries
 BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite generates ids only for INTEGER, not for BIGINT
 
 
@@ -93,6 +95,8 @@ class JobRow(Base):
     owner: Mapped[str | None] = mapped_column(String(128))
     lease_until: Mapped[datetime | None]
     event_seq: Mapped[int] = mapped_column(default=0)
+    # false for jobs of earlier versions until maintenance has built the rollups of their curves
+    has_rollups: Mapped[bool] = mapped_column(default=True, server_default=false())
 
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
@@ -112,7 +116,7 @@ class JobEventRow(Base):
 
 
 class MetricPointRow(Base):
-    """A point of a metric curve. A resumed attempt overwrites the points of steps that it runs again."""
+    """A point of a metric curve. An attempt that resumes first deletes the points after its checkpoint."""
 
     __tablename__ = "metric_point"
 
@@ -123,6 +127,7 @@ class MetricPointRow(Base):
     epoch: Mapped[int]
     value: Mapped[float | None]  # null if not finite
     special: Mapped[str | None] = mapped_column(String(9))  # "NaN", "Infinity" or "-Infinity"
+    elapsed_ms: Mapped[int | None] = mapped_column(BigInteger)  # training time before the point, over all attempts
 
 
 class CheckpointRow(Base):

@@ -8,11 +8,11 @@ import torch
 from torch.optim import lr_scheduler
 
 from core.errors import InvalidSpec
+from core.metric_direction import get_direction
 from core.spec import schedules
 from worker.engine import schedules as engine_schedules
 from worker.engine.callback import Callback
 from worker.engine.callbacks import BatchLrScheduler, EpochLrScheduler, PlateauLrScheduler
-from worker.engine.metrics import factory
 
 
 def make_schedule(
@@ -35,7 +35,7 @@ def make_schedule(
         case schedules.OneCycleSpec():
             scheduler = engine_schedules.build_one_cycle(optimizer, total_steps=total_steps, **options)
         case schedules.PlateauSpec(monitor=monitor, mode=mode):
-            options["mode"] = factory.get_direction(monitor) if mode == "auto" else mode
+            options["mode"] = get_direction(monitor) if mode == "auto" else mode
             return PlateauLrScheduler(lr_scheduler.ReduceLROnPlateau(optimizer, **options), monitor)
         case _:
             scheduler = _make_part(spec, optimizer, total_steps)

@@ -71,9 +71,9 @@ class MessageHandler:
         match message:
             case TrainerAlive():
                 pass
-            case RunStarted(runtime=runtime):
+            case RunStarted(runtime=runtime, num_steps=num_steps):
                 self._standby.replenish()
-                self._recorder.progress.record_runtime({**runtime, **self._placement})
+                self._recorder.progress.record_start({**runtime, **self._placement}, num_steps)
             case Metrics():
                 self._recorder.progress.buffer_metrics(message)
             case Log(level="warning", message=text):

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.events import EventRepo
+from core.db.repos.metric_summaries import MetricSummaryRepo
 from core.db.repos.metrics import MetricPoint, MetricRepo
 from core.events import EventType
 from core.redaction import redact_credentials
@@ -25,12 +26,19 @@ class ProgressRecorder:
         self._epochs: list[Metrics] = []
         self._newest: Metrics | None = None
 
-    def record_runtime(self, runtime: dict[str, Any]) -> None:
-        """Store the job's `runtime`, such as the device, the precision and the package versions of the trainer."""
+    def record_start(self, runtime: dict[str, Any], num_steps: int | None = None) -> None:
+        """Store the job's `runtime`, such as the device, the precision and the package versions of the trainer.
+
+        With `num_steps`, also delete the metric points after this step: the attempt computes these steps again.
+        """
         job_id, token = self._transactions.job_id, self._transactions.token
-        self._transactions.run(
-            lambda session: AttemptRepo(session).set_runtime(job_id, token, strip_unstorable(runtime))
-        )
+
+        def write(session: Session) -> None:
+            AttemptRepo(session).set_runtime(job_id, token, strip_unstorable(runtime))
+            if num_steps is not None:
+                MetricRepo(session).truncate(job_id, num_steps)
+
+        self._transactions.run(write)
 
     def buffer_metrics(self, metrics: Metrics) -> None:
         """Buffer metric points, complete epochs and progress until the next `flush`."""
@@ -64,6 +72,9 @@ class ProgressRecorder:
                 best = None if last_epoch.best is None else last_epoch.best.model_dump()
                 attempts.set_epoch_metrics(job_id, token, last_epoch.latest, best)
             MetricRepo(session).upsert(job_id, points)
+            if epochs:
+                summaries = [(epoch.progress.epoch, epoch.latest) for epoch in epochs]
+                MetricSummaryRepo(session).record_epochs(job_id, summaries)
             num_recorded = events.get_last_epoch(job_id) if epochs else 0
             entries = [(EventType.EPOCH, _build_payload(it)) for it in epochs if it.progress.epoch > num_recorded]
             if newest is not last_epoch:
@@ -97,6 +108,6 @@ def _build_payload(message: Metrics) -> dict[str, Any]:
 
 
 def _to_metric_point(point: CurvePoint) -> MetricPoint:
-    if isinstance(point.value, str):
-        return MetricPoint(point.split, point.name, point.step, point.epoch, None, point.value)
-    return MetricPoint(point.split, point.name, point.step, point.epoch, point.value)
+    value, special = (None, point.value) if isinstance(point.value, str) else (point.value, None)
+    elapsed_ms = None if point.seconds is None else round(1e3 * point.seconds)
+    return MetricPoint(point.split, point.name, point.step, point.epoch, value, special, elapsed_ms)

@@ -29,6 +29,7 @@ from core.queue import CANARY, CeleryQueue, Queue, QueueUnavailable
 from core.settings import Settings
 from core.startup import exit_on_configuration_error, load_settings_or_exit
 from core.storage import Storage, open_storage
+from worker.maintenance.metric_rollups import MetricBackfill
 from worker.maintenance.orphaned_files import find_orphaned_files
 
 log = structlog.get_logger()
@@ -58,6 +59,7 @@ class MaintenanceLoop:
         self._storage = storage
         self._queue = queue
         self._wake_relay = wake_relay
+        self._metric_backfill = MetricBackfill(sessions)
 
     def run_once(self, *, with_files: bool = True) -> None:
         """Run one round. With `with_files`, also delete orphaned files."""
@@ -65,6 +67,7 @@ class MaintenanceLoop:
         self._resend_lost_messages()
         self._delete_expired_rows()
         self._send_canaries()
+        self._metric_backfill.run_round()
         if with_files:
             self._delete_orphaned_files()
 

@@ -60,7 +60,7 @@ def train_model(spec: JobSpec, context: JobContext) -> TrainingFinished | None:
     run = build_run(tuned_spec, packed, context.placement, weights, save_artifact, schedule_epochs)
     remembered |= _initialize_state(run, spec, context, previous, extension)
     runtime = context.placement.describe() | describe_run(run, start) | ranks.describe() | remembered
-    channel.send(RunStarted(runtime=runtime))
+    channel.send(RunStarted(runtime=runtime, num_steps=run.state.step))
     shared = ranks.distribute(run)
     warn = partial(channel.send_log, level="warning")
     for warning in find_metric_warnings(tuned_spec.metrics or (), packed.meta, run):

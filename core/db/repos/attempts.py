@@ -10,6 +10,7 @@ from sqlalchemy import exists, func, select, update
 from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now
+from core.db.repos.metric_summaries import MetricSummaryRepo
 from core.db.repos.placement import WorkerCapacity, is_schedulable_on, requires_gpu
 from core.db.repos.transitions import apply_transition, lock_job_for_attempt, record_transition
 from core.db.tables import DatasetVersionRow, JobEventRow, JobRow, OutboxRow
@@ -144,6 +145,8 @@ class AttemptRepo:
         measured = {"metrics": {**job.metrics, **metrics}} if best is None else {"metrics_best": best}
         values = {"model_version": model_version, "stop_reason": stop_reason, **measured}
         apply_transition(self._session, job, JobState.SUCCEEDED, stop_reason or "finished", stop_request=None, **values)
+        evaluated, epoch = (metrics, None) if best is None else (best["metrics"], best["epoch"])
+        MetricSummaryRepo(self._session).record_result(job_id, evaluated, epoch, only_new=best is not None)
         return job
 
     def complete_with_result(self, job_id: str, token: int, result: dict[str, Any], metrics: dict[str, Any]) -> JobRow:
@@ -151,6 +154,7 @@ class AttemptRepo:
         job = lock_job_for_attempt(self._session, job_id, token)
         values: dict[str, Any] = {"result": result, "metrics": {**job.metrics, **metrics}}
         apply_transition(self._session, job, JobState.SUCCEEDED, "finished", stop_request=None, **values)
+        MetricSummaryRepo(self._session).record_result(job_id, metrics, None)
         return job
 
     def fail(self, job_id: str, token: int, failure: dict[str, Any]) -> JobRow:

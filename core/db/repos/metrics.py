@@ -6,29 +6,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import insert, literal, select
+from sqlalchemy import ColumnElement, delete, func, insert, literal, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from core.db.tables import MetricPointRow
+from core.db.metric_rollup import MetricPoint
+from core.db.metric_tables import MetricRollupRow
+from core.db.repos.metric_rollups import COARSE, FINE, POINT_COLUMNS, MetricRollupRepo
+from core.db.repos.metric_summaries import MetricSummaryRepo
+from core.db.tables import JobRow, MetricPointRow
 
 _KEY = ("job_id", "split", "name", "step")
 _CHUNK = 1000
 _PER_BUCKET = 4  # points per bucket: first, last, minimum and maximum
+MAX_EXACT_POINTS = 4096
+"""A curve with at most this number of points is read point by point. A longer one is read from its rollups."""
 
-
-class MetricPoint(NamedTuple):
-    """The value of a metric at a step.
-
-    If the value is not finite, `value` is None and `special` is "NaN", "Infinity" or "-Infinity".
-    """
-
-    split: str
-    name: str
-    step: int
-    epoch: int
-    value: float | None
-    special: str | None = None
+__all__ = ["MetricPoint", "MetricRepo", "MetricSeries", "downsample"]
 
 
 class MetricSeries(NamedTuple):
@@ -42,28 +36,42 @@ class MetricRepo:
         self._session = session
 
     def upsert(self, job_id: str, points: Iterable[MetricPoint]) -> None:
-        """Insert points. Points that an earlier attempt stored for the same split, metric and step are replaced."""
-        rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-        for point in points:
-            rows[point.split, point.name, point.step] = {"job_id": job_id, **point._asdict()}
+        """Insert points and update the rollups. Points stored before for the same split, metric and step are replaced.
+
+        The caller has locked the row of the job.
+        """
+        unique = {(point.split, point.name, point.step): point for point in points}
+        values = [{"job_id": job_id, **point._asdict()} for point in unique.values()]
         statement = self._build_upsert()
-        values = list(rows.values())
         for start in range(0, len(values), _CHUNK):
             self._session.execute(statement, values[start : start + _CHUNK])
+        if values and self.has_rollups(job_id):
+            MetricRollupRepo(self._session).add_points(job_id, unique.values())
 
-    def _build_upsert(self) -> Any:  # noqa: ANN401 - the inserts of the two dialects have no common type
-        upserting = postgresql.insert if self._session.get_bind().dialect.name == "postgresql" else sqlite.insert
-        new = upserting(MetricPointRow)
-        changed = {name: new.excluded[name] for name in ("epoch", "value", "special")}
-        return new.on_conflict_do_update(index_elements=_KEY, set_=changed)
+    def has_rollups(self, job_id: str) -> bool:
+        """Return whether the rollups of a job are complete. Maintenance builds those of jobs of earlier versions."""
+        return bool(self._session.scalar(select(JobRow.has_rollups).where(JobRow.id == job_id)))
+
+    def truncate(self, job_id: str, after_step: int) -> None:
+        """Delete the points after a step, because an attempt starts there. The caller has locked the row of the job."""
+        if self.has_rollups(job_id):
+            curves = MetricRollupRepo(self._session).truncate(job_id, after_step)
+            MetricSummaryRepo(self._session).refresh_bests(job_id, curves)
+            return
+        row = MetricPointRow
+        self._session.execute(delete(row).where(row.job_id == job_id, row.step > after_step))
+        MetricRollupRepo(self._session).delete_rollups(job_id)  # of a build that maintenance has not finished
 
     def copy(self, job_id: str, target_job_id: str, *, up_to_step: int) -> None:
-        """Copy the curves of a job to another job, up to a step."""
+        """Copy the curves of a job to a new job, up to a step."""
         row = MetricPointRow
-        columns = (row.split, row.name, row.step, row.epoch, row.value, row.special)
-        query = select(literal(target_job_id), *columns).where(row.job_id == job_id, row.step <= up_to_step)
-        names = ["job_id", *(column.key for column in columns)]
+        query = select(literal(target_job_id), *POINT_COLUMNS).where(row.job_id == job_id, row.step <= up_to_step)
+        names = ["job_id", *(column.key for column in POINT_COLUMNS)]
         self._session.execute(insert(row).from_select(names, query))
+        if self.has_rollups(job_id):
+            MetricRollupRepo(self._session).copy(job_id, target_job_id, up_to_step=up_to_step)
+        else:
+            self._session.execute(update(JobRow).where(JobRow.id == target_job_id).values(has_rollups=False))
 
     def list_series(
         self,
@@ -78,14 +86,28 @@ class MetricRepo:
 
         A longer curve is divided into buckets of equal size. Each bucket keeps its first, last, minimum and maximum
         points, so that spikes remain visible. A non-finite value counts as the maximum. A `max_points` below 4
-        counts as 4.
+        counts as 4. With `max_points`, long curves are read from their rollups: the points are then selected from the
+        extremes of blocks of 64 or 4096 steps.
         """
         row = MetricPointRow
-        query = select(row.split, row.name, row.step, row.epoch, row.value, row.special).where(row.job_id == job_id)
-        if names is not None:
-            query = query.where(row.name.in_(names))
+        filters = [] if names is None else [row.name.in_(names)]
         if split is not None:
-            query = query.where(row.split == split)
+            filters.append(row.split == split)
+        long_curves = {} if max_points is None else self._find_long_curves(job_id, since_step, max_points)
+        if long_curves:
+            filters.append(tuple_(row.split, row.name).not_in(list(long_curves)))
+        series = self._read_points(job_id, filters, since_step, max_points)
+        for (part, name), level in long_curves.items():
+            if (names is None or name in names) and split in (None, part):
+                points = self._read_rollups(job_id, part, name, level, since_step)
+                series.append(MetricSeries(name, part, downsample(points, max_points)))
+        return sorted(series, key=lambda curve: (curve.name, curve.split))
+
+    def _read_points(
+        self, job_id: str, filters: Sequence[ColumnElement[bool]], since_step: int | None, max_points: int | None
+    ) -> list[MetricSeries]:
+        row = MetricPointRow
+        query = select(*POINT_COLUMNS).where(row.job_id == job_id, *filters)
         if since_step is not None:
             query = query.where(row.step > since_step)
         rows = self._session.execute(query.order_by(row.name, row.split, row.step))
@@ -94,6 +116,41 @@ class MetricRepo:
             MetricSeries(name, part, downsample(list(group), max_points))
             for (name, part), group in groupby(points, key=lambda point: (point.name, point.split))
         ]
+
+    def _find_long_curves(self, job_id: str, since_step: int | None, max_points: int) -> dict[tuple[str, str], int]:
+        """Return the level of rollups to read for each curve with many points: {(split, name): level}."""
+        if not self.has_rollups(job_id):
+            return {}
+        row = MetricRollupRow
+        num_points, num_blocks = func.sum(row.num_finite + row.num_special), func.count()
+        query = select(row.split, row.name, num_points, num_blocks).where(row.job_id == job_id, row.level == COARSE)
+        if since_step is not None:
+            query = query.where(row.last_step > since_step)
+        curves = self._session.execute(query.group_by(row.split, row.name)).all()
+        return {
+            (split, name): COARSE if _PER_BUCKET * num_blocks >= max_points else FINE
+            for split, name, num_points, num_blocks in curves
+            if num_points > max(max_points, MAX_EXACT_POINTS)
+        }
+
+    def _read_rollups(
+        self, job_id: str, split: str, name: str, level: int, since_step: int | None
+    ) -> list[MetricPoint]:
+        """Return the stored points of the rollups of a curve. A block that begins before `since_step` is read whole."""
+        rollups = MetricRollupRepo(self._session).list_rollups(job_id, split, name, level, since_step)
+        points = [point for rollup in rollups for point in rollup.list_points()]
+        if since_step is None or not rollups or rollups[0].first.step > since_step:
+            return points
+        row, end = MetricPointRow, rollups[0].last.step
+        curve = (row.split == split, row.name == name, row.step <= end)
+        parts = self._read_points(job_id, curve, since_step, None)
+        return [*(parts[0].points if parts else ()), *(point for point in points if point.step > end)]
+
+    def _build_upsert(self) -> Any:  # noqa: ANN401 - the inserts of the two dialects have no common type
+        upserting = postgresql.insert if self._session.get_bind().dialect.name == "postgresql" else sqlite.insert
+        new = upserting(MetricPointRow)
+        changed = {name: new.excluded[name] for name in ("epoch", "value", "special", "elapsed_ms")}
+        return new.on_conflict_do_update(index_elements=_KEY, set_=changed)
 
 
 def downsample(points: Sequence[MetricPoint], max_points: int | None) -> list[MetricPoint]:

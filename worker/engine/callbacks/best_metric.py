@@ -3,7 +3,7 @@
 import math
 from typing import Any, Literal
 
-from worker.engine.metrics.factory import get_direction
+from core.metric_direction import get_direction
 
 Mode = Literal["auto", "min", "max", "zero"]
 

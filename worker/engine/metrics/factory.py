@@ -12,7 +12,6 @@ from worker.engine.metrics.r2 import R2Score
 
 Task = Literal["classification", "binary", "multilabel", "regression"]
 AurocAverage = Literal["macro", "weighted", "micro", "none"]
-GREATER_IS_BETTER = ("accuracy", "precision", "recall", "f1", "auroc", "r2")
 
 
 class UnsupportedTask(ValueError):
@@ -99,9 +98,3 @@ def build_adapter(task: Task) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor
 
 def _to_double(raw: Tensor) -> Tensor:
     return raw if raw.device.type == "mps" else raw.double()  # MPS has no double precision
-
-
-def get_direction(monitor: str) -> Literal["min", "max"]:
-    """Return the direction for `mode: auto`: "max" for scores such as accuracy, "min" for losses and errors."""
-    name = monitor.split("_", 1)[-1]
-    return "max" if name.startswith(GREATER_IS_BETTER) or name.endswith("accuracy") else "min"

@@ -37,7 +37,7 @@ class MetricsCallback(Callback):
         self._every_s = every_s
         self._clock = clock
         self._sent_at = -math.inf
-        self._losses: list[tuple[int, int, Tensor]] = []
+        self._losses: list[tuple[int, int, float, Tensor]] = []
         self._points: list[CurvePoint] = []
         self._num_images = 0
         self._started_at = self._valid_started_at = clock()
@@ -51,10 +51,8 @@ class MetricsCallback(Callback):
     def on_train_batch_end(self, state: RunState) -> None:
         self._num_images += state.batch_size
         if state.batch % self._stride == 0 and state.loss is not None:
-            self._losses.append((state.step, state.epoch, state.loss))
-            self._points.append(
-                CurvePoint(split="train", name="lr", step=state.step, epoch=state.epoch, value=state.lr)
-            )
+            self._losses.append((state.step, state.epoch, state.seconds, state.loss))
+            self._add_point(state, "train", "lr", state.lr)
         if self._clock() - self._sent_at >= self._every_s:
             self.flush(state)
 
@@ -86,8 +84,15 @@ class MetricsCallback(Callback):
     def flush(self, state: RunState, *, epoch_end: bool = False) -> None:
         """Send the progress and all pending points. This method waits until the device has computed the losses."""
         losses = [
-            CurvePoint(split="train", name="step_loss", step=step, epoch=epoch, value=to_json_float(float(loss)))
-            for step, epoch, loss in self._losses
+            CurvePoint(
+                split="train",
+                name="step_loss",
+                step=step,
+                epoch=epoch,
+                value=to_json_float(float(loss)),
+                seconds=seconds,
+            )
+            for step, epoch, seconds, loss in self._losses
         ]
         points, self._losses, self._points = (*self._points, *losses), [], []
         message = Metrics(
@@ -110,7 +115,14 @@ class MetricsCallback(Callback):
 
     def _add_point(self, state: RunState, split: Split, name: str, value: float) -> None:
         self._points.append(
-            CurvePoint(split=split, name=name, step=state.step, epoch=state.epoch, value=to_json_float(value))
+            CurvePoint(
+                split=split,
+                name=name,
+                step=state.step,
+                epoch=state.epoch,
+                value=to_json_float(value),
+                seconds=state.seconds,
+            )
         )
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.oip.compression import WINDOW_BITS, choose_encoding, compress, decompress
+from app.http.compression import WINDOW_BITS, choose_encoding, compress
+from app.oip.compression import decompress
 from app.oip.errors import InvalidInferRequest
 from core.errors import TooLarge
 

@@ -16,11 +16,11 @@ def test_no_recorder_writes_after_the_attempt_lost_its_job(
     sqlite_sessions: SessionFactory, storage: LocalStorage, claimed: JobRow
 ) -> None:
     recorder = Recorder(sqlite_sessions, storage, claimed, lambda: False)
-    recorder.progress.record_runtime({"device": "cpu"})
+    recorder.progress.record_start({"device": "cpu"})
     with transaction(sqlite_sessions) as session:
         AttemptRepo(session).release(claimed.id, claimed.token, "worker left")
     writes: list[Callable[[], None]] = [
-        lambda: recorder.progress.record_runtime({}),
+        lambda: recorder.progress.record_start({}),
         lambda: recorder.progress.log_message("info", "text"),
         lambda: recorder.progress.add_warning("text"),
         lambda: recorder.completion.fail({"code": "internal"}),

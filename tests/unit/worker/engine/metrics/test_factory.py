@@ -8,25 +8,6 @@ from worker.engine.metrics import factory
 from worker.engine.metrics.auroc import MicroAuroc
 
 
-@pytest.mark.parametrize(
-    ("monitor", "direction"),
-    [
-        ("valid_loss", "min"),
-        ("train_mae", "min"),
-        ("valid_rmse", "min"),
-        ("valid_accuracy", "max"),
-        ("valid_top_5_accuracy", "max"),
-        ("valid_f1", "max"),
-        ("valid_auroc", "max"),
-        ("valid_r2", "max"),
-        ("train_precision", "max"),
-        ("train_recall", "max"),
-    ],
-)
-def test_auto_direction_follows_the_metric(monitor: str, direction: str) -> None:
-    assert factory.get_direction(monitor) == direction
-
-
 def test_auroc_equals_the_workshop_value() -> None:
     metric = factory.build_classification_metric("AUROC", "binary", 1, thresholds=None)
     metric.update(torch.tensor([0.9, 0.8, 0.4, 0.5, 0.3, 0.2]), torch.tensor([1, 1, 1, 0, 0, 0]))

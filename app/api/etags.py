@@ -1,0 +1,27 @@
+"""JSON responses with an ETag, so that a client that polls gets a 304 while nothing has changed."""
+
+import hashlib
+from typing import Any
+
+import orjson
+from fastapi.responses import Response
+from starlette.requests import Request
+
+UNCHANGED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "The response is unchanged: `If-None-Match` contains its ETag."}
+}
+"""The `responses` of an endpoint that calls `build_json_response`."""
+
+
+def build_json_response(request: Request, content: Any) -> Response:  # noqa: ANN401 - any JSON value, or numpy arrays
+    """Return a JSON response, or a 304 if the client has the same one. NaN in arrays of numpy becomes null.
+
+    The ETag is weak, because the body may be compressed.
+    """
+    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    etag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    previous = request.headers.get("if-none-match", "")
+    if etag in previous or previous == "*":
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)

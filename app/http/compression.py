@@ -1,0 +1,88 @@
+"""Compresses large JSON and CSV responses of `/v1` with gzip or deflate, and chooses the encoding of a response.
+
+Predictions are requests with POST and are not compressed. Starlette's GZipMiddleware compresses on the event loop; a
+response of a few megabytes would block it for tens of milliseconds. This one compresses large bodies in a thread.
+"""
+
+import zlib
+from functools import partial
+
+from anyio.to_thread import run_sync
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.http.asgi import get_header
+
+# In HTTP, `deflate` is the zlib format. Source: RFC 9110, section 8.4.1.2.
+WINDOW_BITS = {"gzip": 31, "deflate": 15}
+MIN_COMPRESSIBLE_BYTES = 1024
+COMPRESSION_LEVEL = 1
+MAX_INLINE_BYTES = 64 * 2**10  # a larger body is compressed in a thread
+MEDIA_TYPES = ("application/json", "text/csv")
+
+
+class CompressionMiddleware:
+    """Compresses the JSON and CSV responses of GET requests to `/v1` of at least 1 KiB, if the client accepts it.
+
+    Streams, such as events, and files are sent unchanged.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "GET" or not scope["path"].startswith("/v1/"):
+            await self._app(scope, receive, send)
+            return
+        encoding = choose_encoding(get_header(scope, b"accept-encoding") or "")
+        start: Message | None = None
+
+        async def send_compressed(message: Message) -> None:
+            nonlocal start
+            if message["type"] == "http.response.start" and _is_compressible(message):
+                start = message
+                return
+            if start is not None:
+                head, start = start, None
+                is_complete = message["type"] == "http.response.body" and not message.get("more_body", False)
+                if is_complete and len(message.get("body", b"")) >= MIN_COMPRESSIBLE_BYTES:
+                    message = await _compress_response(head, message, encoding)
+                await send(head)
+            await send(message)
+
+        await self._app(scope, receive, send_compressed)
+
+
+def _is_compressible(message: Message) -> bool:
+    headers = MutableHeaders(raw=list(message.get("headers", ())))
+    is_text = headers.get("content-type", "").startswith(MEDIA_TYPES)
+    return is_text and "content-encoding" not in headers
+
+
+async def _compress_response(start: Message, message: Message, encoding: str) -> Message:
+    """Return the compressed body message, and change the headers of the start message accordingly."""
+    headers = MutableHeaders(raw=list(start["headers"]))
+    headers.add_vary_header("Accept-Encoding")
+    if encoding:
+        body = message["body"]
+        run = partial(compress, body, encoding)
+        body = run() if len(body) <= MAX_INLINE_BYTES else await run_sync(run)
+        headers["Content-Encoding"], headers["Content-Length"] = encoding, str(len(body))
+        message = {**message, "body": body}
+    start["headers"] = headers.raw
+    return message
+
+
+def choose_encoding(accept_encoding: str) -> str:
+    """Return `gzip` or `deflate` if the header Accept-Encoding allows it, else an empty string."""
+    accepted = {}
+    for entry in accept_encoding.lower().split(","):
+        name, _, quality = entry.partition(";")
+        accepted[name.strip()] = quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return next((name for name in WINDOW_BITS if accepted.get(name)), "")
+
+
+def compress(body: bytes, encoding: str) -> bytes:
+    """Compress a body with gzip or deflate at the fastest level."""
+    stream = zlib.compressobj(COMPRESSION_LEVEL, wbits=WINDOW_BITS[encoding])
+    return stream.compress(body) + stream.flush()
