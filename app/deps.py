@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.services.batch_predictions import BatchPredictionService
 from app.services.datasets import DatasetService
-from app.services.event_stream import EventStreams
+from app.services.event_streams import EventStreams
 from app.services.job_submission import JobSubmission
 from app.services.jobs import JobService
 from app.services.metric_curves import MetricCurveService

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from app.http.tracing import Tracing
 from app.services.datasets import DatasetService
-from app.services.event_stream import EventStreams
+from app.services.event_streams import EventStreams
 from app.services.job_submission import JobSubmission
 from app.services.jobs import JobService
 from app.services.prediction.explanations import ExplanationService

@@ -23,6 +23,8 @@ from core.errors import ConfigurationError
 from core.events import Event, EventType
 
 log = structlog.get_logger()
+ALL_JOBS = "*"
+"""Subscribe to this instead of a job id to receive the events of all jobs."""
 _PREFIX = "candela:events:"
 _TIMEOUT_S = 1.0
 _RETRY_DELAY_S = 5.0  # after a failed publish, events are dropped for 5 s, so that requests do not wait for Redis
@@ -34,7 +36,10 @@ class Bus(Protocol):
         """Publish events to the current subscribers. Redis errors are logged and not raised."""
 
     def subscribe(self, job_id: str) -> "Subscription":
-        """Subscribe to future events of a job. The caller closes the subscription. Needs a running event loop."""
+        """Subscribe to future events of a job, or of `ALL_JOBS`. The caller closes the subscription.
+
+        Needs a running event loop.
+        """
 
 
 class Subscription(Protocol):
@@ -165,7 +170,7 @@ class RedisBus:
                     self._dispatch_message(message["channel"].decode().removeprefix(_PREFIX), message["data"])
 
     def _dispatch_message(self, job_id: str, body: bytes) -> None:
-        listeners = self._subscriptions.get(job_id)
+        listeners = [*self._subscriptions.get(job_id, ()), *self._subscriptions.get(ALL_JOBS, ())]
         if listeners:
             event = _decode_event(job_id, body)
             for listener in listeners:

@@ -13,7 +13,7 @@ from app.api.jobs import JobId
 from app.api.strict_route import StrictRoute
 from app.deps import EventStreamsDep
 from app.schemas.problems import problem_responses
-from app.services.event_stream import EventStream
+from app.services.event_stream import OpenStream
 from core.events import Event
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], route_class=StrictRoute)
@@ -58,15 +58,15 @@ async def stream_events(
     stream = await streams.open(job_id, last_event_id or 0)
     if stream is None:
         return Response(status_code=204)  # an EventSource does not reconnect after a 204
-    return _StreamResponse(stream)
+    return StreamResponse(stream, _convert_events(stream))
 
 
-class _StreamResponse(EventSourceResponse):
+class StreamResponse(EventSourceResponse):
     """Sends the events of a stream, and closes the stream even if the client disconnects before the first event."""
 
-    def __init__(self, stream: EventStream) -> None:
+    def __init__(self, stream: OpenStream, messages: AsyncIterator[ServerSentEvent]) -> None:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(_convert_events(stream), ping=KEEP_ALIVE_S, send_timeout=SEND_TIMEOUT_S, headers=headers)
+        super().__init__(messages, ping=KEEP_ALIVE_S, send_timeout=SEND_TIMEOUT_S, headers=headers)
         self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

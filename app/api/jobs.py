@@ -19,7 +19,8 @@ from core.spec.job import MAX_OPTIONS
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 
-JobId = Annotated[str, Path(pattern=r"^[0-9a-f]{1,32}$", description="The id of the job.")]
+JOB_ID_PATTERN = r"^[0-9a-f]{1,32}$"
+JobId = Annotated[str, Path(pattern=JOB_ID_PATTERN, description="The id of the job.")]
 IdempotencyKey = Annotated[
     str | None,
     Header(pattern=r"^[!-~]{1,255}$", description="Requests with the same key and body return the same job."),

@@ -1,9 +1,9 @@
 """Follows the events of one job for all its streams in this process."""
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -14,6 +14,12 @@ MAX_RECENT = 1000
 ReadEvents = Callable[[str, int], Awaitable[list[Event]]]
 
 
+class FeedListener(Protocol):
+    """A stream that is notified when its feed has new events or ends."""
+
+    def on_change(self, feed: "EventFeed") -> None: ...
+
+
 class EventFeed:
     """Receives the events of a job from the bus once, and keeps the recent ones in memory.
 
@@ -21,8 +27,7 @@ class EventFeed:
     `update` reports a number that it has not received.
 
     Attributes:
-        changed: set and replaced by a new object when events arrive or the feed ends.
-        num_streams: the number of streams that use the feed.
+        listeners: the streams that use the feed.
         is_deleted: whether the job was deleted.
         last_number: the number of the last event of a job that has ended, else None.
 
@@ -32,8 +37,7 @@ class EventFeed:
 
     def __init__(self, job_id: str, read_events: ReadEvents) -> None:
         self.job_id = job_id
-        self.changed = asyncio.Event()
-        self.num_streams = 0
+        self.listeners: dict[FeedListener, None] = {}
         self.is_deleted = False
         self.last_number: int | None = None
         self._read_events = read_events
@@ -61,21 +65,21 @@ class EventFeed:
         """Handle the number of the job's newest event in the database; None if the job was deleted."""
         if newest is None:
             self.is_deleted = True
-            self.wake()
+            self._notify()
             return
         if self._newest is None:
             self._newest = newest
-            self.wake()
+            self._notify()
         elif newest > self._newest:
             await self._fill()
-        if has_ended and self.last_number is None:
-            self.last_number = newest
-            self.wake()
+        last_number = newest if has_ended else None  # None again after an extension
+        if last_number != self.last_number:
+            self.last_number = last_number
+            self._notify()
 
-    def wake(self) -> None:
-        """Wake the streams that wait for `changed`."""
-        self.changed.set()
-        self.changed = asyncio.Event()
+    def _notify(self) -> None:
+        for listener in tuple(self.listeners):
+            listener.on_change(self)
 
     async def _fill(self) -> None:
         assert self._newest is not None  # noqa: S101 - a gap requires a known number
@@ -89,4 +93,4 @@ class EventFeed:
                     self._recent.clear()  # without the missing events, only later ones are contiguous
                 self._newest = event.seq
                 self._recent.append(event)
-        self.wake()
+        self._notify()

@@ -61,6 +61,7 @@ class JobRow(Base):
         Index("ix_job_page", "created_at", "id"),
         Index("ix_job_queue", "state", "priority", "created_at"),
         Index("ix_job_lease", "state", "lease_until"),
+        Index("ix_job_event_at", "event_at", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -97,6 +98,7 @@ class JobRow(Base):
     event_seq: Mapped[int] = mapped_column(default=0)
     # false for jobs of earlier versions until maintenance has built the rollups of their curves
     has_rollups: Mapped[bool] = mapped_column(default=True, server_default=false())
+    event_at: Mapped[datetime | None]  # time of the newest event; null if an earlier version stored it
 
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
@@ -252,3 +254,14 @@ class WorkerRow(Base):
     started_at: Mapped[datetime]
     beat_at: Mapped[datetime]
     took_at: Mapped[datetime | None]  # time at which the worker last received a message from the queue
+
+
+class BrowserSessionRow(Base):
+    """A session of a web browser, which an API key opened. `digest` depends on the key and on the cookie."""
+
+    __tablename__ = "browser_session"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    created_at: Mapped[datetime]
+    used_at: Mapped[datetime] = mapped_column(index=True)  # updated once a minute at most
+    expires_at: Mapped[datetime]

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Self
 
+from core.bus import ALL_JOBS
 from core.events import Event
 
 
@@ -39,7 +40,7 @@ class MemoryBus:
     def publish(self, events: Sequence[Event]) -> None:
         for event in [] if self.is_unavailable else events:
             for listener in self.subscriptions:
-                if listener.job_id == event.job_id:
+                if listener.job_id in (event.job_id, ALL_JOBS):
                     listener.put(event)
 
     def subscribe(self, job_id: str) -> MemorySubscription:

@@ -1,9 +1,10 @@
 """Queries for job events. The events of each job are numbered without gaps, in commit order."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
@@ -12,6 +13,14 @@ from core.db.tables import JobEventRow, JobRow
 from core.errors import NotFound
 from core.events import Event, EventType
 from core.jobs import JobState
+
+
+class JobChange(NamedTuple):
+    """A job with the number and the time of its newest event."""
+
+    job_id: str
+    seq: int
+    at: datetime
 
 
 class EventRepo:
@@ -26,9 +35,10 @@ class EventRepo:
         """
         if not entries:
             return []
-        statement = update(JobRow).where(JobRow.id == job_id).values(event_seq=JobRow.event_seq + len(entries))
+        statement = update(JobRow).where(JobRow.id == job_id)
+        statement = statement.values(event_seq=JobRow.event_seq + len(entries), event_at=now(self._session))
         row = self._session.execute(
-            statement.returning(JobRow.event_seq, now(self._session)).execution_options(synchronize_session=False)
+            statement.returning(JobRow.event_seq, JobRow.event_at).execution_options(synchronize_session=False)
         ).one_or_none()
         if row is None:
             raise NotFound(f"Job {job_id!r} does not exist.")
@@ -64,3 +74,19 @@ class EventRepo:
         """Return the id, the state and the number of the newest event of each job that exists."""
         query = select(JobRow.id, JobRow.state, JobRow.event_seq).where(JobRow.id.in_(job_ids))
         return [(job_id, state, number) for job_id, state, number in self._session.execute(query)]
+
+    def get_time(self) -> datetime:
+        """Return the current time of the clock that gives events their times."""
+        return self._session.scalars(select(now(self._session))).one()
+
+    def list_changes(self, after: tuple[datetime, str], limit: int) -> list[JobChange]:
+        """List the jobs whose newest event is later than `after`, a time and a job id, in the order of these times."""
+        query = select(JobRow.id, JobRow.event_seq, JobRow.event_at)
+        query = query.where(tuple_(JobRow.event_at, JobRow.id) > after).order_by(JobRow.event_at, JobRow.id)
+        rows = self._session.execute(query.limit(limit))
+        return [JobChange(job_id, seq, at) for job_id, seq, at in rows if at is not None]
+
+    def get_number_at(self, job_id: str, at: datetime) -> int:
+        """Return the number of a job's last event that is not later than `at`, or 0 if there is none."""
+        query = select(JobEventRow.seq).where(JobEventRow.job_id == job_id, JobEventRow.at <= at)
+        return self._session.scalars(query.order_by(JobEventRow.seq.desc()).limit(1)).one_or_none() or 0

@@ -71,7 +71,7 @@ async def test_a_client_that_does_not_read_loses_its_stream(monkeypatch: pytest.
 
     monkeypatch.setattr(events, "SEND_TIMEOUT_S", 0.01)
     stream = OpenStream()
-    response = events._StreamResponse(stream)  # type: ignore[arg-type]  # without a database
+    response = events.StreamResponse(stream, events._convert_events(stream))  # type: ignore[arg-type]  # without a database
     with pytest.raises((SendTimeoutError, ExceptionGroup)):
         await response({"type": "http", "method": "GET", "headers": []}, receive, send)
     assert stream.is_closed

@@ -8,8 +8,10 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
 
-from app.services import event_stream
-from app.services.event_stream import EventStream, EventStreams
+from app.services import event_streams
+from app.services.event_reader import EventState
+from app.services.event_stream import EventStream
+from app.services.event_streams import EventStreams
 from app.state import State
 from core.db.repos.events import EventRepo
 from core.db.repos.jobs import JobRepo
@@ -79,9 +81,9 @@ async def test_new_events_come_from_the_bus_without_a_query(
     await wait_for_feed(bus)
     await asyncio.to_thread(add_lines, 1)  # the first event of the bus tells the feed where the job is
     async with asyncio.timeout(60):
-        while stream.feed.list_recent(1) is None:
+        while stream.feeds[0].list_recent(1) is None:
             await asyncio.sleep(0.001)
-    monkeypatch.setattr(streams, "_read_page", None)  # a query would raise
+    monkeypatch.setattr(streams._reader, "read_page", None)  # a query would raise
     await asyncio.to_thread(add_lines, 2)
     await asyncio.to_thread(end_job)
     assert await asyncio.wait_for(rest, 60) == [2, 3, 4, 5, 6]
@@ -144,14 +146,14 @@ async def test_all_streams_of_all_jobs_share_one_query_per_poll(
     waiting = [asyncio.create_task(take_numbers(iterator, 1)) for iterator in iterators]
     await asyncio.sleep(0.1)  # the first poll may wake the streams once
     queries: list[list[str]] = []
-    read_states = streams._read_states
+    read_states = streams._reader.read_states
 
-    def record_states(ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
+    def record_states(ids: Sequence[str]) -> dict[str, EventState]:
         queries.append(list(ids))
         return read_states(ids)
 
-    monkeypatch.setattr(streams, "_read_states", record_states)
-    monkeypatch.setattr(streams, "_read_page", None)  # a query of a stream would raise
+    monkeypatch.setattr(streams._reader, "read_states", record_states)
+    monkeypatch.setattr(streams._reader, "read_page", None)  # a query of a stream would raise
     async with asyncio.timeout(60):
         while len(queries) < 3:
             await asyncio.sleep(0.01)
@@ -167,7 +169,7 @@ async def test_all_streams_of_all_jobs_share_one_query_per_poll(
 async def test_limit_of_streams_holds_for_requests_at_the_same_time(
     state: State, bus: MemoryBus, job_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_stream, "MAX_STREAMS", 5)
+    monkeypatch.setattr(event_streams, "MAX_STREAMS", 5)
     streams = EventStreams(state.sessions, bus, poll_s=600)
     results = await asyncio.gather(*(streams.open(job_id, 0) for _ in range(12)), return_exceptions=True)
     opened = [result for result in results if isinstance(result, EventStream)]
@@ -185,7 +187,7 @@ async def test_limit_of_streams_holds_for_requests_at_the_same_time(
 async def test_job_with_few_streams_gets_the_place_of_a_job_with_many(
     state: State, bus: MemoryBus, post_job: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_stream, "MAX_STREAMS", 4)
+    monkeypatch.setattr(event_streams, "MAX_STREAMS", 4)
     crowded, other = (str(post_job()["id"]) for _ in range(2))
     streams = EventStreams(state.sessions, bus, poll_s=600)
     opened = [await open_stream(streams, crowded) for _ in range(4)]
@@ -233,7 +235,7 @@ async def test_feed_continues_after_the_database_was_unavailable_at_a_gap(
     async def fail(*_: object) -> list[Event]:
         raise OperationalError("SELECT 1", {}, Exception("locked"))
 
-    monkeypatch.setattr(stream.feed, "_read_events", fail)
+    monkeypatch.setattr(stream.feeds[0], "_read_events", fail)
     await asyncio.to_thread(add_lines, 1)
     await asyncio.to_thread(add_lines, 1)
     assert await asyncio.wait_for(waiting, 60) == [2, 3, 4, 5, 6, 7]
@@ -245,16 +247,16 @@ async def test_poll_continues_after_an_unexpected_error(
 ) -> None:
     bus.is_unavailable = True
     streams = EventStreams(state.sessions, bus, poll_s=0.01)
-    read_states, calls = streams._read_states, list[int]()
+    read_states, calls = streams._reader.read_states, list[int]()
 
-    def fail_once(job_ids: Sequence[str]) -> dict[str, tuple[int, bool]]:
+    def fail_once(job_ids: Sequence[str]) -> dict[str, EventState]:
         calls.append(1)
         if len(calls) == 1:
             raise ValueError("unexpected")
         return read_states(job_ids)
 
-    monkeypatch.setattr(streams, "_read_states", fail_once)
     stream = await open_stream(streams, job_id)
+    monkeypatch.setattr(streams._reader, "read_states", fail_once)
     events = aiter(stream)
     assert await take_numbers(events, 1) == [1]
     waiting = asyncio.create_task(take_numbers(events, 2))

@@ -1,0 +1,109 @@
+"""`/v1/events`: streams the events of several or all jobs over one connection."""
+
+import json
+from collections.abc import AsyncIterator
+from enum import StrEnum
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import Response
+from pydantic import StringConstraints
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from app.api.events import StreamResponse
+from app.api.jobs import JOB_ID_PATTERN
+from app.api.strict_route import StrictRoute
+from app.deps import EventStreamsDep
+from app.schemas.problems import problem_responses
+from app.services.event_position import ID_PATTERN, MAX_ID_LENGTH
+from app.services.event_stream import OpenStream
+from core.errors import InvalidSpec
+
+router = APIRouter(prefix="/v1/events", tags=["jobs"], route_class=StrictRoute)
+
+MAX_JOBS = 200
+EventId = Annotated[str, StringConstraints(pattern=ID_PATTERN, max_length=MAX_ID_LENGTH)]
+STREAM = {
+    "text/event-stream": {
+        "schema": {"type": "string"},
+        "example": "id: AAAAAAAAAACP77-2WU3kWgAAAAE\nevent: state\n"
+        'data: {"job": "8fefbfb6594de45a9a0d2b6c1c3f5e77", "seq": 1, "type": "state", '
+        '"at": "2026-01-01T00:00:00+00:00", "payload": {"from": null, "to": "queued", "reason": "submitted"}}\n\n',
+    }
+}
+
+
+class Topic(StrEnum):
+    JOBS = "jobs"
+
+
+@router.get(
+    "",
+    response_class=EventSourceResponse,
+    responses={
+        200: {
+            "description": "Events as in `/v1/jobs/{job_id}/events`, each with the id of its `job`.",
+            "content": STREAM,
+        },
+        204: {"description": "All jobs have ended and have no events after `Last-Event-ID`."},
+        **problem_responses(404, 422, 503),
+    },
+)
+async def stream_many_events(
+    streams: EventStreamsDep,
+    job: Annotated[
+        list[Annotated[str, StringConstraints(pattern=JOB_ID_PATTERN)]] | None,
+        Query(max_length=MAX_JOBS, description="The ids of the jobs, one parameter each: `job=…&job=…`."),
+    ] = None,
+    topic: Annotated[
+        Topic | None,
+        Query(
+            description="`jobs`: events of type `state`, `epoch`, `progress` and `end` of all jobs, also of jobs that "
+            "are submitted later."
+        ),
+    ] = None,
+    after: Annotated[
+        EventId | None,
+        Query(description="As `Last-Event-ID`, for a client that cannot send headers. The header has precedence."),
+    ] = None,
+    last_event_id: Annotated[
+        EventId | None,
+        Header(
+            description="Only events after the event with this id. Default: all events of the jobs; with `topic`, "
+            "events from now on."
+        ),
+    ] = None,
+) -> Response:
+    """Stream the events of many jobs.
+
+    One connection follows up to 200 jobs, or the state and progress of all jobs. Sends server-sent events. Their ids
+    have the position in each job: a client that reconnects with `Last-Event-ID`, to any API process, misses no event
+    and receives none twice. With `job`, the stream ends when all jobs have ended; a job without events in
+    `Last-Event-ID` is sent from its first event. With `topic`, the first message has an id but no event.
+    """
+    text = after if last_event_id is None else last_event_id
+    position = await streams.decode_position(text) if text else None
+    if topic is not None:
+        if job:
+            raise _build_error("?job", "cannot be combined with topic; send either job or topic")
+        topic_stream = await streams.open_topic(position)
+        return StreamResponse(topic_stream, _convert_events(topic_stream, starts_with_id=True))
+    if not job:
+        raise _build_error("?job", "must have at least one job id, unless topic=jobs is sent")
+    stream = await streams.open_jobs(list(dict.fromkeys(job)), position)
+    if stream is None:
+        return Response(status_code=204)  # an EventSource does not reconnect after a 204
+    return StreamResponse(stream, _convert_events(stream))
+
+
+def _build_error(pointer: str, reason: str) -> InvalidSpec:
+    return InvalidSpec(f"{pointer.removeprefix('?')} {reason}.", errors=[(pointer, reason)])
+
+
+async def _convert_events(stream: OpenStream, *, starts_with_id: bool = False) -> AsyncIterator[ServerSentEvent]:
+    if starts_with_id:
+        yield ServerSentEvent(id=stream.position.encode())
+    async for event in stream:
+        message = {"job": event.job_id, "seq": event.seq, "type": event.type, "at": event.at.isoformat()}
+        body = json.dumps(message | {"payload": event.payload}, allow_nan=False)
+        yield ServerSentEvent(body, event=event.type, id=stream.position.encode())
