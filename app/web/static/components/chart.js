@@ -70,9 +70,9 @@ function Plot({ title, x, lines, xLabel, height = 240, smoothing = 0, isLogX = f
       plot.current?.destroy();
       const options = buildOptions({ lines, xLabel: xLabel || "step", height, width: element.clientWidth || 320, isLogX, isLogY, hasBands, formatX, isZoomable: Boolean(onZoom) });
       options.hooks = {
-        setSeries: [(/** @type {any} */ _, /** @type {number | null} */ index) => index !== null && handlers.current.onFocus?.(index > 0 ? keys[index - 1] : null)],
+        setSeries: [(_, index) => index !== null && handlers.current.onFocus?.(index > 0 ? keys[index - 1] : null)],
         setSelect: [
-          (/** @type {any} */ chart) => {
+          (chart) => {
             if (chart.select.width > 4) handlers.current.onZoom?.([chart.posToVal(chart.select.left, "x"), chart.posToVal(chart.select.left + chart.select.width, "x")]);
             chart.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
           },
@@ -105,8 +105,8 @@ function Plot({ title, x, lines, xLabel, height = 240, smoothing = 0, isLogX = f
 }
 
 /** The columns of uPlot: x, the lines, and the two borders of each band. */
-function buildColumns(/** @type {number[]} */ x, /** @type {Line[]} */ lines, /** @type {number} */ smoothing, /** @type {boolean} */ isLogX, /** @type {boolean} */ isLogY, /** @type {boolean} */ hasBands) {
-  const prepare = (/** @type {import("../lib/series.js").Curve} */ values) => (isLogY ? keepPositive(values) : values);
+function buildColumns(x, lines, smoothing, isLogX, isLogY, hasBands) {
+  const prepare = (values) => (isLogY ? keepPositive(values) : values);
   const columns = [x, ...lines.map((line) => prepare(smooth(line.values, smoothing)))];
   if (hasBands) for (const line of lines) columns.push(prepare(line.min || line.values), prepare(line.max || line.values));
   if (!isLogX) return columns;
@@ -117,7 +117,7 @@ function buildColumns(/** @type {number[]} */ x, /** @type {Line[]} */ lines, /*
 /** @param {{lines: Line[], xLabel: string, height: number, width: number, isLogX: boolean, isLogY: boolean, hasBands: boolean, formatX: (value: number) => string, isZoomable: boolean}} settings */
 function buildOptions({ lines, xLabel, height, width, isLogX, isLogY, hasBands, formatX, isZoomable }) {
   const axis = { stroke: readToken("--text-dim"), grid: { stroke: readToken("--line"), width: 1 }, ticks: { stroke: readToken("--line"), size: 4 }, font: "11px system-ui, sans-serif" };
-  const format = (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map((value) => (value === null ? "" : formatNumber(value, 3)));
+  const format = (_, splits) => splits.map((value) => (value === null ? "" : formatNumber(value, 3)));
   const series = lines.map((line) => ({ label: line.label, stroke: line.color, dash: line.dash, width: 1.5, spanGaps: true, points: { show: line.values.length < 2 } }));
   const borders = hasBands ? lines.flatMap(() => [0, 1].map(() => ({ stroke: "transparent", points: { show: false }, spanGaps: true }))) : [];
   const bands = hasBands
@@ -130,7 +130,7 @@ function buildOptions({ lines, xLabel, height, width, isLogX, isLogY, hasBands, 
     cursor: { focus: { prox: 24 }, drag: { x: isZoomable, y: false, setScale: false } },
     focus: { alpha: 0.2 },
     scales: { x: { time: false, distr: isLogX ? 3 : 1 }, y: { distr: isLogY ? 3 : 1 } },
-    axes: [{ ...axis, label: xLabel, labelSize: 16, labelFont: axis.font, values: (/** @type {any} */ _, /** @type {number[]} */ splits) => splits.map((value) => (value === null ? "" : formatX(value))) }, { ...axis, size: 56, values: format }],
+    axes: [{ ...axis, label: xLabel, labelSize: 16, labelFont: axis.font, values: (_, splits) => splits.map((value) => (value === null ? "" : formatX(value))) }, { ...axis, size: 56, values: format }],
     series: [{ label: xLabel }, ...series, ...borders],
     bands,
   });

@@ -42,7 +42,7 @@ export function JobProgress({ progress, state }) {
  * @param {{name: string, chosen: string, tabs: [string, string][], label: string}} properties tabs: [value, text]
  */
 export function Tabs({ name, chosen, tabs, label }) {
-  const move = (/** @type {KeyboardEvent} */ event) => {
+  const move = (event) => {
     const step = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
     if (!step) return;
     event.preventDefault();
@@ -118,7 +118,7 @@ export function Menu({ label, children }) {
   const element = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     if (!isOpen) return undefined;
-    const close = (/** @type {Event} */ event) => {
+    const close = (event) => {
       if (event instanceof KeyboardEvent ? event.key === "Escape" : !element.current?.contains(/** @type {Node} */ (event.target))) setOpen(false);
     };
     addEventListener("pointerdown", close);
@@ -139,4 +139,9 @@ export function Facts({ items }) {
   return html`<dl class="facts">
     ${items.filter(([, value]) => value !== null && value !== undefined).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}
   </dl>`;
+}
+
+/** Text in which backticks mark code. @param {{text: string}} properties */
+export function Prose({ text }) {
+  return text.split("`").map((part, index) => (index % 2 ? html`<code key=${index}>${part}</code>` : part));
 }

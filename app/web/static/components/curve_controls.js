@@ -20,7 +20,7 @@ export function readCurveSettings(query) {
 
 /** @param {{settings: CurveSettings}} properties */
 export function CurveControls({ settings }) {
-  const toggle = (/** @type {string} */ name, /** @type {boolean} */ isOn, /** @type {string} */ text) => html`<label class="switch">
+  const toggle = (name, isOn, text) => html`<label class="switch">
     <input type="checkbox" checked=${isOn} onChange=${() => changeQuery({ [name]: isOn ? null : "1" })} /> ${text}
   </label>`;
   return html`<div class="toolbar" role="group" aria-label="Charts">
@@ -30,7 +30,7 @@ export function CurveControls({ settings }) {
       )}
     </div>
     <label class="slider">Smoothing
-      <input type="range" min="0" max="0.99" step="0.01" value=${settings.smoothing} onInput=${(/** @type {any} */ event) => changeQuery({ smoothing: Number(event.target.value) || null })} />
+      <input type="range" min="0" max="0.99" step="0.01" value=${settings.smoothing} onInput=${(event) => changeQuery({ smoothing: Number(event.target.value) || null })} />
       <output>${settings.smoothing.toFixed(2)}</output>
     </label>
     ${toggle("logx", settings.isLogX, "Log x")} ${toggle("logy", settings.isLogY, "Log y")}

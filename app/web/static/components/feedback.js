@@ -83,9 +83,9 @@ export async function attempt(action) {
 
 export function Toasts() {
   const [toasts, setToasts] = useState(/** @type {Toast[]} */ ([]));
-  const remove = (/** @type {number} */ id) => setToasts((all) => all.filter((toast) => toast.id !== id));
+  const remove = (id) => setToasts((all) => all.filter((toast) => toast.id !== id));
   useEffect(() => {
-    const add = (/** @type {any} */ event) => {
+    const add = (event) => {
       setToasts((all) => [...all.slice(-3), event.detail]);
       setTimeout(remove, event.detail.isBad || event.detail.undo ? 10000 : 4000, event.detail.id);
     };

@@ -15,14 +15,14 @@ import { Chart } from "./chart.js";
  */
 export function MetricChart({ title, settings, sources, height, focus, onFocus, hasLegend }) {
   const { x, lines } = useMemo(() => alignSources(sources), sources.flatMap((source) => [source.key, source.series]));
-  const zoom = (/** @type {[number, number] | null} */ range) => changeQuery(range ? { from: String(range[0]), to: String(range[1]) } : { from: null, to: null });
+  const zoom = (range) => changeQuery(range ? { from: String(range[0]), to: String(range[1]) } : { from: null, to: null });
   return html`<${Chart}
     title=${title}
     x=${x}
     lines=${lines}
     height=${height}
     xLabel=${settings.x === "time" ? "time" : settings.x}
-    formatX=${settings.x === "time" ? formatDuration : (/** @type {number} */ value) => formatNumber(Math.round(value))}
+    formatX=${settings.x === "time" ? formatDuration : (value) => formatNumber(Math.round(value))}
     smoothing=${settings.smoothing}
     isLogX=${settings.isLogX}
     isLogY=${settings.isLogY}
@@ -42,7 +42,7 @@ export function alignSources(sources) {
   const x = isShared ? sources[0]?.x || [] : [...new Set(sources.flatMap((source) => source.x))].sort((a, b) => a - b);
   const positions = isShared ? null : new Map(x.map((value, index) => [value, index]));
   const lines = sources.map(({ key, label, color, dash, x: own, series }) => {
-    const place = (/** @type {any[]} */ values) => {
+    const place = (values) => {
       const curve = toCurve(values);
       if (!positions) return curve;
       const placed = /** @type {import("../lib/series.js").Curve} */ (new Array(x.length).fill(null));

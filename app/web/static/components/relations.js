@@ -18,18 +18,18 @@ export function buildScale(values) {
     const low = Math.min(...numbers);
     const high = Math.max(...numbers);
     const isLog = low > 0 && high / low >= 50;
-    const position = (/** @type {number} */ value) => (high === low ? 0.5 : isLog ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low));
-    return { position: (/** @type {any} */ value) => (typeof value === "number" ? position(value) : null), ticks: high === low ? [low] : [low, high], isLog };
+    const position = (value) => (high === low ? 0.5 : isLog ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low));
+    return { position: (value) => (typeof value === "number" ? position(value) : null), ticks: high === low ? [low] : [low, high], isLog };
   }
   const names = [...new Set(known.map(String))].sort();
-  return { position: (/** @type {any} */ value) => (value === null || value === undefined ? null : names.length === 1 ? 0.5 : names.indexOf(String(value)) / (names.length - 1)), ticks: names.length > 8 ? [names[0], names[names.length - 1]] : names, isLog: false };
+  return { position: (value) => (value === null || value === undefined ? null : names.length === 1 ? 0.5 : names.indexOf(String(value)) / (names.length - 1)), ticks: names.length > 8 ? [names[0], names[names.length - 1]] : names, isLog: false };
 }
 
 /** @param {{axes: string[], rows: {id: string, label: string, color: string, dash?: number[], values: any[]}[]}} properties */
 export function ParallelCoordinates({ axes, rows }) {
   const scales = axes.map((_, index) => buildScale(rows.map((row) => row.values[index])));
-  const place = (/** @type {number} */ index) => 60 + (index * (WIDTH - 120)) / Math.max(axes.length - 1, 1);
-  const level = (/** @type {number} */ share) => HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM);
+  const place = (index) => 60 + (index * (WIDTH - 120)) / Math.max(axes.length - 1, 1);
+  const level = (share) => HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM);
   return html`<svg class="relations" viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label=${`Parallel coordinates of ${axes.join(", ")}. The table of fields has the same values.`}>
     ${axes.map(
       (name, index) => html`<g key=${name}>

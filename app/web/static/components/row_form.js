@@ -10,10 +10,10 @@ export function RowForm({ table, path }) {
   const [outcome, setOutcome] = useState(/** @type {any} */ (null));
   const [problem, setProblem] = useState(/** @type {Problem | null} */ (null));
   if (table.window) return html`<p class="dim">This model predicts from windows of ${table.window} rows. Use the API: see its reference under API.</p>`;
-  const predict = async (/** @type {Event} */ event) => {
+  const predict = async (event) => {
     event.preventDefault();
     setProblem(null);
-    const values = Object.fromEntries(table.columns.map((/** @type {any} */ column) => [column.name, toCell(column, row[column.name])]));
+    const values = Object.fromEntries(table.columns.map((column) => [column.name, toCell(column, row[column.name])]));
     try {
       setOutcome((await request(path, { method: "POST", json: { rows: [values] } })).predictions[0]);
     } catch (error) {
@@ -21,14 +21,14 @@ export function RowForm({ table, path }) {
       setProblem(error);
     }
   };
-  const change = (/** @type {string} */ name) => (/** @type {any} */ event) => setRow({ ...row, [name]: event.target.value });
+  const change = (name) => (event) => setRow({ ...row, [name]: event.target.value });
   return html`<div class="trial">
     <form class="card fields" onSubmit=${predict}>
       <h2>Row</h2>
       ${table.columns.map(
-        (/** @type {any} */ column) => html`<label class="field" key=${column.name}>${column.name}
+        (column) => html`<label class="field" key=${column.name}>${column.name}
           ${column.categories
-            ? html`<select value=${row[column.name] || ""} onChange=${change(column.name)}><option value="">missing</option>${column.categories.map((/** @type {string} */ one) => html`<option key=${one} value=${one}>${one}</option>`)}</select>`
+            ? html`<select value=${row[column.name] || ""} onChange=${change(column.name)}><option value="">missing</option>${column.categories.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}</select>`
             : html`<input inputmode="decimal" placeholder="missing" value=${row[column.name] || ""} onInput=${change(column.name)} />`}
         </label>`,
       )}
@@ -37,8 +37,8 @@ export function RowForm({ table, path }) {
     <section class="card" aria-live="polite">
       <h2>Prediction</h2>
       ${problem && html`<${ProblemNotice} problem=${problem} />`}
-      ${outcome?.values && html`<ul class="plain">${outcome.values.map((/** @type {number} */ value, /** @type {number} */ index) => html`<li key=${index}>${table.targets[index]}: <b>${formatNumber(value)}</b></li>`)}</ul>`}
-      ${outcome?.top_k && html`<p class="verdict">${outcome.label}</p><ul class="bars">${outcome.top_k.map((/** @type {any} */ one) => html`<li key=${one.index}><span class="clip">${one.label}</span><meter min="0" max="1" value=${one.probability} aria-label=${one.label}></meter><span class="number">${formatPercent(one.probability)}</span></li>`)}</ul>`}
+      ${outcome?.values && html`<ul class="plain">${outcome.values.map((value, index) => html`<li key=${index}>${table.targets[index]}: <b>${formatNumber(value)}</b></li>`)}</ul>`}
+      ${outcome?.top_k && html`<p class="verdict">${outcome.label}</p><ul class="bars">${outcome.top_k.map((one) => html`<li key=${one.index}><span class="clip">${one.label}</span><meter min="0" max="1" value=${one.probability} aria-label=${one.label}></meter><span class="number">${formatPercent(one.probability)}</span></li>`)}</ul>`}
       ${!outcome && !problem && html`<p class="dim">Fill in the row. Empty fields are missing values.</p>`}
     </section>
   </div>`;

@@ -1,6 +1,7 @@
 // Form fields for a JSON Schema. A field that is not set shows the default; a set field can be reset.
 import { html } from "../lib/preact.js";
 import { formatInput, getValue, isPlainArray, parseInput, readChoices, readUnion, resolveSchema } from "../lib/schema.js";
+import { Prose } from "./controls.js";
 import { Icon } from "./icon.js";
 
 /**
@@ -45,15 +46,15 @@ export function ValueField({ form, pointer, schema, label, isRequired = false })
     <label for=${id}>${label}${isRequired && html`<span class="dim"> required</span>`}</label>
     <div class="row">
       ${choices
-        ? html`<select ...${common} value=${isSet ? JSON.stringify(value) : ""} onChange=${(/** @type {any} */ event) => form.change(pointer, event.target.value ? JSON.parse(event.target.value) : undefined)}>
+        ? html`<select ...${common} value=${isSet ? JSON.stringify(value) : ""} onChange=${(event) => form.change(pointer, event.target.value ? JSON.parse(event.target.value) : undefined)}>
             <option value="">${unset}</option>
             ${choices.map((choice) => html`<option key=${String(choice)} value=${JSON.stringify(choice)}>${String(choice)}</option>`)}
           </select>`
-        : html`<input ...${common} value=${formatInput(value)} placeholder=${unset} autocomplete="off" spellcheck=${false} onChange=${(/** @type {any} */ event) => form.change(pointer, event.target.value === "" ? undefined : parseInput(event.target.value, schema))} />`}
+        : html`<input ...${common} value=${formatInput(value)} placeholder=${unset} autocomplete="off" spellcheck=${false} onChange=${(event) => form.change(pointer, event.target.value === "" ? undefined : parseInput(event.target.value, schema))} />`}
       ${isSet && html`<button type="button" class="bare" aria-label=${`Reset ${label} to its default`} onClick=${() => form.change(pointer, undefined)}><${Icon} name="close" /></button>`}
     </div>
     ${error && html`<p class="error" id=${`${id}-error`}>${error}</p>`}
-    ${schema.description && html`<p class="help" id=${`${id}-help`}>${schema.description}</p>`}
+    ${schema.description && html`<p class="help" id=${`${id}-help`}><${Prose} text=${schema.description} /></p>`}
   </div>`;
 }
 
@@ -73,14 +74,14 @@ function UnionField({ form, pointer, schema, label, isRequired }) {
     <div class=${name ? "field is-set" : "field"}>
       <label for=${id}>${label}${isRequired && html`<span class="dim"> required</span>`}</label>
       <div class="row">
-        <select id=${id} aria-invalid=${error ? "true" : undefined} aria-describedby=${error ? `${id}-error` : undefined} value=${name || ""} onChange=${(/** @type {any} */ event) => form.change(pointer, event.target.value ? { [field]: event.target.value } : undefined)}>
+        <select id=${id} aria-invalid=${error ? "true" : undefined} aria-describedby=${error ? `${id}-error` : undefined} value=${name || ""} onChange=${(event) => form.change(pointer, event.target.value ? { [field]: event.target.value } : undefined)}>
           <option value="">${isRequired ? "choose" : `default${fallback ? `: ${fallback}` : ""}`}</option>
           ${name && !names.includes(name) && html`<option value=${name}>${name}</option>`}
-          ${names.map((/** @type {string} */ choice) => html`<option key=${choice} value=${choice}>${choice}</option>`)}
+          ${names.map((choice) => html`<option key=${choice} value=${choice}>${choice}</option>`)}
         </select>
       </div>
       ${error && html`<p class="error" id=${`${id}-error`}>${error}</p>`}
-      ${options?.summary && html`<p class="help">${options.summary}</p>`}
+      ${options?.summary && html`<p class="help"><${Prose} text=${options.summary} /></p>`}
     </div>
     ${options && hasFields(options, field) && html`<details class="options"><summary>Options of ${name}</summary>${listFields({ form, pointer, schema: options, leaveOut: [field] })}</details>`}
   </div>`;
@@ -101,7 +102,7 @@ function ListField({ form, pointer, schema, label }) {
   const id = `field${pointer.replace(/[^A-Za-z0-9]+/g, "-")}`;
   return html`<fieldset>
     <legend>${label}</legend>
-    ${schema.description && html`<p class="help">${schema.description}</p>`}
+    ${schema.description && html`<p class="help"><${Prose} text=${schema.description} /></p>`}
     ${error && html`<p class="error" role="alert">${error}</p>`}
     ${list.map(
       (_, index) => html`<div class="list-item" key=${index}>
@@ -110,7 +111,7 @@ function ListField({ form, pointer, schema, label }) {
       </div>`,
     )}
     ${union
-      ? html`<div class="row"><select id=${id} aria-label=${`Add to ${label}`} value="" onChange=${(/** @type {any} */ event) => {
+      ? html`<div class="row"><select id=${id} aria-label=${`Add to ${label}`} value="" onChange=${(event) => {
           form.change(pointer, [...list, { [union.field]: event.target.value }]);
           event.target.value = "";
         }}><option value="">Add…</option>${union.choices.map(([choice]) => html`<option key=${choice} value=${choice}>${choice}</option>`)}</select></div>`

@@ -61,7 +61,7 @@ function ThemeButton() {
 function useKeys(openHelp) {
   useEffect(() => {
     let isWaiting = false;
-    const handle = (/** @type {KeyboardEvent} */ event) => {
+    const handle = (event) => {
       const target = /** @type {HTMLElement} */ (event.target);
       if (event.ctrlKey || event.metaKey || event.altKey || /^(input|textarea|select)$/i.test(target.tagName) || target.isContentEditable) return;
       if (isWaiting) {

@@ -17,13 +17,9 @@ const channel = new BroadcastChannel(LOCK);
 /** @type {Map<string, string[]>} the jobs that other tabs follow, keyed by tab */
 const followed = new Map();
 const tab = crypto.randomUUID();
-/** @type {EventSource | null} */
-let source = null;
 let isLeader = false;
-let address = "";
-let lastId = "";
 
-channel.onmessage = (/** @type {MessageEvent} */ message) => {
+channel.onmessage = (message) => {
   const { kind, from, jobs, event } = message.data;
   if (kind === "event") deliver(event);
   else if (kind === "follow") {
@@ -48,33 +44,58 @@ function announce() {
   channel.postMessage({ kind: "follow", from: tab, jobs: document.hidden ? [] : [...listeners.keys()] });
 }
 
-/** Open the stream for all jobs that some tab shows. A hidden page follows nothing. */
+/** Open the streams for all jobs that some tab shows. A hidden page follows nothing. */
 function connect() {
   const own = document.hidden ? [] : [...listeners.keys()];
   const wanted = [...new Set([...own, ...[...followed.values()].flat()])].sort();
   const jobs = wanted.filter((name) => name !== "*");
-  const next = wanted.length ? buildPath("v1/events", { job: jobs, topic: wanted.includes("*") ? "jobs" : null }) : "";
-  if (next === address && source && source.readyState !== EventSource.CLOSED) return;
-  source?.close();
-  source = null;
-  address = next;
-  if (!next) return;
-  source = new EventSource(lastId ? `${next}&last_event_id=${encodeURIComponent(lastId)}` : next);
-  for (const type of TYPES) source.addEventListener(type, receive);
-  source.onerror = () => {
-    if (source?.readyState === EventSource.CLOSED) setTimeout(connect, RETRY_MS);
-  };
+  streams.jobs.open(jobs.length ? { job: jobs } : null);
+  streams.topic.open(wanted.includes("*") ? { topic: "jobs" } : null);
 }
 
-function receive(/** @type {MessageEvent} */ message) {
-  lastId = message.lastEventId || lastId;
-  const { job, at, payload } = JSON.parse(message.data);
-  const event = { type: message.type, job, at, payload };
-  channel.postMessage({ kind: "event", event });
-  deliver(event);
+/** One connection to `/v1/events`, which continues after the last event that it has received. */
+class Stream {
+  constructor() {
+    /** @type {EventSource | null} */
+    this.source = null;
+    /** @type {Record<string, unknown> | null} */
+    this.query = null;
+    this.lastId = "";
+    this.timer = 0;
+  }
+
+  /** @param {Record<string, unknown> | null} query null closes the connection */
+  open(query) {
+    if (JSON.stringify(query) === JSON.stringify(this.query)) return;
+    this.query = query;
+    this.connect();
+  }
+
+  connect() {
+    clearTimeout(this.timer);
+    this.source?.close();
+    this.source = null;
+    if (!this.query) return;
+    const source = new EventSource(buildPath("v1/events", { ...this.query, after: this.lastId }));
+    this.source = source;
+    for (const type of TYPES) source.addEventListener(type, (event) => this.receive(event));
+    // The browser reconnects by itself, except after a response that is not a stream, such as a 503 or a 204.
+    source.onerror = () => {
+      if (source.readyState === EventSource.CLOSED && source === this.source) this.timer = setTimeout(() => this.connect(), RETRY_MS);
+    };
+  }
+
+  /** @param {MessageEvent} message */
+  receive(message) {
+    this.lastId = message.lastEventId || this.lastId;
+    const { job, at, payload } = JSON.parse(message.data);
+    const event = { type: message.type, job, at, payload };
+    channel.postMessage({ kind: "event", event });
+    deliver(event);
+  }
 }
 
-function deliver(/** @type {JobEvent} */ event) {
+function deliver(event) {
   for (const name of [event.job, "*"]) listeners.get(name)?.forEach((listener) => listener(event));
 }
 
@@ -94,7 +115,7 @@ export function useEvents(jobs, listener) {
   const key = jobs.join();
   useEffect(() => {
     if (!jobs.length) return undefined;
-    const own = (/** @type {JobEvent} */ event) => current.current(event);
+    const own = (event) => current.current(event);
     for (const job of jobs) listeners.set(job, (listeners.get(job) || new Set()).add(own));
     update();
     return () => {
@@ -107,6 +128,7 @@ export function useEvents(jobs, listener) {
   }, [key]);
 }
 
+const streams = { jobs: new Stream(), topic: new Stream() };
 document.addEventListener("visibilitychange", update);
 addEventListener("pagehide", () => channel.postMessage({ kind: "follow", from: tab, jobs: [] }));
 lead();

@@ -40,7 +40,7 @@ export function getLabel(job) {
 export function listMetricNames(jobs) {
   const order = ["valid", "test", "train"];
   const names = new Set(jobs.flatMap((job) => [...Object.keys(job.metrics || {}), ...Object.keys(job.metrics_best?.metrics || {})]));
-  const rank = (/** @type {string} */ name) => order.indexOf(name.split("_")[0]);
+  const rank = (name) => order.indexOf(name.split("_")[0]);
   return [...names].sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
 }
 

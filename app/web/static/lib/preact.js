@@ -1,5 +1,7 @@
 // Preact, its hooks and htm, with types. The library is one file that the installation copies from npm.
-import * as library from "../../vendor/preact-htm.js";
+import * as module from "../../vendor/preact-htm.js";
+
+const library = /** @type {any} */ (module);
 
 /** @typedef {import("preact").ComponentChild} Child */
 /** @typedef {import("preact").ComponentChildren} Children */

@@ -10,7 +10,7 @@ import { useCallback, useState } from "./preact.js";
 export function usePreference(name, initial) {
   const key = `candela.${name}`;
   const [value, setValue] = useState(() => read(key, initial));
-  const store = useCallback((/** @type {T} */ next) => {
+  const store = useCallback((next) => {
     localStorage.setItem(key, JSON.stringify(next));
     setValue(next);
   }, [key]);

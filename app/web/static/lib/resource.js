@@ -56,7 +56,7 @@ export function useResource(path, { everyMs = 0 } = {}) {
     };
   }, [path, everyMs, refresh]);
 
-  const replace = useCallback((/** @type {any} */ value) => {
+  const replace = useCallback((value) => {
     if (path !== null) remember(path, value);
     redraw({});
   }, [path]);

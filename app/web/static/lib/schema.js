@@ -14,8 +14,8 @@ export function resolveSchema(schema, schemas) {
     if (current.$ref) {
       const name = current.$ref.split("/").pop();
       current = { ...schemas[name], ...omit(current, "$ref"), title: schemas[name]?.title };
-    } else if (current.anyOf?.some((/** @type {Schema} */ part) => part.type === "null")) {
-      const parts = current.anyOf.filter((/** @type {Schema} */ part) => part.type !== "null");
+    } else if (current.anyOf?.some((part) => part.type === "null")) {
+      const parts = current.anyOf.filter((part) => part.type !== "null");
       current = parts.length === 1 ? { ...parts[0], ...omit(current, "anyOf") } : { ...omit(current, "anyOf"), anyOf: parts, isOptional: true };
       if (parts.length !== 1) return current;
     } else return current;
@@ -35,7 +35,7 @@ function omit(schema, key) {
  * @returns {{field: string, choices: [string, string][]} | null}
  */
 export function readUnion(schema) {
-  const { discriminator } = schema.discriminator ? schema : schema.anyOf?.find((/** @type {Schema} */ part) => part.discriminator) || {};
+  const { discriminator } = schema.discriminator ? schema : schema.anyOf?.find((part) => part.discriminator) || {};
   return discriminator ? { field: discriminator.propertyName, choices: Object.entries(discriminator.mapping) } : null;
 }
 
@@ -43,7 +43,7 @@ export function readUnion(schema) {
 export function readChoices(schema) {
   if (schema.enum) return schema.enum;
   if (schema.const !== undefined) return [schema.const];
-  if (schema.anyOf?.every((/** @type {Schema} */ part) => part.enum || part.const !== undefined)) return schema.anyOf.flatMap((/** @type {Schema} */ part) => readChoices(part) || []);
+  if (schema.anyOf?.every((part) => part.enum || part.const !== undefined)) return schema.anyOf.flatMap((part) => readChoices(part) || []);
   return null;
 }
 
@@ -61,7 +61,7 @@ export function isPlainArray(schema, schemas) {
  */
 export function parseInput(text, schema) {
   const trimmed = text.trim();
-  const types = schema.anyOf ? schema.anyOf.map((/** @type {Schema} */ part) => part.type) : [schema.type];
+  const types = schema.anyOf ? schema.anyOf.map((part) => part.type) : [schema.type];
   if (types.includes("array") && (trimmed.startsWith("[") || trimmed.includes(","))) {
     try {
       return JSON.parse(trimmed.startsWith("[") ? trimmed : `[${trimmed}]`);

@@ -1,8 +1,9 @@
 // The same request in other languages: YAML, curl, Python and R.
+import { toYaml } from "./yaml.js";
 
 /** @param {any} spec */
 export function specToYaml(spec) {
-  return jsyaml.dump(spec, { flowLevel: 3, lineWidth: 100, noRefs: true });
+  return toYaml(spec);
 }
 
 /** @param {any} spec */

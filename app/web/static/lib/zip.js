@@ -28,7 +28,7 @@ export async function zipFiles(folder) {
   for (const { path, file } of files) {
     const name = new TextEncoder().encode(path);
     const crc = computeCrc32(new Uint8Array(await file.arrayBuffer()));
-    const fields = (/** @type {DataView} */ view, /** @type {number} */ at) => {
+    const fields = (view, at) => {
       view.setUint16(at, 20, true);
       view.setUint16(at + 2, UTF8_FLAG, true);
       view.setUint16(at + 8, DATE_1980, true);
@@ -64,14 +64,14 @@ async function listFiles(folder, prefix) {
   const reader = folder.createReader();
   const entries = /** @type {FileSystemEntry[]} */ ([]);
   for (;;) {
-    const batch = await new Promise((/** @type {(entries: FileSystemEntry[]) => void} */ resolve, reject) => reader.readEntries(resolve, reject));
+    const batch = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
     if (!batch.length) break;
     entries.push(...batch);
   }
   const files = [];
   for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
     if (entry.isDirectory) files.push(...(await listFiles(/** @type {FileSystemDirectoryEntry} */ (entry), `${prefix}${entry.name}/`)));
-    else files.push({ path: `${prefix}${entry.name}`, file: await new Promise((/** @type {(file: File) => void} */ resolve, reject) => /** @type {FileSystemFileEntry} */ (entry).file(resolve, reject)) });
+    else files.push({ path: `${prefix}${entry.name}`, file: await new Promise((resolve, reject) => /** @type {FileSystemFileEntry} */ (entry).file(resolve, reject)) });
   }
   return files;
 }

@@ -5,6 +5,7 @@ import { getStroke } from "../lib/colors.js";
 import { useEvents } from "../lib/events.js";
 import { formatMetricName, formatNumber } from "../lib/format.js";
 import { ENDED } from "../lib/jobs.js";
+import { useThrottle } from "../lib/throttle.js";
 import { useResource } from "../lib/resource.js";
 import { changeQuery, href } from "../lib/router.js";
 import { isLowerBetter } from "../lib/series.js";
@@ -15,13 +16,12 @@ import { EmptyState, Loaded, ProblemNotice } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
 import { MetricChart } from "../components/metric_chart.js";
 import { ParallelCoordinates, ScatterPlot } from "../components/relations.js";
-import { useThrottle } from "./job.js";
 
 const MAX_JOBS = 200;
 const MAX_DIFFERENCES = 50;
 
 /** @param {{query: URLSearchParams}} properties */
-export function ComparePage({ query }) {
+export default function ComparePage({ query }) {
   const ids = [...new Set(query.getAll("job"))].slice(0, MAX_JOBS);
   useEffect(() => {
     document.title = "Compare · Candela";
@@ -40,8 +40,8 @@ function Comparison({ ids, query }) {
   const comparison = useResource(buildPath("v1/jobs/compare", { job: ids.slice(0, MAX_DIFFERENCES) }), { everyMs: 5000 });
   const [focus, setFocus] = useState(/** @type {string | null} */ (null));
   const jobs = comparison.value?.jobs || [];
-  const labels = useMemo(() => new Map(jobs.map((/** @type {any} */ job) => [job.id, job.name])), [comparison.value]);
-  const active = jobs.filter((/** @type {any} */ job) => !ENDED.has(job.state)).map((/** @type {any} */ job) => job.id);
+  const labels = useMemo(() => new Map(jobs.map((job) => [job.id, job.name])), [comparison.value]);
+  const active = jobs.filter((job) => !ENDED.has(job.state)).map((job) => job.id);
   const curves = useMemo(() => listCurves(jobs), [comparison.value]);
   return html`
     ${comparison.problem && html`<${ProblemNotice} problem=${comparison.problem} onRetry=${comparison.refresh} />`}
@@ -93,7 +93,7 @@ function CompareChart({ ids, active, labels, split, name, settings, focus, onFoc
     if (event.type !== "log") refresh();
   });
   const sources = useMemo(
-    () => (grid.value?.series || []).map((/** @type {any} */ series) => ({ key: series.job, label: labels.get(series.job) || series.job.slice(0, 8), ...getStroke(ids.indexOf(series.job)), x: grid.value.x, series })),
+    () => (grid.value?.series || []).map((series) => ({ key: series.job, label: labels.get(series.job) || series.job.slice(0, 8), ...getStroke(ids.indexOf(series.job)), x: grid.value.x, series })),
     [grid.value, labels],
   );
   return html`<div ref=${element} class="chart-place">
@@ -123,10 +123,10 @@ function Differences({ value, isFull }) {
     ${fields.length === 0
       ? html`<p class="dim">The specs are equal.</p>`
       : html`<div class="table-box"><table>
-          <thead><tr><th scope="col">Field</th>${jobs.map((/** @type {any} */ job) => html`<th scope="col" key=${job.id}>${job.name}</th>`)}</tr></thead>
+          <thead><tr><th scope="col">Field</th>${jobs.map((job) => html`<th scope="col" key=${job.id}>${job.name}</th>`)}</tr></thead>
           <tbody>
-            ${fields.map((/** @type {any} */ field) => html`<tr key=${field.pointer}><th scope="row"><code>${field.pointer}</code></th>${jobs.map((/** @type {any} */ job) => html`<td key=${job.id}>${formatField(field.values[job.id])}</td>`)}</tr>`)}
-            ${isFull && (value.environment || []).map((/** @type {any} */ field) => html`<tr key=${field.pointer}><th scope="row"><code>${field.pointer}</code></th>${jobs.map((/** @type {any} */ job) => html`<td key=${job.id}>${formatField(field.values[job.id])}</td>`)}</tr>`)}
+            ${fields.map((field) => html`<tr key=${field.pointer}><th scope="row"><code>${field.pointer}</code></th>${jobs.map((job) => html`<td key=${job.id}>${formatField(field.values[job.id])}</td>`)}</tr>`)}
+            ${isFull && (value.environment || []).map((field) => html`<tr key=${field.pointer}><th scope="row"><code>${field.pointer}</code></th>${jobs.map((job) => html`<td key=${job.id}>${formatField(field.values[job.id])}</td>`)}</tr>`)}
           </tbody>
         </table></div>`}
   </section>`;
@@ -163,20 +163,20 @@ function MetricTable({ jobs }) {
 /** How a metric depends on the numbers that differ. @param {{value: any, metric: string | null}} properties */
 function Relations({ value, metric }) {
   const { jobs } = value;
-  const names = [...new Set(jobs.flatMap((/** @type {any} */ job) => Object.keys(job.metrics_best || job.metrics_last || {})))].sort();
+  const names = [...new Set(jobs.flatMap((job) => Object.keys(job.metrics_best || job.metrics_last || {})))].sort();
   const chosen = names.includes(metric) ? metric : names.find((name) => String(name).startsWith("valid_")) || names[0];
-  const fields = (value.differences || []).filter((/** @type {any} */ field) => jobs.some((/** @type {any} */ job) => isPlain(field.values[job.id])) && field.pointer !== "/name" && field.pointer !== "/seed");
+  const fields = (value.differences || []).filter((field) => jobs.some((job) => isPlain(field.values[job.id])) && field.pointer !== "/name" && field.pointer !== "/seed");
   if (!chosen || !fields.length || jobs.length < 2) return null;
-  const score = (/** @type {any} */ job) => (job.metrics_best || {})[chosen] ?? (job.metrics_last || {})[chosen];
-  const rows = jobs.map((/** @type {any} */ job, /** @type {number} */ index) => ({ id: job.id, label: job.name, ...getStroke(index), values: [...fields.map((/** @type {any} */ field) => field.values[job.id]), score(job)] }));
+  const score = (job) => (job.metrics_best || {})[chosen] ?? (job.metrics_last || {})[chosen];
+  const rows = jobs.map((job, index) => ({ id: job.id, label: job.name, ...getStroke(index), values: [...fields.map((field) => field.values[job.id]), score(job)] }));
   return html`<section>
     <header class="section-head">
       <h2>What it depends on</h2>
-      <label>Metric <select value=${chosen} onChange=${(/** @type {any} */ event) => changeQuery({ metric: event.target.value })}>${names.map((name) => html`<option key=${name} value=${name}>${formatMetricName(String(name))}</option>`)}</select></label>
+      <label>Metric <select value=${chosen} onChange=${(event) => changeQuery({ metric: event.target.value })}>${names.map((name) => html`<option key=${name} value=${name}>${formatMetricName(String(name))}</option>`)}</select></label>
     </header>
-    <${ParallelCoordinates} axes=${[...fields.slice(0, 8).map((/** @type {any} */ field) => field.pointer), chosen]} rows=${rows.map((/** @type {any} */ row) => ({ ...row, values: [...row.values.slice(0, -1).slice(0, 8), row.values[row.values.length - 1]] }))} />
+    <${ParallelCoordinates} axes=${[...fields.slice(0, 8).map((field) => field.pointer), chosen]} rows=${rows.map((row) => ({ ...row, values: [...row.values.slice(0, -1).slice(0, 8), row.values[row.values.length - 1]] }))} />
     <div class="charts">
-      ${fields.filter((/** @type {any} */ field) => jobs.every((/** @type {any} */ job) => typeof field.values[job.id] === "number")).slice(0, 6).map((/** @type {any} */ field) => html`<${ScatterPlot} key=${field.pointer} xLabel=${field.pointer} yLabel=${String(chosen)} points=${jobs.map((/** @type {any} */ job, /** @type {number} */ index) => ({ id: job.id, label: job.name, color: getStroke(index).color, x: field.values[job.id], y: score(job) }))} />`)}
+      ${fields.filter((field) => jobs.every((job) => typeof field.values[job.id] === "number")).slice(0, 6).map((field) => html`<${ScatterPlot} key=${field.pointer} xLabel=${field.pointer} yLabel=${String(chosen)} points=${jobs.map((job, index) => ({ id: job.id, label: job.name, color: getStroke(index).color, x: field.values[job.id], y: score(job) }))} />`)}
     </div>
   </section>`;
 }

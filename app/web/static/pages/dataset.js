@@ -12,7 +12,7 @@ const TABS = /** @type {[string, string][]} */ ([["report", "Report"], ["samples
 const PAGE_SIZE = 60;
 
 /** @param {{name: string, query: URLSearchParams}} properties */
-export function DatasetPage({ name, query }) {
+export default function DatasetPage({ name, query }) {
   const dataset = useResource(`v1/datasets/${name}`, { everyMs: 3000 });
   useEffect(() => {
     document.title = `${name} · Candela`;
@@ -23,7 +23,7 @@ export function DatasetPage({ name, query }) {
       <div class="actions"><a class="button primary" href=${href("/new", { dataset: name })}><${Icon} name="plus" /> Train on it</a></div>
     </header>
     <${Loaded} resource=${dataset}>
-      ${(/** @type {any} */ value) =>
+      ${(value) =>
         value.versions.length === 0
           ? html`<${EmptyState} icon="datasets" title="Not imported yet"><p>${value.summary}</p><p>The first job that uses this built-in dataset imports it.</p><//>`
           : html`<${Versions} dataset=${value} query=${query} />`}
@@ -34,17 +34,17 @@ export function DatasetPage({ name, query }) {
 /** @param {{dataset: any, query: URLSearchParams}} properties */
 function Versions({ dataset, query }) {
   const number = Number(query.get("version")) || dataset.versions[0].version;
-  const version = dataset.versions.find((/** @type {any} */ one) => one.version === number) || dataset.versions[0];
+  const version = dataset.versions.find((one) => one.version === number) || dataset.versions[0];
   const tab = query.get("tab") || "report";
   return html`
     <div class="toolbar">
-      <label>Version <select value=${String(version.version)} onChange=${(/** @type {any} */ event) => changeQuery({ version: event.target.value, cursor: null })}>${dataset.versions.map((/** @type {any} */ one) => html`<option key=${one.version} value=${String(one.version)}>${one.version} · ${one.state} · ${formatAge(one.created_at)}</option>`)}</select></label>
+      <label>Version <select value=${String(version.version)} onChange=${(event) => changeQuery({ version: event.target.value, cursor: null })}>${dataset.versions.map((one) => html`<option key=${one.version} value=${String(one.version)}>${one.version} · ${one.state} · ${formatAge(one.created_at)}</option>`)}</select></label>
       <${StateBadge} state=${version.state} />
       <span class="grow"></span>
       <${DeleteButton} name=${dataset.name} number=${version.version} />
     </div>
     ${version.failure && html`<div class="notice notice-bad" role="alert"><${Icon} name="warning" /><div><strong>${version.failure.message}</strong><p>${version.failure.hint}</p></div></div>`}
-    ${version.warnings.map((/** @type {string} */ text) => html`<div class="notice notice-warn" key=${text}><${Icon} name="warning" /><div>${text}</div></div>`)}
+    ${version.warnings.map((text) => html`<div class="notice notice-warn" key=${text}><${Icon} name="warning" /><div>${text}</div></div>`)}
     <${Facts}
       items=${[
         ["Task", version.task],
@@ -52,7 +52,7 @@ function Versions({ dataset, query }) {
         ["Shape", version.image_shape?.join(" × ") ?? null],
         ["Classes", version.classes?.length || null],
         ...Object.entries(version.splits || {}).map(([split, count]) => /** @type {[string, any]} */ ([split, formatNumber(count)])),
-        ["Columns", version.table?.columns.map((/** @type {any} */ column) => column.name).join(", ") ?? null],
+        ["Columns", version.table?.columns.map((column) => column.name).join(", ") ?? null],
         ["Targets", version.table?.targets.join(", ") ?? null],
       ]}
     />
@@ -69,7 +69,7 @@ function Report({ name, version, isGroups }) {
   const path = `v1/datasets/${name}/versions/${version.version}`;
   const report = useResource(`${path}/report`);
   return html`<${Loaded} resource=${report}>
-    ${(/** @type {any} */ value) =>
+    ${(value) =>
       isGroups
         ? html`<div class="columns">
             <${Groups} title="In more than one split" groups=${value.leaks} hint="Such samples make validation look better than it is." />
@@ -81,19 +81,19 @@ function Report({ name, version, isGroups }) {
             <section class="card"><h2>Samples per class</h2><${ClassBars} splits=${value.splits} /></section>
             <section class="card">
               <h2>Import</h2>
-              <${Facts} items=${[["Unreadable", value.num_unreadable], ["Ignored files", value.num_ignored], ["Too large", value.num_too_large], ["Equal groups", value.duplicates.num_groups], ["Leaks", value.leaks.num_groups], ["Label conflicts", value.label_conflicts.num_groups], ["Resized", value.resize], ["Mean", value.mean?.map((/** @type {number} */ one) => formatNumber(one, 3)).join(", ") ?? null], ["Std", value.std?.map((/** @type {number} */ one) => formatNumber(one, 3)).join(", ") ?? null]]} />
-              ${value.unreadable.length > 0 && html`<h3>Unreadable files</h3><ul class="plain">${value.unreadable.slice(0, 20).map((/** @type {any} */ one) => html`<li key=${one.name}><code>${one.name}</code> ${one.reason}</li>`)}</ul>`}
+              <${Facts} items=${[["Unreadable", value.num_unreadable], ["Ignored files", value.num_ignored], ["Too large", value.num_too_large], ["Equal groups", value.duplicates.num_groups], ["Leaks", value.leaks.num_groups], ["Label conflicts", value.label_conflicts.num_groups], ["Resized", value.resize], ["Mean", value.mean?.map((one) => formatNumber(one, 3)).join(", ") ?? null], ["Std", value.std?.map((one) => formatNumber(one, 3)).join(", ") ?? null]]} />
+              ${value.unreadable.length > 0 && html`<h3>Unreadable files</h3><ul class="plain">${value.unreadable.slice(0, 20).map((one) => html`<li key=${one.name}><code>${one.name}</code> ${one.reason}</li>`)}</ul>`}
             </section>
             ${!version.table && html`<section class="card"><h2>Preview</h2><img class="preview" src=${`${path}/preview`} alt=${`Some images of each class of ${name}`} loading="lazy" /></section>`}
-            ${value.columns && html`<section class="card"><h2>Columns</h2><div class="scroll"><table class="dense"><thead><tr><th scope="col">Name</th><th scope="col">Role</th><th scope="col" class="number">Missing</th><th scope="col" class="number">Categories</th></tr></thead><tbody>${value.columns.map((/** @type {any} */ one) => html`<tr key=${one.name}><th scope="row">${one.name}</th><td>${one.role}${one.reason ? html` <span class="dim">${one.reason}</span>` : ""}</td><td class="number">${formatNumber(one.num_missing)}</td><td class="number">${one.num_categories || "–"}</td></tr>`)}</tbody></table></div></section>`}
+            ${value.columns && html`<section class="card"><h2>Columns</h2><div class="scroll"><table class="dense"><thead><tr><th scope="col">Name</th><th scope="col">Role</th><th scope="col" class="number">Missing</th><th scope="col" class="number">Categories</th></tr></thead><tbody>${value.columns.map((one) => html`<tr key=${one.name}><th scope="row">${one.name}</th><td>${one.role}${one.reason ? html` <span class="dim">${one.reason}</span>` : ""}</td><td class="number">${formatNumber(one.num_missing)}</td><td class="number">${one.num_categories || "–"}</td></tr>`)}</tbody></table></div></section>`}
           </div>`}
   <//>`;
 }
 
 /** @param {{splits: any}} properties */
 function ClassBars({ splits }) {
-  const names = [...new Set(Object.values(splits).flatMap((/** @type {any} */ split) => Object.keys(split.classes)))];
-  const count = (/** @type {string} */ name) => Object.values(splits).reduce((/** @type {number} */ sum, /** @type {any} */ split) => sum + (split.classes[name] || 0), 0);
+  const names = [...new Set(Object.values(splits).flatMap((split) => Object.keys(split.classes)))];
+  const count = (name) => Object.values(splits).reduce((sum, split) => sum + (split.classes[name] || 0), 0);
   const largest = Math.max(...names.map(count), 1);
   if (!names.length) return html`<p class="dim">The targets are numbers.</p>`;
   return html`<ul class="bars scroll" tabindex="0">
@@ -106,7 +106,7 @@ function Groups({ title, groups, hint }) {
   return html`<section class="card">
     <h2>${title} <span class="dim">${groups.num_groups}</span></h2>
     <p class="dim">${hint}</p>
-    <ul class="plain groups">${groups.items.slice(0, 50).map((/** @type {any[]} */ group, /** @type {number} */ index) => html`<li key=${index}>${group.map((one) => html`<code key=${`${one.split}/${one.name}`}>${one.split}/${one.name}</code>`)}</li>`)}</ul>
+    <ul class="plain groups">${groups.items.slice(0, 50).map((group, index) => html`<li key=${index}>${group.map((one) => html`<code key=${`${one.split}/${one.name}`}>${one.split}/${one.name}</code>`)}</li>`)}</ul>
   </section>`;
 }
 
@@ -117,12 +117,12 @@ function Samples({ name, version, query }) {
   const className = query.get("class") || "";
   const path = `v1/datasets/${name}/versions/${version.version}/samples`;
   const samples = useResource(buildPath(path, { split, class: className, cursor: query.get("cursor"), limit: PAGE_SIZE }));
-  const select = (/** @type {string} */ key, /** @type {string[]} */ values, /** @type {string} */ chosen, /** @type {string} */ label, /** @type {string | null} */ all) => html`<label>${label} <select value=${chosen} onChange=${(/** @type {any} */ event) => changeQuery({ [key]: event.target.value, cursor: null })}>${all && html`<option value="">${all}</option>`}${values.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}</select></label>`;
+  const select = (key, values, chosen, label, all) => html`<label>${label} <select value=${chosen} onChange=${(event) => changeQuery({ [key]: event.target.value, cursor: null })}>${all && html`<option value="">${all}</option>`}${values.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}</select></label>`;
   return html`
     <div class="toolbar">${select("split", splits, split, "Split", null)} ${version.classes?.length > 0 && select("class", version.classes, className, "Class", "all")}</div>
     <${Loaded} resource=${samples}>
-      ${(/** @type {any} */ page) => html`
-        ${version.table ? html`<${Rows} items=${page.items} columns=${version.table.columns} />` : html`<ul class="gallery">${page.items.map((/** @type {any} */ one) => html`<li key=${one.index}><img src=${`${path}/${split}/${one.index}?size=96`} alt=${one.name} title=${one.name} loading="lazy" width="96" height="96" /><span class="clip">${one.label ?? ""}</span></li>`)}</ul>`}
+      ${(page) => html`
+        ${version.table ? html`<${Rows} items=${page.items} columns=${version.table.columns} />` : html`<ul class="gallery">${page.items.map((one) => html`<li key=${one.index}><img src=${`${path}/${split}/${one.index}?size=96`} alt=${one.name} title=${one.name} loading="lazy" width="96" height="96" /><span class="clip">${one.label ?? ""}</span></li>`)}</ul>`}
         ${page.items.length === 0 && html`<p class="dim">No sample matches.</p>`}
         <nav class="pager" aria-label="Pages">
           ${query.get("cursor") && html`<button type="button" onClick=${() => changeQuery({ cursor: null })}>First page</button>`}
@@ -148,7 +148,7 @@ function formatCell(value) {
 function Jobs({ name, version }) {
   const jobs = useResource(buildPath("v1/jobs", { dataset: name, limit: 50 }));
   return html`<${Loaded} resource=${jobs}>
-    ${(/** @type {any} */ page) => (page.items.length ? html`<ul class="plain">${page.items.map((/** @type {any} */ job) => html`<li key=${job.id}><a href=${href(`/jobs/${job.id}`)}>${job.name}</a> <${StateBadge} state=${job.state} /> <span class="dim">${formatAge(job.created_at)}</span></li>`)}</ul><p><a href=${href("/jobs", { dataset: name })}>${formatCount(page.items.length, "job")} in the list</a></p>` : html`<p class="dim">No job uses ${name}@${version}.</p>`)}
+    ${(page) => (page.items.length ? html`<ul class="plain">${page.items.map((job) => html`<li key=${job.id}><a href=${href(`/jobs/${job.id}`)}>${job.name}</a> <${StateBadge} state=${job.state} /> <span class="dim">${formatAge(job.created_at)}</span></li>`)}</ul><p><a href=${href("/jobs", { dataset: name })}>${formatCount(page.items.length, "job")} in the list</a></p>` : html`<p class="dim">No job uses ${name}@${version}.</p>`)}
   <//>`;
 }
 

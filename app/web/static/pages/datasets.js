@@ -11,7 +11,7 @@ import { Icon } from "../components/icon.js";
 
 const MEDIA_TYPES = /** @type {Record<string, string>} */ ({ csv: "text/csv", tsv: "text/csv", zip: "application/zip", tar: "application/x-tar", gz: "application/gzip", tgz: "application/gzip" });
 
-export function DatasetsPage() {
+export default function DatasetsPage() {
   const datasets = useResource("v1/datasets?limit=200", { everyMs: 5000 });
   useEffect(() => {
     document.title = "Datasets · Candela";
@@ -20,16 +20,16 @@ export function DatasetsPage() {
     <header class="page-head"><h1>Datasets</h1></header>
     <${Upload} />
     <${Loaded} resource=${datasets} lines=${8}>
-      ${(/** @type {any} */ page) => html`<div class="table-box"><table>
+      ${(page) => html`<div class="table-box"><table>
         <thead><tr><th scope="col">Name</th><th scope="col">State</th><th scope="col" class="number">Samples</th><th scope="col" class="number">Classes</th><th scope="col">Shape</th><th scope="col" class="number">Versions</th><th scope="col">Description</th></tr></thead>
         <tbody>
-          ${page.items.map((/** @type {any} */ dataset) => {
+          ${page.items.map((dataset) => {
             const newest = dataset.versions[0];
             return html`<tr key=${dataset.name}>
               <th scope="row"><a href=${href(`/datasets/${dataset.name}`)}>${dataset.name}</a></th>
               <td>${newest ? html`<${StateBadge} state=${newest.state} />` : html`<span class="dim">built in</span>`}</td>
               <td class="number">${formatNumber(newest?.num_samples)}</td><td class="number">${newest?.classes?.length || "–"}</td>
-              <td>${newest?.image_shape ? newest.image_shape.join(" × ") : "–"}</td><td class="number">${dataset.versions.length}</td><td class="dim">${dataset.summary || ""}</td>
+              <td>${newest?.image_shape ? newest.image_shape.join(" × ") : "–"}</td><td class="number">${dataset.versions.length}</td><td class="dim wrap">${dataset.summary || ""}</td>
             </tr>`;
           })}
         </tbody>
@@ -47,11 +47,11 @@ function Upload() {
   const [target, setTarget] = useState("");
   const [share, setShare] = useState(/** @type {number | null} */ (null));
   const [problem, setProblem] = useState(/** @type {Problem | null} */ (null));
-  const choose = (/** @type {File} */ file) => {
+  const choose = (file) => {
     setSource({ file, name: file.name, type: MEDIA_TYPES[file.name.split(".").pop()?.toLowerCase() || ""] || "application/octet-stream" });
     setName((current) => current || toName(file.name));
   };
-  const drop = async (/** @type {DragEvent} */ event) => {
+  const drop = async (event) => {
     event.preventDefault();
     setOver(false);
     const entry = event.dataTransfer?.items[0]?.webkitGetAsEntry?.();
@@ -61,7 +61,7 @@ function Upload() {
       setName((current) => current || toName(entry.name));
     } else if (event.dataTransfer?.files[0]) choose(event.dataTransfer.files[0]);
   };
-  const start = async (/** @type {Event} */ event) => {
+  const start = async (event) => {
     event.preventDefault();
     if (!source) return;
     setProblem(null);
@@ -76,7 +76,7 @@ function Upload() {
     }
   };
   const isTable = source?.type === "text/csv";
-  return html`<form class=${isOver ? "card upload drop-over" : "card upload"} onSubmit=${start} onDragOver=${(/** @type {DragEvent} */ event) => {
+  return html`<form class=${isOver ? "card upload drop-over" : "card upload"} onSubmit=${start} onDragOver=${(event) => {
     event.preventDefault();
     setOver(true);
   }} onDragLeave=${() => setOver(false)} onDrop=${drop}>
@@ -85,12 +85,12 @@ function Upload() {
       <p class="dim">Drop a folder with one folder per class, a zip, tar or tar.gz of it, or a CSV table.</p>
     </div>
     <button type="button" onClick=${() => input.current?.click()}>Choose a file</button>
-    <input ref=${input} type="file" class="sr-only" tabindex="-1" aria-label="Archive or table" accept=".zip,.tar,.gz,.tgz,.csv,.tsv" onChange=${(/** @type {any} */ event) => event.target.files[0] && choose(event.target.files[0])} />
+    <input ref=${input} type="file" class="sr-only" tabindex="-1" aria-label="Archive or table" accept=".zip,.tar,.gz,.tgz,.csv,.tsv" onChange=${(event) => event.target.files[0] && choose(event.target.files[0])} />
     ${source &&
     html`<div class="upload-details">
       <span>${source.name} <span class="dim">${formatBytes(source.file.size)}</span></span>
-      <label>Name <input required pattern="[a-z0-9][a-z0-9._\\-]*" maxlength="63" value=${name} onInput=${(/** @type {any} */ event) => setName(event.target.value)} /></label>
-      ${isTable && html`<label>Column to predict <input required value=${target} placeholder="species" onInput=${(/** @type {any} */ event) => setTarget(event.target.value)} /></label>`}
+      <label>Name <input required pattern="[a-z0-9][a-z0-9._\\-]*" maxlength="63" value=${name} onInput=${(event) => setName(event.target.value)} /></label>
+      ${isTable && html`<label>Column to predict <input required value=${target} placeholder="species" onInput=${(event) => setTarget(event.target.value)} /></label>`}
       <button type="submit" class="primary" disabled=${share !== null}>${share === null ? "Upload" : `Uploading ${formatPercent(share, 0)}`}</button>
       ${share !== null && html`<progress max="1" value=${share} aria-label="Upload"></progress>`}
     </div>`}

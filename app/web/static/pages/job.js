@@ -1,11 +1,12 @@
 // One job: its state, actions and tabs.
-import { html, useCallback, useEffect, useRef, useState } from "../lib/preact.js";
+import { html, useEffect, useState } from "../lib/preact.js";
 import { request } from "../lib/api.js";
 import { useEvents } from "../lib/events.js";
 import { formatAge, formatDuration, formatNumber, formatTime } from "../lib/format.js";
 import { ACTIVE, ENDED, getDuration, listActions, runAction } from "../lib/jobs.js";
 import { useResource } from "../lib/resource.js";
 import { href, navigate } from "../lib/router.js";
+import { useThrottle } from "../lib/throttle.js";
 import { Dialog, Facts, JobProgress, StateBadge, Tabs } from "../components/controls.js";
 import { attempt, Loaded, showToast } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
@@ -26,10 +27,9 @@ const TABS = /** @type {[string, string][]} */ ([
   ["spec", "Spec"],
   ["history", "History"],
 ]);
-const REFRESH_MS = 500;
 
-/** @param {{id: string, query: URLSearchParams}} properties */
-export function JobPage({ id, query }) {
+/** @param {{name: string, query: URLSearchParams}} properties */
+export default function JobPage({ name: id, query }) {
   const job = useResource(`v1/jobs/${id}`, { everyMs: 5000 });
   const refresh = useThrottle(job.refresh);
   const isActive = job.value !== undefined && !ENDED.has(job.value.state);
@@ -39,28 +39,13 @@ export function JobPage({ id, query }) {
   useEffect(() => {
     document.title = `${job.value?.name || "Job"} · Candela`;
   }, [job.value?.name]);
-  return html`<${Loaded} resource=${job}>${(/** @type {any} */ value) => html`<${JobView} job=${value} query=${query} onChange=${job.replace} />`}<//>`;
-}
-
-/** Call a function at most every half second, the last call included. @param {() => void} run */
-export function useThrottle(run, everyMs = REFRESH_MS) {
-  const timer = useRef(0);
-  const current = useRef(run);
-  current.current = run;
-  useEffect(() => () => clearTimeout(timer.current), []);
-  return useCallback(() => {
-    if (timer.current) return;
-    timer.current = setTimeout(() => {
-      timer.current = 0;
-      current.current();
-    }, everyMs);
-  }, []);
+  return html`<${Loaded} resource=${job}>${(value) => html`<${JobView} job=${value} query=${query} onChange=${job.replace} />`}<//>`;
 }
 
 /** @param {{job: any, query: URLSearchParams, onChange: (job: any) => void}} properties */
 function JobView({ job, query, onChange }) {
   const tab = query.get("tab") || "curves";
-  const act = (/** @type {string} */ action) => attempt(async () => onChange({ ...job, ...(await runAction(job.id, action)) }));
+  const act = (action) => attempt(async () => onChange({ ...job, ...(await runAction(job.id, action)) }));
   return html`
     <header class="page-head">
       <div>
@@ -110,7 +95,7 @@ function Banner({ job }) {
       <${Icon} name="pause" />
       <div>${job.waits_for ? html`Waits for the import of <a href=${href(`/datasets/${job.waits_for.name}`)}>${job.waits_for.name}@${job.waits_for.version}</a>.` : job.queue_reason || `Queued: ${job.queue_position ?? 0} jobs are claimed before this one.`}</div>
     </div>`}
-    ${(job.warnings || []).map((/** @type {string} */ text) => html`<div class="notice notice-warn" key=${text}><${Icon} name="warning" /><div>${text}</div></div>`)}
+    ${(job.warnings || []).map((text) => html`<div class="notice notice-warn" key=${text}><${Icon} name="warning" /><div>${text}</div></div>`)}
   `;
 }
 

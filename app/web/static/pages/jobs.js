@@ -2,9 +2,11 @@
 import { html, useEffect, useMemo, useState } from "../lib/preact.js";
 import { buildPath, request } from "../lib/api.js";
 import { getStroke } from "../lib/colors.js";
+import { useEvents } from "../lib/events.js";
 import { formatAge, formatCount, formatDuration, formatMetricName, formatNumber, formatTime } from "../lib/format.js";
 import { ACTIVE, DEMO, getDuration, KINDS, listMetricNames, runAction, STATES } from "../lib/jobs.js";
 import { usePreference } from "../lib/preferences.js";
+import { useThrottle } from "../lib/throttle.js";
 import { useResource } from "../lib/resource.js";
 import { changeQuery, href, navigate } from "../lib/router.js";
 import { isLowerBetter, toCurve } from "../lib/series.js";
@@ -18,12 +20,14 @@ const FILTERS = ["q", "state", "kind", "tag", "model", "dataset"];
 const NUM_DEFAULT_METRICS = 2;
 
 /** @param {{query: URLSearchParams}} properties */
-export function JobsPage({ query }) {
+export default function JobsPage({ query }) {
   const filters = Object.fromEntries(FILTERS.map((name) => [name, query.get(name) || ""]));
   const sort = query.get("sort") || "-created_at";
   const cursor = query.get("cursor");
   const path = buildPath("v1/jobs", { ...filters, sort, cursor, limit: LIMIT });
-  const jobs = useResource(path, { everyMs: 3000 });
+  const jobs = useResource(path, { everyMs: 10000 });
+  const refresh = useThrottle(jobs.refresh, 1000);
+  useEvents(["*"], refresh);
   const [selected, setSelected] = useState(/** @type {string[]} */ ([]));
   const isFiltered = FILTERS.some((name) => filters[name]);
   useEffect(() => {
@@ -36,7 +40,7 @@ export function JobsPage({ query }) {
     </header>
     <${Filters} filters=${filters} />
     <${Loaded} resource=${jobs} lines=${12}>
-      ${(/** @type {any} */ page) =>
+      ${(page) =>
         page.items.length === 0 && !isFiltered && !cursor
           ? html`<${FirstJob} />`
           : html`<${JobTable} page=${page} sort=${sort} selected=${selected} onSelect=${setSelected} cursor=${cursor} />`}
@@ -73,10 +77,10 @@ function Filters({ filters }) {
     const timer = setTimeout(() => changeQuery({ q: text, cursor: null }), 250);
     return () => clearTimeout(timer);
   }, [text]);
-  const select = (/** @type {string} */ name, /** @type {string[]} */ values, /** @type {string} */ label) => html`<select
+  const select = (name, values, label) => html`<select
     aria-label=${label}
     value=${filters[name]}
-    onChange=${(/** @type {any} */ event) => changeQuery({ [name]: event.target.value, cursor: null })}
+    onChange=${(event) => changeQuery({ [name]: event.target.value, cursor: null })}
   >
     <option value="">${label}: all</option>
     ${values.map((value) => html`<option key=${value} value=${value}>${value}</option>`)}
@@ -87,8 +91,8 @@ function Filters({ filters }) {
     setViews([...views.filter((view) => view.name !== name), { name, address: location.hash }]);
     showToast(`Saved the view “${name}”`, { undo: () => setViews(views) });
   };
-  return html`<form class="toolbar" role="search" onSubmit=${(/** @type {Event} */ event) => event.preventDefault()}>
-    <label class="search"><${Icon} name="search" /><input type="search" aria-label="Search jobs by name or id" placeholder="Search  /" value=${text} onInput=${(/** @type {any} */ event) => setText(event.target.value)} /></label>
+  return html`<form class="toolbar" role="search" onSubmit=${(event) => event.preventDefault()}>
+    <label class="search"><${Icon} name="search" /><input type="search" aria-label="Search jobs by name or id" placeholder="Search  /" value=${text} onInput=${(event) => setText(event.target.value)} /></label>
     ${select("state", STATES, "State")} ${select("kind", KINDS, "Kind")}
     ${["tag", "model", "dataset"].map(
       (name) => filters[name] && html`<button type="button" key=${name} class="chip" onClick=${() => changeQuery({ [name]: null })}>${name}: ${filters[name]} <${Icon} name="close" /><span class="sr-only">Remove the filter</span></button>`,
@@ -115,11 +119,11 @@ function JobTable({ page, sort, selected, onSelect, cursor }) {
   const [stored, setMetrics] = usePreference("job-metrics", /** @type {string[] | null} */ (null));
   const metrics = (stored || names.filter((name) => name.startsWith("valid_")).slice(0, NUM_DEFAULT_METRICS)).filter((name) => names.includes(name));
   const sparklines = useSparklines(jobs);
-  const ids = jobs.map((/** @type {any} */ job) => job.id);
-  const toggle = (/** @type {string} */ id) => onSelect(selected.includes(id) ? selected.filter((other) => other !== id) : [...selected, id]);
-  const areAllSelected = ids.length > 0 && ids.every((/** @type {string} */ id) => selected.includes(id));
+  const ids = jobs.map((job) => job.id);
+  const toggle = (id) => onSelect(selected.includes(id) ? selected.filter((other) => other !== id) : [...selected, id]);
+  const areAllSelected = ids.length > 0 && ids.every((id) => selected.includes(id));
   const toggleAll = () => onSelect(areAllSelected ? selected.filter((id) => !ids.includes(id)) : [...new Set([...selected, ...ids])]);
-  const header = (/** @type {string} */ key, /** @type {string} */ text, isNumber = false) => {
+  const header = (key, text, isNumber = false) => {
     const direction = sort === key ? "ascending" : sort === `-${key}` ? "descending" : undefined;
     const isMetric = key.startsWith("metrics.");
     const first = isMetric && isLowerBetter(key) ? key : `-${key}`;
@@ -155,7 +159,7 @@ function JobTable({ page, sort, selected, onSelect, cursor }) {
           </tr>
         </thead>
         <tbody>
-          ${jobs.map((/** @type {any} */ job) => html`<${JobRow} key=${job.id} job=${job} metrics=${metrics} curve=${sparklines.get(job.id)} index=${selected.indexOf(job.id)} onToggle=${toggle} />`)}
+          ${jobs.map((job) => html`<${JobRow} key=${job.id} job=${job} metrics=${metrics} curve=${sparklines.get(job.id)} index=${selected.indexOf(job.id)} onToggle=${toggle} />`)}
         </tbody>
       </table>
     </div>
@@ -175,7 +179,7 @@ function JobRow({ job, metrics, curve, index, onToggle }) {
     <th scope="row" class="name">
       ${stroke && html`<${Swatch} ...${stroke} />`}<a href=${href(`/jobs/${job.id}`)}>${job.name}</a>
       ${job.kind !== "train" && html` <span class="dim">${job.kind}</span>`}
-      ${(job.tags || []).map((/** @type {string} */ tag) => html`<a key=${tag} class="tag" href=${href("/jobs", { tag })}>${tag}</a>`)}
+      ${(job.tags || []).map((tag) => html`<a key=${tag} class="tag" href=${href("/jobs", { tag })}>${tag}</a>`)}
     </th>
     <td>${job.state === "running" ? html`<${JobProgress} progress=${job.progress} state=${job.state} />` : html`<${StateBadge} state=${job.state} />`}</td>
     <td>${dataset ? html`<a href=${href(`/datasets/${dataset.name}`)}>${dataset.name}</a><span class="dim">@${dataset.version}</span>` : html`<span class="dim">–</span>`}</td>
@@ -196,7 +200,7 @@ function useSparklines(jobs) {
     const curves = new Map();
     for (const series of grid.value?.series || []) {
       const values = toCurve(series.last);
-      const end = values.reduce((last, value, index) => (value === null ? last : index), -1);
+      const end = values.findLastIndex((value) => value !== null);
       curves.set(series.job, values.slice(0, end + 1));
     }
     return curves;
@@ -213,7 +217,7 @@ function Tray({ selected, onClear, onDone }) {
       showToast(numFailed ? `${formatCount(numFailed, "job")} cannot be cancelled: it has ended.` : `Cancelled ${formatCount(selected.length, "job")}`, { isBad: numFailed > 0 });
       onDone();
     });
-  const addTag = (/** @type {Event} */ event) => {
+  const addTag = (event) => {
     event.preventDefault();
     return attempt(async () => {
       const jobs = await Promise.all(selected.map((id) => request(`v1/jobs/${id}`)));
@@ -225,7 +229,7 @@ function Tray({ selected, onClear, onDone }) {
   return html`<div class="tray" role="region" aria-label="Selected jobs">
     <strong>${formatCount(selected.length, "job")} selected</strong>
     <a class="button primary" href=${href("/compare", { job: selected })}><${Icon} name="compare" /> Compare ${selected.length}</a>
-    <form onSubmit=${addTag}><input aria-label="Tag" placeholder="Tag" maxlength="63" required value=${tag} onInput=${(/** @type {any} */ event) => setTag(event.target.value)} /><button type="submit"><${Icon} name="tag" /> Add tag</button></form>
+    <form onSubmit=${addTag}><input aria-label="Tag" placeholder="Tag" maxlength="63" required value=${tag} onInput=${(event) => setTag(event.target.value)} /><button type="submit"><${Icon} name="tag" /> Add tag</button></form>
     <button type="button" onClick=${cancel}><${Icon} name="stop" /> Cancel</button>
     <button type="button" class="bare" onClick=${onClear}>Clear</button>
   </div>`;

@@ -12,7 +12,7 @@ import { Icon } from "../components/icon.js";
 const FORMATS = ["onnx", "int8", "openvino", "torch-compile", "torch-export"];
 
 /** @param {{name: string, query: URLSearchParams}} properties */
-export function ModelPage({ name, query }) {
+export default function ModelPage({ name, query }) {
   const model = useResource(`v1/models/${name}`, { everyMs: 10000 });
   useEffect(() => {
     document.title = `${name} · Candela`;
@@ -22,20 +22,20 @@ export function ModelPage({ name, query }) {
       <div><p class="crumbs"><a href=${href("/models")}>Models</a> /</p><h1>${name}</h1></div>
       <div class="actions"><a class="button primary" href=${href("/predict", { model: name })}><${Icon} name="predict" /> Try it</a></div>
     </header>
-    <${Loaded} resource=${model}>${(/** @type {any} */ value) => html`<${Versions} model=${value} query=${query} onChange=${model.refresh} />`}<//>
+    <${Loaded} resource=${model}>${(value) => html`<${Versions} model=${value} query=${query} onChange=${model.refresh} />`}<//>
   `;
 }
 
 /** @param {{model: any, query: URLSearchParams, onChange: () => void}} properties */
 function Versions({ model, query, onChange }) {
   const number = Number(query.get("version")) || model.versions[0]?.version;
-  const names = [...new Set(model.versions.flatMap((/** @type {any} */ version) => Object.keys(version.metrics)))].filter((name) => !String(name).startsWith("train_")).slice(0, 5);
+  const names = [...new Set(model.versions.flatMap((version) => Object.keys(version.metrics)))].filter((name) => !String(name).startsWith("train_")).slice(0, 5);
   return html`
     <div class="table-box"><table>
       <thead><tr><th scope="col">Version</th><th scope="col">Aliases</th>${names.map((name) => html`<th scope="col" class="number" key=${name}>${formatMetricName(String(name))}</th>`)}<th scope="col" class="number">Parameters</th><th scope="col" class="number">Registered</th></tr></thead>
       <tbody>
         ${model.versions.map(
-          (/** @type {any} */ version) => html`<tr key=${version.version} class=${version.version === number ? "selected" : ""}>
+          (version) => html`<tr key=${version.version} class=${version.version === number ? "selected" : ""}>
             <th scope="row"><a href=${href(`/models/${model.name}`, { version: version.version })} aria-current=${version.version === number ? "true" : undefined}>${model.name}@${version.version}</a></th>
             <td>${Object.entries(model.aliases).filter(([, target]) => target === version.version).map(([alias]) => html`<span class="tag" key=${alias}>${alias}</span>`)}</td>
             ${names.map((name) => html`<td class="number" key=${name}>${formatNumber(version.metrics[/** @type {string} */ (name)])}</td>`)}
@@ -60,7 +60,7 @@ function Version({ name, number, aliases, query, onChange }) {
     <${Tabs} name="tab" chosen=${tab} tabs=${[["facts", "Facts"], ["variants", "Variants"], ["card", "Card"]]} label="Views of the version" />
     <div id="tab-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`} tabindex="-1">
       <${Loaded} resource=${version}>
-        ${(/** @type {any} */ value) => (tab === "variants" ? html`<${Variants} version=${value} />` : tab === "card" ? html`<${CodeBlock} label="Markdown" text=${buildCard(value)} />` : html`<${VersionFacts} version=${value} />`)}
+        ${(value) => (tab === "variants" ? html`<${Variants} version=${value} />` : tab === "card" ? html`<${CodeBlock} label="Markdown" text=${buildCard(value)} />` : html`<${VersionFacts} version=${value} />`)}
       <//>
     </div>
   </section>`;
@@ -73,7 +73,7 @@ function VersionFacts({ version }) {
       ["Task", version.task],
       ["Classes", version.classes.length ? `${version.classes.length}: ${version.classes.slice(0, 12).join(", ")}${version.classes.length > 12 ? ", …" : ""}` : null],
       ["Architecture", version.architecture.name],
-      ["Input", version.input.table ? version.input.table.columns.map((/** @type {any} */ column) => column.name).join(", ") : version.input.image_shape.join(" × ")],
+      ["Input", version.input.table ? version.input.table.columns.map((column) => column.name).join(", ") : version.input.image_shape.join(" × ")],
       ["Dataset", html`<a href=${href(`/datasets/${version.dataset.name}`, { version: version.dataset.version })}>${version.dataset.name}@${version.dataset.version}</a>`],
       ["Job", html`<a href=${href(`/jobs/${version.job_id}`)}>${version.job_id.slice(0, 8)}</a>`],
       ["Size", formatBytes(version.size_bytes)],
@@ -87,7 +87,7 @@ function VersionFacts({ version }) {
 /** @param {{version: any}} properties */
 function Variants({ version }) {
   const [format, setFormat] = useState(FORMATS[0]);
-  const create = (/** @type {Event} */ event) => {
+  const create = (event) => {
     event.preventDefault();
     return attempt(async () => {
       const job = await request(`v1/models/${version.name}/versions/${version.version}/variants`, { method: "POST", json: { format } });
@@ -100,7 +100,7 @@ function Variants({ version }) {
       <thead><tr><th scope="col">Format</th><th scope="col">Precision</th><th scope="col" class="number">Model</th><th scope="col" class="number">Variant</th><th scope="col" class="number">Speed</th><th scope="col" class="number">Size</th><th scope="col"><span class="sr-only">Actions</span></th></tr></thead>
       <tbody>
         ${version.variants.map(
-          (/** @type {any} */ variant) => html`<tr key=${variant.format}>
+          (variant) => html`<tr key=${variant.format}>
             <th scope="row">${variant.format}</th><td>${variant.precision}</td>
             <td class="number">${variant.metric} ${formatNumber(variant.before)}</td><td class="number">${formatNumber(variant.after)}</td>
             <td class="number">× ${variant.speed_ratio.toFixed(2)}</td><td class="number">${formatBytes(variant.size_bytes)}</td>
@@ -110,7 +110,7 @@ function Variants({ version }) {
       </tbody>
     </table></div>`}
     <form class="toolbar" onSubmit=${create}>
-      <label>Format <select value=${format} onChange=${(/** @type {any} */ event) => setFormat(event.target.value)}>${FORMATS.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label>
+      <label>Format <select value=${format} onChange=${(event) => setFormat(event.target.value)}>${FORMATS.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label>
       <button type="submit"><${Icon} name="plus" /> Create variant</button>
       <span class="dim">A variant whose predictions differ too much is rejected.</span>
     </form>
@@ -122,8 +122,8 @@ function AliasButton({ name, number, aliases, onChange }) {
   const [isOpen, setOpen] = useState(false);
   const [alias, setAlias] = useState("");
   const current = aliases[alias];
-  const put = (/** @type {number} */ version) => request(`v1/models/${name}/aliases/${alias}`, { method: "PUT", json: { version } });
-  const save = (/** @type {Event} */ event) => {
+  const put = (version) => request(`v1/models/${name}/aliases/${alias}`, { method: "PUT", json: { version } });
+  const save = (event) => {
     event.preventDefault();
     return attempt(async () => {
       await put(number);
@@ -137,7 +137,7 @@ function AliasButton({ name, number, aliases, onChange }) {
     ${isOpen &&
     html`<${Dialog} title=${`Set an alias of version ${number}`} onClose=${() => setOpen(false)}>
       <form onSubmit=${save}>
-        <label class="field">Alias <input required pattern="[a-z][a-z0-9._\\-]*" maxlength="63" placeholder="production" list="aliases" value=${alias} onInput=${(/** @type {any} */ event) => setAlias(event.target.value)} /></label>
+        <label class="field">Alias <input required pattern="[a-z][a-z0-9._\\-]*" maxlength="63" placeholder="production" list="aliases" value=${alias} onInput=${(event) => setAlias(event.target.value)} /></label>
         <datalist id="aliases">${Object.keys(aliases).map((name) => html`<option key=${name} value=${name}></option>`)}</datalist>
         ${current && current !== number && html`<p class="notice notice-warn">${alias} refers to version ${current}. Requests to ${name}@${alias} will use version ${number} at once.</p>`}
         <footer><button type="button" onClick=${() => setOpen(false)}>Cancel</button><button type="submit" class="primary">${current && current !== number ? `Move from ${current} to ${number}` : "Set alias"}</button></footer>

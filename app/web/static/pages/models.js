@@ -6,7 +6,7 @@ import { href } from "../lib/router.js";
 import { EmptyState, Loaded } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
 
-export function ModelsPage() {
+export default function ModelsPage() {
   const models = useResource("v1/models?limit=200", { everyMs: 10000 });
   const [text, setText] = useState("");
   useEffect(() => {
@@ -15,14 +15,14 @@ export function ModelsPage() {
   return html`
     <header class="page-head"><h1>Models</h1></header>
     <${Loaded} resource=${models} lines=${8}>
-      ${(/** @type {any} */ page) =>
+      ${(page) =>
         page.items.length === 0
           ? html`<${EmptyState} icon="models" title="No models yet"><p>A training job registers a version of its model when it ends.</p><p><a class="button primary" href=${href("/new")}>New job</a></p><//>`
           : html`
-              <div class="toolbar"><label class="search"><${Icon} name="search" /><input type="search" aria-label="Search models" placeholder="Search  /" value=${text} onInput=${(/** @type {any} */ event) => setText(event.target.value)} /></label><span class="dim">${formatCount(page.items.length, "model")}</span></div>
+              <div class="toolbar"><label class="search"><${Icon} name="search" /><input type="search" aria-label="Search models" placeholder="Search  /" value=${text} onInput=${(event) => setText(event.target.value)} /></label><span class="dim">${formatCount(page.items.length, "model")}</span></div>
               <div class="table-box"><table>
                 <thead><tr><th scope="col">Name</th><th scope="col">Newest version</th><th scope="col">Aliases</th><th scope="col">Metrics</th><th scope="col" class="number">Parameters</th><th scope="col" class="number">Registered</th><th scope="col"><span class="sr-only">Actions</span></th></tr></thead>
-                <tbody>${page.items.filter((/** @type {any} */ model) => model.name.includes(text)).map((/** @type {any} */ model) => html`<${ModelRow} key=${model.name} model=${model} />`)}</tbody>
+                <tbody>${page.items.filter((model) => model.name.includes(text)).map((model) => html`<${ModelRow} key=${model.name} model=${model} />`)}</tbody>
               </table></div>
             `}
     <//>

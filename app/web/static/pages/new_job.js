@@ -6,6 +6,7 @@ import { useResource } from "../lib/resource.js";
 import { href, navigate } from "../lib/router.js";
 import { getValue, resolveSchema, setValue } from "../lib/schema.js";
 import { specToYaml } from "../lib/snippets.js";
+import { parseYaml } from "../lib/yaml.js";
 import { removeEmpty } from "./job/spec.js";
 import { Facts } from "../components/controls.js";
 import { Loaded, ProblemNotice } from "../components/feedback.js";
@@ -26,7 +27,7 @@ const CATALOG = /** @type {Record<string, string>} */ ({ architecture: "architec
 const BLANK = { dataset: { name: "digits" }, architecture: { name: "convnet" }, metrics: ["accuracy"], epochs: 10 };
 
 /** @param {{query: URLSearchParams}} properties */
-export function NewJobPage({ query }) {
+export default function NewJobPage({ query }) {
   const document_ = useResource("openapi.json");
   const catalog = useResource("v1/catalog");
   const from = query.get("from");
@@ -37,8 +38,8 @@ export function NewJobPage({ query }) {
   return html`
     <header class="page-head"><h1>New job</h1></header>
     <${Loaded} resource=${document_} lines=${10}>
-      ${(/** @type {any} */ api) => html`<${Loaded} resource=${catalog} lines=${10}>
-        ${(/** @type {any} */ entries) => {
+      ${(api) => html`<${Loaded} resource=${catalog} lines=${10}>
+        ${(entries) => {
           if (from && !source.value) return html`<${Loaded} resource=${source}>${() => null}<//>`;
           const dataset = query.get("dataset");
           const initial = source.value ? removeEmpty({ ...source.value.spec, name: undefined }) : dataset ? { ...BLANK, dataset: { name: dataset } } : BLANK;
@@ -62,17 +63,17 @@ function JobForm({ api, catalog, initial }) {
   const kinds = body.schema.discriminator.mapping;
   const kind = spec.kind || "train";
   const schema = resolveSchema({ $ref: kinds[kind] || kinds.train }, schemas);
-  const change = (/** @type {string} */ pointer, /** @type {any} */ value) => replace(setValue(spec, pointer, value));
-  const replace = (/** @type {any} */ next) => {
+  const change = (pointer, value) => replace(setValue(spec, pointer, value));
+  const replace = (next) => {
     setSpec(next);
     setText(specToYaml(next));
     setYamlError("");
     setSubmission(null);
   };
-  const edit = (/** @type {string} */ next) => {
+  const edit = (next) => {
     setText(next);
     try {
-      const value = jsyaml.load(next);
+      const value = parseYaml(next);
       if (value === null || typeof value !== "object" || Array.isArray(value)) throw new Error("The spec must be an object.");
       setSpec(value);
       setYamlError("");
@@ -87,9 +88,9 @@ function JobForm({ api, catalog, initial }) {
     errors,
     schemas,
     change,
-    findOptions: (/** @type {string} */ pointer, /** @type {string} */ name) => findOptions(pointer, name, catalog, datasets.value, schema, schemas),
+    findOptions: (pointer, name) => findOptions(pointer, name, catalog, datasets.value, schema, schemas),
   };
-  const submit = async (/** @type {Event} */ event) => {
+  const submit = async (event) => {
     event.preventDefault();
     try {
       const job = await request("v1/jobs", { method: "POST", json: spec });
@@ -102,8 +103,8 @@ function JobForm({ api, catalog, initial }) {
   return html`<form class="new-job" onSubmit=${submit}>
     <div class="form-fields">
       <div class="toolbar">
-        <label>Start from <select value="" onChange=${(/** @type {any} */ event) => event.target.value && replace(body.examples[event.target.value].value)}><option value="">an example…</option>${Object.entries(body.examples).map(([name, example]) => html`<option key=${name} value=${name}>${/** @type {any} */ (example).summary}</option>`)}</select></label>
-        <label>Kind <select value=${kind} onChange=${(/** @type {any} */ event) => replace({ ...spec, kind: event.target.value === "train" ? undefined : event.target.value })}>${Object.keys(kinds).filter((name) => name !== "predict_archive").map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label>
+        <label>Start from <select value="" onChange=${(event) => event.target.value && replace(body.examples[event.target.value].value)}><option value="">an example…</option>${Object.entries(body.examples).map(([name, example]) => html`<option key=${name} value=${name}>${/** @type {any} */ (example).summary}</option>`)}</select></label>
+        <label>Kind <select value=${kind} onChange=${(event) => replace({ ...spec, kind: event.target.value === "train" ? undefined : event.target.value })}>${Object.keys(kinds).filter((name) => name !== "predict_archive").map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label>
       </div>
       ${kind === "train" ? html`<${TrainingFields} form=${form} schema=${schema} />` : html`<section class="card fields">${Object.entries(schema.properties).filter(([name]) => !["kind", "spec_version"].includes(name)).map(([name, part]) => html`<${SchemaField} key=${name} form=${form} pointer=${`/${name}`} schema=${part} label=${name.replace(/_/g, " ")} isRequired=${(schema.required || []).includes(name)} />`)}</section>`}
     </div>
@@ -111,7 +112,7 @@ function JobForm({ api, catalog, initial }) {
       <${CheckPanel} check=${check} kind=${kind} />
       ${submission && html`<${ProblemNotice} problem=${submission} />`}
       <button type="submit" class="primary wide" disabled=${Boolean(yamlError)}><${Icon} name="play" /> Submit the job</button>
-      <label class="field">YAML <textarea class="yaml" rows="24" spellcheck=${false} aria-invalid=${yamlError ? "true" : undefined} aria-describedby=${yamlError ? "yaml-error" : undefined} value=${text} onInput=${(/** @type {any} */ event) => edit(event.target.value)}></textarea></label>
+      <label class="field">YAML <textarea class="yaml" rows="24" spellcheck=${false} aria-invalid=${yamlError ? "true" : undefined} aria-describedby=${yamlError ? "yaml-error" : undefined} value=${text} onInput=${(event) => edit(event.target.value)}></textarea></label>
       ${yamlError && html`<p class="error" id="yaml-error" role="alert">${yamlError}</p>`}
     </aside>
   </form>`;
@@ -120,20 +121,23 @@ function JobForm({ api, catalog, initial }) {
 /** The five fields that matter first, then the rest by topic. @param {{form: any, schema: any}} properties */
 function TrainingFields({ form, schema }) {
   const rate = { type: "number", description: "Step size of the optimizer." };
-  const part = (/** @type {string} */ name) => schema.properties[name];
-  const field = (/** @type {string} */ name) => part(name) && html`<${SchemaField} key=${name} form=${form} pointer=${`/${name}`} schema=${part(name)} label=${name.replace(/_/g, " ")} isRequired=${(schema.required || []).includes(name)} />`;
+  const part = (name) => schema.properties[name];
+  const field = (name) => part(name) && html`<${SchemaField} key=${name} form=${form} pointer=${`/${name}`} schema=${part(name)} label=${name.replace(/_/g, " ")} isRequired=${(schema.required || []).includes(name)} />`;
   const listed = new Set([...TOPICS.flatMap(([, names]) => names), ...FIRST_FIELDS]);
   const rest = Object.keys(schema.properties).filter((name) => !listed.has(name));
   const topics = /** @type {[string, string[]][]} */ ([...TOPICS, ["More", rest]]);
-  const setRate = (/** @type {string} */ pointer, /** @type {any} */ value) => {
+  const setRate = (pointer, value) => {
     const optimizer = form.spec.optimizer ?? { name: "adam" };
     form.change("/optimizer", value === undefined ? setValue({ optimizer }, pointer, undefined).optimizer : { ...optimizer, lr: value });
   };
   return html`
     <section class="card fields">
-      ${field("dataset")} ${field("architecture")} ${field("epochs")} ${field("batch_size")}
-      <${ValueField} form=${{ ...form, change: setRate }} pointer="/optimizer/lr" schema=${rate} label="learning rate" />
-      ${field("model")} ${field("name")} ${field("seed")}
+      ${field("dataset")} ${field("architecture")}
+      <div class="fields pairs">
+        ${field("epochs")} ${field("batch_size")}
+        <${ValueField} form=${{ ...form, change: setRate }} pointer="/optimizer/lr" schema=${rate} label="learning rate" />
+        ${field("seed")} ${field("model")} ${field("name")}
+      </div>
     </section>
     ${topics.map(([title, names]) => {
       const shown = names.filter((name) => part(name) && name !== "dataset" && name !== "architecture");
@@ -149,18 +153,18 @@ function TrainingFields({ form, schema }) {
  * The options of a member of the catalog, or with the name `*` the names of all members.
  * @returns {any}
  */
-function findOptions(/** @type {string} */ pointer, /** @type {string} */ name, /** @type {any} */ catalog, /** @type {any} */ datasets, /** @type {any} */ schema, /** @type {Record<string, any>} */ schemas) {
+function findOptions(pointer, name, catalog, datasets, schema, schemas) {
   const field = pointer.split("/")[1];
   if (pointer === "/dataset") {
-    if (name === "*") return { names: (datasets?.items || catalog.datasets).map((/** @type {any} */ one) => one.name) };
-    const entry = catalog.datasets.find((/** @type {any} */ one) => one.name === name);
+    if (name === "*") return { names: (datasets?.items || catalog.datasets).map((one) => one.name) };
+    const entry = catalog.datasets.find((one) => one.name === name);
     const own = resolveSchema(schema.properties.dataset, schemas).properties;
     return { summary: entry?.summary, properties: { ...own, ...entry?.options.properties } };
   }
   const list = pointer === `/${field}` && CATALOG[field] ? catalog[CATALOG[field]] : null;
   if (!list) return null;
-  if (name === "*") return { names: list.map((/** @type {any} */ one) => one.name) };
-  const entry = list.find((/** @type {any} */ one) => one.name === name);
+  if (name === "*") return { names: list.map((one) => one.name) };
+  const entry = list.find((one) => one.name === name);
   return entry ? { ...entry.options, summary: entry.summary } : null;
 }
 
@@ -189,10 +193,10 @@ function useCheck(spec) {
 /** @param {{check: any, kind: string}} properties */
 function CheckPanel({ check, kind }) {
   const { value, problem } = check;
-  return html`<section class="card check" aria-live="polite">
+  return html`<section class="card check-panel" aria-live="polite">
     <h2>${check.isBusy ? "Checking…" : problem ? (problem.errors.length ? `${formatCount(problem.errors.length, "error")} to correct` : "The spec cannot be checked") : html`<${Icon} name="check" /> Ready to submit`}</h2>
-    ${problem && html`<ul class="plain">${problem.errors.length ? problem.errors.map((/** @type {any} */ one) => html`<li key=${one.pointer}><code>${one.pointer || "/"}</code> ${one.detail}</li>`) : html`<li>${problem.message}</li>`}</ul>`}
+    ${problem && html`<ul class="plain">${problem.errors.length ? problem.errors.map((one) => html`<li key=${one.pointer}><code>${one.pointer || "/"}</code> ${one.detail}</li>`) : html`<li>${problem.message}</li>`}</ul>`}
     ${!problem && value && kind === "train" && html`<${Facts} items=${[["Parameters", formatNumber(value.num_parameters)], ["Output", value.output_shape.join(" × ")], ["Steps per epoch", formatNumber(value.steps_per_epoch)]]} />`}
-    ${!problem && value?.warnings.map((/** @type {string} */ one) => html`<p class="notice notice-warn" key=${one}><${Icon} name="warning" /> ${one}</p>`)}
+    ${!problem && value?.warnings.map((one) => html`<p class="notice notice-warn" key=${one}><${Icon} name="warning" /> ${one}</p>`)}
   </section>`;
 }

@@ -12,7 +12,7 @@ import { RowForm } from "../components/row_form.js";
 const TOP_K = 5;
 
 /** @param {{query: URLSearchParams}} properties */
-export function PredictPage({ query }) {
+export default function PredictPage({ query }) {
   const models = useResource("v1/models?limit=200");
   useEffect(() => {
     document.title = "Try it · Candela";
@@ -23,7 +23,7 @@ export function PredictPage({ query }) {
     ${job
       ? html`<${CheckpointTrial} job=${job} checkpoint=${query.get("checkpoint") || "latest"} />`
       : html`<${Loaded} resource=${models}>
-          ${(/** @type {any} */ page) =>
+          ${(page) =>
             page.items.length === 0
               ? html`<${EmptyState} icon="predict" title="No model to try"><p>Train one first: the digits demo takes less than a minute.</p><p><a class="button primary" href=${href("/jobs")}>Go to the jobs</a></p><//>`
               : html`<${ModelTrial} models=${page.items} query=${query} />`}
@@ -34,22 +34,22 @@ export function PredictPage({ query }) {
 /** @param {{models: any[], query: URLSearchParams}} properties */
 function ModelTrial({ models, query }) {
   const model = models.find((one) => one.name === query.get("model")) || models[0];
-  const versions = [...model.versions.map((/** @type {any} */ version) => String(version.version)), ...Object.keys(model.aliases)];
+  const versions = [...model.versions.map((version) => String(version.version)), ...Object.keys(model.aliases)];
   const version = versions.includes(query.get("version") || "") ? /** @type {string} */ (query.get("version")) : String(model.versions[0].version);
   const number = model.aliases[version] || Number(version);
   const details = useResource(`v1/models/${model.name}/versions/${number}`);
   const variant = query.get("variant") || "";
   return html`
     <div class="toolbar">
-      <label>Model <select value=${model.name} onChange=${(/** @type {any} */ event) => changeQuery({ model: event.target.value, version: null, variant: null })}>${models.map((one) => html`<option key=${one.name} value=${one.name}>${one.name}</option>`)}</select></label>
-      <label>Version <select value=${version} onChange=${(/** @type {any} */ event) => changeQuery({ version: event.target.value, variant: null })}>${versions.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}</select></label>
-      <label>Variant <select value=${variant} onChange=${(/** @type {any} */ event) => changeQuery({ variant: event.target.value })}>
+      <label>Model <select value=${model.name} onChange=${(event) => changeQuery({ model: event.target.value, version: null, variant: null })}>${models.map((one) => html`<option key=${one.name} value=${one.name}>${one.name}</option>`)}</select></label>
+      <label>Version <select value=${version} onChange=${(event) => changeQuery({ version: event.target.value, variant: null })}>${versions.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}</select></label>
+      <label>Variant <select value=${variant} onChange=${(event) => changeQuery({ variant: event.target.value })}>
         <option value="">as trained</option>
-        ${(details.value?.variants || []).filter((/** @type {any} */ one) => one.format !== "torch-export").map((/** @type {any} */ one) => html`<option key=${one.format} value=${one.format}>${one.format}</option>`)}
+        ${(details.value?.variants || []).filter((one) => one.format !== "torch-export").map((one) => html`<option key=${one.format} value=${one.format}>${one.format}</option>`)}
       </select></label>
     </div>
     <${Loaded} resource=${details}>
-      ${(/** @type {any} */ value) => {
+      ${(value) => {
         const ref = `${model.name}@${version}`;
         const path = `v1/models/${ref}/predict${variant ? `?variant=${variant}` : ""}`;
         if (value.input.table) return html`<${RowForm} key=${ref} table=${value.input.table} path=${path} />`;
@@ -73,7 +73,7 @@ function CheckpointTrial({ job, checkpoint }) {
 function Trial({ path, explainPath, shape }) {
   const [file, setFile] = useState(/** @type {Blob | null} */ (null));
   const [outcome, setOutcome] = useState(/** @type {Outcome | null} */ (null));
-  const predict = async (/** @type {Blob} */ image) => {
+  const predict = async (image) => {
     setFile(image);
     const started = performance.now();
     try {
@@ -103,10 +103,10 @@ function Trial({ path, explainPath, shape }) {
 /** @param {{prediction: any}} properties */
 function Prediction({ prediction }) {
   if (prediction.error) return html`<p role="alert">${prediction.error.detail}</p>`;
-  if (prediction.values) return html`<ul class="plain">${prediction.values.map((/** @type {number} */ value, /** @type {number} */ index) => html`<li key=${index}><b>${formatNumber(value)}</b></li>`)}</ul>`;
+  if (prediction.values) return html`<ul class="plain">${prediction.values.map((value, index) => html`<li key=${index}><b>${formatNumber(value)}</b></li>`)}</ul>`;
   return html`<p class="verdict">${prediction.label}</p>
     <ul class="bars">
-      ${prediction.top_k.slice(0, TOP_K).map((/** @type {any} */ one) => html`<li key=${one.index}><span class="clip">${one.label}</span><meter min="0" max="1" value=${one.probability} aria-label=${one.label}></meter><span class="number">${formatPercent(one.probability)}</span></li>`)}
+      ${prediction.top_k.slice(0, TOP_K).map((one) => html`<li key=${one.index}><span class="clip">${one.label}</span><meter min="0" max="1" value=${one.probability} aria-label=${one.label}></meter><span class="number">${formatPercent(one.probability)}</span></li>`)}
     </ul>`;
 }
 
@@ -116,16 +116,16 @@ export function ImageInput({ file, onFile }) {
   const [isOver, setOver] = useState(false);
   const [isCameraOpen, setCameraOpen] = useState(false);
   const address = useObjectUrl(file);
-  const accept = (/** @type {FileList | undefined | null} */ files) => files?.[0] && onFile(files[0]);
+  const accept = (files) => files?.[0] && onFile(files[0]);
   return html`
     <div
       class=${isOver ? "drop drop-over" : "drop"}
-      onDragOver=${(/** @type {DragEvent} */ event) => {
+      onDragOver=${(event) => {
         event.preventDefault();
         setOver(true);
       }}
       onDragLeave=${() => setOver(false)}
-      onDrop=${(/** @type {DragEvent} */ event) => {
+      onDrop=${(event) => {
         event.preventDefault();
         setOver(false);
         accept(event.dataTransfer?.files);
@@ -136,7 +136,7 @@ export function ImageInput({ file, onFile }) {
     <p class="actions">
       <button type="button" onClick=${() => input.current?.click()}><${Icon} name="upload" /> Choose a file</button>
       ${navigator.mediaDevices && html`<button type="button" aria-pressed=${isCameraOpen ? "true" : "false"} onClick=${() => setCameraOpen(!isCameraOpen)}><${Icon} name="camera" /> Camera</button>`}
-      <input ref=${input} type="file" accept="image/*" class="sr-only" tabindex="-1" aria-label="Image file" onChange=${(/** @type {any} */ event) => accept(event.target.files)} />
+      <input ref=${input} type="file" accept="image/*" class="sr-only" tabindex="-1" aria-label="Image file" onChange=${(event) => accept(event.target.files)} />
     </p>
     ${isCameraOpen && html`<${Camera} onFile=${onFile} />`}
   `;
@@ -193,7 +193,7 @@ function Heatmap({ file, path }) {
       ${image && html`<img src=${image} alt="" />`}
       ${heatmap && html`<img class="overlay-top" src=${heatmap} alt="Heatmap of the regions that support the predicted class" style=${{ opacity: String(opacity) }} />`}
     </div>
-    <label class="slider">Overlay <input type="range" min="0" max="1" step="0.05" value=${opacity} onInput=${(/** @type {any} */ event) => setOpacity(Number(event.target.value))} /></label>
+    <label class="slider">Overlay <input type="range" min="0" max="1" step="0.05" value=${opacity} onInput=${(event) => setOpacity(Number(event.target.value))} /></label>
   `;
 }
 
@@ -211,7 +211,7 @@ function usePastedImage(onFile) {
   const current = useRef(onFile);
   current.current = onFile;
   useEffect(() => {
-    const paste = (/** @type {ClipboardEvent} */ event) => {
+    const paste = (event) => {
       const file = [...(event.clipboardData?.files || [])].find((one) => one.type.startsWith("image/"));
       if (file) current.current(file);
     };

@@ -8,7 +8,7 @@ import { Icon } from "../components/icon.js";
 export function SignIn({ onSignedIn }) {
   const [key, setKey] = useState("");
   const [problem, setProblem] = useState(/** @type {Problem | null} */ (null));
-  const signIn = async (/** @type {Event} */ event) => {
+  const signIn = async (event) => {
     event.preventDefault();
     try {
       await request("v1/session", { method: "POST", json: { key } });
@@ -23,7 +23,7 @@ export function SignIn({ onSignedIn }) {
     <form class="card" onSubmit=${signIn}>
       <h1><img src="ui/static/icon.svg" alt="" width="22" height="22" /> Candela</h1>
       <p>This service requires an API key.</p>
-      <label class="field">API key <input type="password" required autocomplete="current-password" value=${key} onInput=${(/** @type {any} */ event) => setKey(event.target.value)} /></label>
+      <label class="field">API key <input type="password" required autocomplete="current-password" value=${key} onInput=${(event) => setKey(event.target.value)} /></label>
       ${problem && html`<${ProblemNotice} problem=${problem} />`}
       <button type="submit" class="primary"><${Icon} name="key" /> Sign in</button>
       <p class="dim">The key is exchanged for a cookie. It is not stored in this browser.</p>

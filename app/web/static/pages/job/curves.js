@@ -4,21 +4,21 @@ import { buildPath } from "../../lib/api.js";
 import { useEvents } from "../../lib/events.js";
 import { formatMetricName } from "../../lib/format.js";
 import { ENDED } from "../../lib/jobs.js";
+import { useThrottle } from "../../lib/throttle.js";
 import { useResource } from "../../lib/resource.js";
 import { EmptyState, Loaded } from "../../components/feedback.js";
 import { CurveControls, readCurveSettings } from "../../components/curve_controls.js";
 import { MetricChart } from "../../components/metric_chart.js";
-import { useThrottle } from "../job.js";
 
 const SPLITS = /** @type {Record<string, string>} */ ({ train: "#0072b2", valid: "#d55e00", test: "#009e73" });
 
 /** @param {{job: any, query: URLSearchParams}} properties */
 export function CurvesTab({ job, query }) {
   const settings = readCurveSettings(query);
-  // The names of the series: two points per series are enough.
-  const series = useResource(buildPath(`v1/jobs/${job.id}/metrics`, { max_points: 2 }), { everyMs: ENDED.has(job.state) ? 0 : 5000 });
+  // The names of the series: few points per series are enough.
+  const series = useResource(buildPath(`v1/jobs/${job.id}/metrics`, { max_points: 4 }), { everyMs: ENDED.has(job.state) ? 0 : 5000 });
   return html`<${Loaded} resource=${series}>
-    ${(/** @type {any} */ value) =>
+    ${(value) =>
       value.series.length === 0
         ? html`<${EmptyState} icon="compare" title=${job.kind === "train" ? "No metrics yet" : "This kind of job has no curves"}><p>${job.kind === "train" ? "Curves appear with the first step of the training." : "See the evaluation and the history."}</p><//>`
         : html`<${CurveControls} settings=${settings} /><${Charts} job=${job} series=${value.series} settings=${settings} />`}

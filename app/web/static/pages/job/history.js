@@ -17,7 +17,7 @@ export function HistoryTab({ job }) {
         <h2>States</h2>
         <ol class="timeline">
           ${job.transitions.map(
-            (/** @type {any} */ change, /** @type {number} */ index) => html`<li key=${index}><${StateBadge} state=${change.to} /><span>${change.reason.replace(/_/g, " ")}</span><time class="dim" datetime=${change.at}>${formatTime(change.at)}</time></li>`,
+            (change, index) => html`<li key=${index}><${StateBadge} state=${change.to} /><span>${change.reason.replace(/_/g, " ")}</span><time class="dim" datetime=${change.at}>${formatTime(change.at)}</time></li>`,
           )}
         </ol>
         <p class="dim">${job.attempt} ${job.attempt === 1 ? "attempt" : "attempts"}</p>
@@ -38,10 +38,10 @@ export function HistoryTab({ job }) {
       <section class="card">
         <h2>Files</h2>
         <${Loaded} resource=${artifacts} lines=${3}>
-          ${(/** @type {any} */ value) => {
+          ${(value) => {
             const { items } = value;
             return items.length
-              ? html`<ul class="plain files">${items.map((/** @type {any} */ file) => html`<li key=${file.name}><a href=${`v1/jobs/${job.id}/artifacts/${encodeURIComponent(file.name)}`} download><${Icon} name="download" /> ${file.name}</a> <span class="dim">${formatBytes(file.size_bytes)}</span></li>`)}</ul>`
+              ? html`<ul class="plain files">${items.map((file) => html`<li key=${file.name}><a href=${`v1/jobs/${job.id}/artifacts/${encodeURIComponent(file.name)}`} download><${Icon} name="download" /> ${file.name}</a> <span class="dim">${formatBytes(file.size_bytes)}</span></li>`)}</ul>`
               : html`<p class="dim">This job has written no files.</p>`;
           }}
         <//>

@@ -3,9 +3,9 @@ import { html, useEffect, useMemo, useRef, useState } from "../../lib/preact.js"
 import { ENDED } from "../../lib/jobs.js";
 import { formatTime } from "../../lib/format.js";
 import { useEvents } from "../../lib/events.js";
+import { useThrottle } from "../../lib/throttle.js";
 import { useResource } from "../../lib/resource.js";
 import { EmptyState, Loaded } from "../../components/feedback.js";
-import { useThrottle } from "../job.js";
 
 /** @param {{job: any}} properties */
 export function LogTab({ job }) {
@@ -14,7 +14,7 @@ export function LogTab({ job }) {
   useEvents(ENDED.has(job.state) ? [] : [job.id], (event) => {
     if (event.type === "log" || event.type === "state") refresh();
   });
-  return html`<${Loaded} resource=${log}>${(/** @type {any} */ value) => html`<${Lines} lines=${value.items} />`}<//>`;
+  return html`<${Loaded} resource=${log}>${(value) => html`<${Lines} lines=${value.items} />`}<//>`;
 }
 
 /** @param {{lines: any[]}} properties */
@@ -29,7 +29,7 @@ function Lines({ lines }) {
   if (!lines.length) return html`<${EmptyState} icon="jobs" title="No log yet"><p>Lines appear when a worker starts the job.</p><//>`;
   return html`
     <div class="toolbar">
-      <label class="search"><input type="search" aria-label="Filter lines" placeholder="Filter  /" value=${text} onInput=${(/** @type {any} */ event) => setText(event.target.value)} /></label>
+      <label class="search"><input type="search" aria-label="Filter lines" placeholder="Filter  /" value=${text} onInput=${(event) => setText(event.target.value)} /></label>
       <label class="switch"><input type="checkbox" checked=${isFollowing} onChange=${() => setFollowing(!isFollowing)} /> Follow</label>
       <span class="dim">${shown.length} of ${lines.length} lines</span>
     </div>

@@ -12,10 +12,10 @@ import { COLORS } from "../../lib/colors.js";
 export function UsageTab({ job }) {
   const usage = useResource(`v1/jobs/${job.id}/usage`, { everyMs: ENDED.has(job.state) ? 0 : 3000 });
   return html`<${Loaded} resource=${usage}>
-    ${(/** @type {any} */ value) => {
-      const series = (value.series || []).filter((/** @type {any} */ one) => one.points.length > 0);
+    ${(value) => {
+      const series = (value.series || []).filter((one) => one.points.length > 0);
       if (!series.length) return html`<${EmptyState} icon="system" title="Nothing measured yet"><p>The trainer reports its use of the machine while it runs.</p><//>`;
-      return html`<div class="charts">${series.map((/** @type {any} */ one, /** @type {number} */ index) => html`<${UsageChart} key=${one.name} series=${one} color=${COLORS[index % COLORS.length]} />`)}</div>`;
+      return html`<div class="charts">${series.map((one, index) => html`<${UsageChart} key=${one.name} series=${one} color=${COLORS[index % COLORS.length]} />`)}</div>`;
     }}
   <//>`;
 }
@@ -23,7 +23,7 @@ export function UsageTab({ job }) {
 /** @param {{series: any, color: string}} properties */
 function UsageChart({ series, color }) {
   const first = Date.parse(series.points[0].at);
-  const x = series.points.map((/** @type {any} */ point) => (Date.parse(point.at) - first) / 1000);
-  const values = toCurve(series.points.map((/** @type {any} */ point) => point.value));
+  const x = series.points.map((point) => (Date.parse(point.at) - first) / 1000);
+  const values = toCurve(series.points.map((point) => point.value));
   return html`<${Chart} title=${`${series.name.replace(/_/g, " ")}${series.unit ? ` (${series.unit})` : ""}`} x=${x} lines=${[{ key: series.name, label: series.name, color, values }]} xLabel="time" formatX=${formatDuration} height=${160} />`;
 }

@@ -1,0 +1,236 @@
+"""The dashboard in a real browser, on a real service: a first visit, all pages in both themes, keys and the keyboard."""
+
+import io
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+from sklearn.datasets import load_digits
+
+from candela import Client
+from tests.e2e.conftest import Service
+from tests.support.browser import NARROW, WIDE, Visitor, start_browser
+from tests.support.processes import wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(600)]
+TINY: dict[str, Any] = {
+    "dataset": {"name": "digits", "valid": 0.2},
+    "architecture": {"name": "mlp", "hidden": [16]},
+    "metrics": ["accuracy"],
+    "callbacks": [{"name": "confusion_matrix"}, {"name": "worst_samples"}],
+    "epochs": 2,
+    "model": "tiny",
+    "name": "tiny",
+    "threads": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with start_browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    started = Service(tmp_path_factory.mktemp("dashboard") / "home").start()
+    yield started
+    started.end()
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[Client]:
+    with service.client() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def jobs(client: Client) -> list[str]:
+    """Two jobs that have ended, with different learning rates, and one that failed."""
+    ids = []
+    for number, rate in enumerate((0.001, 0.01)):
+        spec = TINY | {"name": f"tiny-{number}", "optimizer": {"name": "adam", "lr": rate}}
+        ids.append(client.jobs.submit(spec).wait().check().id)
+    return ids
+
+
+@pytest.fixture
+def visit(browser: Browser, service: Service) -> Iterator[Callable[..., Visitor]]:
+    visitors: list[Visitor] = []
+
+    def open_window(**options: Any) -> Visitor:
+        visitors.append(Visitor(browser, service.url, **options))
+        return visitors[-1]
+
+    yield open_window
+    faults = [fault for visitor in visitors for fault in visitor.faults]
+    for visitor in visitors:
+        visitor.close()
+    assert faults == []
+
+
+def encode_digit(number: int) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.round(load_digits().images[number] * (255 / 16)).astype(np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_a_first_visit_leads_to_a_trained_and_explained_model(visit: Callable[..., Visitor], tmp_path: Path) -> None:
+    visitor = visit()
+    page = visitor.open("")
+    visitor.take_screenshot("first-1-empty")
+    page.get_by_role("button", name="Train the digits demo").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("digits-demo")
+    page.wait_for_selector(".plot canvas")
+    visitor.take_screenshot("first-2-training")
+    expect(page.locator("h1 .badge")).to_have_text("succeeded", timeout=240_000)
+    visitor.take_screenshot("first-3-trained")
+    page.get_by_role("tab", name="Evaluation").click()
+    page.wait_for_selector("#tab-panel table, #tab-panel img")
+    visitor.take_screenshot("first-4-evaluation")
+    page.get_by_role("link", name="Try it").click()
+    image = tmp_path / "seven.png"
+    image.write_bytes(encode_digit(7))
+    page.set_input_files("input[type=file]", image)
+    expect(page.locator(".verdict")).to_have_text("7")
+    page.wait_for_selector(".overlay-top")
+    visitor.take_screenshot("first-5-explained")
+
+
+def list_views(jobs: list[str]) -> dict[str, str]:
+    first = f"#/jobs/{jobs[0]}"
+    tabs = ("curves", "log", "checkpoints", "evaluation", "usage", "spec", "history")
+    return {
+        "jobs": "#/jobs",
+        "compare": f"#/compare?job={jobs[0]}&job={jobs[1]}",
+        "compare-empty": "#/compare",
+        **{f"job-{tab}": f"{first}?tab={tab}" for tab in tabs},
+        "new": "#/new",
+        "datasets": "#/datasets",
+        **{f"dataset-{tab}": f"#/datasets/digits?tab={tab}" for tab in ("report", "samples", "duplicates", "jobs")},
+        "models": "#/models",
+        **{f"model-{tab}": f"#/models/tiny?tab={tab}" for tab in ("facts", "variants", "card")},
+        "predict": "#/predict?model=tiny",
+        "system": "#/system",
+        "unknown": "#/nowhere",
+    }
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_is_accessible_and_obeys_the_policy(
+    visit: Callable[..., Visitor], jobs: list[str], theme: Any, size: tuple[int, int]
+) -> None:
+    visitor = visit(theme=theme, size=size)
+    found = {}
+    for name, view in list_views(jobs).items():
+        visitor.open(view)
+        visitor.take_screenshot(name)
+        problems = visitor.find_violations()
+        if (overflow := visitor.measure_overflow()) > 0:
+            problems.append(f"the page is {overflow} pixels too wide")
+        if problems:
+            found[name] = problems
+    assert found == {}
+
+
+def test_two_jobs_are_selected_and_compared_by_keyboard(visit: Callable[..., Visitor], jobs: list[str]) -> None:
+    page = visit().open("#/jobs?q=tiny-")
+    for number in (1, 0):
+        page.get_by_label(f"Select tiny-{number}").focus()
+        page.keyboard.press("Space")
+    page.get_by_role("link", name="Compare 2").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Compare 2 jobs")
+    page.wait_for_selector(".plot canvas")
+    expect(page.locator("code", has_text="/optimizer/lr")).to_be_visible()
+    page.get_by_role("button", name="valid loss as a table").press("Enter")
+    assert page.locator(".chart table").first.get_by_role("row").count() == 1 + 2
+
+
+def test_the_address_restores_a_view(visit: Callable[..., Visitor], jobs: list[str]) -> None:
+    page = visit().open(f"#/compare?job={jobs[0]}&job={jobs[1]}")
+    page.get_by_label("Log y").check()
+    page.get_by_label("Smoothing").fill("0.5")
+    address = page.url
+    other = visit()
+    other.page.goto(address)
+    expect(other.page.get_by_label("Log y")).to_be_checked()
+    expect(other.page.get_by_label("Smoothing")).to_have_value("0.5")
+
+
+def test_a_form_shows_errors_at_their_fields_and_submits(visit: Callable[..., Visitor], client: Client) -> None:
+    page = visit().open("#/new")
+    page.get_by_label("epochs", exact=True).fill("-1")
+    page.get_by_label("epochs", exact=True).press("Enter")
+    expect(page.locator(".field", has=page.get_by_label("epochs", exact=True)).locator(".error")).to_be_visible()
+    page.get_by_label("epochs", exact=True).fill("1")
+    page.get_by_label("learning rate").fill("0.02")
+    page.get_by_label("batch size").fill("64")
+    expect(page.locator(".check-panel h2")).to_contain_text("Ready to submit")
+    yaml = page.get_by_label("YAML").input_value()
+    assert "epochs: 1" in yaml and "lr: 0.02" in yaml and "batch_size: 64" in yaml
+    page.get_by_role("button", name="Submit the job").click()
+    expect(page.locator("h1 .badge")).to_be_visible()
+    job = client.jobs.get(page.url.rsplit("/", 1)[1].split("?")[0])
+    assert (job.response["spec"]["epochs"], job.response["spec"]["optimizer"]["lr"]) == (1, 0.02)
+
+
+def test_the_curve_continues_while_the_service_restarts(
+    browser: Browser, tmp_path: Path, spec: Callable[..., dict[str, Any]]
+) -> None:
+    service = Service(tmp_path / "home").start()
+    try:
+        with service.client() as client:
+            job = client.jobs.submit(TINY | {"epochs": 400, "name": "long"})
+            visitor = Visitor(browser, service.url)
+            page = visitor.open(f"#/jobs/{job.id}")
+            page.wait_for_selector(".plot canvas")
+            before = read_epoch(page)
+            for pid, command in service.processes().items():
+                if "candela.serve" in command:
+                    os_kill(pid)
+            wait_for(lambda: read_epoch(page) > before + 3, timeout_s=120)
+            expect(page.locator(".notice-bad")).to_have_count(0)
+            job.cancel()
+    finally:
+        service.end()
+
+
+def os_kill(pid: int) -> None:
+    import os
+
+    os.kill(pid, signal.SIGKILL)
+
+
+def read_epoch(page: Page) -> int:
+    text = page.locator(".summary .job-progress span").inner_text()
+    return int(text.split("/")[0])
+
+
+def test_a_service_with_keys_asks_for_one_and_keeps_it_out_of_the_browser(browser: Browser, tmp_path: Path) -> None:
+    service = Service(tmp_path / "home", variables={"CANDELA_API_KEYS": json.dumps(["right-key-0123456789"])}).start()
+    try:
+        visitor = Visitor(browser, service.url)
+        page = visitor.page
+        page.goto(f"{service.url}/")
+        page.get_by_label("API key").fill("wrong")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_be_visible()
+        page.get_by_label("API key").fill("right-key-0123456789")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+        stored = page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie, location.href])")
+        assert "right-key" not in stored
+        page.reload()
+        expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+        assert [fault for fault in visitor.faults if "401" not in fault] == []
+    finally:
+        service.end()
