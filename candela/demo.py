@@ -60,7 +60,8 @@ def run_demo(home: Path | None) -> None:
         Client(url) as client,
     ):
         _train_and_predict(client, Path(scratch), console)
-        console.print(f"API documentation: [bold]{url}/docs[/bold]; `make up` starts a service that keeps running")
+        console.print(f"Dashboard: [bold]{url}[/bold], API documentation: [bold]{url}/docs[/bold]")
+        console.print("`make up` starts a service that keeps running")
     console.print(f"[green]Done[/green] in {time.monotonic() - started:.0f} s; the service has stopped.")
 
 

@@ -30,7 +30,9 @@ function Charts({ job, series, settings }) {
   const names = useMemo(() => {
     const splits = /** @type {Map<string, string[]>} */ (new Map());
     for (const { name, split } of series) splits.set(name, [...(splits.get(name) || []), split]);
-    return [...splits];
+    // The loss first, then what is computed for several splits, then figures of the training itself, such as its speed.
+    const rank = (name, found) => (name === "loss" ? 0 : found.length > 1 ? 1 : 2);
+    return [...splits].sort((a, b) => rank(...a) - rank(...b) || a[0].localeCompare(b[0]));
   }, [series]);
   return html`<div class="charts">
     ${names.map(([name, splits]) => html`<${SplitChart} key=${name} job=${job} name=${name} splits=${splits} settings=${settings} />`)}

@@ -33,7 +33,7 @@ export function HistoryTab({ job }) {
           ${job.model && html`<li><${Icon} name="models" /> <a href=${href(`/models/${job.model.name}`, { version: job.model.version })}>${job.model.name}@${job.model.version}</a></li>`}
         </ol>
         <h2>Environment</h2>
-        ${job.runtime ? html`<${Facts} items=${Object.entries(job.runtime).map(([name, value]) => [name.replace(/_/g, " "), formatValue(value)])} />` : html`<p class="dim">Known after the first attempt.</p>`}
+        ${job.runtime ? html`<${Facts} items=${Object.entries(job.runtime).filter(([, value]) => value !== null).map(([name, value]) => [name.replace(/_/g, " "), formatValue(value)])} />` : html`<p class="dim">Known after the first attempt.</p>`}
       </section>
       <section class="card">
         <h2>Files</h2>
