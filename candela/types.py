@@ -157,8 +157,11 @@ class JobEvent(TypedDict):
     - `progress`: about twice a second. `payload["metrics"]` has the values of the current epoch so far.
     - `state`, `checkpoint`, `log` and `end`.
     - `metrics`: sent by older servers, and stored with their jobs, instead of `epoch` and `progress`.
+
+    `job` is the id of the job, in the events of `Client.events`.
     """
 
     id: str
+    job: NotRequired[str]
     type: str
     payload: dict[str, Any]

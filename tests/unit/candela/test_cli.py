@@ -68,6 +68,17 @@ def test_exit_status_of_watch_is_that_of_the_job(
     assert "epoch 1/2  train_loss 0.5  valid_accuracy 0.875" in told
 
 
+def test_several_jobs_are_watched_until_all_end(server: Any, run: Run, job_answer: JobAnswer) -> None:
+    server.json("GET /v1/jobs/j1", job_answer(state="succeeded"))
+    server.json("GET /v1/jobs/j2", job_answer(id="j2", state="failed"))
+    ends = (f'id: x\nevent: end\ndata: {{"job": "{job}", "payload": {{}}}}\n\n' for job in ("j1", "j2"))
+    server.stream("GET /v1/events", "".join(ends))
+    status, printed, told = run("watch", "j1", "j2")
+    assert status == 1
+    assert [line.split()[0] for line in printed.splitlines() if line.startswith(" j")] == ["j1", "j2"]
+    assert "job j2 did not succeed" in told
+
+
 def test_json_is_the_only_output_on_stdout(server: Any, run: Run, spec: Path, job_answer: JobAnswer) -> None:
     server.json("POST /v1/jobs", job_answer(), 202)
     server.stream("GET /v1/jobs/j1/events", METRICS + END.format(state="succeeded"))
