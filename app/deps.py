@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
 from app.services.batch_predictions import BatchPredictionService
+from app.services.browser_sessions import BrowserSessions
 from app.services.datasets import DatasetService
 from app.services.event_streams import EventStreams
 from app.services.job_submission import JobSubmission
@@ -139,6 +140,10 @@ async def _get_event_streams(state: StateDep) -> EventStreams:
     return state.event_streams
 
 
+async def _get_browser_sessions(state: StateDep) -> BrowserSessions:
+    return state.browser_sessions
+
+
 async def _get_predictions(state: StateDep) -> PredictionService:
     return state.predictions
 
@@ -179,4 +184,5 @@ CheckpointPredictionsDep = Annotated[CheckpointPredictionService, Depends(_get_c
 ExplanationsDep = Annotated[ExplanationService, Depends(_get_explanations)]
 InferenceDep = Annotated[InferenceService, Depends(_get_inference)]
 EventStreamsDep = Annotated[EventStreams, Depends(_get_event_streams)]
+BrowserSessionsDep = Annotated[BrowserSessions, Depends(_get_browser_sessions)]
 ReadinessDep = Annotated[ReadinessProbe, Depends(_get_readiness)]

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 
 from app.http.tracing import Tracing
+from app.services.browser_sessions import BrowserSessions
 from app.services.datasets import DatasetService
 from app.services.event_streams import EventStreams
 from app.services.job_submission import JobSubmission
@@ -67,6 +68,7 @@ class State:
     submission: JobSubmission = field(init=False)
     version_cache: VersionCache = field(init=False)
     event_streams: EventStreams = field(init=False)
+    browser_sessions: BrowserSessions = field(init=False)
     predictions: PredictionService = field(init=False)
     explanations: ExplanationService = field(init=False)
     inference: InferenceService = field(init=False)
@@ -82,6 +84,12 @@ class State:
         )
         self.version_cache = VersionCache(sessions)
         self.event_streams = EventStreams(sessions, self.bus)
+        self.browser_sessions = BrowserSessions(
+            sessions,
+            [key.get_secret_value() for key in settings.api_keys],
+            idle_s=settings.session_idle_s,
+            lifetime_s=settings.session_lifetime_s,
+        )
         self.predictions = PredictionService(self.version_cache, decoder, model_server)
         self.explanations = ExplanationService(self.version_cache, decoder, model_server)
         self.inference = InferenceService(

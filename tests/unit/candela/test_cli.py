@@ -75,7 +75,7 @@ def test_several_jobs_are_watched_until_all_end(server: Any, run: Run, job_answe
     server.stream("GET /v1/events", "".join(ends))
     status, printed, told = run("watch", "j1", "j2")
     assert status == 1
-    assert [line.split()[0] for line in printed.splitlines() if line.startswith(" j")] == ["j1", "j2"]
+    assert {"j1", "j2", "succeeded", "failed"} <= set(printed.split())
     assert "job j2 did not succeed" in told
 
 
