@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.services.batch_predictions import BatchPredictionService
 from app.services.browser_sessions import BrowserSessions
+from app.services.dataset_samples import DatasetSampleService
 from app.services.datasets import DatasetService
 from app.services.event_streams import EventStreams
 from app.services.job_submission import JobSubmission
@@ -76,6 +77,10 @@ def _get_datasets(session: SessionDep, state: StateDep) -> DatasetService:
 
 def _get_dataset_reader(session: ReadSessionDep, state: StateDep) -> DatasetService:
     return state.build_dataset_service(session)
+
+
+def _get_dataset_samples(session: ReadSessionDep, state: StateDep) -> DatasetSampleService:
+    return DatasetSampleService(session, state.storage, state.split_cache)
 
 
 def _get_jobs(session: SessionDep, state: StateDep) -> JobService:
@@ -165,6 +170,7 @@ async def _get_readiness(state: StateDep) -> ReadinessProbe:
 
 
 DatasetsDep = Annotated[DatasetService, Depends(_get_datasets)]
+DatasetSamplesDep = Annotated[DatasetSampleService, Depends(_get_dataset_samples)]
 DatasetReaderDep = Annotated[DatasetService, Depends(_get_dataset_reader)]
 JobsDep = Annotated[JobService, Depends(_get_jobs)]
 SubmissionDep = Annotated[JobSubmission, Depends(_get_submission)]

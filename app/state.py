@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from app.http.tracing import Tracing
 from app.services.browser_sessions import BrowserSessions
+from app.services.dataset_samples import SplitCache
 from app.services.datasets import DatasetService
 from app.services.event_streams import EventStreams
 from app.services.job_submission import JobSubmission
@@ -52,6 +53,7 @@ class State:
     Attributes:
         relay: sends the messages of the outbox table to the queue.
         download_threads: threads that fetch files from the storage; slow downloads use no other threads.
+        split_cache: splits of datasets that are open to show their samples.
         model_server: loads models and batches predictions.
         version_cache: maps model references such as `digits@champion` to versions.
     """
@@ -65,6 +67,7 @@ class State:
     model_server: ModelServer
     decoder: Decoder
     download_threads: CapacityLimiter = field(default_factory=partial(CapacityLimiter, MAX_DOWNLOAD_THREADS))
+    split_cache: SplitCache = field(default_factory=SplitCache)
     submission: JobSubmission = field(init=False)
     version_cache: VersionCache = field(init=False)
     event_streams: EventStreams = field(init=False)

@@ -9,6 +9,7 @@ import typer
 
 from candela.cli_datasets import AsJson, datasets_app
 from candela.cli_extend import JobId, extend
+from candela.cli_samples import list_samples
 from candela.cli_watch import watch
 from candela.errors import CandelaError
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+datasets_app.command("samples")(list_samples)
 app.add_typer(datasets_app, name="datasets")
 app.command()(extend)
 app.command()(watch)

@@ -124,6 +124,18 @@ class Dataset(TypedDict):
     versions: list[DatasetVersion]
 
 
+class Sample(TypedDict):
+    """A sample of a dataset version. `rows` has the values of a table, keyed by column; it is None for an image."""
+
+    split: Literal["train", "valid", "test"]
+    index: int
+    name: str
+    labels: list[str]
+    targets: list[float] | None
+    weight: float | None
+    rows: list[dict[str, float | str | None]] | None
+
+
 class ClassScoreResponse(TypedDict):
     """A class and its probability from 0 to 1."""
 

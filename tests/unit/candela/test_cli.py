@@ -262,3 +262,18 @@ def test_artifacts_are_listed_and_downloaded(server: Any, run: Run, job_answer: 
     status, printed, _ = run("download", "j1", "metrics.csv", tmp_path)
     assert (status, printed.strip()) == (0, str(tmp_path / "metrics.csv"))
     assert (tmp_path / "metrics.csv").read_text() == "epoch,set"
+
+
+def test_samples_are_listed_and_written(server: Any, run: Run, tmp_path: Path) -> None:
+    path = "GET /v1/datasets/pets/versions/1/samples"
+    sample = {"split": "train", "index": 3, "name": "a[1].png", "labels": ["cat"], "targets": None, "rows": None}
+    row = sample | {"index": 4, "labels": [], "targets": [0.5], "rows": [{"age": 3.0, "kind": None}]}
+    server.json(path, {"items": [sample, row], "next_cursor": None})
+    server.text(f"{path}/train/3", "PNG")
+    server.text(f"{path}/train/4", "PNG")
+    status, printed, _ = run("datasets", "samples", "pets", "1", "--class", "cat", "--images", tmp_path / "out")
+    assert status == 0
+    assert printed.splitlines()[-2].split() == ["train/3", "a[1].png", "cat"]
+    assert printed.splitlines()[-1].split() == ["train/4", "a[1].png", "0.5", "age=3.0", "kind="]
+    assert server.seen[0].query == {"class": "cat", "limit": "20"}
+    assert (tmp_path / "out" / "train-3.png").read_bytes() == b"PNG"
