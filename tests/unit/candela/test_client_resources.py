@@ -222,3 +222,9 @@ def test_samples_are_listed_and_their_images_downloaded(server: Any, client: Cli
         {"class": "cat", "split": "train", "limit": "200", "cursor": "train-3"},
         {"size": "64"},
     ]
+
+
+def test_a_json_artifact_is_read(server: Any, client: Client, job_answer: Callable[..., dict[str, Any]]) -> None:
+    server.json("GET /v1/jobs/j1", job_answer())
+    server.json("GET /v1/jobs/j1/artifacts/class_metrics.json", {"classes": []})
+    assert client.jobs.get("j1").read_artifact("class_metrics.json") == {"classes": []}
