@@ -8,6 +8,8 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
 from app.services.batch_predictions import BatchPredictionService
+from app.services.browser_sessions import BrowserSessions
+from app.services.dataset_samples import DatasetSampleService
 from app.services.datasets import DatasetService
 from app.services.event_streams import EventStreams
 from app.services.job_submission import JobSubmission
@@ -78,6 +80,10 @@ def _get_dataset_reader(session: ReadSessionDep, state: StateDep) -> DatasetServ
     return state.build_dataset_service(session)
 
 
+def _get_dataset_samples(session: ReadSessionDep, state: StateDep) -> DatasetSampleService:
+    return DatasetSampleService(session, state.storage, state.split_cache)
+
+
 def _get_jobs(session: SessionDep, state: StateDep) -> JobService:
     return state.build_job_service(session)
 
@@ -144,6 +150,10 @@ async def _get_event_streams(state: StateDep) -> EventStreams:
     return state.event_streams
 
 
+async def _get_browser_sessions(state: StateDep) -> BrowserSessions:
+    return state.browser_sessions
+
+
 async def _get_predictions(state: StateDep) -> PredictionService:
     return state.predictions
 
@@ -165,6 +175,7 @@ async def _get_readiness(state: StateDep) -> ReadinessProbe:
 
 
 DatasetsDep = Annotated[DatasetService, Depends(_get_datasets)]
+DatasetSamplesDep = Annotated[DatasetSampleService, Depends(_get_dataset_samples)]
 DatasetReaderDep = Annotated[DatasetService, Depends(_get_dataset_reader)]
 JobsDep = Annotated[JobService, Depends(_get_jobs)]
 SubmissionDep = Annotated[JobSubmission, Depends(_get_submission)]
@@ -185,4 +196,5 @@ CheckpointPredictionsDep = Annotated[CheckpointPredictionService, Depends(_get_c
 ExplanationsDep = Annotated[ExplanationService, Depends(_get_explanations)]
 InferenceDep = Annotated[InferenceService, Depends(_get_inference)]
 EventStreamsDep = Annotated[EventStreams, Depends(_get_event_streams)]
+BrowserSessionsDep = Annotated[BrowserSessions, Depends(_get_browser_sessions)]
 ReadinessDep = Annotated[ReadinessProbe, Depends(_get_readiness)]

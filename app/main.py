@@ -6,11 +6,14 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from starlette.types import Scope
 
 from app import oip, problems, web
 from app.api import (
     batch_predictions,
+    browser_sessions,
     catalog,
+    dataset_samples,
     datasets,
     docs,
     events,
@@ -30,6 +33,7 @@ from app.http import cors, forwarded_headers, rate_limit
 from app.http.body_budget import BodyBudget
 from app.http.browser_guard import BrowserGuardMiddleware
 from app.http.compression import CompressionMiddleware
+from app.http.browser_sessions import add_browser_sessions
 from app.http.fast_path import FastPathMiddleware
 from app.http.memory_release import release_memory_later
 from app.http.methods import MethodsMiddleware
@@ -37,6 +41,7 @@ from app.http.middleware import ApiKeyMiddleware, BodySizeLimitMiddleware, Reque
 from app.http.tracing import DISABLED_TELEMETRY, Tracing
 from app.oip.fast_path import INFER, INFER_VERSION
 from app.openapi import build_openapi, get_operation_id
+from app.services.browser_sessions import BrowserSessions
 from app.services.poller import run_periodically
 from app.services.prediction.preload import preload_models
 from app.state import STATE_KEY, State, open_state, require_current_schema
@@ -62,6 +67,7 @@ ROUTERS = (
     events,
     many_job_events,
     datasets,
+    dataset_samples,
     models,
     variants,
     predictions,
@@ -69,6 +75,7 @@ ROUTERS = (
     batch_predictions,
     catalog,
     system,
+    browser_sessions,
     health,
     docs,
 )
@@ -129,7 +136,9 @@ def _add_middleware(app: FastAPI, settings: Settings, tracing: Tracing | None) -
         budget=BodyBudget(settings.max_buffered_bytes, on_idle=release_memory_later),
     )
     app.add_middleware(ApiKeyMiddleware, keys=[key.get_secret_value() for key in settings.api_keys])
-    rate_limit.add_rate_limit(app, settings)
+    wrong_keys = rate_limit.WrongKeyLimit(settings.max_wrong_keys_per_min)
+    rate_limit.add_rate_limit(app, settings, wrong_keys)
+    add_browser_sessions(app, _get_browser_sessions, wrong_keys, has_keys=bool(settings.api_keys))
     cors.add_cors(app, settings.cors_origins)
     app.add_middleware(
         BrowserGuardMiddleware,
@@ -141,6 +150,11 @@ def _add_middleware(app: FastAPI, settings: Settings, tracing: Tracing | None) -
     forwarded_headers.add_forwarded_headers(app, settings.trusted_proxies)
     if tracing is not None:
         tracing.add_middleware(app)
+
+
+def _get_browser_sessions(scope: Scope) -> BrowserSessions:
+    state: State = scope["state"][STATE_KEY]
+    return state.browser_sessions
 
 
 def validate_settings(settings: Settings) -> None:

@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
+from app.http.browser_sessions import LOOPBACK_COOKIE, SECURE_COOKIE
 from app.http.middleware import is_public_path
 from app.schemas.predictions import PredictIn
 from app.schemas.problems import ProblemOut, problem_responses
@@ -30,6 +31,7 @@ TAGS = [
 SPECS = ("JobSpec", "LrFindSpec", "EvaluateSpec", "PredictSpec", "VariantSpec", "PredictArchiveSpec")
 METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 KEY = "key"
+SESSION = "session"
 
 
 def get_operation_id(route: APIRoute) -> str:
@@ -66,7 +68,13 @@ def _complete_document(document: dict[str, Any]) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     document["components"]["securitySchemes"] = {
-        KEY: {"type": "http", "scheme": "bearer", "description": "An API key; required if API keys are configured."}
+        KEY: {"type": "http", "scheme": "bearer", "description": "An API key; required if API keys are configured."},
+        SESSION: {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": SECURE_COOKIE,
+            "description": f"The cookie of a session, see `POST /v1/session`. On loopback: `{LOOPBACK_COOKIE}`.",
+        },
     }
     for path, operation in iterate_operations(document):
         _complete_operation(path, operation)
@@ -89,7 +97,7 @@ def _complete_operation(path: str, operation: dict[str, Any]) -> None:
         operation["description"] = description
     responses: dict[str, Any] = operation["responses"]
     if not is_public_path(path):
-        operation["security"] = [{KEY: []}, {}]
+        operation["security"] = [{KEY: []}, {SESSION: []}, {}]
         responses |= _convert_keys(problem_responses(401, 429))
     responses |= _convert_keys(problem_responses(500, 503))
     content = responses.get("422", {}).get("content", {})

@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 from starlette.requests import Request
 
 from app.http.tracing import Tracing
+from app.services.browser_sessions import BrowserSessions
+from app.services.dataset_samples import SplitCache
 from app.services.datasets import DatasetService
 from app.services.event_streams import EventStreams
 from app.services.job_submission import JobSubmission
@@ -51,6 +53,7 @@ class State:
     Attributes:
         relay: sends the messages of the outbox table to the queue.
         download_threads: threads that fetch files from the storage; slow downloads use no other threads.
+        split_cache: splits of datasets that are open to show their samples.
         model_server: loads models and batches predictions.
         version_cache: maps model references such as `digits@champion` to versions.
     """
@@ -64,9 +67,11 @@ class State:
     model_server: ModelServer
     decoder: Decoder
     download_threads: CapacityLimiter = field(default_factory=partial(CapacityLimiter, MAX_DOWNLOAD_THREADS))
+    split_cache: SplitCache = field(default_factory=SplitCache)
     submission: JobSubmission = field(init=False)
     version_cache: VersionCache = field(init=False)
     event_streams: EventStreams = field(init=False)
+    browser_sessions: BrowserSessions = field(init=False)
     predictions: PredictionService = field(init=False)
     explanations: ExplanationService = field(init=False)
     inference: InferenceService = field(init=False)
@@ -82,6 +87,12 @@ class State:
         )
         self.version_cache = VersionCache(sessions)
         self.event_streams = EventStreams(sessions, self.bus)
+        self.browser_sessions = BrowserSessions(
+            sessions,
+            [key.get_secret_value() for key in settings.api_keys],
+            idle_s=settings.session_idle_s,
+            lifetime_s=settings.session_lifetime_s,
+        )
         self.predictions = PredictionService(self.version_cache, decoder, model_server)
         self.explanations = ExplanationService(self.version_cache, decoder, model_server)
         self.inference = InferenceService(

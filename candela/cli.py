@@ -9,6 +9,8 @@ import typer
 
 from candela.cli_datasets import AsJson, datasets_app
 from candela.cli_extend import JobId, extend
+from candela.cli_samples import list_samples
+from candela.cli_watch import watch
 from candela.errors import CandelaError
 
 if TYPE_CHECKING:
@@ -22,8 +24,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+datasets_app.command("samples")(list_samples)
 app.add_typer(datasets_app, name="datasets")
 app.command()(extend)
+app.command()(watch)
 
 Home = Annotated[Path, typer.Option(envvar="CANDELA_HOME", help="Folder for all files of the service.")]
 
@@ -101,18 +105,6 @@ def show(job_id: JobId, as_json: AsJson = False) -> None:
     """Show the state, progress, metrics, failure and history of a job."""
     with _create_client() as client:
         _print_job(client.jobs.get(job_id), as_json=as_json)
-
-
-@app.command()
-def watch(job_id: JobId) -> None:
-    """Show the progress of a job until it ends. The exit status is 0 only if the job succeeded."""
-    from candela.live_view import follow_job
-
-    with _create_client() as client:
-        job = client.jobs.get(job_id)
-        follow_job(job)
-        _print_job(job, as_json=False)
-        job.check()
 
 
 @app.command()

@@ -1,13 +1,16 @@
 """The SDK client of one server, with its jobs, datasets and models."""
 
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
+from candela import events
 from candela.datasets import Datasets
 from candela.errors import ProblemError, Unreachable
-from candela.jobs import Jobs
+from candela.jobs import Job, Jobs
 from candela.models import Models
 from candela.transport import Transport
+from candela.types import JobEvent
 
 
 class Client:
@@ -45,6 +48,17 @@ class Client:
         """Return the versions, devices, queue depth and workers of the server."""
         response: dict[str, Any] = self._transport.json("GET", "/v1/system")
         return response
+
+    def events(self, jobs: Iterable[Job | str] | None = None, *, after: str | None = None) -> Iterator[JobEvent]:
+        """Yield the events of several jobs over one connection until all of them end. Each event has its `job`.
+
+        Args:
+            jobs: at most 200 jobs or ids. Default: all jobs, also later ones; then only their state changes and
+                progress are yielded, from now on and without an end.
+            after: the `id` of an event of an earlier call with the same jobs, to continue after it.
+        """
+        ids = None if jobs is None else [job if isinstance(job, str) else job.id for job in jobs]
+        return events.watch_many_events(self._transport, ids, after=after)
 
     def is_ready(self) -> bool:
         """Return whether the server is reachable and ready."""

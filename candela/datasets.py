@@ -13,7 +13,7 @@ from candela.errors import CandelaError
 from candela.folder_archive import SkippedEntry, format_skipped, zip_folder
 from candela.pagination import iterate_items
 from candela.transport import Transport
-from candela.types import Dataset, DatasetVersion
+from candela.types import Dataset, DatasetVersion, Sample
 
 Progress = Callable[[int, int], None]  # called with the number of sent bytes and the total number of bytes
 MEDIA_TYPES = {
@@ -134,6 +134,33 @@ class Datasets:
     def preview(self, name: str, version: int) -> bytes:
         """Return a PNG file with a grid of images of the dataset."""
         return self._transport.request("GET", f"/v1/datasets/{name}/versions/{version}/preview").content
+
+    def samples(
+        self,
+        name: str,
+        version: int,
+        *,
+        label: str | None = None,
+        split: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Sample]:
+        """Yield the samples of a version with their names, labels and, for tables, values.
+
+        Args:
+            name: name of the dataset.
+            version: number of the version.
+            label: only samples of this class.
+            split: only samples of `train`, `valid` or `test`.
+            limit: maximum number of samples; default: all.
+        """
+        params = {key: value for key, value in (("class", label), ("split", split)) if value is not None}
+        path = f"/v1/datasets/{name}/versions/{version}/samples"
+        return iterate_items(self._transport, path, params=params, limit=limit)
+
+    def sample_image(self, name: str, version: int, split: str, index: int, *, size: int | None = None) -> bytes:
+        """Return the image of a sample as a PNG file. `size` is the longer side in pixels, from 8 to 1024."""
+        path = f"/v1/datasets/{name}/versions/{version}/samples/{split}/{index}"
+        return self._transport.request("GET", path, params={} if size is None else {"size": size}).content
 
     def delete(self, name: str, version: int) -> None:
         self._transport.request("DELETE", f"/v1/datasets/{name}/versions/{version}")

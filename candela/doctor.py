@@ -22,6 +22,7 @@ from core.child_environment import build_child_environment
 from core.redaction import redact_credentials
 
 MIN_FREE_BYTES = 2 * 2**30
+DASHBOARD_STAMP = Path(__file__).resolve().parents[1] / "app" / "web" / "vendor" / ".lock-sha256"  # written last
 Check = Callable[[Path, Mapping[str, str]], str]
 
 
@@ -201,6 +202,13 @@ def _redis_version(url: str) -> str:
         return str(server.get("valkey_version") or server["redis_version"])
 
 
+def check_dashboard(_home: Path, _environ: Mapping[str, str]) -> str:
+    """Check that the installation has copied the JavaScript libraries of the dashboard."""
+    if not DASHBOARD_STAMP.is_file():
+        raise CandelaError("its libraries are missing; run `make setup` with access to an npm registry")
+    return f"{len(list(DASHBOARD_STAMP.parent.glob('*.*s')))} libraries"
+
+
 CHECKS: dict[str, Check] = {
     "torch": check_torch,
     "device": check_device,
@@ -209,4 +217,5 @@ CHECKS: dict[str, Check] = {
     "database": check_database,
     "queue": check_queue,
     "storage": check_storage,
+    "dashboard": check_dashboard,
 }

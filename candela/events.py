@@ -1,9 +1,10 @@
-"""Iterates over the server-sent events of a job and reconnects after a lost connection."""
+"""Iterates over the server-sent events of jobs and reconnects after a lost connection."""
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
+from typing import NamedTuple
 
 import httpx
 from httpx_sse import EventSource, ServerSentEvent, SSEError
@@ -13,6 +14,7 @@ from candela.transport import Transport
 from candela.types import JobEvent
 
 SILENCE_S = 60.0  # read timeout; the server sends events or comments at shorter intervals
+Parameters = Mapping[str, str | list[str]]
 
 
 def watch_events(
@@ -32,51 +34,115 @@ def watch_events(
         Unreachable: the connection was not restored within `reconnect_timeout_s` seconds.
         ProblemError: the server rejected the request, for example because the job does not exist.
     """
-    last_id, disconnected_at, num_tries, has_ended = after, None, 0, False
-    while not has_ended:
-        try:
-            for event in _stream_events(transport, job_id, last_id):
-                last_id, disconnected_at, num_tries = event["id"] or last_id, None, 0
-                # An extended job has events after an `end` event. The server closes the stream after the last event.
-                has_ended = event["type"] == "end"
-                yield event
-        except _StreamEnded:
-            return
-        except (Unreachable, ProblemError) as error:
-            disconnected_at = clock() if disconnected_at is None else disconnected_at
-            if not _is_temporary(error) or clock() - disconnected_at > reconnect_timeout_s:
-                raise
-            has_ended = False
-        if not has_ended:
-            sleep(min(0.1 * 2**num_tries, 5.0))
-            num_tries = min(num_tries + 1, 10)
+    stream = _EventStream(transport, f"/v1/jobs/{job_id}/events", {}, after)
+    retries = _Retries(reconnect_timeout_s, clock, sleep)
+    # An extended job has events after an `end` event. The server closes the stream after the last event.
+    return _iterate_events(stream, retries, lambda event: event["type"] == "end")
+
+
+def watch_many_events(
+    transport: Transport,
+    job_ids: Sequence[str] | None,
+    *,
+    after: str | None = None,
+    reconnect_timeout_s: float = 60.0,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[JobEvent]:
+    """Yield the events of jobs over one connection until all of them end; if `job_ids` is None, of all jobs forever.
+
+    Args:
+        transport: the connection to the server.
+        job_ids: at most 200 ids. None: only events of type `state`, `epoch`, `progress` and `end`.
+        after: the id of an event; only the events after it are yielded. Default: all events of the jobs; if `job_ids`
+            is None, events from now on.
+        reconnect_timeout_s: as for `watch_events`, which raises the same exceptions.
+        clock: returns the time in seconds.
+        sleep: waits for a number of seconds.
+    """
+    live = set(job_ids or ())
+
+    def has_ended(event: JobEvent) -> bool:
+        (live.discard if event["type"] == "end" else live.add)(event["job"])
+        return job_ids is not None and not live
+
+    params: Parameters = {"topic": "jobs"} if job_ids is None else {"job": list(job_ids)}
+    stream = _EventStream(transport, "/v1/events", params, after)
+    return _iterate_events(stream, _Retries(reconnect_timeout_s, clock, sleep), has_ended)
 
 
 class _StreamEnded(Exception):
-    """The job has ended and has no events after the requested id."""
+    """The jobs have ended and have no events after the requested id."""
+
+
+class _Retries(NamedTuple):
+    """For how long a lost connection is restored, and the clock of these attempts."""
+
+    timeout_s: float
+    clock: Callable[[], float]
+    sleep: Callable[[float], None]
+
+
+class _EventStream:
+    """Requests an event stream, and remembers the id of the last message."""
+
+    def __init__(self, transport: Transport, path: str, params: Parameters, last_id: str | None) -> None:
+        self._transport = transport
+        self._path = path
+        self._params = params
+        self._last_id = last_id
+
+    def open(self) -> Iterator[JobEvent | None]:
+        """Yield the events after the last message of the previous connection, and None for messages without event."""
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        if self._last_id:
+            headers["Last-Event-ID"] = self._last_id
+        timeout = httpx.Timeout(10.0, read=SILENCE_S)
+        request = self._transport.stream("GET", self._path, params=self._params, headers=headers, timeout=timeout)
+        with request as response:
+            if response.status_code == HTTPStatus.NO_CONTENT:
+                raise _StreamEnded
+            try:
+                for message in EventSource(response).iter_sse():
+                    self._last_id = message.id or self._last_id
+                    yield _parse_event(message) if message.event != "message" or message.data else None
+            except SSEError as error:  # not an event stream, for example an error page of a proxy
+                url = self._transport.base_url
+                raise Unreachable(f"{url} did not respond with an event stream: {error}") from error
+
+
+def _iterate_events(
+    stream: _EventStream, retries: _Retries, has_ended: Callable[[JobEvent], bool]
+) -> Iterator[JobEvent]:
+    """Yield events over several connections. Stop after an end of a connection whose last event `has_ended`."""
+    disconnected_at, num_tries, is_last = None, 0, False
+    while not is_last:
+        try:
+            for event in stream.open():
+                disconnected_at, num_tries = None, 0
+                if event is not None:
+                    is_last = has_ended(event)
+                    yield event
+        except _StreamEnded:
+            return
+        except (Unreachable, ProblemError) as error:
+            disconnected_at = retries.clock() if disconnected_at is None else disconnected_at
+            if not _is_temporary(error) or retries.clock() - disconnected_at > retries.timeout_s:
+                raise
+            is_last = False
+        if not is_last:
+            retries.sleep(min(0.1 * 2**num_tries, 5.0))
+            num_tries = min(num_tries + 1, 10)
 
 
 def _is_temporary(error: CandelaError) -> bool:
     return isinstance(error, Unreachable) or (isinstance(error, ProblemError) and error.status in {502, 503, 504})
 
 
-def _stream_events(transport: Transport, job_id: str, last_id: str | None) -> Iterator[JobEvent]:
-    headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
-    if last_id:
-        headers["Last-Event-ID"] = last_id
-    timeout = httpx.Timeout(10.0, read=SILENCE_S)
-    with transport.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers, timeout=timeout) as response:
-        if response.status_code == HTTPStatus.NO_CONTENT:
-            raise _StreamEnded
-        try:
-            for message in EventSource(response).iter_sse():
-                if message.event != "message" or message.data:
-                    yield _parse_event(message)
-        except SSEError as error:  # not an event stream, for example an error page of a proxy
-            raise Unreachable(f"{transport.base_url} did not respond with an event stream: {error}") from error
-
-
 def _parse_event(message: ServerSentEvent) -> JobEvent:
     body = json.loads(message.data) if message.data else {}
     payload = body.get("payload", body) if isinstance(body, dict) else {"value": body}
-    return JobEvent(id=message.id, type=message.event, payload=payload)
+    event = JobEvent(id=message.id, type=message.event, payload=payload)
+    if isinstance(body, dict) and "job" in body:
+        event["job"] = str(body["job"])
+    return event

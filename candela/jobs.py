@@ -146,6 +146,10 @@ class Job:
             part.unlink(missing_ok=True)
         return target
 
+    def read_artifact(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
+        """Return the content of a JSON artifact, such as `confusion_matrix.json`."""
+        return self._transport.json("GET", f"/v1/jobs/{self.id}/artifacts/{name}")
+
     def pause(self) -> Self:
         return self._post_action("pause")
 

@@ -1,6 +1,6 @@
 """Shows the progress of jobs and uploads: as a progress bar in a terminal, otherwise as lines."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +8,14 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from candela import render
+from candela.client import Client
 from candela.datasets import Datasets
 from candela.errors import CandelaError
 from candela.folder_archive import format_skipped
 from candela.jobs import Job
 from candela.types import DatasetVersion, JobEvent, Number
 
+WARNING_LEVELS = frozenset({"warning", "error"})
 STATES_WORTH_A_LINE = frozenset({"queued", "running", "paused", "cancelling", "pausing"})
 
 
@@ -30,6 +32,25 @@ def follow_job(job: Job, *, quiet: bool = False, console: Console | None = None)
                 view.show_event(event)
     except KeyboardInterrupt:
         raise CandelaError(f"stopped watching; the job continues. Watch it again: candela watch {job.id}") from None
+
+
+def follow_jobs(client: Client, jobs: Sequence[Job], *, console: Console | None = None) -> None:
+    """Print the epochs and state changes of several jobs until all end, as lines that start with the name of the job.
+
+    Raises:
+        CandelaError: the user interrupted the view; the jobs continue.
+    """
+    console = console or Console(stderr=True, highlight=False)
+    labels = {job.id: f"{job.name} {job.id[:8]}" for job in jobs}
+    try:
+        for event in client.events(jobs):
+            if line := _format_event(event):
+                console.print(f"{labels[event['job']]}  {line}", markup=False, soft_wrap=True)
+    except KeyboardInterrupt:
+        ids = " ".join(job.id for job in jobs)
+        raise CandelaError(f"stopped watching; the jobs continue. Watch them again: candela watch {ids}") from None
+    for job in jobs:
+        job.refresh()
 
 
 class LiveJobView:
@@ -103,7 +124,7 @@ class LiveJobView:
         return epoch, epochs, metrics
 
     def _show_log(self, event: JobEvent) -> None:
-        if event["payload"].get("level") in {"warning", "error"}:
+        if event["payload"].get("level") in WARNING_LEVELS:
             self._console.print(str(event["payload"].get("message")), style="yellow", markup=False)
 
     def _show_end(self, event: JobEvent) -> None:
@@ -128,6 +149,23 @@ def upload_dataset(
         )
         progress.update(task, description="importing")
         return datasets.wait(name, version["version"]) if wait else version
+
+
+def _format_event(event: JobEvent) -> str:
+    """Return the line of an event, or an empty string if it has none."""
+    payload = event["payload"]
+    match event["type"]:
+        case "state" if payload.get("to") in STATES_WORTH_A_LINE:
+            return f"{payload['to']}: {payload['reason']}" if payload.get("reason") else str(payload["to"])
+        case "epoch":
+            progress = payload["progress"]
+            return _format_epoch(progress["epoch"], progress["epochs"], payload["metrics"])
+        case "log" if payload.get("level") in WARNING_LEVELS:
+            return str(payload.get("message"))
+        case "end":
+            return str(payload.get("state", "ended"))
+        case _:
+            return ""
 
 
 def _format_epoch(epoch: int, epochs: int, metrics: Mapping[str, Number]) -> str:

@@ -20,6 +20,7 @@ from candela.types import (
     Prediction,
     Predictions,
     Progress,
+    Sample,
     Series,
 )
 
@@ -51,6 +52,17 @@ def print_jobs(listed_jobs: Sequence[Job]) -> None:
             created,
         )
     _print_table(table, "no jobs")
+
+
+def print_samples(samples: Sequence[Sample]) -> None:
+    table = _create_table("SAMPLE", "NAME", "LABELS", "VALUES")
+    for sample in samples:
+        targets = ", ".join(f"{value:g}" for value in sample["targets"] or ())
+        first_row = (sample["rows"] or [{}])[0]
+        values = "  ".join(f"{column}={'' if value is None else value}" for column, value in first_row.items())
+        labels = ", ".join(sample["labels"]) or targets
+        table.add_row(f"{sample['split']}/{sample['index']}", escape(sample["name"]), escape(labels), escape(values))
+    _print_table(table, "no samples")
 
 
 def print_job(job: Job) -> None:

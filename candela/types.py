@@ -124,6 +124,18 @@ class Dataset(TypedDict):
     versions: list[DatasetVersion]
 
 
+class Sample(TypedDict):
+    """A sample of a dataset version. `rows` has the values of a table, keyed by column; it is None for an image."""
+
+    split: Literal["train", "valid", "test"]
+    index: int
+    name: str
+    labels: list[str]
+    targets: list[float] | None
+    weight: float | None
+    rows: list[dict[str, float | str | None]] | None
+
+
 class ClassScoreResponse(TypedDict):
     """A class and its probability from 0 to 1."""
 
@@ -157,8 +169,11 @@ class JobEvent(TypedDict):
     - `progress`: about twice a second. `payload["metrics"]` has the values of the current epoch so far.
     - `state`, `checkpoint`, `log` and `end`.
     - `metrics`: sent by older servers, and stored with their jobs, instead of `epoch` and `progress`.
+
+    `job` is the id of the job, in the events of `Client.events`.
     """
 
     id: str
+    job: NotRequired[str]
     type: str
     payload: dict[str, Any]

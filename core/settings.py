@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(), description="Accepted API keys, separated by commas. Required if `host` is not loopback."
     )
+    session_idle_s: Annotated[float, Field(ge=60, le=365 * 24 * 3600)] = Field(
+        default=8 * 3600.0, description="Seconds without a request after which a session of a web browser ends."
+    )
+    session_lifetime_s: Annotated[float, Field(ge=60, le=365 * 24 * 3600)] = Field(
+        default=7 * 24 * 3600.0, description="Seconds after which a session of a web browser ends in any case."
+    )
     max_requests_per_s: Annotated[float, Field(ge=0)] = Field(
         default=0.0,
         description="Maximum requests per second of each API key (without keys: of each address); 0: unlimited.",

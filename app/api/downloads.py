@@ -9,7 +9,8 @@ from starlette.requests import Request
 from app.http.byte_ranges import InvalidRange, RangeResponse, select_range
 from app.schemas.problems import problem_responses
 
-BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+JSON_FILE: dict[str, Any] = {"application/json": {"schema": {}}}
+BINARY: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
 class StoredFile(Protocol):
@@ -23,20 +24,29 @@ class StoredFile(Protocol):
     def name(self) -> str: ...
 
 
-def describe_file_responses(example: str) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` argument of an endpoint that sends a file, such as the file `example`."""
+def describe_file_responses(example: str, *, has_json: bool = False) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` argument of an endpoint that sends a file, such as the file `example`.
+
+    With `has_json`, files of type `application/json` are sent with this type.
+    """
+    content = BINARY | JSON_FILE if has_json else BINARY
     return {
-        200: {"description": f"The file, such as `{example}`.", "content": BINARY},
-        206: {"description": "The requested range of the file.", "content": BINARY},
+        200: {"description": f"The file, such as `{example}`.", "content": content},
+        206: {"description": "The requested range of the file.", "content": content},
         304: {"description": "The file is unchanged: `If-None-Match` contains the file's ETag."},
         **problem_responses(404, 416, 422),
     }
 
 
-def build_file_response(request: Request, file: StoredFile) -> Response:
+def build_file_response(request: Request, file: StoredFile, media_type: str = "application/octet-stream") -> Response:
     """Return a response with the file or the requested range, or a 304 if the client's cached copy is current.
 
     An invalid range is ignored, as RFC 9110 allows, so that a client that resumes downloads gets the whole file.
+
+    Args:
+        request: the request.
+        file: the file.
+        media_type: the media type of the response. A browser must not run such a file.
 
     Raises:
         HTTPException: 416, the range is outside the file.
@@ -51,7 +61,7 @@ def build_file_response(request: Request, file: StoredFile) -> Response:
     return RangeResponse(
         file.path,
         byte_range=byte_range,
-        media_type="application/octet-stream",
+        media_type=media_type,
         filename=file.name,
         headers={"ETag": etag},
     )

@@ -121,16 +121,18 @@ def list_artifacts(job_id: JobId, results: ResultsDep) -> Page[ArtifactOut]:
 @router.get(
     "/artifacts/{name}",
     response_class=FileResponse,
-    responses=describe_file_responses("metrics.csv"),
+    responses=describe_file_responses("metrics.csv", has_json=True),
 )
 async def download_artifact(
     job_id: JobId, name: FileName, results: ResultsDep, request: Request, threads: DownloadThreadsDep
 ) -> Response:
     """Download an artifact.
 
-    The `ETag` is the file's sha256; `Range` resumes an interrupted download.
+    JSON artifacts have the type `application/json`, others `application/octet-stream`. The `ETag` is the file's sha256;
+    `Range` resumes an interrupted download.
     """
-    return build_file_response(request, await run_sync(results.fetch_artifact, job_id, name, limiter=threads))
+    file = await run_sync(results.fetch_artifact, job_id, name, limiter=threads)
+    return build_file_response(request, file, file.media_type)
 
 
 @router.get(

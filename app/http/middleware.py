@@ -30,6 +30,9 @@ PUBLIC_PATHS = frozenset(
     {"/", "/docs", "/openapi.json", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
 )
 PUBLIC_PREFIXES = ("/static-offline-docs/", "/ui/")
+SESSION_PATH = "/v1/session"
+SESSION_KEY = "session_key"
+"""The name in the scope's `state` of the API key that opened the browser session of the request."""
 HTML_HEADERS = [
     (
         b"content-security-policy",
@@ -117,19 +120,25 @@ def get_route_template(scope: Scope) -> str:
 
 
 class ApiKeyMiddleware:
-    """Rejects requests without a valid API key before reading the body. Accepts all requests if no key is set."""
+    """Rejects requests without a valid API key before reading the body. Accepts all requests if no key is set.
+
+    A request of a valid session needs no key, and neither does the request that opens one, which has it in its body.
+    """
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
         self._app = app
         self._keys = [key.encode() for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not self._keys or is_public_path(scope["path"]) or self._has_key(scope):
+        if scope["type"] != "http" or not self._keys or is_public_path(scope["path"]) or self._is_allowed(scope):
             await self._app(scope, receive, send)
             return
         detail = "The API key is missing or wrong; send a valid key as `Authorization: Bearer <key>`."
         headers = {"WWW-Authenticate": "Bearer"}
         await build_refusal(scope, errors.Unauthorized, detail, headers=headers)(scope, receive, send)
+
+    def _is_allowed(self, scope: Scope) -> bool:
+        return self._has_key(scope) or get_session_key(scope) in self._keys or opens_session(scope)
 
     def _has_key(self, scope: Scope) -> bool:
         scheme, _, credentials = (get_header(scope, b"authorization") or "").partition(" ")
@@ -142,6 +151,17 @@ class ApiKeyMiddleware:
 def is_public_path(path: str) -> bool:
     """Return True if a path requires no API key: the paths of the health checks and of the documentation."""
     return path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIXES)
+
+
+def get_session_key(scope: Scope) -> bytes | None:
+    """Return the API key that opened the session of a request, or None if the request has no valid session."""
+    key: bytes | None = scope.get("state", {}).get(SESSION_KEY)
+    return key
+
+
+def opens_session(scope: Scope) -> bool:
+    """Return whether a request opens a session: its API key is in the body, and the endpoint checks it."""
+    return bool(scope["method"] == "POST" and scope["path"] == SESSION_PATH)
 
 
 class BodySizeLimitMiddleware:

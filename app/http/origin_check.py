@@ -61,3 +61,18 @@ def is_same_origin(origin: str, host: Authority) -> bool:
     default = DEFAULT_PORTS[scheme]
     port = authority.port or default
     return port == default if host.port is None else port == host.port
+
+
+def is_same_origin_request(origins: Sequence[str], sites: Sequence[str], host: Authority) -> bool:
+    """Return whether the headers of a request show that a page of this service sent it.
+
+    A request without either header may come from a browser that does not send them, so it is not accepted.
+
+    Args:
+        origins: the values of all `Origin` headers.
+        sites: the values of all `Sec-Fetch-Site` headers.
+        host: the host of the request.
+    """
+    if any(site.lower() != "same-origin" for site in sites) or not all(is_same_origin(each, host) for each in origins):
+        return False
+    return bool(origins or sites)

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http.asgi import get_header
-from app.http.middleware import is_public_path
+from app.http.middleware import get_session_key, is_public_path
 from app.http.refusals import build_refusal
 from core.errors import TooManyRequests
 from core.settings import Settings
@@ -21,6 +21,7 @@ Clock = Callable[[], float]
 MAX_BUCKETS = 10_000
 UNLIMITED = 0.0
 ROUNDING_S = 1e-6
+WRONG_KEYS = "wrong keys from this address"
 
 
 class TokenBuckets(Generic[Name]):
@@ -63,20 +64,49 @@ class TokenBuckets(Generic[Name]):
         self._full_at = dict(islice(filling.items(), len(filling) // 2, None)) if is_crowded else filling
 
 
+class WrongKeyLimit:
+    """Limits the rate of wrong credentials per client address: API keys, and cookies of sessions.
+
+    After too many of them, an address may use only credentials that it has used successfully before, so that it cannot
+    find a valid key by guessing. Several clients behind one proxy share an address.
+
+    Args:
+        per_min: maximum number of wrong credentials per minute and address. It is also their maximum burst.
+        clock: a monotonic clock in seconds.
+    """
+
+    def __init__(self, per_min: int, clock: Clock = time.monotonic) -> None:
+        self._guesses = TokenBuckets[str](per_min / 60, per_min, clock)
+        self._proven: set[tuple[str, bytes]] = set()
+
+    def count_wrong(self, scope: Scope) -> float:
+        """Count a wrong credential. Return 0, or the seconds until the address may send another one."""
+        return self._guesses.take(get_address(scope))
+
+    def get_wait_s(self, scope: Scope, credential: bytes) -> float:
+        """Return 0 if the address of a request may use the credential, or the seconds until it may."""
+        address = get_address(scope)
+        return 0.0 if (address, credential) in self._proven else self._guesses.get_wait_s(address)
+
+    def mark_valid(self, scope: Scope, credential: bytes) -> None:
+        """Record that the address of a request has used a valid credential."""
+        if len(self._proven) >= MAX_BUCKETS:
+            self._proven.clear()
+        self._proven.add((get_address(scope), credential))
+
+
 class RateLimitMiddleware:
     """Responds with 429 to API keys or client addresses that exceed a rate limit.
 
-    Requests are limited per key, or per address if the service requires no keys. Wrong keys are limited per address.
-    After too many wrong keys, an address gets 429 for every key that it has not used successfully before, so that it
-    cannot find a valid key by guessing. Valid keys that the address used before are still accepted, since several
-    clients behind one proxy share an address.
+    Requests are limited per key, or per address if the service requires no keys. Requests of a session count for the
+    key that opened it. Wrong keys are limited per address, see `WrongKeyLimit`.
 
     Args:
         app: the next ASGI application.
         keys: the valid API keys; empty if the service requires none.
         per_s: maximum average number of requests per second and key; 0 means no limit.
         burst: maximum number of requests at once per key.
-        wrong_per_min: maximum number of wrong keys per minute and address. It is also the maximum burst of wrong keys.
+        wrong_keys: the limit of wrong keys.
         clock: a monotonic clock in seconds.
     """
 
@@ -87,41 +117,43 @@ class RateLimitMiddleware:
         *,
         per_s: float,
         burst: int,
-        wrong_per_min: int,
+        wrong_keys: WrongKeyLimit,
         clock: Clock = time.monotonic,
     ) -> None:
         self._app = app
         self._keys = frozenset(key.encode() for key in keys)
         self._requests = None if per_s == UNLIMITED else TokenBuckets[bytes | str](per_s, burst, clock)
-        self._guesses = TokenBuckets[str](wrong_per_min / 60, wrong_per_min, clock)
-        self._proven: set[tuple[str, bytes]] = set()
+        self._wrong_keys = wrong_keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not is_public_path(scope["path"]):
             wait_s, reason = self._check_limits(scope)
             if wait_s:
-                await _build_refusal(scope, wait_s, reason)(scope, receive, send)
+                await build_rate_refusal(scope, wait_s, reason)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
     def _check_limits(self, scope: Scope) -> tuple[float, str]:
         """Return the seconds until the request can be accepted (0: now), and a description of what is limited."""
-        address = (scope.get("client") or ("", 0))[0]
         if not self._keys:
-            return self._take_token(address), "requests from this address"
-        key = get_api_key(scope)
+            return self._take_token(get_address(scope)), "requests from this address"
+        session_key = get_session_key(scope)
+        key = get_api_key(scope) if session_key is None else session_key
         if key not in self._keys:  # a request without a key takes no token; ApiKeyMiddleware rejects it
-            return self._guesses.take(address) if key else 0.0, "wrong keys from this address"
-        if (address, key) not in self._proven:
-            if wait_s := self._guesses.get_wait_s(address):
-                return wait_s, "wrong keys from this address"
-            if len(self._proven) >= MAX_BUCKETS:
-                self._proven.clear()
-            self._proven.add((address, key))
+            return self._wrong_keys.count_wrong(scope) if key else 0.0, WRONG_KEYS
+        if session_key is None:
+            if wait_s := self._wrong_keys.get_wait_s(scope, key):
+                return wait_s, WRONG_KEYS
+            self._wrong_keys.mark_valid(scope, key)
         return self._take_token(key), "requests with this key"
 
     def _take_token(self, name: bytes | str) -> float:
         return 0.0 if self._requests is None else self._requests.take(name)
+
+
+def get_address(scope: Scope) -> str:
+    """Return the address of the client."""
+    return str((scope.get("client") or ("", 0))[0])
 
 
 def get_api_key(scope: Scope) -> bytes:
@@ -129,7 +161,7 @@ def get_api_key(scope: Scope) -> bytes:
     return (get_header(scope, b"authorization") or "").partition(" ")[2].strip().encode("latin-1")
 
 
-def add_rate_limit(app: FastAPI, settings: Settings) -> None:
+def add_rate_limit(app: FastAPI, settings: Settings, wrong_keys: WrongKeyLimit) -> None:
     """Add the rate-limit middleware if the settings contain API keys or a rate limit."""
     if settings.api_keys or settings.max_requests_per_s:
         app.add_middleware(
@@ -137,11 +169,12 @@ def add_rate_limit(app: FastAPI, settings: Settings) -> None:
             keys=[key.get_secret_value() for key in settings.api_keys],
             per_s=settings.max_requests_per_s,
             burst=settings.max_burst_requests,
-            wrong_per_min=settings.max_wrong_keys_per_min,
+            wrong_keys=wrong_keys,
         )
 
 
-def _build_refusal(scope: Scope, wait_s: float, reason: str) -> ASGIApp:
+def build_rate_refusal(scope: Scope, wait_s: float, reason: str) -> ASGIApp:
+    """Return the 429 response to a request that must wait. `reason` is what exceeds a limit."""
     retry_after_s = math.ceil(wait_s)
     return build_refusal(
         scope,

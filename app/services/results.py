@@ -18,13 +18,16 @@ from core.errors import NotFound
 from core.events import Event, EventType
 from core.storage import Storage
 
+OCTET_STREAM, JSON = "application/octet-stream", "application/json"
+
 
 class ResultFile(NamedTuple):
-    """A local file whose checksum was verified, and the file name that downloads use."""
+    """A local file whose checksum was verified, and the file name and media type that downloads use."""
 
     path: Path
     sha256: str
     name: str
+    media_type: str = OCTET_STREAM
 
 
 class ArtifactFile(NamedTuple):
@@ -95,7 +98,8 @@ class ResultService:
         if name in _get_result_files(JobRepo(self._session).get(job_id)):
             return self.fetch_result_file(job_id, name)
         row = ArtifactRepo(self._session).get(job_id, name)
-        return ResultFile(self._fetch(row.key, name, row.sha256) / name, row.sha256, name)
+        path = self._fetch(row.key, name, row.sha256) / name
+        return ResultFile(path, row.sha256, name, JSON if row.media_type == JSON else OCTET_STREAM)
 
     def fetch_result_file(self, job_id: str, name: str) -> ResultFile:
         """Return a file of a job's result.

@@ -12,7 +12,6 @@ from app.services.event_feed import ReadEvents
 from app.services.event_position import EPOCH
 from app.services.event_reader import RecentChanges
 from core.bus import Subscription
-from core.db.repos.events import JobChange
 from core.events import Event
 
 MAX_TOPIC_EVENTS = 5000
@@ -35,7 +34,6 @@ class TopicFeed:
         listeners: the streams that use the feed.
         num_events: the number of events that the feed has received so far.
         settled_at: a time up to which the streams have received or read all events of all jobs; `EPOCH` before `start`.
-        recent_changes: the newest events of jobs after `settled_at`, as the last poll found them.
 
     Args:
         read_events: function that reads the events of a job with a number above the given one from the database.
@@ -46,7 +44,6 @@ class TopicFeed:
         self.listeners: dict[TopicListener, None] = {}
         self.num_events = 0
         self.settled_at = EPOCH
-        self.recent_changes: Sequence[JobChange] = ()
         self._read_events = read_events
         self._get_number_at = get_number_at
         self._recent: deque[Event] = deque(maxlen=MAX_TOPIC_EVENTS)
@@ -88,7 +85,6 @@ class TopicFeed:
             del self._numbers[job_id]
         self._idle = idle
         self.settled_at = recent.settled_at
-        self.recent_changes = [change for change in recent.changes if change.at > recent.settled_at]
         self._notify()
 
     def _notify(self) -> None:

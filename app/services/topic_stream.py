@@ -105,9 +105,6 @@ class TopicStream(OpenStream):
         return number
 
     def _advance_cutoff(self) -> None:
-        """Set the cutoff to the time up to which the feed is complete, if this stream has received its events."""
-        if self.feed.settled_at <= self.position.cutoff:
-            return
-        numbers = ((change, self.position.find_number(change.job_id)) for change in self.feed.recent_changes)
-        if all(number is not None and number >= change.seq for change, number in numbers):
+        """Set the cutoff to the time up to which the feed is complete. All its events must have been yielded."""
+        if self.feed.settled_at > self.position.cutoff:
             self.position.advance_cutoff(self.feed.settled_at)

@@ -137,3 +137,9 @@ def list_file_names(splits: dict[str, int], *, weighted: bool = False) -> list[s
     """Return the names of all files of a packed image dataset."""
     parts = ("images.npy", "targets.npy", "names.json", *([WEIGHTS_SUFFIX] if weighted else []))
     return [META_FILE, *(f"{split}_{part}" for split in splits for part in parts)]
+
+
+def list_split_files(meta: PackedMeta, split: str) -> list[str]:
+    """Return the names of the files that `PackedDataset.open` and `read_split` read for one split."""
+    parts = ("images.npy" if meta.table is None else "rows.npy", "targets.npy", "names.json")
+    return [META_FILE, *(f"{split}_{part}" for part in (*parts, *([WEIGHTS_SUFFIX] if meta.weighted else [])))]

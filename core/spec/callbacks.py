@@ -236,7 +236,11 @@ class TensorBoardSpec(CallbackBase):
 
 
 class ConfusionMatrixCallbackSpec(CallbackBase):
-    """Write the confusion matrix of the last validation to `confusion_matrix.csv` and `.png`."""
+    """Write the confusion matrix of the last validation to `confusion_matrix.csv`, `.png` and `.json`.
+
+    The JSON file contains up to 25 samples of each cell. Also write `class_metrics.json` (precision, recall, F1 and
+    support of each class) and `calibration.json` (expected calibration error and the bins of a reliability diagram).
+    """
 
     exclusive_group: ClassVar[str | None] = "write confusion_matrix.csv"
     max_classes: ClassVar[int | None] = 1000
@@ -245,7 +249,7 @@ class ConfusionMatrixCallbackSpec(CallbackBase):
 
 
 class WorstSamplesSpec(CallbackBase):
-    """Write the samples with the highest losses of the last validation to `worst_samples.csv` and `.png`.
+    """Write the samples with the highest losses of the last validation to `worst_samples.csv`, `.png` and `.json`.
 
     The files contain the name, index, target, prediction and image of each sample.
     """

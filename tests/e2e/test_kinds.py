@@ -18,11 +18,15 @@ Up = Callable[..., Service]
 Spec = Callable[..., dict[str, Any]]
 LOGGERS = [{"name": name} for name in ("csv_logger", "tensorboard", "confusion_matrix", "worst_samples")]
 FILES = {
+    "calibration.json",
+    "class_metrics.json",
     "confusion_matrix.csv",
+    "confusion_matrix.json",
     "confusion_matrix.png",
     "events.out.tfevents.candela",
     "metrics.csv",
     "worst_samples.csv",
+    "worst_samples.json",
     "worst_samples.png",
 }
 

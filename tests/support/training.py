@@ -25,7 +25,7 @@ from worker.engine.optimizer_step import GradientClipping, OptimizerStep
 from worker.engine.run import Run
 from worker.engine.state import RunState
 from worker.engine.steps import TrainStep
-from worker.protocol import CurvePoint, Metrics, TrainerMessage
+from worker.protocol import ArtifactWritten, CurvePoint, Metrics, TrainerMessage
 from worker.trainer.channel import Channel
 
 SMALL_NETWORK = {"name": "convnet", "channels": [8, 16], "batch_norm": True, "dropout": 0.2, "head": [16]}
@@ -163,3 +163,11 @@ def build_hook_recorder(into: list[str]) -> Callback:
 
     kind: type[Callback] = type("Recorder", (Callback,), {name: noting(name) for name in HOOKS})
     return kind()
+
+
+def read_artifacts(channel: RecordingChannel) -> dict[str, bytes]:
+    """Return the final content of every artifact, by name."""
+    return {
+        message.name: (Path(message.dir) / message.name).read_bytes()
+        for message in channel.select_messages(ArtifactWritten)
+    }

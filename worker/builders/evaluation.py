@@ -14,11 +14,14 @@ from models import bundle
 from worker.builders.losses import make_loss
 from worker.builders.metrics import make_accumulator
 from worker.builders.task_defaults import TASK_DEFAULTS
+from worker.engine.callbacks import ValidationSamples
 from worker.engine.dataloader import ArrayDataLoader, ArraySource
 from worker.engine.device import Placement
 from worker.engine.forward_pass import ForwardPass
 from worker.engine.losses import ScaledTargetLoss, TargetScaler
 from worker.engine.metrics.accumulator import MetricAccumulator
+
+DEFAULT_LABELS = ("0", "1")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class EvaluationSetup:
         num_parameters: number of parameters of the network.
         batches: the loader of the split's samples. It yields them in order, without augmentation.
         names: the names of the samples, in the order of the batches.
+        samples: where the samples are in the dataset, for reports.
         truths: the dataset's class names. The tuple is empty for a regression.
         accumulator: accumulates the requested metrics over the batches.
     """
@@ -40,6 +44,7 @@ class EvaluationSetup:
     num_parameters: int
     batches: ArrayDataLoader
     names: list[str]
+    samples: ValidationSamples
     truths: tuple[str, ...]
     accumulator: MetricAccumulator
 
@@ -70,7 +75,7 @@ def build_evaluation(
         )
     if not _has_same_columns(meta, description):
         raise InvalidSpec("the columns or categories of the dataset differ from those of the model")
-    view, names = _select_samples(spec, packed)
+    view, names, split = _select_samples(spec, packed)
     network = placement.place_network(network)
     preprocess = description.build_preprocessing().to(placement.device)
     same_task = (meta.task, meta.num_outputs) == (description.task, description.num_outputs)
@@ -93,6 +98,13 @@ def build_evaluation(
             ArraySource(view.images, view.targets, view.index, view.weights), placement, spec.batch_size
         ),
         names=[names[i] for i in view.index],
+        samples=ValidationSamples(
+            task=description.task,
+            labels=tuple(description.classes or DEFAULT_LABELS),
+            split=split,
+            index=view.index,
+            names=names,
+        ),
         truths=meta.classes,
         accumulator=make_accumulator(requested_metrics, meta, placement),
     )
@@ -104,14 +116,18 @@ def _has_same_columns(meta: PackedMeta, description: bundle.BundleDescription) -
     return dataset_columns == model_columns
 
 
-def _select_samples(spec: ModelJobSpec, packed: PackedDataset) -> tuple[SplitView, list[str]]:
+def _select_samples(spec: ModelJobSpec, packed: PackedDataset) -> tuple[SplitView, list[str], str]:
+    """Return the samples, the names of all samples of their split in the dataset, and the name of this split."""
     splits = resolve_splits(packed, spec.dataset, spec.seed or 0)
     train = packed.read_split("train")
     if spec.split == "train":
-        return SplitView(train.images, train.targets, splits.train_index, train.weights), train.names
+        return SplitView(train.images, train.targets, splits.train_index, train.weights), train.names, "train"
     sizes = plan_splits(packed.meta.splits, spec.dataset.valid, spec.dataset.test)
     if spec.split == "valid":
-        return splits.valid, train.names if sizes.is_valid_from_train else packed.read_split("valid").names
-    if splits.test is None:
+        view, is_from_train = splits.valid, sizes.is_valid_from_train
+    elif splits.test is None:
         raise InvalidSpec(f"the dataset does not have the split 'test'; it has {', '.join(packed.meta.splits)}")
-    return splits.test, train.names if sizes.is_test_from_train else packed.read_split("test").names
+    else:
+        view, is_from_train = splits.test, sizes.is_test_from_train
+    split = "train" if is_from_train else spec.split
+    return view, packed.read_split(split).names, split

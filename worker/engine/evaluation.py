@@ -64,20 +64,28 @@ class ConfusionMatrixCounts:
         self.counts += torch.bincount(cells, minlength=self.counts.numel()).reshape(self.counts.shape)
 
     def compute_class_metrics(self) -> list[dict[str, float | int]]:
-        """Return precision, recall, F1 and support of every class.
+        """Return the metrics of every class, see the function `compute_class_metrics`."""
+        return compute_class_metrics(self.counts)
 
-        With several tables, return the metrics of the class "present" in each table. Ratios with denominator 0 are 0.
-        """
-        counts = self.counts.double()
-        if len(counts) == 1:
-            hit, predicted, support = counts[0].diagonal(), counts[0].sum(dim=0), counts[0].sum(dim=1)
-        else:
-            hit, predicted, support = counts[:, 1, 1], counts[:, :, 1].sum(dim=1), counts[:, 1, :].sum(dim=1)
-        precision, recall, f1 = _divide(hit, predicted), _divide(hit, support), _divide(2 * hit, predicted + support)
-        return [
-            {"precision": p, "recall": r, "f1": f, "support": int(n)}
-            for p, r, f, n in zip(precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True)
-        ]
+
+def compute_class_metrics(counts: Tensor) -> list[dict[str, float | int]]:
+    """Return precision, recall, F1 and support of every class.
+
+    With several tables, return the metrics of the class "present" in each table. Ratios with denominator 0 are 0.
+
+    Args:
+        counts: int64, (T, C, C): tables with true classes as rows and predicted classes as columns.
+    """
+    counts = counts.double()
+    if len(counts) == 1:
+        hit, predicted, support = counts[0].diagonal(), counts[0].sum(dim=0), counts[0].sum(dim=1)
+    else:
+        hit, predicted, support = counts[:, 1, 1], counts[:, :, 1].sum(dim=1), counts[:, 1, :].sum(dim=1)
+    precision, recall, f1 = _divide(hit, predicted), _divide(hit, support), _divide(2 * hit, predicted + support)
+    return [
+        {"precision": p, "recall": r, "f1": f, "support": int(n)}
+        for p, r, f, n in zip(precision.tolist(), recall.tolist(), f1.tolist(), support.tolist(), strict=True)
+    ]
 
 
 class CalibrationError:
@@ -105,6 +113,16 @@ class CalibrationError:
         """The expected calibration error: mean of |accuracy - confidence| over bins, weighted by samples per bin."""
         total = float(self._count.sum())
         return float((self._right - self._confidence).abs().sum()) / total if total else 0.0
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the sums of each bin."""
+        return {"count": self._count, "confidence": self._confidence, "right": self._right}
+
+    def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
+        """Set the sums of each bin."""
+        self._count, self._confidence, self._right = (
+            state_dict[name].cpu().clone() for name in ("count", "confidence", "right")
+        )
 
     def build_bins(self) -> list[dict[str, float | int | None]]:
         """Return all bins in ascending order of confidence. The confidence and accuracy of an empty bin are None."""

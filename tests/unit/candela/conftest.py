@@ -27,6 +27,7 @@ class Seen:
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes
+    queries: list[tuple[str, str]] = field(default_factory=list)
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -55,7 +56,8 @@ class Script:
 
     async def answer(self, request: Request) -> Response:
         query, headers = dict(request.query_params), dict(request.headers)
-        self.seen.append(Seen(request.method, request.url.path, query, headers, await request.body()))
+        queries = request.query_params.multi_items()
+        self.seen.append(Seen(request.method, request.url.path, query, headers, await request.body(), queries))
         waiting = self.answers[f"{request.method} {request.url.path}"]
         return (waiting.pop(0) if len(waiting) > 1 else waiting[0])()
 

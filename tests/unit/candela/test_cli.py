@@ -68,6 +68,17 @@ def test_exit_status_of_watch_is_that_of_the_job(
     assert "epoch 1/2  train_loss 0.5  valid_accuracy 0.875" in told
 
 
+def test_several_jobs_are_watched_until_all_end(server: Any, run: Run, job_answer: JobAnswer) -> None:
+    server.json("GET /v1/jobs/j1", job_answer(state="succeeded"))
+    server.json("GET /v1/jobs/j2", job_answer(id="j2", state="failed"))
+    ends = (f'id: x\nevent: end\ndata: {{"job": "{job}", "payload": {{}}}}\n\n' for job in ("j1", "j2"))
+    server.stream("GET /v1/events", "".join(ends))
+    status, printed, told = run("watch", "j1", "j2")
+    assert status == 1
+    assert {"j1", "j2", "succeeded", "failed"} <= set(printed.split())
+    assert "job j2 did not succeed" in told
+
+
 def test_json_is_the_only_output_on_stdout(server: Any, run: Run, spec: Path, job_answer: JobAnswer) -> None:
     server.json("POST /v1/jobs", job_answer(), 202)
     server.stream("GET /v1/jobs/j1/events", METRICS + END.format(state="succeeded"))
@@ -251,3 +262,18 @@ def test_artifacts_are_listed_and_downloaded(server: Any, run: Run, job_answer: 
     status, printed, _ = run("download", "j1", "metrics.csv", tmp_path)
     assert (status, printed.strip()) == (0, str(tmp_path / "metrics.csv"))
     assert (tmp_path / "metrics.csv").read_text() == "epoch,set"
+
+
+def test_samples_are_listed_and_written(server: Any, run: Run, tmp_path: Path) -> None:
+    path = "GET /v1/datasets/pets/versions/1/samples"
+    sample = {"split": "train", "index": 3, "name": "a[1].png", "labels": ["cat"], "targets": None, "rows": None}
+    row = sample | {"index": 4, "labels": [], "targets": [0.5], "rows": [{"age": 3.0, "kind": None}]}
+    server.json(path, {"items": [sample, row], "next_cursor": None})
+    server.text(f"{path}/train/3", "PNG")
+    server.text(f"{path}/train/4", "PNG")
+    status, printed, _ = run("datasets", "samples", "pets", "1", "--class", "cat", "--images", tmp_path / "out")
+    assert status == 0
+    assert printed.splitlines()[-2].split() == ["train/3", "a[1].png", "cat"]
+    assert printed.splitlines()[-1].split() == ["train/4", "a[1].png", "0.5", "age=3.0", "kind="]
+    assert server.seen[0].query == {"class": "cat", "limit": "20"}
+    assert (tmp_path / "out" / "train-3.png").read_bytes() == b"PNG"

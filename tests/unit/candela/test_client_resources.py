@@ -207,3 +207,24 @@ def test_is_ready_returns_a_boolean(server: Any, client: Client) -> None:
     server.answers["GET /health/ready"].clear()
     server.problem("GET /health/ready", 503, "not-ready")
     assert not client.is_ready()
+
+
+def test_samples_are_listed_and_their_images_downloaded(server: Any, client: Client) -> None:
+    path = "GET /v1/datasets/pets/versions/2/samples"
+    sample = {"split": "train", "index": 3, "name": "a.png", "labels": ["cat"]}
+    server.json(path, {"items": [sample], "next_cursor": "train-3"})
+    server.json(path, {"items": [sample | {"index": 4}], "next_cursor": None})
+    server.text(f"{path}/train/3", "PNG")
+    assert [each["index"] for each in client.datasets.samples("pets", 2, label="cat", split="train")] == [3, 4]
+    assert client.datasets.sample_image("pets", 2, "train", 3, size=64) == b"PNG"
+    assert [seen.query for seen in server.seen] == [
+        {"class": "cat", "split": "train", "limit": "200"},
+        {"class": "cat", "split": "train", "limit": "200", "cursor": "train-3"},
+        {"size": "64"},
+    ]
+
+
+def test_a_json_artifact_is_read(server: Any, client: Client, job_answer: Callable[..., dict[str, Any]]) -> None:
+    server.json("GET /v1/jobs/j1", job_answer())
+    server.json("GET /v1/jobs/j1/artifacts/class_metrics.json", {"classes": []})
+    assert client.jobs.get("j1").read_artifact("class_metrics.json") == {"classes": []}

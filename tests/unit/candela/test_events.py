@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from candela import Client, Unreachable
-from candela.errors import NotFound
-from candela.events import watch_events
+from candela.errors import InvalidRequest, NotFound
+from candela.events import watch_events, watch_many_events
 from candela.transport import Transport
 
 JobAnswer = Callable[..., dict[str, Any]]
@@ -78,3 +78,38 @@ def test_unreachable_server_raises_after_the_timeout(server: Any) -> None:
     ):
         list(watch_events(transport, "j1", reconnect_timeout_s=50, clock=lambda: next(now), sleep=lambda _: None))
     assert len(server.seen) == 3
+
+
+MANY = "GET /v1/events"
+
+
+def message(job: str, seq: int, kind: str) -> str:
+    return f'id: {job}{seq}\nevent: {kind}\ndata: {{"job": "{job}", "seq": {seq}, "payload": {{}}}}\n\n'
+
+
+def test_many_jobs_are_watched_over_one_connection_until_all_end(server: Any, client: Client) -> None:
+    server.stream(MANY, message("a", 1, "state") + message("b", 1, "end") + message("b", 2, "state"))
+    server.stream(MANY, message("a", 2, "end") + message("b", 3, "end"))
+    seen = list(client.events(["a", "b"]))
+    assert [(event["job"], event["type"]) for event in seen] == [
+        ("a", "state"),
+        ("b", "end"),
+        ("b", "state"),
+        ("a", "end"),
+        ("b", "end"),
+    ]
+    assert [request.headers.get("last-event-id") for request in server.seen] == [None, "b2"]
+    assert server.seen[0].queries == [("job", "a"), ("job", "b")]
+
+
+def test_all_jobs_are_watched_after_the_first_id_of_the_server(server: Any) -> None:
+    server.stream(MANY, "id: now\n\n")
+    server.stream(MANY, message("a", 1, "end"))
+    server.problem(MANY, 422, "invalid-spec")
+    with closing(Transport(server.url)) as transport:
+        events = watch_many_events(transport, None, sleep=lambda _: None)
+        assert next(events)["job"] == "a"
+        with pytest.raises(InvalidRequest):  # there is no last event
+            next(events)
+    assert [request.headers.get("last-event-id") for request in server.seen] == [None, "now", "a1"]
+    assert server.seen[0].query == {"topic": "jobs"}

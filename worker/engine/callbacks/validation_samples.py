@@ -28,3 +28,8 @@ class ValidationSamples:
     index: NDArray[np.int64] | None = None
     names: Sequence[str] = ()
     images: Any = None
+
+    def describe_sample(self, position: int) -> dict[str, Any]:
+        """Return the index in `split` and the name of the validation sample at a position."""
+        index = position if self.index is None else int(self.index[position])
+        return {"index": index, "name": self.names[index] if self.names else ""}

@@ -1,7 +1,8 @@
-"""Saves the samples with the highest losses of the last validation, as a table and as a contact sheet."""
+"""Saves the samples with the highest losses of the last validation, as a table, a contact sheet and JSON."""
 
 import csv
 import io
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,12 +12,13 @@ from torch import Tensor, nn
 from core.csv_output import escape_cell
 from worker.engine import plots
 from worker.engine.callback import Callback, SaveArtifact
+from worker.engine.callbacks import evaluation_documents as documents
 from worker.engine.callbacks.validation_samples import ValidationSamples
 from worker.engine.evaluation import THRESHOLD, compute_probabilities
 from worker.engine.losses import UnreducedLoss
 from worker.engine.state import RunState
 
-TABLE, IMAGE = "worst_samples.csv", "worst_samples.png"
+TABLE, IMAGE, DOCUMENT = "worst_samples.csv", "worst_samples.png", "worst_samples.json"
 COLUMNS = ("rank", "split", "index", "name", "loss", "true", "predicted", "probability")
 SampleTensors = dict[str, Tensor]
 
@@ -71,6 +73,8 @@ class WorstSamples(Callback):
         writer.writeheader()
         writer.writerows(map(self._escape_names, rows))
         self._save_artifact(TABLE, "text/csv", text.getvalue().encode())
+        document = {"task": self._samples.task, "split": self._samples.split, "samples": self._list_samples(rows)}
+        self._save_artifact(DOCUMENT, documents.JSON, documents.encode_document(document))
         images = self._samples.images
         if images is not None and np.ndim(images) == 4:
             captions = [
@@ -81,21 +85,40 @@ class WorstSamples(Callback):
             self._save_artifact(IMAGE, plots.PNG, sheet)
 
     def _format_row(self, rank: int) -> dict[str, Any]:
-        position = int(self.worst["place"][rank])
-        index = position if self._samples.index is None else int(self._samples.index[position])
         true, predicted, probability = self._format_decision(
             self.worst["target"][rank], self.worst["probability"][rank]
         )
         return {
             "rank": rank + 1,
             "split": self._samples.split,
-            "index": index,
-            "name": self._samples.names[index] if self._samples.names else "",
+            **self._samples.describe_sample(int(self.worst["place"][rank])),
             "loss": float(self.worst["loss"][rank]),
             "true": true,
             "predicted": predicted,
             "probability": probability,
         }
+
+    def _list_samples(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the rows as JSON values: arrays in place of joined labels or numbers, null for no probability."""
+        samples = []
+        for rank, row in enumerate(rows):
+            sample = {name: value for name, value in row.items() if name != "split"}
+            sample["loss"] = _to_json_number(row["loss"])
+            if row["probability"] == "":
+                sample |= self._list_values(rank) | {"probability": None}
+            samples.append(sample)
+        return samples
+
+    def _list_values(self, rank: int) -> dict[str, list[Any]]:
+        """Return the labels of a multilabel sample, or the numbers of a regression."""
+        values = {"true": self.worst["target"][rank], "predicted": self.worst["probability"][rank]}
+        if self._samples.task == "regression":
+            return {name: [_to_json_number(each) for each in numbers.tolist()] for name, numbers in values.items()}
+        return {name: self._list_labels(flags) for name, flags in values.items()}
+
+    def _list_labels(self, probabilities: Tensor) -> list[str]:
+        flags = (probabilities > THRESHOLD).tolist()
+        return [label for label, is_there in zip(self._samples.labels, flags, strict=True) if is_there]
 
     def _escape_names(self, row: dict[str, Any]) -> dict[str, Any]:
         # The targets and predictions of a regression are numbers, which are joined to strings.
@@ -113,11 +136,7 @@ class WorstSamples(Callback):
                 second = float(probability)
                 return labels[int(target)], labels[int(second > THRESHOLD)], max(second, 1 - second)
             case "multilabel":
-                label_lists = (
-                    _join_values([label for label, is_there in zip(labels, flags, strict=True) if is_there])
-                    for flags in ((target > THRESHOLD).tolist(), (probability > THRESHOLD).tolist())
-                )
-                return next(label_lists), next(label_lists), ""
+                return _join_values(self._list_labels(target)), _join_values(self._list_labels(probability)), ""
             case "regression":
                 return _join_values(target.tolist()), _join_values(probability.tolist()), ""
 
@@ -130,3 +149,10 @@ class WorstSamples(Callback):
 
 def _join_values(parts: list[Any]) -> str:
     return ";".join(f"{part:.6g}" if isinstance(part, float) else str(part) for part in parts)
+
+
+def _to_json_number(value: float) -> float | str:
+    """Return a finite number unchanged, and NaN or infinity as a string, because JSON has neither."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")

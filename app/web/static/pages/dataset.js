@@ -122,7 +122,7 @@ function Samples({ name, version, query }) {
     <div class="toolbar">${select("split", splits, split, "Split", null)} ${version.classes?.length > 0 && select("class", version.classes, className, "Class", "all")}</div>
     <${Loaded} resource=${samples}>
       ${(page) => html`
-        ${version.table ? html`<${Rows} items=${page.items} columns=${version.table.columns} />` : html`<ul class="gallery">${page.items.map((one) => html`<li key=${one.index}><img src=${`${path}/${split}/${one.index}?size=96`} alt=${one.name} title=${one.name} loading="lazy" width="96" height="96" /><span class="clip">${one.label ?? ""}</span></li>`)}</ul>`}
+        ${version.table ? html`<${Rows} items=${page.items} columns=${version.table.columns} />` : html`<ul class="gallery">${page.items.map((one) => html`<li key=${one.index}><img src=${`${path}/${split}/${one.index}?size=96`} alt=${one.name} title=${one.name} loading="lazy" width="96" height="96" /><span class="clip">${one.labels.join(", ") || (one.targets || []).map((value) => formatNumber(value, 3)).join(", ")}</span></li>`)}</ul>`}
         ${page.items.length === 0 && html`<p class="dim">No sample matches.</p>`}
         <nav class="pager" aria-label="Pages">
           ${query.get("cursor") && html`<button type="button" onClick=${() => changeQuery({ cursor: null })}>First page</button>`}
@@ -133,10 +133,12 @@ function Samples({ name, version, query }) {
   `;
 }
 
-/** @param {{items: any[], columns: any[]}} properties */
+/** The rows of a table; of a window, its last row. @param {{items: any[], columns: any[]}} properties */
 function Rows({ items, columns }) {
-  return html`<div class="table-box"><table class="dense"><thead><tr><th scope="col">Row</th>${columns.map((column) => html`<th scope="col" key=${column.name}>${column.name}</th>`)}<th scope="col">Label</th></tr></thead>
-    <tbody>${items.map((one) => html`<tr key=${one.index}><th scope="row">${one.name}</th>${columns.map((column) => html`<td key=${column.name}>${formatCell(one.values?.[column.name])}</td>`)}<td>${formatCell(one.label)}</td></tr>`)}</tbody></table></div>`;
+  return html`<div class="table-box"><table class="dense"><thead><tr><th scope="col">Row</th>${columns.map((column) => html`<th scope="col" key=${column.name}>${column.name}</th>`)}<th scope="col">Target</th></tr></thead>
+    <tbody>
+      ${items.map((one) => html`<tr key=${one.index}><th scope="row">${one.name}</th>${columns.map((column) => html`<td key=${column.name}>${formatCell(one.rows?.at(-1)?.[column.name])}</td>`)}<td>${one.labels.join(", ") || (one.targets || []).map((value) => formatNumber(value)).join(", ")}</td></tr>`)}
+    </tbody></table></div>`;
 }
 
 /** @param {unknown} value */

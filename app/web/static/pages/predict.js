@@ -1,11 +1,12 @@
 // Predicts an image that was dropped, pasted or taken with the camera, and explains the prediction.
-import { html, useEffect, useMemo, useRef, useState } from "../lib/preact.js";
-import { Problem, request, send } from "../lib/api.js";
+import { html, useEffect, useRef, useState } from "../lib/preact.js";
+import { Problem, request } from "../lib/api.js";
 import { formatNumber, formatPercent } from "../lib/format.js";
 import { useResource } from "../lib/resource.js";
 import { changeQuery, href } from "../lib/router.js";
 import { CodeBlock } from "../components/controls.js";
 import { EmptyState, Loaded, ProblemNotice } from "../components/feedback.js";
+import { HeatmapOf, useObjectUrl } from "../components/heatmap_of.js";
 import { Icon } from "../components/icon.js";
 import { RowForm } from "../components/row_form.js";
 
@@ -94,7 +95,7 @@ function Trial({ path, explainPath, shape }) {
         ${outcome?.problem && html`<${ProblemNotice} problem=${outcome.problem} />`}
         ${outcome?.value && html`<${Prediction} prediction=${outcome.value.predictions[0]} /><p class="dim">Answered in ${outcome.milliseconds.toFixed(0)} ms, the way through the browser included.</p>`}
       </section>
-      ${explainPath && file && outcome?.value && html`<section class="card"><h2>What the network looks at</h2><${Heatmap} file=${file} path=${explainPath} /></section>`}
+      ${explainPath && file && outcome?.value && html`<section class="card"><h2>What the network looks at</h2><${HeatmapOf} image=${file} explainPath=${explainPath} /></section>`}
     </div>
     <${CallExamples} path=${path} />
   `;
@@ -169,41 +170,6 @@ function Camera({ onFile }) {
   };
   if (failure) return html`<p role="alert">${failure}</p>`;
   return html`<div class="camera"><video ref=${video} autoplay playsinline muted aria-label="Camera"></video><button type="button" onClick=${take}>Take the picture</button></div>`;
-}
-
-/** The Grad-CAM heatmap over the image, with a slider for its opacity. @param {{file: Blob, path: string}} properties */
-function Heatmap({ file, path }) {
-  const [blob, setBlob] = useState(/** @type {Blob | null} */ (null));
-  const [problem, setProblem] = useState(/** @type {Problem | null} */ (null));
-  const [opacity, setOpacity] = useState(1);
-  const image = useObjectUrl(file);
-  const heatmap = useObjectUrl(blob);
-  useEffect(() => {
-    const abort = new AbortController();
-    setBlob(null);
-    setProblem(null);
-    send(path, { method: "POST", body: file, headers: { "Content-Type": file.type || "application/octet-stream", Accept: "image/png" }, signal: abort.signal })
-      .then((response) => response.blob())
-      .then(setBlob, (error) => error instanceof Problem && setProblem(error));
-    return () => abort.abort();
-  }, [file, path]);
-  if (problem) return html`<p class="dim">${problem.message}</p>`;
-  return html`
-    <div class="overlay">
-      ${image && html`<img src=${image} alt="" />`}
-      ${heatmap && html`<img class="overlay-top" src=${heatmap} alt="Heatmap of the regions that support the predicted class" style=${{ opacity: String(opacity) }} />`}
-    </div>
-    <label class="slider">Overlay <input type="range" min="0" max="1" step="0.05" value=${opacity} onInput=${(event) => setOpacity(Number(event.target.value))} /></label>
-  `;
-}
-
-/** @param {Blob | null} blob */
-export function useObjectUrl(blob) {
-  const address = useMemo(() => (blob ? URL.createObjectURL(blob) : null), [blob]);
-  useEffect(() => () => {
-    if (address) URL.revokeObjectURL(address);
-  }, [address]);
-  return address;
 }
 
 /** @param {(file: Blob) => void} onFile */

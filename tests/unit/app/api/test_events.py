@@ -11,11 +11,7 @@ from starlette.types import Message
 
 from app.api import events
 from core.events import Event, EventType
-
-
-def parse_messages(text: str) -> list[dict[str, str]]:
-    blocks = [block for block in text.replace("\r\n", "\n").split("\n\n") if block.strip()]
-    return [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]
+from tests.support.sse import parse_messages
 
 
 def test_events_are_server_sent_events_with_ids(

@@ -147,6 +147,9 @@ def test_artifacts_are_listed_downloaded_and_deleted_with_the_job(
     assert (response.content, response.headers["etag"]) == (content, f'"{sha256}"')
     assert response.headers["content-type"] == "application/octet-stream"  # whatever is in it, nothing is shown
     assert response.headers["content-disposition"] == 'attachment; filename="metrics.csv"'
+    with transaction(state.sessions) as session:
+        ArtifactRepo(session).put(job_id, 1, "metrics.csv", **file | {"media_type": "application/json"})  # type: ignore[arg-type]
+    assert client.get(f"/v1/jobs/{job_id}/artifacts/metrics.csv").headers["content-type"] == "application/json"
     part = client.get(f"/v1/jobs/{job_id}/artifacts/metrics.csv", headers={"Range": "bytes=1-6"})
     assert (part.status_code, part.content) == (206, b"script")
     missing = client.get(f"/v1/jobs/{job_id}/artifacts/other.csv")

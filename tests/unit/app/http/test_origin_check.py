@@ -3,7 +3,7 @@
 import pytest
 
 from app.http.host_check import Authority
-from app.http.origin_check import OriginPolicy, is_same_origin
+from app.http.origin_check import OriginPolicy, is_same_origin, is_same_origin_request
 
 NAMED = "https://app.example.org"
 HOST = Authority("127.0.0.1", 8000)
@@ -74,3 +74,20 @@ def test_an_origin_without_a_default_port_is_foreign_to_a_host_without_a_port() 
 )
 def test_which_requests_are_accepted(origins: list[str], sites: list[str], is_accepted: bool) -> None:
     assert (OriginPolicy((NAMED,)).find_foreign_source(origins, sites, HOST) is None) == is_accepted
+
+
+@pytest.mark.parametrize(
+    ("origins", "sites", "expected"),
+    [
+        (["http://127.0.0.1:8000"], [], True),
+        ([], ["Same-Origin"], True),
+        (["http://127.0.0.1:8000"], ["same-origin"], True),
+        ([], [], False),
+        ([], ["none"], False),
+        ([NAMED], ["same-origin"], False),
+        (["http://127.0.0.1:8000", NAMED], [], False),
+        (["http://127.0.0.1:8000"], ["same-site"], False),
+    ],
+)
+def test_a_request_of_the_same_origin_shows_it(origins: list[str], sites: list[str], expected: bool) -> None:
+    assert is_same_origin_request(origins, sites, HOST) is expected

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from app.http import rate_limit as limits
 from app.http.middleware import ApiKeyMiddleware
-from app.http.rate_limit import MAX_BUCKETS, RateLimitMiddleware, TokenBuckets
+from app.http.rate_limit import MAX_BUCKETS, RateLimitMiddleware, TokenBuckets, WrongKeyLimit
 from app.main import create_app
 from core.settings import Settings
 from tests.support.fakes import Clock
@@ -25,7 +25,7 @@ KEYS = ("first-key", "second-key")
 
 def build_app(clock: Clock, keys: tuple[str, ...] = KEYS, **changes: Any) -> ASGIApp:
     """Return an application behind the rate limit and the API keys, in the order of `create_app`."""
-    options: dict[str, Any] = {"per_s": 2.0, "burst": 3, "wrong_per_min": 2} | changes
+    options: dict[str, Any] = {"per_s": 2.0, "burst": 3, "wrong_keys": WrongKeyLimit(2, clock)} | changes
     door = ApiKeyMiddleware(PlainTextResponse("well"), keys)
     return RateLimitMiddleware(door, keys, clock=clock, **options)
 
@@ -174,7 +174,7 @@ def test_a_missing_key_does_not_count_as_wrong(clock: Clock) -> None:
 
 def layers(**settings: Any) -> list[Any]:
     app = FastAPI()
-    limits.add_rate_limit(app, Settings(**settings))
+    limits.add_rate_limit(app, Settings(**settings), WrongKeyLimit(60))
     return [layer.cls for layer in app.user_middleware]
 
 

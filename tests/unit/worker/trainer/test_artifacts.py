@@ -3,24 +3,17 @@
 import csv
 import hashlib
 import io
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.support.trainer import build_start, run_job
-from tests.support.training import RecordingChannel, build_spec, pack
+from tests.support.training import RecordingChannel, build_spec, pack, read_artifacts
 from worker.protocol import ArtifactWritten, CheckpointWritten, Log, TrainingFinished
 from worker.trainer.artifacts import Artifacts
 
 LOGGERS = [{"name": "csv_logger"}, {"name": "tensorboard", "histograms": ["*.weight"]}]
-
-
-def read_artifacts(channel: RecordingChannel) -> dict[str, bytes]:
-    """Return the final content of every artifact, by name."""
-    return {
-        message.name: (Path(message.dir) / message.name).read_bytes()
-        for message in channel.select_messages(ArtifactWritten)
-    }
 
 
 def test_artifact_is_alone_in_its_folder_and_has_a_digest(tmp_path: Path) -> None:
@@ -89,10 +82,17 @@ def test_every_task_writes_its_worst_samples(task: str, tmp_path: Path) -> None:
     assert artifacts["worst_samples.png"].startswith(b"\x89PNG")
     for row in rows:
         assert packed.read_split(row["split"]).names[int(row["index"])] == row["name"]
+    document = json.loads(artifacts["worst_samples.json"])
+    assert [sample["index"] for sample in document["samples"]] == [int(row["index"]) for row in rows]
     losses = [float(row["loss"]) for row in rows]
     assert losses == sorted(losses, reverse=True)
     if task == "regression":
         return
     table = list(csv.reader(io.StringIO(artifacts["confusion_matrix.csv"].decode())))[1:]
+    matrix = json.loads(artifacts["confusion_matrix.json"])
+    names = packed.read_split(matrix["split"]).names
+    found = [sample for cell in matrix["cells"] for sample in cell["samples"]]
+    assert all(names[sample["index"]] == sample["name"] for sample in found)
     num_decisions = sum(int(cell) for row in table for cell in row[1:])
+    assert len(found) == num_decisions
     assert num_decisions == 4 * (len(packed.meta.classes) if task == "multilabel" else 1)  # 4 validation samples

@@ -1,15 +1,17 @@
 """Evaluation jobs of registered models."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from core.datasets.packed import PackedDataset
 from core.spec import ANY_JOB
 from tests.support.trainer import build_start, run_job, run_to_result
-from tests.support.training import build_spec, pack
-from worker.protocol import Log, RunFailed, TrainingFinished
+from tests.support.training import build_spec, pack, read_artifacts
+from worker.protocol import JobCompleted, Log, RunFailed, TrainingFinished
 
 MODEL = {"kind": "evaluate", "model": "it@1", "dataset": {"name": "synthetic", "valid": 0.2}, "threads": 1}
 
@@ -26,6 +28,42 @@ def test_evaluation_repeats_the_metrics_of_the_training(
     assert result["metrics"]["accuracy"] == pytest.approx(float(matrix.diagonal().sum() / matrix.sum()))
     assert sum(row["support"] for row in result["classes"]) == 12
     assert sum(row["count"] for row in result["calibration"]["bins"]) == 12
+
+
+def test_evaluation_writes_the_confusion_matrix_with_samples(
+    large_dataset: Path, trained: TrainingFinished, tmp_path: Path
+) -> None:
+    body = MODEL | {"dataset": {"name": "synthetic"}, "split": "valid", "seed": 7, "num_bins": 4}
+    start = build_start(ANY_JOB.validate_python(body), large_dataset, tmp_path / "work", model_dir=trained.dir)
+    status, channel = run_job(start)
+    assert status == 0
+    artifacts = read_artifacts(channel)
+    result = channel.select_messages(JobCompleted)[0].result
+    document = json.loads(artifacts["confusion_matrix.json"])
+    assert document["counts"] == result["confusion_matrix"]
+    assert json.loads(artifacts["class_metrics.json"])["classes"] == result["classes"]
+    assert json.loads(artifacts["calibration.json"])["bins"] == result["calibration"]["bins"]
+    assert artifacts["confusion_matrix.png"].startswith(b"\x89PNG")
+    split = PackedDataset.open(large_dataset).read_split(document["split"])
+    for cell in document["cells"]:
+        assert len(cell["samples"]) == cell["count"]
+        for sample in cell["samples"]:
+            assert split.names[sample["index"]] == sample["name"]
+            assert document["labels"][split.targets[sample["index"]]] == cell["true"]
+
+
+def test_failing_confusion_matrix_is_a_warning(
+    large_dataset: Path, trained: TrainingFinished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise OSError("no fonts")
+
+    monkeypatch.setattr("worker.engine.plots.plot_confusion_matrix", fail)
+    body = MODEL | {"dataset": {"name": "synthetic"}, "split": "valid", "seed": 7}
+    start = build_start(ANY_JOB.validate_python(body), large_dataset, tmp_path / "work", model_dir=trained.dir)
+    status, channel = run_job(start)
+    assert status == 0
+    assert any("no fonts" in message.message for message in channel.select_messages(Log))
 
 
 def test_missing_split_is_rejected(large_dataset: Path, trained: TrainingFinished, tmp_path: Path) -> None:

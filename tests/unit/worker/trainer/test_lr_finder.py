@@ -8,8 +8,8 @@ import pytest
 
 from core.spec import ANY_JOB, AnyJobSpec
 from tests.support.trainer import build_start, run_job, run_to_result
-from tests.support.training import RecordingChannel, build_spec
-from worker.protocol import ArtifactWritten, CheckpointWritten, JobCompleted, Log, RunStarted, TrainingFinished
+from tests.support.training import RecordingChannel, build_spec, read_artifacts
+from worker.protocol import CheckpointWritten, JobCompleted, Log, RunStarted, TrainingFinished
 from worker.trainer import main
 
 AUTO = {"name": "one_cycle", "max_lr": "auto"}
@@ -61,14 +61,6 @@ def test_curve_that_cannot_be_saved_is_a_warning(dataset: Path, tmp_path: Path) 
     status, channel = run_job(start)
     assert (status, len(channel.select_messages(JobCompleted))) == (0, 1)
     assert any("could not be saved" in message.message for message in channel.select_messages(Log))
-
-
-def read_artifacts(channel: RecordingChannel) -> dict[str, bytes]:
-    """Return the final content of every artifact, by name."""
-    return {
-        message.name: (Path(message.dir) / message.name).read_bytes()
-        for message in channel.select_messages(ArtifactWritten)
-    }
 
 
 def test_auto_max_lr_is_the_suggestion_of_the_finder(large_dataset: Path, tmp_path: Path) -> None:

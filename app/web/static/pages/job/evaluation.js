@@ -1,16 +1,160 @@
-// The evaluation of a job: images that it wrote.
-import { html } from "../../lib/preact.js";
+// The evaluation of a job: confusion matrix, classes, calibration and the samples with the largest loss.
+import { html, useState } from "../../lib/preact.js";
+import { formatCount, formatNumber, formatPercent } from "../../lib/format.js";
 import { useResource } from "../../lib/resource.js";
+import { changeQuery, href } from "../../lib/router.js";
+import { Dialog } from "../../components/controls.js";
 import { EmptyState, Loaded } from "../../components/feedback.js";
+import { HeatmapOf } from "../../components/heatmap_of.js";
+
+const MAX_CELLS = 50 * 50;
+const DOCUMENTS = ["confusion_matrix.json", "class_metrics.json", "calibration.json", "worst_samples.json"];
+
+/**
+ * A sample of a document. `index` is its position in `split` of the dataset.
+ * @typedef {{index: number, name: string, true: any, predicted: any, confidence?: number, probability?: number | null, loss?: number}} Sample
+ */
 
 /** @param {{job: any, query: URLSearchParams}} properties */
-export function EvaluationTab({ job }) {
+export function EvaluationTab({ job, query }) {
   const artifacts = useResource(`v1/jobs/${job.id}/artifacts`);
   return html`<${Loaded} resource=${artifacts}>
     ${(value) => {
-      const images = value.items.filter((file) => file.name.endsWith(".png"));
-      if (!images.length) return html`<${EmptyState} icon="models" title="No evaluation"><p>Add the callbacks <code>confusion_matrix</code> and <code>worst_samples</code>.</p><//>`;
-      return images.map((file) => html`<img key=${file.name} class="preview" src=${`v1/jobs/${job.id}/artifacts/${file.name}`} alt=${file.name} />`);
+      const names = new Set(value.items.map((file) => file.name));
+      if (!DOCUMENTS.some((name) => names.has(name))) {
+        return html`<${EmptyState} icon="models" title="No evaluation">
+          <p>Add the callbacks <code>confusion_matrix</code> and <code>worst_samples</code> to a training, or evaluate its model. The files are written when the job ends.</p>
+          <p><a class="button" href=${href("/new", { from: job.id })}>Change and run again</a></p>
+        <//>`;
+      }
+      return html`<${Documents} job=${job} names=${names} query=${query} />`;
     }}
+  <//>`;
+}
+
+/** @param {{job: any, names: Set<string>, query: URLSearchParams}} properties */
+function Documents({ job, names, query }) {
+  const [shown, setShown] = useState(/** @type {{sample: Sample, split: string} | null} */ (null));
+  const load = (name) => useResource(names.has(name) ? `v1/jobs/${job.id}/artifacts/${name}` : null);
+  const [confusion, classes, calibration, worst] = DOCUMENTS.map(load);
+  return html`
+    <div class="columns">
+      ${confusion.value && html`<section class="card wide-card"><h2>Confusion matrix</h2><${ConfusionMatrix} document=${confusion.value} query=${query} /></section>`}
+      ${confusion.value && html`<${Cell} job=${job} document=${confusion.value} query=${query} onShow=${setShown} />`}
+      ${classes.value && html`<section class="card"><h2>Classes</h2><${ClassTable} rows=${classes.value.classes} /></section>`}
+      ${calibration.value && html`<section class="card"><h2>Calibration</h2><${ReliabilityDiagram} document=${calibration.value} /></section>`}
+    </div>
+    ${worst.value && html`<section><h2>Largest loss</h2><${SampleList} job=${job} split=${worst.value.split} samples=${worst.value.samples} onShow=${setShown} /></section>`}
+    ${shown && html`<${SampleDialog} job=${job} split=${shown.split} sample=${shown.sample} onClose=${() => setShown(null)} />`}
+  `;
+}
+
+/** The address of a sample's image. @param {any} job @param {string} split @param {number} index @param {number} size */
+function getImagePath(job, split, index, size) {
+  const { name, version } = job.spec.dataset;
+  return `v1/datasets/${name}/versions/${version}/samples/${split}/${index}?size=${size}`;
+}
+
+/** @param {{document: any, query: URLSearchParams}} properties */
+function ConfusionMatrix({ document, query }) {
+  const { labels, counts } = document;
+  if (document.task === "multilabel") return html`<p class="dim">Each label has its own matrix; see the classes.</p>`;
+  if (labels.length ** 2 > MAX_CELLS) return html`<p class="dim">${formatCount(labels.length, "class", "classes")}: the list beside shows the most frequent confusions.</p>`;
+  const sums = counts.map((row) => row.reduce((sum, count) => sum + count, 0));
+  return html`<div class="scroll matrix" tabindex="0" role="region" aria-label="Confusion matrix">
+    <table>
+      <caption class="dim">Rows: true class. Columns: predicted class. Choose a cell to see its samples.</caption>
+      <thead><tr><td></td>${labels.map((label) => html`<th scope="col" key=${label}>${label}</th>`)}</tr></thead>
+      <tbody>
+        ${labels.map(
+          (label, row) => html`<tr key=${label}>
+            <th scope="row">${label}</th>
+            ${labels.map((predicted, column) => {
+              const count = counts[row][column];
+              const level = sums[row] ? Math.ceil((8 * count) / sums[row]) : 0;
+              const isChosen = query.get("true") === label && query.get("predicted") === predicted;
+              return html`<td key=${predicted} class=${`level-${level} ${row === column ? "right" : "wrong"}`}>
+                ${count > 0 && html`<button type="button" aria-pressed=${isChosen ? "true" : "false"} aria-label=${`${count} of ${label} predicted as ${predicted}`} onClick=${() => changeQuery({ true: label, predicted })}>${count}</button>`}
+              </td>`;
+            })}
+          </tr>`,
+        )}
+      </tbody>
+    </table>
+  </div>`;
+}
+
+/** The samples of the chosen cell, or the most frequent confusions. */
+function Cell({ job, document, query, onShow }) {
+  const [truth, predicted] = [query.get("true"), query.get("predicted")];
+  const cell = document.cells.find((one) => String(one.true) === truth && String(one.predicted) === predicted);
+  const mistakes = document.cells.filter((one) => one.true !== one.predicted);
+  if (cell) {
+    return html`<section class="card">
+      <header class="section-head"><h2>${cell.true} → ${cell.predicted} <span class="dim">${cell.count}</span></h2><button type="button" onClick=${() => changeQuery({ true: null, predicted: null })}>All confusions</button></header>
+      <${SampleList} job=${job} split=${document.split} samples=${cell.samples.map((sample) => ({ ...sample, true: cell.true, predicted: cell.predicted }))} onShow=${onShow} />
+    </section>`;
+  }
+  return html`<section class="card">
+    <h2>Most frequent confusions</h2>
+    ${mistakes.length === 0 && html`<p class="dim">Every sample was predicted correctly.</p>`}
+    <ul class="plain">
+      ${mistakes.slice(0, 12).map((one) => html`<li key=${`${one.label ?? ""} ${one.true} ${one.predicted}`}><button type="button" class="bare" onClick=${() => changeQuery({ true: one.true, predicted: one.predicted })}>${one.label ? `${one.label}: ` : ""}${String(one.true)} → ${String(one.predicted)}</button> <span class="dim">${one.count}</span></li>`)}
+    </ul>
+  </section>`;
+}
+
+/** @param {{rows: any[]}} properties */
+function ClassTable({ rows }) {
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="Metrics of each class"><table class="dense">
+    <thead><tr><th scope="col">Class</th><th scope="col" class="number">Precision</th><th scope="col" class="number">Recall</th><th scope="col" class="number">F1</th><th scope="col" class="number">Samples</th></tr></thead>
+    <tbody>${rows.map((row) => html`<tr key=${row.label}><th scope="row">${row.label}</th><td class="number">${formatNumber(row.precision, 3)}</td><td class="number">${formatNumber(row.recall, 3)}</td><td class="number">${formatNumber(row.f1, 3)}</td><td class="number">${formatNumber(row.support)}</td></tr>`)}</tbody>
+  </table></div>`;
+}
+
+/** How often predictions of a confidence are right: on the diagonal if the confidence is calibrated. */
+function ReliabilityDiagram({ document }) {
+  const bins = document.bins.filter((bin) => bin.count > 0);
+  const largest = Math.max(...bins.map((bin) => bin.count), 1);
+  const place = (share) => 40 + 220 * share;
+  const level = (share) => 230 - 220 * share;
+  return html`
+    <p>Expected calibration error <b>${formatPercent(document.ece)}</b></p>
+    <svg class="relations" viewBox="0 0 280 262" role="img" aria-label=${`Reliability diagram. ${bins.map((bin) => `Confidence ${formatPercent(bin.confidence, 0)}: ${formatPercent(bin.accuracy, 0)} right, ${bin.count} samples`).join(". ")}`}>
+      <line class="axis" x1="40" y1="230" x2="260" y2="230" /><line class="axis" x1="40" y1="10" x2="40" y2="230" />
+      <line class="axis" stroke-dasharray="3 3" x1="40" y1="230" x2="260" y2="10" />
+      ${bins.map((bin) => html`<circle key=${bin.from} cx=${place(bin.confidence)} cy=${level(bin.accuracy)} r=${3 + 7 * Math.sqrt(bin.count / largest)} fill="#0072b2" fill-opacity="0.7"><title>${formatPercent(bin.confidence)}: ${formatPercent(bin.accuracy)} right, ${bin.count} samples</title></circle>`)}
+      <text x="150" y="256" text-anchor="middle">confidence</text><text x="14" y="120" text-anchor="middle" transform="rotate(-90 14 120)">accuracy</text>
+      ${[0, 0.5, 1].map((share) => html`<text class="tick" key=${share} x=${place(share)} y="243" text-anchor="middle">${share}</text><text class="tick" key=${`y${share}`} x="34" y=${level(share) + 3} text-anchor="end">${share}</text>`)}
+    </svg>
+  `;
+}
+
+/** @param {{job: any, split: string, samples: Sample[], onShow: (shown: {sample: Sample, split: string}) => void}} properties */
+function SampleList({ job, split, samples, onShow }) {
+  return html`<ul class="gallery">
+    ${samples.map(
+      (sample) => html`<li key=${sample.index}>
+        <button type="button" class="thumb" aria-label=${`Show ${sample.name}`} onClick=${() => onShow({ sample, split })}><img src=${getImagePath(job, split, sample.index, 96)} alt="" loading="lazy" width="96" height="96" /></button>
+        <span>${formatLabels(sample.true)} → ${formatLabels(sample.predicted)}</span>
+        <span class="dim">${sample.loss !== undefined ? `loss ${formatNumber(sample.loss, 2)}` : formatPercent(sample.confidence, 0)}</span>
+      </li>`,
+    )}
+  </ul>`;
+}
+
+/** @param {any} labels */
+function formatLabels(labels) {
+  return Array.isArray(labels) ? labels.map((one) => (typeof one === "number" ? formatNumber(one, 3) : one)).join(", ") || "none" : String(labels);
+}
+
+/** One sample, enlarged, with the regions that the registered model looks at. */
+function SampleDialog({ job, split, sample, onClose }) {
+  const path = getImagePath(job, split, sample.index, 512);
+  return html`<${Dialog} title=${sample.name || `${split} ${sample.index}`} onClose=${onClose}>
+    <div class="dialog-body">
+      ${job.model ? html`<${HeatmapOf} image=${path} explainPath=${`v1/models/${job.model.name}@${job.model.version}/explain`} />` : html`<img class="preview" src=${path} alt=${sample.name} />`}
+      <p>True: <b>${formatLabels(sample.true)}</b>. Predicted: <b>${formatLabels(sample.predicted)}</b>.</p>
+    </div>
   <//>`;
 }

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from typing import Any
 
 import numpy as np
@@ -164,3 +165,134 @@ def test_numbers_of_the_worst_samples_are_unchanged(files: Files, leave: Any) ->
     head, row = read_table(files["worst_samples.csv"][1])
     found = dict(zip(head, row, strict=True))
     assert (found["true"], found["predicted"]) == ("-1.5", "-2")
+
+
+def read_document(files: Files, name: str) -> Any:
+    media_type, content = files[name]
+    assert media_type == "application/json"
+    return json.loads(content)
+
+
+def test_confusion_document_has_the_samples_of_each_cell(files: Files, leave: Any) -> None:
+    watched = ValidationSamples(
+        labels=("cat", "=dog"), split="train", index=np.array([4, 2, 3, 0]), names=("a", "b", "c", "d", "e")
+    )
+    callback = ConfusionMatrix(watched, leave)
+    state = run_validation(callback, ([[2.0, 0.0], [0.0, 3.0], [0.0, 1.0]], [0, 0, 0]), ([[0.0, 2.0]], [1]))
+    callback.on_fit_end(state)
+    document = read_document(files, "confusion_matrix.json")
+    assert document == {
+        "task": "classification",
+        "split": "train",
+        "num_samples": 4,
+        "labels": ["cat", "=dog"],
+        "counts": [[1, 2], [0, 1]],
+        "cells": [
+            {
+                "true": "cat",
+                "predicted": "=dog",
+                "count": 2,
+                "samples": [
+                    {"index": 2, "name": "c", "confidence": 0.952574},
+                    {"index": 3, "name": "d", "confidence": 0.731059},
+                ],
+            },
+            {
+                "true": "cat",
+                "predicted": "cat",
+                "count": 1,
+                "samples": [{"index": 4, "name": "e", "confidence": 0.880797}],
+            },
+            {
+                "true": "=dog",
+                "predicted": "=dog",
+                "count": 1,
+                "samples": [{"index": 0, "name": "a", "confidence": 0.880797}],
+            },
+        ],
+    }
+
+
+def test_class_metrics_and_calibration_are_documents(files: Files, leave: Any) -> None:
+    callback = ConfusionMatrix(ValidationSamples(labels=("cat", "dog")), leave)
+    logit = float(np.log(9))  # a confidence of 0.9
+    callback.on_fit_end(run_validation(callback, ([[logit, 0.0]] * 3 + [[0.0, logit]], [0, 0, 1, 1])))
+    classes = read_document(files, "class_metrics.json")
+    assert [row["label"] for row in classes["classes"]] == ["cat", "dog"]
+    assert classes["classes"][0] | {"precision": 0, "f1": 0} == {
+        "label": "cat",
+        "precision": 0,
+        "recall": 1.0,
+        "f1": 0,
+        "support": 2,
+    }
+    assert classes["classes"][0]["precision"] == pytest.approx(2 / 3)
+    assert classes["classes"][0]["f1"] == pytest.approx(0.8)
+    calibration = read_document(files, "calibration.json")
+    assert calibration["ece"] == pytest.approx(0.9 - 3 / 4, abs=1e-6)
+    (used,) = [row for row in calibration["bins"] if row["count"]]
+    assert used["from"] < 0.9 <= used["to"]
+    assert (used["count"], used["accuracy"]) == (4, 0.75)
+    assert len(calibration["bins"]) == 15
+
+
+def test_multilabel_document_has_cells_of_each_label(files: Files, leave: Any) -> None:
+    callback = ConfusionMatrix(ValidationSamples("multilabel", labels=("red", "round"), names=("a", "b")), leave)
+    callback.on_fit_end(run_validation(callback, ([[3.0, -3.0], [3.0, 3.0]], [[1.0, 0.0], [0.0, 1.0]])))
+    document = read_document(files, "confusion_matrix.json")
+    assert document["counts"] == [[[0, 1], [0, 1]], [[1, 0], [0, 1]]]
+    assert document["num_samples"] == 2
+    cells = [(cell["label"], cell["true"], cell["predicted"], cell["count"]) for cell in document["cells"]]
+    assert cells == [
+        ("red", False, True, 1),
+        ("red", True, True, 1),
+        ("round", False, False, 1),
+        ("round", True, True, 1),
+    ]
+    assert [cell["samples"][0]["name"] for cell in document["cells"]] == ["b", "a", "a", "b"]
+
+
+def test_snapshot_of_an_earlier_version_has_counts_only(files: Files, leave: Any) -> None:
+    callback = ConfusionMatrix(ValidationSamples(labels=("cat", "dog")), leave)
+    state = run_validation(callback, ([[4.0, 0.0]], [0]))
+    callback.load_state_dict({"counts": [torch.tensor([[[3, 1], [0, 2]]])]})
+    callback.on_fit_end(state)
+    assert read_document(files, "confusion_matrix.json")["counts"] == [[3, 1], [0, 2]]
+    assert read_document(files, "confusion_matrix.json")["cells"] == []
+    assert "calibration.json" not in files
+
+
+def test_worst_samples_are_a_document_with_unchanged_names(files: Files, leave: Any) -> None:
+    samples = ValidationSamples(labels=("=1+1", "@b"), names=("-x.png",))
+    callback = WorstSamples(samples, nn.CrossEntropyLoss(), leave)
+    callback.on_fit_end(run_validation(callback, ([[2.0, 0.0]], [1])))
+    document = read_document(files, "worst_samples.json")
+    (row,) = document.pop("samples")
+    assert document == {"task": "classification", "split": "valid"}
+    assert row | {"loss": 0, "probability": 0} == {
+        "rank": 1,
+        "index": 0,
+        "name": "-x.png",
+        "loss": 0,
+        "true": "@b",
+        "predicted": "=1+1",
+        "probability": 0,
+    }
+    assert (row["loss"], row["probability"]) == (pytest.approx(2.126928), pytest.approx(0.880797))
+
+
+@pytest.mark.parametrize(
+    ("task", "loss", "pred", "target", "true", "predicted"),
+    [
+        ("multilabel", nn.BCEWithLogitsLoss(), [[3.0, 3.0]], [[1.0, 0.0]], ["no"], ["no", "yes"]),
+        ("regression", nn.MSELoss(), [[float("nan"), 2.0]], [[1.0, 0.0]], [1.0, 0.0], ["NaN", 2.0]),
+    ],
+)
+def test_several_labels_or_numbers_are_arrays(
+    task: Task, loss: nn.Module, pred: Any, target: Any, true: Any, predicted: Any, files: Files, leave: Any
+) -> None:
+    callback = WorstSamples(ValidationSamples(task, labels=("no", "yes")), loss, leave)
+    callback.on_fit_end(run_validation(callback, (pred, target)))
+    (row,) = read_document(files, "worst_samples.json")["samples"]
+    assert (row["true"], row["predicted"], row["probability"]) == (true, predicted, None)
+    assert (row["loss"] == "Infinity") == (task == "regression")
