@@ -35,7 +35,7 @@ SETTLE_S = 20.0
 IDLE_TIMEOUT_S = 120.0
 IDLE_CORES = 0.1
 HEAD_START_S = 0.1
-BUSY_CORES = 0.2
+BUSY_CORES = 0.3  # less other work changes a wait by less than its scatter
 BUSY_WARNING = "**Other processes used the CPUs: the waits are not valid. Repeat the run.**"
 
 
