@@ -8,6 +8,8 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
 from app.services.batch_predictions import BatchPredictionService
+from app.services.dataset_edits import DatasetEditService
+from app.services.dataset_files import DatasetFileService
 from app.services.datasets import DatasetService
 from app.services.event_stream import EventStreams
 from app.services.job_submission import JobSubmission
@@ -75,6 +77,14 @@ def _get_datasets(session: SessionDep, state: StateDep) -> DatasetService:
 
 def _get_dataset_reader(session: ReadSessionDep, state: StateDep) -> DatasetService:
     return state.build_dataset_service(session)
+
+
+async def _get_dataset_edits(state: StateDep) -> DatasetEditService:
+    return DatasetEditService(state.sessions, wake=state.relay.wake)
+
+
+async def _get_dataset_files(state: StateDep) -> DatasetFileService:
+    return DatasetFileService(state.sessions, state.storage)
 
 
 def _get_jobs(session: SessionDep, state: StateDep) -> JobService:
@@ -161,6 +171,8 @@ async def _get_readiness(state: StateDep) -> ReadinessProbe:
 
 DatasetsDep = Annotated[DatasetService, Depends(_get_datasets)]
 DatasetReaderDep = Annotated[DatasetService, Depends(_get_dataset_reader)]
+DatasetEditsDep = Annotated[DatasetEditService, Depends(_get_dataset_edits)]
+DatasetFilesDep = Annotated[DatasetFileService, Depends(_get_dataset_files)]
 JobsDep = Annotated[JobService, Depends(_get_jobs)]
 SubmissionDep = Annotated[JobSubmission, Depends(_get_submission)]
 TraceparentDep = Annotated[str | None, Depends(_get_traceparent)]

@@ -11,6 +11,7 @@ from app import oip, problems
 from app.api import (
     batch_predictions,
     catalog,
+    dataset_versions,
     datasets,
     docs,
     events,
@@ -57,6 +58,7 @@ ROUTERS = (
     results,
     events,
     datasets,
+    dataset_versions,
     models,
     variants,
     predictions,

@@ -39,6 +39,12 @@ def compute_digests(samples: Samples, on_chunk: Callable[[], None] = lambda: Non
     return np.frombuffer(bytes(digests), np.uint64).reshape(-1, 2)
 
 
+def hash_texts(texts: Sequence[str]) -> Digests:
+    """Return the digest of each text in UTF-8, uint64 (N, 2)."""
+    digests = b"".join(hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:DIGEST_BYTES] for text in texts)
+    return np.frombuffer(digests, np.uint64).reshape(-1, 2)
+
+
 def find_blank_images(images_bhwc: Samples) -> NDArray[np.bool_]:
     """Return whether all pixels of an image have the same color, bool (N,). Reads the images in chunks."""
     parts = [np.zeros(0, np.bool_)]

@@ -45,9 +45,7 @@ def find_errors(operations: Sequence[OperationSpec], meta: PackedMeta) -> list[O
     return errors
 
 
-def _find_operation_errors(
-    operation: OperationBase, classes: Sequence[str], meta: PackedMeta
-) -> Iterator[FieldError]:
+def _find_operation_errors(operation: OperationBase, classes: Sequence[str], meta: PackedMeta) -> Iterator[FieldError]:
     kind = quote_name(getattr(operation, "kind", ""))
     if meta.table is not None and meta.table.window is not None:
         yield "/kind", "cannot be applied to a time series: its samples are windows of consecutive rows"
@@ -62,13 +60,15 @@ def _find_operation_errors(
     if operation.requires_classes and split is not None and split not in meta.splits:
         yield "/split", format_unknown_name("split", split, list(meta.splits))
     existing = set(classes)
+    is_valid = True
     for path, name in operation.list_class_references():
         if name not in existing:
+            is_valid = False
             yield build_pointer(path), format_unknown_name("class", name, classes)
     for path, name in operation.list_new_classes():
         if fault := _find_name_fault(name, meta.table):
             yield build_pointer(path), f"{quote_name(name)} cannot be the name of a class: it {fault}"
-    if operation.requires_classes:
+    if operation.requires_classes and is_valid:
         updated = update_classes(classes, operation, meta.table)
         if len(updated) < MIN_CLASSES:
             yield "", f"leaves {_format_count(updated)}; at least {MIN_CLASSES} are required"

@@ -31,9 +31,7 @@ _COPIED_FIELDS = tuple(
 )
 
 
-def pack_edit(
-    base: Path, out: Path, operations: Sequence[OperationSpec]
-) -> tuple[PackedMeta, dict[str, Any]]:
+def pack_edit(base: Path, out: Path, operations: Sequence[OperationSpec]) -> tuple[PackedMeta, dict[str, Any]]:
     """Apply operations to the packed dataset in `base`, and pack the result into the new folder `out`.
 
     Samples are copied in chunks and never changed, so that a dataset can be larger than memory. Their names remain. The
