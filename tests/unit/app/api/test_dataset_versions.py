@@ -135,8 +135,10 @@ def test_an_invalid_operation_is_rejected_with_its_pointer(
             "/operations/1/samples/0: unknown sample",
         ),
         (
-            [{"kind": "move_samples", "samples": [f"train/class_0/0{n}.png" for n in range(3)], "split": "test"}]
-            + [{"kind": "drop_blank"}],
+            [
+                {"kind": "move_samples", "samples": [f"train/class_0/0{n}.png" for n in range(3)], "split": "test"},
+                {"kind": "drop_blank"},
+            ],
             "dataset_unknown_class",
             "class_0",
         ),
