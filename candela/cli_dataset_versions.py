@@ -52,8 +52,9 @@ def edit(
 ) -> None:
     """Create a version from another version without an upload.
 
-    The operations of the file are applied first, then those of the options in the order of this list. The exit status
-    is 0 if the import succeeds; with --no-wait, if the edit is accepted.
+    Operations of the file are applied first, then those of the options, in the order below.
+
+    The exit status is 0 if the import succeeds; with --no-wait, if the edit is accepted.
     """
     listed = _read_operations(operations) if operations else []
     flags = {"drop_blank": drop_blank, "drop_conflicts": drop_conflicts}
