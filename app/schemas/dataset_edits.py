@@ -128,7 +128,7 @@ class ComparisonOut(BaseModel):
     classes_added: list[str] = Field(description="The classes that are in the version only.")
     classes_removed: list[str] = Field(description="The classes that are in the base version only.")
     splits: dict[str, SplitChangesOut] = Field(description="The numbers per split, for splits with differences.")
-    samples: ChangesOut = Field(description="The first 100 samples of each kind of difference.")
+    samples: ChangesOut = Field(description="The samples that differ: the first 100 of each kind.")
 
     @classmethod
     def from_comparison(
