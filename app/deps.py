@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 from app.services.batch_predictions import BatchPredictionService
 from app.services.browser_sessions import BrowserSessions
 from app.services.dataset_samples import DatasetSampleService
+from app.services.dataset_edits import DatasetEditService
+from app.services.dataset_files import DatasetFileService
 from app.services.datasets import DatasetService
 from app.services.event_streams import EventStreams
 from app.services.job_submission import JobSubmission
@@ -82,6 +84,14 @@ def _get_dataset_reader(session: ReadSessionDep, state: StateDep) -> DatasetServ
 
 def _get_dataset_samples(session: ReadSessionDep, state: StateDep) -> DatasetSampleService:
     return DatasetSampleService(session, state.storage, state.split_cache)
+
+
+async def _get_dataset_edits(state: StateDep) -> DatasetEditService:
+    return DatasetEditService(state.sessions, wake=state.relay.wake)
+
+
+async def _get_dataset_files(state: StateDep) -> DatasetFileService:
+    return DatasetFileService(state.sessions, state.storage)
 
 
 def _get_jobs(session: SessionDep, state: StateDep) -> JobService:
@@ -177,6 +187,8 @@ async def _get_readiness(state: StateDep) -> ReadinessProbe:
 DatasetsDep = Annotated[DatasetService, Depends(_get_datasets)]
 DatasetSamplesDep = Annotated[DatasetSampleService, Depends(_get_dataset_samples)]
 DatasetReaderDep = Annotated[DatasetService, Depends(_get_dataset_reader)]
+DatasetEditsDep = Annotated[DatasetEditService, Depends(_get_dataset_edits)]
+DatasetFilesDep = Annotated[DatasetFileService, Depends(_get_dataset_files)]
 JobsDep = Annotated[JobService, Depends(_get_jobs)]
 SubmissionDep = Annotated[JobSubmission, Depends(_get_submission)]
 TraceparentDep = Annotated[str | None, Depends(_get_traceparent)]

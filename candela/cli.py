@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from candela.cli_dataset_versions import add_version_commands
 from candela.cli_datasets import AsJson, datasets_app
 from candela.cli_extend import JobId, extend
 from candela.cli_samples import list_samples
@@ -25,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 datasets_app.command("samples")(list_samples)
+add_version_commands(datasets_app)
 app.add_typer(datasets_app, name="datasets")
 app.command()(extend)
 app.command()(watch)

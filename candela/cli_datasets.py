@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the response as JSON.")]
-datasets_app = typer.Typer(help="List datasets, or add one.", invoke_without_command=True)
+datasets_app = typer.Typer(help="List, add, edit, compare and export datasets.", invoke_without_command=True)
 
 
 @datasets_app.callback()

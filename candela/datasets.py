@@ -1,4 +1,4 @@
-"""Uploads images and tables from files or memory, lists datasets and reads import reports."""
+"""Uploads images and tables from files or memory, lists datasets, and reads import reports."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from candela.dataset_versions import DatasetVersions
 from candela.errors import CandelaError
 from candela.folder_archive import SkippedEntry, format_skipped, zip_folder
 from candela.pagination import iterate_items
@@ -27,11 +28,8 @@ MEDIA_TYPES = {
 CHUNK_BYTES = 256 * 1024
 
 
-class Datasets:
+class Datasets(DatasetVersions):
     """The datasets of a server, available as `client.datasets`."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
 
     def list(self) -> list[Dataset]:
         return list(iterate_items(self._transport, "/v1/datasets"))

@@ -168,6 +168,15 @@ def _format_event(event: JobEvent) -> str:
             return ""
 
 
+def export_version(datasets: Datasets, name: str, version: int, path: Path) -> Path:
+    """Download a version as a zip archive, and show the number of received bytes. Return the path of the archive."""
+    console = Console(stderr=True, highlight=False)
+    columns = [TextColumn("exporting"), DownloadColumn(), TransferSpeedColumn()]
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("exporting", total=None)
+        return datasets.export(name, version, path, progress=lambda size: progress.update(task, completed=size))
+
+
 def _format_epoch(epoch: int, epochs: int, metrics: Mapping[str, Number]) -> str:
     return f"epoch {epoch}/{epochs}  {render.format_metrics(metrics)}"
 

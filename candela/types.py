@@ -136,6 +136,22 @@ class Sample(TypedDict):
     rows: list[dict[str, float | str | None]] | None
 
 
+class DatasetComparison(TypedDict):
+    """The differences between two versions. `splits` and `samples` have the keys of the JSON response."""
+
+    name: str
+    version: int
+    base_name: str
+    base_version: int
+    is_identical: bool
+    by: Literal["content", "names"]
+    num_unchanged: int
+    classes_added: list[str]
+    classes_removed: list[str]
+    splits: dict[str, dict[str, Any]]
+    samples: dict[str, list[dict[str, Any]]]
+
+
 class ClassScoreResponse(TypedDict):
     """A class and its probability from 0 to 1."""
 

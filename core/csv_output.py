@@ -1,4 +1,4 @@
-"""Escapes strings in CSV files that a spreadsheet would evaluate as formulas."""
+"""Escapes strings in CSV files that a spreadsheet would evaluate as formulas, and removes the escapes."""
 
 from typing import Any
 
@@ -13,3 +13,8 @@ def escape_cell(value: Any) -> Any:  # noqa: ANN401 - any cell
     Numbers such as -1.5 are not strings and remain numbers. Source: OWASP, "CSV Injection".
     """
     return ESCAPE + value if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+
+
+def unescape_cell(text: str) -> str:
+    """Return a text without the `'` that `escape_cell` added, so that an export can be imported again."""
+    return text[1:] if text.startswith(ESCAPE) and text[1:].startswith(FORMULA_STARTS) else text

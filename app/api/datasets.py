@@ -144,7 +144,7 @@ async def _stream_body(request: Request) -> AsyncIterator[bytes]:
 @router.get("/{name}/versions/{version}", responses=problem_responses(404, 422))
 def show_dataset_version(name: DatasetName, version: Version, datasets: DatasetReaderDep) -> DatasetVersionOut:
     """Get a dataset version."""
-    return DatasetVersionOut.from_row(datasets.get_version(name, version))
+    return DatasetVersionOut.from_row(datasets.get_version(name, version), with_all_samples=True)
 
 
 @router.get("/{name}/versions/{version}/report", responses=problem_responses(404, 409, 422))

@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
+from app.schemas.dataset_edits import EditOut, OperationResultOut
 from core.datasets import builtin
 from core.datasets.columns import Table
 from core.datasets.packed import PackedMeta, Task
@@ -49,7 +50,10 @@ class DatasetVersionOut(BaseModel):
 
     version: int = Field(description="The number of the version, from 1.")
     state: DatasetState = Field(description="The state: `importing`, `ready` or `failed`.")
-    source: Literal["builtin", "upload"] = Field(description="The source of the data: a built-in dataset or an upload.")
+    source: Literal["builtin", "upload", "edit"] = Field(
+        description="The source of the data: a built-in dataset, an upload, or an edit of another version."
+    )
+    edit: EditOut | None = Field(description="The edit that created the version; null for other sources.")
     options: dict[str, Any] = Field(description="The options of the import, with all defaults.")
     task: Task | None = Field(description="The task, which is derived from the targets.")
     content_hash: str | None = Field(
@@ -74,13 +78,15 @@ class DatasetVersionOut(BaseModel):
     finished_at: datetime | None = Field(description="When the import ended, in UTC; null before.")
 
     @classmethod
-    def from_row(cls, row: DatasetVersionRow) -> Self:
+    def from_row(cls, row: DatasetVersionRow, *, with_all_samples: bool = False) -> Self:
+        """Return the response for a version. With all samples, the operations of an edit are complete."""
         meta = PackedMeta.model_validate(row.meta) if row.meta else None
         failure = row.failure or {}
         return cls(
             version=row.version,
             state=row.state,
             source=row.source["kind"],
+            edit=EditOut.from_source(row.source, with_all_samples=with_all_samples),
             options=row.source["options"],
             task=meta.task if meta else None,
             content_hash=row.content_hash,
@@ -205,6 +211,9 @@ class ReportOut(BaseModel):
         description="Statistics of the sample weights; null if the samples have no weights."
     )
     warnings: list[str] | None = Field(description="The warnings of the dataset version; null if it has none.")
+    edits: list[OperationResultOut] | None = Field(
+        description="The effect of each operation of an edit; null for other sources."
+    )
     num_dropped: int | None = Field(description="Number of table rows that were dropped because of missing values.")
 
     @classmethod

@@ -193,13 +193,19 @@ class DatasetService:
         """Delete a version and its files. Models that were trained on it are kept and can still predict.
 
         Raises:
-            ResourceInUse: a job uses the version.
+            ResourceInUse: a job uses the version, or a version that edits it is being imported.
         """
         row = self._versions.get_version(name, version)
         jobs = [job.id for job in JobRepo(self._session).list_dependents(row.id)]
         if jobs:
             raise ResourceInUse(
                 f"Jobs use {name} version {version}; delete the jobs first.", dependents=jobs, kind="job"
+            )
+        if edits := [f"{edit.name}/{edit.version}" for edit in self._versions.list_edits(row.id)]:
+            raise ResourceInUse(
+                f"{name} version {version} is being edited; wait until the new versions have been imported.",
+                dependents=edits,
+                kind="dataset version",
             )
         keys = [key for key in (row.packed_key, row.source.get("key")) if key]
         self._versions.delete(row)

@@ -16,9 +16,11 @@ from anyio.lowlevel import RunVar
 Result = TypeVar("Result")
 T_co = TypeVar("T_co", covariant=True)
 _MAX_WRITES, _MAX_INSPECTIONS = 16, 2  # inspections compete with the event loop for the GIL
+_MAX_COMPARISONS = 1  # of dataset versions
 _ABANDON_AFTER_S = 2.0
 _writes: RunVar[CapacityLimiter] = RunVar("upload_writes")
 _inspections: RunVar[CapacityLimiter] = RunVar("upload_inspections")
+_comparisons: RunVar[CapacityLimiter] = RunVar("dataset_comparisons")
 
 
 class Inspection(Protocol[T_co]):
@@ -39,11 +41,22 @@ async def run_inspection(inspection: Inspection[Result], disconnect: Coroutine[A
         inspection: the function to run.
         disconnect: ends when the client leaves. From then on, `is_cancelled` returns True.
     """
+    return await _run_in_daemon(inspection, disconnect, _get_limiter(_inspections, _MAX_INSPECTIONS))
+
+
+async def run_comparison(comparison: Inspection[Result], disconnect: Coroutine[Any, Any, None]) -> Result:
+    """Run a comparison of dataset versions as `run_inspection` does. Comparisons wait for each other."""
+    return await _run_in_daemon(comparison, disconnect, _get_limiter(_comparisons, _MAX_COMPARISONS))
+
+
+async def _run_in_daemon(
+    inspection: Inspection[Result], disconnect: Coroutine[Any, Any, None], limiter: CapacityLimiter
+) -> Result:
     cancelled = threading.Event()
     watcher = asyncio.create_task(disconnect)
     watcher.add_done_callback(lambda task: None if task.cancelled() or task.exception() else cancelled.set())
     try:
-        async with _get_limiter(_inspections, _MAX_INSPECTIONS):
+        async with limiter:
             future = _start_thread(inspection, cancelled)
             try:
                 return await asyncio.shield(future)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.csv_output import unescape_cell
 from core.errors import InvalidRow
 from core.spec.error_pointers import MAX_NAMES, find_nearest, format_names, quote_name, shorten_name
 
@@ -185,7 +186,8 @@ def format_category(column: str, value: object) -> str:
 
 
 def normalize_category(text: str) -> str:
-    """Return the normalized name of a category: `3.0` becomes `3`, `True` becomes `true`."""
+    """Return the normalized name of a category: `3.0` becomes `3`, `True` becomes `true`, `'=x` becomes `=x`."""
+    text = unescape_cell(text)
     if text.lower() in {"true", "false"}:
         return text.lower()
     integral = _INTEGRAL.fullmatch(text)

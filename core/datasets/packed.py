@@ -116,6 +116,18 @@ class PackedDataset:
             raise CorruptFile(f"The weights of the split {name!r} do not match meta.json.", expected=count)
         return PackedSplit(images, targets, names, weights)
 
+    def read_series(self, name: str) -> Samples:
+        """Return the rows of a split of a time series, float32 (L, F), memory-mapped. Windows are views of these rows.
+
+        Raises:
+            CorruptFile: the file is missing or damaged.
+        """
+        try:
+            series: Samples = np.load(self._folder / f"{name}_rows.npy", mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise CorruptFile(f"The split {name!r} cannot be read: {error}") from error
+        return series
+
     def _load_weights(self, name: str) -> Weights | None:
         return np.load(self._folder / f"{name}_{WEIGHTS_SUFFIX}", allow_pickle=False) if self.meta.weighted else None
 

@@ -36,9 +36,9 @@ class DatasetVersionRow(Base):
     name: Mapped[str] = mapped_column(String(63))
     version: Mapped[int]
     state: Mapped[DatasetState]
-    source: Mapped[
-        dict[str, Any]
-    ]  # {"kind": "builtin", "options": {…}} or {"kind": "upload", "key": …, "options": {…}}
+    # {"kind": "builtin", "options": {…}}, {"kind": "upload", "key": …, "options": {…}} or
+    # {"kind": "edit", "base": {id, name, version}, "operations": […], "options": {}}
+    source: Mapped[dict[str, Any]]
     source_key: Mapped[str] = mapped_column(String(128))  # built-in dataset: hash of its options; upload: version id
     meta: Mapped[dict[str, Any] | None]  # the fields of PackedMeta; null until the version is ready
     report: Mapped[dict[str, Any] | None]

@@ -93,7 +93,7 @@ def _build_reason(error: Mapping[str, Any], node: Schema, root: Schema) -> str:
             expected = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
             return format_unknown_name(context["discriminator"].strip("'"), str(context["tag"]), expected)
         case "union_tag_not_found":
-            return "must have a field 'name'"
+            return f"must have a field {context['discriminator']}"
         case "missing":
             return "is missing"
         case "value_error":

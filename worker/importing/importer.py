@@ -2,13 +2,14 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import structlog
 
 from core.datasets.archives.configured_limits import build_upload_limits
+from core.datasets.image_preview import PREVIEW_FILE
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
@@ -103,9 +104,10 @@ class Importer:
         try:
             request = self._build_request(claimed, scratch)
         except ServiceError as error:
-            return PackResult(
-                failure=ImportFailure(code="upload_lost", message=error.detail, hint="Upload the dataset again.")
-            )
+            is_edit = claimed.source["kind"] == "edit"
+            code = "base_version_lost" if is_edit else "upload_lost"
+            hint = "Edit another version, or upload the dataset again." if is_edit else "Upload the dataset again."
+            return PackResult(failure=ImportFailure(code=code, message=error.detail, hint=hint))
         return run_packer(
             request,
             scratch,
@@ -120,11 +122,25 @@ class Importer:
             out=scratch / "packed",
             options=claimed.source["options"],
             archive=self._storage.fetch_file(claimed.source["key"]) if is_upload else None,
+            base=self._fetch_base(claimed.source) if claimed.source["kind"] == "edit" else None,
+            operations=claimed.source.get("operations", []),
             is_table=claimed.source.get("archive") == "table",
             name=claimed.name,
             datasets_dir=self._settings.datasets_dir,
             limits=build_upload_limits(self._settings),
         )
+
+    def _fetch_base(self, source: Mapping[str, Any]) -> Path:
+        """Return the folder with the packed files of the version that an import edits.
+
+        Raises:
+            NotFound: the version was deleted.
+            CorruptFile: a file is missing or damaged.
+        """
+        with transaction(self._sessions, read_only=True) as session:
+            base = DatasetRepo(session).get(source["base"]["id"])
+            key, files = base.packed_key or "", (base.meta or {})["files"]
+        return self._storage.fetch(key, {name: file["sha256"] for name, file in files.items() if name != PREVIEW_FILE})
 
     # ---- recording the result
 

@@ -14,6 +14,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.datasets.archives.limits import UploadLimits
+from core.datasets.edits.operations import parse_operations
+from core.datasets.edits.writer import pack_edit
 from core.datasets.ingest.archive import InvalidDataset, pack_archive
 from core.datasets.ingest.builtin import pack_builtin
 from core.datasets.ingest.table import pack_table
@@ -28,9 +30,10 @@ _DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class PackRequest(BaseModel):
-    """A request to pack an upload or a built-in dataset into the folder `out`, which must not exist yet.
+    """A request to pack a dataset into the folder `out`, which must not exist yet.
 
-    An upload is given by `archive` and `is_table`, a built-in dataset by `name` and `datasets_dir`.
+    An upload is given by `archive` and `is_table`, an edit by the packed files of its base version in `base` and by
+    `operations`, and a built-in dataset by `name` and `datasets_dir`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +41,8 @@ class PackRequest(BaseModel):
     out: Path
     options: dict[str, Any]
     archive: Path | None = None
+    base: Path | None = None
+    operations: list[dict[str, Any]] = []
     is_table: bool = False
     name: str = ""
     datasets_dir: Path = Path()
@@ -69,7 +74,9 @@ class PackResult(BaseModel):
 def pack_dataset(request: PackRequest) -> PackResult:
     """Pack the dataset. Return expected exceptions as a failure with a hint for the client."""
     try:
-        if request.archive is None:
+        if request.base is not None:
+            meta, report = pack_edit(request.base, request.out, parse_operations(request.operations))
+        elif request.archive is None:
             meta, report = pack_builtin(request.name, request.options, request.datasets_dir, request.out)
         elif request.is_table:
             meta, report = pack_table(request.archive, request.out, request.limits, request.options)

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
+from core.csv_output import unescape_cell
 from core.datasets.tables.csv_dialect import (
     DecimalCommas,
     Delimiter,
@@ -86,7 +87,7 @@ class CsvFile:
 
     def _read_header(self) -> list[str]:
         cells = next((cells for _, cells in self._read_rows(_MAX_HEADER_CHARACTERS)), [])
-        header = [cell.strip() for cell in cells]
+        header = [unescape_cell(cell.strip()) for cell in cells]
         if not any(header):
             raise InvalidTable("The table is empty: its first line has no column names.", code="table_empty")
         if len(header) > MAX_COLUMNS:

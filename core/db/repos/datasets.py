@@ -159,6 +159,12 @@ class DatasetRepo:
         query = select(_Row.id).where(_Row.state == DatasetState.IMPORTING, is_unclaimed)
         return list(self._session.scalars(query.order_by(_Row.created_at).limit(limit)))
 
+    def list_edits(self, base_id: str) -> list[DatasetVersionRow]:
+        """List the versions that are being imported by editing the version `base_id`."""
+        query = select(_Row).where(_Row.state == DatasetState.IMPORTING).order_by(_Row.created_at)
+        rows = self._session.scalars(query.execution_options(populate_existing=True))
+        return [row for row in rows if row.source["kind"] == "edit" and row.source["base"]["id"] == base_id]
+
     def delete(self, row: DatasetVersionRow) -> None:
         """Delete a version. The caller first checks that no job uses it, and deletes its files after the commit."""
         self._session.delete(row)

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from fastapi import HTTPException, Request
 
-from app.api.upload_inspection import inspect_upload
+from app.api.upload_inspection import compare_in_thread, inspect_upload
 from core.datasets.archives.budget import InspectionCancelled
 
 
@@ -26,12 +27,13 @@ async def test_the_result_of_the_inspection_is_returned() -> None:
     assert await inspect_upload(make_request(), lambda *, is_cancelled: "zip") == "zip"
 
 
-async def test_the_inspection_of_a_client_that_left_ends_with_499() -> None:
+@pytest.mark.parametrize("run", [inspect_upload, compare_in_thread])
+async def test_the_inspection_of_a_client_that_left_ends_with_499(run: Any) -> None:
     def inspect(*, is_cancelled: Callable[[], bool]) -> str:
         while not is_cancelled():
             pass
         raise InspectionCancelled
 
     with pytest.raises(HTTPException) as raised:
-        await inspect_upload(make_request("http.request", "http.disconnect"), inspect)
+        await run(make_request("http.request", "http.disconnect"), inspect)
     assert raised.value.status_code == 499

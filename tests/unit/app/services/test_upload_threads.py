@@ -10,7 +10,7 @@ import pytest
 from anyio import to_thread
 
 from app.services import upload_threads
-from app.services.upload_threads import run_inspection, run_sync
+from app.services.upload_threads import run_comparison, run_inspection, run_sync
 
 
 async def stay() -> None:
@@ -61,6 +61,27 @@ async def test_the_number_of_inspections_at_once_is_limited() -> None:
 
     await asyncio.gather(*(run_inspection(inspect, stay()) for _ in range(30)))
     assert most <= upload_threads._MAX_INSPECTIONS
+
+
+async def test_comparisons_wait_for_each_other_but_not_for_inspections() -> None:
+    running, most = 0, 0
+    release, inspected = threading.Event(), threading.Event()
+
+    def compare(*, is_cancelled: Callable[[], bool]) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        release.wait(0.02)
+        running -= 1
+
+    def inspect(*, is_cancelled: Callable[[], bool]) -> None:
+        inspected.wait()
+
+    inspections = [asyncio.create_task(run_inspection(inspect, stay())) for _ in range(3)]
+    await asyncio.gather(*(run_comparison(compare, stay()) for _ in range(5)))
+    inspected.set()
+    await asyncio.gather(*inspections)
+    assert most == upload_threads._MAX_COMPARISONS == 1
 
 
 async def test_an_inspection_is_cancelled_when_the_client_leaves() -> None:

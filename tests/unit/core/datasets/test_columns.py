@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.datasets.columns import UNKNOWN_CATEGORY, Column, Table
+from core.datasets.columns import UNKNOWN_CATEGORY, Column, Table, normalize_category
 from core.errors import InvalidRow
 
 COLUMNS = (
@@ -83,3 +83,7 @@ def test_names_of_a_wide_row_are_looked_up_in_a_set() -> None:
     table = Table(columns=tuple(Column(name=str(index)) for index in range(4096)), targets=("y",))
     assert isinstance(table.all_names, frozenset)
     assert table.encode_row({str(index): index for index in range(4096)}).tolist() == list(range(4096))
+
+
+def test_an_escaped_category_is_restored() -> None:
+    assert [normalize_category(text) for text in ("'=x", "'x", "3.0", "True")] == ["=x", "'x", "3", "true"]

@@ -45,6 +45,10 @@ def test_delimiter_and_encoding_are_detected(content: str | bytes, header: list[
     assert CsvFile(write_csv(tmp_path, content)).header == header
 
 
+def test_a_column_name_that_was_escaped_is_restored(tmp_path: Path) -> None:
+    assert CsvFile(write_csv(tmp_path, "'=a,'b,-c\n")).header == ["=a", "'b", "-c"]
+
+
 def test_a_configured_delimiter_is_not_detected(tmp_path: Path) -> None:
     assert CsvFile(write_csv(tmp_path, "a;b;c,d\n"), delimiter=",").header == ["a;b;c", "d"]
 

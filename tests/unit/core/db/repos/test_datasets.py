@@ -140,3 +140,19 @@ def test_the_lease_is_renewed(sessions: SessionFactory) -> None:
     with transaction(sessions) as session:
         DatasetRepo(session).renew_lease(version_id, token, 60)
     assert claim(sessions, version_id) is None
+
+
+def test_running_edits_of_a_version_are_listed(sessions: SessionFactory) -> None:
+    base, other = add(sessions), add(sessions)
+    with transaction(sessions) as session:
+        repo = DatasetRepo(session)
+        source = {"kind": "edit", "options": {}, "base": {"id": base}, "operations": []}
+        edits = [repo.add("pets", source).id, repo.add("copy", source).id]
+        ended = repo.add("pets", source).id
+        repo.add("pets", source | {"base": {"id": other}})
+    token = claim(sessions, ended)
+    assert token is not None
+    with transaction(sessions) as session:
+        repo = DatasetRepo(session)
+        repo.finish(ended, token, meta=META, report={}, packed_key="k")
+        assert sorted(row.id for row in repo.list_edits(base)) == sorted(edits)

@@ -1,0 +1,1 @@
+"""Exports a packed dataset as a zip archive of images or tables."""
