@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.services.batch_predictions import BatchPredictionService
 from app.services.datasets import DatasetService
 from app.services.event_stream import EventStreams
+from app.services.job_comparison import JobComparisonService
 from app.services.job_submission import JobSubmission
 from app.services.jobs import JobService
 from app.services.metric_curves import MetricCurveService
@@ -98,6 +99,10 @@ def _get_results(session: ReadSessionDep, storage: StorageDep) -> ResultService:
     return ResultService(session, storage)
 
 
+def _get_job_comparison(session: ReadSessionDep) -> JobComparisonService:
+    return JobComparisonService(session)
+
+
 def _get_metric_curves(session: ReadSessionDep) -> MetricCurveService:
     return MetricCurveService(session)
 
@@ -166,6 +171,7 @@ async def _get_readiness(state: StateDep) -> ReadinessProbe:
 
 DatasetsDep = Annotated[DatasetService, Depends(_get_datasets)]
 DatasetReaderDep = Annotated[DatasetService, Depends(_get_dataset_reader)]
+JobComparisonDep = Annotated[JobComparisonService, Depends(_get_job_comparison)]
 JobsDep = Annotated[JobService, Depends(_get_jobs)]
 SubmissionDep = Annotated[JobSubmission, Depends(_get_submission)]
 TraceparentDep = Annotated[str | None, Depends(_get_traceparent)]

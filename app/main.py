@@ -16,6 +16,7 @@ from app.api import (
     events,
     explanations,
     health,
+    job_comparison,
     jobs,
     metric_curves,
     models,
@@ -55,6 +56,7 @@ PREDICT_PATHS = re.compile(
     r"/v1/(models|jobs)/[^/]+/(predict|embed|explain)/?|/v1/models/[^/]+:(embed|explain)|/v2/.*/infer"
 )
 ROUTERS = (
+    job_comparison,  # before `jobs`, where its path would be an id
     jobs,
     results,
     metric_curves,

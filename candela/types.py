@@ -87,6 +87,26 @@ class Series(TypedDict):
     points: list[SeriesPoint]
 
 
+class GridSeries(TypedDict):
+    """The curve of a job on the grid of a `MetricGrid`: lists with one value per value of `x`."""
+
+    job: str
+    min: list[float | None]
+    max: list[float | None]
+    last: list[float | None]
+    count: list[int]
+    non_finite: list[int]
+
+
+class MetricGrid(TypedDict):
+    """Curves of several jobs on one grid. `x` has the start of each bucket, in steps, epochs or seconds."""
+
+    axis: Literal["step", "epoch", "time"]
+    width: float
+    x: list[float]
+    series: list[GridSeries]
+
+
 class Checkpoint(TypedDict):
     number: int
     epoch: int

@@ -28,7 +28,7 @@ from core.db.tables import JobRow
 
 MAX_POINTS_PER_CURVE = 4096
 """A curve with more points in the range is read from rollups."""
-MAX_ROLLUPS_PER_CURVE = 8192
+MAX_ROLLUPS_PER_CURVE = 4096
 """A curve with more fine rollups in the range is read from coarse rollups."""
 MAX_POINTS, MAX_ROLLUPS = 100_000, 400_000
 """The same limits for all curves of a request together. Each curve may read at least 512 points and 1024 rollups."""

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import ColumnElement, delete, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from core.db.metric_rollup import MetricPoint
+from core.db.metric_rollup import USAGE_SPLIT, MetricPoint
 from core.db.metric_tables import MetricRollupRow
 from core.db.repos.metric_rollups import COARSE, FINE, POINT_COLUMNS, MetricRollupRepo
 from core.db.repos.metric_summaries import MetricSummaryRepo
@@ -92,6 +92,7 @@ class MetricRepo:
     ) -> list[MetricSeries]:
         """List the curves of a job, ordered by name and split, with at most `max_points` points each.
 
+        Curves of the split `usage` are listed only if it is named.
         A longer curve is divided into buckets of equal size. Each bucket keeps its first, last, minimum and maximum
         points, so that spikes remain visible. A non-finite value counts as the maximum. A `max_points` below 4
         counts as 4. With `max_points`, long curves are read from their rollups: the points are then selected from the
@@ -100,8 +101,7 @@ class MetricRepo:
         if max_points is None or not self.has_rollups(job_id):
             row = MetricPointRow
             filters = [] if names is None else [row.name.in_(names)]
-            if split is not None:
-                filters.append(row.split == split)
+            filters.append(_is_split(row.split, split))
             return self._read_points(job_id, filters, since_step, max_points)
         series = []
         for curve in self._list_curves(job_id, names, split, since_step, max_points):
@@ -136,8 +136,7 @@ class MetricRepo:
         query = select(row.split, row.name, num_points, num_blocks).where(row.job_id == job_id, row.level == COARSE)
         if names is not None:
             query = query.where(row.name.in_(names))
-        if split is not None:
-            query = query.where(row.split == split)
+        query = query.where(_is_split(row.split, split))
         if since_step is not None:
             query = query.where(row.last_step > since_step)
         curves = []
@@ -164,6 +163,10 @@ class MetricRepo:
         new = upserting(MetricPointRow)
         changed = {name: new.excluded[name] for name in ("epoch", "value", "special", "elapsed_ms")}
         return new.on_conflict_do_update(index_elements=_KEY, set_=changed)
+
+
+def _is_split(column: ColumnElement[str] | InstrumentedAttribute[str], split: str | None) -> ColumnElement[bool]:
+    return column != USAGE_SPLIT if split is None else column == split
 
 
 def downsample(points: Sequence[MetricPoint], max_points: int | None) -> list[MetricPoint]:
