@@ -20,32 +20,35 @@ LATENCY = Histogram(
 )
 JOBS = Gauge("candela_jobs", "Jobs by state; `queued` is the queue depth.", ["state"], multiprocess_mode="mostrecent")
 
-WORKER_LABEL = ["worker"]
+WORKER_CPU_PERCENT = Gauge(
+    "candela_worker_cpu_percent",
+    "Processor time of the running trainings of a worker, in percent of one core.",
+    ["worker"],
+    multiprocess_mode="mostrecent",
+)
+WORKER_MEMORY_MIB = Gauge(
+    "candela_worker_memory_mib",
+    "Resident memory of the running trainings of a worker, in MiB.",
+    ["worker"],
+    multiprocess_mode="mostrecent",
+)
+WORKER_GPU_MEMORY_MIB = Gauge(
+    "candela_worker_gpu_memory_mib",
+    "GPU memory of the running trainings of a worker, in MiB.",
+    ["worker"],
+    multiprocess_mode="mostrecent",
+)
+WORKER_IMAGES_PER_S = Gauge(
+    "candela_worker_images_per_second",
+    "Training samples per second of a worker.",
+    ["worker"],
+    multiprocess_mode="mostrecent",
+)
 WORKER_USAGE = {
-    "cpu_percent": Gauge(
-        "candela_worker_cpu_percent",
-        "Processor time of the running trainings of a worker, in percent of one core.",
-        WORKER_LABEL,
-        multiprocess_mode="mostrecent",
-    ),
-    "memory_mib": Gauge(
-        "candela_worker_memory_mib",
-        "Resident memory of the running trainings of a worker, in MiB.",
-        WORKER_LABEL,
-        multiprocess_mode="mostrecent",
-    ),
-    "gpu_memory_mib": Gauge(
-        "candela_worker_gpu_memory_mib",
-        "GPU memory of the running trainings of a worker, in MiB.",
-        WORKER_LABEL,
-        multiprocess_mode="mostrecent",
-    ),
-    "images_per_s": Gauge(
-        "candela_worker_images_per_second",
-        "Training samples per second of a worker.",
-        WORKER_LABEL,
-        multiprocess_mode="mostrecent",
-    ),
+    "cpu_percent": WORKER_CPU_PERCENT,
+    "memory_mib": WORKER_MEMORY_MIB,
+    "gpu_memory_mib": WORKER_GPU_MEMORY_MIB,
+    "images_per_s": WORKER_IMAGES_PER_S,
 }
 """Gauges of the resource usage of workers, by the names of the series of jobs."""
 _seen_workers: set[str] = set()
