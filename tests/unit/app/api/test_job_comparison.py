@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from app.services import job_comparison
 from app.state import State
 from tests.support.finished import finish_job
 
@@ -33,3 +34,13 @@ def test_two_to_fifty_existing_jobs_are_required(client: TestClient, ids: list[s
     response = client.get("/v1/jobs/compare", params={"job": ids})
     assert response.status_code == status
     assert response.json()["errors"] or response.json()["facts"]["missing"] == ["a", "b"]
+
+
+def test_the_number_of_listed_differences_is_limited(
+    client: TestClient, post_job: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [post_job(name=name, epochs=epochs)["id"] for name, epochs in (("a", 1), ("b", 2))]
+    monkeypatch.setattr(job_comparison, "MAX_DIFFERENCES", 1)
+    body = client.get("/v1/jobs/compare", params={"job": ids}).json()
+    assert len(body["differences"]) == 1
+    assert body["num_differences"] > 1
