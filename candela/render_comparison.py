@@ -40,7 +40,7 @@ def print_comparison(comparison: JobComparison) -> None:
 
 def print_grid(grid: MetricGrid) -> None:
     """Print the last, lowest and highest value of each job, and its curve on the common axis."""
-    table = create_table("JOB", "POINTS", "LAST", "LOWEST", "HIGHEST", "TREND")
+    table = create_table("ID", "POINTS", "LAST", "LOWEST", "HIGHEST", "TREND")
     for series in grid["series"]:
         last = [math.nan if value is None else value for value in series["last"]]
         present = [value for value in last if not math.isnan(value)]

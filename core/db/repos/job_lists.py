@@ -107,9 +107,7 @@ _COLUMNS: dict[JobField, Any] = {
 _NEVER_NULL = (JobField.CREATED_AT, JobField.NAME, JobField.STATE)
 
 
-def _select_with_value(
-    conditions: JobFilter, order: JobOrder, position: tuple[Any, str] | None
-) -> Select[tuple[JobRow, Any]]:
+def _select_with_value(conditions: JobFilter, order: JobOrder, position: tuple[Any, str] | None) -> Select[JobRow, Any]:
     """Select the jobs that have a sort value, with this value, after a position."""
     value = _COLUMNS[order.field]
     query = select(JobRow, value).where(*_build_conditions(conditions))
@@ -126,7 +124,7 @@ def _select_with_value(
     return query.order_by(*(key.desc() if order.is_descending else key for key in (value, job_id)))
 
 
-def _select_without_value(conditions: JobFilter, order: JobOrder, last_id: str | None) -> Select[tuple[JobRow]]:
+def _select_without_value(conditions: JobFilter, order: JobOrder, last_id: str | None) -> Select[JobRow]:
     """Select the jobs that have no sort value, ordered by id, after an id."""
     value, query = _COLUMNS[order.field], select(JobRow).where(*_build_conditions(conditions))
     if order.metric is None:

@@ -81,7 +81,7 @@ def test_curves_are_shown_on_one_axis(server: Any, run: Run) -> None:
     status, printed, _ = run("curves", "a", "b", "--name", "loss", "--from", "0", "--to", "150")
     assert status == 0
     assert [line.split() for line in printed.splitlines()] == [
-        ["JOB", "POINTS", "LAST", "LOWEST", "HIGHEST", "TREND"],
+        ["ID", "POINTS", "LAST", "LOWEST", "HIGHEST", "TREND"],
         ["a", "68", "0.5", "0.5", "3", "█!▁"],
         ["b", "0", "nan", "!!!"],
         ["step", "0", "to", "192"],
