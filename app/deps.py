@@ -9,11 +9,12 @@ from sqlalchemy.orm import Session
 
 from app.services.batch_predictions import BatchPredictionService
 from app.services.browser_sessions import BrowserSessions
-from app.services.dataset_samples import DatasetSampleService
 from app.services.dataset_edits import DatasetEditService
 from app.services.dataset_files import DatasetFileService
+from app.services.dataset_samples import DatasetSampleService
 from app.services.datasets import DatasetService
 from app.services.event_streams import EventStreams
+from app.services.job_comparison import JobComparisonService
 from app.services.job_submission import JobSubmission
 from app.services.jobs import JobService
 from app.services.metric_curves import MetricCurveService
@@ -114,6 +115,10 @@ def _get_results(session: ReadSessionDep, storage: StorageDep) -> ResultService:
     return ResultService(session, storage)
 
 
+def _get_job_comparison(session: ReadSessionDep) -> JobComparisonService:
+    return JobComparisonService(session)
+
+
 def _get_metric_curves(session: ReadSessionDep) -> MetricCurveService:
     return MetricCurveService(session)
 
@@ -189,6 +194,7 @@ DatasetSamplesDep = Annotated[DatasetSampleService, Depends(_get_dataset_samples
 DatasetReaderDep = Annotated[DatasetService, Depends(_get_dataset_reader)]
 DatasetEditsDep = Annotated[DatasetEditService, Depends(_get_dataset_edits)]
 DatasetFilesDep = Annotated[DatasetFileService, Depends(_get_dataset_files)]
+JobComparisonDep = Annotated[JobComparisonService, Depends(_get_job_comparison)]
 JobsDep = Annotated[JobService, Depends(_get_jobs)]
 SubmissionDep = Annotated[JobSubmission, Depends(_get_submission)]
 TraceparentDep = Annotated[str | None, Depends(_get_traceparent)]

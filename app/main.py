@@ -20,9 +20,10 @@ from app.api import (
     events,
     explanations,
     health,
+    job_comparison,
     jobs,
-    metric_curves,
     many_job_events,
+    metric_curves,
     models,
     predictions,
     results,
@@ -33,8 +34,8 @@ from app.api.fast_path import PREDICT
 from app.http import cors, forwarded_headers, rate_limit
 from app.http.body_budget import BodyBudget
 from app.http.browser_guard import BrowserGuardMiddleware
-from app.http.compression import CompressionMiddleware
 from app.http.browser_sessions import add_browser_sessions
+from app.http.compression import CompressionMiddleware
 from app.http.fast_path import FastPathMiddleware
 from app.http.memory_release import release_memory_later
 from app.http.methods import MethodsMiddleware
@@ -62,6 +63,7 @@ PREDICT_PATHS = re.compile(
     r"/v1/(models|jobs)/[^/]+/(predict|embed|explain)/?|/v1/models/[^/]+:(embed|explain)|/v2/.*/infer"
 )
 ROUTERS = (
+    job_comparison,  # before `jobs`, where its path would be an id
     jobs,
     results,
     metric_curves,

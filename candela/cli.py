@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from candela.cli_compare import annotate, compare, curves, jobs, usage
 from candela.cli_dataset_versions import add_version_commands
 from candela.cli_datasets import AsJson, datasets_app
 from candela.cli_extend import JobId, extend
@@ -28,8 +29,9 @@ app = typer.Typer(
 datasets_app.command("samples")(list_samples)
 add_version_commands(datasets_app)
 app.add_typer(datasets_app, name="datasets")
-app.command()(extend)
 app.command()(watch)
+for command in (extend, jobs, annotate, compare, curves, usage):
+    app.command()(command)
 
 Home = Annotated[Path, typer.Option(envvar="CANDELA_HOME", help="Folder for all files of the service.")]
 
@@ -85,21 +87,6 @@ def submit(
         _print_job(job, as_json=as_json)
         if watch:
             job.check()
-
-
-@app.command()
-def jobs(
-    state: Annotated[str | None, typer.Option(help="List only jobs in this state.")] = None,
-    name: Annotated[str | None, typer.Option(help="List only jobs with this name.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs.")] = 20,
-    as_json: AsJson = False,
-) -> None:
-    """List jobs, newest first."""
-    from candela import render
-
-    with _create_client() as client:
-        listed_jobs = list(client.jobs.list(state=state, name=name, limit=limit))
-        render.print_json_or([job.response for job in listed_jobs], as_json, lambda: render.print_jobs(listed_jobs))
 
 
 @app.command()

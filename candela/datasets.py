@@ -13,7 +13,6 @@ from candela.dataset_versions import DatasetVersions
 from candela.errors import CandelaError
 from candela.folder_archive import SkippedEntry, format_skipped, zip_folder
 from candela.pagination import iterate_items
-from candela.transport import Transport
 from candela.types import Dataset, DatasetVersion, Sample
 
 Progress = Callable[[int, int], None]  # called with the number of sent bytes and the total number of bytes

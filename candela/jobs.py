@@ -3,12 +3,13 @@
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from candela import events
 from candela.errors import JobFailed
+from candela.metric_curves import compare_jobs, read_metric_grid
 from candela.pagination import iterate_items
 from candela.transport import Transport
 from candela.types import (
@@ -16,12 +17,15 @@ from candela.types import (
     Artifact,
     BestEpochMetrics,
     Checkpoint,
+    JobComparison,
     JobEvent,
     JobResponse,
+    MetricGrid,
     ModelVersionRef,
     Number,
     Series,
     State,
+    UsageSeries,
 )
 
 
@@ -120,9 +124,15 @@ class Job:
 
     def set_priority(self, priority: int) -> Self:
         """Set the priority. Jobs with a higher priority run first; the default is 0."""
-        change = {"priority": priority}
-        self.response = self._transport.json("PATCH", f"/v1/jobs/{self.id}", json=change, repeatable=True)
-        return self
+        return self._change({"priority": priority})
+
+    def set_tags(self, tags: Sequence[str]) -> Self:
+        """Set all tags of the job, in any state. An empty list deletes them."""
+        return self._change({"tags": list(tags)})
+
+    def set_note(self, note: str | None) -> Self:
+        """Set the note of the job, which is Markdown, in any state. None deletes it."""
+        return self._change({"note": note})
 
     def artifacts(self) -> list[Artifact]:
         """Return the artifacts of the job."""
@@ -190,6 +200,15 @@ class Job:
     def checkpoints(self) -> list[Checkpoint]:
         return list(self._transport.json("GET", f"/v1/jobs/{self.id}/checkpoints")["items"])
 
+    def usage(self, *, max_points: int = 1000) -> list[UsageSeries]:
+        """Return processor time, memory, waiting time and throughput of the training as series of samples."""
+        response = self._transport.json("GET", f"/v1/jobs/{self.id}/usage", params={"max_points": max_points})
+        return list(response["series"])
+
+    def _change(self, changes: Mapping[str, Any]) -> Self:
+        self.response = self._transport.json("PATCH", f"/v1/jobs/{self.id}", json=dict(changes), repeatable=True)
+        return self
+
     def _post_action(self, action: str, *, repeatable: bool = False) -> Self:
         self.response = self._transport.json("POST", f"/v1/jobs/{self.id}/{action}", repeatable=repeatable)
         return self
@@ -223,11 +242,42 @@ class Jobs:
     def get(self, job_id: str) -> Job:
         return Job(self._transport, self._transport.json("GET", f"/v1/jobs/{job_id}"))
 
+    def compare(self, job_ids: Sequence[str]) -> JobComparison:
+        """Compare 2 to 50 jobs: the differences of their specs, their last and best metrics and their environments."""
+        return compare_jobs(self._transport, job_ids)
+
+    def curves(self, job_ids: Sequence[str], name: str, split: str, **options: Any) -> MetricGrid:  # noqa: ANN401
+        """Return one metric of up to 200 jobs on one grid. The options are those of `read_metric_grid`."""
+        return read_metric_grid(self._transport, job_ids, name, split, **options)
+
     def list(
-        self, *, state: str | None = None, name: str | None = None, kind: str | None = None, limit: int | None = None
+        self,
+        *,
+        state: str | None = None,
+        name: str | None = None,
+        kind: str | None = None,
+        q: str | None = None,
+        tags: Sequence[str] = (),
+        dataset: str | None = None,
+        model: str | None = None,
+        sort: str | None = None,
+        limit: int | None = None,
     ) -> Iterator[Job]:
-        """Yield at most `limit` jobs, newest first; default: all."""
-        params = drop_unset({"state": state, "name": name, "kind": kind})
+        """Yield at most `limit` jobs, newest first; default: all.
+
+        Args:
+            state: only jobs in this state.
+            name: only jobs with this name.
+            kind: only jobs of this kind.
+            q: only jobs whose name or note has this text, or whose id starts with it.
+            tags: only jobs with all these tags.
+            dataset: only jobs with this dataset, for example `digits` or `digits@2`.
+            model: only jobs whose model has this name.
+            sort: the order, for example `-metrics.valid_accuracy.best` or `duration`.
+            limit: maximum number of jobs.
+        """
+        params = drop_unset({"state": state, "name": name, "kind": kind, "q": q, "dataset": dataset, "model": model})
+        params |= drop_unset({"sort": sort, "tag": [*tags] or None})
         for item in iterate_items(self._transport, "/v1/jobs", params=params, limit=limit):
             yield Job(self._transport, item)
 

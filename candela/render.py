@@ -39,7 +39,7 @@ def print_json_or(response: object, as_json: bool, show: Callable[[], None]) -> 
 
 
 def print_jobs(listed_jobs: Sequence[Job]) -> None:
-    table = _create_table("ID", "NAME", "STATE", "EPOCH", "METRICS", "CREATED")
+    table = create_table("ID", "NAME", "STATE", "EPOCH", "METRICS", "CREATED")
     for job in listed_jobs:
         progress = job.response["progress"]
         created = job.response["created_at"][:19].replace("T", " ")
@@ -51,18 +51,18 @@ def print_jobs(listed_jobs: Sequence[Job]) -> None:
             format_metrics(job.latest_metrics),
             created,
         )
-    _print_table(table, "no jobs")
+    print_table(table, "no jobs")
 
 
 def print_samples(samples: Sequence[Sample]) -> None:
-    table = _create_table("SAMPLE", "NAME", "LABELS", "VALUES")
+    table = create_table("SAMPLE", "NAME", "LABELS", "VALUES")
     for sample in samples:
         targets = ", ".join(f"{value:g}" for value in sample["targets"] or ())
         first_row = (sample["rows"] or [{}])[0]
         values = "  ".join(f"{column}={'' if value is None else value}" for column, value in first_row.items())
         labels = ", ".join(sample["labels"]) or targets
         table.add_row(f"{sample['split']}/{sample['index']}", escape(sample["name"]), escape(labels), escape(values))
-    _print_table(table, "no samples")
+    print_table(table, "no samples")
 
 
 def print_job(job: Job) -> None:
@@ -76,6 +76,10 @@ def print_job(job: Job) -> None:
         console.print(f"  metrics  {format_metrics(fields['metrics'])}")
     if best := job.best_epoch:
         console.print(f"  best     epoch {best['epoch'] or '?'}: {format_metrics(best['metrics'])}")
+    if fields.get("tags"):
+        console.print(f"  tags     {escape('  '.join(fields['tags']))}")
+    if note := fields.get("note"):
+        console.print(f"  note     {escape(note)}")
     if fields["stop_reason"]:
         console.print(f"  stopped  {escape(fields['stop_reason'])}")
     if fields["model"]:
@@ -90,32 +94,32 @@ def print_job(job: Job) -> None:
 
 
 def print_series(curves: Sequence[Series]) -> None:
-    table = _create_table("METRIC", "LAST", "LOWEST", "HIGHEST", "TREND")
+    table = create_table("METRIC", "LAST", "LOWEST", "HIGHEST", "TREND")
     for curve in curves:
         values = [float(point["value"]) for point in curve["points"]]
         finite = [value for value in values if math.isfinite(value)] or [math.nan]
         last = values[-1] if values else math.nan
         numbers = [format_number(last), format_number(min(finite)), format_number(max(finite))]
         table.add_row(f"{curve['split']}_{curve['name']}", *numbers, format_sparkline(values))
-    _print_table(table, "no metrics yet")
+    print_table(table, "no metrics yet")
 
 
 def print_artifacts(files: Sequence[Artifact]) -> None:
-    table = _create_table("NAME", "TYPE", "BYTES", "SHA256", "CREATED")
+    table = create_table("NAME", "TYPE", "BYTES", "SHA256", "CREATED")
     for file in files:
         created = file["created_at"][:19].replace("T", " ")
         table.add_row(file["name"], file["media_type"], str(file["size_bytes"]), file["sha256"][:12], created)
-    _print_table(table, "no files yet")
+    print_table(table, "no files yet")
 
 
 def print_datasets(listed_datasets: Sequence[Dataset]) -> None:
-    table = _create_table("NAME", "VERSION", "STATE", "SAMPLES", "CLASSES", "SHAPE")
+    table = create_table("NAME", "VERSION", "STATE", "SAMPLES", "CLASSES", "SHAPE")
     for dataset in listed_datasets:
         for version in dataset["versions"]:
             table.add_row(dataset["name"], *_dataset_cells(version))
         if not dataset["versions"]:
             table.add_row(dataset["name"], "-", Text("built in, not imported yet", style="dim"), "", "", "")
-    _print_table(table, "no datasets")
+    print_table(table, "no datasets")
 
 
 def print_dataset_version(name: str, version: DatasetVersion) -> None:
@@ -127,23 +131,23 @@ def print_dataset_version(name: str, version: DatasetVersion) -> None:
 
 
 def print_models(listed_models: Sequence[Mapping[str, Any]]) -> None:
-    table = _create_table("NAME", "VERSIONS", "ALIASES")
+    table = create_table("NAME", "VERSIONS", "ALIASES")
     for model in listed_models:
         versions = [str(v["version"]) if isinstance(v, Mapping) else str(v) for v in model.get("versions", [])]
         aliases = model.get("aliases") or {}
         pairs = aliases.items() if isinstance(aliases, Mapping) else ((a["alias"], a["version"]) for a in aliases)
         table.add_row(model["name"], ", ".join(versions), ", ".join(f"{a} = {v}" for a, v in pairs))
-    _print_table(table, "no models")
+    print_table(table, "no models")
 
 
 def print_workers(listed_workers: Sequence[Mapping[str, Any]]) -> None:
-    table = _create_table("ID", "SLOTS", "DEVICES", "HEARTBEAT", "ACTIVE", "JOBS")
+    table = create_table("ID", "SLOTS", "DEVICES", "HEARTBEAT", "ACTIVE", "JOBS")
     for worker in listed_workers:
         devices = ", ".join(str(device["name"]) for device in worker["devices"])
         takes_work = Text("yes", style="green") if worker["is_consuming"] else Text("no", style="red")
         heartbeat_at = worker["beat_at"][:19].replace("T", " ")
         table.add_row(worker["id"], str(worker["slots"]), devices, heartbeat_at, takes_work, ", ".join(worker["jobs"]))
-    _print_table(table, "no workers")
+    print_table(table, "no workers")
 
 
 def print_predictions(response: Predictions, names: Sequence[str]) -> None:
@@ -210,12 +214,14 @@ def _dataset_cells(version: DatasetVersion) -> Iterable[str | Text]:
     )
 
 
-def _create_table(*headings: str) -> Table:
+def create_table(*headings: str) -> Table:
+    """Create a table without lines."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, no_wrap=heading in {"ID", "NAME", "TREND"}, overflow="fold")
     return table
 
 
-def _print_table(table: Table, when_empty: str) -> None:
+def print_table(table: Table, when_empty: str) -> None:
+    """Print a table, or the text if it has no rows."""
     console.print(table if table.row_count else Text(when_empty, style="dim"))

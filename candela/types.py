@@ -71,6 +71,10 @@ class JobResponse(TypedDict):
     transitions: list[Transition]
     parent_id: str | None
     warnings: list[str]
+    best_values: NotRequired[dict[str, "BestValue"]]
+    duration_s: NotRequired[float | None]
+    tags: NotRequired[list[str]]
+    note: NotRequired[str | None]
 
 
 class SeriesPoint(TypedDict):
@@ -85,6 +89,78 @@ class Series(TypedDict):
     name: str
     split: Literal["train", "valid", "test"]
     points: list[SeriesPoint]
+
+
+class GridSeries(TypedDict):
+    """The curve of a job on the grid of a `MetricGrid`: lists with one value per value of `x`."""
+
+    job: str
+    min: list[float | None]
+    max: list[float | None]
+    last: list[float | None]
+    count: list[int]
+    non_finite: list[int]
+
+
+class MetricGrid(TypedDict):
+    """Curves of several jobs on one grid. `x` has the start of each bucket, in steps, epochs or seconds."""
+
+    axis: Literal["step", "epoch", "time"]
+    width: float
+    x: list[float]
+    series: list[GridSeries]
+
+
+class BestValue(TypedDict):
+    """The best value of a metric over all complete epochs."""
+
+    value: float
+    epoch: int | None
+
+
+class JobCompared(TypedDict):
+    id: str
+    name: str
+    state: State
+    duration_s: float | None
+
+
+class SpecDifference(TypedDict):
+    """A field of the specs that differs: its JSON pointer, and its value in each job that has it."""
+
+    pointer: str
+    values: dict[str, Any]
+
+
+class MetricValues(TypedDict):
+    last: float | None
+    best: float | None
+    best_epoch: int | None
+
+
+class JobComparison(TypedDict):
+    """The comparison of jobs. `metrics` has {metric: {job id: values}}."""
+
+    jobs: list[JobCompared]
+    differences: list[SpecDifference]
+    num_differences: int
+    metrics: dict[str, dict[str, MetricValues]]
+    environments: dict[str, dict[str, Any]]
+
+
+class UsagePoint(TypedDict):
+    step: int
+    epoch: int
+    seconds: float | None
+    value: Number
+
+
+class UsageSeries(TypedDict):
+    """Samples of one quantity, for example `cpu_percent`."""
+
+    name: str
+    unit: Literal["percent", "MiB", "share", "samples/s"]
+    points: list[UsagePoint]
 
 
 class Checkpoint(TypedDict):

@@ -95,7 +95,7 @@ class RunStarted(ProtocolMessage):
 class CurvePoint(ProtocolMessage):
     """One value of one metric curve. A non-finite value is encoded as "NaN", "Infinity" or "-Infinity"."""
 
-    split: Literal["train", "valid", "test"]
+    split: Literal["train", "valid", "test", "usage"]
     name: str
     step: int
     epoch: int

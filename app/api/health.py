@@ -50,9 +50,10 @@ def check_readiness(readiness: ReadinessDep) -> ReadyOut:
 def show_prometheus_metrics(system: SystemDep) -> Response:
     """Get Prometheus metrics.
 
-    Returns the number of jobs per state, and metrics of requests, latencies and predictions, in Prometheus' text
-    format.
+    Returns the number of jobs per state, the resource usage of workers, and metrics of requests, latencies and
+    predictions, in Prometheus' text format.
     """
     for state, count in system.count_jobs().items():
         metrics.JOBS.labels(state).set(count)
+    metrics.set_worker_usage(system.sum_worker_usage())
     return Response(metrics.render_exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -2,19 +2,21 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, Path, Query, Response
+from fastapi import APIRouter, Body, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from app.api.etags import UNCHANGED, build_json_response
+from app.api.job_filter import JobFilterDep, parse_fields
 from app.api.strict_route import StrictRoute
 from app.deps import JobReaderDep, JobsDep, SubmissionDep, TraceparentDep
 from app.pagination import Cursor, Limit, Page
 from app.schemas.examples import CHANGES, EXTENSIONS, JOBS, MODEL_JOBS
-from app.schemas.jobs import ChangesIn, DryRunOut, ExtendIn, JobOut, JobSummaryOut
+from app.schemas.job_changes import ChangesIn, ExtendIn, JobFieldsOut
+from app.schemas.jobs import DryRunOut, JobOut, JobSummaryOut
 from app.schemas.problems import problem_responses
 from app.services.submission_store import Submission
-from core.jobs import JobState, StopRequest
+from core.jobs import StopRequest
 from core.spec import AnyJobSpec
-from core.spec.base import Name
 from core.spec.job import MAX_OPTIONS
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
@@ -57,21 +59,43 @@ async def submit_job(
     return JobOut.from_view(*view)
 
 
-@router.get("", responses=problem_responses(422))
+@router.get(
+    "",
+    response_model=Page[JobSummaryOut] | Page[JobFieldsOut],
+    responses={**UNCHANGED, **problem_responses(422)},
+)
 def list_jobs(
     jobs: JobReaderDep,
-    state: Annotated[JobState | None, Query(description="Only jobs in this state.")] = None,
-    name: Annotated[Name | None, Query(description="Only jobs with this name.")] = None,
-    kind: Annotated[str | None, Query(max_length=32, description="Only jobs of this kind, such as `train`.")] = None,
+    request: Request,
+    conditions: JobFilterDep,
+    sort: Annotated[
+        str,
+        Query(
+            max_length=120,
+            description="`created_at`, `name`, `state`, `duration`, or a metric such as `metrics.valid_accuracy.best` "
+            "or `metrics.train_loss.last`; with `-` before it, in descending order. Jobs without the value come last.",
+            examples=["-metrics.valid_accuracy.best"],
+        ),
+    ] = "-created_at",
+    fields: Annotated[
+        str | None,
+        Query(
+            max_length=500,
+            description="Return only these fields of each job, separated by commas, and `id`. Default: all.",
+            examples=["name,state,best_values"],
+        ),
+    ] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
-) -> Page[JobSummaryOut]:
+) -> Response:
     """List jobs.
 
-    Returns jobs without their specs, newest first.
+    Returns jobs without their specs; by default newest first. The response has an ETag.
     """
-    rows, next_cursor = jobs.list_jobs(state=state, name=name, kind=kind, cursor=cursor, limit=limit)
-    return Page(items=[JobSummaryOut.from_row(row) for row in rows], next_cursor=next_cursor)
+    selected = parse_fields(fields)
+    page = jobs.list_jobs(conditions, sort=sort, cursor=cursor, limit=limit)
+    items = [JobSummaryOut.from_row(*each).model_dump(mode="json", include=selected) for each in page.jobs]
+    return build_json_response(request, {"items": items, "next_cursor": page.next_cursor})
 
 
 @router.get("/{job_id}", responses=problem_responses(404, 422))
@@ -82,11 +106,11 @@ def show_job(job_id: JobId, jobs: JobReaderDep) -> JobOut:
 
 @router.patch("/{job_id}", responses=problem_responses(400, 404, 409, 413, 415, 422))
 def change_job(job_id: JobId, changes: ChangesIn, jobs: JobsDep) -> JobOut:
-    """Change a job's priority.
+    """Change a job.
 
-    Workers claim jobs with a higher priority first. Returns 409 if the job has ended.
+    Sets its priority in the queue, its tags or its note. Returns 409 if the priority of a job that has ended changes.
     """
-    return JobOut.from_view(*jobs.set_priority(job_id, changes.priority))
+    return JobOut.from_view(*jobs.change_job(job_id, changes.model_dump(exclude_unset=True)))
 
 
 @router.delete("/{job_id}", status_code=204, responses=problem_responses(404, 409, 422))

@@ -29,7 +29,13 @@ def show_metric_grid(
         list[JobIdText], Query(min_length=1, max_length=MAX_JOBS, description="The id of a job; repeatable.")
     ],
     name: Annotated[str, Query(pattern=NAME_PATTERN, description="The name of the metric, such as `loss`.")],
-    split: Annotated[str, Query(pattern="^(train|valid|test)$", description="The split: `train`, `valid` or `test`.")],
+    split: Annotated[
+        str,
+        Query(
+            pattern="^(train|valid|test|usage)$",
+            description="The split: `train`, `valid` or `test`; `usage` for the resource usage.",
+        ),
+    ],
     x: Annotated[
         GridAxis, Query(description="What the grid divides: steps, epochs, or seconds of training over all attempts.")
     ] = GridAxis.STEP,

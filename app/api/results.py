@@ -13,6 +13,7 @@ from app.deps import DownloadThreadsDep, ResultsDep
 from app.pagination import Page
 from app.schemas.jobs import ArtifactOut, CheckpointOut, LogLineOut, LogsOut, MetricsOut, format_csv
 from app.schemas.problems import problem_responses
+from app.schemas.usage import UsageOut
 from core.spec.base import NAME_PATTERN
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], route_class=StrictRoute)
@@ -50,6 +51,22 @@ def show_metrics(
     if "text/csv" in accept.lower():
         return StreamingResponse(format_csv(series), media_type="text/csv")
     return MetricsOut.from_series(series)
+
+
+@router.get("/usage", responses=problem_responses(404, 422))
+def show_usage(
+    job_id: JobId,
+    results: ResultsDep,
+    max_points: Annotated[
+        int, Query(ge=4, le=10_000, description="Downsample each series to at most this many samples.")
+    ] = 1000,
+) -> UsageOut:
+    """Get the resource usage of a job.
+
+    Returns processor time, memory, waiting time and throughput of the training. `GET /v1/metrics` with `split=usage`
+    returns the same series of several jobs on one grid.
+    """
+    return UsageOut.from_series(results.list_usage(job_id, max_points=max_points))
 
 
 @router.get(

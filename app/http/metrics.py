@@ -1,6 +1,7 @@
 """Prometheus metrics of the HTTP service, exported as sums over all HTTP processes."""
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +19,47 @@ LATENCY = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
 JOBS = Gauge("candela_jobs", "Jobs by state; `queued` is the queue depth.", ["state"], multiprocess_mode="mostrecent")
+
+WORKER_CPU_PERCENT = Gauge(
+    "candela_worker_cpu_percent",
+    "Processor time of the running trainings of a worker, in percent of one core.",
+    ["worker"],
+    multiprocess_mode="mostrecent",
+)
+WORKER_MEMORY_MIB = Gauge(
+    "candela_worker_memory_mib",
+    "Resident memory of the running trainings of a worker, in MiB.",
+    ["worker"],
+    multiprocess_mode="mostrecent",
+)
+WORKER_GPU_MEMORY_MIB = Gauge(
+    "candela_worker_gpu_memory_mib",
+    "GPU memory of the running trainings of a worker, in MiB.",
+    ["worker"],
+    multiprocess_mode="mostrecent",
+)
+WORKER_IMAGES_PER_S = Gauge(
+    "candela_worker_images_per_second",
+    "Training samples per second of a worker.",
+    ["worker"],
+    multiprocess_mode="mostrecent",
+)
+WORKER_USAGE = {
+    "cpu_percent": WORKER_CPU_PERCENT,
+    "memory_mib": WORKER_MEMORY_MIB,
+    "gpu_memory_mib": WORKER_GPU_MEMORY_MIB,
+    "images_per_s": WORKER_IMAGES_PER_S,
+}
+"""Gauges of the resource usage of workers, by the names of the series of jobs."""
+_seen_workers: set[str] = set()
+
+
+def set_worker_usage(usage: Mapping[str, Mapping[str, float]]) -> None:
+    """Set the gauges of all workers: {worker id: {name: value}}. Workers without running trainings get 0."""
+    _seen_workers.update(usage)
+    for worker in _seen_workers:
+        for name, gauge in WORKER_USAGE.items():
+            gauge.labels(worker).set(usage.get(worker, {}).get(name, 0.0))
 
 
 def render_exposition() -> bytes:

@@ -34,6 +34,13 @@ class BestEpochOut(BaseModel):
     metrics: Metrics
 
 
+class BestValueOut(BaseModel):
+    """The best value of a metric."""
+
+    value: float = Field(description="The value.")
+    epoch: int | None = Field(description="Its epoch, from 1; null if only the final evaluation has the metric.")
+
+
 class FailureOut(BaseModel):
     """The reason why a job failed."""
 

@@ -1,6 +1,6 @@
 """Request and response bodies of the job endpoints."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, JsonValue
 from app.schemas.job_parts import (
     AwaitedDatasetOut,
     BestEpochOut,
+    BestValueOut,
     FailureOut,
     Metrics,
     Number,
@@ -17,14 +18,13 @@ from app.schemas.job_parts import (
     TransitionOut,
 )
 from core.csv_output import escape_cell
+from core.db.repos.metric_summaries import MetricSummary
 from core.db.repos.metrics import MetricPoint, MetricSeries
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
 from core.events import Event
 from core.failures import get_failure_kind
 from core.jobs import JobState
 from core.spec import AnyJobSpec
-from core.spec.base import Spec
-from core.spec.schedules import ScheduleSpec
 
 
 class JobSummaryOut(BaseModel):
@@ -55,10 +55,19 @@ class JobSummaryOut(BaseModel):
     stop_reason: str | None = Field(description="Why the job ended or paused before its last epoch; null otherwise.")
     model: TrainedModelOut | None = Field(description="The model version that the job registered; null if none.")
     parent_id: str | None = Field(description="The id of the job from which this job was cloned; null if none.")
+    best_values: dict[str, BestValueOut] = Field(
+        description="The best value of each metric over all complete epochs, keyed as `metrics`. A lower value is "
+        "better for losses and errors. Metrics without a finite value are left out."
+    )
+    duration_s: float | None = Field(
+        description="Seconds from the start of the first attempt to the end; null if the job has not started or ended."
+    )
+    tags: list[str] = Field(description="The tags of the job.", examples=[["baseline", "paper/figure-2"]])
+    note: str | None = Field(description="A note on the job in Markdown; null if there is none.")
 
     @classmethod
-    def from_row(cls, job: JobRow) -> Self:
-        return cls.model_validate(_build_summary(job))
+    def from_row(cls, job: JobRow, summaries: Mapping[str, MetricSummary]) -> Self:
+        return cls.model_validate(_build_summary(job, summaries))
 
 
 class JobOut(JobSummaryOut):
@@ -93,11 +102,12 @@ class JobOut(JobSummaryOut):
         queue_position: int | None,
         waits_for: DatasetVersionRow | None,
         queue_reason: str | None,
+        summaries: Mapping[str, MetricSummary],
     ) -> Self:
         """Return the response for a job. The other arguments are the fields that are not stored in the job's row."""
         return cls.model_validate(
             {
-                **_build_summary(job),
+                **_build_summary(job, summaries),
                 "spec": job.spec,
                 "transitions": [{"reason": "", **event.payload, "at": event.at} for event in transitions],
                 "queue_position": queue_position,
@@ -110,7 +120,7 @@ class JobOut(JobSummaryOut):
         )
 
 
-def _build_summary(job: JobRow) -> dict[str, Any]:
+def _build_summary(job: JobRow, summaries: Mapping[str, MetricSummary]) -> dict[str, Any]:
     version = job.model_version
     return {
         "id": job.id,
@@ -129,6 +139,14 @@ def _build_summary(job: JobRow) -> dict[str, Any]:
         "stop_reason": job.stop_reason,
         "model": None if version is None else {"name": job.model_name, "version": version},
         "parent_id": job.parent_id,
+        "best_values": {
+            name: {"value": summary.best, "epoch": summary.best_epoch}
+            for name, summary in summaries.items()
+            if summary.best is not None
+        },
+        "duration_s": job.duration_s,
+        "tags": job.tags,
+        "note": job.note,
     }
 
 
@@ -148,26 +166,6 @@ class DryRunOut(BaseModel):
     output_shape: list[int] = Field(description="The shape of the output for one sample: [number of outputs].")
     steps_per_epoch: int = Field(description="Number of optimizer steps per epoch.")
     warnings: list[str] = Field(description="Warnings about the spec. They do not prevent the job from running.")
-
-
-class ExtendIn(Spec):
-    """The additional epochs of a job, and their schedule."""
-
-    epochs: Annotated[int, Field(ge=1, le=1_000_000, examples=[5], description="Number of additional epochs.")]
-    schedule: ScheduleSpec | None = Field(
-        default=None,
-        description="A new schedule for the additional epochs, which starts from the learning rate of the optimizer. "
-        "Default: the schedule of the job continues. After its planned end, the learning rate is constant, which a "
-        "warning states; if it would be 0, the request is rejected with 422.",
-    )
-
-
-class ChangesIn(Spec):
-    """The changes to a job that has not ended."""
-
-    priority: Annotated[
-        int, Field(ge=-1000, le=1000, examples=[10], description="Workers claim jobs with a higher priority first.")
-    ]
 
 
 class PointOut(BaseModel):

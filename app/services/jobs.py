@@ -1,15 +1,18 @@
 """Lists, controls and deletes jobs. `job_submission.py` submits jobs, and `results.py` reads their results."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
 from app.services.job_extension import plan_extension
+from app.services.job_order import parse_order
 from app.services.validation import capacity
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.events import EventRepo
+from core.db.repos.job_lists import JobFilter, JobListRepo
 from core.db.repos.jobs import JobRepo
+from core.db.repos.metric_summaries import MetricSummary, MetricSummaryRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.repos.transitions import build_transition_conflict
 from core.db.repos.workers import WorkerRepo
@@ -26,13 +29,24 @@ IMPORTING = DatasetState.IMPORTING
 
 
 class JobView(NamedTuple):
-    """A job and its state transitions. For a queued job, also its position in the queue and the reason why it waits."""
+    """A job, its state transitions and the last and best values of its metrics.
+
+    For a queued job, also its position in the queue and the reason why it waits.
+    """
 
     job: JobRow
     transitions: Sequence[Event]
     queue_position: int | None
     waits_for: DatasetVersionRow | None
-    queue_reason: str | None = None
+    queue_reason: str | None
+    summaries: Mapping[str, MetricSummary]
+
+
+class JobPage(NamedTuple):
+    """A page of jobs with the last and best values of their metrics, and the cursor of the next page."""
+
+    jobs: Sequence[tuple[JobRow, Mapping[str, MetricSummary]]]
+    next_cursor: str | None
 
 
 class JobService:
@@ -52,22 +66,28 @@ class JobService:
         self._worker_silence_s = worker_silence_s
         self._jobs = JobRepo(session)
 
-    def list_jobs(
-        self, *, state: JobState | None, name: str | None, kind: str | None, cursor: str | None, limit: int
-    ) -> tuple[list[JobRow], str | None]:
-        """Return a page of jobs, newest first, and the cursor of the next page."""
-        return self._jobs.list_page(state=state, name=name, kind=kind, cursor=cursor, limit=limit)
+    def list_jobs(self, conditions: JobFilter, *, sort: str, cursor: str | None, limit: int) -> JobPage:
+        """Return a page of jobs in the order `sort`, such as `-created_at` or `-metrics.valid_accuracy.best`.
+
+        Raises:
+            InvalidSpec: the order or the cursor is invalid.
+        """
+        order = parse_order(sort)
+        rows, next_cursor = JobListRepo(self._session).list_page(conditions, order, cursor=cursor, limit=limit)
+        summaries = MetricSummaryRepo(self._session).list_summaries([row.id for row in rows])
+        return JobPage([(row, summaries[row.id]) for row in rows], next_cursor)
 
     def get_job(self, job_id: str) -> JobView:
         """Return a job. Raises NotFound."""
         job = self._jobs.get(job_id)
         transitions, position = EventRepo(self._session).list_transitions(job_id), self._jobs.get_queue_position(job)
+        summaries = MetricSummaryRepo(self._session).list_summaries([job_id])[job_id]
         if position is None:
-            return JobView(job, transitions, None, None)
+            return JobView(job, transitions, None, None, None, summaries)
         version = DatasetRepo(self._session).get(job.dataset_version_id)
         pending_import = version if version.state is IMPORTING else None
         reason = capacity.get_pending_reason(job.spec, capacity.list_capacities(self.list_live_workers()))
-        return JobView(job, transitions, position, pending_import, reason)
+        return JobView(job, transitions, position, pending_import, reason, summaries)
 
     def stop_job(self, job_id: str, stop_request: StopRequest) -> JobView:
         """Cancel or pause a job, or finish it after the current epoch.
@@ -85,9 +105,13 @@ class JobService:
         self._jobs.kill(job_id)
         return self.get_job(job_id)
 
-    def set_priority(self, job_id: str, priority: int) -> JobView:
-        """Set the job's priority in the queue."""
-        self._jobs.set_priority(job_id, priority)
+    def change_job(self, job_id: str, changes: Mapping[str, Any]) -> JobView:
+        """Change a job's `priority` in the queue, its `tags` or its `note`. Raises Conflict as `set_priority` does."""
+        if "priority" in changes:
+            self._jobs.set_priority(job_id, changes["priority"])
+        texts = {name: changes[name] for name in ("tags", "note") if name in changes}
+        if texts:
+            self._jobs.annotate(job_id, **texts)
         return self.get_job(job_id)
 
     def resume_job(self, job_id: str) -> JobView:

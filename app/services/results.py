@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
+from core.db.metric_rollup import USAGE_SPLIT
 from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
 from core.db.repos.events import EventRepo
@@ -56,6 +57,11 @@ class ResultService:
         return MetricRepo(self._session).list_series(
             job_id, names=names, split=split, since_step=since_step, max_points=max_points
         )
+
+    def list_usage(self, job_id: str, *, max_points: int) -> list[MetricSeries]:
+        """Return what the trainer of a job used, as series of at most `max_points` samples."""
+        self._require_job(job_id)
+        return MetricRepo(self._session).list_series(job_id, split=USAGE_SPLIT, max_points=max_points)
 
     def list_logs(self, job_id: str, *, after: int, limit: int) -> list[Event]:
         """Return the log events of a job with a number above `after`."""

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.serving.backend import ModelBackend
 from core.db.repos.jobs import JobRepo
+from core.db.repos.usage import UsageRepo
 from core.db.repos.workers import WorkerRepo
 from core.jobs import JobState
 
@@ -85,6 +86,11 @@ class SystemService:
             )
             for row in WorkerRepo(self._session).list_alive(self._worker_silence_s)
         ]
+
+    def sum_worker_usage(self) -> dict[str, dict[str, float]]:
+        """Return the resource usage of the running trainings of each live worker: {worker id: {name: sum}}."""
+        usage = UsageRepo(self._session).sum_by_worker()
+        return {row.id: usage.get(row.id, {}) for row in WorkerRepo(self._session).list_alive(self._worker_silence_s)}
 
     def count_jobs(self) -> dict[JobState, int]:
         """Return the number of jobs in each state."""

@@ -34,6 +34,6 @@ def _format_missing(names: list[str]) -> str:
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Candela</title>'
         "<h1>The dashboard is not installed</h1>"
         f"<p>These JavaScript libraries are missing: {', '.join(names)}. Run <code>make setup</code> or "
-        "<code>pip install --force-reinstall --no-deps -e .</code> with access to an npm registry, and reload this page."
+        "<code>pip install --no-deps -e .</code> with access to an npm registry, and reload this page."
         '<p>The API works without them: see <a href="/docs">/docs</a>.</html>'
     )

@@ -11,6 +11,9 @@ from typing import NamedTuple
 LEVELS = (64, 4096)
 """Numbers of steps per block. A block of the second level has 64 blocks of the first."""
 
+USAGE_SPLIT = "usage"
+"""The split of the curves that say what a trainer uses. They are not metrics of the model."""
+
 
 class MetricPoint(NamedTuple):
     """The value of a metric at a step.

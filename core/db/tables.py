@@ -62,11 +62,16 @@ class JobRow(Base):
         Index("ix_job_queue", "state", "priority", "created_at"),
         Index("ix_job_lease", "state", "lease_until"),
         Index("ix_job_event_at", "event_at", "id"),
+        Index("ix_job_name_page", "name", "id"),  # these three serve sorted lists, as does ix_job_page
+        Index("ix_job_state_page", "state", "id"),
+        Index("ix_job_duration_page", "duration_s", "id"),
+        Index("ix_job_model", "model_name", "created_at"),
+        Index("ix_job_dataset", "dataset_version_id", "created_at"),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     kind: Mapped[str] = mapped_column(String(32))
-    name: Mapped[str] = mapped_column(String(63), index=True)
+    name: Mapped[str] = mapped_column(String(63))
     model_name: Mapped[str] = mapped_column(String(63))
     spec: Mapped[dict[str, Any]] = mapped_column(deferred=True)
     is_resolved: Mapped[bool] = mapped_column(
@@ -103,6 +108,19 @@ class JobRow(Base):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    duration_s: Mapped[float | None]  # from the first attempt to the end; null until the job ends
+    tags: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")  # as in `JobTagRow`, in the user's order
+    note: Mapped[str | None] = mapped_column(Text)  # Markdown of the user
+
+
+class JobTagRow(Base):
+    """A tag of a job, for lists of jobs with a tag."""
+
+    __tablename__ = "job_tag"
+    __table_args__ = (Index("ix_job_tag_tag", "tag", "job_id"),)
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    tag: Mapped[str] = mapped_column(String(64), primary_key=True)
 
 
 class JobEventRow(Base):

@@ -20,9 +20,9 @@ def upgrade() -> None:
     op.create_table(
         "metric_rollup",
         sa.Column("job_id", sa.String(length=32), nullable=False),
+        sa.Column("level", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("split", sa.String(length=16), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
-        sa.Column("level", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("bucket", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("num_finite", sa.Integer(), nullable=False),
         sa.Column("num_special", sa.Integer(), nullable=False),
@@ -46,7 +46,7 @@ def upgrade() -> None:
         sa.Column("special_epoch", sa.Integer(), nullable=True),
         sa.Column("special_kind", sa.String(length=9), nullable=True),
         sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_metric_rollup_job_id_job"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("job_id", "split", "name", "level", "bucket", name=op.f("pk_metric_rollup")),
+        sa.PrimaryKeyConstraint("job_id", "level", "split", "name", "bucket", name=op.f("pk_metric_rollup")),
         sqlite_with_rowid=False,
     )
     op.create_table(

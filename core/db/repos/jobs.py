@@ -4,15 +4,14 @@ import uuid
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session, undefer
 
-from core.db import cursor as cursors
 from core.db.clock import now
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.placement import WorkerCapacity, get_num_devices, is_schedulable_on, requires_gpu
 from core.db.repos.transitions import apply_transition, build_transition_conflict, get_job_for_update, record_transition
-from core.db.tables import ArtifactRow, CheckpointRow, DatasetVersionRow, JobRow, ModelVariantRow
+from core.db.tables import ArtifactRow, CheckpointRow, DatasetVersionRow, JobRow, JobTagRow, ModelVariantRow
 from core.errors import Conflict, NotFound, ResourceInUse
 from core.jobs import ACTIVE, EXTENDED, TERMINAL, DatasetState, JobState, StopRequest
 
@@ -45,31 +44,9 @@ class JobRepo:
             raise NotFound(f"Job {job_id!r} does not exist.")
         return job
 
-    def list_page(
-        self,
-        *,
-        state: JobState | None = None,
-        name: str | None = None,
-        kind: str | None = None,
-        cursor: str | None = None,
-        limit: int = 50,
-    ) -> tuple[list[JobRow], str | None]:
-        """Return a page of jobs without their specs, newest first. Also return the cursor of the next page, if any.
-
-        Raises:
-            InvalidSpec: the cursor is invalid.
-        """
-        query = select(JobRow)
-        for column, value in ((JobRow.state, state), (JobRow.name, name), (JobRow.kind, kind)):
-            if value is not None:
-                query = query.where(column == value)
-        if cursor is not None:
-            query = query.where(tuple_(JobRow.created_at, JobRow.id) < cursors.decode(cursor))
-        query = query.order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit + 1)
-        rows = list(self._session.scalars(query))
-        more = len(rows) > limit
-        rows = rows[:limit]
-        return rows, cursors.encode(rows[-1].created_at, rows[-1].id) if more else None
+    def list_by_ids(self, ids: Collection[str]) -> list[JobRow]:
+        """List jobs with their specs, in any order. Ids of jobs that do not exist are skipped."""
+        return list(self._session.scalars(select(JobRow).where(JobRow.id.in_(ids)).options(undefer(JobRow.spec))))
 
     def count_by_state(self) -> dict[JobState, int]:
         """Count the jobs in each state. States without jobs are omitted."""
@@ -177,6 +154,17 @@ class JobRepo:
         self._session.refresh(job)
         return job
 
+    def annotate(self, job_id: str, **texts: Any) -> JobRow:  # noqa: ANN401 - column values
+        """Set the `tags` or the `note` of a job in any state. Tags are a list without duplicates. Raises NotFound."""
+        job = get_job_for_update(self._session, job_id)
+        self._session.execute(update(JobRow).where(JobRow.id == job_id).values(**texts))
+        if "tags" in texts:
+            self._session.execute(delete(JobTagRow).where(JobTagRow.job_id == job_id))
+            self._session.add_all([JobTagRow(job_id=job_id, tag=tag) for tag in texts["tags"]])
+            self._session.flush()
+        self._session.refresh(job)
+        return job
+
     def kill(self, job_id: str) -> JobRow:
         """Cancel a job at once. A running attempt loses its lease, and stops at its next heartbeat.
 
@@ -220,7 +208,13 @@ class JobRepo:
         job = get_job_for_update(self._session, job_id)
         if job.state is not JobState.SUCCEEDED:
             raise build_transition_conflict(job, "cannot be extended")
-        cleared = {"stop_request": None, "stop_reason": None, "finished_at": None, "lost_attempts": 0}
+        cleared = {
+            "stop_request": None,
+            "stop_reason": None,
+            "finished_at": None,
+            "duration_s": None,
+            "lost_attempts": 0,
+        }
         apply_transition(self._session, job, JobState.QUEUED, EXTENDED, spec=spec, **cleared, **values)
         return job
 

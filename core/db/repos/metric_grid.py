@@ -4,6 +4,7 @@ Short curves are read point by point, and long ones from their rollups, so that 
 rows per curve.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ from core.db.tables import JobRow
 
 MAX_POINTS_PER_CURVE = 4096
 """A curve with more points in the range is read from rollups."""
-MAX_ROLLUPS_PER_CURVE = 8192
+MAX_ROLLUPS_PER_CURVE = 4096
 """A curve with more fine rollups in the range is read from coarse rollups."""
 MAX_POINTS, MAX_ROLLUPS = 100_000, 400_000
 """The same limits for all curves of a request together. Each curve may read at least 512 points and 1024 rollups."""
@@ -99,7 +100,7 @@ class MetricGridRepo:
         extents = {job_id: extent for job_id, extent in extents.items() if _overlaps(extent, query)}
         if not extents:
             return MetricGrid(1, np.array([], np.int64), [_build_curve(job_id, (), {}) for job_id in query.job_ids])
-        levels = self._choose_levels(extents)
+        levels = _choose_levels({job_id: _clip_extent(extent, query) for job_id, extent in extents.items()})
         low = min(extent.low for extent in extents.values()) if query.start is None else query.start
         high = max(extent.high for extent in extents.values()) if query.end is None else query.end
         unit = max(levels.values()) if query.axis is GridAxis.STEP else 1
@@ -130,18 +131,6 @@ class MetricGridRepo:
             if low is not None and high is not None
         }
 
-    def _choose_levels(self, extents: Mapping[str, _Extent]) -> dict[str, int]:
-        """Return what to read for each job: 1 for its points, else the level of its rollups."""
-        max_points = min(MAX_POINTS_PER_CURVE, max(512, MAX_POINTS // len(extents)))
-        max_rollups = min(MAX_ROLLUPS_PER_CURVE, max(1024, MAX_ROLLUPS // len(extents)))
-
-        def choose_level(extent: _Extent) -> int:
-            if extent.num_points <= max_points:
-                return 1
-            return FINE if min(extent.num_rollups, extent.num_points) <= max_rollups else COARSE
-
-        return {job_id: choose_level(extent) for job_id, extent in extents.items()}
-
     def _read_cells(
         self, query: CurveQuery, levels: Mapping[str, int], level: int, width: int, bounds: tuple[int, int]
     ) -> Iterator[_Cell]:
@@ -156,18 +145,44 @@ class MetricGridRepo:
 
 
 def choose_width(low: int, high: int, max_buckets: int, unit: int) -> int:
-    """Return the smallest multiple of `unit` with which the range has at most `max_buckets` (at least 2) buckets.
+    """Return a multiple of `unit` with which the range has at most `max_buckets` (at least 2) buckets.
 
-    Buckets begin at multiples of the width, so that the first and the last one may extend beyond the range.
+    Buckets begin at multiples of the width, so that the first and the last one may extend beyond the range. The width
+    is therefore a little larger than the range divided by the number of buckets.
     """
-    width = _round_up(-(-(high - low + 1) // max_buckets), unit)
-    if high // width - low // width < max_buckets:
-        return width
-    return _round_up(-(-(high - low) // (max_buckets - 1)), unit)
+    smallest = _round_up(-(-(high - low + 1) // max_buckets), unit)
+    largest = _round_up(-(-(high - low) // (max_buckets - 1)), unit)  # always suffices
+    candidates = range(smallest, min(largest, smallest + 64 * unit), unit)
+    return next((width for width in candidates if high // width - low // width < max_buckets), largest)
 
 
 def _round_up(number: int, unit: int) -> int:
     return max(1, -(-number // unit)) * unit
+
+
+def _choose_levels(extents: Mapping[str, _Extent]) -> dict[str, int]:
+    """Return what to read for each job: 1 for its points, else the level of its rollups."""
+    max_points = min(MAX_POINTS_PER_CURVE, max(512, MAX_POINTS // len(extents)))
+    max_rollups = min(MAX_ROLLUPS_PER_CURVE, max(1024, MAX_ROLLUPS // len(extents)))
+
+    def choose_level(extent: _Extent) -> int:
+        if extent.num_points <= max_points:
+            return 1
+        return FINE if min(extent.num_rollups, extent.num_points) <= max_rollups else COARSE
+
+    return {job_id: choose_level(extent) for job_id, extent in extents.items()}
+
+
+def _clip_extent(extent: _Extent, query: CurveQuery) -> _Extent:
+    """Return the part of an extent that the query reads. Numbers of points and rollups are estimated.
+
+    The extent is that of coarse rollups, which can be much longer than the range.
+    """
+    low = extent.low if query.start is None else max(extent.low, query.start)
+    high = extent.high if query.end is None else min(extent.high, query.end)
+    share = (high - low + 1) / (extent.high - extent.low + 1)
+    num_points, num_rollups = (math.ceil(share * number) for number in (extent.num_points, extent.num_rollups))
+    return _Extent(low, high, num_points, num_rollups)
 
 
 def _overlaps(extent: _Extent, query: CurveQuery) -> bool:

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Select, Subquery, and_, case, func, literal, literal_column, select
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from core.db.metric_rollup import LEVELS
 from core.db.metric_tables import MetricRollupRow
@@ -40,7 +40,7 @@ class CurveQuery(NamedTuple):
     max_buckets: int
 
 
-def select_rollup_extents(query: CurveQuery, job_ids: Sequence[str]) -> Select[Any]:
+def select_rollup_extents(query: CurveQuery, job_ids: Sequence[str]) -> Select[*tuple[Any, ...]]:
     """Select (job, lowest and highest position, number of points, number of fine rollups) from coarse rollups."""
     row = MetricRollupRow
     last = _get_position(row, query.axis)
@@ -52,7 +52,7 @@ def select_rollup_extents(query: CurveQuery, job_ids: Sequence[str]) -> Select[A
     return extents.where(*_select_curve(row, query, job_ids), row.level == COARSE, *in_range).group_by(row.job_id)
 
 
-def select_point_extents(query: CurveQuery, job_ids: Sequence[str]) -> Select[Any]:
+def select_point_extents(query: CurveQuery, job_ids: Sequence[str]) -> Select[*tuple[Any, ...]]:
     """Select the extents of curves without rollups. With 0 as their numbers of points, they are read point by point."""
     row = MetricPointRow
     position = _get_position(row, query.axis)
@@ -60,7 +60,9 @@ def select_point_extents(query: CurveQuery, job_ids: Sequence[str]) -> Select[An
     return extents.where(*_select_curve(row, query, job_ids)).group_by(row.job_id)
 
 
-def select_point_cells(query: CurveQuery, job_ids: Sequence[str], width: int, bounds: tuple[int, int]) -> Select[Any]:
+def select_point_cells(
+    query: CurveQuery, job_ids: Sequence[str], width: int, bounds: tuple[int, int]
+) -> Select[*tuple[Any, ...]]:
     """Select (job, bucket, lowest, highest, last, number of points, number of special points) from points."""
     row, last = MetricPointRow, aliased(MetricPointRow)
     position = _get_position(row, query.axis)
@@ -74,7 +76,7 @@ def select_point_cells(query: CurveQuery, job_ids: Sequence[str], width: int, bo
 
 def select_rollup_cells(
     query: CurveQuery, job_ids: Sequence[str], level: int, width: int, bounds: tuple[int, int]
-) -> Select[Any]:
+) -> Select[*tuple[Any, ...]]:
     """Select the columns of `select_point_cells` from the rollups of one level."""
     row, last = MetricRollupRow, aliased(MetricRollupRow)
     position = _get_position(row, query.axis)
@@ -105,9 +107,9 @@ def _group_cells(
 def _join_last(
     cells: Subquery,
     last: Any,  # noqa: ANN401 - one of two tables
-    value: ColumnElement[Any],
+    value: ColumnElement[Any] | InstrumentedAttribute[Any],
     is_last: ColumnElement[bool],
-) -> Select[Any]:
+) -> Select[*tuple[Any, ...]]:
     """Select the cells with the value of their last point, which is found by its primary key."""
     columns = (cells.c.job_id, cells.c.cell, cells.c.lowest, cells.c.highest, value)
     return select(*columns, cells.c.num_points, cells.c.num_special).join_from(cells, last, is_last)

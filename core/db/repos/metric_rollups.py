@@ -129,7 +129,7 @@ class MetricRollupRepo:
             found.update(self._execute(select(*_COLUMNS).where(row.job_id == job_id, keys)))
         return found
 
-    def _execute(self, query: Select[Any]) -> Iterator[tuple[Block, MetricRollup]]:
+    def _execute(self, query: Select[*tuple[Any, ...]]) -> Iterator[tuple[Block, MetricRollup]]:
         for row in self._session.execute(query):
             yield Block(row.split, row.name, row.level, row.bucket), _load_rollup(row)
 
@@ -170,7 +170,7 @@ def build_rollups(points: Sequence[MetricPoint]) -> dict[Block, MetricRollup]:
     return {block: summarize_points(members) for group in groups for block, members in group.items()}
 
 
-def _select_points(job_id: str, block: Block) -> Select[Any]:
+def _select_points(job_id: str, block: Block) -> Select[*tuple[Any, ...]]:
     row, first_step = MetricPointRow, block.bucket * block.level
     curve = (row.job_id == job_id, row.split == block.split, row.name == block.name)
     return select(*POINT_COLUMNS).where(*curve, row.step >= first_step, row.step < first_step + block.level)
@@ -190,7 +190,7 @@ def _dump_rollup(rollup: MetricRollup) -> dict[str, Any]:
     return values
 
 
-def _load_rollup(row: Row[Any]) -> MetricRollup:
+def _load_rollup(row: Row[*tuple[Any, ...]]) -> MetricRollup:
     def build_point(step: int | None, epoch: int | None, value: float | None, *rest: Any) -> MetricPoint | None:  # noqa: ANN401
         return None if step is None else MetricPoint(row.split, row.name, step, epoch or 0, value, *rest)
 

@@ -80,8 +80,8 @@ class MetricSummaryRepo:
         row = MetricSummaryRow
         query = select(row.job_id, row.name, row.last, row.best, row.best_epoch).where(row.job_id.in_(job_ids))
         found: dict[str, dict[str, MetricSummary]] = {job_id: {} for job_id in job_ids}
-        for job_id, name, *values in self._session.execute(query.order_by(row.name)):
-            found[job_id][name] = MetricSummary(*values)
+        for job_id, name, last, best, best_epoch in self._session.execute(query.order_by(row.name)):
+            found[job_id][name] = MetricSummary(last, best, best_epoch)
         return found
 
     def refresh_bests(self, job_id: str, curves: Collection[tuple[str, str]]) -> None:
@@ -90,12 +90,12 @@ class MetricSummaryRepo:
         summaries = self.list_summaries([job_id])[job_id]
         bests: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
         query = select(row.split, row.name, row.min_value, row.min_epoch, row.max_value, row.max_epoch)
-        query = query.where(row.job_id == job_id, row.level == LEVELS[-1], row.num_finite > 0)
-        for split, name, min_value, min_epoch, max_value, max_epoch in self._session.execute(
-            query.order_by(row.bucket)
-        ):
+        query = query.where(row.job_id == job_id, row.level == LEVELS[-1], row.num_finite > 0).order_by(row.bucket)
+        for split, name, min_value, min_epoch, max_value, max_epoch in self._session.execute(query):
             is_max = get_direction(f"{split}_{name}") == "max"
-            bests[split, name].append((max_value, max_epoch) if is_max else (min_value, min_epoch))
+            value, epoch = (max_value, max_epoch) if is_max else (min_value, min_epoch)
+            if value is not None and epoch is not None:
+                bests[split, name].append((value, epoch))
         changed = {}
         for name in summaries.keys() & names.keys():
             choose = max if get_direction(name) == "max" else min

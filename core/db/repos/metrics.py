@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import ColumnElement, delete, func, insert, literal, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from core.db.metric_rollup import MetricPoint
+from core.db.metric_rollup import USAGE_SPLIT, MetricPoint
 from core.db.metric_tables import MetricRollupRow
 from core.db.repos.metric_rollups import COARSE, FINE, POINT_COLUMNS, MetricRollupRepo
 from core.db.repos.metric_summaries import MetricSummaryRepo
@@ -29,6 +29,14 @@ class MetricSeries(NamedTuple):
     name: str
     split: str
     points: list[MetricPoint]  # ordered by step
+
+
+class _Curve(NamedTuple):
+    """A curve, and the level of rollups to read; None: read its points."""
+
+    name: str
+    split: str
+    level: int | None
 
 
 class MetricRepo:
@@ -84,24 +92,26 @@ class MetricRepo:
     ) -> list[MetricSeries]:
         """List the curves of a job, ordered by name and split, with at most `max_points` points each.
 
+        Curves of the split `usage` are listed only if it is named.
         A longer curve is divided into buckets of equal size. Each bucket keeps its first, last, minimum and maximum
         points, so that spikes remain visible. A non-finite value counts as the maximum. A `max_points` below 4
         counts as 4. With `max_points`, long curves are read from their rollups: the points are then selected from the
         extremes of blocks of 64 or 4096 steps.
         """
-        row = MetricPointRow
-        filters = [] if names is None else [row.name.in_(names)]
-        if split is not None:
-            filters.append(row.split == split)
-        long_curves = {} if max_points is None else self._find_long_curves(job_id, since_step, max_points)
-        if long_curves:
-            filters.append(tuple_(row.split, row.name).not_in(list(long_curves)))
-        series = self._read_points(job_id, filters, since_step, max_points)
-        for (part, name), level in long_curves.items():
-            if (names is None or name in names) and split in (None, part):
-                points = self._read_rollups(job_id, part, name, level, since_step)
-                series.append(MetricSeries(name, part, downsample(points, max_points)))
-        return sorted(series, key=lambda curve: (curve.name, curve.split))
+        if max_points is None or not self.has_rollups(job_id):
+            row = MetricPointRow
+            filters = [] if names is None else [row.name.in_(names)]
+            filters.append(_is_split(row.split, split))
+            return self._read_points(job_id, filters, since_step, max_points)
+        series = []
+        for curve in self._list_curves(job_id, names, split, since_step, max_points):
+            if curve.level is None:
+                is_mine = (MetricPointRow.split == curve.split, MetricPointRow.name == curve.name)
+                series += self._read_points(job_id, is_mine, since_step, max_points)
+            else:
+                points = self._read_rollups(job_id, curve.split, curve.name, curve.level, since_step)
+                series.append(MetricSeries(curve.name, curve.split, downsample(points, max_points)))
+        return series
 
     def _read_points(
         self, job_id: str, filters: Sequence[ColumnElement[bool]], since_step: int | None, max_points: int | None
@@ -117,21 +127,23 @@ class MetricRepo:
             for (name, part), group in groupby(points, key=lambda point: (point.name, point.split))
         ]
 
-    def _find_long_curves(self, job_id: str, since_step: int | None, max_points: int) -> dict[tuple[str, str], int]:
-        """Return the level of rollups to read for each curve with many points: {(split, name): level}."""
-        if not self.has_rollups(job_id):
-            return {}
+    def _list_curves(
+        self, job_id: str, names: Collection[str] | None, split: str | None, since_step: int | None, max_points: int
+    ) -> list[_Curve]:
+        """List the curves of a job with complete rollups, ordered by name and split, and how to read each of them."""
         row = MetricRollupRow
         num_points, num_blocks = func.sum(row.num_finite + row.num_special), func.count()
         query = select(row.split, row.name, num_points, num_blocks).where(row.job_id == job_id, row.level == COARSE)
+        if names is not None:
+            query = query.where(row.name.in_(names))
+        query = query.where(_is_split(row.split, split))
         if since_step is not None:
             query = query.where(row.last_step > since_step)
-        curves = self._session.execute(query.group_by(row.split, row.name)).all()
-        return {
-            (split, name): COARSE if _PER_BUCKET * num_blocks >= max_points else FINE
-            for split, name, num_points, num_blocks in curves
-            if num_points > max(max_points, MAX_EXACT_POINTS)
-        }
+        curves = []
+        for part, name, size, num_coarse in self._session.execute(query.group_by(row.split, row.name)):
+            level = COARSE if _PER_BUCKET * num_coarse >= max_points else FINE
+            curves.append(_Curve(name, part, level if size > max(max_points, MAX_EXACT_POINTS) else None))
+        return sorted(curves, key=lambda curve: (curve.name, curve.split))
 
     def _read_rollups(
         self, job_id: str, split: str, name: str, level: int, since_step: int | None
@@ -151,6 +163,10 @@ class MetricRepo:
         new = upserting(MetricPointRow)
         changed = {name: new.excluded[name] for name in ("epoch", "value", "special", "elapsed_ms")}
         return new.on_conflict_do_update(index_elements=_KEY, set_=changed)
+
+
+def _is_split(column: ColumnElement[str] | InstrumentedAttribute[str], split: str | None) -> ColumnElement[bool]:
+    return column != USAGE_SPLIT if split is None else column == split
 
 
 def downsample(points: Sequence[MetricPoint], max_points: int | None) -> list[MetricPoint]:

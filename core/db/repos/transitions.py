@@ -64,6 +64,9 @@ def apply_transition(session: Session, job: JobRow, target: JobState, reason: st
         raise LostLease(f"Job {job.id} was changed by another process.")
     record_transition(session, job.id, previous, target, reason)
     session.refresh(job)
+    if job.finished_at is not None and job.started_at is not None:  # both times are those of the database's clock
+        job.duration_s = (job.finished_at - job.started_at).total_seconds()
+        session.flush()
 
 
 def record_transition(session: Session, job_id: str, previous: JobState | None, target: JobState, reason: str) -> None:

@@ -2,20 +2,26 @@
 
 import json
 import socket
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
+from rich.console import Console
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from candela import Client
+from candela import Client, render
+from candela.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
 
 
 @dataclass
@@ -65,7 +71,7 @@ class Script:
 @pytest.fixture
 def server() -> Iterator[Script]:
     script = Script()
-    methods = ["GET", "POST", "PUT", "DELETE"]
+    methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
     app = Starlette(routes=[Route("/{path:path}", script.answer, methods=methods)])
     listener = socket.create_server(("127.0.0.1", 0))
     script.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -109,3 +115,22 @@ def job_answer() -> Callable[..., dict[str, Any]]:
         return {**usual, **changed}
 
     return build
+
+
+@pytest.fixture
+def run(
+    server: Script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line against the scripted server: its exit status, standard output and standard error."""
+    monkeypatch.setenv("CANDELA_URL", server.url)
+    monkeypatch.delenv("CANDELA_API_KEY", raising=False)
+
+    def call(*words: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["candela", *map(str, words)])
+        monkeypatch.setattr(render, "console", Console(highlight=False, width=200))
+        with pytest.raises(SystemExit) as caught:
+            main()
+        printed = capsys.readouterr()
+        return int(caught.value.code or 0), printed.out, printed.err
+
+    return call

@@ -8,10 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
-
-from candela import render
-from candela.cli import main
 
 JobAnswer = Callable[..., dict[str, Any]]
 Run = Callable[..., tuple[int, str, str]]
@@ -20,23 +16,6 @@ METRICS = (
     'id: 2\nevent: metrics\ndata: {"payload": {"step": 5, "metrics": {"train_loss": 0.5, "valid_accuracy": 0.875}, '
     '"progress": {"epoch": 1, "epochs": 2, "step": 5, "steps": 10, "eta_seconds": 61.0}}}\n\n'
 )
-
-
-@pytest.fixture
-def run(server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line against the scripted server: its exit status, standard output and standard error."""
-    monkeypatch.setenv("CANDELA_URL", server.url)
-    monkeypatch.delenv("CANDELA_API_KEY", raising=False)
-
-    def call(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["candela", *map(str, words)])
-        monkeypatch.setattr(render, "console", Console(highlight=False, width=200))
-        with pytest.raises(SystemExit) as caught:
-            main()
-        printed = capsys.readouterr()
-        return int(caught.value.code or 0), printed.out, printed.err
-
-    return call
 
 
 @pytest.fixture

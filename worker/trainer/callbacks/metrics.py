@@ -15,8 +15,9 @@ from worker.engine.state import RunState
 from worker.protocol import BestEpoch, CurvePoint, Metrics, RunProgress
 from worker.trainer.channel import Channel
 from worker.trainer.json_values import to_json_float, to_json_floats
+from worker.trainer.usage import UsageSampler
 
-Split = Literal["train", "valid", "test"]
+Split = Literal["train", "valid", "test", "usage"]
 POINTS_PER_EPOCH = 20
 
 
@@ -28,9 +29,16 @@ class MetricsCallback(Callback):
     """
 
     def __init__(
-        self, channel: Channel, run: Run, *, every_s: float = 0.5, clock: Callable[[], float] = time.monotonic
+        self,
+        channel: Channel,
+        run: Run,
+        *,
+        every_s: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
+        usage: UsageSampler | None = None,
     ) -> None:
         self._channel = channel
+        self._usage = UsageSampler() if usage is None else usage
         self._accumulator = run.train_accumulator
         self._keep_best = run.keep_best
         self._stride = max(1, run.state.steps_per_epoch // POINTS_PER_EPOCH)
@@ -50,6 +58,7 @@ class MetricsCallback(Callback):
 
     def on_train_batch_end(self, state: RunState) -> None:
         self._num_images += state.batch_size
+        self._usage.count_batch(state)
         if state.batch % self._stride == 0 and state.loss is not None:
             self._losses.append((state.step, state.epoch, state.seconds, state.loss))
             self._add_point(state, "train", "lr", state.lr)
@@ -83,6 +92,8 @@ class MetricsCallback(Callback):
 
     def flush(self, state: RunState, *, epoch_end: bool = False) -> None:
         """Send the progress and all pending points. This method waits until the device has computed the losses."""
+        for name, value in self._usage.sample(is_epoch_end=epoch_end).items():
+            self._add_point(state, "usage", name, value)
         losses = [
             CurvePoint(
                 split="train",

@@ -10,8 +10,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.state import State
+from core.db.metric_rollup import MetricPoint
 from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.attempts import AttemptRepo
+from core.db.repos.metrics import MetricRepo
 from core.db.session import transaction
 from tests.support.finished import FinishedJob, finish_job
 
@@ -159,3 +161,19 @@ def test_artifacts_are_listed_downloaded_and_deleted_with_the_job(
     assert client.post(f"/v1/jobs/{job_id}/cancel", params={"force": True}).status_code == 202
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 204
     assert list(state.storage.list_keys(f"jobs/{job_id}")) == []
+
+
+def test_usage_has_units_and_training_times(
+    client: TestClient, state: State, url: str, finished_job: FinishedJob
+) -> None:
+    with transaction(state.sessions) as session:
+        points = [MetricPoint("usage", name, 5, 1, 2.5, None, 5000) for name in ("cpu_percent", "memory_mib")]
+        MetricRepo(session).upsert(finished_job.job_id, points)
+    series = client.get(f"{url}/usage").json()["series"]
+    assert [(curve["name"], curve["unit"]) for curve in series] == [("cpu_percent", "percent"), ("memory_mib", "MiB")]
+    assert series[0]["points"] == [{"step": 5, "epoch": 1, "seconds": 5.0, "value": 2.5}]
+    assert client.get(f"{url}/usage", params={"max_points": 3}).status_code == 422
+    assert client.get("/v1/jobs/0123/usage").status_code == 404
+    query = {"job": finished_job.job_id, "name": "cpu_percent", "split": "usage"}
+    assert client.get("/v1/metrics", params=query).json()["series"][0]["last"] == [2.5]
+    assert {curve["split"] for curve in client.get(f"{url}/metrics").json()["series"]} == {"train", "valid"}

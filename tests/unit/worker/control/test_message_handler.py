@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from core.db.session import SessionFactory
+from core.db.repos.metrics import MetricPoint, MetricRepo
+from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow
 from core.errors import NotReady, StorageFull, Unavailable
 from core.jobs import JobState, StopMode, StopRequest
@@ -72,6 +73,23 @@ def test_a_start_is_recorded_with_the_placement_and_the_standby_replenished(
     assert handler.handle(RunStarted(runtime={"device": "cpu"})) is None
     assert get_job().runtime == {"device": "cpu", "worker": "worker-1"}
     assert standby.num_replenished == 1
+
+
+def test_a_resumed_attempt_deletes_the_points_after_its_first_step(
+    handler: MessageHandler, recorder: Recorder, sqlite_sessions: SessionFactory, get_job: GetJob
+) -> None:
+    with transaction(sqlite_sessions) as session:
+        points = [MetricPoint("train", "loss", step, 1, 0.5) for step in range(1, 101)]
+        MetricRepo(session).upsert(get_job().id, points)
+    handler.handle(RunStarted(runtime={}))  # a job that does not count steps keeps its points
+    assert count_points(sqlite_sessions, get_job().id) == 100
+    handler.handle(RunStarted(runtime={}, num_steps=70))
+    assert count_points(sqlite_sessions, get_job().id) == 70
+
+
+def count_points(sessions: SessionFactory, job_id: str) -> int:
+    with transaction(sessions, read_only=True) as session:
+        return sum(len(curve.points) for curve in MetricRepo(session).list_series(job_id))
 
 
 def test_a_report_does_not_end_the_attempt(handler: MessageHandler, recorder: Recorder, get_job: GetJob) -> None:

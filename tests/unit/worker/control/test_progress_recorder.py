@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.db.repos.events import EventRepo
+from core.db.repos.metric_summaries import MetricSummary, MetricSummaryRepo
 from core.db.repos.metrics import MetricRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import JobEventRow, JobRow
@@ -132,3 +133,32 @@ def test_a_warning_is_stored_once_with_the_job_and_logged_each_time(
         recorder.add_warning("mind the gap")
     assert get_job().warnings == ["mind the gap"]
     assert len(list_payloads(sqlite_sessions, claimed.id, EventType.LOG)) == 2
+
+
+def test_epochs_update_the_last_and_best_values(
+    recorder: ProgressRecorder, sqlite_sessions: SessionFactory, claimed: JobRow
+) -> None:
+    for number in (1, 2, 3):
+        epoch = build_epoch(number)
+        values = {"valid_loss": abs(number - 2.0), "valid_accuracy": 0.1 * number, "train_loss": "NaN"}
+        recorder.buffer_metrics(epoch.model_copy(update={"latest": values}))
+    recorder.flush()
+    with transaction(sqlite_sessions, read_only=True) as session:
+        summaries = MetricSummaryRepo(session).list_summaries([claimed.id])[claimed.id]
+    assert summaries == {
+        "train_loss": MetricSummary(None, None, None),
+        "valid_accuracy": MetricSummary(pytest.approx(0.3), pytest.approx(0.3), 3),
+        "valid_loss": MetricSummary(1.0, 0.0, 2),
+    }
+
+
+def test_points_keep_their_training_time(
+    recorder: ProgressRecorder, sqlite_sessions: SessionFactory, claimed: JobRow
+) -> None:
+    message = build_metrics(1, 0.5)
+    point = message.points[0].model_copy(update={"seconds": 1.2345})
+    recorder.buffer_metrics(message.model_copy(update={"points": (point,)}))
+    recorder.flush()
+    with transaction(sqlite_sessions, read_only=True) as session:
+        (series,) = MetricRepo(session).list_series(claimed.id)
+    assert series.points[0].elapsed_ms == 1234

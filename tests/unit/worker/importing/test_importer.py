@@ -11,6 +11,7 @@ import pytest
 
 from core.datasets.packed import PackedDataset
 from core.db.repos.datasets import DatasetRepo
+from core.db.repos.job_lists import JobListRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import SessionFactory, transaction
@@ -73,7 +74,7 @@ def get_version(sqlite_sessions: SessionFactory) -> GetVersion:
 
 def list_jobs(sessions: SessionFactory) -> list[tuple[JobState, Any]]:
     with transaction(sessions) as session:
-        return [(row.state, row.failure) for row in JobRepo(session).list_page()[0]]
+        return [(row.state, row.failure) for row in JobListRepo(session).list_page()[0]]
 
 
 def list_messages(sessions: SessionFactory) -> list[str]:

@@ -1,7 +1,6 @@
 """Jobs are listed, stopped, resumed, extended and deleted."""
 
 import pytest
-from sqlalchemy import inspect
 
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.events import EventRepo
@@ -9,7 +8,7 @@ from core.db.repos.jobs import JobRepo
 from core.db.repos.metrics import MetricPoint, MetricRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow
-from core.errors import Conflict, InvalidSpec, NotFound
+from core.errors import Conflict, NotFound
 from core.jobs import JobState, StopRequest
 from tests.support.builders import dataset_version, job
 
@@ -92,37 +91,6 @@ def test_a_succeeded_job_can_be_extended(sessions: SessionFactory, queued: JobRo
     with transaction(sessions) as session:
         extended = JobRepo(session).get(queued.id)
         assert (extended.state, extended.spec, extended.finished_at) == (S.QUEUED, {"epochs": 5}, None)
-
-
-def test_pages_are_newest_first_and_stable_during_inserts(sessions: SessionFactory) -> None:
-    with transaction(sessions) as session:
-        version = dataset_version()
-        session.add(version)
-        session.flush()
-        ids = [JobRepo(session).add(job(version, name=f"job-{i}")).id for i in range(5)]
-    with transaction(sessions, read_only=True) as session:
-        first, cursor = JobRepo(session).list_page(limit=2)
-        assert "spec" in inspect(first[0]).unloaded
-    with transaction(sessions) as session:
-        JobRepo(session).add(job(version, name="late"))
-        second, cursor = JobRepo(session).list_page(limit=2, cursor=cursor)
-        third, end = JobRepo(session).list_page(limit=2, cursor=cursor)
-    assert [row.id for row in first + second + third] == ids[::-1]
-    assert end is None
-
-
-def test_pages_are_filtered(sessions: SessionFactory, queued: JobRow) -> None:
-    with transaction(sessions) as session:
-        repo = JobRepo(session)
-        assert [row.id for row in repo.list_page(state=S.QUEUED, name="tiny", kind="train")[0]] == [queued.id]
-        assert repo.list_page(state=S.FAILED)[0] == []
-        assert repo.list_page(name="other")[0] == []
-
-
-@pytest.mark.parametrize("cursor", ["x", "%%%", "WzEsMl0", "WyIyMDIwLTAxLTAxIiwgIngiXQ", ""])
-def test_an_invalid_cursor_is_rejected(sqlite_sessions: SessionFactory, cursor: str) -> None:
-    with pytest.raises(InvalidSpec), transaction(sqlite_sessions) as session:
-        JobRepo(session).list_page(cursor=cursor)
 
 
 def test_the_queue_is_ordered_by_priority_then_age(sessions: SessionFactory) -> None:

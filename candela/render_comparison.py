@@ -1,0 +1,63 @@
+"""Renders comparisons of jobs and their resource usage in the terminal."""
+
+import json
+import math
+from collections.abc import Sequence
+
+from rich.markup import escape
+
+from candela import render
+from candela.render import create_table, format_number, format_sparkline, format_state, print_table
+from candela.types import JobComparison, MetricGrid, UsageSeries
+
+ID_CHARACTERS = 8
+
+
+def print_comparison(comparison: JobComparison) -> None:
+    """Print a column per job: differing fields, last and best metrics, and environments."""
+    ids = [job["id"] for job in comparison["jobs"]]
+    table = create_table("FIELD", *(job_id[:ID_CHARACTERS] for job_id in ids))
+    table.add_row("name", *(escape(job["name"]) for job in comparison["jobs"]))
+    table.add_row("state", *(format_state(job["state"]) for job in comparison["jobs"]))
+    for difference in comparison["differences"]:
+        if difference["pointer"] != "/name":
+            values = difference["values"]
+            cells = (escape(json.dumps(values[job_id])) if job_id in values else "" for job_id in ids)
+            table.add_row(escape(difference["pointer"]), *cells)
+    for name, by_job in comparison["metrics"].items():
+        for kind in ("last", "best"):
+            values = [by_job[job_id][kind] if job_id in by_job else None for job_id in ids]
+            table.add_row(f"{name} {kind}", *("" if value is None else format_number(value) for value in values))
+    names = sorted({name for environment in comparison["environments"].values() for name in environment})
+    for name in names:
+        environments = (comparison["environments"][job_id] for job_id in ids)
+        table.add_row(name, *(escape(str(environment.get(name, ""))) for environment in environments))
+    print_table(table, "no jobs")
+    rest = comparison["num_differences"] - len(comparison["differences"])
+    if rest > 0:
+        render.console.print(f"and {rest} more fields", style="dim")
+
+
+def print_grid(grid: MetricGrid) -> None:
+    """Print the last, lowest and highest value of each job, and its curve on the common axis."""
+    table = create_table("ID", "POINTS", "LAST", "LOWEST", "HIGHEST", "TREND")
+    for series in grid["series"]:
+        last = [math.nan if value is None else value for value in series["last"]]
+        present = [value for value in last if not math.isnan(value)]
+        lows, highs = ([value for value in series[key] if value is not None] for key in ("min", "max"))
+        numbers = (present[-1:] or [math.nan], lows and [min(lows)], highs and [max(highs)])
+        cells = (format_number(values[0]) if values else "" for values in numbers)
+        table.add_row(series["job"], str(sum(series["count"])), *cells, format_sparkline(last))
+    print_table(table, "no jobs")
+    if grid["x"]:
+        render.console.print(f"{grid['axis']} {grid['x'][0]:g} to {grid['x'][-1] + grid['width']:g}", style="dim")
+
+
+def print_usage(series: Sequence[UsageSeries]) -> None:
+    """Print the last, mean and highest value of each quantity."""
+    table = create_table("QUANTITY", "UNIT", "LAST", "MEAN", "HIGHEST", "TREND")
+    for curve in series:
+        values = [float(point["value"]) for point in curve["points"]]
+        numbers = (values[-1], sum(values) / len(values), max(values))
+        table.add_row(curve["name"], curve["unit"], *map(format_number, numbers), format_sparkline(values))
+    print_table(table, "no samples yet")
