@@ -40,7 +40,7 @@ def build_run(
 
     Raises:
         InvalidSpec: parts of the spec are not compatible with each other or with the dataset.
-        NoMatchingWeights: no initial weight matches a parameter, or all parameters are frozen.
+        NoMatchingWeights: no initial weight matches a parameter.
     """
     RngState.seed(spec.seed)
     meta, train, splits = packed.meta, packed.read_split("train"), resolve_splits(packed, spec.dataset, spec.seed)

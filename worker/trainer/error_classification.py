@@ -18,7 +18,7 @@ from models.logits import NotProbabilities
 from models.registry import ArchitectureBuildError, UnknownArchitecture
 from models.variants import MissingPackage
 from worker.engine.callback import TrainingError
-from worker.engine.callbacks import NoTrainableParameters, TrainingDiverged
+from worker.engine.callbacks import TrainingDiverged
 from worker.engine.device import DeviceUnavailable
 from worker.engine.losses import InvalidClassWeights
 from worker.engine.optimizers import InvalidParameterGroups, UnknownParameters
@@ -107,7 +107,6 @@ def _classify_by_type(error: BaseException) -> RunFailed | None:
             | InvalidClassWeights()
             | InvalidParameterGroups()
             | UnknownParameters()
-            | NoTrainableParameters()
             | NoMatchingWeights()
             | IncompatibleCheckpoint()
             | BadBundle()

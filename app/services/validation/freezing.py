@@ -11,26 +11,32 @@ EXCLUDE = "!"
 
 
 def check_trained_parameters(context: TrainingContext, report: ValidationReport) -> None:
-    """Warn if `freeze` and the callbacks freeze every parameter, in all epochs or from some epoch on."""
+    """Warn if `freeze` and the callbacks freeze every parameter, in all epochs or from some epoch on.
+
+    With several processes, it is an error: they exchange gradients, and there are none.
+    """
     names = context.parameter_names
     if not names:
         return
+    has_one_process = context.spec.resources.devices == 1
     frozen = set(match_frozen_parameters(context.spec.freeze, names))
     if len(frozen) == len(names):
-        report.warn(
-            "nothing will be trained: 'freeze' matches every parameter, so that the training fails at its start; "
-            "exclude some, for example the last layer with '!fc.*'"
-        )
+        reason = "'freeze' matches every parameter; exclude some, for example the last layer with '!fc.*'"
+        if has_one_process:
+            report.warn(f"nothing will be trained, and the weights do not change: {reason}")
+        else:
+            report.add("/freeze", f"nothing would be trained, which requires one process: {reason}")
         return
     for epoch in sorted({callback.from_epoch for callback in _list_freezes(context)}):
         active = [callback for callback in _list_freezes(context) if _is_active(callback, epoch)]
         if epoch <= context.spec.epochs and all(
             name in frozen or any(fnmatchcase(name, callback.match) for callback in active) for name in names
         ):
-            report.warn(
-                f"nothing will be trained from epoch {epoch} on: 'freeze' and its callbacks match every parameter, so "
-                "that the training fails at this epoch; match fewer parameters"
-            )
+            reason = "'freeze' and its callbacks match every parameter; match fewer parameters"
+            if has_one_process:
+                report.warn(f"nothing will be trained from epoch {epoch} on: {reason}")
+            else:
+                report.add("/callbacks", f"nothing would be trained from epoch {epoch} on: {reason}")
             return
 
 

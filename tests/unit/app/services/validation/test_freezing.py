@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.services.validation.freezing import match_frozen_parameters
+from core.errors import InvalidSpec
 from tests.support.validation import resolve_training
 from worker.engine import transfer
 
@@ -32,6 +33,13 @@ ALL = [{"name": "freeze", "match": "*"}]
 def test_freezing_every_parameter_is_a_warning(changes: dict[str, Any]) -> None:
     [warning] = resolve_training(**changes).warnings
     assert "nothing will be trained" in warning
+
+
+@pytest.mark.parametrize(("changes", "pointer"), [({"freeze": ["*"]}, "/freeze"), ({"callbacks": ALL}, "/callbacks")])
+def test_freezing_every_parameter_in_several_processes_is_an_error(changes: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(InvalidSpec) as raised:
+        resolve_training(**changes, resources={"devices": 2}, batch_size=8)
+    assert [place for place, _ in raised.value.errors] == [pointer]
 
 
 @pytest.mark.parametrize(
