@@ -50,6 +50,9 @@ class Start(ProtocolMessage):
     archive_limits: UploadLimits = Field(
         default=UploadLimits(), description="The limits of the archive and of its images, from the settings."
     )
+    max_feature_bytes: int = Field(
+        default=4 * 2**30, description="The maximum size of the cached outputs of frozen layers, from the settings."
+    )
     extension: Extension | None = Field(default=None, description="How the job was extended. None: it was not.")
     device: str | None = Field(default=None, description="The device to use instead of the spec's `device`.")
     devices: tuple[str, ...] = Field(default=(), description="The devices of a distributed run, one per process.")

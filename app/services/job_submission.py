@@ -131,7 +131,7 @@ class JobSubmission:
         architecture = None
         if isinstance(spec, TrainingSpec):
             dataset_info = None if dataset is None else dataset.dataset_info
-            architecture = await check_architecture(spec.architecture, dataset_info, self._architectures)
+            architecture = await check_architecture(spec, dataset_info, self._architectures)
         return ValidationContext(
             spec=spec,
             dataset=dataset,

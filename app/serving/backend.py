@@ -87,7 +87,8 @@ class ArchitectureSummary(NamedTuple):
     """The summary of a network that can be built. `options` includes all defaults.
 
     `single_value_norms` are the names of the batch norms that get one value per channel from each sample. They cannot
-    train on a single sample.
+    train on a single sample. `cache_obstacle` is the reason why the outputs of the frozen layers cannot be cached; it
+    is empty if they can be cached, or if the query has no patterns.
     """
 
     options: dict[str, Any]
@@ -95,6 +96,7 @@ class ArchitectureSummary(NamedTuple):
     output_shape: tuple[int, ...]
     parameter_names: tuple[str, ...]
     single_value_norms: tuple[str, ...] = ()
+    cache_obstacle: str = ""
 
 
 class InvalidArchitecture(Exception):
@@ -141,6 +143,9 @@ class ArchitectureQuery(NamedTuple):
         options: the options as JSON.
         shape: shape of one sample; (C, H, W) for images. Empty: check only the options.
         cardinalities: number of categories of each column of a table; 0 for numeric columns.
+        freeze: patterns of frozen parameters, to check whether the outputs of the frozen layers can be cached. Default:
+            this is not checked.
+        freeze_bn_stats: whether frozen batch norms use their running statistics without updating them.
     """
 
     name: str
@@ -148,6 +153,8 @@ class ArchitectureQuery(NamedTuple):
     shape: tuple[int, ...]
     num_outputs: int
     cardinalities: tuple[int, ...] = ()
+    freeze: tuple[str, ...] = ()
+    freeze_bn_stats: bool = True
 
 
 class ArchitectureCatalog(Protocol):

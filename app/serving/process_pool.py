@@ -147,4 +147,5 @@ def parse_architecture_summary(response: ArchitectureValid | ArchitectureInvalid
         tuple(response.output_shape),
         tuple(response.parameter_names),
         tuple(response.single_value_norms),
+        response.cache_obstacle,
     )

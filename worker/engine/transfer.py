@@ -101,17 +101,3 @@ def match_frozen_parameters(patterns: Sequence[str], names: Sequence[str]) -> li
         return not last.startswith(EXCLUDE)
 
     return [name for name in names if is_frozen(name)]
-
-
-def find_frozen_norms(network: nn.Module) -> list[nn.Module]:
-    """Return the batch norms whose parameters are frozen.
-
-    In training mode, their running statistics would still change. Keep them in evaluation mode to prevent this.
-    """
-    return [
-        module
-        for module in network.modules()
-        if isinstance(module, nn.modules.batchnorm._NormBase)
-        and (parameters := list(module.parameters(recurse=False)))
-        and not any(parameter.requires_grad for parameter in parameters)
-    ]

@@ -1,13 +1,12 @@
 """The rule for frozen parameters, and which parameters and batch norms a training freezes."""
 
-from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from app.services.validation.report import ValidationReport
 from app.services.validation.training import TrainingContext
 from core.spec.callbacks import FreezeSpec
-
-EXCLUDE = "!"
+from core.spec.feature_cache import find_cache_obstacles
+from core.spec.freezing import match_frozen_parameters
 
 
 def check_trained_parameters(context: TrainingContext, report: ValidationReport) -> None:
@@ -40,14 +39,17 @@ def check_trained_parameters(context: TrainingContext, report: ValidationReport)
             return
 
 
-def match_frozen_parameters(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return the names of the parameters that the patterns freeze. The last pattern that matches a name decides."""
-
-    def is_frozen(name: str) -> bool:
-        matching = (pattern for pattern in reversed(patterns) if fnmatchcase(name, pattern.removeprefix(EXCLUDE)))
-        return not next(matching, EXCLUDE).startswith(EXCLUDE)
-
-    return [name for name in names if is_frozen(name)]
+def check_feature_cache(context: TrainingContext, report: ValidationReport) -> None:
+    """Check that the outputs of the frozen layers can be cached, if `cache_features` is true."""
+    if context.spec.cache_features is not True:
+        return
+    obstacles = find_cache_obstacles(context.spec)
+    if context.job.dataset is not None and context.dataset_info.table is not None:
+        obstacles.append("the samples of the dataset are not images")
+    if context.spec.freeze and (obstacle := context.architecture.summary.cache_obstacle):
+        obstacles.append(obstacle)
+    for obstacle in obstacles:
+        report.add("/cache_features", f"cannot be true: {obstacle}")
 
 
 def is_norm_frozen(context: TrainingContext, norm: str) -> bool:

@@ -112,6 +112,7 @@ TRAINING_RULES: tuple[Rule[TrainingContext], ...] = (
     optimizer.check_optimizer_patterns,
     optimizer.check_freeze,
     freezing.check_trained_parameters,
+    freezing.check_feature_cache,
     capacity.check_capacity,
 )
 MODEL_JOB_RULES: tuple[Rule[ModelJobContext], ...] = (
@@ -138,6 +139,7 @@ SPEC_RULES: frozenset[Rule[Any]] = frozenset(
         resume_from.check_resumed_architecture,
         resume_from.check_resumed_optimizer,
         resume_from.check_resumed_callbacks,
+        freezing.check_feature_cache,
         model_job.check_no_transforms,
         model_job.check_image_model,
     }
