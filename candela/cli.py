@@ -9,6 +9,7 @@ import typer
 
 from candela.cli_datasets import AsJson, datasets_app
 from candela.cli_extend import JobId, extend
+from candela.cli_models import models_app
 from candela.errors import CandelaError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(datasets_app, name="datasets")
+app.add_typer(models_app, name="models")
 app.command()(extend)
 
 Home = Annotated[Path, typer.Option(envvar="CANDELA_HOME", help="Folder for all files of the service.")]
@@ -194,16 +196,6 @@ def download(
     """Download an artifact of a job and print its path."""
     with _create_client() as client:
         print(client.jobs.get(job_id).download(name, to))
-
-
-@app.command()
-def models(as_json: AsJson = False) -> None:
-    """List the registered models."""
-    from candela import render
-
-    with _create_client() as client:
-        listed_models = client.models.list()
-        render.print_json_or(listed_models, as_json, lambda: render.print_models(listed_models))
 
 
 @app.command()

@@ -150,7 +150,7 @@ def _find_cut(graph: fx.Graph, fixed: set[fx.Node]) -> fx.Node:
     Raises:
         CannotSplit: the head reads several values, or the inputs of the network.
     """
-    read = [node for node in graph.nodes if node in fixed and _is_used_by_others(node, fixed)]
+    read: list[fx.Node] = [node for node in graph.nodes if node in fixed and _is_used_by_others(node, fixed)]
     cuts = [node for node in read if node.op != "get_attr"]
     if len(cuts) != 1:
         names = ", ".join(node.name for node in cuts[:5])

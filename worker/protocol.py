@@ -37,7 +37,7 @@ class Start(ProtocolMessage):
     job_id: str
     attempt: int
     spec: AnyJobSpec = Field(description="The resolved spec.")
-    dataset_dir: str = Field(description="The folder of the packed dataset. Empty if the job reads an archive instead.")
+    dataset_dir: str = Field(description="The folder of the packed dataset. Empty if the job reads none.")
     dataset: dict[str, Any] = Field(description="The lineage to store in the bundle: {name, version, content_hash}.")
     work_dir: str = Field(description="An empty folder for the trainer's snapshots, artifacts and bundle.")
     resume_dir: str | None = Field(default=None, description="The folder of this job's snapshot to resume from.")

@@ -32,6 +32,8 @@ def list_architectures() -> list[ArchitectureInfo]:
             entry.source or None,
             orjson.dumps(entry.options.model_json_schema()),
             None if entry.pretrained is None else entry.pretrained.find_missing_package() or "",
+            0 if entry.pretrained is None else entry.pretrained.num_classes,
+            () if entry.pretrained is None else entry.pretrained.image_shape,
         )
         for entry in entries
     ]

@@ -110,6 +110,8 @@ class ArchitectureInfo(msgspec.Struct, array_like=True):
     source: str | None
     options: bytes
     pretrained: str | None
+    num_classes: int = 0
+    image_shape: tuple[int, ...] = ()
 
 
 class ServerInfo(Message):

@@ -127,6 +127,8 @@ class ArchitectureEntry(NamedTuple):
         options: JSON Schema of the options.
         pretrained: error message if a package that the pretrained weights require is not installed. Empty if all
             packages are installed; None if the architecture has no pretrained weights.
+        num_classes: number of classes of the pretrained weights; 0 without them.
+        image_shape: (C, H, W) of the images of the pretrained weights; empty without them.
     """
 
     name: str
@@ -134,6 +136,8 @@ class ArchitectureEntry(NamedTuple):
     source: str | None
     options: dict[str, Any]
     pretrained: str | None = None
+    num_classes: int = 0
+    image_shape: tuple[int, ...] = ()
 
 
 class ArchitectureQuery(NamedTuple):

@@ -71,11 +71,12 @@ class ClaimedJob(NamedTuple):
     """A job whose lease this worker holds.
 
     Attributes:
+        version: the dataset version; None if the job reads no dataset.
         active_s: total running time of the job's earlier attempts, in seconds.
     """
 
     job: JobRow
-    version: DatasetVersionRow
+    version: DatasetVersionRow | None
     active_s: float
 
 

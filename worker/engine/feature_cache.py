@@ -118,7 +118,7 @@ class FeatureCache:
         self._example = self._compute_rows(0)
         if any(not torch.equal(old, new) for old, new in zip(before, _get_rng_states(run.placement), strict=True)):
             raise CannotSplit("the frozen layers draw random numbers in training")
-        if not isinstance(self._example, Tensor) or len(self._example) != size:
+        if len(self._example) != size:
             raise CannotSplit("the frozen layers do not return one row of features per sample")
 
     @property

@@ -13,11 +13,13 @@ from app.services.validation import (
     model_job,
     objective,
     optimizer,
+    registration,
     resume_from,
     transforms,
 )
 from app.services.validation.context import ResolvedSpec, ValidationContext
 from app.services.validation.model_job import ArchiveContext, ModelJobContext
+from app.services.validation.registration import RegistrationContext
 from app.services.validation.report import ValidationReport
 from app.services.validation.training import LrFindContext, TrainingContext
 from core.spec import ModelJobSpec
@@ -157,5 +159,9 @@ RULES: Mapping[str, RuleSet[Any]] = {
         ModelJobContext.prepare, (*MODEL_JOB_RULES, model_job.check_targets, model_job.check_image_model)
     ),
     "predict_archive": RuleSet(ArchiveContext.prepare, (model_job.check_image_model, capacity.check_device)),
+    "register": RuleSet(
+        RegistrationContext.prepare,
+        (registration.check_architecture, registration.check_weights, registration.check_recipe),
+    ),
 }
 """The rules of each job kind."""

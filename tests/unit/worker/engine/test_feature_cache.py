@@ -115,7 +115,7 @@ def test_weights_of_samples_are_kept(packed: PackedDataset, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("step", [3, 4, 9])
 def test_a_resumed_run_is_equal_to_an_uninterrupted_one(step: int, packed: PackedDataset, tmp_path: Path) -> None:
-    changes = {"callbacks": [{"name": "ema"}, {"name": "keep_best"}], "schedule": {"name": "cosine"}}
+    changes: dict[str, Any] = {"callbacks": [{"name": "ema"}, {"name": "keep_best"}], "schedule": {"name": "cosine"}}
     expected = finish(build(packed, **changes), tmp_path)
     first = fill(build(packed, **changes), tmp_path / "first")
     first.build_loop([InterruptAt(step)]).fit(first.state)
