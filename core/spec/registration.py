@@ -8,7 +8,8 @@ from core.spec.base import Name, Positive, Spec
 from core.spec.job import ArchitectureSpec, Weights
 
 MAX_CLASSES = 65_536
-Side = Annotated[int, Field(ge=1, le=4096)]
+MAX_SIDE = 2048
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 Channels = Annotated[int, Field(ge=1, le=4)]
 ClassName = Annotated[str, Field(min_length=1, max_length=200)]
 Moment = Annotated[float, Field(ge=-1e6, le=1e6)]
@@ -21,7 +22,7 @@ class RegistrationFields(Spec):
     The published weights of an architecture come with defaults for all fields except `architecture` and `weights`.
     """
 
-    architecture: ArchitectureSpec
+    architecture: ArchitectureSpec = Field(description="The architecture and its options: see `GET /v1/catalog`.")
     weights: Weights = Field(
         description="The weights: `file:<name>` in the folder `weights` of the workers' datasets folder, or "
         "`pretrained` for the published weights of the architecture. They must contain every tensor of the network."

@@ -39,4 +39,4 @@ def set_nullable(nullable: bool) -> None:
     update = sa.text("UPDATE sqlite_schema SET sql = :sql WHERE type = 'table' AND name = 'job'")
     connection.execute(update, {"sql": definition})
     connection.exec_driver_sql(f"PRAGMA schema_version = {int(version) + 1}")
-    connection.exec_driver_sql("PRAGMA writable_schema = OFF")
+    connection.exec_driver_sql("PRAGMA writable_schema = RESET")  # later migrations of this connection see the change

@@ -18,7 +18,7 @@ from models import registry
 from tests.e2e.conftest import Service
 from tests.support.images import encode_image
 
-pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(280)]
 
 CONVNET: dict[str, Any] = {"name": "convnet", "channels": [4, 8], "batch_norm": True, "head": [6]}
 CLASSES = ["a", "b", "c", "d"]

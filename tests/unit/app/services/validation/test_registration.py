@@ -87,6 +87,8 @@ def test_each_missing_field_is_named() -> None:
         {"classes": ["cat"]},
         {"image_shape": [3, 0, 8]},
         {"image_shape": [3, 8]},
+        {"image_shape": [3, 8, 2049]},
+        {"classes": [str(number) for number in range(65_537)]},
         {"image_shape": [5, 8, 8]},
         {"std": [0.0, 1.0, 1.0]},
         {"weights": "file:../secret.safetensors"},
