@@ -18,7 +18,7 @@ from app.services.job_comparison import JobComparisonService
 from app.services.job_submission import JobSubmission
 from app.services.jobs import JobService
 from app.services.metric_curves import MetricCurveService
-from app.services.models import ModelService
+from app.services.models import ModelService, ModelSubmission
 from app.services.prediction.checkpoints import CheckpointPredictionService
 from app.services.prediction.explanations import ExplanationService
 from app.services.prediction.inference import InferenceService
@@ -131,6 +131,10 @@ def _get_model_reader(session: ReadSessionDep, storage: StorageDep) -> ModelServ
     return ModelService(session, storage)
 
 
+async def _get_model_submission(state: StateDep) -> ModelSubmission:
+    return ModelSubmission(state.submission)
+
+
 async def _get_batch_predictions(state: StateDep) -> BatchPredictionService:
     return BatchPredictionService(state.sessions, state.storage, state.submission, build_upload_limits(state.settings))
 
@@ -203,6 +207,7 @@ ResultsDep = Annotated[ResultService, Depends(_get_results)]
 MetricCurvesDep = Annotated[MetricCurveService, Depends(_get_metric_curves)]
 ModelsDep = Annotated[ModelService, Depends(_get_models)]
 ModelReaderDep = Annotated[ModelService, Depends(_get_model_reader)]
+ModelSubmissionDep = Annotated[ModelSubmission, Depends(_get_model_submission)]
 BatchPredictionsDep = Annotated[BatchPredictionService, Depends(_get_batch_predictions)]
 VariantsDep = Annotated[VariantService, Depends(_get_variants)]
 VariantSubmissionDep = Annotated[VariantSubmission, Depends(_get_variant_submission)]

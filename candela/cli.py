@@ -11,6 +11,7 @@ from candela.cli_compare import annotate, compare, curves, jobs, usage
 from candela.cli_dataset_versions import add_version_commands
 from candela.cli_datasets import AsJson, datasets_app
 from candela.cli_extend import JobId, extend
+from candela.cli_models import models_app
 from candela.cli_samples import list_samples
 from candela.cli_watch import watch
 from candela.errors import CandelaError
@@ -32,6 +33,7 @@ app.add_typer(datasets_app, name="datasets")
 app.command()(watch)
 for command in (extend, jobs, annotate, compare, curves, usage):
     app.command()(command)
+app.add_typer(models_app, name="models")
 
 Home = Annotated[Path, typer.Option(envvar="CANDELA_HOME", help="Folder for all files of the service.")]
 
@@ -175,16 +177,6 @@ def download(
     """Download an artifact of a job and print its path."""
     with _create_client() as client:
         print(client.jobs.get(job_id).download(name, to))
-
-
-@app.command()
-def models(as_json: AsJson = False) -> None:
-    """List the registered models."""
-    from candela import render
-
-    with _create_client() as client:
-        listed_models = client.models.list()
-        render.print_json_or(listed_models, as_json, lambda: render.print_models(listed_models))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Lists models, sets aliases, creates variants, computes predictions and downloads bundles."""
+"""Registers and lists models, sets aliases, creates variants, computes predictions and downloads bundles."""
 
 import base64
 import mimetypes
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from candela.jobs import Job
 from candela.pagination import iterate_items
 from candela.transport import Transport
 from candela.types import Predictions
@@ -35,6 +36,25 @@ class Models:
         """Return one version with its job, dataset, spec, metrics and the sha256 of its weights."""
         response: dict[str, Any] = self._transport.json("GET", f"/v1/models/{name}/versions/{version}")
         return response
+
+    def register(
+        self,
+        name: str,
+        architecture: str | Mapping[str, Any],
+        weights: str = "pretrained",
+        **options: Any,  # noqa: ANN401 - JSON
+    ) -> Job:
+        """Register a network with existing weights as a model, without training. Return the job; `wait` waits for it.
+
+        Args:
+            name: the name of the model.
+            architecture: the name of the architecture, or a mapping with `name` and options.
+            weights: `pretrained`, or `file:<name>` for a file in the weights folder of the workers.
+            **options: `image_shape`, `classes`, `mean`, `std` and `resize`. Default: those of the published weights.
+        """
+        chosen = {"name": architecture} if isinstance(architecture, str) else dict(architecture)
+        body = {"name": name, "architecture": chosen, "weights": weights, **options}
+        return Job(self._transport, self._transport.json("POST", "/v1/models", json=body))
 
     def alias(self, name: str, alias: str, version: int, *, variant: str | None = None) -> dict[str, Any]:
         """Set an alias such as `champion` to a version or one of its variants."""

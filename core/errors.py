@@ -101,6 +101,15 @@ class TooLarge(ServiceError):
     title = "The request is larger than allowed"
 
 
+def get_sample_error_code(error: ServiceError) -> str:
+    """Return the code of an error that replaces the prediction of one of several samples.
+
+    The code is the slug of the problem. For an image that exceeds a limit, it is the limit's code, as in import
+    reports: `image_too_large` or `image_too_complex`.
+    """
+    return str(error.extra.get("code", error.slug)) if isinstance(error, TooLarge) else error.slug
+
+
 class Unauthorized(ServiceError):
     slug = "unauthorized"
     title = "A valid API key is required"

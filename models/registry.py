@@ -63,12 +63,20 @@ class PretrainedWeights(NamedTuple):
             not installed.
         find_missing_package: function that returns an error message if a required package is not installed, else None.
         mean, deviation: mean and standard deviation for normalizing pixels in 0..1, used for all channels.
+        load_classes: function that returns the class names, in the order of the outputs.
+        num_classes: the number of classes.
+        image_shape: the (C, H, W) of the images that the weights were trained with.
+        resize: how images of other sizes are resized.
     """
 
     load_weights: Callable[[], dict[str, torch.Tensor]]
     find_missing_package: Callable[[], str | None]
     mean: float
     deviation: float
+    load_classes: Callable[[], tuple[str, ...]]
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    resize: str = "stretch"
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,7 @@ def build_worker(settings: Settings) -> Worker:
         settings.max_attempts,
         weights_dir,
         archive_limits=build_upload_limits(settings),
+        max_feature_bytes=settings.max_feature_bytes,
     )
     supervisor = Supervisor(context, devices, tracer)
     importer = Importer(settings, sessions, storage, owner=owner, wake_relay=relay.wake)

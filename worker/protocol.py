@@ -37,7 +37,7 @@ class Start(ProtocolMessage):
     job_id: str
     attempt: int
     spec: AnyJobSpec = Field(description="The resolved spec.")
-    dataset_dir: str = Field(description="The folder of the packed dataset. Empty if the job reads an archive instead.")
+    dataset_dir: str = Field(description="The folder of the packed dataset. Empty if the job reads none.")
     dataset: dict[str, Any] = Field(description="The lineage to store in the bundle: {name, version, content_hash}.")
     work_dir: str = Field(description="An empty folder for the trainer's snapshots, artifacts and bundle.")
     resume_dir: str | None = Field(default=None, description="The folder of this job's snapshot to resume from.")
@@ -49,6 +49,9 @@ class Start(ProtocolMessage):
     archive_path: str | None = Field(default=None, description="The path of the archive of images to predict.")
     archive_limits: UploadLimits = Field(
         default=UploadLimits(), description="The limits of the archive and of its images, from the settings."
+    )
+    max_feature_bytes: int = Field(
+        default=4 * 2**30, description="The maximum size of the cached outputs of frozen layers, from the settings."
     )
     extension: Extension | None = Field(default=None, description="How the job was extended. None: it was not.")
     device: str | None = Field(default=None, description="The device to use instead of the spec's `device`.")

@@ -22,7 +22,7 @@ from app.schemas.explanations import EmbeddingsOut, ExplanationOut
 from app.schemas.problems import problem_responses
 from app.services.prediction.explanations import ExplanationResult
 from app.services.prediction.version_cache import ServedModel
-from core.errors import ServiceError
+from core.errors import ServiceError, get_sample_error_code
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=StrictRoute)
 
@@ -45,7 +45,7 @@ async def embed(ref: ModelRef, request: Request, explanations: ExplanationsDep) 
     body = await parse_predict_body(request, lambda: explanations.get_max_json_values(ref))
     result = await cancel_on_disconnect(request, explanations.embed(ref, body.instances, deadline))
     embeddings = [
-        {"error": {"code": vector.slug, "detail": vector.detail}}
+        {"error": {"code": get_sample_error_code(vector), "detail": vector.detail}}
         if isinstance(vector, ServiceError)
         else {"vector": vector}
         for vector in result.vectors

@@ -7,16 +7,20 @@ from pathlib import Path as FilePath
 from typing import Annotated
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Body, Path, Response
 from fastapi.responses import StreamingResponse
 from typing_extensions import Buffer
 
+from app.api.jobs import IdempotencyKey
 from app.api.strict_route import StrictRoute
-from app.deps import DownloadThreadsDep, ModelReaderDep, ModelsDep
+from app.deps import DownloadThreadsDep, ModelReaderDep, ModelsDep, ModelSubmissionDep, TraceparentDep
 from app.pagination import Cursor, Limit, Page
-from app.schemas.models import AliasIn, ModelOut, ModelVersionOut
+from app.schemas.examples import MODELS
+from app.schemas.jobs import JobOut
+from app.schemas.models import AliasIn, ModelIn, ModelOut, ModelVersionOut
 from app.schemas.problems import problem_responses
 from core.spec.base import NAME_PATTERN
+from core.spec.registration import RegistrationFields
 
 router = APIRouter(prefix="/v1/models", tags=["models"], route_class=StrictRoute)
 
@@ -25,6 +29,25 @@ Alias = Annotated[str, Path(pattern=NAME_PATTERN, description="The name of the a
 Version = Annotated[int, Path(ge=1, le=2**31 - 1, description="The number of the version.")]
 CHUNK = 2**20
 ZIP = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
+
+
+@router.post("", status_code=202, responses=problem_responses(400, 409, 413, 415, 422))
+async def register_model(
+    model: Annotated[ModelIn, Body(openapi_examples=MODELS)],
+    submission: ModelSubmissionDep,
+    traceparent: TraceparentDep,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> JobOut:
+    """Register a model without training.
+
+    Submits a job that registers a network with published weights, or with the weights of a file, as a new version of
+    the model. When the job has succeeded, the model predicts like any other.
+    """
+    fields = {field: getattr(model, field) for field in RegistrationFields.model_fields}
+    view = await submission.submit_model(model.name, fields, idempotency_key=idempotency_key, traceparent=traceparent)
+    response.headers["Location"] = f"/v1/jobs/{view.job.id}"
+    return JobOut.from_view(*view)
 
 
 @router.get("", responses=problem_responses(422))

@@ -6,6 +6,7 @@ import orjson
 
 from app.services.prediction.checkpoints import CheckpointPredictionResult
 from app.services.prediction.predictions import Classification, ClassScore, Prediction, PredictionResult, Regression
+from core.errors import get_sample_error_code
 
 
 def render_predictions(result: PredictionResult) -> bytes:
@@ -29,7 +30,7 @@ def _convert_prediction(prediction: Prediction) -> dict[str, Any]:
         case Regression(values):
             return {"values": values}
         case error:
-            return {"error": {"code": error.slug, "detail": error.detail}}
+            return {"error": {"code": get_sample_error_code(error), "detail": error.detail}}
 
 
 def _convert_candidate(candidate: ClassScore) -> dict[str, Any]:

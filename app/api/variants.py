@@ -39,7 +39,7 @@ async def make_variant(
     metric of the variant is lower by at most `max_drop`, the variant is stored and replaces an older variant of the
     same format. Otherwise the job fails with the code `accuracy_dropped`.
     """
-    options = variant.model_dump(exclude={"format"})
+    options = variant.model_dump(exclude={"format", "dataset"}) | {"dataset": variant.dataset}
     view = await submission.submit_variant(
         name, version, variant.format, options, idempotency_key=idempotency_key, traceparent=traceparent
     )

@@ -1,6 +1,9 @@
 """Lists and validates architectures. Imports torch and the packages that define the networks."""
 
+from typing import Any
+
 import orjson
+import torch
 from pydantic import ValidationError
 
 import models  # noqa: F401 - registers the architectures
@@ -14,7 +17,9 @@ from app.inference.protocol import (
 )
 from core.errors import NotFound
 from core.spec.error_pointers import MAX_ERRORS
+from core.spec.freezing import match_frozen_parameters
 from models import registry
+from models.network_split import CannotSplit, NetworkSplit, find_frozen_norms
 
 
 def list_architectures() -> list[ArchitectureInfo]:
@@ -27,6 +32,8 @@ def list_architectures() -> list[ArchitectureInfo]:
             entry.source or None,
             orjson.dumps(entry.options.model_json_schema()),
             None if entry.pretrained is None else entry.pretrained.find_missing_package() or "",
+            0 if entry.pretrained is None else entry.pretrained.num_classes,
+            () if entry.pretrained is None else entry.pretrained.image_shape,
         )
         for entry in entries
     ]
@@ -58,4 +65,24 @@ def validate_architecture(request: ValidateArchitecture) -> ArchitectureValid | 
         summary.output_shape,
         summary.parameter_names,
         summary.single_value_norms,
+        _find_cache_obstacle(request, options) if request.freeze else "",
     )
+
+
+def _find_cache_obstacle(request: ValidateArchitecture, options: dict[str, Any]) -> str:
+    """Return the reason why the outputs of the frozen layers cannot be cached; empty if they can."""
+    with torch.device("meta"):
+        network = registry.build_network(
+            request.name, options, request.sample_shape, request.num_outputs, request.cardinalities
+        )
+    frozen = match_frozen_parameters(request.freeze, [name for name, _ in network.named_parameters()])
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    network.train()
+    for norm in find_frozen_norms(network) if request.freeze_bn_stats else ():
+        norm.eval()
+    try:
+        NetworkSplit(network, frozen)
+    except CannotSplit as error:
+        return str(error)
+    return ""

@@ -78,7 +78,10 @@ class Cancel(Message):
 
 
 class ValidateArchitecture(Message):
-    """Check whether a network can be built. `options` is a JSON object."""
+    """Check whether a network can be built. `options` is a JSON object.
+
+    With patterns in `freeze`, also check whether the outputs of the frozen layers can be cached.
+    """
 
     id: int
     name: str
@@ -86,6 +89,8 @@ class ValidateArchitecture(Message):
     sample_shape: tuple[int, ...]
     num_outputs: int
     cardinalities: tuple[int, ...]
+    freeze: tuple[str, ...] = ()
+    freeze_bn_stats: bool = True
 
 
 class Ping(Message):
@@ -105,6 +110,8 @@ class ArchitectureInfo(msgspec.Struct, array_like=True):
     source: str | None
     options: bytes
     pretrained: str | None
+    num_classes: int = 0
+    image_shape: tuple[int, ...] = ()
 
 
 class ServerInfo(Message):
@@ -179,6 +186,7 @@ class ArchitectureValid(Message):
     """The response if the network can be built. `options` is a JSON object that includes all defaults.
 
     `single_value_norms` are the names of the batch norms that get one value per channel from each sample.
+    `cache_obstacle` is the reason why the outputs of the frozen layers cannot be cached; empty if they can.
     """
 
     id: int
@@ -187,6 +195,7 @@ class ArchitectureValid(Message):
     output_shape: tuple[int, ...]
     parameter_names: tuple[str, ...]
     single_value_norms: tuple[str, ...] = ()
+    cache_obstacle: str = ""
 
 
 class ArchitectureInvalid(Message):

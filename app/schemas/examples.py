@@ -88,6 +88,25 @@ MODEL_JOBS: dict[str, Any] = {  # the test first registers `digits@1`
     },
 }
 
+MODELS: dict[str, Any] = {
+    "weights of a file": {
+        "summary": "A network with the weights of a file of the workers",
+        "value": {
+            "name": "pets",
+            "architecture": {"name": "resnet18"},
+            "weights": "file:pets.safetensors",
+            "image_shape": [3, 224, 224],
+            "classes": ["cat", "dog"],
+            "mean": [0.485, 0.456, 0.406],
+            "std": [0.229, 0.224, 0.225],
+        },
+    },
+    "published weights": {
+        "summary": "A network that knows the 1000 classes of ImageNet",
+        "value": {"name": "lite0", "architecture": {"name": "efficientnet_lite0"}, "weights": "pretrained"},
+    },
+}
+
 VARIANTS: dict[str, Any] = {
     "onnx": {"summary": "An ONNX file, to download or to serve", "value": {"format": "onnx"}},
     "int8": {

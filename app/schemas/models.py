@@ -10,8 +10,9 @@ from app.schemas.datasets import TableOut
 from app.schemas.job_parts import Metrics
 from app.schemas.variants import VariantOut
 from core.db.tables import ModelVariantRow, ModelVersionRow
-from core.spec import JobSpec, VariantFormat
-from core.spec.base import Spec
+from core.spec import JobSpec, RegisterSpec, VariantFormat
+from core.spec.base import Name, Spec
+from core.spec.registration import RegistrationFields
 
 
 class ModelVersionSummaryOut(BaseModel):
@@ -72,9 +73,13 @@ class ModelVersionOut(BaseModel):
     aliases: list[str] = Field(description="The aliases that refer to this version.")
     variants: list[VariantOut] = Field(description="The variants of this version.")
     created_at: datetime = Field(description="When the version was registered, in UTC.")
-    job_id: str = Field(description="The id of the job that trained the model.")
-    dataset: DatasetRefOut = Field(description="The dataset version that the model was trained on.")
-    spec: JobSpec = Field(description="The resolved spec of the job.")
+    job_id: str = Field(description="The id of the job that trained or registered the model.")
+    dataset: DatasetRefOut | None = Field(
+        description="The dataset version that the model was trained on; null if it was registered without training."
+    )
+    spec: Annotated[JobSpec | RegisterSpec, Field(discriminator="kind")] = Field(
+        description="The resolved spec of the job."
+    )
     metrics: Metrics
     sha256: str = Field(description="sha256 of weights.safetensors. Equal weights have an equal hash.")
     size_bytes: int = Field(description="The size of the bundle in bytes.")
@@ -95,11 +100,18 @@ class ModelVersionOut(BaseModel):
             {
                 **values,
                 **description,
+                "dataset": row.dataset or None,
                 "aliases": list(aliases),
                 "variants": variants_out,
                 "input": {"table": None} | bundle,
             }
         )
+
+
+class ModelIn(RegistrationFields):
+    """A network to register as a model without training."""
+
+    name: Name = Field(examples=["lite0"], description="The name of the model. An existing model gets a new version.")
 
 
 class AliasIn(Spec):

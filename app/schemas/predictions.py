@@ -98,7 +98,10 @@ class ValuesOut(BaseModel):
 class ImageErrorOut(BaseModel):
     """The error of an instance."""
 
-    code: str = Field(description="The slug of a problem, as in `/problems/<code>`.")
+    code: str = Field(
+        description="The slug of a problem, as in `/problems/<code>`. For an image that exceeds a limit: "
+        "`image_too_large` or `image_too_complex`."
+    )
     detail: str = Field(description="What is wrong with the instance.")
 
 

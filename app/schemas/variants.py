@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, Field
 
 from core.db.tables import ModelVariantRow
-from core.spec import VariantFormat, VariantSpec
+from core.spec import DatasetSpec, VariantFormat, VariantSpec
 from core.spec.base import Probability, Spec
 
 Precision = Annotated[
@@ -19,6 +19,11 @@ class VariantIn(Spec):
     """The variant to create. A job with `"kind": "variant"` has more options, such as another dataset."""
 
     format: VariantFormat = Field(description="The format of the variant.")
+    dataset: DatasetSpec | None = Field(
+        default=None,
+        description="The dataset on which the model and the variant are evaluated. Default: the dataset of the "
+        "training. It is required if the version was registered without training.",
+    )
     max_drop: Probability = Field(default=0.005, description=_SPEC_FIELDS["max_drop"].description)
     precision: Precision = "auto"
     calibration_samples: Annotated[int, Field(ge=1, le=10_000)] = Field(

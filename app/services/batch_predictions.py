@@ -73,8 +73,8 @@ class BatchPredictionService:
                 await run_sync(self._storage.delete, key)
             raise
 
-    def _get_model(self, ref: str) -> tuple[str, DatasetSpec]:
-        """Return the reference and the training dataset of a model version."""
+    def _get_model(self, ref: str) -> tuple[str, DatasetSpec | None]:
+        """Return the reference and the training dataset, if any, of a model version."""
         with transaction(self._sessions, read_only=True) as session:
             row = ModelRepo(session).resolve(ref)
             return f"{row.name}@{row.version}", get_training_dataset(row)

@@ -49,6 +49,7 @@ def plan_extension(job: JobRow, epochs: int, schedule: ScheduleSpec | None) -> E
         extension = _continue_schedule(job, num_completed)
         _check_schedule_end(job, spec, extension, steps_per_epoch, report)
     report.raise_if_invalid()
+    _warn_of_early_stop(spec, num_completed, report)
     steps = int(job.progress.get("step") or 0) + epochs * steps_per_epoch
     progress = {**job.progress, "epochs": spec.epochs, "steps": steps, "eta_seconds": None}
     warnings = [*job.warnings, *(text for text in report.warnings if text not in job.warnings)]
@@ -105,6 +106,17 @@ def _check_schedule_end(
             f"learning rate is constant: the final one of the schedule{lr}. To plan these epochs, extend a job with "
             f"`schedule`."
         )
+
+
+def _warn_of_early_stop(spec: JobSpec, num_completed: int, report: ValidationReport) -> None:
+    """Warn if a callback can end the extension before its last epoch."""
+    for callback in spec.callbacks:
+        earliest = callback.get_earliest_stop(num_completed + 1)
+        if earliest is not None and earliest < spec.epochs:
+            report.warn(
+                f"The callback {callback.name!r} can end the extension before epoch {spec.epochs}, at the earliest "
+                f"after epoch {earliest}. It compares only epochs after epoch {num_completed}."
+            )
 
 
 def _find_end(job: JobRow, spec: JobSpec, num_planned: int) -> ScheduleEnd | None:

@@ -22,7 +22,7 @@ from app.serving.backend import ArchitectureCatalog
 from core.db.repos.jobs import JobRepo
 from core.db.session import SessionFactory, transaction
 from core.errors import Conflict, InvalidSpec
-from core.spec import ANY_JOB, AnyJobSpec, TrainingSpec
+from core.spec import ANY_JOB, AnyJobSpec, RegisterSpec, TrainingSpec
 
 MAX_THREADS = 8
 Stored = TypeVar("Stored", JobView, JobView | None)
@@ -114,11 +114,15 @@ class JobSubmission:
         return await run_sync(partial(function, *arguments), limiter=self._threads)
 
     async def _resolve(self, spec: AnyJobSpec, inputs: SubmissionInputs) -> ResolvedSpec:
+        resolved: ResolvedSpec
+        if spec.dataset is None:
+            resolved = await self._run(resolve, await self._build_context(spec, inputs, None))
+            return resolved
         if inputs.dataset is None:
             await self._check_spec(spec, inputs)
             raise AssertionError("a spec without a dataset was accepted")
         dataset: PinnedDataset = await self._run(load_dataset, inputs.dataset, self._datasets_dir)
-        resolved: ResolvedSpec = await self._run(resolve, await self._build_context(spec, inputs, dataset))
+        resolved = await self._run(resolve, await self._build_context(spec, inputs, dataset))
         return resolved
 
     async def _check_spec(self, spec: AnyJobSpec, inputs: SubmissionInputs) -> None:
@@ -129,9 +133,9 @@ class JobSubmission:
         self, spec: AnyJobSpec, inputs: SubmissionInputs, dataset: PinnedDataset | None
     ) -> ValidationContext:
         architecture = None
-        if isinstance(spec, TrainingSpec):
+        if isinstance(spec, TrainingSpec | RegisterSpec):
             dataset_info = None if dataset is None else dataset.dataset_info
-            architecture = await check_architecture(spec.architecture, dataset_info, self._architectures)
+            architecture = await check_architecture(spec, dataset_info, self._architectures)
         return ValidationContext(
             spec=spec,
             dataset=dataset,
@@ -166,9 +170,7 @@ class JobSubmission:
             return store.read_inputs(spec)
 
     def _store_job(self, submission: Submission, resolved: ResolvedSpec, inputs: SubmissionInputs) -> JobView:
-        dataset = inputs.dataset
-        assert dataset is not None  # noqa: S101 - the spec is resolved
-        return self._store_once(submission, lambda store: store.store_job(submission, resolved, dataset))
+        return self._store_once(submission, lambda store: store.store_job(submission, resolved, inputs.dataset))
 
     def _store_once(self, submission: Submission, store_job: Callable[[SubmissionStore], Stored]) -> JobView | Stored:
         """Store a job, or return the job that another request with the same idempotency key has stored meanwhile."""

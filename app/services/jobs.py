@@ -84,8 +84,8 @@ class JobService:
         summaries = MetricSummaryRepo(self._session).list_summaries([job_id])[job_id]
         if position is None:
             return JobView(job, transitions, None, None, None, summaries)
-        version = DatasetRepo(self._session).get(job.dataset_version_id)
-        pending_import = version if version.state is IMPORTING else None
+        version = None if job.dataset_version_id is None else DatasetRepo(self._session).get(job.dataset_version_id)
+        pending_import = version if version is not None and version.state is IMPORTING else None
         reason = capacity.get_pending_reason(job.spec, capacity.list_capacities(self.list_live_workers()))
         return JobView(job, transitions, position, pending_import, reason, summaries)
 

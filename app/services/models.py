@@ -1,20 +1,41 @@
-"""Lists registered models, fetches their bundles and sets aliases."""
+"""Registers and lists models, fetches their bundles and sets aliases."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
+from app.services.job_submission import JobSubmission
+from app.services.jobs import JobView
+from app.services.submission_store import Submission
 from app.services.validation.report import reject
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
 from core.db.session import on_commit, release_connection
 from core.db.tables import ModelVariantRow, ModelVersionRow
-from core.spec import SERVED_VARIANTS, VariantFormat
+from core.spec import SERVED_VARIANTS, RegisterSpec, VariantFormat
 from core.storage import Storage
 
 BUNDLE_FILES = ("weights.safetensors", "bundle.json")
+
+
+class ModelSubmission:
+    """Submits jobs that register networks without training."""
+
+    def __init__(self, submission: JobSubmission) -> None:
+        self._submission = submission
+
+    async def submit_model(
+        self, name: str, fields: dict[str, Any], *, idempotency_key: str | None, traceparent: str | None
+    ) -> JobView:
+        """Submit a job that registers a network as a model. `fields` are those of `RegistrationFields`.
+
+        Raises:
+            InvalidSpec: the network cannot be built, or a default is missing.
+        """
+        spec = RegisterSpec(kind="register", model=name, **fields)
+        return await self._submission.submit_job(Submission(spec, idempotency_key, traceparent=traceparent))
 
 
 class ModelView(NamedTuple):

@@ -88,7 +88,7 @@ class SubmissionStore:
 
     def find_pending_import(self, spec: AnyJobSpec) -> DatasetVersionRow | None:
         """Return the dataset version of the spec if its import is running, else None."""
-        return self._datasets.find_pending_import(spec.dataset)
+        return None if spec.dataset is None else self._datasets.find_pending_import(spec.dataset)
 
     def read_inputs(self, spec: AnyJobSpec) -> SubmissionInputs:
         """Return the inputs for the validation of the spec.
@@ -100,8 +100,9 @@ class SubmissionStore:
         errors: list[tuple[str, str]] = []
         pending = _collect_errors(errors, lambda: self.find_pending_import(spec))
         dataset = None
-        if pending is None and not errors:
-            dataset = _collect_errors(errors, lambda: self._datasets.select_version(spec.dataset))
+        selected = spec.dataset
+        if selected is not None and pending is None and not errors:
+            dataset = _collect_errors(errors, lambda: self._datasets.select_version(selected))
         return SubmissionInputs(
             dataset=dataset,
             devices=frozenset(name for worker in workers for name in list_device_names(worker)),
@@ -112,17 +113,21 @@ class SubmissionStore:
             errors=tuple(errors),
         )
 
-    def store_job(self, submission: Submission, resolved: ResolvedSpec, dataset: DatasetSelection) -> JobView:
+    def store_job(self, submission: Submission, resolved: ResolvedSpec, dataset: DatasetSelection | None) -> JobView:
         """Store and queue a validated job. Start the import of a built-in dataset that has not been imported yet.
+
+        `dataset` is None if the job reads no dataset.
 
         Raises:
             NotFound: the dataset version was deleted after the validation.
             Conflict: a request with the same idempotency key has stored its job meanwhile.
         """
-        version = self._datasets.pin_version(dataset)
-        pinned = resolved.spec.dataset.model_copy(update={"version": version.version})
-        spec = resolved.spec.model_copy(update={"dataset": pinned})
-        job = self._add_job(submission, spec, version.id, resolved=resolved)
+        spec, version_id = resolved.spec, None
+        if dataset is not None and spec.dataset is not None:
+            version = self._datasets.pin_version(dataset)
+            version_id, pinned = version.id, spec.dataset.model_copy(update={"version": version.version})
+            spec = spec.model_copy(update={"dataset": pinned})
+        job = self._add_job(submission, spec, version_id, resolved=resolved)
         copy_metrics(self._session, spec, job.id, resolved.steps_per_epoch)
         self._job_service.queue_job(job.id)
         return self._job_service.get_job(job.id)
@@ -162,7 +167,7 @@ class SubmissionStore:
             reject(pointer, error.detail)
 
     def _add_job(
-        self, submission: Submission, spec: AnyJobSpec, version_id: str, *, resolved: ResolvedSpec | None
+        self, submission: Submission, spec: AnyJobSpec, version_id: str | None, *, resolved: ResolvedSpec | None
     ) -> JobRow:
         job = JobRow(
             kind=spec.kind,

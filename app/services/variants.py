@@ -9,6 +9,7 @@ from app.services.job_submission import JobSubmission
 from app.services.jobs import JobView
 from app.services.results import ResultFile
 from app.services.submission_store import Submission
+from app.services.validation.report import reject
 from app.services.validation.resolve import get_training_dataset
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
@@ -36,22 +37,25 @@ class VariantSubmission:
         idempotency_key: str | None,
         traceparent: str | None,
     ) -> JobView:
-        """Submit a job that creates a variant and evaluates the variant on the dataset that the version was trained on.
+        """Submit a job that creates a variant and evaluates the variant, by default on the dataset of the training.
 
         Raises:
             NotFound: the version does not exist.
-            InvalidSpec: the variant cannot be created with these options.
+            InvalidSpec: the variant cannot be created with these options, or there is no dataset.
         """
+        dataset = options.pop("dataset") or await run_sync(self._get_training_dataset, name, version)
+        if dataset is None:
+            reject("/dataset", "is required: the version was registered without training, so that it has no dataset")
         spec = VariantSpec(
             kind="variant",
             model=f"{name}@{version}",
-            dataset=await run_sync(self._get_training_dataset, name, version),
+            dataset=dataset,
             format=kind,
             **options,
         )
         return await self._submission.submit_job(Submission(spec, idempotency_key, traceparent=traceparent))
 
-    def _get_training_dataset(self, name: str, version: int) -> DatasetSpec:
+    def _get_training_dataset(self, name: str, version: int) -> DatasetSpec | None:
         with transaction(self._sessions, read_only=True) as session:
             return get_training_dataset(ModelRepo(session).get(name, version))
 

@@ -87,7 +87,8 @@ class ArchitectureSummary(NamedTuple):
     """The summary of a network that can be built. `options` includes all defaults.
 
     `single_value_norms` are the names of the batch norms that get one value per channel from each sample. They cannot
-    train on a single sample.
+    train on a single sample. `cache_obstacle` is the reason why the outputs of the frozen layers cannot be cached; it
+    is empty if they can be cached, or if the query has no patterns.
     """
 
     options: dict[str, Any]
@@ -95,6 +96,7 @@ class ArchitectureSummary(NamedTuple):
     output_shape: tuple[int, ...]
     parameter_names: tuple[str, ...]
     single_value_norms: tuple[str, ...] = ()
+    cache_obstacle: str = ""
 
 
 class InvalidArchitecture(Exception):
@@ -125,6 +127,8 @@ class ArchitectureEntry(NamedTuple):
         options: JSON Schema of the options.
         pretrained: error message if a package that the pretrained weights require is not installed. Empty if all
             packages are installed; None if the architecture has no pretrained weights.
+        num_classes: number of classes of the pretrained weights; 0 without them.
+        image_shape: (C, H, W) of the images of the pretrained weights; empty without them.
     """
 
     name: str
@@ -132,6 +136,8 @@ class ArchitectureEntry(NamedTuple):
     source: str | None
     options: dict[str, Any]
     pretrained: str | None = None
+    num_classes: int = 0
+    image_shape: tuple[int, ...] = ()
 
 
 class ArchitectureQuery(NamedTuple):
@@ -141,6 +147,9 @@ class ArchitectureQuery(NamedTuple):
         options: the options as JSON.
         shape: shape of one sample; (C, H, W) for images. Empty: check only the options.
         cardinalities: number of categories of each column of a table; 0 for numeric columns.
+        freeze: patterns of frozen parameters, to check whether the outputs of the frozen layers can be cached. Default:
+            this is not checked.
+        freeze_bn_stats: whether frozen batch norms use their running statistics without updating them.
     """
 
     name: str
@@ -148,6 +157,8 @@ class ArchitectureQuery(NamedTuple):
     shape: tuple[int, ...]
     num_outputs: int
     cardinalities: tuple[int, ...] = ()
+    freeze: tuple[str, ...] = ()
+    freeze_bn_stats: bool = True
 
 
 class ArchitectureCatalog(Protocol):

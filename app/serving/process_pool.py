@@ -93,7 +93,13 @@ class InferenceProcessPool:
                 raise Unavailable("The inference process is starting.", retry_after_s=2)
             self._architectures = {
                 entry.name: ArchitectureEntry(
-                    entry.name, entry.summary, entry.source, orjson.loads(entry.options), entry.pretrained
+                    entry.name,
+                    entry.summary,
+                    entry.source,
+                    orjson.loads(entry.options),
+                    entry.pretrained,
+                    entry.num_classes,
+                    tuple(entry.image_shape),
                 )
                 for entry in server_infos[0].architectures
             }
@@ -147,4 +153,5 @@ def parse_architecture_summary(response: ArchitectureValid | ArchitectureInvalid
         tuple(response.output_shape),
         tuple(response.parameter_names),
         tuple(response.single_value_norms),
+        response.cache_obstacle,
     )

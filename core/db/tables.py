@@ -77,7 +77,9 @@ class JobRow(Base):
     is_resolved: Mapped[bool] = mapped_column(
         default=True, server_default=true()
     )  # false while the job waits for its dataset
-    dataset_version_id: Mapped[str] = mapped_column(ForeignKey("dataset_version.id"))
+    dataset_version_id: Mapped[str | None] = mapped_column(
+        String(32), ForeignKey("dataset_version.id")
+    )  # null for a job that reads no dataset
     parent_id: Mapped[str | None] = mapped_column(String(32))
     traceparent: Mapped[str | None] = mapped_column(String(55))  # W3C trace context of the request that created the job
 
@@ -201,7 +203,7 @@ class ModelVersionRow(Base):
     bundle: Mapped[dict[str, Any]]  # bundle.json: architecture, input, classes, preprocessing, …
     spec: Mapped[dict[str, Any]]
     metrics: Mapped[dict[str, Any]]
-    dataset: Mapped[dict[str, Any]]  # {name, version, content_hash}
+    dataset: Mapped[dict[str, Any]]  # {name, version, content_hash}; empty if registered without training
     num_parameters: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
 

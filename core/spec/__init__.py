@@ -13,6 +13,7 @@ from core.spec.job_kinds import (
     VariantFormat,
     VariantSpec,
 )
+from core.spec.registration import RegisterSpec
 
 __all__ = [
     "ANY_JOB",
@@ -27,6 +28,7 @@ __all__ = [
     "NamedOptions",
     "PredictArchiveSpec",
     "PredictSpec",
+    "RegisterSpec",
     "TrainingSpec",
     "VariantFormat",
     "VariantSpec",

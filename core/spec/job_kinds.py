@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Discriminator, Field, TypeAdapter
 
 from core.spec.base import LR_DESCRIPTION, Name, Positive, Probability, Spec
 from core.spec.job import DatasetSpec, Device, JobSpec, Metrics, ModelRef, Precision, TrainingSpec
+from core.spec.registration import RegisterSpec
 
 
 class LrFindSpec(TrainingSpec):
@@ -96,10 +97,12 @@ class VariantSpec(ModelJobSpec):
 class PredictArchiveSpec(ModelJobSpec):
     """Predict the images of an archive. `POST /v1/models/{ref}/predictions` stores the archive and creates this job.
 
-    `dataset` is the dataset that the model was trained on; its samples are not read.
+    `dataset` is the dataset that the model was trained on; its samples are not read. It is null if the model was
+    registered without training.
     """
 
     kind: Literal["predict_archive"]
+    dataset: DatasetSpec | None  # type: ignore[assignment]  # specs are frozen
     archive: Annotated[
         str, Field(pattern=r"^[0-9a-f]{32}$", description="The id of the uploaded archive.", examples=["0" * 32])
     ]
@@ -126,7 +129,7 @@ def _add_default_kind(document: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 AnyJobSpec = Annotated[
-    JobSpec | LrFindSpec | EvaluateSpec | PredictSpec | VariantSpec | PredictArchiveSpec,
+    JobSpec | LrFindSpec | EvaluateSpec | PredictSpec | VariantSpec | PredictArchiveSpec | RegisterSpec,
     Discriminator("kind"),  # not `Field(discriminator=…)`: FastAPI replaces it with its own `Body(…)`
     BeforeValidator(_add_default_kind),
 ]
@@ -137,8 +140,9 @@ SPEC_BY_KIND: dict[str, type[Spec]] = {
     "predict": PredictSpec,
     "variant": VariantSpec,
     "predict_archive": PredictArchiveSpec,
+    "register": RegisterSpec,
 }
 KINDS = tuple(SPEC_BY_KIND)
-ANY_JOB: TypeAdapter[JobSpec | LrFindSpec | EvaluateSpec | PredictSpec | VariantSpec | PredictArchiveSpec] = (
-    TypeAdapter(AnyJobSpec)
-)
+ANY_JOB: TypeAdapter[
+    JobSpec | LrFindSpec | EvaluateSpec | PredictSpec | VariantSpec | PredictArchiveSpec | RegisterSpec
+] = TypeAdapter(AnyJobSpec)

@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision: str = "f3a8c51d2e96"
-down_revision: str | None = "d2b90f6ac714"
+down_revision: str | None = "b2d94e61c7f8"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

@@ -84,7 +84,9 @@ class Visitor:
         self.page.evaluate(AXE)
         result: dict[str, Any] = self.page.evaluate("rules => axe.run(document, {runOnly: rules})", RULES)
         return [
-            f"{violation['id']}: {node['html'][:120]}" for violation in result["violations"] for node in violation["nodes"]
+            f"{violation['id']}: {node['html'][:120]}"
+            for violation in result["violations"]
+            for node in violation["nodes"]
         ]
 
     def measure_overflow(self) -> int:

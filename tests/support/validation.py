@@ -22,7 +22,7 @@ def validation_context(spec: AnyJobSpec, info: DatasetInfo = IMAGES, **changes: 
     """Return the context of a job on a machine with a CPU only."""
     checked = None
     if isinstance(spec, TrainingSpec):
-        checked = asyncio.run(check_architecture(spec.architecture, info, NETWORKS))
+        checked = asyncio.run(check_architecture(spec, info, NETWORKS))
     return ValidationContext(spec, PinnedDataset(1, {}, info), frozenset({"cpu"}), checked, **changes)
 
 

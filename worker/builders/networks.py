@@ -33,7 +33,7 @@ def build_initial_network(
 
     Raises:
         ArchitectureBuildError: the architecture cannot be built for the shape of the dataset's samples.
-        NoMatchingWeights: no initial weight matches a parameter, or all parameters are frozen.
+        NoMatchingWeights: no initial weight matches a parameter.
     """
     network = placement.place_network(_build_network(spec, meta))
     if spec.compile:

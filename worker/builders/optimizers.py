@@ -9,7 +9,7 @@ from torch import nn
 
 from core.spec import optimizers
 from worker.engine.composite_optimizer import CompositeOptimizer, MuonWithAdamW
-from worker.engine.optimizers import Group, assign_parameters, build_parameter_groups, get_trainable_parameters
+from worker.engine.optimizers import Group, assign_parameters, build_parameter_groups, get_optimized_parameters
 from worker.engine.optimizers import build_optimizer as build_optimizer
 
 NON_TORCH_FIELDS = {"name", "groups", "decay_norms_and_biases"}
@@ -24,7 +24,7 @@ def make_optimizer(spec: optimizers.OptimizerSpec, network: nn.Module, device: t
     """
     if not isinstance(spec, optimizers.CompositeOptimizerSpec):
         return _make_single(spec, network, device)
-    names = assign_parameters(list(get_trainable_parameters(network)), [part.match for part in spec.parts])
+    names = assign_parameters(list(get_optimized_parameters(network)), [part.match for part in spec.parts])
     parts = [_make_single(part.optimizer, network, device, only) for part, only in zip(spec.parts, names, strict=True)]
     return CompositeOptimizer(parts, lr=spec.parts[0].optimizer.lr)
 

@@ -4,7 +4,7 @@ from torch import nn
 
 from core.datasets.packed import PackedMeta
 from core.errors import InvalidSpec
-from core.spec import JobSpec, TrainingSpec, transforms
+from core.spec import JobSpec, RegisterSpec, TrainingSpec, transforms
 from core.spec.job import PRETRAINED
 from models import bundle, registry
 
@@ -41,7 +41,7 @@ def get_normalization(spec: JobSpec, meta: PackedMeta) -> tuple[tuple[float, ...
     return meta.mean, meta.std
 
 
-def get_pretrained_weights(spec: TrainingSpec) -> registry.PretrainedWeights:
+def get_pretrained_weights(spec: TrainingSpec | RegisterSpec) -> registry.PretrainedWeights:
     """Return the pretrained weights of the job's architecture.
 
     Raises:

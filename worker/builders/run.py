@@ -9,6 +9,7 @@ from torch import nn
 from core.datasets.packed import PackedDataset, PackedMeta
 from core.datasets.splits import SplitView, plan_splits, resolve_splits
 from core.spec import JobSpec
+from models.network_split import find_frozen_norms
 from worker.builders.components import build_components
 from worker.builders.dataloaders import build_eval_loader, build_train_loader
 from worker.builders.losses import build_job_loss
@@ -25,7 +26,7 @@ from worker.engine.oom_recovery import OomBatchSplitter
 from worker.engine.run import Run
 from worker.engine.snapshot import RngState
 from worker.engine.state import RunState
-from worker.engine.transfer import Weights, find_frozen_norms
+from worker.engine.transfer import Weights
 
 
 def build_run(
@@ -40,7 +41,7 @@ def build_run(
 
     Raises:
         InvalidSpec: parts of the spec are not compatible with each other or with the dataset.
-        NoMatchingWeights: no initial weight matches a parameter, or all parameters are frozen.
+        NoMatchingWeights: no initial weight matches a parameter.
     """
     RngState.seed(spec.seed)
     meta, train, splits = packed.meta, packed.read_split("train"), resolve_splits(packed, spec.dataset, spec.seed)

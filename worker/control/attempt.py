@@ -52,6 +52,7 @@ class WorkerContext:
         max_attempts: number of lost attempts after which a job fails. Default: 5.
         weights_dir: the folder of the files that a spec can name with `weights: "file:…"`.
         archive_limits: the limits of archives of images to predict.
+        max_feature_bytes: the maximum size of the cached outputs of frozen layers, per training.
     """
 
     sessions: SessionFactory
@@ -62,6 +63,7 @@ class WorkerContext:
     max_attempts: int = 5
     weights_dir: Path = Path("/nonexistent")
     archive_limits: UploadLimits = field(default_factory=UploadLimits)
+    max_feature_bytes: int = 4 * 2**30
     clock: Callable[[], float] = time.monotonic
 
 
@@ -69,11 +71,12 @@ class ClaimedJob(NamedTuple):
     """A job whose lease this worker holds.
 
     Attributes:
+        version: the dataset version; None if the job reads no dataset.
         active_s: total running time of the job's earlier attempts, in seconds.
     """
 
     job: JobRow
-    version: DatasetVersionRow
+    version: DatasetVersionRow | None
     active_s: float
 
 
@@ -161,7 +164,11 @@ class AttemptRunner:
         standby = self._allocation.standby or self._context.standby
         trainer = self._trainer = standby.take()
         self._lease.attach_trainer(trainer)
-        fields = {**self._allocation.to_start_fields(), "archive_limits": self._context.archive_limits}
+        limits = {
+            "archive_limits": self._context.archive_limits,
+            "max_feature_bytes": self._context.max_feature_bytes,
+        }
+        fields = self._allocation.to_start_fields() | limits
         trainer.send(start.model_copy(update=fields))
         self._timeouts.expect_start()
         handler = self._build_handler(trainer, standby)

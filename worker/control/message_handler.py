@@ -37,7 +37,7 @@ class MessageHandler:
         self,
         recorder: Recorder,
         storage: Storage,
-        version: DatasetVersionRow,
+        version: DatasetVersionRow | None,
         stop: StopController,
         standby: Standby,
         placement: dict[str, Any],

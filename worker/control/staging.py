@@ -10,7 +10,7 @@ from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.models import ModelRepo
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
 from core.errors import CorruptFile, InvalidSpec, NotReady, StorageFull, Unavailable
-from core.spec import ANY_JOB, AnyJobSpec, ModelJobSpec, PredictArchiveSpec, TrainingSpec
+from core.spec import ANY_JOB, AnyJobSpec, ModelJobSpec, PredictArchiveSpec, RegisterSpec, TrainingSpec
 from core.spec.extension import Extension
 from core.spec.job import PRETRAINED
 from core.storage import Storage
@@ -32,7 +32,12 @@ class InputStaging:
     """
 
     def __init__(
-        self, storage: Storage, recorder: Recorder, job: JobRow, version: DatasetVersionRow, weights_dir: Path
+        self,
+        storage: Storage,
+        recorder: Recorder,
+        job: JobRow,
+        version: DatasetVersionRow | None,
+        weights_dir: Path,
     ) -> None:
         self._storage = storage
         self._recorder = recorder
@@ -64,7 +69,7 @@ class InputStaging:
             job_id=self._job.id,
             attempt=self._job.attempt,
             spec=spec,
-            dataset_dir=str(self._fetch_dataset()) if archive is None else "",
+            dataset_dir="" if archive is not None or self._version is None else str(self._fetch_dataset(self._version)),
             dataset=build_dataset_lineage(self._version),
             work_dir=str(self._storage.create_scratch_folder()),
             resume_dir=str(resume_dir) if resume_dir else None,
@@ -76,12 +81,14 @@ class InputStaging:
             lease_s=lease_s,
         )
 
-    def _fetch_dataset(self) -> Path:
-        meta, key = self._version.meta or {}, self._version.packed_key or ""
+    def _fetch_dataset(self, version: DatasetVersionRow) -> Path:
+        meta, key = version.meta or {}, version.packed_key or ""
         return self._fetch_files(key, meta.get("files", {}))
 
     def _fetch_model(self, spec: AnyJobSpec) -> Path | None:
         """Fetch the bundle of the model that is evaluated, exported or used as initial weights."""
+        if isinstance(spec, RegisterSpec):
+            return None
         ref = spec.model if isinstance(spec, ModelJobSpec) else spec.init_from
         if ref is None:
             return None
@@ -140,8 +147,10 @@ class InputStaging:
         return self._storage.fetch(key, {name: file["sha256"] for name, file in files.items()})
 
 
-def build_dataset_lineage(version: DatasetVersionRow) -> dict[str, str | int | None]:
-    """Return the fields that identify the training dataset of a model."""
+def build_dataset_lineage(version: DatasetVersionRow | None) -> dict[str, str | int | None]:
+    """Return the fields that identify the training dataset of a model. Without a dataset, the result is empty."""
+    if version is None:
+        return {}
     return {"name": version.name, "version": version.version, "content_hash": version.content_hash}
 
 

@@ -56,5 +56,5 @@ class Supervisor:
             job = AttemptRepo(session).claim(job_id, owner, lease_s, max_attempts, self.devices.capacity)
             if job is None:
                 return None
-            version = DatasetRepo(session).get(job.dataset_version_id)
+            version = None if job.dataset_version_id is None else DatasetRepo(session).get(job.dataset_version_id)
             return ClaimedJob(job, version, sum_active_seconds(EventRepo(session).list_transitions(job_id)))

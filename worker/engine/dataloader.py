@@ -80,6 +80,7 @@ class ArrayDataLoader:
         self._order = order
         self._transforms = tuple(transforms)
         self._bounds = batch_bounds(len(self._index), batch_size, drop_last=order.drop_last)
+        self._batch_size = batch_size
         self._rank, self._num_ranks = 0, 1
         batch_bytes = batch_size * int(np.prod(self._images.shape[1:])) * self._images.itemsize
         self._batches_per_chunk = max(1, CHUNK_BYTES // max(1, batch_bytes))
@@ -89,6 +90,20 @@ class ArrayDataLoader:
     def __len__(self) -> int:
         """Return the number of batches."""
         return len(self._bounds)
+
+    @property
+    def batch_size(self) -> int:
+        """The number of samples of a batch that is not the last one."""
+        return self._batch_size
+
+    @property
+    def sample_index(self) -> Index:
+        """The indices of the samples to use."""
+        return self._index
+
+    def read_images(self, index: Index) -> Tensor:
+        """Return the images of these samples on the device, uint8 (B, H, W, C), without transforms."""
+        return self._placement.place_tensor(torch.from_numpy(self._images[index]))
 
     def get_targets(self) -> Tensor:
         """Return the targets of the selected samples: classes (N,) or values (N, num_outputs)."""

@@ -86,7 +86,8 @@ class ForwardBackward:
         is_whole = not isinstance(share, Tensor) and share == 1.0
         part_loss = loss if is_whole else loss * share
         scaled = part_loss if self._scaler is None else self._scaler.scale(part_loss)
-        scaled.backward()  # type: ignore[no-untyped-call]
+        if scaled.requires_grad:  # otherwise all parameters are frozen
+            scaled.backward()  # type: ignore[no-untyped-call]
         return state.pred, state.loss if is_whole else part_loss.detach()
 
 

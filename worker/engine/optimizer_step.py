@@ -42,7 +42,9 @@ class OptimizerStep:
         return lr
 
     def __call__(self) -> None:
-        """Update the parameters."""
+        """Update the parameters. Frozen parameters, which have no gradients, do not change."""
+        if self._scaler is not None and all(parameter.grad is None for parameter in self._parameters):
+            return  # a gradient scaler requires at least one gradient
         if self._clipping is not None:
             if self._scaler is not None:
                 self._scaler.unscale_(self.optimizer)  # otherwise the scaled gradients would be clipped

@@ -48,18 +48,18 @@ def build_parameter_groups(
     decay, the group is split in two. Empty groups are omitted.
 
     Args:
-        network: the network whose trainable parameters are grouped.
+        network: the network whose parameters are grouped.
         groups: patterns and their options.
         decays_all: whether norms and biases have weight decay. If False, their weight decay is 0, unless their group
             sets `weight_decay`.
-        names: use only these parameters (default: all trainable ones).
+        names: use only these parameters (default: those of `get_optimized_parameters`).
 
     Raises:
         UnknownParameters: a pattern matches no parameter.
     """
     named = {
         name: parameter
-        for name, parameter in get_trainable_parameters(network).items()
+        for name, parameter in get_optimized_parameters(network).items()
         if names is None or name in names
     }
     no_decay = set() if decays_all else find_no_decay_parameters(network)
@@ -79,9 +79,13 @@ def build_parameter_groups(
     ]
 
 
-def get_trainable_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters that are not frozen, by name."""
-    return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+def get_optimized_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are not frozen, by name. If all are frozen, return all.
+
+    An optimizer without parameters cannot be built, and it does not change parameters without gradients.
+    """
+    parameters = dict(network.named_parameters())
+    return {name: parameter for name, parameter in parameters.items() if parameter.requires_grad} or parameters
 
 
 def assign_parameters(names: Sequence[str], patterns: Sequence[str]) -> list[list[str]]:

@@ -16,7 +16,7 @@ Weights = Mapping[str, Tensor]
 
 
 class NoMatchingWeights(TrainingError, ValueError):
-    """No tensor of the source matches the network, or the patterns freeze all parameters."""
+    """No tensor of the source matches the network."""
 
 
 class LoadReport(NamedTuple):
@@ -79,18 +79,15 @@ def freeze_parameters(network: nn.Module, patterns: Sequence[str]) -> list[str]:
     """Freeze parameters whose names match. `!pattern` excludes names from earlier patterns.
 
     Returns:
-        The names of the frozen parameters.
+        The names of the frozen parameters. They can be all parameters: then the training changes nothing.
 
     Raises:
         UnknownParameters: a pattern matches no parameter.
-        NoMatchingWeights: the patterns match all parameters.
     """
     names = [name for name, _ in network.named_parameters()]
     for pattern in patterns:
         match_names(pattern.removeprefix(EXCLUDE), names)
     frozen = match_frozen_parameters(patterns, names)
-    if len(frozen) == len(names):
-        raise NoMatchingWeights("all parameters would be frozen; exclude some, for example with '!fc.*'")
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name not in frozen)
     return frozen
@@ -104,17 +101,3 @@ def match_frozen_parameters(patterns: Sequence[str], names: Sequence[str]) -> li
         return not last.startswith(EXCLUDE)
 
     return [name for name in names if is_frozen(name)]
-
-
-def find_frozen_norms(network: nn.Module) -> list[nn.Module]:
-    """Return the batch norms whose parameters are frozen.
-
-    In training mode, their running statistics would still change. Keep them in evaluation mode to prevent this.
-    """
-    return [
-        module
-        for module in network.modules()
-        if isinstance(module, nn.modules.batchnorm._NormBase)
-        and (parameters := list(module.parameters(recurse=False)))
-        and not any(parameter.requires_grad for parameter in parameters)
-    ]

@@ -33,7 +33,7 @@ def build_start_message(options: argparse.Namespace, warn: Callable[[str], objec
         attempt=1,
         spec=spec,
         dataset_dir=str(options.dataset_dir),
-        dataset={"name": spec.dataset.name, "version": spec.dataset.version},
+        dataset={} if spec.dataset is None else {"name": spec.dataset.name, "version": spec.dataset.version},
         work_dir=str(options.work_dir),
         resume_dir=None if options.resume_dir is None else str(find_latest_valid(options.resume_dir, warn)),
         model_dir=None if options.model_dir is None else str(options.model_dir),

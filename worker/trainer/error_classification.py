@@ -12,13 +12,13 @@ from safetensors import SafetensorError
 from core.datasets.packed import PackedDataset
 from core.errors import CorruptFile, InvalidSpec
 from core.failures import FAILURES
-from core.spec import AnyJobSpec, TrainingSpec
+from core.spec import AnyJobSpec, RegisterSpec, TrainingSpec
 from models.bundle import BadBundle
 from models.logits import NotProbabilities
 from models.registry import ArchitectureBuildError, UnknownArchitecture
 from models.variants import MissingPackage
 from worker.engine.callback import TrainingError
-from worker.engine.callbacks import NoTrainableParameters, TrainingDiverged
+from worker.engine.callbacks import TrainingDiverged
 from worker.engine.device import DeviceUnavailable
 from worker.engine.losses import InvalidClassWeights
 from worker.engine.optimizers import InvalidParameterGroups, UnknownParameters
@@ -107,7 +107,6 @@ def _classify_by_type(error: BaseException) -> RunFailed | None:
             | InvalidClassWeights()
             | InvalidParameterGroups()
             | UnknownParameters()
-            | NoTrainableParameters()
             | NoMatchingWeights()
             | IncompatibleCheckpoint()
             | BadBundle()
@@ -137,7 +136,7 @@ def _build_disk_full(text: str) -> RunFailed:
 def _suggest_smaller(spec: AnyJobSpec | None, shape: tuple[int, ...] | None) -> str:
     """Return a hint that lists ways to use less memory. The way with the fewest drawbacks comes first."""
     images = "images" if shape is None else f"images than {'x'.join(map(str, shape))}"
-    if spec is None:
+    if spec is None or isinstance(spec, RegisterSpec):
         return f"Use a smaller batch_size, smaller {images}, or a smaller network."
     advice = [f"a batch_size below {spec.batch_size}"]
     if isinstance(spec, TrainingSpec):
@@ -151,7 +150,7 @@ def _suggest_smaller(spec: AnyJobSpec | None, shape: tuple[int, ...] | None) -> 
 
 def _get_sizes(spec: AnyJobSpec | None, shape: tuple[int, ...] | None) -> dict[str, object]:
     sizes: dict[str, object] = {} if shape is None else {"image_shape": list(shape)}
-    if spec is None:
+    if spec is None or isinstance(spec, RegisterSpec):
         return sizes
     network = spec.architecture.name if isinstance(spec, TrainingSpec) else spec.model
     return sizes | {"batch_size": spec.batch_size, "architecture": network}

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from core.errors import InvalidSpec
-from core.spec import JobSpec, TrainingSpec
+from core.spec import JobSpec, RegisterSpec, TrainingSpec
 from core.spec.callbacks import CallbackSpec
 from core.spec.job import PRETRAINED
 from models import bundle
@@ -35,7 +35,7 @@ def load_initial_weights(start: Start) -> Weights | None:
         InvalidSpec: the weights cannot be read.
         ArchitectureBuildError: the package that provides the pretrained weights is not installed.
     """
-    if not isinstance(start.spec, TrainingSpec):
+    if not isinstance(start.spec, TrainingSpec | RegisterSpec):
         return None
     if start.spec.weights == PRETRAINED:
         return get_pretrained_weights(start.spec).load_weights()
@@ -52,9 +52,10 @@ def _get_weights_path(folder: str | None) -> str | None:
     return folder and f"{folder}/{bundle.WEIGHTS}"
 
 
-def _get_checkpoint_dir(spec: TrainingSpec, start: Start) -> str | None:
+def _get_checkpoint_dir(spec: TrainingSpec | RegisterSpec, start: Start) -> str | None:
     """Return the folder of the checkpoint in `resume_from` if the job requests the checkpoint's weights, else None."""
-    return start.initial_checkpoint_dir if spec.resume_from is not None and spec.resume_from.model else None
+    resume_from = spec.resume_from if isinstance(spec, TrainingSpec) else None
+    return start.initial_checkpoint_dir if resume_from is not None and resume_from.model else None
 
 
 def log_skipped_weights(run: Run, channel: Channel) -> None:

@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from core.jobs import StopMode
-from core.spec import EvaluateSpec, JobSpec, LrFindSpec, PredictArchiveSpec, PredictSpec, VariantSpec
+from core.spec import EvaluateSpec, JobSpec, LrFindSpec, PredictArchiveSpec, PredictSpec, RegisterSpec, VariantSpec
 from worker.engine.run import EvaluationInterrupted
 from worker.protocol import JobCompleted, RunStopped, Start, TrainingFinished
 from worker.trainer.channel import Channel
@@ -13,6 +13,7 @@ from worker.trainer.job_context import JobContext, create_context
 from worker.trainer.lr_finder import suggest_lr
 from worker.trainer.predict_archive import predict_archive
 from worker.trainer.predict_split import predict_split
+from worker.trainer.registration import register_network
 from worker.trainer.training import train_model
 
 
@@ -44,5 +45,7 @@ def _run_kind(context: JobContext) -> TrainingFinished | JobCompleted | None:
             return predict_archive(spec, context)
         case VariantSpec() as spec:
             return make_variant(spec, context)
+        case RegisterSpec() as spec:
+            return register_network(spec, context)
         case _:
             assert_never(context.start.spec)

@@ -12,7 +12,7 @@ from core.datasets.archives import uploads
 from core.datasets.archives.entries import read_entry
 from core.datasets.archives.limits import UploadLimits
 from core.datasets.archives.spool import has_image_suffix, is_hidden
-from core.errors import ServiceError
+from core.errors import ServiceError, get_sample_error_code
 from core.images import decode_image, make_file_size_error
 from core.pixel_conversion import Pixels
 from core.spec import PredictArchiveSpec
@@ -126,7 +126,7 @@ def _predict_rows(
         probabilities = iter(model.predict(decoded) if decoded else ())
         for name, pixels in batch:
             if isinstance(pixels, ServiceError):
-                yield {"name": name, "error": {"code": pixels.slug, "detail": pixels.detail}}
+                yield {"name": name, "error": {"code": get_sample_error_code(pixels), "detail": pixels.detail}}
             else:
                 yield {"name": name, **format_prediction(next(probabilities), spec.top_k, model.description)}
 

@@ -31,6 +31,7 @@ from worker.trainer.callbacks.metrics import build_best_epoch
 from worker.trainer.channel import Channel
 from worker.trainer.extension import KEY as EXTENSION
 from worker.trainer.extension import find_extension, is_first_attempt
+from worker.trainer.feature_cache import fill_feature_cache, plan_feature_cache
 from worker.trainer.initial_state import (
     load_initial_weights,
     log_skipped_weights,
@@ -59,8 +60,10 @@ def train_model(spec: JobSpec, context: JobContext) -> TrainingFinished | None:
     weights = load_initial_weights(start)
     run = build_run(tuned_spec, packed, context.placement, weights, save_artifact, schedule_epochs)
     remembered |= _initialize_state(run, spec, context, previous, extension)
-    runtime = context.placement.describe() | describe_run(run, start) | ranks.describe() | remembered
+    plan = plan_feature_cache(run, tuned_spec, packed.meta, context)
+    runtime = context.placement.describe() | describe_run(run, start) | ranks.describe() | remembered | plan.runtime
     channel.send(RunStarted(runtime=runtime, num_steps=run.state.step))
+    run = fill_feature_cache(run, plan, context)
     shared = ranks.distribute(run)
     warn = partial(channel.send_log, level="warning")
     for warning in find_metric_warnings(tuned_spec.metrics or (), packed.meta, run):

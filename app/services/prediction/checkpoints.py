@@ -83,6 +83,7 @@ class CheckpointPredictionService:
             if row is None:
                 hint = NO_BEST_HINT if tag == "best" else ""
                 raise Conflict(f"Job {job.name!r} has no {tag} checkpoint.{hint}", state=job.state)
+            assert job.dataset_version_id is not None  # noqa: S101 - only trainings have checkpoints
             meta = DatasetRepo(session).get(job.dataset_version_id).meta or {}
             return CheckpointRef(job_id, row.number, row.epoch, row.step, row.sha256), _to_served_model(
                 job.name, row, meta

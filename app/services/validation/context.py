@@ -32,7 +32,10 @@ class ResumeSource(NamedTuple):
 
 
 class RegisteredModel(NamedTuple):
-    """A model version that a job refers to. `dataset`, `seed`, `valid` and `test` are from its training spec."""
+    """A model version that a job refers to. `dataset`, `seed`, `valid` and `test` are from its training spec.
+
+    `dataset` is empty if the version was registered without training.
+    """
 
     ref: str
     task: str
@@ -50,6 +53,7 @@ class RegisteredModel(NamedTuple):
     def from_row(cls, row: ModelVersionRow) -> "RegisteredModel":
         """Create an instance from the database row of a model version, with its bundle metadata and training spec."""
         bundle, spec = row.bundle, row.spec
+        dataset = spec.get("dataset") or {}
         return cls(
             ref=f"{row.name}@{row.version}",
             task=bundle["task"],
@@ -58,10 +62,10 @@ class RegisteredModel(NamedTuple):
             image_shape=tuple(bundle["image_shape"]),
             columns=(bundle.get("table") or {}).get("columns", []),
             num_parameters=row.num_parameters,
-            dataset=spec["dataset"]["name"],
-            seed=spec["seed"],
-            valid=spec["dataset"]["valid"],
-            test=spec["dataset"].get("test"),
+            dataset=dataset.get("name", ""),
+            seed=spec.get("seed", 0),
+            valid=dataset.get("valid"),
+            test=dataset.get("test"),
         )
 
     @property
@@ -88,7 +92,7 @@ class ValidationContext:
         dataset: the dataset; None while it is imported, or if it does not exist. Then only rules that do not depend on
             the dataset are applied.
         devices: names and kinds of the devices of live workers, for example `cpu`, `cuda`, `cuda:0` or `mps`.
-        architecture: the checked architecture of a training spec; None for specs that refer to a registered model.
+        architecture: the checked architecture of a training or registration; None for specs that refer to a model.
         model: the registered model that the spec refers to, if any.
         resume_source: the checkpoint that the spec refers to, if any.
         capacities: the capacity of each live worker; empty if no worker is live.

@@ -3,7 +3,7 @@
 import secrets
 from typing import NamedTuple
 
-from core.spec import AnyJobSpec
+from core.spec import AnyJobSpec, RegisterSpec
 from core.spec.job import TrainingSpec
 from core.spec.losses import BceWithLogitsSpec, CrossEntropySpec, LossSpec, MseSpec, list_compatible_losses
 from core.spec.metrics import AccuracySpec, MaeSpec, MetricSpec
@@ -40,4 +40,6 @@ def generate_name(spec: AnyJobSpec) -> str:
     """Return a new job name, for example `convnet-digits-3f2a` or `evaluate-digits-3f2a`."""
     if isinstance(spec, TrainingSpec):
         return f"{spec.architecture.name[:28]}-{spec.dataset.name[:28]}-{secrets.token_hex(2)}"
+    if isinstance(spec, RegisterSpec):
+        return f"register-{spec.architecture.name[:40]}-{secrets.token_hex(2)}"
     return f"{spec.kind}-{spec.model.partition('@')[0][:40]}-{secrets.token_hex(2)}"

@@ -91,7 +91,9 @@ class ArchiveContext(ModelJobContext):
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
         """Return the resolved spec with the dataset version. The split shares keep the values of the request."""
-        dataset = self.spec.dataset.model_copy(update={"version": self.job.pinned_dataset.version})
+        dataset = self.job.spec.dataset  # None if the model was registered without training
+        if dataset is not None:
+            dataset = dataset.model_copy(update={"version": self.job.pinned_dataset.version})
         return self._copy_spec({"seed": self.spec.seed or 0, "dataset": dataset}, 1, warnings)
 
 

@@ -11,7 +11,7 @@ from app.services.validation.defaults import generate_name
 from app.services.validation.report import reject_all
 from app.services.validation.rules import RULES
 from core.db.tables import ModelVersionRow
-from core.spec import ANY_JOB, AnyJobSpec, DatasetSpec, ModelJobSpec
+from core.spec import ANY_JOB, AnyJobSpec, DatasetSpec, ModelJobSpec, RegisterSpec
 from core.spec.base import Spec
 from core.spec.error_pointers import to_pointers
 from core.spec.job_kinds import SPEC_BY_KIND
@@ -77,6 +77,8 @@ def find_model_reference(spec: AnyJobSpec) -> tuple[str, str] | None:
     """Return the JSON pointer and the value of the spec's model reference; None if the spec has no reference."""
     if isinstance(spec, ModelJobSpec):
         return "/model", spec.model
+    if isinstance(spec, RegisterSpec):
+        return None
     return None if spec.init_from is None else ("/init_from", spec.init_from)
 
 
@@ -92,13 +94,19 @@ def get_registry_name(spec: AnyJobSpec) -> str:
 
 def pin_unresolved_spec(spec: AnyJobSpec, version: int) -> AnyJobSpec:
     """Return the spec with a name and the dataset version, for a job whose dataset is still being imported."""
+    assert spec.dataset is not None  # noqa: S101 - the caller waits for the import of the dataset
     name = spec.name or generate_name(spec)
     dataset = spec.dataset.model_copy(update={"version": version})
     return spec.model_copy(update={"name": name, "model": spec.model or name, "dataset": dataset})
 
 
-def get_training_dataset(row: ModelVersionRow) -> DatasetSpec:
-    """Return the dataset that a model version was trained on, without its training transforms."""
+def get_training_dataset(row: ModelVersionRow) -> DatasetSpec | None:
+    """Return the dataset that a model version was trained on, without its training transforms.
+
+    None: the version was registered without training.
+    """
+    if "dataset" not in row.spec:
+        return None
     return DatasetSpec.model_validate(
         {key: value for key, value in row.spec["dataset"].items() if key != "train_transforms"}
     )

@@ -13,11 +13,13 @@ from app.services.validation import (
     model_job,
     objective,
     optimizer,
+    registration,
     resume_from,
     transforms,
 )
 from app.services.validation.context import ResolvedSpec, ValidationContext
 from app.services.validation.model_job import ArchiveContext, ModelJobContext
+from app.services.validation.registration import RegistrationContext
 from app.services.validation.report import ValidationReport
 from app.services.validation.training import LrFindContext, TrainingContext
 from core.spec import ModelJobSpec
@@ -112,6 +114,7 @@ TRAINING_RULES: tuple[Rule[TrainingContext], ...] = (
     optimizer.check_optimizer_patterns,
     optimizer.check_freeze,
     freezing.check_trained_parameters,
+    freezing.check_feature_cache,
     capacity.check_capacity,
 )
 MODEL_JOB_RULES: tuple[Rule[ModelJobContext], ...] = (
@@ -138,6 +141,7 @@ SPEC_RULES: frozenset[Rule[Any]] = frozenset(
         resume_from.check_resumed_architecture,
         resume_from.check_resumed_optimizer,
         resume_from.check_resumed_callbacks,
+        freezing.check_feature_cache,
         model_job.check_no_transforms,
         model_job.check_image_model,
     }
@@ -155,5 +159,9 @@ RULES: Mapping[str, RuleSet[Any]] = {
         ModelJobContext.prepare, (*MODEL_JOB_RULES, model_job.check_targets, model_job.check_image_model)
     ),
     "predict_archive": RuleSet(ArchiveContext.prepare, (model_job.check_image_model, capacity.check_device)),
+    "register": RuleSet(
+        RegistrationContext.prepare,
+        (registration.check_architecture, registration.check_weights, registration.check_recipe),
+    ),
 }
 """The rules of each job kind."""

@@ -6,7 +6,7 @@ because their fencing token is lower.
 
 from typing import Any
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now
@@ -42,8 +42,8 @@ class AttemptRepo:
     ) -> JobRow | None:
         """Claim a job for a new attempt. Return None if the job cannot be claimed.
 
-        The job must be queued, or its lease must have expired. Its spec must be resolved and its dataset must be ready.
-        If `capacity` is set, jobs that require more resources are not claimed.
+        The job must be queued, or its lease must have expired. Its spec must be resolved and its dataset, if any, must
+        be ready. If `capacity` is set, jobs that require more resources are not claimed.
         """
         self.release_expired_lease(job_id, max_attempts)
         ready = select(DatasetVersionRow.id).where(DatasetVersionRow.state == DatasetState.READY)
@@ -51,7 +51,7 @@ class AttemptRepo:
             JobRow.id == job_id,
             JobRow.state == JobState.QUEUED,
             JobRow.is_resolved,
-            JobRow.dataset_version_id.in_(ready),
+            or_(JobRow.dataset_version_id.is_(None), JobRow.dataset_version_id.in_(ready)),
         )
         if capacity is not None:
             statement = statement.where(is_schedulable_on(capacity))

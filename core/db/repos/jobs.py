@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now
@@ -63,13 +63,14 @@ class JobRepo:
     def find_next_id(self, capacity: WorkerCapacity | None = None) -> str | None:
         """Return the id of the queued job to run next: highest priority, then oldest. Return None if there is none.
 
-        Only jobs with a resolved spec and a ready dataset are considered.
+        Only jobs with a resolved spec and a ready dataset, or without a dataset, are considered.
 
         Args:
             capacity: the capacity of the worker that will run the job. Default: unlimited.
         """
-        query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED)
-        query = query.where(DatasetVersionRow.state == DatasetState.READY, JobRow.is_resolved)
+        query = select(JobRow.id).outerjoin(DatasetVersionRow).where(JobRow.state == JobState.QUEUED)
+        is_ready = or_(JobRow.dataset_version_id.is_(None), DatasetVersionRow.state == DatasetState.READY)
+        query = query.where(is_ready, JobRow.is_resolved)
         if capacity is not None:
             query = query.where(is_schedulable_on(capacity))
         order = (JobRow.priority.desc(), JobRow.created_at, JobRow.id)

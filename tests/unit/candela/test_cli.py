@@ -256,3 +256,41 @@ def test_samples_are_listed_and_written(server: Any, run: Run, tmp_path: Path) -
     assert printed.splitlines()[-1].split() == ["train/4", "a[1].png", "0.5", "age=3.0", "kind="]
     assert server.seen[0].query == {"class": "cat", "limit": "20"}
     assert (tmp_path / "out" / "train-3.png").read_bytes() == b"PNG"
+
+
+def test_models_register_posts_the_network_and_waits(
+    server: Any, run: Run, job_answer: JobAnswer, tmp_path: Path
+) -> None:
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    server.json("POST /v1/models", job_answer(), 202)
+    server.json("GET /v1/jobs/j1", job_answer(state="succeeded", model={"name": "pets", "version": 2}))
+    arguments = ["--weights", "file:pets.safetensors", "-o", "head=[8]", "-o", "kernel=5", "--image-shape", "3,32,32"]
+    moments = ["--mean", "0.5,0.5,0.5", "--std", "0.2,0.2,0.2", "--resize", "crop"]
+    status, printed, _ = run(
+        "models", "register", "pets", "convnet", *arguments, *moments, "--classes", tmp_path / "classes.txt"
+    )
+    assert (status, printed) == (0, "pets@2\n")
+    assert server.seen[0].json() == {
+        "name": "pets",
+        "architecture": {"name": "convnet", "head": [8], "kernel": 5},
+        "weights": "file:pets.safetensors",
+        "image_shape": [3, 32, 32],
+        "classes": ["cat", "dog"],
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.2, 0.2, 0.2],
+        "resize": "crop",
+    }
+
+
+@pytest.mark.parametrize("arguments", [["--mean", "0.5,x"], ["-o", "kernel"], ["--image-shape", "3x32x32"]])
+def test_an_invalid_option_of_models_register_sends_nothing(arguments: list[str], server: Any, run: Run) -> None:
+    status, _, _ = run("models", "register", "pets", "convnet", *arguments)
+    assert (status, server.seen) == (2, [])
+
+
+def test_a_failed_registration_has_exit_status_1(server: Any, run: Run, job_answer: JobAnswer) -> None:
+    failure = {"code": "invalid_spec", "message": "No such file.", "hint": "Correct it.", "retryable": False}
+    server.json("POST /v1/models", job_answer(), 202)
+    server.json("GET /v1/jobs/j1", job_answer(state="failed", failure=failure))
+    status, _, errors = run("models", "register", "pets", "convnet")
+    assert (status, "No such file." in errors) == (1, True)

@@ -3,7 +3,7 @@
 from worker.engine.callbacks.confusion_matrix import ConfusionMatrix
 from worker.engine.callbacks.csv_logger import CsvLogger
 from worker.engine.callbacks.early_stopping import EarlyStopping
-from worker.engine.callbacks.freeze import Freeze, NoTrainableParameters
+from worker.engine.callbacks.freeze import Freeze
 from worker.engine.callbacks.keep_best import KeepBest
 from worker.engine.callbacks.lr_scheduler import (
     BatchLrScheduler,
@@ -28,7 +28,6 @@ __all__ = [
     "KeepBest",
     "LrSchedulerCallback",
     "ModelCheckpoint",
-    "NoTrainableParameters",
     "NonFiniteGuard",
     "PlateauLrScheduler",
     "TensorBoard",

@@ -6,13 +6,9 @@ from typing import ClassVar
 from torch import nn
 
 from worker.engine.averaging import BATCH_NORM
-from worker.engine.callback import Callback, TrainingError
+from worker.engine.callback import Callback
 from worker.engine.optimizers import match_names
 from worker.engine.state import RunState
-
-
-class NoTrainableParameters(TrainingError, ValueError):
-    """Every parameter is frozen."""
 
 
 class Freeze(Callback):
@@ -20,7 +16,7 @@ class Freeze(Callback):
 
     The optimizer state of frozen parameters is kept. Batch norms with frozen parameters do not update their running
     statistics, unless `freeze_bn_stats` is false. Parameters are frozen before a batch instead of at the start of an
-    epoch, because a resumed run can start in the middle of an epoch.
+    epoch, because a resumed run can start in the middle of an epoch. While all parameters are frozen, nothing changes.
     """
 
     changes_trainable_parameters: ClassVar[bool] = True
@@ -40,7 +36,6 @@ class Freeze(Callback):
             UnknownParameters: the pattern matches no trainable parameter.
         """
         trainable = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
-        self._parameters = list(trainable.values())
         self._matching_parameters = [trainable[name] for name in match_names(match, list(trainable))]
         self._norms = _find_norms(network, match) if freeze_bn_stats else []
         self._from, self._until = from_epoch, until_epoch
@@ -59,8 +54,6 @@ class Freeze(Callback):
         for parameter in self._matching_parameters:
             parameter.requires_grad_(not is_frozen)
             parameter.grad = None
-        if not any(parameter.requires_grad for parameter in self._parameters):
-            raise NoTrainableParameters("every parameter is frozen; at least one must be trainable")
 
 
 def _find_norms(network: nn.Module, match: str) -> list[nn.Module]:

@@ -184,3 +184,18 @@ def test_best_epoch_is_added_to_the_last_one(
     set_state(job["id"], JobState.SUCCEEDED, metrics={"valid_loss": 0.5}, metrics_best=best)
     response = client.get(f"/v1/jobs/{job['id']}").json()
     assert (response["metrics"], response["metrics_best"]) == ({"valid_loss": 0.5}, best)
+
+
+@pytest.mark.parametrize(
+    ("options", "earliest"),
+    [({"patience": 5}, None), ({"patience": 9}, None), ({"patience": 4}, 8), ({"patience": 1, "min_epochs": 7}, 7)],
+)
+def test_early_stopping_that_can_end_an_extension_is_a_warning(
+    options: dict[str, int], earliest: int | None, extend: Extend
+) -> None:
+    warnings = extend({"epochs": 5}, callbacks=[{"name": "early_stopping", **options}]).json()["warnings"]
+    text = (
+        f"The callback 'early_stopping' can end the extension before epoch 9, at the earliest after epoch {earliest}. "
+        "It compares only epochs after epoch 4."
+    )
+    assert warnings == ([] if earliest is None else [text])

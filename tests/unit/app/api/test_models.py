@@ -10,6 +10,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.state import State
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.jobs import JobRepo
+from core.db.session import transaction
 from tests.support.finished import FinishedJob, finish_job
 
 
@@ -94,3 +97,38 @@ def test_models_are_listed_page_by_page(
     rest = client.get("/v1/models", params={"limit": 2, "cursor": first["next_cursor"]}).json()
     assert [model["name"] for page in (first, rest) for model in page["items"]] == ["a", "b", "c"]
     assert rest["next_cursor"] is None
+
+
+PETS = {
+    "name": "pets",
+    "architecture": {"name": "convnet", "channels": [4], "head": [8]},
+    "weights": "file:pets.safetensors",
+    "image_shape": [3, 16, 16],
+    "classes": ["cat", "dog"],
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.2, 0.2, 0.2],
+}
+
+
+def test_a_registration_is_a_job_without_a_dataset(client: TestClient, state: State) -> None:
+    response = client.post("/v1/models", json=PETS, headers={"Idempotency-Key": "one"})
+    assert response.status_code == 202
+    job = response.json()
+    assert response.headers["Location"] == f"/v1/jobs/{job['id']}"
+    assert (job["kind"], job["state"], job["waits_for"], job["queue_position"]) == ("register", "queued", None, 0)
+    assert (job["spec"]["model"], job["spec"]["classes"], job["spec"]["resize"]) == ("pets", ["cat", "dog"], None)
+    assert "dataset" not in job["spec"]
+    assert client.post("/v1/models", json=PETS, headers={"Idempotency-Key": "one"}).json()["id"] == job["id"]
+    with transaction(state.sessions) as session:
+        assert JobRepo(session).find_next_id() == job["id"]
+        assert AttemptRepo(session).claim(job["id"], "worker-1", 30) is not None
+
+
+def test_an_invalid_registration_names_every_field(client: TestClient) -> None:
+    body = {"name": "pets", "architecture": {"name": "convnet"}, "weights": "file:pets.safetensors", "mean": [0.5, 0.5]}
+    errors = client.post("/v1/models", json=body).json()["errors"]
+    assert {error["pointer"] for error in errors} == {"/image_shape", "/classes", "/std"}
+    errors = client.post("/v1/models", json=PETS | {"std": [0.1], "classes": ["cat"]}).json()["errors"]
+    assert [error["pointer"] for error in errors] == ["/classes"]
+    errors = client.post("/v1/models", json=PETS | {"std": [0.1]}).json()["errors"]
+    assert [error["pointer"] for error in errors] == ["/std"]

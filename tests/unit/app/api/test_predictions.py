@@ -145,7 +145,7 @@ def test_an_invalid_image_among_several_has_an_error_in_its_place(client: TestCl
     )
     assert response.status_code == 200, response.text
     found = [one.get("error", {}).get("code") for one in response.json()["predictions"]]
-    assert found == [None, "invalid-picture", None, "unsupported-picture", "too-large", "invalid-picture"]
+    assert found == [None, "invalid-picture", None, "unsupported-picture", "image_too_large", "invalid-picture"]
     assert all(one["error"]["detail"] for one in response.json()["predictions"] if "error" in one)
 
 

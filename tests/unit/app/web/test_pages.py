@@ -32,7 +32,11 @@ def test_every_file_of_the_page_exists(client: TestClient) -> None:
 
 
 def test_all_files_together_are_small() -> None:
-    files = [*(pages.FOLDER / "static").rglob("*.js"), *(pages.FOLDER / "static").rglob("*.css"), pages.FOLDER / "static/index.html"]
+    files = [
+        *(pages.FOLDER / "static").rglob("*.js"),
+        *(pages.FOLDER / "static").rglob("*.css"),
+        pages.FOLDER / "static/index.html",
+    ]
     files += [pages.FOLDER / "vendor" / name for name in pages.LIBRARIES]
     assert len(files) > 30
     sizes = {file.name: len(gzip.compress(file.read_bytes(), 6)) for file in files}

@@ -6,12 +6,19 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, make_url
+from sqlalchemy.exc import IntegrityError
 
 from core.db import schema
 from core.db.session import make_engine
 from core.db.tables import METADATA
 from core.errors import ConfigurationError, DatabaseUnreachable
 from tests.support.servers import PostgresServer
+
+INSERT_JOB = (
+    "INSERT INTO job (id, kind, name, model_name, spec, dataset_version_id, state, priority, warnings, progress, "
+    "metrics, attempt, lost_attempts, token, event_seq, created_at) VALUES ('{id}', 'train', 'x', 'x', '{{}}', "
+    "{dataset}, 'queued', 0, '[]', '{{}}', '{{}}', 0, 0, 0, 0, '2026-01-01 00:00:00')"
+)
 
 
 @pytest.fixture
@@ -84,3 +91,31 @@ def test_a_wrong_password_is_reported_without_it(postgres: PostgresServer) -> No
     postgres.drop(name)
     assert "nobody" in str(raised.value)
     assert "hidden" not in str(raised.value)
+
+
+def test_jobs_keep_their_events_when_their_dataset_becomes_optional(empty_database_url: str) -> None:
+    schema.upgrade_schema(empty_database_url)
+    schema.downgrade_schema(empty_database_url, "c81f5a07d3e6")
+    engine = make_engine(empty_database_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO dataset_version (id, name, version, state, source, source_key, token, attempt, created_at) "
+            "VALUES ('d', 'digits', 1, 'ready', '{}', 'd', 0, 0, '2026-01-01 00:00:00')"
+        )
+        connection.exec_driver_sql(INSERT_JOB.format(id="j", dataset="'d'"))
+        connection.exec_driver_sql(
+            "INSERT INTO job_event (job_id, seq, type, at, payload) VALUES ('j', 1, 'log', '2026-01-01 00:00:00', '{}')"
+        )
+        with pytest.raises(IntegrityError), connection.begin_nested():
+            connection.exec_driver_sql(INSERT_JOB.format(id="k", dataset="NULL"))
+    schema.upgrade_schema(empty_database_url)
+    schema.check_migrations(empty_database_url)
+    with engine.begin() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM job_event").scalar_one() == 1
+        connection.exec_driver_sql(INSERT_JOB.format(id="k", dataset="NULL"))
+        with pytest.raises(IntegrityError), connection.begin_nested():
+            connection.exec_driver_sql(INSERT_JOB.format(id="l", dataset="'absent'"))
+    schema.downgrade_schema(empty_database_url, "c81f5a07d3e6")
+    with engine.begin() as connection:
+        assert connection.exec_driver_sql("SELECT id FROM job").scalars().all() == ["j"]
+    engine.dispose()

@@ -1,5 +1,7 @@
 """Tests of initial weights, frozen parameters and frozen batch norms."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -57,12 +59,28 @@ def test_last_matching_pattern_wins() -> None:
     assert match_frozen_parameters([], names) == []
 
 
-def test_freezing_all_parameters_or_none_raises_error() -> None:
+def test_freezing_no_parameter_raises_error() -> None:
     network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
-    with pytest.raises(NoMatchingWeights):
-        freeze_parameters(network, ["*"])
     with pytest.raises(UnknownParameters):
         freeze_parameters(network, ["conv*"])
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        *({"name": name} for name in ("adam", "sgd", "adagrad", "adafactor", "muon", "lbfgs")),
+        {"name": "adamw", "weight_decay": 0.5},
+    ],
+)
+@pytest.mark.parametrize("changes", [{"freeze": ["*"]}, {"callbacks": [{"name": "freeze", "match": "*"}]}])
+def test_a_run_whose_parameters_are_all_frozen_changes_no_weights(
+    packed: PackedDataset, optimizer: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    run = build_small_run(packed, epochs=1, optimizer=optimizer, **changes)
+    before = copy_state(run)
+    run.build_loop().fit(run.state)
+    assert all(torch.equal(before[name], tensor) for name, tensor in copy_state(run).items())
+    assert run.state.metrics["train_loss"] > 0
 
 
 def test_matching_tensors_are_loaded_and_others_listed_in_the_report() -> None:

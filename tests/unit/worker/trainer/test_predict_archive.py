@@ -109,7 +109,8 @@ def test_the_limits_of_the_service_apply(limits: dict[str, int], setting: str, m
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.png", make_png(0)[0])
     _, channel = run_archive(model_dir, path, limits=UploadLimits(**limits))
-    assert setting in read_results(channel)[2][0]["error"]["detail"]
+    error = read_results(channel)[2][0]["error"]
+    assert (error["code"], setting in error["detail"]) == ("image_too_large", True)
 
 
 def test_a_raised_limit_applies(model_dir: Path, tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def test_the_queue_is_ordered_by_priority_then_age(sessions: SessionFactory) -> 
 def test_jobs_of_a_failed_dataset_fail(sessions: SessionFactory, queued: JobRow) -> None:
     with transaction(sessions) as session:
         repo = JobRepo(session)
+        assert queued.dataset_version_id is not None
         assert [row.id for row in repo.list_dependents(queued.dataset_version_id)] == [queued.id]
         assert repo.fail_waiting_jobs(queued.dataset_version_id, {"code": "dataset_failed"}) == [queued.id]
         failed = repo.get(queued.id)

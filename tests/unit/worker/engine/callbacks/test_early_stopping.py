@@ -71,3 +71,13 @@ def test_restart_waits_for_the_full_patience_again(baseline: float | None) -> No
     callback.restart()
     fresh = EarlyStopping(patience=2, baseline=baseline)
     assert callback.state_dict() == fresh.state_dict()
+
+
+@pytest.mark.parametrize("baseline", [None, 5.0])
+def test_an_extension_of_at_most_the_patience_trains_all_its_epochs(baseline: float | None) -> None:
+    callback = EarlyStopping(patience=3, baseline=baseline)
+    count_epochs_until_stop(callback, [1.0, 2.0, 2.0, 2.0])
+    callback.restart()
+    assert count_epochs_until_stop(callback, [9.0] * 3) == 3
+    callback.restart()
+    assert count_epochs_until_stop(callback, [9.0] * 9) == (4 if baseline is None else 3)
