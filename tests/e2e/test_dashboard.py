@@ -1,4 +1,4 @@
-"""The dashboard in a real browser, on a real service: a first visit, all pages in both themes, keys and the keyboard."""
+"""The dashboard in a real browser: a first visit, all pages in both themes, keys and the keyboard."""
 
 import io
 import json
