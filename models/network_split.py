@@ -109,7 +109,7 @@ def _describe_nodes(graph: fx.Graph) -> list[str]:
     return [f"{node.name} {node.op} {node.target} {node.args} {node.kwargs}" for node in graph.nodes]
 
 
-def _draws_numbers(module: nn.Module) -> bool:
+def _uses_random_numbers(module: nn.Module) -> bool:
     """Return whether a layer draws random numbers in training."""
     return _is_random(module) and getattr(module, "p", None) != 0
 
@@ -136,7 +136,7 @@ def _is_node_frozen(network: nn.Module, node: fx.Node, frozen: frozenset[str]) -
         return True
     module = network.get_submodule(str(node.target))
     names = (f"{node.target}.{name}" for name, _ in module.named_parameters())
-    return not any(map(_draws_numbers, module.modules())) and all(name in frozen for name in names)
+    return not any(map(_uses_random_numbers, module.modules())) and all(name in frozen for name in names)
 
 
 def _get_attribute(network: nn.Module, path: str) -> Any:  # noqa: ANN401 - a parameter, a buffer or a constant
@@ -176,7 +176,7 @@ def _check_layers(network: nn.Module, graph: fx.Graph, fixed: set[fx.Node]) -> N
         module = network.get_submodule(str(node.target))
         if node in fixed and _updates_statistics(module):
             raise CannotSplit(f"the batch norm {node.target!r} updates its statistics; freeze it with freeze_bn_stats")
-        if node not in fixed and _draws_numbers(module) and _precedes_frozen_layer(network, node):
+        if node not in fixed and _uses_random_numbers(module) and _precedes_frozen_layer(network, node):
             raise CannotSplit(f"the layer {node.target!r} before frozen layers draws random numbers; set its rate to 0")
 
 

@@ -54,7 +54,9 @@ def test_a_registered_network_is_a_model_like_any_other(shared_up: Callable[...,
         check_archive(service, tmp_path)
         missing = client.models.register("absent", CONVNET, "file:absent.safetensors", **FIELDS).wait(120)
         assert missing.state == "failed"
-        assert "absent.safetensors" in missing.response["failure"]["message"]
+        failure = missing.response["failure"]
+        assert failure is not None
+        assert "absent.safetensors" in failure["message"]
 
 
 def check_prediction(client: Client, network: torch.nn.Module) -> None:
@@ -90,9 +92,10 @@ def check_cached_head(client: Client, sha256: str) -> None:
         "threads": 1,
     }
     jobs = [client.jobs.submit({**spec, "cache_features": choice}).wait(120).check() for choice in (True, False)]
-    reports = [(job.response["runtime"] or {}).get("cached_features") for job in jobs]
-    assert reports[0] is not None
-    assert (reports[0]["used"], reports[1]) == (True, None)
+    responses: list[Any] = [job.response for job in jobs]
+    reports = [response["runtime"].get("cached_features") for response in responses]
+    assert reports[0]["used"] is True
+    assert reports[1] is None
     versions = [client.models.version("head", number) for number in (1, 2)]
     assert versions[0]["sha256"] == versions[1]["sha256"] != sha256
 

@@ -78,9 +78,9 @@ class FeatureDataLoader(ArrayDataLoader):
 
     def _iter_chunks(self, number: int, start: int) -> Iterator[Chunk]:
         order = self._order_samples(number)
-        for begin, end in self._bounds[start:]:
-            index = order[begin:end]
-            if self._forward_size is None or get_forward_size(end - begin, self._micro_size) == self._forward_size:
+        for first, end in self._bounds[start:]:
+            index = order[first:end]
+            if self._forward_size is None or get_forward_size(end - first, self._micro_size) == self._forward_size:
                 images = self._table.gather(torch.from_numpy(self._row_by_sample[index]))
             else:
                 images = self.read_images(index)

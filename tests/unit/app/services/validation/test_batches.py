@@ -23,6 +23,7 @@ def test_steps_per_epoch_count_accumulated_batches() -> None:
 
 def test_share_becomes_the_test_split_unless_there_is_one() -> None:
     resolved = resolve_training(dataset={"name": "digits", "valid": 0.2, "test": 0.2}, batch_size=10)
+    assert resolved.spec.dataset is not None
     assert (resolved.spec.dataset.valid, resolved.spec.dataset.test) == (0.2, 0.2)
     assert resolved.steps_per_epoch == 6
     has_test = IMAGES._replace(splits={"train": 100, "test": 9})

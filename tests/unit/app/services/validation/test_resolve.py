@@ -51,6 +51,7 @@ def test_unresolved_job_gets_a_name_and_a_version() -> None:
     spec = pin_unresolved_spec(parse_job_spec(TRAINING), 3)
     assert spec.name is not None
     assert spec.name.startswith("convnet-digits-")
+    assert spec.dataset is not None
     assert (spec.model, spec.dataset.version) == (spec.name, 3)
 
 

@@ -22,8 +22,10 @@ def test_loss_and_metrics_are_those_of_the_task() -> None:
 
 
 def test_share_for_validation_is_the_default_without_a_split() -> None:
-    assert resolve_training().spec.dataset.valid is None
-    assert resolve_training(IMAGES._replace(splits={"train": 100})).spec.dataset.valid == 0.1
+    own, held_out = (resolve_training(info).spec.dataset for info in (IMAGES, IMAGES._replace(splits={"train": 100})))
+    assert own is not None
+    assert held_out is not None
+    assert (own.valid, held_out.valid) == (None, 0.1)
 
 
 def test_name_is_generated_and_the_model_is_named_after_it() -> None:
