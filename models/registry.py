@@ -55,6 +55,20 @@ class NetworkSummary(NamedTuple):
     """The names of the batch norms that get one value per channel from each sample."""
 
 
+class EvaluationRecipe(NamedTuple):
+    """How the images were resized with which the accuracy of published weights was measured.
+
+    Attributes:
+        image_size: the height and width of the network's input, in pixels.
+        shorter_side: the length of the shorter side of the image before the center is cropped, in pixels.
+        interpolation: "bilinear" or "bicubic".
+    """
+
+    image_size: int
+    shorter_side: int
+    interpolation: str
+
+
 class PretrainedWeights(NamedTuple):
     """Published weights of an architecture.
 
@@ -63,12 +77,14 @@ class PretrainedWeights(NamedTuple):
             not installed.
         find_missing_package: function that returns an error message if a required package is not installed, else None.
         mean, deviation: mean and standard deviation for normalizing pixels in 0..1, used for all channels.
+        recipe: how images are resized.
     """
 
     load_weights: Callable[[], dict[str, torch.Tensor]]
     find_missing_package: Callable[[], str | None]
     mean: float
     deviation: float
+    recipe: EvaluationRecipe
 
 
 @dataclass(frozen=True)

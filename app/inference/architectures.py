@@ -12,6 +12,7 @@ from app.inference.protocol import (
     ValidateArchitecture,
     to_error_message,
 )
+from app.inference.types import ResizeRecipe
 from core.errors import NotFound
 from core.spec.error_pointers import MAX_ERRORS
 from models import registry
@@ -27,6 +28,7 @@ def list_architectures() -> list[ArchitectureInfo]:
             entry.source or None,
             orjson.dumps(entry.options.model_json_schema()),
             None if entry.pretrained is None else entry.pretrained.find_missing_package() or "",
+            None if entry.pretrained is None else ResizeRecipe(*entry.pretrained.recipe),
         )
         for entry in entries
     ]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from app.inference.protocol import TARGET_LATENCY_S
-from app.inference.types import DEFAULT_PRIORITY, BatchStats
+from app.inference.types import DEFAULT_PRIORITY, BatchStats, ResizeRecipe
 from app.serving.types import BundleRef, Outcome, Pixels
 
 
@@ -125,6 +125,7 @@ class ArchitectureEntry(NamedTuple):
         options: JSON Schema of the options.
         pretrained: error message if a package that the pretrained weights require is not installed. Empty if all
             packages are installed; None if the architecture has no pretrained weights.
+        recipe: how images are resized for the pretrained weights; None if there are none.
     """
 
     name: str
@@ -132,6 +133,7 @@ class ArchitectureEntry(NamedTuple):
     source: str | None
     options: dict[str, Any]
     pretrained: str | None = None
+    recipe: ResizeRecipe | None = None
 
 
 class ArchitectureQuery(NamedTuple):

@@ -93,7 +93,7 @@ class InferenceProcessPool:
                 raise Unavailable("The inference process is starting.", retry_after_s=2)
             self._architectures = {
                 entry.name: ArchitectureEntry(
-                    entry.name, entry.summary, entry.source, orjson.loads(entry.options), entry.pretrained
+                    entry.name, entry.summary, entry.source, orjson.loads(entry.options), entry.pretrained, entry.recipe
                 )
                 for entry in server_infos[0].architectures
             }

@@ -90,7 +90,7 @@ class LocalBackend:
         """Return the architectures by name."""
         return {
             info.name: ArchitectureEntry(
-                info.name, info.summary, info.source, orjson.loads(info.options), info.pretrained
+                info.name, info.summary, info.source, orjson.loads(info.options), info.pretrained, info.recipe
             )
             for info in architectures.list_architectures()
         }

@@ -13,7 +13,7 @@ def build_served_model(task: str = "classification", **changes: object) -> Serve
         task=task,
         classes=("cat", "dog"),
         image_shape=(3, 32, 64),
-        resize="stretch",
+        resize=STRETCH,
         num_outputs=2,
     )
     return model._replace(**changes)  # type: ignore[arg-type]  # one changed field, visible in the test

@@ -8,6 +8,7 @@ from app.services.validation.architecture_check import ArchitectureCheck
 from core.datasets.definition import DatasetInfo
 from core.db.repos.placement import WorkerCapacity
 from core.db.tables import ModelVersionRow
+from core.resizing import STRETCH, ResizePolicy
 from core.spec import AnyJobSpec
 
 
@@ -45,6 +46,7 @@ class RegisteredModel(NamedTuple):
     seed: int
     valid: float | None
     test: float | None
+    resize: ResizePolicy = STRETCH
 
     @classmethod
     def from_row(cls, row: ModelVersionRow) -> "RegisteredModel":
@@ -62,6 +64,7 @@ class RegisteredModel(NamedTuple):
             seed=spec["seed"],
             valid=spec["dataset"]["valid"],
             test=spec["dataset"].get("test"),
+            resize=ResizePolicy.from_dict(bundle),
         )
 
     @property

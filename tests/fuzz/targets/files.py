@@ -20,6 +20,7 @@ from core.datasets.ingest.table import pack_table
 from core.datasets.ingest.upload_check import check_upload
 from core.errors import InvalidArchive, ServiceError
 from core.images import ImageSize, decode_image, read_image_size
+from core.resizing import ResizePolicy
 from tests.fuzz.budget import MAX_INPUT_BYTES
 from tests.fuzz.mutations import mutate_gzip, mutate_image, mutate_tar
 from tests.fuzz.target import FuzzTarget
@@ -46,6 +47,13 @@ TABLE_OPTIONS: tuple[dict[str, Any], ...] = (
     {"columns": ("a",), "categorical": ("a",), "is_table": True},
 )
 """The options of a table. The first byte of an input selects one."""
+POLICIES = (
+    ((1, 8, 8), ResizePolicy("crop")),
+    ((3, 16, 8), ResizePolicy()),
+    ((3, 8, 8), ResizePolicy("crop", 10, interpolation="bicubic")),
+    ((1, 8, 8), ResizePolicy("pad", pad_color=(1, 2, 3), interpolation="bilinear")),
+)
+"""The shapes and policies with which an image is decoded."""
 
 
 def read_archive(body: bytes) -> None:
@@ -78,10 +86,10 @@ def decode_any_image(body: bytes) -> None:
         size = read_image_size(body)
     except ServiceError as error:
         check_problem(error)
-    for shape in ((1, 8, 8), (3, 16, 8)):
+    for shape, policy in POLICIES:
         channels, height, width = shape
         try:
-            pixels = decode_image(body, shape, resize="crop" if channels == 1 else "stretch")
+            pixels = decode_image(body, shape, resize=policy)
         except ServiceError as error:
             check_problem(error)
         else:

@@ -14,7 +14,7 @@ MODEL = ServedModel(
     task="classification",
     classes=("cat", "dog"),
     image_shape=(3, 8, 8),
-    resize="stretch",
+    resize=STRETCH,
     num_outputs=2,
 )
 
