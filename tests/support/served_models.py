@@ -2,6 +2,7 @@
 
 from app.services.prediction.version_cache import ServedModel
 from app.serving.types import BundleRef
+from core.resizing import STRETCH
 
 
 def build_served_model(task: str = "classification", **changes: object) -> ServedModel:
