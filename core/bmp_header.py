@@ -60,6 +60,6 @@ def _make_damaged_error(reason: str) -> InvalidImage:
 
 def _make_unsupported_error(feature: str) -> UnsupportedImage:
     return UnsupportedImage(
-        f"BMP images with {feature} are not supported. Save the image without compression, with 1 to 32 bits per pixel.",
+        f"BMP images with {feature} are not supported. Save the image uncompressed, with 1 to 32 bits per pixel.",
         format="BMP",
     )

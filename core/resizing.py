@@ -38,8 +38,8 @@ class ResizePolicy(NamedTuple):
 
     Attributes:
         mode: a `ResizeMode`, or "none" for tables.
-        shorter_side: with `crop`, the number of pixels to which the shorter side is scaled before the center is cropped.
-            It is at least the longer side of the target. None: as small as the target allows.
+        shorter_side: with `crop`, the number of pixels to which the shorter side is scaled before the center is
+            cropped. It is at least the longer side of the target. None: as small as the target allows.
         pad_color: with `pad`, the color of the added pixels, red, green and blue from 0 to 255.
         interpolation: an `Interpolation`.
     """
@@ -51,7 +51,7 @@ class ResizePolicy(NamedTuple):
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """Return the policy in the metadata of a dataset or a bundle. Fields that old files lack have their defaults."""
+        """Return the policy in the metadata of a dataset or bundle. Fields that old files lack have their defaults."""
         return cls(
             stored["resize"],
             stored.get("resize_shorter_side"),

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class SimpleImage(NamedTuple):
-    """An image file without metadata and other frames, and its size from the header, before an orientation is applied."""
+    """An image file without metadata and other frames, and its size before an orientation is applied."""
 
     body: bytes
     height: int

@@ -44,9 +44,7 @@ _ACCEPTED: dict[int, tuple[str, frozenset[int]]] = {
     _SAMPLE_FORMAT: ("sample format", frozenset({1})),
 }
 """The names and the accepted values of tags."""
-_KEPT = frozenset(
-    {*_ACCEPTED, *_MAX_COUNTS, _WIDTH, _HEIGHT, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_HEIGHT}
-)
+_KEPT = frozenset({*_ACCEPTED, *_MAX_COUNTS, _WIDTH, _HEIGHT, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_HEIGHT})
 
 
 class _Tag(NamedTuple):
@@ -128,7 +126,8 @@ def _check_values(values: Mapping[int, tuple[int, ...]]) -> None:
             if value not in accepted:
                 choices = _COMPRESSIONS.values() if tag == _COMPRESSION else map(str, sorted(accepted))
                 raise UnsupportedImage(
-                    f"TIFF images with the {name} {value} are not supported. Accepted: {', '.join(dict.fromkeys(choices))}.",
+                    f"TIFF images with the {name} {value} are not supported. Accepted: "
+                    f"{', '.join(dict.fromkeys(choices))}.",
                     format="TIFF",
                 )
     if len(set(values.get(_BITS, ()))) > 1:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 
-from core.datasets.ingest.resize_options import COLOR, IMAGE_SIZE, ResizeOptions
+from core.datasets.ingest.resize_options import ColorText, ImageSizeText, ResizeOptions
 from core.datasets.tables.column_roles import ColumnName, MissingValue, TableOptions
 from core.datasets.tables.csv_dialect import Decimal, Delimiter
 from core.datasets.tables.csv_file import MAX_COLUMNS, Encoding
@@ -26,14 +26,12 @@ Columns = Annotated[list[ColumnName], Field(max_length=MAX_COLUMNS)]
 class UploadParams(BaseModel):
     """The options of an upload. Absent parameters are None or empty; the import applies the defaults."""
 
-    image_size: Annotated[str, Field(pattern=IMAGE_SIZE)] | None = Field(
-        default=None, description=_describe_resizing("image_size")
-    )
+    image_size: ImageSizeText | None = Field(default=None, description=_describe_resizing("image_size"))
     resize: ResizeMode | None = Field(default=None, description=_describe_resizing("resize"))
     resize_shorter_side: Annotated[int, Field(ge=1, le=MAX_IMAGE_SIDE)] | None = Field(
         default=None, description=_describe_resizing("resize_shorter_side")
     )
-    pad_color: Annotated[list[Annotated[str, Field(pattern=COLOR)]], Field(max_length=3)] = Field(
+    pad_color: Annotated[list[ColorText], Field(max_length=3)] = Field(
         default=[],
         description=_describe_resizing("pad_color") + " The integers are separated by commas, or sent as one parameter "
         "each.",

@@ -28,7 +28,7 @@ DEFAULT_PRIORITY = 2
 
 
 class ResizeRecipe(NamedTuple):
-    """How the images were resized with which the accuracy of published weights was measured, as in `models.registry`."""
+    """How images were resized when the accuracy of published weights was measured, as in `models.registry`."""
 
     image_size: int
     shorter_side: int

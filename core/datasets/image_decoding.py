@@ -74,7 +74,9 @@ def _group_batches(entries: Iterable[EncodedImage], batch_size: int) -> Iterator
             yield batch
 
 
-def _decode_batch(batch: list[EncodedImage], image_shape: tuple[int, ...], resize: ResizePolicy, max_pixels: int) -> SampleChunk:
+def _decode_batch(
+    batch: list[EncodedImage], image_shape: tuple[int, ...], resize: ResizePolicy, max_pixels: int
+) -> SampleChunk:
     channels, height, width = image_shape
     images = np.empty((len(batch), height, width, channels), np.uint8)
     decoded: list[EncodedImage] = []

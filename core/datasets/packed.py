@@ -39,8 +39,8 @@ class PackedMeta(BaseModel):
             and for tasks other than regression.
         target_std: the standard deviations that belong to `target_mean`.
         weighted: whether the samples have weights.
-        resize: how the images were resized, a `ResizeMode`, or "none" for tables. `core.resizing.ResizePolicy` describes
-            this and the next three fields.
+        resize: how the images were resized, or "none" for tables. `core.resizing.ResizePolicy` describes this and the
+            next three fields.
         content_hash: a hash of the samples, targets, weights, classes, columns and task.
     """
 

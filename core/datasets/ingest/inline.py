@@ -10,7 +10,7 @@ from pydantic import Field
 from core.datasets.columns import MAX_FLOAT32, is_missing
 from core.datasets.ingest import inline_images
 from core.datasets.ingest.nested_lists import infer_shape, iterate_rows, raise_invalid_value
-from core.datasets.ingest.resize_options import IMAGE_SIZE, PadColor
+from core.datasets.ingest.resize_options import ImageSizeText, PadColor
 from core.datasets.tables.column_roles import ColumnNames, ColumnRoles
 from core.datasets.tables.csv_file import MAX_COLUMNS
 from core.resizing import MAX_IMAGE_SIDE, Interpolation, ResizeMode
@@ -42,7 +42,7 @@ class InlineIn(ColumnRoles):
     )
     target: ColumnNames = Field(default=(), description="The names of the targets. Default: `y`, or `y0`, `y1`, …")
     columns: ColumnNames = Field(default=(), description="The names of the input columns. Default: `x0`, `x1`, …")
-    image_size: Annotated[str, Field(pattern=IMAGE_SIZE)] | None = Field(
+    image_size: ImageSizeText | None = Field(
         default=None, description="The size of images after resizing, as for an upload. Default: their original size."
     )
     resize: ResizeMode | None = Field(default=None, description="How images are resized, as for an upload.")

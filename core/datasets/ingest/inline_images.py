@@ -28,7 +28,8 @@ def check_shape(shape: Sequence[int]) -> None:
     """
     if max(shape[1:3]) > MAX_IMAGE_SIDE:
         raise_invalid_value(
-            ("inputs",), f"has images of {shape[1]} x {shape[2]}; at most {MAX_IMAGE_SIDE} x {MAX_IMAGE_SIDE} are accepted inline"
+            ("inputs",),
+            f"has images of {shape[1]} x {shape[2]}; at most {MAX_IMAGE_SIDE} x {MAX_IMAGE_SIDE} are accepted inline",
         )
     if len(shape) == 4 and shape[3] not in (1, 3):
         raise_invalid_value(

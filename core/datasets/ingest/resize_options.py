@@ -4,18 +4,39 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
-from core.resizing import BLACK, MAX_IMAGE_SIDE, Color, Interpolation, ResizeMode, ResizePolicy
+from core.resizing import BLACK, MAX_IMAGE_SIDE, Interpolation, ResizeMode, ResizePolicy
 from core.spec.base import FieldError, Spec
 from core.spec.error_pointers import shorten
 
 _SIDE = r"([1-9][0-9]{0,2}|[1-3][0-9]{3}|40[0-8][0-9]|409[0-6])"  # 1 to 4096
 _BYTE = r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-IMAGE_SIZE = rf"^{_SIDE}(x{_SIDE})?$"
-COLOR = rf"^(#[0-9a-fA-F]{{6}}|{_BYTE}|{_BYTE},{_BYTE},{_BYTE})$"
-"""A color as text, or one of its three integers."""
+_IMAGE_SIZE = rf"^{_SIDE}(x{_SIDE})?$"
+_COLOR = rf"^(#[0-9a-fA-F]{{6}}|{_BYTE}|{_BYTE},{_BYTE},{_BYTE})$"  # a color as text, or one of its three integers
+_COLOR_RULE = "must be #rrggbb or three integers from 0 to 255"
 _MAX_RECIPE = 63  # characters of the name of an architecture
+
+
+def _check_image_size(value: str) -> str:
+    if re.fullmatch(_IMAGE_SIZE, value) is None:
+        raise PydanticCustomError(
+            "image_size", f"must be a side, such as 64, or height x width, such as 48x64; each 1 to {MAX_IMAGE_SIDE}"
+        )
+    return value
+
+
+def _check_color(value: str) -> str:
+    if re.fullmatch(_COLOR, value) is None:
+        raise PydanticCustomError("color", _COLOR_RULE)
+    return value
+
+
+ImageSizeText = Annotated[
+    str, AfterValidator(_check_image_size), WithJsonSchema({"type": "string", "pattern": _IMAGE_SIZE})
+]
+ColorText = Annotated[str, AfterValidator(_check_color), WithJsonSchema({"type": "string", "pattern": _COLOR})]
 
 
 def parse_color(value: Any) -> Any:  # noqa: ANN401 - any JSON value
@@ -64,18 +85,18 @@ PadColor = Annotated[
 class ResizeOptions(Spec):
     """Options that determine the size of images and how they are resized."""
 
-    image_size: Annotated[str, Field(pattern=IMAGE_SIZE)] | None = Field(
+    image_size: ImageSizeText | None = Field(
         default=None,
         description="The size to which images are resized, in pixels: `64` for a square, or height x width, such as "
         "`48x64`. At most 4096 pixels per side; all images of a version together may need at most 4 times "
-        "CANDELA_MAX_UNPACKED_BYTES. Default: the size that at least half of the images have. If there is no such size: "
-        "a square whose side is the median of the images' shorter sides, at most 224.",
+        "CANDELA_MAX_UNPACKED_BYTES. Default: the size that at least half of the images have. If there is none: a "
+        "square whose side is the median of the images' shorter sides, at most 224.",
     )
     resize: ResizeMode = Field(
         default="stretch",
-        description="`stretch` ignores the aspect ratio. `crop` scales the image until it covers `image_size`, and crops "
-        "the center. `pad` scales the image until it fits, and fills the rest with `pad_color`. Default: `stretch`, or "
-        "`crop` with `resize_shorter_side`.",
+        description="`stretch` ignores the aspect ratio. `crop` scales the image until it covers `image_size`, and "
+        "crops the center. `pad` scales the image until it fits, and fills the rest with `pad_color`. Default: "
+        "`stretch`, or `crop` with `resize_shorter_side`.",
     )
     resize_shorter_side: Annotated[int, Field(ge=1, le=MAX_IMAGE_SIDE)] | None = Field(
         default=None,
@@ -140,7 +161,7 @@ def find_conflicts(options: Mapping[str, Any]) -> list[FieldError]:
             )
     color = options.get("pad_color")
     if color is not None and not _is_color(parse_color(color)):
-        conflicts.append(("pad_color", f"must be #rrggbb or three integers from 0 to 255, got {shorten(color)}"))
+        conflicts.append(("pad_color", f"{_COLOR_RULE}, got {shorten(color)}"))
     elif color is not None and mode != "pad":
         conflicts.append(("pad_color", f"requires resize=pad, got {mode or 'stretch'}"))
     return conflicts

@@ -201,7 +201,10 @@ def build_images() -> list[bytes]:
             *(encode_image(image, "GIF") for image in (color, grey, modes[2])),
             *(encode_image(image, "BMP") for image in modes if image.mode not in ("LA", "CMYK")),
             *(encode_image(image, "TIFF", compression=name) for image in modes for name in ("raw", "tiff_lzw")),
-            *(encode_image(color, "TIFF", compression=name, exif=exif) for name in ("packbits", "tiff_deflate", "jpeg")),
+            *(
+                encode_image(color, "TIFF", compression=name, exif=exif)
+                for name in ("packbits", "tiff_deflate", "jpeg")
+            ),
             encode_image(grey.convert("I;16"), "TIFF"),
             *_build_other_formats(),
             *_build_hostile_images(),

@@ -27,8 +27,12 @@ IMPORT_REPORT: dict[str, Any] = {
     "splits": {"train": {"num_samples": 9, "classes": {}}},
     **dict.fromkeys(("duplicates", "leaks", "label_conflicts"), NO_GROUPS),
     **dict.fromkeys(("num_unreadable", "num_too_large"), 0),
-    **{"num_ignored": 2, "ignored_by_suffix": {".txt": 2}, "sizes": []},
-    **{"image_shape": [1, 8, 8], "resize": "stretch", "interpolation": "area"},
+    "num_ignored": 2,
+    "ignored_by_suffix": {".txt": 2},
+    "sizes": [],
+    "image_shape": [1, 8, 8],
+    "resize": "stretch",
+    "interpolation": "area",
 }
 
 

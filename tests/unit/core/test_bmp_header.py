@@ -33,7 +33,7 @@ def test_the_header_of_os2_is_read() -> None:
 
 
 def test_compressed_files_are_unsupported() -> None:
-    with pytest.raises(UnsupportedImage, match="the compression 1 are not supported. Save the image without"):
+    with pytest.raises(UnsupportedImage, match=r"the compression 1 are not supported\. Save the image uncompressed"):
         bmp_header.check_bmp(skipping_bmp())
 
 

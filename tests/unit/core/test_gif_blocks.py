@@ -52,7 +52,9 @@ def test_the_number_of_blocks_is_limited(monkeypatch: pytest.MonkeyPatch) -> Non
             gif_blocks.extract_first_frame(insert_gif_blocks(blocks))
 
 
-@pytest.mark.parametrize("body", [b"GIF89a", b"GIF89a" + bytes(7), b"GIF89a" + bytes(7) + b";", b"GIF89a" + b"\xff" * 30])
+@pytest.mark.parametrize(
+    "body", [b"GIF89a", b"GIF89a" + bytes(7), b"GIF89a" + bytes(7) + b";", b"GIF89a" + b"\xff" * 30]
+)
 def test_a_file_without_a_frame_is_damaged(body: bytes) -> None:
     with pytest.raises(InvalidImage, match="The GIF image is damaged"):
         gif_blocks.extract_first_frame(body)

@@ -14,7 +14,9 @@ def test_a_format_is_recognized_by_its_content(kind: str) -> None:
 
 
 def test_other_formats_are_named_and_the_accepted_ones_listed() -> None:
-    with pytest.raises(UnsupportedImage, match="PDF images are not supported. Send JPEG, PNG, WEBP, GIF, BMP or TIFF"):
+    with pytest.raises(
+        UnsupportedImage, match=r"PDF images are not supported\. Send JPEG, PNG, WEBP, GIF, BMP or TIFF"
+    ):
         detect_format(b"%PDF-1.7")
     with pytest.raises(InvalidImage, match="is not a JPEG, PNG, WEBP, GIF, BMP or TIFF image"):
         detect_format(b"text")

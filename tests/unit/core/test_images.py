@@ -164,7 +164,10 @@ def test_a_truncated_jpeg_with_an_end_marker_is_rejected() -> None:
         images.decode_image(body[: len(body) // 2] + b"\xff\xd9", (3, 64, 64))
 
 
-@pytest.mark.parametrize("body", [b"", b"\0", b"<html></html>", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF1234WEBP", b"BM", b"GIF89a", b"II*\0"])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"\0", b"<html></html>", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF1234WEBP", b"BM", b"GIF89a", b"II*\0"],
+)
 def test_other_files_are_rejected(body: bytes) -> None:
     with pytest.raises(InvalidImage):
         images.decode_image(body, COLOR)

@@ -135,9 +135,7 @@ def test_hard_links_of_an_archive_are_predicted(model_dir: Path, tmp_path: Path)
     assert (first["name"], second) == ("a.png", first | {"name": "b.png"})
 
 
-def test_a_batch_of_large_images_is_smaller(
-    model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_of_large_images_is_smaller(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
         for number in range(5):
             archive.writestr(f"{number}.png", make_png(number)[0])

@@ -31,7 +31,9 @@ def test_a_color_has_several_forms(color: Any) -> None:
     assert ResizeOptions.model_validate({"pad_color": color}).pad_color == (255, 128, 0)
 
 
-@pytest.mark.parametrize("color", ["red", [1, 2], [1, 2, 3, 4], [1, 2, 256], ["#ff8000", "1"], 5, [1.5, 2, 3], [True] * 3])
+@pytest.mark.parametrize(
+    "color", ["red", [1, 2], [1, 2, 3, 4], [1, 2, 256], ["#ff8000", "1"], 5, [1.5, 2, 3], [True] * 3]
+)
 def test_other_colors_are_conflicts_and_rejected(color: Any) -> None:
     ((name, reason),) = find_conflicts({"pad_color": color, "resize": "pad"})
     assert (name, reason.partition(", got")[0]) == ("pad_color", "must be #rrggbb or three integers from 0 to 255")
