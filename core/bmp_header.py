@@ -18,12 +18,20 @@ _UNCOMPRESSED = (0, 3)  # BI_RGB, BI_BITFIELDS
 _BITS = (1, 4, 8, 16, 24, 32)
 
 
+def is_bmp(body: bytes) -> bool:
+    """Return whether a file starts like a BMP. Two bytes alone may also be pixels without a header."""
+    return (
+        body[:2] == b"BM"
+        and int.from_bytes(body[_FILE_HEADER_BYTES : _FILE_HEADER_BYTES + 4], "little") in _HEADER_BYTES
+    )
+
+
 def check_bmp(body: bytes) -> SimpleImage:
-    """Return the file with the size in its header.
+    """Return the file with the size in its header. `is_bmp` has accepted the file.
 
     Raises:
         InvalidImage: the header is damaged or incomplete, or the file has fewer bytes than its pixels need.
-        UnsupportedImage: the pixels are compressed, or the header or the number of bits per pixel is unknown.
+        UnsupportedImage: the pixels are compressed, or the number of bits per pixel is unknown.
     """
     try:
         width, height, bits, compression = _read_header(body)
@@ -45,8 +53,6 @@ def _read_header(body: bytes) -> tuple[int, int, int, int]:
     """Return the width, the height, the number of bits per pixel and the compression."""
     start = _FILE_HEADER_BYTES + 4
     (header_bytes,) = struct.unpack_from("<L", body, _FILE_HEADER_BYTES)
-    if header_bytes not in _HEADER_BYTES:
-        raise _make_unsupported_error(f"a header of {header_bytes} bytes")
     if header_bytes == _CORE_HEADER_BYTES:
         width, height, _, bits = _CORE.unpack_from(body, start)
         return width, height, bits, 0

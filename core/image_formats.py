@@ -40,7 +40,7 @@ def detect_format(body: bytes) -> str:
         return "webp"
     if body[:6] in (b"GIF87a", b"GIF89a"):
         return "gif"
-    if body[:2] == b"BM":
+    if bmp_header.is_bmp(body):
         return "bmp"
     if tiff_tags.is_tiff(body):
         return "tiff"
