@@ -76,5 +76,6 @@ EFFICIENTNET_LITE0 = Architecture(
     source="efficientnet-lite-pytorch; Tan and Le, 2019, and the Lite variants of 2020.",
     options=EfficientNetLiteOptions,
     build=_build_network,
-    pretrained=PretrainedWeights(_load_weights, lambda: _find_missing_package(WEIGHTS), MEAN, DEVIATION, RECIPE),
+    pretrained=PretrainedWeights(_load_weights, lambda: _find_missing_package(WEIGHTS), MEAN, DEVIATION),
+    recipe=RECIPE,
 )

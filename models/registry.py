@@ -77,14 +77,12 @@ class PretrainedWeights(NamedTuple):
             not installed.
         find_missing_package: function that returns an error message if a required package is not installed, else None.
         mean, deviation: mean and standard deviation for normalizing pixels in 0..1, used for all channels.
-        recipe: how images are resized.
     """
 
     load_weights: Callable[[], dict[str, torch.Tensor]]
     find_missing_package: Callable[[], str | None]
     mean: float
     deviation: float
-    recipe: EvaluationRecipe
 
 
 @dataclass(frozen=True)
@@ -93,6 +91,7 @@ class Architecture:
 
     Attributes:
         build: function that builds a network from the options, the input shape and the number of outputs.
+        recipe: how images were resized to evaluate published weights. Architectures with `pretrained` must have one.
         axes: numbers of axes that a sample may have; default: only 3 (images).
         embeds: whether the network has embeddings of categories. If True, `build` receives the number of categories of
             each column (0 for numeric columns) instead of the input shape.
@@ -106,6 +105,7 @@ class Architecture:
     options: type[Options]
     build: Callable[[Any, Shape, int], nn.Module]
     pretrained: PretrainedWeights | None = None
+    recipe: EvaluationRecipe | None = None
     axes: frozenset[int] = frozenset({3})
     embeds: bool = False
     num_codes: Callable[[Any], int | None] = lambda _options: None
@@ -118,9 +118,11 @@ def register(*architectures: Architecture) -> None:
     """Register architectures.
 
     Raises:
-        ValueError: a name is already registered.
+        ValueError: a name is already registered, or an architecture has pretrained weights but no recipe.
     """
     for architecture in architectures:
+        if architecture.pretrained is not None and architecture.recipe is None:
+            raise ValueError(f"the architecture {architecture.name!r} has pretrained weights, but no recipe")
         if architecture.name in _ARCHITECTURES:
             raise ValueError(f"the architecture {architecture.name!r} is already registered")
         _ARCHITECTURES[architecture.name] = architecture

@@ -28,7 +28,7 @@ def list_architectures() -> list[ArchitectureInfo]:
             entry.source or None,
             orjson.dumps(entry.options.model_json_schema()),
             None if entry.pretrained is None else entry.pretrained.find_missing_package() or "",
-            None if entry.pretrained is None else ResizeRecipe(*entry.pretrained.recipe),
+            None if entry.recipe is None else ResizeRecipe(*entry.recipe),
         )
         for entry in entries
     ]

@@ -6,7 +6,7 @@ from typing import Any
 from app.services.validation.report import reject, reject_all
 from app.serving.backend import ArchitectureEntry
 from core.datasets.ingest.resize_options import ResizeOptions
-from core.spec.error_pointers import shorten
+from core.spec.error_pointers import format_unknown_name
 
 _RECIPE = "recipe"
 
@@ -32,8 +32,7 @@ def expand_recipe(
         reject_all([(f"?{option}", "cannot be combined with recipe, which sets it") for option in set_by_recipe])
     recipes = {entry.name: entry.recipe for entry in list_architectures().values() if entry.recipe is not None}
     if name not in recipes:
-        accepted = ", ".join(recipes)
-        reject(f"?{_RECIPE}", f"must be an architecture with pretrained weights ({accepted}), got {shorten(name)}")
+        reject(f"?{_RECIPE}", format_unknown_name("recipe", name, list(recipes)))
     recipe = recipes[name]
     return dict(options) | {
         "image_size": str(recipe.image_size),

@@ -125,7 +125,7 @@ class ArchitectureEntry(NamedTuple):
         options: JSON Schema of the options.
         pretrained: error message if a package that the pretrained weights require is not installed. Empty if all
             packages are installed; None if the architecture has no pretrained weights.
-        recipe: how images are resized for the pretrained weights; None if there are none.
+        recipe: how images were resized to evaluate published weights; None if the architecture has none.
     """
 
     name: str

@@ -87,8 +87,8 @@ def test_a_recipe_sets_the_size_and_its_name_is_checked(service: Service, folder
     )
     assert status == 0, error
     assert "3 x 224 x 224, resize=crop, resize_shorter_side=256," in printed
-    status, _, error = run_candela(service, "datasets", "add", "lite", str(folder), "-o", "recipe=resnet18")
+    status, _, error = run_candela(service, "datasets", "add", "lite", str(folder), "-o", "recipe=convnet")
     assert status == 1
-    assert "?recipe: must be an architecture with pretrained weights (efficientnet_lite0)" in error
+    assert "?recipe: unknown recipe 'convnet'; did you mean" in error
     status, _, error = run_candela(service, "datasets", "add", "lite", str(folder), "-o", "image_size=5000")
     assert "?image_size: must be a side, such as 64, or height x width, such as 48x64; each 1 to 4096" in error

@@ -115,8 +115,8 @@ class ResizeOptions(Spec):
     )
     recipe: Annotated[str, Field(min_length=1, max_length=_MAX_RECIPE)] | None = Field(
         default=None,
-        description="The name of an architecture with pretrained weights, such as `efficientnet_lite0`. Sets all other "
-        "options of the size and of resizing to those with which its published accuracy was measured.",
+        description="The name of an architecture with published weights, such as `efficientnet_lite0` or `resnet50`. "
+        "Sets all other options of the size and of resizing to those with which its accuracy was measured.",
     )
 
     @property

@@ -170,6 +170,7 @@ def test_a_cover_image_next_to_the_classes_is_ignored(top: str, tmp_path: Path) 
     meta, report = pack(tmp_path, class_images(2, 2, top) | {f"{top}cover.png": random_png(9)})
     assert (meta.classes, meta.splits) == (("class_0", "class_1"), {"train": 4})
     assert (report["ignored"], report["num_ignored"]) == ([f"{top}cover.png"], 1)
+    assert report["ignored_by_suffix"] == {".png": 1}
 
 
 @pytest.mark.parametrize("stored", ["caf\u00e9/\u00e9.png", "cafe\u0301/e\u0301.png"])
