@@ -108,7 +108,13 @@ class State:
     def build_dataset_service(self, session: Session) -> DatasetService:
         """Return a dataset service that uses an open session."""
         limits = build_upload_limits(self.settings)
-        return DatasetService(session, self.storage, wake=self.relay.wake, limits=limits)
+        return DatasetService(
+            session,
+            self.storage,
+            wake=self.relay.wake,
+            limits=limits,
+            list_architectures=self.model_server.backend.list_architectures,
+        )
 
     def build_job_service(self, session: Session) -> JobService:
         """Return a job service that uses an open session."""

@@ -1,9 +1,13 @@
 """Defines the commands of `candela datasets`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from candela.client import Client
+    from candela.types import DatasetVersion
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the response as JSON.")]
 datasets_app = typer.Typer(help="List, add, edit, compare and export datasets.", invoke_without_command=True)
@@ -40,16 +44,35 @@ def add_dataset(
     wait: Annotated[bool, typer.Option(help="Wait until the import ends.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Upload images or a table. The exit status is 0 if the import succeeds; with --no-wait, if the upload succeeds."""
+    """Upload images or a table, and print the report of the import.
+
+    The exit status is 0 if the import succeeds; with --no-wait, if the upload succeeds.
+    """
     from candela import render
     from candela.client import Client
+    from candela.import_summary import print_import_report
     from candela.live_view import upload_dataset
 
     with Client() as client:
         version = upload_dataset(client.datasets, name, path, _parse_options(option or []), wait=wait, quiet=as_json)
         render.print_json_or(version, as_json, lambda: render.print_dataset_version(name, version))
+        report = None if as_json else _find_report(client, name, version)
+        if report is not None:
+            print_import_report(report)
         if version["state"] == "failed":
             raise typer.Exit(1)
+
+
+def _find_report(client: "Client", name: str, version: "DatasetVersion") -> dict[str, Any] | None:
+    """Return the report of an import that has ended, or None if there is none."""
+    from candela.errors import Conflict
+
+    if version["state"] == "importing":
+        return None
+    try:
+        return client.datasets.report(name, version["version"])
+    except Conflict:  # the import failed before it wrote a report
+        return None
 
 
 def _parse_options(arguments: list[str]) -> dict[str, list[str]]:

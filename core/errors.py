@@ -90,7 +90,7 @@ class InvalidImage(ServiceError):
 
 
 class UnsupportedImage(ServiceError):
-    """The format of the image is not JPEG, PNG or WEBP."""
+    """The format of the image, or a feature of it, is not supported."""
 
     slug = "unsupported-picture"
     title = "The image format is not supported"

@@ -2,44 +2,45 @@
 
 Rules:
 
-- Formats are JPEG, PNG and WEBP, detected by their first bytes. File names and content types are ignored.
+- Formats are JPEG, PNG, WEBP, GIF, BMP and TIFF, detected by their first bytes. File names and content types are
+  ignored.
+- BMP files without compression are accepted, and TIFF files with unsigned integers of at most 16 bits that are stored
+  without compression or with LZW, Deflate or PackBits.
 - The image size is read from the header and checked before the pixels are decoded.
 - A damaged or truncated image is rejected. An image that needs far more work than its size suggests is rejected too: a
   JPEG with many scans, or a file with thousands of chunks.
-- The EXIF orientation is applied. Only the first frame of an animation is decoded.
+- The EXIF orientation is applied. Only the first frame of an animation and the first page of a TIFF are decoded.
 - 16-bit values are scaled to 8 bits: only the high byte is kept. Pillow converts CMYK to RGB or grey.
 - Transparent pixels are blended with white.
-- A JPEG that is at least four times as high and as wide as needed is decoded at 1/2, 1/4 or 1/8 of its size.
+- A JPEG that is at least four times as high and as wide as needed is decoded at 1/2, 1/4 or 1/8 of its size. With a
+  shorter side or padding, the size that is needed is that of the whole scaled image.
 - Large images need much memory while they are decoded. Threads decode only as many at a time as 256 MiB allow, and
   larger ones one at a time.
 - RGB is converted to grey with ITU-R BT.601 luma. Grey is converted to RGB by repeating the channel.
-- Resize modes: `stretch` ignores the aspect ratio. `crop` first crops the center to the aspect ratio of the target.
-  OpenCV resizes with area interpolation if the height or the width decreases, otherwise with bilinear interpolation.
+- `core.resizing` states how images are resized.
 """
 
 import io
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from core import exif, jpeg_decoding, jpeg_segments, png_chunks, png_fast
 from core.decoding_memory import DECODING_MEMORY, LARGE_BYTES
-from core.errors import IMAGE_TOO_LARGE, InvalidImage, TooLarge, UnsupportedImage
+from core.errors import IMAGE_TOO_LARGE, InvalidImage, TooLarge
+from core.image_formats import SIMPLIFIERS, detect_format, read_declared_size
 from core.memory import release_free_memory
-from core.pixel_conversion import (
-    SWAPPED_ORIENTATIONS,
-    Pixels,
-    apply_orientation,
-    convert_channels,
-    resize_pixels,
-)
+from core.pixel_conversion import SWAPPED_ORIENTATIONS, Pixels, apply_orientation, convert_channels
+from core.resizing import STRETCH, ResizePolicy, compute_scaled_size, resize_pixels
 
 MAX_PIXELS = 25_000_000
 
@@ -51,22 +52,28 @@ _PILLOW_READERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
     "jpeg": JpegImageFile,
     "png": PngImageFile,
     "webp": WebPImageFile,
+    "gif": GifImageFile,
+    "bmp": BmpImageFile,
+    "tiff": TiffImageFile,
 }
 _PILLOW_PIXEL_BYTES = 8  # bytes per pixel of the decoded image and its copy as RGB
+_TIFF_PIXEL_BYTES = 16  # with the samples of a strip, of 16 bits, that has the whole image
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"})
-_UNSUPPORTED_SIGNATURES = {
-    b"GIF8": "GIF",
-    b"BM": "BMP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"%PDF": "PDF",
-    b"%!PS": "PostScript",
-    b"8BPS": "PSD",
-    b"SIMPLE  =": "FITS",
-    b"\0\0\1\0": "ICO",
-    b"<svg": "SVG",
-    b"\0\0\0\x0cjP  ": "JPEG 2000",
-}
+
+
+class _PillowFile(NamedTuple):
+    """An image file without metadata, for a decoder of Pillow.
+
+    Attributes:
+        kind: the format, a key of `_PILLOW_READERS`.
+        size: the declared height and width, or None for JPEG.
+        orientation: the EXIF orientation. That of a WEBP is known after the file was opened.
+    """
+
+    body: bytes
+    kind: str
+    size: tuple[int, int] | None
+    orientation: int = 1
 
 
 class ImageSize(NamedTuple):
@@ -78,19 +85,23 @@ class ImageSize(NamedTuple):
 
 
 def decode_image(
-    body: bytes, image_shape: tuple[int, int, int], *, resize: str = "stretch", max_pixels: int = MAX_PIXELS
+    body: bytes,
+    image_shape: tuple[int, int, int],
+    *,
+    resize: ResizePolicy = STRETCH,
+    max_pixels: int = MAX_PIXELS,
 ) -> Pixels:
     """Decode an image file to a C-contiguous uint8 array of shape (H, W, C).
 
     Args:
         body: the content of the file.
         image_shape: the shape to convert and resize to, (C, H, W). C is 1 (grey) or 3 (RGB).
-        resize: "stretch" or "crop", see the module docstring; default: "stretch".
+        resize: how the image is resized; default: it is stretched.
         max_pixels: the maximum of height times width, checked in the header; default: 25 million.
 
     Raises:
         InvalidImage: the file is not an image, or is damaged or truncated.
-        UnsupportedImage: the format is not JPEG, PNG or WEBP.
+        UnsupportedImage: the format is not supported, or the file uses a feature of it that is not.
         TooLarge: the image has more than `max_pixels` pixels.
     """
     channels, height, width = image_shape
@@ -106,13 +117,16 @@ def decode_image(
         _check_size(*header[:2], max_pixels)
         _check_scans(body, header[0] * header[1], max_pixels)
         orientation = jpeg_decoding.read_jpeg_orientation(body)
-        scale = jpeg_decoding.choose_scale(header[:2], jpeg_decoding.orient_size((height, width), orientation))
+        needed = _compute_needed_size(header[:2], (height, width), orientation, resize)
+        scale = jpeg_decoding.choose_scale(header[:2], needed)
         with _reserve_memory(jpeg_decoding.estimate_jpeg_bytes(body, header[:2], channels, scale)):
             return _decode_jpeg(body, header[:2], image_shape, resize, scale=scale, orientation=orientation)
-    size = _read_declared_size(body, kind) or header or (0, 0)
+    file = _prepare_file(body, kind, max_pixels)
+    size = file.size or header or (0, 0)
     _check_size(*size[:2], max_pixels)
-    with _reserve_memory(_PILLOW_PIXEL_BYTES * size[0] * size[1]):
-        return _decode_with_pillow(body, kind, image_shape, resize, max_pixels)
+    pixel_bytes = _TIFF_PIXEL_BYTES if kind == "tiff" else _PILLOW_PIXEL_BYTES
+    with _reserve_memory(pixel_bytes * size[0] * size[1]):
+        return _decode_with_pillow(file, image_shape, resize, max_pixels)
 
 
 def read_image_size(body: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
@@ -120,7 +134,7 @@ def read_image_size(body: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
 
     Raises:
         InvalidImage: the file is not an image, or its header is damaged.
-        UnsupportedImage: the format is not JPEG, PNG or WEBP.
+        UnsupportedImage: the format is not supported, or the file uses a feature of it that is not.
         TooLarge: the image has more than `max_pixels` pixels.
     """
     kind = detect_format(body)
@@ -131,38 +145,25 @@ def read_image_size(body: bytes, *, max_pixels: int = MAX_PIXELS) -> ImageSize:
         orientation = jpeg_decoding.read_jpeg_orientation(body)
         size = ImageSize(height, width, 1 if colour == "Gray" else 3)
     else:
-        image, orientation = _open_with_pillow(body, kind, max_pixels)
+        image, orientation = _open_with_pillow(_prepare_file(body, kind, max_pixels), max_pixels)
         with image:
-            size = ImageSize(image.height, image.width, 1 if _is_grey(image) else 3)
+            size = ImageSize(image.height, image.width, 1 if _is_grey(image, kind) else 3)
     return size._replace(height=size.width, width=size.height) if orientation in SWAPPED_ORIENTATIONS else size
 
 
-def detect_format(body: bytes) -> str:
-    """Detect the format of an image from its first bytes: "jpeg", "png" or "webp".
-
-    Raises:
-        UnsupportedImage: the format is recognized but not supported.
-        InvalidImage: the format is unknown, or the file is empty.
-    """
-    if body[:3] == b"\xff\xd8\xff":
-        return "jpeg"
-    if body[:8] == b"\x89PNG\r\n\x1a\n":
-        return "png"
-    if body[:4] == b"RIFF" and body[8:12] == b"WEBP":
-        return "webp"
-    if body[4:8] == b"ftyp":
-        raise UnsupportedImage("HEIF and AVIF images are not supported. Send JPEG, PNG or WEBP.")
-    for signature, name in _UNSUPPORTED_SIGNATURES.items():
-        if body.startswith(signature):
-            raise UnsupportedImage(f"{name} images are not supported. Send JPEG, PNG or WEBP.", format=name)
-    raise InvalidImage("The file is not a JPEG, PNG or WEBP image." if body else "The image file is empty.")
+def _compute_needed_size(
+    size: tuple[int, int], target: tuple[int, int], orientation: int, resize: ResizePolicy
+) -> tuple[int, int]:
+    """Return the height and width that a decoder must not go below, in the orientation of the stored image."""
+    scaled = compute_scaled_size(jpeg_decoding.orient_size(size, orientation), target, resize)
+    return jpeg_decoding.orient_size(scaled, orientation)
 
 
 def _decode_jpeg(
     body: bytes,
     size: tuple[int, int],
     image_shape: tuple[int, int, int],
-    resize: str,
+    resize: ResizePolicy,
     *,
     scale: int,
     orientation: int,
@@ -175,15 +176,16 @@ def _decode_jpeg(
 
 
 def _decode_with_pillow(
-    body: bytes, kind: str, image_shape: tuple[int, int, int], resize: str, max_pixels: int
+    file: _PillowFile, image_shape: tuple[int, int, int], resize: ResizePolicy, max_pixels: int
 ) -> Pixels:
     channels, height, width = image_shape
-    image, orientation = _open_with_pillow(body, kind, max_pixels)
+    image, orientation = _open_with_pillow(file, max_pixels)
     with image:
-        if kind == "jpeg":
-            _check_scans(body, image.height * image.width, max_pixels)
-            min_height, min_width = jpeg_decoding.orient_size((2 * height, 2 * width), orientation)
-            image.draft(None, (min_width, min_height))  # decodes at 1/2, 1/4 or 1/8 if the image remains larger
+        if file.kind == "jpeg":
+            _check_scans(file.body, image.height * image.width, max_pixels)
+            needed = _compute_needed_size((image.height, image.width), (height, width), orientation, resize)
+            # Decodes at 1/2, 1/4 or 1/8 if the image remains larger.
+            image.draft(None, (2 * needed[1], 2 * needed[0]))
         try:
             image.load()
             pixels = apply_orientation(convert_channels(image, channels), orientation)
@@ -194,7 +196,7 @@ def _decode_with_pillow(
     return _fit_pixels(pixels, image_shape, resize)
 
 
-def _fit_pixels(pixels: Pixels, image_shape: tuple[int, int, int], resize: str) -> Pixels:
+def _fit_pixels(pixels: Pixels, image_shape: tuple[int, int, int], resize: ResizePolicy) -> Pixels:
     channels, height, width = image_shape
     return np.ascontiguousarray(resize_pixels(pixels, height, width, resize).reshape(height, width, channels))
 
@@ -208,47 +210,37 @@ def _reserve_memory(num_bytes: int) -> Iterator[None]:
             release_free_memory()
 
 
-def _open_with_pillow(body: bytes, kind: str, max_pixels: int) -> tuple[Image.Image, int]:
-    """Return the image, whose pixels are not decoded yet, and its EXIF orientation."""
-    declared_size = _read_declared_size(body, kind)
-    if declared_size:
-        _check_size(*declared_size, max_pixels)
-    orientation = 1
+def _prepare_file(body: bytes, kind: str, max_pixels: int) -> _PillowFile:
+    """Check the size that the header declares, and remove the parts of the file that are not needed for decoding.
+
+    Pillow is called only after this: it decodes a WEBP when it opens the file, for example.
+    """
+    if kind in SIMPLIFIERS:
+        simple = SIMPLIFIERS[kind](body)
+        _check_size(simple.height, simple.width, max_pixels)
+        orientation = exif.read_orientation(body) if kind == "tiff" else 1  # EXIF data has the form of a TIFF file
+        return _PillowFile(simple.body, kind, (simple.height, simple.width), orientation)
+    size = read_declared_size(body, kind)
+    if size:
+        _check_size(*size, max_pixels)
     if kind == "png":
         body, exif_data = png_chunks.remove_metadata(body)
-        orientation = exif.read_orientation(exif_data)
-    elif kind == "jpeg":
-        orientation = jpeg_decoding.read_jpeg_orientation(body)
-        body = jpeg_segments.remove_metadata(body)
+        return _PillowFile(body, kind, size, exif.read_orientation(exif_data))
+    if kind == "jpeg":
+        return _PillowFile(jpeg_segments.remove_metadata(body), kind, size, jpeg_decoding.read_jpeg_orientation(body))
+    return _PillowFile(body, kind, size)
+
+
+def _open_with_pillow(file: _PillowFile, max_pixels: int) -> tuple[Image.Image, int]:
+    """Return the image, whose pixels are not decoded yet, and its EXIF orientation."""
     try:
-        image = _PILLOW_READERS[kind](io.BytesIO(body))
+        image = _PILLOW_READERS[file.kind](io.BytesIO(file.body))
     except Exception as error:
         raise _make_damaged_error(error) from error
     _check_size(image.height, image.width, max_pixels)
-    if kind == "webp":
-        orientation = exif.read_orientation(image.info.get("exif", b""))
-    return image, orientation
-
-
-def _read_declared_size(body: bytes, kind: str) -> tuple[int, int] | None:
-    """Return (height, width) from the header, so that the size is checked before a decoder allocates memory.
-
-    Return None for JPEG: Pillow decodes it only in `load()`. Source of WEBP: RFC 9649, sections 2.5 to 2.7 and 3.4.
-    """
-    if kind == "png" and len(body) >= 24:
-        width, height = struct.unpack(">II", body[16:24])
-        return height, width
-    if kind == "webp" and len(body) >= 30:
-        if body[12:16] == b"VP8X":
-            width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (24, 27))
-            return height, width
-        if body[12:16] == b"VP8 ":
-            width, height = (size & 0x3FFF for size in struct.unpack("<HH", body[26:30]))
-            return height, width
-        if body[12:16] == b"VP8L":
-            sizes = int.from_bytes(body[21:25], "little")
-            return (sizes >> 14 & 0x3FFF) + 1, (sizes & 0x3FFF) + 1
-    return None
+    if file.kind == "webp":
+        return image, exif.read_orientation(image.info.get("exif", b""))
+    return image, file.orientation
 
 
 def _check_scans(body: bytes, num_pixels: int, max_pixels: int) -> None:
@@ -285,8 +277,12 @@ def make_file_size_error(max_bytes: int) -> TooLarge:
     )
 
 
-def _is_grey(image: Image.Image) -> bool:
-    return image.mode in _GREY_MODES
+def _is_grey(image: Image.Image, kind: str) -> bool:
+    """Return whether an image is grey. A GIF, BMP or TIFF with a palette is grey if all colors of the palette are."""
+    if image.mode != "P" or kind not in SIMPLIFIERS:
+        return image.mode in _GREY_MODES
+    colors = np.reshape(image.getpalette() or [], (-1, 3))
+    return bool((colors == colors[:, :1]).all())
 
 
 def _make_damaged_error(error: Exception) -> InvalidImage:

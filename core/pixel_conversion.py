@@ -1,12 +1,10 @@
-"""Converts decoded pixels: channels, EXIF orientation and size. `core.images` states the rules."""
+"""Converts decoded pixels: channels and EXIF orientation. `core.images` states the rules."""
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 Pixels = NDArray[np.uint8]
-RESIZE_MODES = ("stretch", "crop")
 SWAPPED_ORIENTATIONS = range(5, 9)  # the EXIF orientations that swap height and width
 _STRIP_PIXELS = 2**20  # larger images are converted in strips, to need less memory
 
@@ -30,32 +28,6 @@ def _convert_strip(image: Image.Image, channels: int) -> Pixels:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.asarray(image.convert("L" if channels == 1 else "RGB"))
-
-
-def resize_pixels(pixels: Pixels, height: int, width: int, resize: str) -> Pixels:
-    """Return the pixels in another size. `resize`: "stretch" or "crop".
-
-    Raises:
-        ValueError: `resize` has another value.
-    """
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    if resize == "crop":
-        pixels = _crop_center(pixels, height / width)
-    elif resize != "stretch":
-        raise ValueError(f"resize must be one of {', '.join(RESIZE_MODES)}, got {resize!r}")
-    is_smaller = pixels.shape[0] > height or pixels.shape[1] > width
-    method = cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=method), np.uint8)
-
-
-def _crop_center(pixels: Pixels, proportion: float) -> Pixels:
-    """Return the largest centered crop with the given ratio of height to width."""
-    height, width = pixels.shape[:2]
-    new_height = min(height, max(1, round(width * proportion)))
-    new_width = min(width, max(1, round(height / proportion)))
-    top, left = (height - new_height) // 2, (width - new_width) // 2
-    return pixels[top : top + new_height, left : left + new_width]
 
 
 def apply_orientation(pixels: Pixels, orientation: int) -> Pixels:

@@ -20,6 +20,7 @@ WEIGHTS = "weights.safetensors"
 DESCRIPTION = "bundle.json"
 
 Size = Annotated[int, Field(ge=1)]
+Byte = Annotated[int, Field(ge=0, le=255)]
 FileDigest = tuple[str, int]
 """The sha256 of a file, in hexadecimal, and its size in bytes."""
 
@@ -81,7 +82,12 @@ class BundleDescription(BaseModel):
     )
     mean: list[float] = Field(description="Mean of each channel, for pixels in 0..1, or of each table column.")
     std: list[float]
-    resize: str = "stretch"
+    resize: str = Field(default="stretch", description="How images are resized: `stretch`, `crop`, `pad` or `none`.")
+    resize_shorter_side: Size | None = Field(
+        default=None, description="With `crop`, the length of the shorter side before the center is cropped."
+    )
+    pad_color: tuple[Byte, Byte, Byte] = Field(default=(0, 0, 0), description="With `pad`, the color: R, G, B.")
+    interpolation: Literal["area", "bilinear", "bicubic"] = "area"
     table: TableDescription | None = None
     target_mean: list[float] = Field(
         default=[], description="Mean of each target. The list is empty if the targets were not standardized."

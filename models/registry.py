@@ -55,6 +55,20 @@ class NetworkSummary(NamedTuple):
     """The names of the batch norms that get one value per channel from each sample."""
 
 
+class EvaluationRecipe(NamedTuple):
+    """How the images were resized with which the accuracy of published weights was measured.
+
+    Attributes:
+        image_size: the height and width of the network's input, in pixels.
+        shorter_side: the length of the shorter side of the image before the center is cropped, in pixels.
+        interpolation: "bilinear" or "bicubic".
+    """
+
+    image_size: int
+    shorter_side: int
+    interpolation: str
+
+
 class PretrainedWeights(NamedTuple):
     """Published weights of an architecture.
 
@@ -66,7 +80,6 @@ class PretrainedWeights(NamedTuple):
         load_classes: function that returns the class names, in the order of the outputs.
         num_classes: the number of classes.
         image_shape: the (C, H, W) of the images that the weights were trained with.
-        resize: how images of other sizes are resized.
     """
 
     load_weights: Callable[[], dict[str, torch.Tensor]]
@@ -76,7 +89,6 @@ class PretrainedWeights(NamedTuple):
     load_classes: Callable[[], tuple[str, ...]]
     num_classes: int
     image_shape: tuple[int, int, int]
-    resize: str = "stretch"
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,7 @@ class Architecture:
 
     Attributes:
         build: function that builds a network from the options, the input shape and the number of outputs.
+        recipe: how images were resized to evaluate published weights. Architectures with `pretrained` must have one.
         axes: numbers of axes that a sample may have; default: only 3 (images).
         embeds: whether the network has embeddings of categories. If True, `build` receives the number of categories of
             each column (0 for numeric columns) instead of the input shape.
@@ -98,6 +111,7 @@ class Architecture:
     options: type[Options]
     build: Callable[[Any, Shape, int], nn.Module]
     pretrained: PretrainedWeights | None = None
+    recipe: EvaluationRecipe | None = None
     axes: frozenset[int] = frozenset({3})
     embeds: bool = False
     num_codes: Callable[[Any], int | None] = lambda _options: None
@@ -110,9 +124,11 @@ def register(*architectures: Architecture) -> None:
     """Register architectures.
 
     Raises:
-        ValueError: a name is already registered.
+        ValueError: a name is already registered, or an architecture has pretrained weights but no recipe.
     """
     for architecture in architectures:
+        if architecture.pretrained is not None and architecture.recipe is None:
+            raise ValueError(f"the architecture {architecture.name!r} has pretrained weights, but no recipe")
         if architecture.name in _ARCHITECTURES:
             raise ValueError(f"the architecture {architecture.name!r} is already registered")
         _ARCHITECTURES[architecture.name] = architecture

@@ -11,6 +11,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from models.registry import Architecture, ArchitectureBuildError, Options, Shape
+from models.torchvision_recipes import RECIPES
 
 IMAGENET_CHANNELS = 3
 
@@ -206,6 +207,7 @@ def _list_architectures() -> Iterator[Architecture]:
                 source=f"torchvision.models.{name}; {family.source}.",
                 options=TorchvisionOptions,
                 build=_make_builder(name, family.smallest),
+                recipe=RECIPES.get(name),
             )
 
 

@@ -47,7 +47,8 @@ async def predict_archive(
     """Predict the images of an archive.
 
     Submits a job whose result files are `predictions.csv` and `predictions.jsonl`, each with one row per image. The
-    format of the archive is detected from its first bytes. Images are JPEG, PNG or WEBP files; other files are ignored.
+    format of the archive is detected from its first bytes. Images are JPEG, PNG, WEBP, GIF, BMP or TIFF files; other
+    files are ignored.
     Each row contains the image's name in the archive. The row of an image that cannot be decoded contains an `error`.
     The archive is deleted when the job ends.
     """

@@ -114,9 +114,10 @@ async def upload_dataset(
     """Upload a dataset version.
 
     Creates the dataset if it does not exist. The format is detected from the first bytes of the body, not from its
-    content type; a multipart body has one part named `file`. Images are JPEG, PNG or WEBP. A CSV file with a single
-    column requires the content type `text/csv`. The state of the new version is `importing`; poll it until the state is
-    `ready` or `failed`. To send nested arrays of numbers as JSON, use `POST /v1/datasets`.
+    content type; a multipart body has one part named `file`. Images are JPEG, PNG, WEBP, GIF, BMP or TIFF; only the
+    first frame or page is used. A CSV file with a single column requires the content type `text/csv`. The state of the
+    new version is `importing`; poll it until the state is `ready` or `failed`. To send nested arrays of numbers as
+    JSON, use `POST /v1/datasets`.
     """
     refuse_built_in(name)
     options = params.to_options() | {"is_table": get_media_type(request.scope) == _CSV}

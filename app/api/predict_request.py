@@ -27,13 +27,12 @@ SMALLER_INPUT = "Send images in base64 or as files, or send fewer instances."
 MAX_SIMPLE_FORM_BYTES = 2**20
 BINARY = {"type": "string", "format": "binary"}
 PNG_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
+IMAGE_KINDS = ("png", "jpeg", "webp", "gif", "bmp", "tiff")
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
     "description": "One image file, several image files as multipart, or JSON.",
     "content": {
-        "image/png": {"schema": BINARY},
-        "image/jpeg": {"schema": BINARY},
-        "image/webp": {"schema": BINARY},
+        **{f"image/{kind}": {"schema": BINARY} for kind in IMAGE_KINDS},
         "multipart/form-data": {
             "schema": {
                 "type": "object",
@@ -119,7 +118,7 @@ async def _read_body(request: Request, get_max_values: GetMaxValues) -> PredictB
         return await PREDICTIONS.run(lambda: _parse_large_json(body, max_values))
     raise HTTPException(
         415,
-        f"The media type {media_type!r:.80} is not supported; send image/png, image/jpeg, image/webp, "
+        f"The media type {media_type!r:.80} is not supported; send an image ({', '.join(IMAGE_KINDS)}), "
         "multipart/form-data or application/json.",
     )
 

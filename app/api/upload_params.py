@@ -5,10 +5,15 @@ from typing import Annotated, Any, Literal
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 
-from core.datasets.ingest.archive import IMAGE_SIZE
+from core.datasets.ingest.resize_options import ColorText, ImageSizeText, ResizeOptions
 from core.datasets.tables.column_roles import ColumnName, MissingValue, TableOptions
 from core.datasets.tables.csv_dialect import Decimal, Delimiter
 from core.datasets.tables.csv_file import MAX_COLUMNS, Encoding
+from core.resizing import MAX_IMAGE_SIDE, Interpolation, ResizeMode
+
+
+def _describe_resizing(option: str) -> str:
+    return f"Images only. {ResizeOptions.model_fields[option].description}"
 
 
 def _describe(option: str) -> str:
@@ -21,14 +26,19 @@ Columns = Annotated[list[ColumnName], Field(max_length=MAX_COLUMNS)]
 class UploadParams(BaseModel):
     """The options of an upload. Absent parameters are None or empty; the import applies the defaults."""
 
-    image_size: Annotated[str, Field(pattern=IMAGE_SIZE)] | None = Field(
-        default=None,
-        description="The size to which images are resized, in pixels: `64` for a square, or height x width, such as "
-        "`48x64`. Default: the size that at least half of the images have. If there is no such size: a square whose "
-        "side is the median of the images' shorter sides, at most 224.",
+    image_size: ImageSizeText | None = Field(default=None, description=_describe_resizing("image_size"))
+    resize: ResizeMode | None = Field(default=None, description=_describe_resizing("resize"))
+    resize_shorter_side: Annotated[int, Field(ge=1, le=MAX_IMAGE_SIDE)] | None = Field(
+        default=None, description=_describe_resizing("resize_shorter_side")
     )
-    resize: Literal["stretch", "crop"] | None = Field(
-        default=None, description="`crop` keeps the aspect ratio and crops the center. Default: `stretch`."
+    pad_color: Annotated[list[ColorText], Field(max_length=3)] = Field(
+        default=[],
+        description=_describe_resizing("pad_color") + " The integers are separated by commas, or sent as one parameter "
+        "each.",
+    )
+    interpolation: Interpolation | None = Field(default=None, description=_describe_resizing("interpolation"))
+    recipe: Annotated[str, Field(min_length=1, max_length=63)] | None = Field(
+        default=None, description=_describe_resizing("recipe")
     )
     target: Columns = Field(default=[], description=_describe("target"))
     columns: Columns = Field(default=[], description=_describe("columns"))

@@ -18,6 +18,7 @@ from app.http.middleware import get_route_template
 from app.serving.decoding import Decoder, ImageInput, ImageShape
 from app.serving.types import BundleRef, CacheKey, Pixels
 from core.errors import ServiceError
+from core.resizing import ResizePolicy
 from core.tracing import build_tracer_provider, shutdown_tracer_provider
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class TracedDecoder(Decoder):
         self._tracer = tracer
 
     async def decode(
-        self, inputs: Sequence[ImageInput], image_shape: ImageShape, resize: str
+        self, inputs: Sequence[ImageInput], image_shape: ImageShape, resize: ResizePolicy
     ) -> list[Pixels | ServiceError]:
         with self._tracer.start_as_current_span("decode", attributes={"candela.images": len(inputs)}) as span:
             decoded = await self._inner.decode(inputs, image_shape, resize)

@@ -15,6 +15,7 @@ from app.inference.protocol import (
     ValidateArchitecture,
     to_error_message,
 )
+from app.inference.types import ResizeRecipe
 from core.errors import NotFound
 from core.spec.error_pointers import MAX_ERRORS
 from core.spec.freezing import match_frozen_parameters
@@ -32,6 +33,7 @@ def list_architectures() -> list[ArchitectureInfo]:
             entry.source or None,
             orjson.dumps(entry.options.model_json_schema()),
             None if entry.pretrained is None else entry.pretrained.find_missing_package() or "",
+            None if entry.recipe is None else ResizeRecipe(*entry.recipe),
             0 if entry.pretrained is None else entry.pretrained.num_classes,
             () if entry.pretrained is None else entry.pretrained.image_shape,
         )

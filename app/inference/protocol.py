@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from app.inference.types import DEFAULT_PRIORITY, OutputKind
+from app.inference.types import DEFAULT_PRIORITY, OutputKind, ResizeRecipe
 from core import errors
 from core.errors import ServiceError
 
@@ -110,6 +110,7 @@ class ArchitectureInfo(msgspec.Struct, array_like=True):
     source: str | None
     options: bytes
     pretrained: str | None
+    recipe: ResizeRecipe | None
     num_classes: int = 0
     image_shape: tuple[int, ...] = ()
 

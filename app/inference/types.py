@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.errors import DeadlineExceeded, ServiceError
+from core.resizing import ResizePolicy
 
 Pixels = NDArray[Any]
 """One sample: an image, uint8 (H, W, C); a row or a window of a table, float32 (F,) or (T, F)."""
@@ -24,6 +25,19 @@ TOP_CLASS = -1
 NUM_PRIORITIES = 3
 DEFAULT_PRIORITY = 2
 """Priorities are 1 to 3. Requests of priority 1 are computed first."""
+
+
+class ResizeRecipe(NamedTuple):
+    """How images were resized when the accuracy of published weights was measured, as in `models.registry`."""
+
+    image_size: int
+    shorter_side: int
+    interpolation: str
+
+    @property
+    def policy(self) -> ResizePolicy:
+        """How the recipe resizes images."""
+        return ResizePolicy("crop", self.shorter_side, interpolation=self.interpolation)
 
 
 class TargetedImage(NamedTuple):

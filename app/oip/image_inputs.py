@@ -13,7 +13,7 @@ from app.oip.datatypes import BYTES
 from app.oip.errors import InvalidInferRequest
 from app.oip.tensors import Tensor, TensorMetadata
 from core.errors import InvalidImage, ServiceError, UnsupportedImage
-from core.images import detect_format
+from core.image_formats import detect_format
 
 INPUT = "image"
 # MLServer's request codecs name a single tensor `input-<number>`, so this name is accepted in place of `INPUT`.

@@ -198,11 +198,21 @@ class ReportOut(BaseModel):
         description="Standard deviation of the training images per channel, for pixels from 0 to 1."
     )
     image_shape: list[int] | None = Field(description="The `image_shape` of the dataset version.")
-    resize: str | None = Field(description="How the images were resized.")
+    resize: str | None = Field(description="How the images were resized: `stretch`, `crop`, `pad` or `none`.")
+    resize_shorter_side: int | None = Field(
+        description="With `crop`, the length of the shorter side before the center was cropped."
+    )
+    pad_color: list[int] | None = Field(description="The color that `pad` added: red, green and blue, from 0 to 255.")
+    interpolation: str | None = Field(description="The interpolation: `area`, `bilinear` or `bicubic`.")
     num_ignored: int | None = Field(
         description="Number of ignored files: files that are not images, and files outside of a class folder."
     )
     ignored: list[str] | None = Field(description="The names of the first 100 ignored files.")
+    ignored_by_suffix: dict[str, int] | None = Field(
+        description="Number of ignored files by the suffix of their name in lower case, such as `.txt`, the most "
+        "frequent first. The key of files without suffix is empty, that of all suffixes after the first 20 is `other`.",
+        examples=[{".txt": 3, "": 1}],
+    )
     empty_classes: list[str] | None = Field(description="Classes without a training sample.")
     num_sizes: int | None = Field(description="Number of distinct sizes of the images before they were resized.")
     sizes: list[SizeOut] | None = Field(description="The 20 most frequent image sizes before resizing.")

@@ -10,6 +10,7 @@ from app.schemas.datasets import TableOut
 from app.schemas.job_parts import Metrics
 from app.schemas.variants import VariantOut
 from core.db.tables import ModelVariantRow, ModelVersionRow
+from core.resizing import ResizePolicy
 from core.spec import JobSpec, RegisterSpec, VariantFormat
 from core.spec.base import Name, Spec
 from core.spec.registration import RegistrationFields
@@ -62,7 +63,12 @@ class ModelInputOut(BaseModel):
     table: TableOut | None = Field(default=..., description="The structure of rows or windows; null for images.")
     mean: list[float] = Field(description="The value that is subtracted from the input, per channel or column.")
     std: list[float] = Field(description="The value by which the input is divided, per channel or column.")
-    resize: str = Field(description="How images are resized: `stretch`, `crop` or `none`.")
+    resize: str = Field(description="How images are resized: `stretch`, `crop`, `pad` or `none`.")
+    resize_shorter_side: int | None = Field(
+        default=..., description="With `crop`, the length of the shorter side before the center is cropped, or null."
+    )
+    pad_color: list[int] = Field(default=..., description="The color that `pad` adds: red, green and blue, 0 to 255.")
+    interpolation: str = Field(default=..., description="The interpolation: `area`, `bilinear` or `bicubic`.")
 
 
 class ModelVersionOut(BaseModel):
@@ -103,7 +109,7 @@ class ModelVersionOut(BaseModel):
                 "dataset": row.dataset or None,
                 "aliases": list(aliases),
                 "variants": variants_out,
-                "input": {"table": None} | bundle,
+                "input": {"table": None} | bundle | ResizePolicy.from_dict(bundle).to_dict(),
             }
         )
 

@@ -54,4 +54,5 @@ def _read_built_in_info(entry: BuiltinDataset, options: Mapping[str, Any], datas
 def read_dataset_info(row: DatasetVersionRow) -> DatasetInfo:
     """Return the properties of a version whose import has finished."""
     meta = PackedMeta.model_validate(row.meta)
-    return DatasetInfo(meta.task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits, meta.table)
+    resize = meta.resize_policy if meta.table is None and row.source["kind"] == "upload" else None
+    return DatasetInfo(meta.task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits, meta.table, resize)

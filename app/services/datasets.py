@@ -11,8 +11,10 @@ from typing import Any, NamedTuple, NoReturn
 from sqlalchemy.orm import Session
 
 from app.services.dataset_selection import NAME, DatasetSelection, read_dataset_info
+from app.services.resize_recipes import expand_recipe
 from app.services.validation.report import reject, reject_all
 from app.services.validation.resolve import parse_dataset_options
+from app.serving.backend import ArchitectureEntry
 from core.datasets import builtin
 from core.datasets.archives.limits import UploadLimits
 from core.datasets.image_preview import PREVIEW_FILE
@@ -46,6 +48,7 @@ class DatasetService:
     Args:
         limits: limits of uploaded files; default: `UploadLimits()`.
         wake: function that wakes the outbox relay; it is called after the commit.
+        list_architectures: function that returns the architectures by name; default: there are none.
     """
 
     def __init__(
@@ -55,8 +58,10 @@ class DatasetService:
         *,
         wake: Callable[[], None],
         limits: UploadLimits | None = None,
+        list_architectures: Callable[[], Mapping[str, ArchitectureEntry]] = dict,
     ) -> None:
         self._limits = limits or UploadLimits()
+        self._list_architectures = list_architectures
         self._session = session
         self._storage = storage
         self._wake = wake
@@ -171,9 +176,12 @@ class DatasetService:
         Raises:
             InspectionCancelled: `is_cancelled` returned True while the file was checked.
             InvalidArchive: the file is not an archive or table, or contains an unsafe entry.
+            InvalidSpec: the option `recipe` does not name an architecture with a recipe.
+            Unavailable: the recipe is not known yet, because the inference process is starting.
             Conflict: a built-in dataset has this name.
         """
         refuse_built_in(name)
+        options = expand_recipe(options, self._list_architectures)
         kind, options = check_upload(archive, self._limits, options, is_cancelled=is_cancelled)
         version_id = uuid.uuid4().hex
         key = f"uploads/{version_id}"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from app.inference.protocol import TARGET_LATENCY_S
-from app.inference.types import DEFAULT_PRIORITY, BatchStats
+from app.inference.types import DEFAULT_PRIORITY, BatchStats, ResizeRecipe
 from app.serving.types import BundleRef, Outcome, Pixels
 
 
@@ -129,6 +129,7 @@ class ArchitectureEntry(NamedTuple):
             packages are installed; None if the architecture has no pretrained weights.
         num_classes: number of classes of the pretrained weights; 0 without them.
         image_shape: (C, H, W) of the images of the pretrained weights; empty without them.
+        recipe: how images were resized to evaluate published weights; None if the architecture has none.
     """
 
     name: str
@@ -138,6 +139,7 @@ class ArchitectureEntry(NamedTuple):
     pretrained: str | None = None
     num_classes: int = 0
     image_shape: tuple[int, ...] = ()
+    recipe: ResizeRecipe | None = None
 
 
 class ArchitectureQuery(NamedTuple):

@@ -1,6 +1,7 @@
 """Decodes images in threads before they are batched, so that an invalid image does not affect other requests."""
 
 import asyncio
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from app.serving.nested_numbers import NotNumbersError, RaggedError, get_first_s
 from app.serving.types import Pixels
 from core import images
 from core.errors import InvalidImage, Overloaded, ServiceError, TooLarge
+from core.resizing import ResizePolicy
 
 ImageShape = tuple[int, int, int]
 MAX_AXES = 4  # one more than an image has, so that the error of a deeper array shows that it is deeper
@@ -22,6 +24,8 @@ _SCALED_RULE = (
 )
 # A few small images are decoded on the event loop, which is faster than using a thread.
 MAX_INLINE_IMAGES, MAX_INLINE_BYTES, MAX_INLINE_PIXELS = 4, 16 * 2**10, 128 * 128
+MAX_INLINE_VALUES = 3 * 512 * 512  # of the image after resizing
+MAX_DECODED_BYTES = 2**30  # of all images that are being decoded; as much as the inference process can be sent
 
 
 class PixelValues(NamedTuple):
@@ -45,22 +49,33 @@ class Decoder:
         self._max_waiting = max_waiting
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
-        self._num_waiting = 0
+        self._num_waiting = self._num_bytes = 0
         self._threads = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="decode")
 
     async def decode(
-        self, inputs: Sequence[ImageInput], image_shape: ImageShape, resize: str
+        self, inputs: Sequence[ImageInput], image_shape: ImageShape, resize: ResizePolicy
     ) -> list[Pixels | ServiceError]:
         """Return, for each input, the image as uint8 (H, W, C) or the error if the image cannot be decoded.
 
         Raises:
+            TooLarge: the decoded images of the request need more than 1 GiB.
             Overloaded: too many images wait to be decoded.
         """
+        num_bytes = len(inputs) * math.prod(image_shape)
+        if num_bytes > MAX_DECODED_BYTES:
+            max_images = MAX_DECODED_BYTES // math.prod(image_shape)
+            raise TooLarge(
+                f"The request has {len(inputs)} images; at most {max_images} of the model's input size are accepted.",
+                max_images=max_images,
+            )
+        if self._num_bytes + num_bytes > MAX_DECODED_BYTES:
+            raise Overloaded("Too many large images wait to be decoded.", waiting=self._num_waiting, retry_after_s=1)
         if self._num_waiting + len(inputs) > self._max_waiting:
             raise Overloaded("Too many images wait to be decoded.", waiting=self._num_waiting, retry_after_s=1)
         if (decoded := self._decode_inline(inputs, image_shape, resize)) is not None:
             return decoded
         self._num_waiting += len(inputs)
+        self._num_bytes += num_bytes
         loop = asyncio.get_running_loop()
         try:
             jobs = [
@@ -69,18 +84,21 @@ class Decoder:
             return [await job for job in jobs] if len(jobs) == 1 else await asyncio.gather(*jobs)
         finally:
             self._num_waiting -= len(inputs)
+            self._num_bytes -= num_bytes
 
     def close(self) -> None:
         """Stop the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _decode_inline(
-        self, inputs: Sequence[ImageInput], image_shape: ImageShape, resize: str
+        self, inputs: Sequence[ImageInput], image_shape: ImageShape, resize: ResizePolicy
     ) -> list[Pixels | ServiceError] | None:
         """Decode a few small image files on the event loop. Return None if threads must decode the inputs instead."""
         max_bytes, max_pixels = min(MAX_INLINE_BYTES, self._max_bytes), min(MAX_INLINE_PIXELS, self._max_pixels)
         decoded: list[Pixels | ServiceError] = []
-        for image in inputs if len(inputs) <= MAX_INLINE_IMAGES else ():
+        if len(inputs) > MAX_INLINE_IMAGES or math.prod(image_shape) > MAX_INLINE_VALUES:
+            return None
+        for image in inputs:
             if not isinstance(image, bytes) or len(image) > max_bytes:
                 return None
             try:
@@ -91,7 +109,7 @@ class Decoder:
                 decoded.append(error)
         return decoded or None
 
-    def _decode_input(self, image: ImageInput, image_shape: ImageShape, resize: str) -> Pixels | ServiceError:
+    def _decode_input(self, image: ImageInput, image_shape: ImageShape, resize: ResizePolicy) -> Pixels | ServiceError:
         try:
             match image:
                 case bytes():
@@ -103,7 +121,7 @@ class Decoder:
         except ServiceError as error:
             return error
 
-    def _decode_file(self, body: bytes, image_shape: ImageShape, resize: str) -> Pixels:
+    def _decode_file(self, body: bytes, image_shape: ImageShape, resize: ResizePolicy) -> Pixels:
         if len(body) > self._max_bytes:
             raise TooLarge(
                 f"The image has {len(body)} bytes; at most {self._max_bytes} are allowed.", max_bytes=self._max_bytes

@@ -100,6 +100,7 @@ class InferenceProcessPool:
                     entry.pretrained,
                     entry.num_classes,
                     tuple(entry.image_shape),
+                    entry.recipe,
                 )
                 for entry in server_infos[0].architectures
             }

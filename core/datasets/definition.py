@@ -9,6 +9,7 @@ from core.datasets.columns import Table
 from core.datasets.packed import Samples, Targets, Task, Weights
 from core.datasets.tables.writer import TableSplit
 from core.errors import IMAGE_TOO_LARGE, ServiceError
+from core.resizing import ResizePolicy
 from core.spec.base import Spec
 
 
@@ -21,6 +22,7 @@ class DatasetInfo(NamedTuple):
     image_shape: tuple[int, ...]  # shape of a sample: (C, H, W) for images, (F,) for rows, (T, F) for windows
     splits: dict[str, int]
     table: Table | None = None
+    resize: ResizePolicy | None = None  # how an import resized the images; None for built-in datasets and tables
 
 
 class Unreadable(NamedTuple):

@@ -13,6 +13,7 @@ import numpy as np
 from core.datasets.definition import SampleChunk, Unreadable
 from core.errors import ServiceError
 from core.images import MAX_PIXELS, decode_image
+from core.resizing import STRETCH, ResizePolicy
 
 _BATCH_SIZE = 256
 _MAX_BATCH_BYTES = 16 * 2**20  # of the image files of a batch, and of its decoded images
@@ -31,7 +32,7 @@ def decode_images(
     entries: Iterable[EncodedImage],
     image_shape: tuple[int, ...],
     *,
-    resize: str = "stretch",
+    resize: ResizePolicy = STRETCH,
     max_pixels: int = MAX_PIXELS,
     num_threads: int | None = None,
 ) -> Iterator[SampleChunk]:
@@ -43,7 +44,7 @@ def decode_images(
     Args:
         entries: the image files, grouped by split.
         image_shape: the shape of the decoded images, (C, H, W).
-        resize: how images are resized to `image_shape`: "stretch" or "crop".
+        resize: how images are resized to `image_shape`; default: they are stretched.
         max_pixels: the maximum number of pixels of an image.
         num_threads: the number of decoding threads. Default: the number of available cores.
     """
@@ -73,7 +74,9 @@ def _group_batches(entries: Iterable[EncodedImage], batch_size: int) -> Iterator
             yield batch
 
 
-def _decode_batch(batch: list[EncodedImage], image_shape: tuple[int, ...], resize: str, max_pixels: int) -> SampleChunk:
+def _decode_batch(
+    batch: list[EncodedImage], image_shape: tuple[int, ...], resize: ResizePolicy, max_pixels: int
+) -> SampleChunk:
     channels, height, width = image_shape
     images = np.empty((len(batch), height, width, channels), np.uint8)
     decoded: list[EncodedImage] = []

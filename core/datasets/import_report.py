@@ -2,7 +2,8 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from core.datasets.definition import SampleChunk, Unreadable
 from core.datasets.packed import PackedMeta, Task
 
+_MAX_SUFFIXES, _MAX_SUFFIX = 20, 16  # listed suffixes; characters of a suffix
 _MAX_LISTED = 100  # maximum length of each list in the report; the counts include all entries
 
 
@@ -59,7 +61,9 @@ class ReportBuilder:
         leaks = [places for places in duplicates if len({split for split, _, _ in places}) > 1]
         conflicts = [places for places in duplicates if len({label for _, _, label in places}) > 1]
         statistics = (
-            {"mean": meta.mean, "std": meta.std, "image_shape": meta.image_shape, "resize": meta.resize} if meta else {}
+            {"mean": meta.mean, "std": meta.std, "image_shape": meta.image_shape, **meta.resize_policy.to_dict()}
+            if meta
+            else {}
         )
         return {
             "splits": {split: self._summarize_split(split) for split in self._num_samples},
@@ -77,6 +81,25 @@ class ReportBuilder:
         counts = self._counts[split]
         by_class = {} if self._task == "regression" else {n: counts[i] for i, n in enumerate(self._classes)}
         return {"num_samples": self._num_samples[split], "classes": by_class}
+
+
+def get_suffix(name: str) -> str:
+    """Return the suffix of a file name in lower case, such as `.txt`. A name without a short suffix has ""."""
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix if len(suffix) <= _MAX_SUFFIX else ""
+
+
+def count_suffixes(suffixes: Counter[str], names: Iterable[str]) -> dict[str, int]:
+    """Return the number of files by suffix, the most frequent first. The key of all but the first 20 is `other`.
+
+    Args:
+        suffixes: the number of files of each suffix.
+        names: names of more files.
+    """
+    total = suffixes + Counter(map(get_suffix, names))
+    listed = dict(total.most_common(_MAX_SUFFIXES))
+    num_other = total.total() - sum(listed.values())
+    return listed | ({"other": num_other} if num_other else {})
 
 
 def _format_groups(groups: list[list[tuple[str, str, int | None]]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.datasets.columns import Table
 from core.errors import CorruptFile
+from core.resizing import BLACK, Color, ResizePolicy
 
 Task = Literal["classification", "binary", "multilabel", "regression"]
 Images = NDArray[np.uint8]
@@ -38,6 +39,8 @@ class PackedMeta(BaseModel):
             and for tasks other than regression.
         target_std: the standard deviations that belong to `target_mean`.
         weighted: whether the samples have weights.
+        resize: how the images were resized, or "none" for tables. `core.resizing.ResizePolicy` describes this and the
+            next three fields.
         content_hash: a hash of the samples, targets, weights, classes, columns and task.
     """
 
@@ -52,11 +55,19 @@ class PackedMeta(BaseModel):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     resize: str
+    resize_shorter_side: int | None = None
+    pad_color: Color = BLACK
+    interpolation: str = "area"
     content_hash: str
     table: Table | None = None
     target_mean: tuple[float, ...] = ()
     target_std: tuple[float, ...] = ()
     weighted: bool = False
+
+    @property
+    def resize_policy(self) -> ResizePolicy:
+        """How the images were resized."""
+        return ResizePolicy(self.resize, self.resize_shorter_side, self.pad_color, self.interpolation)
 
 
 class PackedSplit(NamedTuple):

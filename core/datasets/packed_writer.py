@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from core.datasets.packed import META_FILE, SPLITS, WEIGHTS_SUFFIX, Images, PackedMeta, Targets, Task, Weights
 from core.durable_files import fsync_path, write_new_file
+from core.resizing import STRETCH, ResizePolicy
 
 
 class PackedWriter:
@@ -27,7 +28,7 @@ class PackedWriter:
         classes: Sequence[str],
         num_outputs: int,
         image_shape: tuple[int, ...],
-        resize: str = "stretch",
+        resize: ResizePolicy = STRETCH,
         weighted: bool = False,
     ) -> None:
         """Open the writer. If `weighted`, every chunk must have weights."""
@@ -99,7 +100,7 @@ class PackedWriter:
             splits={name: split.count for name, split in splits.items()},
             mean=mean,
             std=std,
-            resize=self._resize,
+            **self._resize.to_dict(),
             weighted=self._weighted,
             content_hash=hash_json({**self._metadata, "splits": digests}),
         )

@@ -49,10 +49,10 @@ class RegistrationFields(Spec):
         "weights.",
         examples=[[0.229, 0.224, 0.225]],
     )
-    resize: Literal["stretch", "crop"] | None = Field(
+    resize: Literal["stretch", "crop", "pad"] | None = Field(
         default=None,
-        description="How images are resized: `stretch` changes their aspect ratio, `crop` cuts off the longer sides. "
-        "Default: that of the published weights, or `stretch`.",
+        description="How images are resized: `stretch` changes their aspect ratio, `crop` cuts off the longer sides, "
+        "`pad` adds black borders. Default: as for the evaluation of the published weights, or `stretch`.",
     )
 
     @model_validator(mode="after")

@@ -97,6 +97,7 @@ class LocalBackend:
                 info.pretrained,
                 info.num_classes,
                 info.image_shape,
+                info.recipe,
             )
             for info in architectures.list_architectures()
         }

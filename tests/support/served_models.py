@@ -2,6 +2,7 @@
 
 from app.services.prediction.version_cache import ServedModel
 from app.serving.types import BundleRef
+from core.resizing import STRETCH
 
 
 def build_served_model(task: str = "classification", **changes: object) -> ServedModel:
@@ -13,7 +14,7 @@ def build_served_model(task: str = "classification", **changes: object) -> Serve
         task=task,
         classes=("cat", "dog"),
         image_shape=(3, 32, 64),
-        resize="stretch",
+        resize=STRETCH,
         num_outputs=2,
     )
     return model._replace(**changes)  # type: ignore[arg-type]  # one changed field, visible in the test

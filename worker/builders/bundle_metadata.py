@@ -35,7 +35,7 @@ def build_description(
         gives="probabilities" if isinstance(spec.loss, BceSpec) else "scores",
         mean=list(mean),
         std=list(std),
-        resize=meta.resize,
+        **meta.resize_policy.to_dict(),
         table=None if meta.table is None else bundle.TableDescription(**meta.table.model_dump(mode="json")),
         target_mean=[] if scale is None else list(scale.mean),
         target_std=[] if scale is None else list(scale.std),

@@ -1,5 +1,6 @@
 """Predicts all images of an uploaded archive with a registered model."""
 
+import math
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,7 @@ from core.datasets.archives.spool import has_image_suffix, is_hidden
 from core.errors import ServiceError, get_sample_error_code
 from core.images import decode_image, make_file_size_error
 from core.pixel_conversion import Pixels
+from core.resizing import ResizePolicy
 from core.spec import PredictArchiveSpec
 from models import bundle
 from worker.engine.device import Placement
@@ -26,6 +28,7 @@ from worker.trainer.prediction_files import Row, flatten_row, format_prediction,
 from worker.trainer.runtime_info import count_parameters
 
 NUM_STEPS = 2**31  # placeholder: the number of images is unknown, because the archive is read as a stream
+MAX_BATCH_BYTES = 256 * 2**20  # of the decoded images of a batch; a batch of larger images has fewer of them
 NamedImage = tuple[str, Pixels | ServiceError]
 
 
@@ -78,7 +81,9 @@ class _ImageArchive:
 
     def __init__(self, path: Path, description: bundle.BundleDescription, limits: UploadLimits) -> None:
         self._path = path
-        self._resize = description.resize
+        self._resize = ResizePolicy(
+            description.resize, description.resize_shorter_side, description.pad_color, description.interpolation
+        )
         channels, height, width = description.image_shape
         self._image_shape = channels, height, width
         self._limits = limits
@@ -118,7 +123,8 @@ def _predict_rows(
     spec: PredictArchiveSpec, source: Iterable[NamedImage], model: _PlacedModel, reporter: ProgressReporter
 ) -> Iterator[Row]:
     images, number = iter(source), 0
-    while batch := list(islice(images, spec.batch_size)):
+    batch_size = max(1, min(spec.batch_size, MAX_BATCH_BYTES // math.prod(model.description.image_shape)))
+    while batch := list(islice(images, batch_size)):
         reporter.check_stop_request()
         number += 1
         reporter.report_step(number)

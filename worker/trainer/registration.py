@@ -1,6 +1,6 @@
 """Registers a network with existing weights as a model, without training."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from core.errors import InvalidSpec
 from core.spec import RegisterSpec
+from core.spec.job import PRETRAINED
 from models import bundle, registry
 from models.registry import PretrainedWeights
 from worker.engine.transfer import transfer_weights
@@ -85,9 +86,18 @@ def build_description(
         classes=list(classes),
         mean=list(mean or ()),
         std=list(std or ()),
-        resize=spec.resize or ("stretch" if pretrained is None else pretrained.resize),
         lineage=lineage,
+        **choose_resizing(spec, shape),
     )
+
+
+def choose_resizing(spec: RegisterSpec, shape: Sequence[int]) -> dict[str, Any]:
+    """Return how images are resized: as the spec says, else as for the evaluation of the published weights."""
+    recipe = registry.get_architecture(spec.architecture.name).recipe
+    is_published = spec.weights == PRETRAINED and recipe is not None and tuple(shape[1:]) == (recipe.image_size,) * 2
+    if spec.resize is not None or recipe is None or not is_published:
+        return {"resize": spec.resize or "stretch"}
+    return {"resize": "crop", "resize_shorter_side": recipe.shorter_side, "interpolation": recipe.interpolation}
 
 
 def load_all_weights(network: nn.Module, weights: Mapping[str, Tensor], channel: Channel) -> None:

@@ -16,6 +16,7 @@ from core.db.repos.jobs import JobRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import CheckpointRow
 from core.errors import Conflict, CorruptFile
+from core.resizing import ResizePolicy
 
 CheckpointTag = Literal["best", "latest"]
 METADATA_FILE = "bundle.json"
@@ -101,7 +102,7 @@ def _to_served_model(name: str, row: CheckpointRow, meta: dict[str, Any]) -> Ser
         task=meta["task"],
         classes=tuple(meta["classes"]),
         image_shape=get_image_shape(meta["image_shape"]),
-        resize=meta["resize"],
+        resize=ResizePolicy.from_dict(meta),
         num_outputs=meta["num_outputs"],
         table=Table.model_validate(meta["table"]) if meta.get("table") else None,
     )

@@ -13,6 +13,7 @@ from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import ModelVariantRow, ModelVersionRow
+from core.resizing import ResizePolicy
 
 CACHE_TTL_S = 0.5
 """Seconds for which a client may still get the previous version after an alias has changed."""
@@ -33,7 +34,7 @@ class ServedModel(NamedTuple):
     task: str
     classes: tuple[str, ...]
     image_shape: ImageShape
-    resize: str
+    resize: ResizePolicy
     num_outputs: int
     variant: str | None = None
     table: Table | None = None
@@ -133,7 +134,7 @@ def to_served_model(row: ModelVersionRow, variant: ModelVariantRow | None = None
         task=bundle["task"],
         classes=tuple(bundle["classes"]),
         image_shape=get_image_shape(bundle["image_shape"]),
-        resize=bundle["resize"],
+        resize=ResizePolicy.from_dict(bundle),
         num_outputs=bundle["num_outputs"],
         variant=None if variant is None else variant.format,
         table=Table.model_validate(bundle["table"]) if bundle.get("table") else None,

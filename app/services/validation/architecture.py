@@ -1,4 +1,4 @@
-"""Rules for the network: it must be buildable for the dataset, and pretrained weights must be installed."""
+"""Rules for the network and its initial weights: they must be available and fit the dataset."""
 
 from collections.abc import Mapping
 
@@ -33,3 +33,25 @@ def find_pretrained_error(name: str, available: Mapping[str, ArchitectureEntry])
         return missing or None
     names = " or ".join(repr(each) for each, entry in available.items() if entry.pretrained is not None)
     return f"{name!r} has no pretrained weights; use {names}"
+
+
+def check_resizing(context: TrainingContext, report: ValidationReport) -> None:
+    """Warn if the initial weights expect images that were resized in another way than those of the dataset."""
+    info, spec, model = context.dataset_info, context.spec, context.job.model
+    if info.resize is None:
+        return
+    entry = context.architecture.available.get(spec.architecture.name)
+    size = info.image_shape[1], info.image_shape[2]
+    if spec.weights == PRETRAINED and entry is not None and entry.recipe is not None:
+        expected, expected_size = entry.recipe.policy, (entry.recipe.image_size,) * 2
+        source, option = f"the pretrained weights of {entry.name}", f"recipe={entry.name}"
+    elif spec.init_from is not None and model is not None and model.reads_images:
+        expected, expected_size = model.resize, (model.image_shape[1], model.image_shape[2])
+        source, option = f"the weights of {model.ref}", expected.format_options(expected_size)
+    else:
+        return
+    if (info.resize, size) != (expected, expected_size):
+        report.warn(
+            f"The images of {spec.dataset.name} were imported with {info.resize.format_options(size)}, but {source} "
+            f"expect {expected.format_options(expected_size)}. For the best accuracy, import the dataset with {option}"
+        )

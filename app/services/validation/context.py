@@ -8,6 +8,7 @@ from app.services.validation.architecture_check import ArchitectureCheck
 from core.datasets.definition import DatasetInfo
 from core.db.repos.placement import WorkerCapacity
 from core.db.tables import ModelVersionRow
+from core.resizing import STRETCH, ResizePolicy
 from core.spec import AnyJobSpec
 
 
@@ -48,6 +49,7 @@ class RegisteredModel(NamedTuple):
     seed: int
     valid: float | None
     test: float | None
+    resize: ResizePolicy = STRETCH
 
     @classmethod
     def from_row(cls, row: ModelVersionRow) -> "RegisteredModel":
@@ -66,6 +68,7 @@ class RegisteredModel(NamedTuple):
             seed=spec.get("seed", 0),
             valid=dataset.get("valid"),
             test=dataset.get("test"),
+            resize=ResizePolicy.from_dict(bundle),
         )
 
     @property

@@ -106,6 +106,7 @@ TRAINING_RULES: tuple[Rule[TrainingContext], ...] = (
     capacity.check_device,
     architecture.check_architecture,
     architecture.check_pretrained_weights,
+    architecture.check_resizing,
     resume_from.check_resumed_architecture,
     resume_from.check_resumed_optimizer,
     resume_from.check_resumed_callbacks,

@@ -1,6 +1,7 @@
 """Copies the images of an archive into a single temporary file, so that they can be read in any order."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from core.datasets.archives.budget import Readable, make_too_large_error
 from core.datasets.archives.entries import ArchiveEntry, read_entry
 from core.datasets.archives.limits import UploadLimits
 from core.datasets.definition import Unreadable
+from core.datasets.import_report import get_suffix
 from core.datasets.tables import sample_weights
 from core.errors import ServiceError
 from core.images import ImageSize
@@ -57,6 +59,7 @@ class ImageSpool:
         annotation_files: temporary copies of the files that may contain the classes of images.
         unreadable: files that have the suffix of an image format but cannot be read, or that exceed a limit.
         ignored: files that are not images and do not have the suffix of an image format.
+        ignored_suffixes: the number of ignored files of each suffix.
     """
 
     def __init__(self, path: Path, limits: UploadLimits) -> None:
@@ -70,6 +73,7 @@ class ImageSpool:
         self.unreadable: list[Unreadable] = []
         self.unreadable_parts: list[tuple[str, ...]] = []
         self.num_ignored = 0
+        self.ignored_suffixes: Counter[str] = Counter()
         self.ignored: list[str] = []
 
     def extract_images(self, entries: Iterable[ArchiveEntry]) -> None:
@@ -133,6 +137,7 @@ class ImageSpool:
     def ignore_file(self, parts: tuple[str, ...]) -> None:
         """Add a file to `ignored`."""
         self.num_ignored += 1
+        self.ignored_suffixes[get_suffix(parts[-1])] += 1
         if len(self.ignored) < _MAX_LISTED:
             self.ignored.append("/".join(parts))
 

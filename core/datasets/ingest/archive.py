@@ -6,9 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from core.datasets.archives import uploads
 from core.datasets.archives.layout import ArchiveLayout, infer_layout, sort_placements
@@ -18,31 +16,21 @@ from core.datasets.archives.spool import ImageSpool
 from core.datasets.definition import DatasetInfo, SampleChunk
 from core.datasets.image_decoding import EncodedImage, decode_images
 from core.datasets.image_preview import write_image_preview
-from core.datasets.import_report import ReportBuilder
+from core.datasets.import_report import ReportBuilder, count_suffixes
 from core.datasets.ingest.builtin import write_chunks
+from core.datasets.ingest.resize_options import ResizeOptions
 from core.datasets.packed import PackedDataset, PackedMeta
 from core.datasets.tables import sample_weights as weights
 from core.errors import IMAGE_TOO_LARGE, InvalidArchive
 from core.images import ImageSize
-from core.spec.base import Spec
 
-Resize = Literal["stretch", "crop"]
-IMAGE_SIZE = r"^[1-9][0-9]{0,2}(x[1-9][0-9]{0,2})?$"
 _MAX_SIDE = 224
 _MAX_UNREADABLE = 0.01
 _MAX_LISTED_SIZES = 20
 
 
-class UploadOptions(Spec):
-    """Options of an archive of images.
-
-    `image_size` is the side of a square ("64"), or height x width ("48x64"). Default: the size that at least half of
-    the images have, scaled down to at most 224 pixels per side. If no size is that frequent: a square whose side is
-    the median of the shorter sides of the images, at most 224.
-    """
-
-    image_size: Annotated[str, Field(pattern=IMAGE_SIZE)] | None = None
-    resize: Resize = "stretch"
+class UploadOptions(ResizeOptions):
+    """Options of an archive of images."""
 
 
 class InvalidDataset(InvalidArchive):
@@ -97,12 +85,12 @@ def _pack_spool(
     chunks = decode_images(
         _read_encoded_images(spool, layout),
         dataset_info.image_shape,
-        resize=options.resize,
+        resize=options.policy,
         max_pixels=limits.max_pixels,
     )
     if weights_by_name is not None:
         chunks = _add_weights(chunks, weights_by_name)
-    meta = write_chunks(out, dataset_info, chunks, report, resize=options.resize, weighted=weights_by_name is not None)
+    meta = write_chunks(out, dataset_info, chunks, report, resize=options.policy, weighted=weights_by_name is not None)
     _check_unreadable(report, report.num_read, extra)
     if weights_by_name is not None:
         extra["weights"] = _summarize_weights(out, report, extra)
@@ -165,6 +153,7 @@ def _summarize_spool(spool: ImageSpool, layout: ArchiveLayout, sizes: Sequence[I
     return {
         "num_ignored": spool.num_ignored + len(misplaced),
         "ignored": [*spool.ignored, *misplaced][:100],
+        "ignored_by_suffix": count_suffixes(spool.ignored_suffixes, misplaced),
         "empty_classes": list(layout.empty_classes),
         "num_sizes": len(common_sizes),
         "sizes": [{"height": h, "width": w, "count": count} for (h, w), count in common_sizes[:_MAX_LISTED_SIZES]],
@@ -236,14 +225,9 @@ def _check_packed_size(
 
 
 def _build_info(layout: ArchiveLayout, sizes: Sequence[ImageSize], options: UploadOptions) -> DatasetInfo:
-    height, width = _parse_image_size(options.image_size) if options.image_size else _choose_image_size(sizes)
+    height, width = options.size or _choose_image_size(sizes)
     channels = max((size.channels for size in sizes), default=1)
     return DatasetInfo("classification", layout.classes, len(layout.classes), (channels, height, width), {})
-
-
-def _parse_image_size(image_size: str) -> tuple[int, int]:
-    height, _, width = image_size.partition("x")
-    return int(height), int(width or height)
 
 
 def _choose_image_size(sizes: Sequence[ImageSize]) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from core.datasets.packed_writer import PackedWriter
 from core.datasets.tables.preview import write_table_preview
 from core.datasets.tables.writer import TableSplit, write_table
 from core.errors import CorruptFile
+from core.resizing import STRETCH, ResizePolicy
 
 
 def pack_builtin(
@@ -53,7 +54,7 @@ def write_chunks(
     chunks: Iterable[SampleChunk],
     report: ReportBuilder,
     *,
-    resize: str = "stretch",
+    resize: ResizePolicy = STRETCH,
     weighted: bool = False,
 ) -> PackedMeta:
     """Write chunks into the new folder `out` and add them to the report.

@@ -9,10 +9,11 @@ from pydantic import Field
 
 from core.datasets.columns import MAX_FLOAT32, is_missing
 from core.datasets.ingest import inline_images
-from core.datasets.ingest.archive import IMAGE_SIZE, Resize
 from core.datasets.ingest.nested_lists import infer_shape, iterate_rows, raise_invalid_value
+from core.datasets.ingest.resize_options import ImageSizeText, PadColor
 from core.datasets.tables.column_roles import ColumnNames, ColumnRoles
 from core.datasets.tables.csv_file import MAX_COLUMNS
+from core.resizing import MAX_IMAGE_SIDE, Interpolation, ResizeMode
 from core.spec.base import Name
 from core.spec.error_pointers import shorten
 
@@ -41,10 +42,18 @@ class InlineIn(ColumnRoles):
     )
     target: ColumnNames = Field(default=(), description="The names of the targets. Default: `y`, or `y0`, `y1`, …")
     columns: ColumnNames = Field(default=(), description="The names of the input columns. Default: `x0`, `x1`, …")
-    image_size: Annotated[str, Field(pattern=IMAGE_SIZE)] | None = Field(
+    image_size: ImageSizeText | None = Field(
         default=None, description="The size of images after resizing, as for an upload. Default: their original size."
     )
-    resize: Resize | None = Field(default=None, description="How images are resized, as for an upload.")
+    resize: ResizeMode | None = Field(default=None, description="How images are resized, as for an upload.")
+    resize_shorter_side: Annotated[int, Field(ge=1, le=MAX_IMAGE_SIDE)] | None = Field(
+        default=None, description="The length of the shorter side before the center is cropped, as for an upload."
+    )
+    pad_color: PadColor | None = Field(default=None, description="The color that `pad` adds, as for an upload.")
+    interpolation: Interpolation | None = Field(default=None, description="The interpolation, as for an upload.")
+    recipe: Annotated[str, Field(min_length=1, max_length=63)] | None = Field(
+        default=None, description="The architecture whose size and resizing are used, as for an upload."
+    )
 
 
 class InlineUpload(NamedTuple):
@@ -174,5 +183,5 @@ def _build_archive(dataset: InlineIn, shape: tuple[int, ...]) -> InlineUpload:
     options = dataset.model_dump(mode="json", exclude_unset=True, exclude_none=True, exclude=_DATA_FIELDS)
     if options.get("task") in {"auto", "classification"}:
         del options["task"]  # not an option of image uploads, which are always classification
-    size = {"image_size": f"{shape[1]}x{shape[2]}"}
+    size = {} if "recipe" in options else {"image_size": f"{shape[1]}x{shape[2]}"}
     return InlineUpload(inline_images.build_zip(dataset.inputs, dataset.targets, shape), size | options)

@@ -12,10 +12,10 @@ from PIL import Image
 
 from core.datasets.archives.spool import is_hidden
 from core.datasets.ingest.nested_lists import JsonPath, iterate_rows, raise_invalid_value
+from core.resizing import MAX_IMAGE_SIDE
 from core.spec.error_pointers import shorten
 
 MAX_IMAGES = 65_536
-MAX_SIDE = 999  # pixels; the maximum of the option `image_size`
 MAX_CLASS = 200  # characters in the name of a class
 _NAME_RULE = "must be a valid folder name"
 
@@ -26,9 +26,10 @@ def check_shape(shape: Sequence[int]) -> None:
     Raises:
         InvalidSpec: the images are too large, or do not have 1 or 3 channels.
     """
-    if max(shape[1:3]) > MAX_SIDE:
+    if max(shape[1:3]) > MAX_IMAGE_SIDE:
         raise_invalid_value(
-            ("inputs",), f"has images of {shape[1]} x {shape[2]}; at most {MAX_SIDE} x {MAX_SIDE} are accepted inline"
+            ("inputs",),
+            f"has images of {shape[1]} x {shape[2]}; at most {MAX_IMAGE_SIDE} x {MAX_IMAGE_SIDE} are accepted inline",
         )
     if len(shape) == 4 and shape[3] not in (1, 3):
         raise_invalid_value(

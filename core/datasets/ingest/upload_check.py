@@ -11,6 +11,7 @@ from core.datasets.archives.budget import InspectionEnded, QuickCheck
 from core.datasets.archives.limits import UploadLimits
 from core.datasets.archives.uploads import UploadKind
 from core.datasets.ingest.archive import UploadOptions
+from core.datasets.ingest.resize_options import complete_options, find_conflicts
 from core.datasets.ingest.table_source import detect_table, open_csv
 from core.datasets.tables.column_roles import TableOptions, check_column_names
 from core.errors import InvalidArchive
@@ -52,6 +53,9 @@ def check_upload(
         for name in requested
         if name not in schema.model_fields
     ]
+    if kind != "table" and not errors:
+        requested = complete_options(requested)
+        errors = [(f"?{name}", reason) for name, reason in find_conflicts(requested)]
     if errors:
         raise InvalidArchive(f"{errors[0][0]}: {errors[0][1]}", code="wrong_options", errors=errors)
     parsed = schema.model_validate(requested)

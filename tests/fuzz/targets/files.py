@@ -20,12 +20,13 @@ from core.datasets.ingest.table import pack_table
 from core.datasets.ingest.upload_check import check_upload
 from core.errors import InvalidArchive, ServiceError
 from core.images import ImageSize, decode_image, read_image_size
+from core.resizing import ResizePolicy
 from tests.fuzz.budget import MAX_INPUT_BYTES
 from tests.fuzz.mutations import mutate_gzip, mutate_image, mutate_tar
 from tests.fuzz.target import FuzzTarget
 from tests.fuzz.targets.errors import check_problem
 from tests.fuzz.targets.scratch import get_output_folder, write_input
-from tests.support import hostile_archives, hostile_images
+from tests.support import hostile_archives, hostile_formats, hostile_images
 from tests.support.images import add_tar_file, encode_image, random_pixels, random_png
 
 # Smaller than the defaults, so that small inputs reach every limit.
@@ -46,6 +47,13 @@ TABLE_OPTIONS: tuple[dict[str, Any], ...] = (
     {"columns": ("a",), "categorical": ("a",), "is_table": True},
 )
 """The options of a table. The first byte of an input selects one."""
+POLICIES = (
+    ((1, 8, 8), ResizePolicy("crop")),
+    ((3, 16, 8), ResizePolicy()),
+    ((3, 8, 8), ResizePolicy("crop", 10, interpolation="bicubic")),
+    ((1, 8, 8), ResizePolicy("pad", pad_color=(1, 2, 3), interpolation="bilinear")),
+)
+"""The shapes and policies with which an image is decoded."""
 
 
 def read_archive(body: bytes) -> None:
@@ -78,10 +86,10 @@ def decode_any_image(body: bytes) -> None:
         size = read_image_size(body)
     except ServiceError as error:
         check_problem(error)
-    for shape in ((1, 8, 8), (3, 16, 8)):
+    for shape, policy in POLICIES:
         channels, height, width = shape
         try:
-            pixels = decode_image(body, shape, resize="crop" if channels == 1 else "stretch")
+            pixels = decode_image(body, shape, resize=policy)
         except ServiceError as error:
             check_problem(error)
         else:
@@ -190,7 +198,15 @@ def build_images() -> list[bytes]:
             encode_image(grey.convert("I;16"), "PNG"),
             *(encode_image(color, "WEBP", lossless=lossless, exif=exif) for lossless in (True, False)),
             encode_image(color, "PNG", exif=exif),
-            encode_image(grey, "GIF"),
+            *(encode_image(image, "GIF") for image in (color, grey, modes[2])),
+            *(encode_image(image, "BMP") for image in modes if image.mode not in ("LA", "CMYK")),
+            *(encode_image(image, "TIFF", compression=name) for image in modes for name in ("raw", "tiff_lzw")),
+            *(
+                encode_image(color, "TIFF", compression=name, exif=exif)
+                for name in ("packbits", "tiff_deflate", "jpeg")
+            ),
+            encode_image(grey.convert("I;16"), "TIFF"),
+            *_build_other_formats(),
             *_build_hostile_images(),
         ]
     )
@@ -211,6 +227,24 @@ def _build_hostile_images() -> list[bytes]:
         hostile_images.animated_webp(32, 4),
         *(hostile_images.oversized_webp(kind) for kind in ("VP8 ", "VP8L", "VP8X")),
         *(hostile_images.oversized_webp(kind, 40, 30) for kind in ("VP8 ", "VP8L", "VP8X")),
+    ]
+
+
+def _build_other_formats() -> list[bytes]:
+    """Return hostile GIF, BMP and TIFF files that are small."""
+    rows = hostile_formats.grey_tags(1, 16, t273=(4, range(8, 24)), t278=(4, [1]), t279=(4, [1] * 16))
+    return [
+        hostile_formats.animated_gif(32, 4),
+        hostile_formats.insert_gif_blocks(b"!\xfe\1x\0" * 20 + b"!\xff\x0bNETSCAPE2.0\3\1\0\0\0"),
+        *(hostile_formats.resize_gif(40, 30, frame=frame) for frame in (True, False)),
+        hostile_formats.flood_gif(2**12),
+        hostile_formats.build_bmp(5, -4, content=bytes(64)),
+        hostile_formats.build_bmp(5, 4, bits=16, compression=3, content=bytes(100)),
+        hostile_formats.skipping_bmp(1000),
+        *(hostile_formats.build_tiff(rows, bytes(range(64)), order=order) for order in "<>"),
+        hostile_formats.large_tile_tiff(64),
+        hostile_formats.empty_blocks_tiff(2**10),
+        hostile_formats.paged_tiff(32, 3),
     ]
 
 
@@ -263,6 +297,12 @@ IMAGE_TOKENS = (
     b"acTL",
     b"PLTE",
     b"tRNS",
+    b"GIF89a",
+    b"!\xf9\4",
+    b"!\xfe",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
 )
 TABLE_TOKENS = (
     b",",

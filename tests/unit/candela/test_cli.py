@@ -18,6 +18,20 @@ METRICS = (
 )
 
 
+NO_GROUPS: dict[str, Any] = {"num_groups": 0, "items": []}
+IMPORT_REPORT: dict[str, Any] = {
+    "splits": {"train": {"num_samples": 9, "classes": {}}},
+    **dict.fromkeys(("duplicates", "leaks", "label_conflicts"), NO_GROUPS),
+    **dict.fromkeys(("num_unreadable", "num_too_large"), 0),
+    "num_ignored": 2,
+    "ignored_by_suffix": {".txt": 2},
+    "sizes": [],
+    "image_shape": [1, 8, 8],
+    "resize": "stretch",
+    "interpolation": "area",
+}
+
+
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
     path = tmp_path / "job.yaml"
@@ -184,9 +198,28 @@ def test_images_are_added_and_the_import_is_awaited(
     (tmp_path / "cat" / "1.png").write_bytes(b"picture")
     server.json("POST /v1/datasets/pets/versions", {"version": 1, "state": "importing"}, 202)
     server.json("GET /v1/datasets/pets", {"name": "pets", "versions": [{"version": 1, "state": state}]})
+    server.json("GET /v1/datasets/pets/versions/1/report", IMPORT_REPORT)
     status, printed, _ = run("datasets", "add", "pets", tmp_path)
     assert status == expected
     assert printed.startswith(f"pets version 1 is {state}")
+    assert [line.strip().split(maxsplit=1) for line in printed.splitlines()[1:]] == [
+        ["images", "1 x 8 x 8, resize=stretch, interpolation=area"],
+        ["samples", "train 9"],
+        ["left", "out   .txt 2"],
+        ["duplicates", "0"],
+        ["leaks", "0"],
+        ["unreadable", "0"],
+        ["too", "large   0"],
+    ]
+
+
+def test_an_import_without_a_report_is_added(server: Any, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "pets.csv").write_text("a,b\n")
+    server.json("POST /v1/datasets/pets/versions", {"version": 1, "state": "importing"}, 202)
+    server.json("GET /v1/datasets/pets", {"name": "pets", "versions": [{"version": 1, "state": "failed"}]})
+    server.problem("GET /v1/datasets/pets/versions/1/report", 409, "dataset-not-ready")
+    status, printed, _ = run("datasets", "add", "pets", tmp_path / "pets.csv")
+    assert (status, printed.splitlines()) == (1, ["pets version 1 is failed"])
 
 
 def test_datasets_and_models_are_listed(server: Any, run: Run) -> None:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core import images, jpeg_decoding, pixel_conversion
+from core import images, jpeg_decoding, resizing
 from core.errors import InvalidImage
 from core.pixel_conversion import Pixels
+from core.resizing import ResizePolicy
 from tests.support.cpu_limit import run_with_limits
 from tests.support.images import encode_image, random_pixels
 
@@ -56,14 +57,14 @@ def test_a_jpeg_is_decoded_at_a_reduced_size_if_it_is_much_larger_than_needed(
 
     def resize_pixels(pixels: Pixels, *args: Any) -> Pixels:
         sizes.append(pixels.shape)
-        return pixel_conversion.resize_pixels(pixels, *args)
+        return resizing.resize_pixels(pixels, *args)
 
     monkeypatch.setattr(images, "resize_pixels", resize_pixels)
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = (400, 800) if orientation == 1 else (800, 400)
     body = encode_image(np.zeros((*stored, 3), np.uint8), "JPEG", exif=exif.tobytes())
-    assert images.decode_image(body, (3, 400 // divisor, 800 // divisor), resize=resize).max() == 0
+    assert images.decode_image(body, (3, 400 // divisor, 800 // divisor), resize=ResizePolicy(resize)).max() == 0
     assert sizes == [(400 // scale, 800 // scale, 3)]
 
 

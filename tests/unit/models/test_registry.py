@@ -1,5 +1,6 @@
 """The registry, and every registered network."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -97,6 +98,12 @@ def test_unknown_name_lists_the_available_ones() -> None:
 def test_name_is_registered_only_once() -> None:
     with pytest.raises(ValueError, match="convnet"):
         registry.register(registry.get_architecture("convnet"))
+
+
+def test_pretrained_weights_require_a_recipe() -> None:
+    lite = registry.get_architecture("efficientnet_lite0")
+    with pytest.raises(ValueError, match="'lite' has pretrained weights, but no recipe"):
+        registry.register(dataclasses.replace(lite, name="lite", recipe=None))
 
 
 def test_resolve_options_adds_every_default() -> None:

@@ -131,10 +131,17 @@ def test_every_form_of_upload_gives_the_same_content(
 
 def test_options_are_query_parameters(client: TestClient, archive: bytes, run_imports: Callable[[], None]) -> None:
     response = post(client, archive, params={"image_size": "6x8", "resize": "crop"})
-    assert response.json()["options"] == {"image_size": "6x8", "resize": "crop"}
+    assert response.json()["options"] == {
+        "image_size": "6x8",
+        "resize": "crop",
+        "resize_shorter_side": None,
+        "pad_color": [0, 0, 0],
+        "interpolation": None,
+        "recipe": None,
+    }
     run_imports()
     assert client.get("/v1/datasets/pets/versions/1").json()["image_shape"] == [3, 6, 8]
-    for wrong in ({"image_size": "0"}, {"image_size": "64x"}, {"resize": "pad"}, {"colour": "red"}):
+    for wrong in ({"image_size": "0"}, {"image_size": "64x"}, {"resize": "fit"}, {"colour": "red"}):
         assert post(client, archive, params=wrong).status_code == 422
 
 

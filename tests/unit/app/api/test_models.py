@@ -33,6 +33,7 @@ def test_a_version_has_its_lineage(client: TestClient, finished_job: FinishedJob
     assert version["num_parameters"] == 658
     assert version["classes"] == [str(digit) for digit in range(10)]
     seen = {"image_shape": [1, 8, 8], "table": None, "mean": [0.5], "std": [0.25], "resize": "stretch"}
+    seen |= {"resize_shorter_side": None, "pad_color": [0, 0, 0], "interpolation": "area"}
     assert version["input"] == seen
     assert version["architecture"]["name"] == "mlp"
 

@@ -19,6 +19,7 @@ from app.main import create_app
 from app.state import STATE_KEY, State
 from models.preprocess import Preprocess
 from tests.support import bundles
+from tests.support.hostile_formats import skipping_bmp
 
 PNG = {"Content-Type": "image/png"}
 JSON = {"Content-Type": "application/json"}
@@ -139,7 +140,7 @@ def test_an_invalid_top_k_in_json_has_the_same_error(predict: Callable[..., Resp
 
 def test_an_invalid_image_among_several_has_an_error_in_its_place(client: TestClient) -> None:
     good = encode_image(GREY)
-    bodies = [good, b"<html>", good, encode_image(GREY, "GIF"), huge_png(13_000), good[:50]]
+    bodies = [good, b"<html>", good, encode_image(GREY, "PDF"), huge_png(13_000), good[:50]]
     response = client.post(
         "/v1/models/shapes/predict", files=[("images", (f"{n}", one)) for n, one in enumerate(bodies)]
     )
@@ -171,11 +172,23 @@ def huge_png(side: int) -> bytes:
         (b"", 422, "invalid-picture"),
         (b"\x89PNG\r\n\x1a\n", 422, "invalid-picture"),
         (encode_image(GREY)[:90], 422, "invalid-picture"),
-        (encode_image(GREY, "GIF"), 415, "unsupported-picture"),
-        (encode_image(GREY, "BMP"), 415, "unsupported-picture"),
+        (encode_image(GREY, "PDF"), 415, "unsupported-picture"),
+        (skipping_bmp(), 415, "unsupported-picture"),
+        (encode_image(GREY.astype(np.float32), "TIFF"), 415, "unsupported-picture"),
         (b"\xff\xd8\xff" + b"x" * 600_000, 413, "too-large"),
     ],
-    ids=["huge", "cut jpeg", "html", "empty", "only a signature", "cut png", "gif", "bmp", "too many bytes"],
+    ids=[
+        "huge",
+        "cut jpeg",
+        "html",
+        "empty",
+        "only a signature",
+        "cut png",
+        "pdf",
+        "compressed bmp",
+        "float tiff",
+        "too many bytes",
+    ],
 )
 def test_a_single_invalid_image_is_rejected(
     predict: Callable[..., Response], client: TestClient, body: bytes, status: int, slug: str

@@ -30,7 +30,18 @@ KINDS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("JPEG", {"quality": 85}),
     ("JPEG", {"quality": 40, "subsampling": 2}),
     ("WEBP", {"quality": 70}),
+    ("GIF", {}),
+    ("BMP", {}),
+    ("TIFF", {"compression": "tiff_lzw"}),
 )
+POLICIES: tuple[dict[str, Any], ...] = (
+    {},
+    {"resize": "crop"},
+    {"resize": "pad", "pad_color": "#ff8000", "interpolation": "bicubic"},
+    {"resize": "crop", "resize_shorter_side": 15},
+    {"resize": "crop", "resize_shorter_side": 14, "interpolation": "bicubic"},
+)
+"""The import options of the datasets, besides the size."""
 
 
 def send_image(number: int) -> bytes:
@@ -38,6 +49,8 @@ def send_image(number: int) -> bytes:
     kind, options = KINDS[number % len(KINDS)]
     array = random_pixels(number, height=9 + number % 7, width=16 - number % 5)
     image = Image.fromarray(array)
+    if number % 8 == 1:  # large enough to be decoded at a reduced size
+        image = image.resize((80, 61 + number))
     return encode_image(image.convert("L") if number % 5 == 0 else image, kind, **options)
 
 
@@ -49,20 +62,22 @@ def files() -> dict[str, bytes]:
 
 
 @pytest.fixture
-def packed_dataset(tmp_path: Path, files: dict[str, bytes]) -> PackedDataset:
+def packed_dataset(tmp_path: Path, files: dict[str, bytes], request: pytest.FixtureRequest) -> PackedDataset:
     named = {f"{name}.png": body for name, body in files.items()}  # the format is detected from the bytes
     archive = write_zip(tmp_path / "pictures.zip", named)
     out = tmp_path / "packed"
     out.mkdir()
-    pack_archive(archive, out, UploadLimits(), {"image_size": "12"})
+    pack_archive(archive, out, UploadLimits(), {"image_size": "12"} | getattr(request, "param", {}))
     return PackedDataset.open(out)
 
 
+@pytest.mark.parametrize("packed_dataset", POLICIES, indirect=True)
 def test_an_image_over_http_has_the_scores_of_the_packed_image(
     state: State, client: TestClient, files: dict[str, bytes], packed_dataset: PackedDataset
 ) -> None:
     meta, train = packed_dataset.meta, packed_dataset.read_split("train")
-    changes = {"image_shape": meta.image_shape, "mean": list(meta.mean), "std": list(meta.std), "resize": meta.resize}
+    moments = {"mean": list(meta.mean), "std": list(meta.std)}
+    changes = {"image_shape": meta.image_shape, **moments, **meta.resize_policy.to_dict()}
     bundles.register_model(state.sessions, state.storage, "shapes", 1, **changes)
     bundle_description = bundles.build_description(**changes)
     with torch.inference_mode():

@@ -102,9 +102,11 @@ def test_invalid_images_are_rejected_with_the_input_name(input_tensor: Tensor, r
 def test_raw_body_is_an_encoded_image_or_pixels() -> None:
     assert image_inputs.parse_raw_body(JPEG, SHAPE) == [JPEG]
     np.testing.assert_array_equal(image_inputs.parse_raw_body(IMAGES[0].tobytes(), SHAPE), IMAGES[:1])
+    pixels = b"BM" + IMAGES[0].tobytes()[2:]  # starts like a BMP, but has no header
+    assert image_inputs.parse_raw_body(pixels, SHAPE)[0].tobytes() == pixels
 
 
-@pytest.mark.parametrize("body", [b"", b"GIF89a" + b"\0" * 54, IMAGES[0].tobytes()[:-1], b"{}"])
+@pytest.mark.parametrize("body", [b"", b"%PDF-1.7" + b"\0" * 52, IMAGES[0].tobytes()[:-1], b"{}"])
 def test_other_raw_bodies_are_rejected(body: bytes) -> None:
     with pytest.raises(InvalidInferRequest, match=r"'image'.*must be 60 bytes"):
         image_inputs.parse_raw_body(body, SHAPE)

@@ -1,9 +1,11 @@
 """The report of an import."""
 
+from collections import Counter
+
 import numpy as np
 
 from core.datasets.definition import SampleChunk, Unreadable
-from core.datasets.import_report import ReportBuilder
+from core.datasets.import_report import ReportBuilder, count_suffixes, get_suffix
 
 IMAGES = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
 
@@ -50,3 +52,15 @@ def test_the_list_of_unreadable_files_is_limited() -> None:
     built = report.build_report(None, num_ignored=2)
     assert (built["num_unreadable"], len(built["unreadable"]), built["num_ignored"]) == (150, 100, 2)
     assert built["unreadable"][0] == {"name": "0", "reason": "damaged", "code": "invalid_picture"}
+
+
+def test_suffixes_are_short_and_in_lower_case() -> None:
+    names = ("a/B.TXT", "c", ".hidden", "x.tar.gz", "d." + "long" * 9)
+    assert [get_suffix(name) for name in names] == [".txt", "", "", ".gz", ""]
+
+
+def test_the_most_frequent_suffixes_are_counted_and_the_rest_summed() -> None:
+    assert count_suffixes(Counter({".md": 1}), ["a.txt", "b.TXT", "c"]) == {".txt": 2, ".md": 1, "": 1}
+    many = count_suffixes(Counter({f".s{number}": 30 - number for number in range(25)}), [])
+    assert list(many)[:2] == [".s0", ".s1"]
+    assert (len(many), many["other"]) == (21, sum(30 - number for number in range(20, 25)))

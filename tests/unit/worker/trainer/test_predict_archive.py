@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 
 from core.datasets.archives.limits import UploadLimits
+from core.images import decode_image
+from core.resizing import ResizePolicy
 from core.spec import ANY_JOB
 from models import bundle
 from tests.support import bundles
@@ -21,6 +23,7 @@ from tests.support.images import add_tar_file, encode_image
 from tests.support.trainer import run_job
 from tests.support.training import RecordingChannel
 from worker.protocol import EXIT_STOPPED, JobCompleted, RunFailed, Start
+from worker.trainer import predict_archive
 
 LIMITS = UploadLimits()
 SPEC = {"kind": "predict_archive", "model": "it@1", "dataset": {"name": "synthetic"}, "archive": "0" * 32, "threads": 1}
@@ -131,6 +134,41 @@ def test_hard_links_of_an_archive_are_predicted(model_dir: Path, tmp_path: Path)
     _, channel = run_archive(model_dir, path)
     first, second = read_results(channel)[2]
     assert (first["name"], second) == ("a.png", first | {"name": "b.png"})
+
+
+def test_a_batch_of_large_images_is_smaller(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for number in range(5):
+            archive.writestr(f"{number}.png", make_png(number)[0])
+    sizes: list[int] = []
+    predict = predict_archive._PlacedModel.predict
+
+    def record(self: Any, pixels: list[np.ndarray]) -> torch.Tensor:
+        sizes.append(len(pixels))
+        return predict(self, pixels)
+
+    monkeypatch.setattr(predict_archive._PlacedModel, "predict", record)
+    monkeypatch.setattr(predict_archive, "MAX_BATCH_BYTES", 2 * 8 * 8)
+    status, _ = run_archive(model_dir, tmp_path / "images.zip", batch_size=4)
+    assert (status, sizes) == (0, [2, 2, 1])
+
+
+def test_images_are_resized_as_the_training_images_were(tmp_path: Path) -> None:
+    policy = ResizePolicy("pad", pad_color=(90, 90, 90), interpolation="bicubic")
+    description = bundles.build_description(**policy.to_dict())
+    (tmp_path / "model").mkdir()
+    network = bundles.build_network(description)
+    bundle.save_bundle(tmp_path / "model", network, description)
+    body = encode_image(np.random.default_rng(0).integers(0, 256, (20, 9), dtype=np.uint8), "TIFF")
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        archive.writestr("0.tif", body)
+    status, channel = run_archive(tmp_path / "model", tmp_path / "images.zip")
+    assert status == 0
+    pixels = decode_image(body, (1, 8, 8), resize=policy)
+    with torch.inference_mode():
+        scores = network(description.build_preprocessing()(torch.from_numpy(pixels[None])))
+    _, _, (line,) = read_results(channel)
+    assert line["probability"] == pytest.approx(float(scores.softmax(1).max()), rel=1e-5)
 
 
 def test_tar_archive_is_read(model_dir: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from app.services.prediction.explanations import find_output_index
 from app.services.prediction.version_cache import ServedModel
 from app.serving.types import BundleRef
 from core.errors import InvalidSpec
+from core.resizing import STRETCH
 
 MODEL = ServedModel(
     name="cats",
@@ -14,7 +15,7 @@ MODEL = ServedModel(
     task="classification",
     classes=("cat", "dog"),
     image_shape=(3, 8, 8),
-    resize="stretch",
+    resize=STRETCH,
     num_outputs=2,
 )
 

@@ -44,6 +44,7 @@ def test_other_files_are_unreadable_or_ignored(spool: ImageSpool) -> None:
     assert [entry.name for entry in spool.unreadable] == ["a/1.png", "a/2.jpg"]
     assert "more than 2000 bytes" in spool.unreadable[1].reason
     assert (spool.ignored, spool.num_ignored) == (["a/notes.txt", "b"], 2)
+    assert spool.ignored_suffixes == {".txt": 1, "": 1}
 
 
 def test_weights_files_are_deleted_on_close(tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_few_unreadable_images_are_skipped(tmp_path: Path) -> None:
     assert report["splits"]["train"]["classes"] == {"class_0": 59, "class_1": 60}
 
 
-@pytest.mark.parametrize("body", [b"", b"no image", random_png()[:60], encode_image(Image.new("L", (3, 3)), "GIF")])
+@pytest.mark.parametrize("body", [b"", b"no image", random_png()[:60], encode_image(Image.new("L", (3, 3)), "PDF")])
 def test_one_percent_of_unreadable_images_fails(body: bytes, tmp_path: Path) -> None:
     files = class_images(2, 50)
     files["class_1/07.png"] = body
@@ -170,6 +170,7 @@ def test_a_cover_image_next_to_the_classes_is_ignored(top: str, tmp_path: Path) 
     meta, report = pack(tmp_path, class_images(2, 2, top) | {f"{top}cover.png": random_png(9)})
     assert (meta.classes, meta.splits) == (("class_0", "class_1"), {"train": 4})
     assert (report["ignored"], report["num_ignored"]) == ([f"{top}cover.png"], 1)
+    assert report["ignored_by_suffix"] == {".png": 1}
 
 
 @pytest.mark.parametrize("stored", ["caf\u00e9/\u00e9.png", "cafe\u0301/e\u0301.png"])
@@ -265,6 +266,6 @@ def test_the_preview_shows_the_classes(tmp_path: Path) -> None:
 
 
 def test_invalid_options_are_rejected(tmp_path: Path) -> None:
-    for wrong in ({"image_size": "0"}, {"image_size": "9999"}, {"resize": "pad"}, {"colour": 1}):
+    for wrong in ({"image_size": "0"}, {"image_size": "4097"}, {"resize": "fit"}, {"colour": 1}):
         with pytest.raises(ValueError, match="validation error"):
             pack(tmp_path, class_images(2, 2), name="w", **wrong)

@@ -18,6 +18,7 @@ from core.datasets.ingest.upload_check import check_upload
 from core.datasets.tables.column_roles import TableOptions
 from core.errors import InvalidArchive, InvalidTable
 from tests.support.cpu_limit import run_with_limits
+from tests.support.images import class_images, write_zip
 
 PETS = "name,kind,weight\nTom,cat,4.2\nRex,dog,30.5\n"
 LIMITS = UploadLimits()
@@ -43,6 +44,16 @@ def test_an_option_must_name_a_column_of_the_header(tmp_path: Path) -> None:
 def test_an_option_of_images_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(InvalidArchive, match="is not an option of a table"):
         check_upload(write_table(tmp_path, PETS), LIMITS, {"resize": "crop"})
+
+
+def test_contradictory_options_of_images_are_rejected(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.zip", class_images(2, 2))
+    options = {"resize": "pad", "resize_shorter_side": 70, "image_size": "64"}
+    with pytest.raises(InvalidArchive, match="must be crop with resize_shorter_side, got pad") as raised:
+        check_upload(path, LIMITS, options)
+    assert raised.value.errors[0][0] == "?resize"
+    _, accepted = check_upload(path, LIMITS, {"resize_shorter_side": 70, "image_size": "64"})
+    assert (accepted["resize"], accepted["resize_shorter_side"]) == ("crop", 70)
 
 
 def test_a_file_with_one_column_is_a_table_only_if_it_is_declared_as_one(tmp_path: Path) -> None:
