@@ -1,4 +1,4 @@
-"""The SDK client of one server, with its jobs, datasets and models."""
+"""The SDK client of one server, with its jobs, datasets, models and uploads."""
 
 from types import TracebackType
 from typing import Any, Self
@@ -8,6 +8,7 @@ from candela.errors import ProblemError, Unreachable
 from candela.jobs import Jobs
 from candela.models import Models
 from candela.transport import Transport
+from candela.uploads import Uploads
 
 
 class Client:
@@ -31,6 +32,7 @@ class Client:
         self.jobs = Jobs(self._transport)
         self.datasets = Datasets(self._transport)
         self.models = Models(self._transport)
+        self.uploads = Uploads(self._transport)
 
     @property
     def base_url(self) -> str:

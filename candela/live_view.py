@@ -112,7 +112,14 @@ class LiveJobView:
 
 
 def upload_dataset(
-    datasets: Datasets, name: str, path: Path, options: Mapping[str, Any], *, wait: bool, quiet: bool = False
+    datasets: Datasets,
+    name: str,
+    path: Path,
+    options: Mapping[str, Any],
+    *,
+    wait: bool,
+    quiet: bool = False,
+    resumable: bool | None = None,
 ) -> DatasetVersion:
     """Upload a folder, archive or table with a progress bar. With `wait`, also wait until the import has ended."""
     console = Console(stderr=True, highlight=False, quiet=quiet)
@@ -125,9 +132,15 @@ def upload_dataset(
             options=options,
             progress=lambda sent, size: progress.update(task, completed=sent, total=size),
             on_skipped=lambda skipped: console.print(format_skipped(skipped), style="yellow", markup=False),
+            resumable=resumable,
+            on_resumed=lambda sent, size: console.print(_format_resumed(sent, size), style="dim", markup=False),
         )
         progress.update(task, description="importing")
         return datasets.wait(name, version["version"]) if wait else version
+
+
+def _format_resumed(sent: int, size: int) -> str:
+    return f"continuing an earlier upload at {sent / 1e6:.1f} of {size / 1e6:.1f} MB"
 
 
 def _format_epoch(epoch: int, epochs: int, metrics: Mapping[str, Number]) -> str:

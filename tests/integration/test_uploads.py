@@ -113,9 +113,7 @@ def test_tuspy_uploads_a_dataset(stack: Stack, archive: Path, options: dict[str,
     assert not (stack.home / "store" / "upload-parts").exists()
 
 
-def test_tuspy_continues_in_a_new_process_after_the_api_was_killed(
-    stack: Stack, archive: Path, tmp_path: Path
-) -> None:
+def test_tuspy_continues_in_a_new_process_after_the_api_was_killed(stack: Stack, archive: Path, tmp_path: Path) -> None:
     options = {"chunk_size": 4 * MIB, "store_url": True}
     first = build_uploader(stack, archive, url_storage=FileStorage(str(tmp_path / "urls.json")), **options)
     first.upload(stop_at=8 * MIB)

@@ -1,7 +1,6 @@
 """Resumable uploads over HTTP: the tus protocol, its refusals, and the dataset version that an upload creates."""
 
 import base64
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
