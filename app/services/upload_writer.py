@@ -173,8 +173,12 @@ class UploadWriter:
             last = UploadRepo(session).find_last_part(self._upload.id)
         part = _PartFile(self._storage.create_scratch_folder(), self._upload.received_bytes)
         if last is not None and last.size_bytes < MIN_PART_BYTES:
-            with open_part_file(self._storage, last) as file:
-                shutil.copyfileobj(file, part.file)
+            try:
+                with open_part_file(self._storage, last) as file:
+                    shutil.copyfileobj(file, part.file)
+            except BaseException:
+                part.delete()
+                raise
             part.start_byte, part.size_bytes, part.replaced_key = last.start_byte, last.size_bytes, last.key
         return part
 
