@@ -119,7 +119,7 @@ def print_uploads(uploads: Sequence[UploadResponse]) -> None:
     table = _create_table("ID", "DATASET", "STATE", "RECEIVED", "EXPIRES")
     for upload in uploads:
         received = f"{upload['offset'] / 2**20:.1f} of {upload['length'] / 2**20:.1f} MiB"
-        table.add_row(upload["id"], upload["dataset"], upload["state"], received, upload["expires_at"])
+        table.add_row(upload["id"], upload["dataset"], upload["state"], received, upload["expires_at"][:16] + "Z")
     _print_table(table, "no uploads")
 
 

@@ -53,7 +53,7 @@ class UploadOut(BaseModel):
             state=row.state,
             offset=row.received_bytes,
             length=row.length_bytes,
-            options=row.options,
+            options={name: value for name, value in row.options.items() if name != "is_table"},
             version=_build_version(row),
             problem=_build_problem(row.problem),
             created_at=row.created_at,
