@@ -3,19 +3,26 @@
 import hashlib
 import io
 import socket
+import threading
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from PIL import Image
 from tusclient.client import TusClient
 from tusclient.storage.filestorage import FileStorage
 
-from core.db.session import SessionFactory
+from core.db.schema import upgrade_schema
+from core.db.session import SessionFactory, make_engine, make_session_factory
+from core.storage import open_storage
 from tests.support.processes import wait_for
+from tests.support.s3 import S3Server
+from tests.support.servers import PostgresServer
 from tests.support.stack import SECRET, Stack
 from tests.support.uploads import CHUNK, TUS, encode_metadata
 
@@ -43,8 +50,6 @@ def stack(tmp_path: Path, sqlite_sessions: SessionFactory, redis_url: str) -> It
 
 def build_archive(path: Path, size_bytes: int) -> Path:
     """Write a zip with two classes of images that cannot be compressed."""
-    from PIL import Image
-
     rng = np.random.default_rng(1)
     with zipfile.ZipFile(path, "w") as out:
         number = 0
@@ -102,14 +107,14 @@ def build_uploader(stack: Stack, archive: Path, **options: Any) -> Any:
     return client.uploader(str(archive), metadata=metadata, **options)
 
 
-@pytest.mark.parametrize("options", [{}, {"chunk_size": 3 * MIB}, {"chunk_size": 5 * MIB, "upload_checksum": True}])
-def test_tuspy_uploads_a_dataset(stack: Stack, archive: Path, options: dict[str, Any]) -> None:
-    uploader = build_uploader(stack, archive, **options)
-    uploader.upload()
-    assert uploader.request.response_headers["upload-result"] == "/v1/datasets/pets/versions/1"
-    (version,) = list_versions(stack)
-    assert version["options"]["image_size"] == "32"
-    assert get_stored_sha256(stack) == [hashlib.sha256(archive.read_bytes()).hexdigest()]
+def test_tuspy_uploads_a_dataset(stack: Stack, archive: Path) -> None:
+    for number, options in enumerate([{}, {"chunk_size": 3 * MIB}, {"chunk_size": 5 * MIB, "upload_checksum": True}]):
+        uploader = build_uploader(stack, archive, **options)
+        uploader.upload()
+        assert uploader.request.response_headers["upload-result"] == f"/v1/datasets/pets/versions/{number + 1}"
+    versions = list_versions(stack)
+    assert [version["options"]["image_size"] for version in versions] == ["32"] * 3
+    assert get_stored_sha256(stack) == [hashlib.sha256(archive.read_bytes()).hexdigest()] * 3
     assert not (stack.home / "store" / "upload-parts").exists()
 
 
@@ -184,3 +189,74 @@ def test_another_api_process_continues_an_upload(stack: Stack, archive: Path) ->
     wait_for(stack.is_ready, "the second API", 120)
     response = stack.http.patch(path, content=content[half:], headers=CHUNK | {"Upload-Offset": str(half)})
     assert response.headers["upload-result"] == "/v1/datasets/pets/versions/1"
+
+
+def test_one_of_two_concurrent_requests_appends(stack: Stack, archive: Path) -> None:
+    content = archive.read_bytes()
+    path = create(stack, len(content))
+    barrier = threading.Barrier(4)
+
+    def send() -> int:
+        barrier.wait()
+        with stack.create_client() as http:
+            return http.patch(path, content=content, headers=CHUNK | {"Upload-Offset": "0"}).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        statuses = sorted(future.result() for future in [pool.submit(send) for _ in range(4)])
+    assert statuses[0] == 204
+    assert set(statuses[1:]) <= {409, 423}
+    assert len(list_versions(stack)) == 1
+    assert get_stored_sha256(stack) == [hashlib.sha256(content).hexdigest()]
+
+
+def test_two_api_processes_share_a_bucket_and_a_postgresql_database(
+    tmp_path: Path,
+    postgres: PostgresServer,
+    redis_url: str,
+    s3: S3Server,
+    archive: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each chunk is sent to another process, and the process that receives the last byte reads the others' parts."""
+    for variable, value in s3.environment().items():
+        monkeypatch.setenv(variable, value)
+    name = postgres.create()
+    upgrade_schema(postgres.url(name))
+    engine = make_engine(postgres.url(name))
+    settings = {"CANDELA_STORAGE_URL": s3.new_url(), **s3.environment()}  # a stack replaces the secret
+    stacks = []
+    for number in range(2):
+        home = {"CANDELA_CACHE": str(tmp_path / f"cache-{number}")}
+        stack = Stack(
+            tmp_path / f"home-{number}",
+            postgres.url(name),
+            redis_url,
+            make_session_factory(engine),
+            **settings,
+            **home,
+        )
+        stacks.append(stack)
+    try:
+        for stack in stacks:
+            stack.start_api()
+        for stack in stacks:
+            wait_for(stack.is_ready, "the API", 120)
+        content = archive.read_bytes()
+        path = create(stacks[0], len(content))
+        size, response = 3 * MIB, None
+        for number, offset in enumerate(range(0, len(content), size)):
+            http = stacks[number % 2].http
+            headers = CHUNK | {"Upload-Offset": str(offset)}
+            response = http.patch(path, content=content[offset : offset + size], headers=headers)
+            assert response.status_code == 204, response.text
+        assert response is not None
+        assert response.headers["upload-result"] == "/v1/datasets/pets/versions/1"
+        storage = open_storage(settings["CANDELA_STORAGE_URL"], cache=tmp_path / "cache")
+        (key,) = storage.list_keys("")
+        assert storage.fetch_file(key).read_bytes() == content
+        storage.close()
+    finally:
+        for stack in stacks:
+            stack.close()
+        engine.dispose()
+        postgres.drop(name)
