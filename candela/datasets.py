@@ -87,8 +87,8 @@ class Datasets:
                 archive = zip_folder(source, Path(scratch) / "upload.zip")
                 if archive.skipped:
                     (on_skipped or _warn_of_skipped)(archive.skipped)
-                identity = (str(source.resolve()), list_entries(archive.path))
-                return self._upload(name, archive.path, options, progress, resumable, on_resumed, identity)
+                contents = (str(source.resolve()), list_entries(archive.path))
+                return self._upload(name, archive.path, options, progress, resumable, on_resumed, contents)
         if not source.is_file():
             raise CandelaError(f"{source} does not exist, or is neither a file nor a folder")
         identity = (str(source.resolve()), source.stat().st_mtime_ns)

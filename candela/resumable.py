@@ -182,4 +182,4 @@ def _is_temporary(error: CandelaError) -> bool:
 
 def _compute_wait_s(error: CandelaError, num_attempts: int) -> float:
     requested = error.retry_after_s if isinstance(error, ProblemError) else None
-    return min(max(requested or 0.0, _FIRST_WAIT_S * 2 ** (num_attempts - 1)), MAX_WAIT_S)
+    return min(max(requested or 0.0, _FIRST_WAIT_S * 2.0 ** (num_attempts - 1)), MAX_WAIT_S)
