@@ -1,5 +1,6 @@
 """FastAPI dependencies of the endpoints: database sessions and services, as annotated types."""
 
+import hashlib
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -7,6 +8,7 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from app.http.rate_limit import get_api_key
 from app.services.batch_predictions import BatchPredictionService
 from app.services.browser_sessions import BrowserSessions
 from app.services.dataset_edits import DatasetEditService
@@ -25,6 +27,7 @@ from app.services.prediction.inference import InferenceService
 from app.services.prediction.predictions import PredictionService
 from app.services.readiness import ReadinessProbe
 from app.services.results import ResultService
+from app.services.resumable_uploads import ResumableUploadService
 from app.services.system import SystemService
 from app.services.variants import VariantService, VariantSubmission
 from app.serving.backend import ArchitectureCatalog
@@ -193,6 +196,15 @@ async def _get_readiness(state: StateDep) -> ReadinessProbe:
     return state.readiness
 
 
+async def _get_resumable_uploads(state: StateDep) -> ResumableUploadService:
+    return state.resumable_uploads
+
+
+async def _get_owner(request: Request, settings: SettingsDep) -> str:
+    """Return a hash of the API key of the request; empty if the service requires no keys."""
+    return hashlib.sha256(get_api_key(request.scope)).hexdigest()[:32] if settings.api_keys else ""
+
+
 DatasetsDep = Annotated[DatasetService, Depends(_get_datasets)]
 DatasetSamplesDep = Annotated[DatasetSampleService, Depends(_get_dataset_samples)]
 DatasetReaderDep = Annotated[DatasetService, Depends(_get_dataset_reader)]
@@ -221,3 +233,5 @@ InferenceDep = Annotated[InferenceService, Depends(_get_inference)]
 EventStreamsDep = Annotated[EventStreams, Depends(_get_event_streams)]
 BrowserSessionsDep = Annotated[BrowserSessions, Depends(_get_browser_sessions)]
 ReadinessDep = Annotated[ReadinessProbe, Depends(_get_readiness)]
+ResumableUploadsDep = Annotated[ResumableUploadService, Depends(_get_resumable_uploads)]
+OwnerDep = Annotated[str, Depends(_get_owner)]

@@ -28,6 +28,7 @@ from app.api import (
     predictions,
     results,
     system,
+    uploads,
     variants,
 )
 from app.api.fast_path import PREDICT
@@ -57,11 +58,12 @@ from core.startup import exit_on_configuration_error, load_settings_or_exit
 from core.storage import open_storage
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
-UPLOAD_PATHS = re.compile(r"/v1/datasets/[^/]+/versions/?|/v1/models/[^/]+/predictions/?")
+UPLOAD_PATHS = re.compile(r"/v1/datasets/[^/]+/versions/?|/v1/models/[^/]+/predictions/?|/v1/uploads(/[^/]+)?/?")
 INLINE_PATHS = re.compile(r"/v1/datasets/?")
 PREDICT_PATHS = re.compile(
     r"/v1/(models|jobs)/[^/]+/(predict|embed|explain)/?|/v1/models/[^/]+:(embed|explain)|/v2/.*/infer"
 )
+UPLOAD_POLL_S = 5.0
 ROUTERS = (
     job_comparison,  # before `jobs`, where its path would be an id
     jobs,
@@ -72,6 +74,7 @@ ROUTERS = (
     datasets,
     dataset_samples,
     dataset_versions,
+    uploads,
     models,
     variants,
     predictions,
@@ -214,6 +217,9 @@ def _build_lifespan(settings: Settings, provided: State | None, tracing: Tracing
             state = provided if provided is not None else await open_state(settings, stack, tracing)
             if provided is None:
                 await stack.enter_async_context(run_periodically(state.submission.resolve_waiting_jobs))
+                await stack.enter_async_context(
+                    run_periodically(state.upload_completion.resume_inspections, interval_s=UPLOAD_POLL_S)
+                )
             await state.model_server.start()
             await stack.enter_async_context(
                 preload_models(settings.pinned_models, state.version_cache, state.model_server)

@@ -22,13 +22,16 @@ from app.services.prediction.inference import InferenceService
 from app.services.prediction.predictions import PredictionService
 from app.services.prediction.version_cache import VersionCache
 from app.services.readiness import ReadinessProbe, build_checks
+from app.services.resumable_uploads import ResumableUploadService
 from app.services.submission_store import SubmissionStore
+from app.services.upload_completion import UploadCompletion
 from app.serving.decoding import Decoder
 from app.serving.model_server import ModelServer
 from app.serving.process_pool import InferenceProcessPool
 from app.serving.unload_state import UnloadedFiles
 from core.bus import Bus, RedisBus
 from core.datasets.archives.configured_limits import build_upload_limits
+from core.db.repos.uploads import OpenUploadLimits
 from core.db.schema import check_schema
 from core.db.session import SessionFactory, make_engine, make_session_factory
 from core.errors import DatabaseUnreachable
@@ -76,6 +79,8 @@ class State:
     explanations: ExplanationService = field(init=False)
     inference: InferenceService = field(init=False)
     readiness: ReadinessProbe = field(init=False)
+    upload_completion: UploadCompletion = field(init=False)
+    resumable_uploads: ResumableUploadService = field(init=False)
 
     def __post_init__(self) -> None:
         settings, sessions, decoder, model_server = self.settings, self.sessions, self.decoder, self.model_server
@@ -104,6 +109,17 @@ class State:
             unloaded=UnloadedFiles(settings.rendezvous_dir / "unloaded") if settings.rendezvous_dir else None,
         )
         self.readiness = ReadinessProbe(build_checks(sessions, self.storage, self.queue, model_server.backend))
+        self.upload_completion = UploadCompletion(
+            sessions, self.storage, self.build_dataset_service, settings.upload_expiry_s
+        )
+        self.resumable_uploads = ResumableUploadService(
+            sessions,
+            self.storage,
+            self.upload_completion,
+            max_bytes=settings.max_upload_bytes,
+            limits=OpenUploadLimits(settings.max_open_uploads, settings.max_open_upload_bytes),
+            expiry_s=settings.upload_expiry_s,
+        )
 
     def build_dataset_service(self, session: Session) -> DatasetService:
         """Return a dataset service that uses an open session."""

@@ -42,6 +42,12 @@ def add_dataset(
         ),
     ] = None,
     wait: Annotated[bool, typer.Option(help="Wait until the import ends.")] = True,
+    resumable: Annotated[
+        bool | None,
+        typer.Option(
+            help="Upload in chunks. If the upload is interrupted, the same command continues it (default: from 32 MiB)."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Upload images or a table, and print the report of the import.
@@ -54,7 +60,8 @@ def add_dataset(
     from candela.live_view import upload_dataset
 
     with Client() as client:
-        version = upload_dataset(client.datasets, name, path, _parse_options(option or []), wait=wait, quiet=as_json)
+        options = _parse_options(option or [])
+        version = upload_dataset(client.datasets, name, path, options, wait=wait, quiet=as_json, resumable=resumable)
         render.print_json_or(version, as_json, lambda: render.print_dataset_version(name, version))
         report = None if as_json else _find_report(client, name, version)
         if report is not None:
@@ -73,6 +80,22 @@ def _find_report(client: "Client", name: str, version: "DatasetVersion") -> dict
         return client.datasets.report(name, version["version"])
     except Conflict:  # the import failed before it wrote a report
         return None
+
+
+@datasets_app.command("uploads")
+def show_uploads(
+    delete: Annotated[str | None, typer.Option(metavar="ID", help="Delete this upload first.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List resumable uploads that have not expired."""
+    from candela import render
+    from candela.client import Client
+
+    with Client() as client:
+        if delete is not None:
+            client.uploads.delete(delete)
+        uploads = client.uploads.list()
+        render.print_json_or(uploads, as_json, lambda: render.print_uploads(uploads))
 
 
 def _parse_options(arguments: list[str]) -> dict[str, list[str]]:

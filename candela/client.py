@@ -1,4 +1,4 @@
-"""The SDK client of one server, with its jobs, datasets and models."""
+"""The SDK client of one server, with its jobs, datasets, models and uploads."""
 
 from collections.abc import Iterable, Iterator
 from types import TracebackType
@@ -11,6 +11,7 @@ from candela.jobs import Job, Jobs
 from candela.models import Models
 from candela.transport import Transport
 from candela.types import JobEvent
+from candela.uploads import Uploads
 
 
 class Client:
@@ -34,6 +35,7 @@ class Client:
         self.jobs = Jobs(self._transport)
         self.datasets = Datasets(self._transport)
         self.models = Models(self._transport)
+        self.uploads = Uploads(self._transport)
 
     @property
     def base_url(self) -> str:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from candela.dataset_versions import DatasetVersions
-from candela.errors import CandelaError
-from candela.folder_archive import SkippedEntry, format_skipped, zip_folder
+from candela.errors import CandelaError, NotFound, ProblemError
+from candela.folder_archive import SkippedEntry, format_skipped, list_entries, zip_folder
 from candela.pagination import iterate_items
+from candela.resumable import ResumableUploader, UploadSource
 from candela.types import Dataset, DatasetVersion, Sample
 
 Progress = Callable[[int, int], None]  # called with the number of sent bytes and the total number of bytes
@@ -25,6 +26,8 @@ MEDIA_TYPES = {
     ".tsv": "text/csv",
 }
 CHUNK_BYTES = 256 * 1024
+RESUMABLE_BYTES = 32 * 2**20
+"""Files of at least this size are uploaded in chunks, which continue after an interruption."""
 
 
 class Datasets(DatasetVersions):
@@ -56,6 +59,8 @@ class Datasets(DatasetVersions):
         options: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
         on_skipped: Callable[[Sequence[SkippedEntry]], None] | None = None,
+        resumable: bool | None = None,
+        on_resumed: Progress | None = None,
     ) -> DatasetVersion:
         """Upload a new version. The import continues after this call (see `wait`).
 
@@ -68,6 +73,10 @@ class Datasets(DatasetVersions):
             progress: function that is called with the number of sent bytes and the total number of bytes.
             on_skipped: function that is called with the entries of a folder that are not uploaded, such as links
                 without a target. Default: they are shown as a Python warning.
+            resumable: upload in chunks and continue after an interruption, also when a killed process is started again
+                with the same file. Default: True from 32 MiB, if the server supports it.
+            on_resumed: function that is called with the number of bytes that the server already has and the total
+                number of bytes, if an earlier upload continues.
         """
         source = Path(path)
         if source.is_dir():
@@ -75,10 +84,12 @@ class Datasets(DatasetVersions):
                 archive = zip_folder(source, Path(scratch) / "upload.zip")
                 if archive.skipped:
                     (on_skipped or _warn_of_skipped)(archive.skipped)
-                return self._upload(name, archive.path, options, progress)
+                contents = (str(source.resolve()), list_entries(archive.path))
+                return self._upload(name, archive.path, options, progress, resumable, on_resumed, contents)
         if not source.is_file():
             raise CandelaError(f"{source} does not exist, or is neither a file nor a folder")
-        return self._upload(name, source, options, progress)
+        identity = (str(source.resolve()), source.stat().st_mtime_ns)
+        return self._upload(name, source, options, progress, resumable, on_resumed, identity)
 
     def create(self, name: str, inputs: Any, targets: Any = None, **options: Any) -> DatasetVersion:  # noqa: ANN401 - any array
         """Create a new version from data in memory. The import continues after this call (see `wait`).
@@ -163,7 +174,28 @@ class Datasets(DatasetVersions):
         self._transport.request("DELETE", f"/v1/datasets/{name}/versions/{version}")
 
     def _upload(
-        self, name: str, archive: Path, options: Mapping[str, Any] | None, progress: Progress | None
+        self,
+        name: str,
+        archive: Path,
+        options: Mapping[str, Any] | None,
+        progress: Progress | None,
+        resumable: bool | None,
+        on_resumed: Progress | None,
+        identity: tuple[Any, ...],
+    ) -> DatasetVersion:
+        is_large = archive.stat().st_size >= RESUMABLE_BYTES
+        if resumable or (resumable is None and is_large):
+            source = UploadSource(archive, name, options or {}, _get_media_type(archive), identity)
+            uploader = ResumableUploader(self._transport)
+            try:
+                return uploader.upload(source, progress=progress or _ignore, on_resumed=on_resumed or _ignore)
+            except ProblemError as error:
+                if resumable or not _is_unsupported(error):
+                    raise
+        return self._upload_at_once(name, archive, options, progress or _ignore)
+
+    def _upload_at_once(
+        self, name: str, archive: Path, options: Mapping[str, Any] | None, progress: Progress
     ) -> DatasetVersion:
         size_bytes = archive.stat().st_size
         headers = {
@@ -171,7 +203,7 @@ class Datasets(DatasetVersions):
             "Content-Length": str(size_bytes),
         }
         with archive.open("rb") as file:
-            chunks = _read_chunks(file, size_bytes, progress or (lambda _sent, _size: None))
+            chunks = _read_chunks(file, size_bytes, progress)
             # Not repeatable: every upload creates a new version, and a partly read file cannot be sent again.
             response: DatasetVersion = self._transport.json(
                 "POST",
@@ -182,6 +214,15 @@ class Datasets(DatasetVersions):
                 repeatable=False,
             )
         return response
+
+
+def _ignore(_sent: int, _size: int) -> None:
+    pass
+
+
+def _is_unsupported(error: ProblemError) -> bool:
+    """Return whether the server is older than resumable uploads."""
+    return error.problem.get("instance") == "/v1/uploads" and (isinstance(error, NotFound) or error.status == 405)
 
 
 def _warn_of_skipped(skipped: Sequence[SkippedEntry]) -> None:

@@ -1,6 +1,7 @@
 """Writes the files of a folder to a zip file, including files behind symbolic links."""
 
 import os
+import shutil
 import stat
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,8 @@ from typing import NamedTuple
 from candela.errors import CandelaError
 
 _MAX_LISTED = 3
+_DATE, _PERMISSIONS = (1980, 1, 1, 0, 0, 0), 0o644  # of every entry
+_COPY_BYTES = 2**20
 
 
 class SkippedEntry(NamedTuple):
@@ -30,6 +33,8 @@ class FolderArchive(NamedTuple):
 def zip_folder(folder: Path, archive: Path) -> FolderArchive:
     """Write the files of a folder to a zip file, sorted by name, without hidden files.
 
+    Equal folders result in equal bytes: the zip file contains no dates and no permissions.
+
     Symbolic links to files and folders are followed, also to targets outside of the folder. Links that lead back to a
     folder that contains them, links without a target, and entries that cannot be read are skipped.
 
@@ -47,11 +52,17 @@ def zip_folder(folder: Path, archive: Path) -> FolderArchive:
             if not os.access(path, os.R_OK):
                 skipped.append(SkippedEntry(name, "cannot be read"))
                 continue
-            out.write(path, name)
+            _write_file(out, path, name)
             num_files += 1
     if not num_files:
         raise CandelaError(f"{folder} has no files to upload{format_skipped(skipped, ': ')}")
     return FolderArchive(archive, num_files, tuple(skipped))
+
+
+def list_entries(archive: Path) -> list[tuple[str, int, int]]:
+    """Return the name, the size and the CRC-32 of each file of a zip file, which identify its content."""
+    with zipfile.ZipFile(archive) as opened:
+        return [(entry.filename, entry.file_size, entry.CRC) for entry in opened.infolist()]
 
 
 def format_skipped(skipped: Sequence[SkippedEntry], prefix: str = "") -> str:
@@ -64,6 +75,14 @@ def format_skipped(skipped: Sequence[SkippedEntry], prefix: str = "") -> str:
         for reason, names in names_by_reason.items()
     ]
     return prefix + "; ".join(parts) if parts else ""
+
+
+def _write_file(out: zipfile.ZipFile, path: Path, name: str) -> None:
+    entry = zipfile.ZipInfo(name, _DATE)
+    entry.external_attr = _PERMISSIONS << 16
+    entry.file_size = path.stat().st_size  # decides whether the entry has the format for large files
+    with path.open("rb") as source, out.open(entry, "w") as target:
+        shutil.copyfileobj(source, target, _COPY_BYTES)
 
 
 def _iter_files(

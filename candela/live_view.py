@@ -133,7 +133,14 @@ class LiveJobView:
 
 
 def upload_dataset(
-    datasets: Datasets, name: str, path: Path, options: Mapping[str, Any], *, wait: bool, quiet: bool = False
+    datasets: Datasets,
+    name: str,
+    path: Path,
+    options: Mapping[str, Any],
+    *,
+    wait: bool,
+    quiet: bool = False,
+    resumable: bool | None = None,
 ) -> DatasetVersion:
     """Upload a folder, archive or table with a progress bar. With `wait`, also wait until the import has ended."""
     console = Console(stderr=True, highlight=False, quiet=quiet)
@@ -146,6 +153,8 @@ def upload_dataset(
             options=options,
             progress=lambda sent, size: progress.update(task, completed=sent, total=size),
             on_skipped=lambda skipped: console.print(format_skipped(skipped), style="yellow", markup=False),
+            resumable=resumable,
+            on_resumed=lambda sent, size: console.print(_format_resumed(sent, size), style="dim", markup=False),
         )
         progress.update(task, description="importing")
         return datasets.wait(name, version["version"]) if wait else version
@@ -175,6 +184,10 @@ def export_version(datasets: Datasets, name: str, version: int, path: Path) -> P
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("exporting", total=None)
         return datasets.export(name, version, path, progress=lambda size: progress.update(task, completed=size))
+
+
+def _format_resumed(sent: int, size: int) -> str:
+    return f"continuing an earlier upload at {sent / 1e6:.1f} of {size / 1e6:.1f} MB"
 
 
 def _format_epoch(epoch: int, epochs: int, metrics: Mapping[str, Number]) -> str:

@@ -22,6 +22,7 @@ from candela.types import (
     Progress,
     Sample,
     Series,
+    UploadResponse,
 )
 
 console = Console(highlight=False)
@@ -128,6 +129,14 @@ def print_dataset_version(name: str, version: DatasetVersion) -> None:
         console.print(f"  [yellow]{escape(warning)}[/yellow]")
     if failure := version.get("failure"):
         console.print(f"  [red]{escape(str(failure.get('message')))}[/red] {escape(str(failure.get('hint') or ''))}")
+
+
+def print_uploads(uploads: Sequence[UploadResponse]) -> None:
+    table = _create_table("ID", "DATASET", "STATE", "RECEIVED", "EXPIRES")
+    for upload in uploads:
+        received = f"{upload['offset'] / 2**20:.1f} of {upload['length'] / 2**20:.1f} MiB"
+        table.add_row(upload["id"], upload["dataset"], upload["state"], received, upload["expires_at"][:16] + "Z")
+    _print_table(table, "no uploads")
 
 
 def print_models(listed_models: Sequence[Mapping[str, Any]]) -> None:

@@ -228,6 +228,29 @@ class DatasetComparison(TypedDict):
     samples: dict[str, list[dict[str, Any]]]
 
 
+class DatasetVersionRef(TypedDict):
+    """The dataset version that was created from an upload, and its path."""
+
+    name: str
+    version: int
+    location: str
+
+
+class UploadResponse(TypedDict):
+    """A resumable upload. `problem` is the reason why the file was rejected."""
+
+    id: str
+    dataset: str
+    state: Literal["receiving", "inspecting", "succeeded", "failed"]
+    offset: int
+    length: int
+    options: dict[str, Any]
+    version: DatasetVersionRef | None
+    problem: dict[str, Any] | None
+    created_at: str
+    expires_at: str
+
+
 class ClassScoreResponse(TypedDict):
     """A class and its probability from 0 to 1."""
 

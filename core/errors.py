@@ -40,6 +40,41 @@ class DatasetNotReady(Conflict):
     title = "The dataset is not ready"
 
 
+class OffsetMismatch(Conflict):
+    """A chunk of an upload does not start where the received bytes end; `extra["offset"]` is their number."""
+
+    slug = "offset-mismatch"
+    title = "The offset is not the number of received bytes"
+
+
+class UploadLocked(ServiceError):
+    """Another request sends bytes of the upload, or its inspection is running."""
+
+    slug = "upload-locked"
+    title = "The upload is in use"
+
+
+class UploadGone(ServiceError):
+    """The received file was rejected, so that the upload cannot continue."""
+
+    slug = "upload-gone"
+    title = "The upload failed"
+
+
+class ChecksumMismatch(ServiceError):
+    """A received chunk has another checksum than the client sent."""
+
+    slug = "checksum-mismatch"
+    title = "The checksum of the chunk is wrong"
+
+
+class UnsupportedVersion(ServiceError):
+    """The client uses a version of a protocol that the service does not support."""
+
+    slug = "unsupported-version"
+    title = "The protocol version is not supported"
+
+
 class ResourceInUse(Conflict):
     slug = "in-use"
     title = "The resource is in use"
@@ -134,6 +169,13 @@ class TooManyRequests(ServiceError):
 
     slug = "too-many-requests"
     title = "Too many requests"
+
+
+class TooManyUploads(TooManyRequests):
+    """The client has too many open uploads, or their sizes exceed a limit."""
+
+    slug = "too-many-uploads"
+    title = "Too many open uploads"
 
 
 class NotReady(ServiceError):

@@ -1,4 +1,4 @@
-"""Defines the states of jobs and dataset versions, and the allowed transitions between job states."""
+"""Defines the states of jobs, dataset versions and uploads, and the allowed transitions between job states."""
 
 from enum import StrEnum
 
@@ -40,6 +40,17 @@ class DatasetState(StrEnum):
     READY = "ready"
     FAILED = "failed"
 
+
+class UploadState(StrEnum):
+    """The states of a resumable upload. `inspecting` begins with the last byte, and ends with a dataset version."""
+
+    RECEIVING = "receiving"
+    INSPECTING = "inspecting"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+OPEN_UPLOAD_STATES = frozenset({UploadState.RECEIVING, UploadState.INSPECTING})
 
 _S = JobState
 

@@ -105,6 +105,15 @@ class Settings(BaseSettings):
         default=4 * 2**30, description="Maximum size of the cached outputs of frozen layers, per training."
     )
     max_upload_bytes: PositiveInt = Field(default=2 * 2**30, description="Maximum size of an uploaded file.")
+    max_open_uploads: PositiveInt = Field(
+        default=100, description="Maximum number of unfinished resumable uploads of each API key, or without keys."
+    )
+    max_open_upload_bytes: PositiveInt = Field(
+        default=16 * 2**30, description="Maximum total size of the unfinished resumable uploads of each API key."
+    )
+    upload_expiry_s: Annotated[float, Field(gt=0, le=30 * 24 * 3600)] = Field(
+        default=24 * 3600.0, description="Seconds without new bytes after which a resumable upload is deleted."
+    )
     max_unpacked_bytes: PositiveInt = Field(default=8 * 2**30, description="Maximum unpacked size of an archive.")
     max_archive_entries: PositiveInt = Field(default=1_000_000, description="Maximum number of entries of an archive.")
     max_import_s: Annotated[float, Field(gt=0, le=7 * 24 * 3600)] = Field(

@@ -1,6 +1,6 @@
 """Checks the syntax of the parameters of an endpoint that are numbers, before FastAPI parses them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastapi.dependencies.models import Dependant
@@ -51,6 +51,18 @@ def check_number_parameters(request: Request, parameters: Iterable[NumberParamet
         for text in parameter.list_texts(request):
             if not _PATTERNS[parameter.kind].fullmatch(text):
                 raise RequestValidationError([_build_error(parameter, text)])
+
+
+def check_number_texts(model: type[BaseModel], texts: Mapping[str, str]) -> None:
+    """Check the texts of the fields of `model` that are numbers, which do not come from parameters.
+
+    Raises:
+        RequestValidationError: a text is not a decimal number. The location is `("query", name)`.
+    """
+    for name, field in model.model_fields.items():
+        for kind in _find_kinds(field.annotation) if name in texts else ():
+            if not _PATTERNS[kind].fullmatch(texts[name]):
+                raise RequestValidationError([_build_error(NumberParameter("query", name, kind), texts[name])])
 
 
 def _list_fields(name: str, field: FieldInfo) -> Iterator[tuple[str, FieldInfo]]:

@@ -9,20 +9,33 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.problems.allowed_methods import METHODS, list_allowed_methods
+from app.http.asgi import get_header
+from app.problems.allowed_methods import METHODS, has_route, list_allowed_methods
 
 RANGE_HEADERS = frozenset({b"range", b"if-range"})  # defined for GET only
+OVERRIDE_PATH = "/v1/uploads/"
+OVERRIDING_METHODS = frozenset({"PATCH", "DELETE"})
 NUM_LOOP_TURNS = 3  # of the event loop, for a response to notice the end of a HEAD request before its body starts
 
 
 class MethodsMiddleware:
-    """Responds to HEAD like to GET without the body, and to OPTIONS with the methods of the path."""
+    """Responds to HEAD like to GET without the body, and to OPTIONS with the methods of the path.
+
+    Endpoints of the methods HEAD and OPTIONS respond themselves. A POST to an upload can have the method PATCH or
+    DELETE in `X-HTTP-Method-Override`, as the tus protocol requires: some proxies reject PATCH. A GET cannot, because
+    checks of the origin do not apply to it.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if scope["method"] == "POST" and scope["path"].startswith(OVERRIDE_PATH):
+            _override_method(scope)
+        if scope["method"] in ("HEAD", "OPTIONS") and has_route(scope["app"].router.routes, scope):
             await self._app(scope, receive, send)
         elif scope["method"] == "HEAD":
             await self._respond_to_head(scope, receive, send)
@@ -64,6 +77,12 @@ class MethodsMiddleware:
                 await asyncio.sleep(0)
 
         await self._app(get_scope, receive_until_complete, _complete_allow(scope, send_head))
+
+
+def _override_method(scope: Scope) -> None:
+    method = (get_header(scope, b"x-http-method-override") or "").upper()
+    if method in OVERRIDING_METHODS:
+        scope["method"] = method
 
 
 def _complete_allow(scope: Scope, send: Send) -> Send:

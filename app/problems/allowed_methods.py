@@ -17,20 +17,21 @@ def list_allowed_methods(routes: Sequence[Any], scope: Scope) -> list[str]:
 
     HEAD is supported wherever GET is, and OPTIONS on every path.
     """
-    found = {method for method in ROUTED_METHODS if _has_route(routes, {**scope, "method": method})}
+    found = {method for method in ROUTED_METHODS if has_route(routes, {**scope, "method": method})}
     if not found:
         return []
     found |= {"OPTIONS", "HEAD"} if "GET" in found else {"OPTIONS"}
     return [method for method in METHODS if method in found]
 
 
-def _has_route(routes: Sequence[Any], scope: Scope) -> bool:
+def has_route(routes: Sequence[Any], scope: Scope) -> bool:
+    """Return whether a route handles the path and the method of the request."""
     for route in routes:
         match, child_scope = route.matches(dict(scope))
         if match is not Match.FULL:
             continue
         inner = getattr(route, "app", None)
         if isinstance(inner, Starlette):  # a sub-application matches every method
-            return _has_route(inner.router.routes, {**scope, **child_scope})
+            return has_route(inner.router.routes, {**scope, **child_scope})
         return not isinstance(inner, StaticFiles) or scope["method"] == "GET"
     return False

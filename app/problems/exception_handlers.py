@@ -28,6 +28,10 @@ STATUS: dict[type[errors.ServiceError], int] = {
     errors.InvalidSpec: 422,
     errors.InvalidImage: 422,
     errors.UnsupportedImage: 415,
+    errors.UploadLocked: 423,
+    errors.UploadGone: 410,
+    errors.ChecksumMismatch: 460,  # not in RFC 9110, but required by the tus protocol
+    errors.UnsupportedVersion: 412,
     errors.TooLarge: 413,
     errors.Unauthorized: 401,
     errors.HostNotAllowed: 403,
@@ -40,7 +44,13 @@ STATUS: dict[type[errors.ServiceError], int] = {
     errors.StorageFull: 507,
     errors.PredictionFailed: 502,
 }
-RETRY_AFTER_S = {errors.NotReady: 1, errors.Overloaded: 1, errors.Unavailable: 2, errors.DatasetNotReady: 2}
+RETRY_AFTER_S = {
+    errors.NotReady: 1,
+    errors.Overloaded: 1,
+    errors.Unavailable: 2,
+    errors.DatasetNotReady: 2,
+    errors.UploadLocked: 1,
+}
 HTTP_PROBLEMS = {
     400: ("malformed-request", "Malformed request"),
     404: ("not-found", "Not found"),

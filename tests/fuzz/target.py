@@ -21,6 +21,7 @@ MODULES = {
     "oip_binary": "tests.fuzz.targets.oip",
     "http_head": "tests.fuzz.targets.http",
     "multipart": "tests.fuzz.targets.multipart",
+    "upload_headers": "tests.fuzz.targets.uploads",
 }
 """The module of each target. Modules are imported by the process that runs their targets."""
 

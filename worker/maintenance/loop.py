@@ -18,6 +18,7 @@ from core.db.repos.attempts import AttemptRepo
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.idempotency import IdempotencyRepo
 from core.db.repos.outbox import OutboxRepo, Topic
+from core.db.repos.uploads import UploadRepo
 from core.db.repos.workers import WorkerRepo
 from core.db.schema import check_schema
 from core.db.session import SessionFactory, make_engine, make_session_factory, on_commit, transaction
@@ -29,8 +30,9 @@ from core.queue import CANARY, CeleryQueue, Queue, QueueUnavailable
 from core.settings import Settings
 from core.startup import exit_on_configuration_error, load_settings_or_exit
 from core.storage import Storage, open_storage
+from core.storage.deletion import delete_stored_files
 from worker.maintenance.metric_rollups import MetricBackfill
-from worker.maintenance.orphaned_files import find_orphaned_files
+from worker.maintenance.orphaned_files import UPLOAD_PARTS, find_orphaned_files
 
 log = structlog.get_logger()
 IDEMPOTENCY_KEY_LIFETIME = timedelta(days=1)
@@ -66,6 +68,7 @@ class MaintenanceLoop:
         self._release_lost_jobs()
         self._resend_lost_messages()
         self._delete_expired_rows()
+        self._delete_expired_uploads()
         self._send_canaries()
         self._metric_backfill.run_round()
         if with_files:
@@ -116,6 +119,13 @@ class MaintenanceLoop:
         with transaction(self._sessions) as session:
             IdempotencyRepo(session).delete_older_than(IDEMPOTENCY_KEY_LIFETIME)
             WorkerRepo(session).delete_stale(SILENT_WORKER_LIFETIME)
+
+    def _delete_expired_uploads(self) -> None:
+        with transaction(self._sessions) as session:
+            expired = UploadRepo(session).delete_expired()
+        for upload_id in expired:
+            log.info("upload.expired", upload_id=upload_id)
+        delete_stored_files(self._storage, [f"{UPLOAD_PARTS}/{upload_id}" for upload_id in expired])
 
     def _send_canaries(self) -> None:
         """Send one canary message per worker, to check the workers' connections to the queue.

@@ -12,12 +12,14 @@ from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.jobs import JobRepo, get_result_key, has_stored_result
 from core.db.repos.models import ModelRepo
+from core.db.repos.uploads import UploadRepo
 from core.db.repos.variants import VariantRepo
 from core.db.session import SessionFactory, transaction
 from core.errors import NotFound
-from core.jobs import ACTIVE, DatasetState
+from core.jobs import ACTIVE, OPEN_UPLOAD_STATES, DatasetState
 from core.storage import Storage
 
+UPLOAD_PARTS = "upload-parts"  # a folder with the received bytes of each resumable upload
 NUMBERED = {"checkpoints", "artifacts"}  # folders of an attempt; each of their subfolders is published separately
 
 
@@ -27,6 +29,7 @@ def find_orphaned_files(sessions: SessionFactory, storage: Storage, min_age_s: f
         "jobs": _are_job_files_referenced,
         "datasets": _is_dataset_referenced,
         "uploads": _is_upload_referenced,
+        UPLOAD_PARTS: _are_parts_referenced,
     }
     orphaned: list[str] = []
     for prefix, is_referenced in checks.items():
@@ -43,7 +46,9 @@ def find_orphaned_files(sessions: SessionFactory, storage: Storage, min_age_s: f
 def get_unit_key(file: str) -> str:
     """Return the key of the published folder that contains the file, such as `…/checkpoints/3` or `datasets/x/t1`."""
     parts = file.split("/")
-    num_parts = {"jobs": 5 if NUMBERED & set(parts[3:4]) else 4, "datasets": 3}.get(parts[0], len(parts))
+    num_parts = {"jobs": 5 if NUMBERED & set(parts[3:4]) else 4, "datasets": 3, UPLOAD_PARTS: 2}.get(
+        parts[0], len(parts)
+    )
     return "/".join(parts[:num_parts])
 
 
@@ -82,3 +87,8 @@ def _is_upload_referenced(session: Session, unit: str) -> bool:
         return True
     version = DatasetRepo(session).find(upload_id)
     return version is not None and version.state is DatasetState.IMPORTING
+
+
+def _are_parts_referenced(session: Session, unit: str) -> bool:
+    upload = UploadRepo(session).find(unit.split("/")[1])
+    return upload is not None and upload.state in OPEN_UPLOAD_STATES

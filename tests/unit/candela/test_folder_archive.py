@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from candela.errors import CandelaError
-from candela.folder_archive import SkippedEntry, format_skipped, zip_folder
+from candela.folder_archive import SkippedEntry, format_skipped, list_entries, zip_folder
 
 
 @pytest.fixture
@@ -69,3 +69,18 @@ def test_skipped_entries_are_grouped_by_reason() -> None:
     skipped = [SkippedEntry(f"{number}.png", "broken") for number in range(5)] + [SkippedEntry("x", "loop")]
     assert format_skipped(skipped) == "5 skipped: 0.png, 1.png, 2.png, … (broken); 1 skipped: x (loop)"
     assert format_skipped([], ": ") == ""
+
+
+def test_equal_folders_have_equal_bytes(folder: Path, tmp_path: Path) -> None:
+    (folder / "dog").mkdir()
+    (folder / "dog/1.png").write_bytes(b"12")
+    first = zip_folder(folder, tmp_path / "a.zip").path.read_bytes()
+    for file in folder.rglob("*.png"):
+        os.utime(file, (1, 1))
+        file.chmod(0o600)
+    assert zip_folder(folder, tmp_path / "b.zip").path.read_bytes() == first
+    entries = list_entries(tmp_path / "a.zip")
+    assert [(name, size) for name, size, _ in entries] == [("cat/1.png", 1), ("dog/1.png", 2)]
+    (folder / "dog/1.png").write_bytes(b"13")
+    zip_folder(folder, tmp_path / "b.zip")
+    assert list_entries(tmp_path / "b.zip") != entries

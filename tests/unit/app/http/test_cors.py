@@ -32,6 +32,17 @@ class TestNamedOrigin:
         assert response.headers["access-control-allow-origin"] == ORIGIN
         assert "access-control-allow-credentials" not in response.headers
 
+    def test_a_page_can_use_the_tus_protocol(self, client: TestClient) -> None:
+        sent = "tus-resumable, upload-length, upload-metadata, upload-offset, upload-checksum, x-http-method-override"
+        asked = {"Access-Control-Request-Headers": sent, "Access-Control-Request-Method": "PATCH"}
+        assert client.options("/v1/uploads/x", headers=PREFLIGHT | asked).status_code == 200
+        key = {"Authorization": "Bearer first-key"}
+        response = client.options("/v1/uploads", headers=key | {"Origin": ORIGIN})
+        assert response.headers["tus-version"] == "1.0.0"
+        exposed = set(response.headers["access-control-expose-headers"].lower().split(", "))
+        assert {"location", "upload-offset", "upload-length", "upload-expires", "upload-result"} <= exposed
+        assert {"tus-resumable", "tus-version", "tus-extension", "tus-max-size"} <= exposed
+
     @pytest.mark.parametrize(
         "change",
         [

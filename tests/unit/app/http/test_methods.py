@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from app.http.methods import MethodsMiddleware
@@ -124,7 +125,7 @@ async def test_head_stops_a_response_after_its_head() -> None:
         sent.append(message)
 
     headers = [(b"accept", b"*/*"), (b"range", b"bytes=0-1"), (b"if-range", b'"x"')]
-    scope = {"type": "http", "method": "HEAD", "path": "/", "headers": headers, "app": None}
+    scope = {"type": "http", "method": "HEAD", "path": "/", "headers": headers, "app": Starlette()}
     await MethodsMiddleware(app)(scope, receive, send)
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
     assert (sent[0]["headers"], sent[1]["body"]) == ([(b"content-length", b"9")], b"")

@@ -12,6 +12,7 @@ from core.db.repos.attempts import AttemptRepo
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.idempotency import IdempotencyRepo
 from core.db.repos.jobs import JobRepo
+from core.db.repos.uploads import OpenUploadLimits, UploadRepo
 from core.db.repos.workers import WorkerRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, IdempotencyRow, JobEventRow, JobRow, OutboxRow, WorkerRow
@@ -191,3 +192,24 @@ def test_every_live_worker_gets_a_canary_if_the_queue_is_empty(
     queue.sent.clear()
     queue.is_unavailable = True
     loop.run_once()
+
+
+def test_expired_uploads_and_their_bytes_are_deleted(
+    loop: MaintenanceLoop, sessions: SessionFactory, storage: LocalStorage
+) -> None:
+    ids = []
+    for expiry_s in (-1.0, 60.0):
+        with transaction(sessions) as session:
+            limits = OpenUploadLimits(10, 1000)
+            row = UploadRepo(session).add(
+                "", "pets", 10, options={}, metadata_header="", limits=limits, expiry_s=expiry_s
+            )
+        ids.append(row.id)
+        part = storage.create_scratch_folder() / "part"
+        part.write_text("bytes")
+        storage.publish_file(part, f"upload-parts/{row.id}/1")
+    loop.run_once(with_files=False)
+    loop.run_once(with_files=False)
+    assert list(storage.list_keys("")) == [f"upload-parts/{ids[1]}/1"]
+    with transaction(sessions) as session:
+        assert UploadRepo(session).find(ids[0]) is None

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.jobs import JobRepo
+from core.db.repos.uploads import OpenUploadLimits, UploadRepo
 from core.db.session import SessionFactory, transaction
 from core.storage import Storage, open_storage
 from tests.support.builders import dataset_version, job
@@ -87,3 +89,24 @@ def test_files_without_a_row_and_a_running_attempt_are_orphaned(
 def test_the_unit_of_a_file_is_what_was_published_together(file: str, unit: str) -> None:
     assert get_unit_key(file) == unit
     assert Path(unit) in [Path(file), *Path(file).parents]
+
+
+def test_parts_of_uploads_are_orphaned_unless_the_upload_is_open(
+    store: Storage, sqlite_sessions: SessionFactory
+) -> None:
+    limits = OpenUploadLimits(10, 1000)
+    with transaction(sqlite_sessions) as session:
+        uploads = UploadRepo(session)
+        options: Any = {"options": {}, "metadata_header": "", "limits": limits, "expiry_s": 60.0}
+        unfinished, ended = (uploads.add("", "pets", 10, **options).id for _ in range(2))
+        uploads.fail(ended, 0, {"slug": "x"}, expiry_s=60.0)
+    for upload_id in (unfinished, ended, "0" * 32):
+        for number in range(2):
+            file = store.create_scratch_folder() / "part"
+            file.write_text("bytes")
+            store.publish_file(file, f"upload-parts/{upload_id}/{number}")
+    orphaned = find_orphaned_files(sqlite_sessions, store, -1.0)
+    assert sorted(orphaned) == sorted([f"upload-parts/{ended}", f"upload-parts/{'0' * 32}"])
+    for unit in orphaned:
+        store.delete(unit)
+    assert list(store.list_keys("")) == [f"upload-parts/{unfinished}/{number}" for number in range(2)]

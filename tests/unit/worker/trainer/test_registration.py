@@ -121,7 +121,7 @@ def test_published_weights_bring_their_classes_and_preprocessing(tmp_path: Path)
     assert (description.classes[0], description.classes[999]) == ("tench", "toilet tissue")
     assert description.mean == pytest.approx([127 / 255] * 3)
     assert description.std == pytest.approx([128 / 255] * 3)
-    assert description.resize == "stretch"
+    assert (description.resize, description.resize_shorter_side, description.interpolation) == ("crop", 256, "bicubic")
     pretrained = registry.get_architecture("efficientnet_lite0").pretrained
     assert pretrained is not None
     assert len(pretrained.load_classes()) == pretrained.num_classes
