@@ -132,11 +132,11 @@ def print_dataset_version(name: str, version: DatasetVersion) -> None:
 
 
 def print_uploads(uploads: Sequence[UploadResponse]) -> None:
-    table = _create_table("ID", "DATASET", "STATE", "RECEIVED", "EXPIRES")
+    table = create_table("ID", "DATASET", "STATE", "RECEIVED", "EXPIRES")
     for upload in uploads:
         received = f"{upload['offset'] / 2**20:.1f} of {upload['length'] / 2**20:.1f} MiB"
         table.add_row(upload["id"], upload["dataset"], upload["state"], received, upload["expires_at"][:16] + "Z")
-    _print_table(table, "no uploads")
+    print_table(table, "no uploads")
 
 
 def print_models(listed_models: Sequence[Mapping[str, Any]]) -> None:

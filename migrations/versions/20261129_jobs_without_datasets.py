@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "d93a6b1f2c57"
-down_revision: str | None = "c81f5a07d3e6"
+down_revision: str | None = "f3a8c51d2e96"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

@@ -7,7 +7,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision: str = "5d20b9e6c4f1"
-down_revision: str | None = "c81f5a07d3e6"
+down_revision: str | None = "d93a6b1f2c57"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
