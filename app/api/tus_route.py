@@ -14,7 +14,7 @@ from app.api.strict_route import StrictRoute
 from app.problems import build_error_response
 from app.schemas.uploads import get_version_path
 from app.services.upload_writer import CHECKSUM_ALGORITHMS
-from core.db.tables import UploadRow
+from core.db.upload_tables import UploadRow
 from core.errors import UnsupportedVersion
 
 VERSION = "1.0.0"

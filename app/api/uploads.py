@@ -23,7 +23,7 @@ from app.schemas.problems import problem_responses
 from app.schemas.uploads import UploadOut
 from app.services.resumable_uploads import NewUpload
 from app.services.upload_writer import CHECKSUM_ALGORITHMS, BodyInterrupted, Checksum
-from core.db.tables import UploadRow
+from core.db.upload_tables import UploadRow
 from core.errors import UploadGone
 from core.jobs import UploadState
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 from pydantic import BaseModel, Field
 
 from app.schemas.problems import ProblemErrorOut
-from core.db.tables import UploadRow
+from core.db.upload_tables import UploadRow
 from core.jobs import UploadState
 
 

@@ -9,7 +9,7 @@ from app.services.upload_threads import run_sync
 from app.services.upload_writer import LEASE_S, PARTS, Checksum, UploadWriter
 from core.db.repos.uploads import OpenUploadLimits, UploadRepo
 from core.db.session import SessionFactory, transaction
-from core.db.tables import UploadRow
+from core.db.upload_tables import UploadRow
 from core.errors import OffsetMismatch, ServiceError, TooLarge, UploadGone, UploadLocked
 from core.jobs import UploadState
 from core.storage import Storage

@@ -18,7 +18,8 @@ from app.services.upload_writer import PARTS, open_part_file
 from core.datasets.archives.budget import InspectionCancelled
 from core.db.repos.uploads import UploadPart, UploadRepo
 from core.db.session import SessionFactory, transaction
-from core.db.tables import DatasetVersionRow, UploadRow
+from core.db.tables import DatasetVersionRow
+from core.db.upload_tables import UploadRow
 from core.errors import (
     Conflict,
     CorruptFile,

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.services.upload_threads import run_sync
 from core.db.repos.uploads import UploadPart, UploadRepo
 from core.db.session import SessionFactory, transaction
-from core.db.tables import UploadRow
+from core.db.upload_tables import UploadRow
 from core.errors import ChecksumMismatch, CorruptFile, LostLease, NotFound, TooLarge, UploadLocked
 from core.jobs import UploadState
 from core.storage import Storage

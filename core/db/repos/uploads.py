@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from core.db import cursor as cursors
 from core.db.clock import now
-from core.db.tables import UploadPartRow, UploadRow
+from core.db.upload_tables import UploadPartRow, UploadRow
 from core.errors import LostLease, NotFound, TooManyUploads
 from core.jobs import OPEN_UPLOAD_STATES, UploadState
 

@@ -12,7 +12,7 @@ from app.services import upload_writer
 from app.services.upload_writer import BodyInterrupted, Checksum, UploadWriter
 from core.db.repos.uploads import OpenUploadLimits, UploadPart, UploadRepo
 from core.db.session import SessionFactory, transaction
-from core.db.tables import UploadRow
+from core.db.upload_tables import UploadRow
 from core.errors import ChecksumMismatch, CorruptFile, StorageFull, TooLarge, UploadLocked
 from core.jobs import UploadState
 from core.storage import LocalStorage

@@ -5,7 +5,7 @@ from sqlalchemy import select
 
 from core.db.repos.uploads import OpenUploadLimits, UploadPart, UploadRepo
 from core.db.session import SessionFactory, transaction
-from core.db.tables import UploadPartRow, UploadRow
+from core.db.upload_tables import UploadPartRow, UploadRow
 from core.errors import LostLease, NotFound, TooManyUploads
 from core.jobs import UploadState
 
