@@ -26,8 +26,8 @@ def print_comparison(comparison: JobComparison) -> None:
             table.add_row(escape(difference["pointer"]), *cells)
     for name, by_job in comparison["metrics"].items():
         for kind in ("last", "best"):
-            values = [by_job[job_id][kind] if job_id in by_job else None for job_id in ids]
-            table.add_row(f"{name} {kind}", *("" if value is None else format_number(value) for value in values))
+            numbers = [by_job[job_id][kind] if job_id in by_job else None for job_id in ids]
+            table.add_row(f"{name} {kind}", *("" if number is None else format_number(number) for number in numbers))
     names = sorted({name for environment in comparison["environments"].values() for name in environment})
     for name in names:
         environments = (comparison["environments"][job_id] for job_id in ids)

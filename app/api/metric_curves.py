@@ -12,7 +12,7 @@ from app.deps import MetricCurvesDep
 from app.schemas.metric_curves import MetricGridOut, dump_grid
 from app.schemas.problems import problem_responses
 from app.services.metric_curves import MAX_BUCKETS, MAX_JOBS, CurveSelection
-from core.db.repos.metric_grid import GridAxis
+from core.db.repos.metric_grid_queries import GridAxis
 from core.spec.base import NAME_PATTERN
 
 router = APIRouter(prefix="/v1/metrics", tags=["jobs"], route_class=StrictRoute)

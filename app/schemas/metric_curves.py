@@ -5,7 +5,8 @@ from typing import Any
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.db.repos.metric_grid import GridAxis, MetricGrid
+from core.db.repos.metric_grid import MetricGrid
+from core.db.repos.metric_grid_queries import GridAxis
 
 MS_PER_S = 1000
 

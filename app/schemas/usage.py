@@ -53,7 +53,7 @@ class UsageOut(BaseModel):
                             step=point.step,
                             epoch=point.epoch,
                             seconds=None if point.elapsed_ms is None else point.elapsed_ms / MS_PER_S,
-                            value=point.special if point.value is None else point.value,  # type: ignore[arg-type]
+                            value=point.special if point.value is None else point.value,
                         )
                         for point in curve.points
                     ],

@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from app.services.validation.report import reject
 from core.db.repos.job_lists import JobListRepo
-from core.db.repos.metric_grid import CurveQuery, GridAxis, MetricGrid, MetricGridRepo
+from core.db.repos.metric_grid import MetricGrid, MetricGridRepo
+from core.db.repos.metric_grid_queries import CurveQuery, GridAxis
 from core.errors import NotFound
 
 MAX_JOBS = 200

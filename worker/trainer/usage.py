@@ -73,7 +73,7 @@ class UsageSampler:
         return usage
 
     def _read_gpu(self) -> dict[str, float]:
-        if not (torch.cuda.is_available() and torch.cuda.is_initialized()):
+        if not (torch.cuda.is_available() and torch.cuda.is_initialized()):  # type: ignore[no-untyped-call]
             return {}
         usage = {"gpu_memory_mib": torch.cuda.memory_allocated() / MIB}
         if self._has_gpu_load:

@@ -100,8 +100,9 @@ class MetricRepo:
         """
         if max_points is None or not self.has_rollups(job_id):
             row = MetricPointRow
-            filters = [] if names is None else [row.name.in_(names)]
-            filters.append(_is_split(row.split, split))
+            filters = [_is_split(row.split, split)]
+            if names is not None:
+                filters.append(row.name.in_(names))
             return self._read_points(job_id, filters, since_step, max_points)
         series = []
         for curve in self._list_curves(job_id, names, split, since_step, max_points):

@@ -19,9 +19,10 @@ LOSS = {"name": "loss", "split": "valid"}
 def job_ids(state: State, post_job: Callable[..., dict[str, Any]]) -> list[str]:
     """Two jobs: 2000 points with a spike and a NaN, and 10 points at other steps."""
     first, second = (post_job(name=name)["id"] for name in ("first", "second"))
-    values = {700: (9.0, None), 1500: (None, "NaN"), 2000: (None, "Infinity")}
+    special = {1500: "NaN", 2000: "Infinity"}
+    values = {step: 9.0 if step == 700 else 1 / step for step in range(1, 2001) if step not in special}
     points = [
-        MetricPoint("valid", "loss", step, 1 + step // 100, *values.get(step, (1 / step, None)), 500 * step)
+        MetricPoint("valid", "loss", step, 1 + step // 100, values.get(step), special.get(step), 500 * step)
         for step in range(1, 2001)
     ]
     with transaction(state.sessions) as session:
@@ -48,7 +49,7 @@ def test_curves_of_jobs_have_the_same_x(client: TestClient, job_ids: list[str]) 
 
 
 def test_from_and_to_zoom(client: TestClient, job_ids: list[str]) -> None:
-    query = {"job": job_ids[0], **LOSS, "buckets": 100, "from": 690.5, "to": 709}
+    query: dict[str, Any] = {"job": job_ids[0], **LOSS, "buckets": 100, "from": 690.5, "to": 709}
     body = client.get("/v1/metrics", params=query).json()
     assert body["x"] == list(range(691, 710))
     assert body["series"][0]["last"][9] == 9.0

@@ -12,7 +12,8 @@ from sqlalchemy import update
 from core.db.metric_rollup import MetricPoint
 from core.db.repos import metric_grid
 from core.db.repos.jobs import JobRepo
-from core.db.repos.metric_grid import CurveQuery, GridAxis, MetricGrid, MetricGridRepo, choose_width
+from core.db.repos.metric_grid import MetricGrid, MetricGridRepo, choose_width
+from core.db.repos.metric_grid_queries import CurveQuery, GridAxis
 from core.db.repos.metrics import MetricRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow
@@ -25,10 +26,12 @@ MS_PER_STEP = 20
 
 def build_points(num_steps: int, stride: int = 1) -> list[MetricPoint]:
     steps = range(1, num_steps + 1, stride)
-    values = [(None, "NaN") if step % 50 == 0 else (math.sin(step / 9) + step / 1e3, None) for step in steps]
+    values: list[tuple[float | None, str | None]] = [
+        (None, "NaN") if step % 50 == 0 else (math.sin(step / 9) + step / 1e3, None) for step in steps
+    ]
     return [
-        MetricPoint("train", "loss", step, 1 + (step - 1) // 100, *value, MS_PER_STEP * step)
-        for step, value in zip(steps, values, strict=True)
+        MetricPoint("train", "loss", step, 1 + (step - 1) // 100, value, special, MS_PER_STEP * step)
+        for step, (value, special) in zip(steps, values, strict=True)
     ]
 
 

@@ -74,7 +74,10 @@ def test_rollups_equal_the_summaries_of_the_points(
                 repo.truncate(sqlite_job.id, change)
             else:
                 assert isinstance(change, list)
-                points = [MetricPoint(*curve, step, 1 + step // 50, *value, 10 * step) for curve, step, value in change]
+                points = [
+                    MetricPoint(split, name, step, 1 + step // 50, value, special, 10 * step)
+                    for (split, name), step, (value, special) in change
+                ]
                 repo.upsert(sqlite_job.id, points)
         check_rollups(sqlite_sessions, sqlite_job.id)
 
@@ -91,11 +94,13 @@ def sqlite_job(sqlite_sessions: SessionFactory) -> JobRow:
 
 
 def build_points(steps: range) -> list[MetricPoint]:
-    values = [(None, "NaN") if step % 97 == 0 else (float(step % 31) - step / 1e4, None) for step in steps]
+    values: list[tuple[float | None, str | None]] = [
+        (None, "NaN") if step % 97 == 0 else (float(step % 31) - step / 1e4, None) for step in steps
+    ]
     return [
-        MetricPoint(split, name, step, 1 + step // 100, *value, step)
+        MetricPoint(split, name, step, 1 + step // 100, value, special, step)
         for split, name in CURVES
-        for step, value in zip(steps, values, strict=True)
+        for step, (value, special) in zip(steps, values, strict=True)
     ]
 
 
