@@ -44,7 +44,7 @@ _ACCEPTED: dict[int, tuple[str, frozenset[int]]] = {
     _SAMPLE_FORMAT: ("sample format", frozenset({1})),
 }
 """The names and the accepted values of tags."""
-_KEPT = frozenset({*_ACCEPTED, *_MAX_COUNTS, _WIDTH, _HEIGHT, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_HEIGHT})
+_DECODING_TAGS = frozenset({*_ACCEPTED, *_MAX_COUNTS, _WIDTH, _HEIGHT, _ROWS_PER_STRIP, _TILE_WIDTH, _TILE_HEIGHT})
 
 
 class _Tag(NamedTuple):
@@ -96,7 +96,7 @@ def _read_tags(body: bytes, order: str) -> dict[int, _Tag]:
     for number in range(num_tags):
         offset = start + 2 + _ENTRY_BYTES * number
         tag, kind, count = struct.unpack_from(f"{order}HHL", body, offset)
-        if tag not in _KEPT or tag in tags:
+        if tag not in _DECODING_TAGS or tag in tags:
             continue
         code = _TYPES.get(kind)
         if code is None or not count:

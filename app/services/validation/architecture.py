@@ -37,11 +37,11 @@ def find_pretrained_error(name: str, available: Mapping[str, ArchitectureEntry])
 
 def check_resizing(context: TrainingContext, report: ValidationReport) -> None:
     """Warn if the initial weights expect images that were resized in another way than those of the dataset."""
-    info, spec, model = context.dataset_info, context.spec, context.job.model
-    if info.resize is None:
+    dataset_info, spec, model = context.dataset_info, context.spec, context.job.model
+    if dataset_info.resize is None:
         return
     entry = context.architecture.available.get(spec.architecture.name)
-    size = info.image_shape[1], info.image_shape[2]
+    size = dataset_info.image_shape[1], dataset_info.image_shape[2]
     if spec.weights == PRETRAINED and entry is not None and entry.recipe is not None:
         expected, expected_size = entry.recipe.policy, (entry.recipe.image_size,) * 2
         source, option = f"the pretrained weights of {entry.name}", f"recipe={entry.name}"
@@ -50,8 +50,9 @@ def check_resizing(context: TrainingContext, report: ValidationReport) -> None:
         source, option = f"the weights of {model.ref}", expected.format_options(expected_size)
     else:
         return
-    if (info.resize, size) != (expected, expected_size):
+    if (dataset_info.resize, size) != (expected, expected_size):
         report.warn(
-            f"The images of {spec.dataset.name} were imported with {info.resize.format_options(size)}, but {source} "
+            f"The images of {spec.dataset.name} were imported with "
+            f"{dataset_info.resize.format_options(size)}, but {source} "
             f"expect {expected.format_options(expected_size)}. For the best accuracy, import the dataset with {option}"
         )
