@@ -72,6 +72,13 @@ class TrainedModelOut(BaseModel):
     version: int = Field(description="The number of the version.")
 
 
+class JobDatasetOut(BaseModel):
+    """The dataset version that a job uses."""
+
+    name: str = Field(description="The name of the dataset.")
+    version: int = Field(description="The number of the version.")
+
+
 class AwaitedDatasetOut(BaseModel):
     """A dataset version whose import a job waits for."""
 

@@ -11,6 +11,7 @@ from app.schemas.job_parts import (
     BestEpochOut,
     BestValueOut,
     FailureOut,
+    JobDatasetOut,
     Metrics,
     Number,
     ProgressOut,
@@ -18,6 +19,7 @@ from app.schemas.job_parts import (
     TransitionOut,
 )
 from core.csv_output import escape_cell
+from core.db.repos.datasets import DatasetReference
 from core.db.repos.metric_summaries import MetricSummary
 from core.db.repos.metrics import MetricPoint, MetricSeries
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
@@ -62,12 +64,14 @@ class JobSummaryOut(BaseModel):
     duration_s: float | None = Field(
         description="Seconds from the start of the first attempt to the end; null if the job has not started or ended."
     )
+    dataset: JobDatasetOut | None = Field(description="The dataset version of the job; null if it uses none.")
     tags: list[str] = Field(description="The tags of the job.", examples=[["baseline", "paper/figure-2"]])
     note: str | None = Field(description="A note on the job in Markdown; null if there is none.")
 
     @classmethod
-    def from_row(cls, job: JobRow, summaries: Mapping[str, MetricSummary]) -> Self:
-        return cls.model_validate(_build_summary(job, summaries))
+    def from_row(cls, job: JobRow, summaries: Mapping[str, MetricSummary], dataset: DatasetReference | None) -> Self:
+        reference = None if dataset is None else dataset._asdict()
+        return cls.model_validate(_build_summary(job, summaries) | {"dataset": reference})
 
 
 class JobOut(JobSummaryOut):
@@ -108,6 +112,9 @@ class JobOut(JobSummaryOut):
         return cls.model_validate(
             {
                 **_build_summary(job, summaries),
+                "dataset": {key: job.spec["dataset"][key] for key in ("name", "version")}
+                if "dataset" in job.spec
+                else None,
                 "spec": job.spec,
                 "transitions": [{"reason": "", **event.payload, "at": event.at} for event in transitions],
                 "queue_position": queue_position,

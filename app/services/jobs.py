@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.services.job_extension import plan_extension
 from app.services.job_order import parse_order
 from app.services.validation import capacity
-from core.db.repos.datasets import DatasetRepo
+from core.db.repos.datasets import DatasetReference, DatasetRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.job_lists import JobFilter, JobListRepo
 from core.db.repos.jobs import JobRepo
@@ -43,9 +43,9 @@ class JobView(NamedTuple):
 
 
 class JobPage(NamedTuple):
-    """A page of jobs with the last and best values of their metrics, and the cursor of the next page."""
+    """A page of jobs with the values of their metrics and their datasets, and the cursor of the next page."""
 
-    jobs: Sequence[tuple[JobRow, Mapping[str, MetricSummary]]]
+    jobs: Sequence[tuple[JobRow, Mapping[str, MetricSummary], DatasetReference | None]]
     next_cursor: str | None
 
 
@@ -75,7 +75,10 @@ class JobService:
         order = parse_order(sort)
         rows, next_cursor = JobListRepo(self._session).list_page(conditions, order, cursor=cursor, limit=limit)
         summaries = MetricSummaryRepo(self._session).list_summaries([row.id for row in rows])
-        return JobPage([(row, summaries[row.id]) for row in rows], next_cursor)
+        version_ids = {row.dataset_version_id for row in rows if row.dataset_version_id is not None}
+        datasets = DatasetRepo(self._session).list_references(version_ids)
+        jobs = [(row, summaries[row.id], datasets.get(row.dataset_version_id or "")) for row in rows]
+        return JobPage(jobs, next_cursor)
 
     def get_job(self, job_id: str) -> JobView:
         """Return a job. Raises NotFound."""

@@ -3,34 +3,22 @@ import { html, render, useEffect, useState } from "./lib/preact.js";
 import { unauthorized } from "./lib/api.js";
 import { forgetResponses } from "./lib/resource.js";
 import { href, useRoute } from "./lib/router.js";
-import { EmptyState, Skeleton } from "./components/feedback.js";
+import { EmptyState, Lazy } from "./components/feedback.js";
 import { Shell } from "./components/shell.js";
 import { SignIn } from "./pages/sign_in.js";
 
+const getPage = (module) => module.default;
+
 /** The modules of the pages, keyed by the first segment of the address: of the list, and of one item by its id or name. */
 const PAGES = /** @type {Record<string, (() => Promise<any>)[]>} */ ({
-  jobs: [() => import("./pages/jobs.js"), () => import("./pages/job.js")],
-  compare: [() => import("./pages/compare.js")],
-  new: [() => import("./pages/new_job.js")],
-  datasets: [() => import("./pages/datasets.js"), () => import("./pages/dataset.js")],
-  models: [() => import("./pages/models.js"), () => import("./pages/model.js")],
-  predict: [() => import("./pages/predict.js")],
-  system: [() => import("./pages/system.js")],
+  jobs: [() => import("./pages/jobs.js").then(getPage), () => import("./pages/job.js").then(getPage)],
+  compare: [() => import("./pages/compare.js").then(getPage)],
+  new: [() => import("./pages/new_job.js").then(getPage)],
+  datasets: [() => import("./pages/datasets.js").then(getPage), () => import("./pages/dataset.js").then(getPage)],
+  models: [() => import("./pages/models.js").then(getPage), () => import("./pages/model.js").then(getPage)],
+  predict: [() => import("./pages/predict.js").then(getPage)],
+  system: [() => import("./pages/system.js").then(getPage)],
 });
-
-/** @param {{load: () => Promise<any>, name: string | undefined, query: URLSearchParams}} properties */
-function Page({ load, name, query }) {
-  const [module, setModule] = useState(/** @type {any} */ (null));
-  useEffect(() => {
-    let isCurrent = true;
-    load().then((loaded) => isCurrent && setModule(() => loaded));
-    return () => {
-      isCurrent = false;
-    };
-  }, [load]);
-  if (!module) return html`<${Skeleton} />`;
-  return html`<${module.default} name=${name} query=${query} key=${name || query.get("from")} />`;
-}
 
 function App() {
   const { segments, query } = useRoute();
@@ -54,7 +42,7 @@ function App() {
   }
   const load = Object.hasOwn(PAGES, section) ? PAGES[section][argument ? 1 : 0] : null;
   return html`<${Shell}>
-    ${load ? html`<${Page} key=${load} load=${load} name=${argument} query=${query} />` : html`<${EmptyState} icon="search" title="No such page"><p>The address does not belong to a page. <a href=${href("/jobs")}>Go to the jobs</a>.</p><//>`}
+    ${load ? html`<${Lazy} key=${`${section}/${argument || ""}/${query.get("from") || ""}`} load=${load} name=${argument} query=${query} />` : html`<${EmptyState} icon="search" title="No such page"><p>The address does not belong to a page. <a href=${href("/jobs")}>Go to the jobs</a>.</p><//>`}
   <//>`;
 }
 

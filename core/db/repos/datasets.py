@@ -5,7 +5,8 @@ fencing token is lower. Imported versions are immutable.
 """
 
 import uuid
-from typing import Any
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, Update, func, null, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -17,6 +18,13 @@ from core.errors import LostLease, NotFound
 from core.jobs import DatasetState
 
 _Row = DatasetVersionRow
+
+
+class DatasetReference(NamedTuple):
+    """The name of a dataset and the number of a version."""
+
+    name: str
+    version: int
 
 
 class DatasetRepo:
@@ -96,6 +104,12 @@ class DatasetRepo:
         """List all versions of the named datasets, ordered by name, newest version first."""
         query = select(_Row).where(_Row.name.in_(names)).order_by(_Row.name, _Row.version.desc())
         return list(self._session.scalars(query))
+
+    def list_references(self, version_ids: Collection[str]) -> dict[str, DatasetReference]:
+        """Return the name and the number of versions, keyed by version id."""
+        query = select(DatasetVersionRow.id, DatasetVersionRow.name, DatasetVersionRow.version)
+        rows = self._session.execute(query.where(DatasetVersionRow.id.in_(version_ids)))
+        return {version_id: DatasetReference(name, version) for version_id, name, version in rows}
 
     def list_names(self, *, after: str = "", limit: int = 1000) -> list[str]:
         """List the names of datasets in alphabetical order, starting after `after`."""

@@ -55,6 +55,22 @@ export function Loaded({ resource, lines, children }) {
   `;
 }
 
+/**
+ * Show a component whose module is loaded first. The other properties are passed to it.
+ * @param {{load: () => Promise<any>, [property: string]: any}} properties load: the same function each time
+ */
+export function Lazy({ load, ...properties }) {
+  const [component, setComponent] = useState(/** @type {any} */ (null));
+  useEffect(() => {
+    let isCurrent = true;
+    load().then((loaded) => isCurrent && setComponent(() => loaded));
+    return () => {
+      isCurrent = false;
+    };
+  }, [load]);
+  return component ? html`<${component} ...${properties} />` : html`<${Skeleton} />`;
+}
+
 /** @typedef {{id: number, text: string, isBad: boolean, undo?: () => void}} Toast */
 const channel = new EventTarget();
 let numToasts = 0;

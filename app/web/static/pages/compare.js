@@ -42,7 +42,7 @@ function Comparison({ ids, query }) {
   const jobs = comparison.value?.jobs || [];
   const labels = useMemo(() => new Map(jobs.map((job) => [job.id, job.name])), [comparison.value]);
   const active = jobs.filter((job) => !ENDED.has(job.state)).map((job) => job.id);
-  const curves = useMemo(() => listCurves(jobs), [comparison.value]);
+  const curves = useMemo(() => listCurves(Object.keys(comparison.value?.metrics || {})), [comparison.value]);
   return html`
     ${comparison.problem && html`<${ProblemNotice} problem=${comparison.problem} onRetry=${comparison.refresh} />`}
     <${RunList} ids=${ids} jobs=${jobs} focus=${focus} onFocus=${setFocus} />
@@ -50,17 +50,16 @@ function Comparison({ ids, query }) {
     <${Loaded} resource=${comparison}>
       ${() => html`<div class="charts">${curves.map(([split, name]) => html`<${CompareChart} key=${`${split}_${name}`} ids=${ids} active=${active} labels=${labels} split=${split} name=${name} settings=${settings} focus=${focus} onFocus=${setFocus} />`)}</div>
         <${Differences} value=${comparison.value} isFull=${query.get("all") === "1"} />
-        <${MetricTable} jobs=${jobs} />
+        <${MetricTable} jobs=${jobs} metrics=${comparison.value.metrics} />
         <${Relations} value=${comparison.value} metric=${query.get("metric")} />`}
     <//>
   `;
 }
 
-/** The curves of some jobs: [split, name], validation first. @param {any[]} jobs @returns {[string, string][]} */
-function listCurves(jobs) {
-  const keys = new Set(jobs.flatMap((job) => Object.keys(job.metrics_last || job.metrics || {})));
-  const order = ["valid", "train", "test"];
-  return [...keys]
+/** The curves of a comparison: [split, name], validation first. @param {string[]} keys @returns {[string, string][]} */
+function listCurves(keys) {
+  const order = ["valid", "train"];
+  return keys
     .map((key) => /** @type {[string, string]} */ ([key.split("_")[0], key.slice(key.indexOf("_") + 1)]))
     .filter(([split]) => split === "valid" || split === "train")
     .sort((a, b) => order.indexOf(a[0]) - order.indexOf(b[0]) || a[1].localeCompare(b[1]));
@@ -116,19 +115,18 @@ function useVisibility() {
 
 /** @param {{value: any, isFull: boolean}} properties */
 function Differences({ value, isFull }) {
-  const jobs = value.jobs;
-  const fields = value.differences || [];
+  const { jobs, differences, environments } = value;
+  const names = isFull ? [...new Set(Object.values(environments).flatMap((one) => Object.keys(one)))] : [];
+  const row = (pointer, find) => html`<tr key=${pointer}><th scope="row"><code>${pointer}</code></th>${jobs.map((job) => html`<td key=${job.id}>${formatField(find(job.id))}</td>`)}</tr>`;
   return html`<section>
     <header class="section-head"><h2>Fields that differ</h2><label class="switch"><input type="checkbox" checked=${isFull} onChange=${() => changeQuery({ all: isFull ? null : "1" })} /> Show the environment too</label></header>
-    ${fields.length === 0
+    ${differences.length === 0 && !isFull
       ? html`<p class="dim">The specs are equal.</p>`
       : html`<div class="table-box"><table>
           <thead><tr><th scope="col">Field</th>${jobs.map((job) => html`<th scope="col" key=${job.id}>${job.name}</th>`)}</tr></thead>
-          <tbody>
-            ${fields.map((field) => html`<tr key=${field.pointer}><th scope="row"><code>${field.pointer}</code></th>${jobs.map((job) => html`<td key=${job.id}>${formatField(field.values[job.id])}</td>`)}</tr>`)}
-            ${isFull && (value.environment || []).map((field) => html`<tr key=${field.pointer}><th scope="row"><code>${field.pointer}</code></th>${jobs.map((job) => html`<td key=${job.id}>${formatField(field.values[job.id])}</td>`)}</tr>`)}
-          </tbody>
+          <tbody>${differences.map((field) => row(field.pointer, (id) => field.values[id]))}${names.map((name) => row(name, (id) => environments[id]?.[name]))}</tbody>
         </table></div>`}
+    ${value.num_differences > differences.length && html`<p class="dim">${value.num_differences} fields differ; ${differences.length} are shown.</p>`}
   </section>`;
 }
 
@@ -138,21 +136,20 @@ function formatField(value) {
   return typeof value === "object" ? html`<code>${JSON.stringify(value)}</code>` : String(value);
 }
 
-/** The last and the best value of each metric; the best job of each row is marked. @param {{jobs: any[]}} properties */
-function MetricTable({ jobs }) {
-  const names = [...new Set(jobs.flatMap((job) => Object.keys(job.metrics_last || {})))].sort();
+/** The last and the best value of each metric; the best job of each row is marked. */
+function MetricTable({ jobs, metrics }) {
   return html`<section>
     <h2>Metrics</h2>
     <div class="table-box"><table>
       <thead><tr><th scope="col">Metric</th>${jobs.map((job) => html`<th scope="col" class="number" key=${job.id}>${job.name}</th>`)}</tr></thead>
       <tbody>
-        ${names.flatMap((name) =>
+        ${Object.keys(metrics).sort().flatMap((name) =>
           ["last", "best"].map((kind) => {
-            const values = jobs.map((job) => (job[`metrics_${kind}`] || {})[name]);
-            const finite = values.filter((value) => typeof value === "number");
+            const values = jobs.map((job) => metrics[name][job.id]?.[kind] ?? null);
+            const finite = values.filter((value) => value !== null);
             if (!finite.length) return null;
             const winner = isLowerBetter(name) ? Math.min(...finite) : Math.max(...finite);
-            return html`<tr key=${`${name} ${kind}`}><th scope="row">${formatMetricName(name)} <span class="dim">${kind}</span></th>${values.map((value, index) => html`<td key=${jobs[index].id} class=${value === winner && finite.length > 1 ? "number winner" : "number"}>${formatNumber(value)}</td>`)}</tr>`;
+            return html`<tr key=${`${name} ${kind}`}><th scope="row">${formatMetricName(name)} <span class="dim">${kind}</span></th>${values.map((value, index) => html`<td key=${jobs[index].id} class=${value === winner && finite.length > 1 ? "number winner" : "number"} title=${kind === "best" && metrics[name][jobs[index].id]?.best_epoch ? `epoch ${metrics[name][jobs[index].id].best_epoch}` : undefined}>${formatNumber(value)}</td>`)}</tr>`;
           }),
         )}
       </tbody>
@@ -162,21 +159,21 @@ function MetricTable({ jobs }) {
 
 /** How a metric depends on the numbers that differ. @param {{value: any, metric: string | null}} properties */
 function Relations({ value, metric }) {
-  const { jobs } = value;
-  const names = [...new Set(jobs.flatMap((job) => Object.keys(job.metrics_best || job.metrics_last || {})))].sort();
-  const chosen = names.includes(metric) ? metric : names.find((name) => String(name).startsWith("valid_")) || names[0];
-  const fields = (value.differences || []).filter((field) => jobs.some((job) => isPlain(field.values[job.id])) && field.pointer !== "/name" && field.pointer !== "/seed");
+  const { jobs, metrics } = value;
+  const names = Object.keys(metrics).sort();
+  const chosen = metric && names.includes(metric) ? metric : names.find((name) => name.startsWith("valid_")) || names[0];
+  const fields = value.differences.filter((field) => jobs.some((job) => isPlain(field.values[job.id])) && field.pointer !== "/name" && field.pointer !== "/seed");
   if (!chosen || !fields.length || jobs.length < 2) return null;
-  const score = (job) => (job.metrics_best || {})[chosen] ?? (job.metrics_last || {})[chosen];
+  const score = (job) => metrics[chosen][job.id]?.best ?? metrics[chosen][job.id]?.last;
   const rows = jobs.map((job, index) => ({ id: job.id, label: job.name, ...getStroke(index), values: [...fields.map((field) => field.values[job.id]), score(job)] }));
   return html`<section>
     <header class="section-head">
       <h2>What it depends on</h2>
-      <label>Metric <select value=${chosen} onChange=${(event) => changeQuery({ metric: event.target.value })}>${names.map((name) => html`<option key=${name} value=${name}>${formatMetricName(String(name))}</option>`)}</select></label>
+      <label>Metric <select value=${chosen} onChange=${(event) => changeQuery({ metric: event.target.value })}>${names.map((name) => html`<option key=${name} value=${name}>${formatMetricName(name)}</option>`)}</select></label>
     </header>
     <${ParallelCoordinates} axes=${[...fields.slice(0, 8).map((field) => field.pointer), chosen]} rows=${rows.map((row) => ({ ...row, values: [...row.values.slice(0, -1).slice(0, 8), row.values[row.values.length - 1]] }))} />
     <div class="charts">
-      ${fields.filter((field) => jobs.every((job) => typeof field.values[job.id] === "number")).slice(0, 6).map((field) => html`<${ScatterPlot} key=${field.pointer} xLabel=${field.pointer} yLabel=${String(chosen)} points=${jobs.map((job, index) => ({ id: job.id, label: job.name, color: getStroke(index).color, x: field.values[job.id], y: score(job) }))} />`)}
+      ${fields.filter((field) => jobs.every((job) => typeof field.values[job.id] === "number")).slice(0, 6).map((field) => html`<${ScatterPlot} key=${field.pointer} xLabel=${field.pointer} yLabel=${chosen} points=${jobs.map((job, index) => ({ id: job.id, label: job.name, color: getStroke(index).color, x: field.values[job.id], y: score(job) }))} />`)}
     </div>
   </section>`;
 }

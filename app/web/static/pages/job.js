@@ -8,14 +8,13 @@ import { useResource } from "../lib/resource.js";
 import { href, navigate } from "../lib/router.js";
 import { useThrottle } from "../lib/throttle.js";
 import { Dialog, Facts, JobProgress, StateBadge, Tabs } from "../components/controls.js";
-import { attempt, Loaded, showToast } from "../components/feedback.js";
+import { attempt, Lazy, Loaded, showToast } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
 import { CheckpointsTab } from "./job/checkpoints.js";
 import { CurvesTab } from "./job/curves.js";
 import { EvaluationTab } from "./job/evaluation.js";
 import { HistoryTab } from "./job/history.js";
 import { LogTab } from "./job/log.js";
-import { SpecTab } from "./job/spec.js";
 import { UsageTab } from "./job/usage.js";
 
 const TABS = /** @type {[string, string][]} */ ([
@@ -27,6 +26,9 @@ const TABS = /** @type {[string, string][]} */ ([
   ["spec", "Spec"],
   ["history", "History"],
 ]);
+
+/** The tab that shows YAML is loaded when it opens: js-yaml is larger than all other tabs. */
+const loadSpec = () => import("./job/spec.js").then((module) => module.SpecTab);
 
 /** @param {{name: string, query: URLSearchParams}} properties */
 export default function JobPage({ name: id, query }) {
@@ -75,7 +77,7 @@ function renderTab(tab, job, query) {
   if (tab === "checkpoints") return html`<${CheckpointsTab} job=${job} />`;
   if (tab === "evaluation") return html`<${EvaluationTab} job=${job} query=${query} />`;
   if (tab === "usage") return html`<${UsageTab} job=${job} />`;
-  if (tab === "spec") return html`<${SpecTab} job=${job} />`;
+  if (tab === "spec") return html`<${Lazy} load=${loadSpec} job=${job} />`;
   if (tab === "history") return html`<${HistoryTab} job=${job} />`;
   return html`<${CurvesTab} job=${job} query=${query} />`;
 }

@@ -183,7 +183,7 @@ function JobRow({ job, metrics, curve, index, onToggle }) {
     </th>
     <td>${job.state === "running" ? html`<${JobProgress} progress=${job.progress} state=${job.state} />` : html`<${StateBadge} state=${job.state} />`}</td>
     <td>${dataset ? html`<a href=${href(`/datasets/${dataset.name}`)}>${dataset.name}</a><span class="dim">@${dataset.version}</span>` : html`<span class="dim">–</span>`}</td>
-    ${metrics.map((name) => html`<td class="number" key=${name} title=${`last ${formatNumber(job.metrics[name])}`}>${formatNumber(job.metrics_best?.metrics[name] ?? job.metrics[name])}</td>`)}
+    ${metrics.map((name) => html`<td class="number" key=${name} title=${`last ${formatNumber(job.metrics[name])}`}>${formatNumber(job.best_values[name]?.value ?? job.metrics[name])}</td>`)}
     <td>${curve ? html`<${Sparkline} values=${curve} label=${`Training loss of ${job.name}`} />` : html`<span class="sparkline-place"></span>`}</td>
     <td class="number">${formatDuration(getDuration(job))}</td>
     <td class="number dim" title=${formatTime(job.created_at)}>${formatAge(job.created_at)}</td>

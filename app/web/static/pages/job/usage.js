@@ -22,8 +22,7 @@ export function UsageTab({ job }) {
 
 /** @param {{series: any, color: string}} properties */
 function UsageChart({ series, color }) {
-  const first = Date.parse(series.points[0].at);
-  const x = series.points.map((point) => (Date.parse(point.at) - first) / 1000);
+  const x = series.points.map((point) => point.seconds ?? point.step);
   const values = toCurve(series.points.map((point) => point.value));
-  return html`<${Chart} title=${`${series.name.replace(/_/g, " ")}${series.unit ? ` (${series.unit})` : ""}`} x=${x} lines=${[{ key: series.name, label: series.name, color, values }]} xLabel="time" formatX=${formatDuration} height=${160} />`;
+  return html`<${Chart} title=${`${series.name.replace(/_/g, " ")}${series.unit ? ` (${series.unit})` : ""}`} x=${x} lines=${[{ key: series.name, label: series.name, color, values }]} xLabel="training time" formatX=${formatDuration} height=${160} />`;
 }
