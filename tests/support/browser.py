@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import axe_playwright_python
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 SCREENSHOTS = Path(__file__).resolve().parents[2] / "var" / "screenshots"
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
@@ -22,6 +22,7 @@ OPTIONS = (
 ).split()
 WIDE, NARROW = (1280, 860), (360, 740)
 Theme = Literal["light", "dark"]
+expect.set_options(timeout=60_000)
 
 
 def find_chromium() -> str:
@@ -73,7 +74,7 @@ class Visitor:
         return self.page
 
     def wait_for_responses(self) -> None:
-        self.page.wait_for_function("!document.querySelector('.skeleton')")
+        expect(self.page.locator(".skeleton")).to_have_count(0, timeout=60_000)
 
     def take_screenshot(self, name: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)

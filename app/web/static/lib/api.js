@@ -6,6 +6,9 @@
  * @typedef {{method?: string, json?: unknown, body?: BodyInit, headers?: Record<string, string>, signal?: AbortSignal}} Options
  */
 
+const MAX_RETRIES = 5;
+const MAX_WAIT_S = 5;
+
 /** A problem document of the API (RFC 9457), or a failed connection, which has the status 0. */
 export class Problem extends Error {
   /**
@@ -58,17 +61,30 @@ export async function send(path, options = {}) {
     init.body = JSON.stringify(json);
     init.headers = { ...init.headers, "Content-Type": "application/json" };
   }
-  let response;
-  try {
-    response = await fetch(path.replace(/^\//, ""), init);
-  } catch (error) {
-    if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new Problem(0, { title: "No connection", detail: "The server does not respond. Is it running?" });
+  let response = await fetchOnce(path, init);
+  for (let number = 0; number < MAX_RETRIES && isTemporary(response); number += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 1000 * Math.min(Number(response.headers.get("Retry-After")) || 1, MAX_WAIT_S)));
+    response = await fetchOnce(path, init);
   }
   if (response.ok) return response;
   const problem = new Problem(response.status, await readProblem(response));
   if (response.status === 401) unauthorized.dispatchEvent(new Event("problem"));
   throw problem;
+}
+
+/** @param {string} path @param {RequestInit} init */
+async function fetchOnce(path, init) {
+  try {
+    return await fetch(path.replace(/^\//, ""), init);
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new Problem(0, { title: "No connection", detail: "The server does not respond. Is it running?" });
+  }
+}
+
+/** The server did nothing and says when to try again, for example while it starts. @param {Response} response */
+function isTemporary(response) {
+  return response.status === 503 && response.headers.has("Retry-After");
 }
 
 /**
