@@ -279,9 +279,15 @@ def make_file_size_error(max_bytes: int) -> TooLarge:
 
 def _is_grey(image: Image.Image, kind: str) -> bool:
     """Return whether an image is grey. A GIF, BMP or TIFF with a palette is grey if all colors of the palette are."""
-    if image.mode != "P" or kind not in SIMPLIFIERS:
+    if image.mode != "P" or kind not in SIMPLIFIERS or image.palette is None:
         return image.mode in _GREY_MODES
-    colors = np.reshape(image.getpalette() or [], (-1, 3))
+    # `Image.getpalette` is not used: it decodes the pixels.
+    values = np.frombuffer(bytes(image.palette.palette), np.uint8)
+    size = 4 if image.palette.rawmode == "BGRX" else 3
+    num_colors = len(values) // size
+    values = values[: num_colors * size]
+    is_planar = image.palette.rawmode == "RGB;L"
+    colors = values.reshape(3, num_colors).T if is_planar else values.reshape(num_colors, size)[:, :3]
     return bool((colors == colors[:, :1]).all())
 
 

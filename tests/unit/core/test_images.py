@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
 from core import images
 from core.errors import InvalidImage, ServiceError, TooLarge, UnsupportedImage
@@ -92,6 +92,16 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     decoded = images.decode_image(encode_image(deep), GREY)
     assert (decoded[1, 1, 0], decoded[0, 0, 0]) == (128, 1)
     assert images.read_image_size(encode_image(deep)).channels == 1
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF"])
+def test_a_palette_of_grey_colors_is_grey(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    grey, color = (
+        encode_image(Image.fromarray(random_pixels(channels=channels)).quantize(16), kind) for channels in (1, 3)
+    )
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("the pixels were decoded"))
+    assert images.read_image_size(grey) == (12, 10, 1)
+    assert images.read_image_size(color) == (12, 10, 3)
 
 
 def test_transparency_is_blended_with_white() -> None:

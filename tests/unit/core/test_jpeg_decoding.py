@@ -68,6 +68,31 @@ def test_a_jpeg_is_decoded_at_a_reduced_size_if_it_is_much_larger_than_needed(
     assert sizes == [(400 // scale, 800 // scale, 3)]
 
 
+@pytest.mark.parametrize(
+    ("policy", "scale"),
+    [
+        (ResizePolicy("crop", 200), 2),
+        (ResizePolicy("crop", 100), 4),
+        (ResizePolicy("pad"), 8),
+        (ResizePolicy("crop"), 4),
+    ],
+)
+def test_the_reduced_size_depends_on_the_whole_scaled_image(
+    policy: ResizePolicy, scale: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scales: list[int] = []
+    decode = jpeg_decoding.decode_jpeg
+
+    def record(*args: Any, scale: int, orientation: int) -> Pixels:
+        scales.append(scale)
+        return decode(*args, scale=scale, orientation=orientation)
+
+    monkeypatch.setattr(jpeg_decoding, "decode_jpeg", record)
+    body = encode_image(np.zeros((800, 1600, 3), np.uint8), "JPEG")
+    images.decode_image(body, (3, 100, 100), resize=policy)
+    assert scales == [scale]
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_reduced_jpeg_has_the_pixels_of_the_whole_image(mode: str, progressive: bool) -> None:

@@ -203,7 +203,7 @@ def test_invalid_rows_have_a_pointer(
         ({"inputs": [[[0, 1]], [[0, 1], [2, 3]]]}, "/inputs/1", "has 2 values, but /inputs/0 has 1"),
         ({"inputs": [[[0, 1]], [[0]]]}, "/inputs/1/0", "has 1 values, but /inputs/0/0 has 2"),
         ({"inputs": [[[[0, 1]]], [[[0, 1]]]]}, "/inputs", "has 2 channels"),
-        ({"inputs": [[[0] * 1000], [[1] * 1000]]}, "/inputs", "1 x 1000"),
+        ({"inputs": [[[0] * 4097], [[1] * 4097]]}, "/inputs", "1 x 4097"),
         ({"targets": ["a"]}, "/targets", "has 1 values, but inputs has 2"),
         ({"targets": None}, "/targets", "send the class"),
         ({"targets": ["a", 0.5]}, "/targets/1", "the class of the image, an integer or a string, got 0.5"),

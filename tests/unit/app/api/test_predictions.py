@@ -370,7 +370,8 @@ def test_openapi_describes_every_form_of_body(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     operation = document["paths"]["/v1/models/{ref}/predict"]["post"]
     content = operation["requestBody"]["content"]
-    assert content.keys() == {"image/png", "image/jpeg", "image/webp", "multipart/form-data", "application/json"}
+    kinds = {f"image/{kind}" for kind in ("png", "jpeg", "webp", "gif", "bmp", "tiff")}
+    assert content.keys() == kinds | {"multipart/form-data", "application/json"}
     assert content["image/png"]["schema"] == {"type": "string", "format": "binary"}
     assert content["multipart/form-data"]["schema"]["properties"]["images"]["items"]["format"] == "binary"
     assert content["application/json"]["schema"]["$ref"].rpartition("/")[2] in document["components"]["schemas"]

@@ -53,8 +53,10 @@ def test_pretrained_weights_with_other_resizing_give_a_warning_that_names_the_re
 
 def test_weights_of_a_model_with_other_resizing_give_a_warning_that_names_its_options() -> None:
     spec = ANY_JOB.validate_python({"dataset": {"name": "pets"}, "architecture": CONVNET, "init_from": "cats@3"})
-    fields = "cats@3", "classification", ("a", "b", "c"), 3, (1, 8, 8), [], 100, "pets", 7, 0.2, None
-    padded = RegisteredModel(*fields, ResizePolicy("pad"))
+    classes = ("a", "b", "c")
+    padded = RegisteredModel(
+        "cats@3", "classification", classes, 3, (1, 8, 8), [], 100, "pets", 7, 0.2, None, ResizePolicy("pad")
+    )
     reports = []
     for resize in (STRETCH, padded.resize):
         context = validation_context(spec, IMAGES._replace(resize=resize), model=padded)

@@ -27,7 +27,7 @@ def test_synthetic_images_match_the_info_and_are_reproducible(options: dict[str,
     meta, _ = pack_builtin("synthetic", options, tmp_path, tmp_path / "a")
     again, _ = pack_builtin("synthetic", options, tmp_path, tmp_path / "b")
     other, _ = pack_builtin("synthetic", options | {"seed": 1}, tmp_path, tmp_path / "c")
-    assert (meta.task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits, None) == dataset_info
+    assert (meta.task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits, None, None) == dataset_info
     assert meta.content_hash == again.content_hash != other.content_hash
 
 
