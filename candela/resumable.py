@@ -86,7 +86,7 @@ class ResumableUploader:
         try:
             result = self._send_file(path, source.path, size, progress)
         except ProblemError as error:
-            if error.status not in _TEMPORARY:
+            if _is_final(error):
                 self._cache.forget(fingerprint)
             raise
         self._cache.forget(fingerprint)
@@ -174,6 +174,11 @@ def _format_option(value: Any) -> str:  # noqa: ANN401 - any value of an import 
         return value if isinstance(value, str) and not value.startswith("[") else json.dumps(value)
     is_single = len(value) == 1 and isinstance(value[0], str) and not value[0].startswith("[")
     return str(value[0]) if is_single else json.dumps(list(value))
+
+
+def _is_final(error: ProblemError) -> bool:
+    """Return whether the upload cannot continue. After errors of the server, such as a full disk, it can."""
+    return error.status < 500 and error.status not in _TEMPORARY
 
 
 def _is_temporary(error: CandelaError) -> bool:

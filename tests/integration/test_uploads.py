@@ -119,8 +119,10 @@ def test_tuspy_uploads_a_dataset(stack: Stack, archive: Path) -> None:
 
 
 def test_tuspy_continues_in_a_new_process_after_the_api_was_killed(stack: Stack, archive: Path, tmp_path: Path) -> None:
+    open_url_storage: Any = FileStorage  # it has no types
     options = {"chunk_size": 4 * MIB, "store_url": True}
-    first = build_uploader(stack, archive, url_storage=FileStorage(str(tmp_path / "urls.json")), **options)
+    url_storage = open_url_storage(str(tmp_path / "urls.json"))
+    first = build_uploader(stack, archive, url_storage=url_storage, **options)
     first.upload(stop_at=8 * MIB)
     assert stack.api is not None
     stack.api.kill()
@@ -128,7 +130,8 @@ def test_tuspy_continues_in_a_new_process_after_the_api_was_killed(stack: Stack,
     stack.start_api()
     stack.reconnect()
     wait_for(stack.is_ready, "the API", 120)
-    second = build_uploader(stack, archive, url_storage=FileStorage(str(tmp_path / "urls.json")), **options)
+    url_storage = open_url_storage(str(tmp_path / "urls.json"))
+    second = build_uploader(stack, archive, url_storage=url_storage, **options)
     assert second.offset == 8 * MIB
     second.upload()
     assert len(list_versions(stack)) == 1

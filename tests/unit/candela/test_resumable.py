@@ -65,6 +65,11 @@ async def respond_unavailable(app: ASGIApp, scope: Scope, receive: Receive, send
     await send({"type": "http.response.body", "body": b""})
 
 
+async def respond_full(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 507, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
 @pytest.fixture
 def faulty(state: State) -> FaultyApp:
     return FaultyApp(create_app(state=state))
@@ -172,6 +177,15 @@ def test_a_killed_process_continues_where_it_stopped(
     assert resumed == [num_sent * CHUNK_BYTES]
     assert faulty.offsets[num_sent] == num_sent * CHUNK_BYTES
     assert read_stored(state) == archive.read_bytes()
+
+
+def test_an_upload_continues_after_the_disk_was_full(client: Client, faulty: FaultyApp, archive: Path) -> None:
+    faulty.faults = [lose_response, respond_full]
+    with pytest.raises(ProblemError, match="507"):
+        client.datasets.add("pets", archive, resumable=True)
+    resumed: list[int] = []
+    client.datasets.add("pets", archive, resumable=True, on_resumed=lambda sent, _size: resumed.append(sent))
+    assert resumed == [CHUNK_BYTES]
 
 
 def test_a_changed_file_or_other_options_start_a_new_upload(client: Client, archive: Path) -> None:

@@ -23,7 +23,7 @@ from tests.support.uploads import CHUNK, TUS, encode_metadata
 MISSING = "/v1/uploads/" + "0" * 32
 
 
-def create(client: TestClient, length: int | str, headers: Mapping[str, str] | None = None, **metadata: str) -> Any:
+def create(client: TestClient, length: int | str, headers: Mapping[str, str] | None = None, /, **metadata: str) -> Any:
     named = encode_metadata(**({"dataset": "pets"} | metadata))
     sent = {**TUS, "Upload-Length": str(length), "Upload-Metadata": named, **(headers or {})}
     return client.post("/v1/uploads", headers=sent)

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from app.services import upload_completion
 from app.services.upload_completion import UploadCompletion
@@ -16,7 +16,7 @@ from app.state import State
 from core.datasets.archives.budget import InspectionCancelled
 from core.db.repos.uploads import OpenUploadLimits, UploadPart, UploadRepo
 from core.db.session import transaction
-from core.db.tables import DatasetVersionRow, OutboxRow
+from core.db.tables import DatasetVersionRow, OutboxRow, UploadPartRow, UploadRow
 from core.db.upload_tables import UploadRow
 from core.errors import CorruptFile, InvalidArchive, StorageFull, UploadLocked
 from core.jobs import UploadState
@@ -143,6 +143,14 @@ async def test_missing_bytes_fail_the_upload(state: State, archive: bytes) -> No
     with pytest.raises(CorruptFile, match="upload the file again"):
         await state.upload_completion.complete(upload)
     assert find(state, upload).state is UploadState.FAILED
+
+
+async def test_a_gap_between_parts_fails_the_upload(state: State, archive: bytes) -> None:
+    upload = store_upload(state, archive)
+    with transaction(state.sessions) as session:
+        session.execute(delete(UploadPartRow).where(UploadPartRow.start_byte == 0))
+    with pytest.raises(CorruptFile, match="bytes from 0 are missing"):
+        await state.upload_completion.complete(upload)
 
 
 async def test_a_temporary_error_is_tried_again(state: State, archive: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
