@@ -130,8 +130,8 @@ def pair_rows(first: Columns, second: Columns) -> tuple[Index, Index]:
     """
     num_first = len(first[0])
     groups = group_equal([np.concatenate(pair) for pair in zip(first, second, strict=True)])
-    keys = [_number_within_groups(part) for part in (groups[:num_first], groups[num_first:])]
-    _, at_first, at_second = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+    numbers, other_numbers = (_number_within_groups(part) for part in (groups[:num_first], groups[num_first:]))
+    _, at_first, at_second = np.intersect1d(numbers, other_numbers, assume_unique=True, return_indices=True)
     order = np.argsort(at_first)
     return at_first[order], at_second[order]
 

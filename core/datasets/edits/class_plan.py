@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from core.datasets.archives.split_names import normalize_name
 from core.datasets.columns import Table, is_missing, normalize_category
@@ -19,7 +19,8 @@ _MAX_ERRORS = 100
 _FOLDER_SEPARATORS = ("/", "\\")
 
 
-class OperationError(NamedTuple):
+@dataclass(frozen=True)  # not a NamedTuple: tuples already have a method `index`
+class OperationError:
     """An error of an operation: its index, the JSON pointer of the error in the list of operations, and the reason."""
 
     index: int

@@ -44,8 +44,9 @@ def pack_edit(base: Path, out: Path, operations: Sequence[OperationSpec]) -> tup
     """
     packed = PackedDataset.open(base)
     if errors := find_errors(operations, packed.meta):
-        index, pointer, reason = errors[0]
-        raise_operation_error(index, pointer.removeprefix(f"/{index}"), reason, code="edit_invalid_operation")
+        first = errors[0]
+        pointer = first.pointer.removeprefix(f"/{first.index}")
+        raise_operation_error(first.index, pointer, first.reason, code="edit_invalid_operation")
     selection = SampleSelection.open(packed)
     results = apply_operations(selection, operations)
     order = order_samples(selection)

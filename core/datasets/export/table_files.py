@@ -1,6 +1,6 @@
 """Encodes the rows of a table as CSV files: `train.csv`, `valid.csv` and `test.csv`, or `series.csv`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -117,7 +117,7 @@ def _encode_series(stream: ZipStream, packed: PackedDataset, table: Table) -> It
         future = _restore_targets(targets, table, len(rows))[:, extra]
         for start in range(0, len(rows), _CHUNK_ROWS):
             part = slice(start, start + _CHUNK_ROWS)
-            values: Sequence[Any] = np.concatenate([rows[part], future[part]], axis=1)
+            values = np.concatenate([rows[part], future[part]], axis=1)
             yield stream.encode_chunk(format_lines([map(format_float, row) for row in values]))
     yield stream.end_entry()
 

@@ -72,7 +72,7 @@ def test_an_edit_equals_an_upload_of_the_remaining_files(
 ) -> None:
     files = build_files()
     upload(files)
-    operations = [
+    operations: list[dict[str, Any]] = [
         {"kind": "drop_blank"},
         {"kind": "drop_conflicts"},
         {"kind": "drop_duplicates", "scope": "across_splits"},
@@ -202,7 +202,10 @@ def test_the_versions_of_a_built_in_dataset_are_edited_under_another_name(
     client.post("/v1/jobs", json={"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}})
     assert edit(client, [{"kind": "drop_blank"}], "digits", name="even").status_code == 409
     run_imports()
-    operations = [{"kind": "keep_classes", "classes": ["0", "2", "4"]}, {"kind": "cap_per_class", "max_samples": 10}]
+    operations: list[dict[str, Any]] = [
+        {"kind": "keep_classes", "classes": ["0", "2", "4"]},
+        {"kind": "cap_per_class", "max_samples": 10},
+    ]
     response = edit(client, operations, "digits")
     assert response.status_code == 422
     assert response.json()["errors"][0]["pointer"] == "/name"

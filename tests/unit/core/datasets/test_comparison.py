@@ -24,7 +24,7 @@ def compare(
 
 
 def summarize(found: Comparison) -> dict[str, dict[str, int]]:
-    return {split: dict(counts) for split, counts in found.counts.items()}
+    return {split: {str(change): count for change, count in counts.items()} for split, counts in found.counts.items()}
 
 
 def list_names(found: Comparison) -> dict[str, list[tuple[str | None, str | None]]]:

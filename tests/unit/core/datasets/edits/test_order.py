@@ -1,5 +1,6 @@
 """The order of samples and classes after an edit."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ SORTED: list[Sample] = [("a/1", 0, 1), ("a/3", 0, 2), ("b/2", 1, 3), ("c/0", 2, 
 RENAME = {"kind": "rename_classes", "classes": {"a": "z"}}
 
 
-def order(folder: Path, samples: list[Sample], *operations: dict[str, object], classes: str = "abc") -> tuple[str, str]:
+def order(
+    folder: Path, samples: list[Sample], *operations: Mapping[str, object], classes: str = "abc"
+) -> tuple[str, str]:
     """Return the classes, and the names of the training samples in order."""
     selection = SampleSelection.open(write_splits(folder / "base", {"train": samples}, classes))
     apply_operations(selection, parse_operations(operations))
