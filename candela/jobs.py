@@ -17,8 +17,8 @@ from candela.types import (
     Artifact,
     BestEpochMetrics,
     Checkpoint,
-    Comparison,
     CurveGrid,
+    JobDifferences,
     JobEvent,
     JobResponse,
     ModelVersionRef,
@@ -238,7 +238,7 @@ class Jobs:
     def get(self, job_id: str) -> Job:
         return Job(self._transport, self._transport.json("GET", f"/v1/jobs/{job_id}"))
 
-    def compare(self, job_ids: Sequence[str]) -> Comparison:
+    def compare(self, job_ids: Sequence[str]) -> JobDifferences:
         """Compare 2 to 50 jobs: the differences of their specs, their last and best metrics and their environments."""
         return compare_jobs(self._transport, job_ids)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from candela.transport import Transport
-from candela.types import Comparison, CurveGrid
+from candela.types import CurveGrid, JobDifferences
 
 GridAxis = Literal["step", "epoch", "time"]
 
@@ -27,7 +27,7 @@ def read_metric_grid(
     return grid
 
 
-def compare_jobs(transport: Transport, job_ids: Sequence[str]) -> Comparison:
+def compare_jobs(transport: Transport, job_ids: Sequence[str]) -> JobDifferences:
     """Return the fields in which the specs of 2 to 50 jobs differ, their metrics and their environments."""
-    comparison: Comparison = transport.json("GET", "/v1/jobs/compare", params={"job": list(job_ids)})
+    comparison: JobDifferences = transport.json("GET", "/v1/jobs/compare", params={"job": list(job_ids)})
     return comparison

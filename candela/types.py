@@ -138,7 +138,7 @@ class MetricValues(TypedDict):
     best_epoch: int | None
 
 
-class Comparison(TypedDict):
+class JobDifferences(TypedDict):
     """The comparison of jobs. `metrics` has {metric: {job id: values}}."""
 
     jobs: list[JobCompared]

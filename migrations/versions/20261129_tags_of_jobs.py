@@ -22,7 +22,7 @@ INDEXES = {
 
 def upgrade() -> None:
     document = sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql")
-    op.add_column("job", sa.Column("duration_s", sa.Float(), nullable=True))
+    op.add_column("job", sa.Column("duration_s", sa.Double(), nullable=True))
     op.add_column("job", sa.Column("tags", document, server_default="[]", nullable=False))
     op.add_column("job", sa.Column("note", sa.Text(), nullable=True))
     op.create_table(
