@@ -17,10 +17,10 @@ from candela.types import (
     Artifact,
     BestEpochMetrics,
     Checkpoint,
-    JobComparison,
+    CurveGrid,
+    JobDifferences,
     JobEvent,
     JobResponse,
-    MetricGrid,
     ModelVersionRef,
     Number,
     Series,
@@ -242,11 +242,11 @@ class Jobs:
     def get(self, job_id: str) -> Job:
         return Job(self._transport, self._transport.json("GET", f"/v1/jobs/{job_id}"))
 
-    def compare(self, job_ids: Sequence[str]) -> JobComparison:
+    def compare(self, job_ids: Sequence[str]) -> JobDifferences:
         """Compare 2 to 50 jobs: the differences of their specs, their last and best metrics and their environments."""
         return compare_jobs(self._transport, job_ids)
 
-    def curves(self, job_ids: Sequence[str], name: str, split: str, **options: Any) -> MetricGrid:  # noqa: ANN401
+    def curves(self, job_ids: Sequence[str], name: str, split: str, **options: Any) -> CurveGrid:  # noqa: ANN401
         """Return one metric of up to 200 jobs on one grid. The options are those of `read_metric_grid`."""
         return read_metric_grid(self._transport, job_ids, name, split, **options)
 

@@ -8,12 +8,12 @@ from rich.markup import escape
 
 from candela import render
 from candela.render import create_table, format_number, format_sparkline, format_state, print_table
-from candela.types import JobComparison, MetricGrid, UsageSeries
+from candela.types import CurveGrid, JobDifferences, UsageSeries
 
 ID_CHARACTERS = 8
 
 
-def print_comparison(comparison: JobComparison) -> None:
+def print_comparison(comparison: JobDifferences) -> None:
     """Print a column per job: differing fields, last and best metrics, and environments."""
     ids = [job["id"] for job in comparison["jobs"]]
     table = create_table("FIELD", *(job_id[:ID_CHARACTERS] for job_id in ids))
@@ -38,7 +38,7 @@ def print_comparison(comparison: JobComparison) -> None:
         render.console.print(f"and {rest} more fields", style="dim")
 
 
-def print_grid(grid: MetricGrid) -> None:
+def print_grid(grid: CurveGrid) -> None:
     """Print the last, lowest and highest value of each job, and its curve on the common axis."""
     table = create_table("ID", "POINTS", "LAST", "LOWEST", "HIGHEST", "TREND")
     for series in grid["series"]:

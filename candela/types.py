@@ -92,7 +92,7 @@ class Series(TypedDict):
 
 
 class GridSeries(TypedDict):
-    """The curve of a job on the grid of a `MetricGrid`: lists with one value per value of `x`."""
+    """The curve of a job on the grid of a `CurveGrid`: lists with one value per value of `x`."""
 
     job: str
     min: list[float | None]
@@ -102,7 +102,7 @@ class GridSeries(TypedDict):
     non_finite: list[int]
 
 
-class MetricGrid(TypedDict):
+class CurveGrid(TypedDict):
     """Curves of several jobs on one grid. `x` has the start of each bucket, in steps, epochs or seconds."""
 
     axis: Literal["step", "epoch", "time"]
@@ -125,7 +125,7 @@ class JobCompared(TypedDict):
     duration_s: float | None
 
 
-class SpecDifference(TypedDict):
+class FieldDifference(TypedDict):
     """A field of the specs that differs: its JSON pointer, and its value in each job that has it."""
 
     pointer: str
@@ -138,11 +138,11 @@ class MetricValues(TypedDict):
     best_epoch: int | None
 
 
-class JobComparison(TypedDict):
+class JobDifferences(TypedDict):
     """The comparison of jobs. `metrics` has {metric: {job id: values}}."""
 
     jobs: list[JobCompared]
-    differences: list[SpecDifference]
+    differences: list[FieldDifference]
     num_differences: int
     metrics: dict[str, dict[str, MetricValues]]
     environments: dict[str, dict[str, Any]]

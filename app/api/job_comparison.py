@@ -25,4 +25,4 @@ def compare_jobs(
 
     Returns the fields of the resolved specs that differ, the last and best values of all metrics, and the environments.
     """
-    return JobComparisonOut.from_comparison(comparison.compare_jobs(job))
+    return JobComparisonOut.from_comparison(*comparison.compare_jobs(job))

@@ -61,9 +61,9 @@ def show_usage(
         int, Query(ge=4, le=10_000, description="Downsample each series to at most this many samples.")
     ] = 1000,
 ) -> UsageOut:
-    """Get the resource usage of a job.
+    """Get the usage of a job.
 
-    Returns processor time, memory, waiting time and throughput of the training. `GET /v1/metrics` with `split=usage`
+    Returns processor time, memory, waiting time and throughput of its training. `GET /v1/metrics` with `split=usage`
     returns the same series of several jobs on one grid.
     """
     return UsageOut.from_series(results.list_usage(job_id, max_points=max_points))

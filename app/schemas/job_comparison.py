@@ -1,10 +1,12 @@
 """Response bodies of the comparison of jobs."""
 
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 from pydantic import BaseModel, Field, JsonValue
 
-from app.services.job_comparison import JobComparison
+from core.db.repos.metric_summaries import MetricSummary
+from core.db.tables import JobRow
 from core.jobs import JobState
 
 
@@ -47,19 +49,26 @@ class JobComparisonOut(BaseModel):
     )
 
     @classmethod
-    def from_comparison(cls, comparison: JobComparison) -> Self:
+    def from_comparison(
+        cls,
+        jobs: Sequence[JobRow],
+        differences: Sequence[tuple[str, dict[str, Any]]],
+        num_differences: int,
+        metrics: Mapping[str, Mapping[str, MetricSummary]],
+        environments: Mapping[str, Mapping[str, Any]],
+    ) -> Self:
+        """Return the response for a comparison. The arguments are its fields."""
         return cls.model_validate(
             {
                 "jobs": [
-                    {"id": job.id, "name": job.name, "state": job.state, "duration_s": job.duration_s}
-                    for job in comparison.jobs
+                    {"id": job.id, "name": job.name, "state": job.state, "duration_s": job.duration_s} for job in jobs
                 ],
-                "differences": [difference._asdict() for difference in comparison.differences],
-                "num_differences": comparison.num_differences,
+                "differences": [{"pointer": pointer, "values": values} for pointer, values in differences],
+                "num_differences": num_differences,
                 "metrics": {
                     name: {job_id: summary._asdict() for job_id, summary in by_job.items()}
-                    for name, by_job in comparison.metrics.items()
+                    for name, by_job in metrics.items()
                 },
-                "environments": comparison.environments,
+                "environments": environments,
             }
         )

@@ -30,7 +30,7 @@ POINT_COLUMNS = (
 """The columns of a `MetricPoint`, in its order."""
 
 
-class Block(NamedTuple):
+class StepBlock(NamedTuple):
     """A block of steps of one curve: the steps from `bucket * level` to `(bucket + 1) * level - 1`."""
 
     split: str
@@ -81,7 +81,7 @@ class MetricRollupRepo:
                 self._session.execute(delete(row).where(*mine, row.level == level, row.bucket > first_bucket))
                 cut = select(row.bucket).where(*mine, row.level == level, row.last_step > after_step)
                 for bucket in self._session.scalars(cut).all():
-                    self._refresh_block(job_id, Block(split, name, level, bucket))
+                    self._refresh_block(job_id, StepBlock(split, name, level, bucket))
         return curves
 
     def copy(self, job_id: str, target_job_id: str, *, up_to_step: int) -> None:
@@ -96,9 +96,9 @@ class MetricRollupRepo:
             row.job_id == job_id, row.first_step <= up_to_step, row.last_step > up_to_step
         )
         for block in self._session.execute(cut.order_by(row.level)).all():  # fine blocks first: coarse ones use them
-            self._refresh_block(target_job_id, Block(*block))
+            self._refresh_block(target_job_id, StepBlock(*block))
 
-    def store_rollups(self, job_id: str, rollups: dict[Block, MetricRollup]) -> None:
+    def store_rollups(self, job_id: str, rollups: dict[StepBlock, MetricRollup]) -> None:
         """Insert rollups, or replace those of the same blocks."""
         rows = [{"job_id": job_id, **block._asdict(), **_dump_rollup(rollup)} for block, rollup in rollups.items()]
         upserting = postgresql.insert if self._session.get_bind().dialect.name == "postgresql" else sqlite.insert
@@ -121,19 +121,19 @@ class MetricRollupRepo:
             query = query.where(row.bucket >= since_step // level, row.last_step > since_step)
         return [rollup for _, rollup in self._execute(query.order_by(row.bucket))]
 
-    def _load_blocks(self, job_id: str, blocks: Collection[Block]) -> dict[Block, MetricRollup]:
+    def _load_blocks(self, job_id: str, blocks: Collection[StepBlock]) -> dict[StepBlock, MetricRollup]:
         row, requested = MetricRollupRow, list(blocks)
-        found: dict[Block, MetricRollup] = {}
+        found: dict[StepBlock, MetricRollup] = {}
         for start in range(0, len(requested), _CHUNK):
             keys = tuple_(row.split, row.name, row.level, row.bucket).in_(requested[start : start + _CHUNK])
             found.update(self._execute(select(*_COLUMNS).where(row.job_id == job_id, keys)))
         return found
 
-    def _execute(self, query: Select[*tuple[Any, ...]]) -> Iterator[tuple[Block, MetricRollup]]:
+    def _execute(self, query: Select[*tuple[Any, ...]]) -> Iterator[tuple[StepBlock, MetricRollup]]:
         for row in self._session.execute(query):
-            yield Block(row.split, row.name, row.level, row.bucket), _load_rollup(row)
+            yield StepBlock(row.split, row.name, row.level, row.bucket), _load_rollup(row)
 
-    def _refresh_block(self, job_id: str, block: Block) -> None:
+    def _refresh_block(self, job_id: str, block: StepBlock) -> None:
         if self._has_points(job_id, block):
             self.store_rollups(job_id, {block: self._compute_rollup(job_id, block)})
             return
@@ -141,10 +141,10 @@ class MetricRollupRepo:
         key = (row.split == block.split, row.name == block.name, row.level == block.level, row.bucket == block.bucket)
         self._session.execute(delete(row).where(row.job_id == job_id, *key))
 
-    def _has_points(self, job_id: str, block: Block) -> bool:
+    def _has_points(self, job_id: str, block: StepBlock) -> bool:
         return self._session.scalars(_select_points(job_id, block).limit(1)).first() is not None
 
-    def _compute_rollup(self, job_id: str, block: Block) -> MetricRollup:
+    def _compute_rollup(self, job_id: str, block: StepBlock) -> MetricRollup:
         """Compute a rollup from the stored points; that of a coarse block from its fine blocks."""
         if block.level == FINE:
             points = self._session.execute(_select_points(job_id, block).order_by(MetricPointRow.step))
@@ -155,22 +155,22 @@ class MetricRollupRepo:
         return combine_rollups(rollup for _, rollup in self._execute(query.order_by(row.bucket)))
 
 
-def group_points(points: Iterable[MetricPoint], level: int) -> dict[Block, list[MetricPoint]]:
+def group_points(points: Iterable[MetricPoint], level: int) -> dict[StepBlock, list[MetricPoint]]:
     """Group points, which must be sorted by split, name and step, by blocks of one level."""
 
-    def get_key(point: MetricPoint) -> Block:
-        return Block(point.split, point.name, level, point.step // level)
+    def get_key(point: MetricPoint) -> StepBlock:
+        return StepBlock(point.split, point.name, level, point.step // level)
 
     return {block: list(members) for block, members in groupby(points, get_key)}
 
 
-def build_rollups(points: Sequence[MetricPoint]) -> dict[Block, MetricRollup]:
+def build_rollups(points: Sequence[MetricPoint]) -> dict[StepBlock, MetricRollup]:
     """Return all rollups of a part of a curve that begins and ends with a coarse block."""
     groups = (group_points(points, level) for level in LEVELS)
     return {block: summarize_points(members) for group in groups for block, members in group.items()}
 
 
-def _select_points(job_id: str, block: Block) -> Select[*tuple[Any, ...]]:
+def _select_points(job_id: str, block: StepBlock) -> Select[*tuple[Any, ...]]:
     row, first_step = MetricPointRow, block.bucket * block.level
     curve = (row.job_id == job_id, row.split == block.split, row.name == block.name)
     return select(*POINT_COLUMNS).where(*curve, row.step >= first_step, row.step < first_step + block.level)
