@@ -13,7 +13,7 @@ from candela.errors import CandelaError
 from candela.folder_archive import SkippedEntry, format_skipped, zip_folder
 from candela.pagination import iterate_items
 from candela.transport import Transport
-from candela.types import Dataset, DatasetVersion, Sample
+from candela.types import Dataset, DatasetVersion, SampleResponse
 
 Progress = Callable[[int, int], None]  # called with the number of sent bytes and the total number of bytes
 MEDIA_TYPES = {
@@ -143,7 +143,7 @@ class Datasets:
         label: str | None = None,
         split: str | None = None,
         limit: int | None = None,
-    ) -> Iterator[Sample]:
+    ) -> Iterator[SampleResponse]:
         """Yield the samples of a version with their names, labels and, for tables, values.
 
         Args:

@@ -4,11 +4,13 @@ import hashlib
 import json
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from app.state import State
 from core.datasets.image_preview import PREVIEW_FILE
 from core.datasets.packed import PackedMeta
+from core.datasets.packed_writer import PackedWriter
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.events import EventRepo
@@ -27,6 +29,7 @@ OPTIONS: dict[str, Any] = {"hidden": [8]}
 SHAPE = (1, 8, 8)
 PACKED_KEY = "datasets/digits/t1"
 CLASSES = [str(digit) for digit in range(10)]
+NUM_SAMPLES = 1797
 
 
 class FinishedJob(NamedTuple):
@@ -39,13 +42,13 @@ def finish_job(state: State, job_id: str, *, name: str = "digits", num_points: i
     """Finish a queued job on `digits` with an `mlp`, and register its model as a version of `name`."""
     torch.manual_seed(0)
     network = registry.build_network("mlp", OPTIONS, SHAPE, 10)
-    files, preview = _publish_files(state, job_id, network), _publish_preview(state)
+    files, packed = _publish_files(state, job_id, network), _publish_dataset(state)
     with transaction(state.sessions) as session:
         for version in session.query(DatasetVersionRow):
             version.state, version.content_hash, version.meta = (
                 DatasetState.READY,
                 "c" * 64,
-                _META | preview,
+                _META | packed,
             )
             version.packed_key = PACKED_KEY
     with transaction(state.sessions) as session:
@@ -84,15 +87,22 @@ def finish_job(state: State, job_id: str, *, name: str = "digits", num_points: i
     return FinishedJob(job_id, path.read_bytes(), files[bundle.WEIGHTS]["sha256"])
 
 
-def _publish_preview(state: State) -> dict[str, Any]:
-    """Publish a contact sheet, once."""
-    body = random_png()
+def _publish_dataset(state: State) -> dict[str, Any]:
+    """Publish a packed dataset of random images with a contact sheet, once."""
     if next(state.storage.list_keys(PACKED_KEY), None) is None:
         folder = state.storage.create_scratch_folder() / "packed"
-        folder.mkdir()
-        (folder / PREVIEW_FILE).write_bytes(body)
+        writer = PackedWriter(folder, task="classification", classes=CLASSES, num_outputs=10, image_shape=SHAPE)
+        images = np.random.default_rng(0).integers(0, 256, (NUM_SAMPLES, 8, 8, 1)).astype(np.uint8)
+        names = [f"{number}.png" for number in range(NUM_SAMPLES)]
+        writer.append_chunk("train", images, np.arange(NUM_SAMPLES) % 10, names)
+        writer.finish_dataset()
+        (folder / PREVIEW_FILE).write_bytes(random_png())
         state.storage.publish(folder, PACKED_KEY)
-    return {"files": {PREVIEW_FILE: {"sha256": hashlib.sha256(body).hexdigest(), "size_bytes": len(body)}}}
+    files = {}
+    for key in state.storage.list_keys(PACKED_KEY):
+        body = state.storage.fetch_file(key).read_bytes()
+        files[key.rsplit("/", 1)[-1]] = {"sha256": hashlib.sha256(body).hexdigest(), "size_bytes": len(body)}
+    return {"files": files}
 
 
 def _publish_files(state: State, job_id: str, network: torch.nn.Module) -> dict[str, Any]:
@@ -113,7 +123,7 @@ _META = PackedMeta(
     classes=tuple(CLASSES),
     num_outputs=10,
     image_shape=SHAPE,
-    splits={"train": 1797},
+    splits={"train": NUM_SAMPLES},
     mean=(0.5,),
     std=(0.25,),
     resize="stretch",
