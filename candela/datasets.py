@@ -14,7 +14,7 @@ from candela.errors import CandelaError, NotFound, ProblemError
 from candela.folder_archive import SkippedEntry, format_skipped, list_entries, zip_folder
 from candela.pagination import iterate_items
 from candela.resumable import ResumableUploader, UploadSource
-from candela.types import Dataset, DatasetVersion, Sample
+from candela.types import Dataset, DatasetVersion, SampleResponse
 
 Progress = Callable[[int, int], None]  # called with the number of sent bytes and the total number of bytes
 MEDIA_TYPES = {
@@ -151,7 +151,7 @@ class Datasets(DatasetVersions):
         label: str | None = None,
         split: str | None = None,
         limit: int | None = None,
-    ) -> Iterator[Sample]:
+    ) -> Iterator[SampleResponse]:
         """Yield the samples of a version with their names, labels and, for tables, values.
 
         Args:

@@ -20,7 +20,7 @@ from candela.types import (
     Prediction,
     Predictions,
     Progress,
-    Sample,
+    SampleResponse,
     Series,
     UploadResponse,
 )
@@ -55,7 +55,7 @@ def print_jobs(listed_jobs: Sequence[Job]) -> None:
     print_table(table, "no jobs")
 
 
-def print_samples(samples: Sequence[Sample]) -> None:
+def print_samples(samples: Sequence[SampleResponse]) -> None:
     table = create_table("SAMPLE", "NAME", "LABELS", "VALUES")
     for sample in samples:
         targets = ", ".join(f"{value:g}" for value in sample["targets"] or ())

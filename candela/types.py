@@ -200,7 +200,7 @@ class Dataset(TypedDict):
     versions: list[DatasetVersion]
 
 
-class Sample(TypedDict):
+class SampleResponse(TypedDict):
     """A sample of a dataset version. `rows` has the values of a table, keyed by column; it is None for an image."""
 
     split: Literal["train", "valid", "test"]

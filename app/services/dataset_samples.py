@@ -26,7 +26,8 @@ MAX_PAGE_VALUES = 100_000
 CURSOR = re.compile(r"(train|valid|test)-([0-9]{1,10})")
 
 
-class Sample(NamedTuple):
+@dataclass(frozen=True)
+class Sample:
     """A sample with its labels, and for tables with the values of its rows."""
 
     split: str

@@ -25,8 +25,8 @@ def encode_image(pixels_hwc: NDArray[np.uint8], size: int | None = None) -> byte
         size: the longer side of the result in pixels. A smaller image is enlarged with visible pixels. Default: the
             size of the image.
     """
-    shown = pixels_hwc[..., :_RGB] if pixels_hwc.shape[-1] >= _RGB else pixels_hwc[..., 0]
-    image = Image.fromarray(np.ascontiguousarray(shown))
+    displayed = pixels_hwc[..., :_RGB] if pixels_hwc.shape[-1] >= _RGB else pixels_hwc[..., 0]
+    image = Image.fromarray(np.ascontiguousarray(displayed))
     if size is not None:
         scale = size / max(image.size)
         target = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

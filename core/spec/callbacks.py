@@ -215,11 +215,7 @@ class TensorBoardSpec(CallbackBase):
 
 
 class ConfusionMatrixCallbackSpec(CallbackBase):
-    """Write the confusion matrix of the last validation to `confusion_matrix.csv`, `.png` and `.json`.
-
-    The JSON file contains up to 25 samples of each cell. Also write `class_metrics.json` (precision, recall, F1 and
-    support of each class) and `calibration.json` (expected calibration error and the bins of a reliability diagram).
-    """
+    """Write the confusion matrix of the last validation as CSV, PNG and JSON, with metrics of each class as JSON."""
 
     exclusive_group: ClassVar[str | None] = "write confusion_matrix.csv"
     max_classes: ClassVar[int | None] = 1000

@@ -30,6 +30,7 @@ SHAPE = (1, 8, 8)
 NUM_SAMPLES = 1797
 PACKED_KEY = "datasets/digits/t1"
 CLASSES = [str(digit) for digit in range(10)]
+NUM_SAMPLES = 1797
 
 
 class FinishedJob(NamedTuple):
@@ -88,20 +89,20 @@ def finish_job(state: State, job_id: str, *, name: str = "digits", num_points: i
 
 
 def _publish_dataset(state: State) -> dict[str, Any]:
-    """Publish a packed dataset of blank images and a contact sheet, once. Return the hashes of its files."""
-    folder = state.storage.create_scratch_folder() / "packed"
-    writer = PackedWriter(folder, task="classification", classes=CLASSES, num_outputs=10, image_shape=SHAPE)
-    names = [f"{number:04d}" for number in range(NUM_SAMPLES)]
-    images = np.zeros((NUM_SAMPLES, *SHAPE[1:], SHAPE[0]), np.uint8)
-    writer.append_chunk("train", images, np.arange(NUM_SAMPLES) % 10, names)
-    writer.finish_dataset()
-    (folder / PREVIEW_FILE).write_bytes(random_png())
-    files = {
-        path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "size_bytes": path.stat().st_size}
-        for path in folder.iterdir()
-    }
+    """Publish a packed dataset of random images with a contact sheet, once."""
     if next(state.storage.list_keys(PACKED_KEY), None) is None:
+        folder = state.storage.create_scratch_folder() / "packed"
+        writer = PackedWriter(folder, task="classification", classes=CLASSES, num_outputs=10, image_shape=SHAPE)
+        images = np.random.default_rng(0).integers(0, 256, (NUM_SAMPLES, 8, 8, 1)).astype(np.uint8)
+        names = [f"{number}.png" for number in range(NUM_SAMPLES)]
+        writer.append_chunk("train", images, np.arange(NUM_SAMPLES) % 10, names)
+        writer.finish_dataset()
+        (folder / PREVIEW_FILE).write_bytes(random_png())
         state.storage.publish(folder, PACKED_KEY)
+    files = {}
+    for key in state.storage.list_keys(PACKED_KEY):
+        body = state.storage.fetch_file(key).read_bytes()
+        files[key.rsplit("/", 1)[-1]] = {"sha256": hashlib.sha256(body).hexdigest(), "size_bytes": len(body)}
     return {"files": files}
 
 

@@ -85,11 +85,7 @@ def build_evaluation(
             f"the model's task is {description.task} ({description.num_outputs} outputs); "
             f"the dataset's task is {meta.task} ({meta.num_outputs} outputs)"
         )
-    loss = make_loss(TASK_DEFAULTS[description.task][0], meta, view.targets) if same_task else torch.nn.Identity()
-    if same_task and description.target_mean:
-        loss = ScaledTargetLoss(
-            loss, TargetScaler(tuple(description.target_mean), tuple(description.target_std)), is_measured=True
-        )
+    loss = _build_loss(description, meta, view) if same_task else torch.nn.Identity()
     return EvaluationSetup(
         forward=ForwardPass(network, preprocess, loss.to(placement.device), placement),
         description=description,
@@ -108,6 +104,14 @@ def build_evaluation(
         truths=meta.classes,
         accumulator=make_accumulator(requested_metrics, meta, placement),
     )
+
+
+def _build_loss(description: bundle.BundleDescription, meta: PackedMeta, view: SplitView) -> torch.nn.Module:
+    loss = make_loss(TASK_DEFAULTS[description.task][0], meta, view.targets)
+    if not description.target_mean:
+        return loss
+    scaler = TargetScaler(tuple(description.target_mean), tuple(description.target_std))
+    return ScaledTargetLoss(loss, scaler, is_measured=True)
 
 
 def _has_same_columns(meta: PackedMeta, description: bundle.BundleDescription) -> bool:

@@ -43,6 +43,7 @@ class EventRepo:
         if row is None:
             raise NotFound(f"Job {job_id!r} does not exist.")
         last, at = row
+        assert at is not None  # noqa: S101 - this statement sets it
         first = last - len(entries) + 1
         events = [Event(job_id, first + i, type_, at, payload) for i, (type_, payload) in enumerate(entries)]
         self._session.add_all([JobEventRow(**event._asdict()) for event in events])
@@ -77,7 +78,8 @@ class EventRepo:
 
     def get_time(self) -> datetime:
         """Return the current time of the clock that gives events their times."""
-        return self._session.scalars(select(now(self._session))).one()
+        time: datetime = self._session.scalars(select(now(self._session))).one()
+        return time
 
     def list_changes(self, after: tuple[datetime, str], limit: int) -> list[JobChange]:
         """List the jobs whose newest event is later than `after`, a time and a job id, in the order of these times."""

@@ -1,7 +1,7 @@
 """Samples of dataset versions over HTTP: images, rows and windows, page by page."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,12 @@ def test_the_files_of_a_split_are_verified_once(
     client: TestClient, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetch, calls = state.storage.fetch, list[set[str]]()
-    monkeypatch.setattr(state.storage, "fetch", lambda key, files: calls.append(set(files)) or fetch(key, files))
+
+    def record(key: str, files: Mapping[str, str]) -> Path:
+        calls.append(set(files))
+        return fetch(key, files)
+
+    monkeypatch.setattr(state.storage, "fetch", record)
     for index in range(3):
         assert client.get(f"{URL}/train/{index}").status_code == 200
     assert client.get(URL).status_code == 200
@@ -141,9 +146,8 @@ def test_samples_of_an_unfinished_import_are_a_409(client: TestClient, tmp_path:
 
 
 def test_rows_have_their_values(client: TestClient, upload: Callable[..., None]) -> None:
-    upload(TABLE.encode(), params={"target": "label", "test_share": 0.25}, headers={"Content-Type": "text/csv"})
+    upload(TABLE.encode(), params={"target": "label"}, headers={"Content-Type": "text/csv"})
     samples = list_all(client, limit=7)
-    assert {sample["split"] for sample in samples} == {"train", "test"}
     assert len(samples) == 60
     for sample in samples:
         (row,) = sample["rows"]
@@ -169,3 +173,9 @@ def test_windows_have_all_their_rows_in_smaller_pages(
         assert values == [values[0] + step for step in range(5)]
         assert sample["targets"] == [values[-1] + 1]
         assert sample["labels"] == []
+    samples = list_all(client)
+    splits = client.get("/v1/datasets/pets/versions/1").json()["splits"]
+    assert list(splits) == ["train", "valid"]
+    expected = [(split, index) for split, count in splits.items() for index in range(count)]
+    assert [(sample["split"], sample["index"]) for sample in samples] == expected
+    assert list_all(client, split="valid") == [sample for sample in samples if sample["split"] == "valid"]

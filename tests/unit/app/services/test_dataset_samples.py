@@ -37,7 +37,11 @@ def test_the_number_of_open_splits_is_limited(split: PackedSplit) -> None:
     cache, loads = SplitCache(), list[int]()
 
     def get(number: int) -> None:
-        cache.get_split((str(number), "train"), lambda: loads.append(number) or split)
+        def load() -> PackedSplit:
+            loads.append(number)
+            return split
+
+        cache.get_split((str(number), "train"), load)
 
     for number in range(MAX_OPEN_SPLITS):
         get(number)

@@ -16,8 +16,8 @@ from app.state import State
 from core.datasets.archives.budget import InspectionCancelled
 from core.db.repos.uploads import OpenUploadLimits, UploadPart, UploadRepo
 from core.db.session import transaction
-from core.db.tables import DatasetVersionRow, OutboxRow, UploadPartRow, UploadRow
-from core.db.upload_tables import UploadRow
+from core.db.tables import DatasetVersionRow, OutboxRow
+from core.db.upload_tables import UploadPartRow, UploadRow
 from core.errors import CorruptFile, InvalidArchive, StorageFull, UploadLocked
 from core.jobs import UploadState
 from tests.support.http_service import settings_options, state
