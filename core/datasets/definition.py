@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 
 from core.datasets.columns import Table
 from core.datasets.packed import Samples, Targets, Task, Weights
+from core.datasets.sample_groups import Groups
 from core.datasets.tables.writer import TableSplit
 from core.errors import IMAGE_TOO_LARGE, ServiceError
 from core.spec.base import Spec
@@ -49,6 +50,7 @@ class SampleChunk(NamedTuple):
         names: the names of the samples.
         unreadable: the image files that cannot be read.
         weights: float32 (B,), or None if the dataset has no weights.
+        groups: int64 (B,), or None if the dataset has no groups.
     """
 
     split: str
@@ -57,6 +59,7 @@ class SampleChunk(NamedTuple):
     names: Sequence[str]
     unreadable: Sequence[Unreadable] = ()
     weights: Weights | None = None
+    groups: Groups | None = None
 
 
 class NoOptions(Spec):

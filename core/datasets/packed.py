@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.datasets.columns import Table
+from core.datasets.sample_groups import Groups
 from core.errors import CorruptFile
 
 Task = Literal["classification", "binary", "multilabel", "regression"]
@@ -22,6 +23,8 @@ FORMAT_VERSION = 1
 SPLITS = ("train", "valid", "test")
 META_FILE = "meta.json"
 WEIGHTS_SUFFIX = "weights.npy"
+GROUPS_SUFFIX = "groups.npy"
+NEAR_GROUPS_SUFFIX = "near_groups.npy"
 
 
 class PackedMeta(BaseModel):
@@ -38,7 +41,9 @@ class PackedMeta(BaseModel):
             and for tasks other than regression.
         target_std: the standard deviations that belong to `target_mean`.
         weighted: whether the samples have weights.
-        content_hash: a hash of the samples, targets, weights, classes, columns and task.
+        grouped: whether the samples have groups, which random splits never divide.
+        near_grouped: whether the images have groups of equal and near-equal images.
+        content_hash: a hash of the samples, targets, weights, groups, classes, columns and task.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -57,6 +62,8 @@ class PackedMeta(BaseModel):
     target_mean: tuple[float, ...] = ()
     target_std: tuple[float, ...] = ()
     weighted: bool = False
+    grouped: bool = False
+    near_grouped: bool = False
 
 
 class PackedSplit(NamedTuple):
@@ -66,12 +73,17 @@ class PackedSplit(NamedTuple):
         images: uint8 images (N, H, W, C), or float32 rows (N, F) or windows (N, T, F). Windows are views of the series.
         targets: int64 (N,) for classification, otherwise float32 (N, num_outputs).
         weights: float32 (N,), finite and at least 0. None if the dataset has no weights.
+        groups: int64 (N,), the number of the group of each sample. Samples of one group belong to the same subject, such
+            as a patient. None if the dataset has no groups.
+        near_groups: int64 (N,), equal for images that are equal or near-equal. None if the dataset has no such images.
     """
 
     images: Samples
     targets: Targets
     names: list[str]
     weights: Weights | None = None
+    groups: Groups | None = None
+    near_groups: Groups | None = None
 
 
 class PackedDataset:
@@ -105,7 +117,9 @@ class PackedDataset:
             images = self._load_samples(name, count)
             targets = np.load(self._folder / f"{name}_targets.npy", allow_pickle=False)
             names = json.loads((self._folder / f"{name}_names.json").read_bytes())
-            weights = self._load_weights(name)
+            weights = self._load_array(name, WEIGHTS_SUFFIX, is_stored=self.meta.weighted)
+            groups = self._load_array(name, GROUPS_SUFFIX, is_stored=self.meta.grouped)
+            near_groups = self._load_array(name, NEAR_GROUPS_SUFFIX, is_stored=self.meta.near_grouped)
         except (OSError, ValueError) as error:
             raise CorruptFile(f"The split {name!r} cannot be read: {error}") from error
         if images.shape != (count, *_get_array_shape(self.meta)) or len(targets) != count or len(names) != count:
@@ -114,10 +128,13 @@ class PackedDataset:
             )
         if weights is not None and (weights.shape != (count,) or weights.dtype != np.float32):
             raise CorruptFile(f"The weights of the split {name!r} do not match meta.json.", expected=count)
-        return PackedSplit(images, targets, names, weights)
+        for each in (groups, near_groups):
+            if each is not None and (each.shape != (count,) or each.dtype != np.int64):
+                raise CorruptFile(f"The groups of the split {name!r} do not match meta.json.", expected=count)
+        return PackedSplit(images, targets, names, weights, groups, near_groups)
 
-    def _load_weights(self, name: str) -> Weights | None:
-        return np.load(self._folder / f"{name}_{WEIGHTS_SUFFIX}", allow_pickle=False) if self.meta.weighted else None
+    def _load_array(self, name: str, suffix: str, *, is_stored: bool) -> NDArray[Any] | None:
+        return np.load(self._folder / f"{name}_{suffix}", allow_pickle=False) if is_stored else None
 
     def _load_samples(self, name: str, count: int) -> Samples:
         path = self._folder / f"{name}_{'images' if self.meta.table is None else 'rows'}.npy"
@@ -133,7 +150,12 @@ def _get_array_shape(meta: PackedMeta) -> tuple[int, ...]:
     return meta.image_shape if meta.table is not None else (*meta.image_shape[1:], meta.image_shape[0])
 
 
-def list_file_names(splits: dict[str, int], *, weighted: bool = False) -> list[str]:
+def list_file_names(meta: PackedMeta) -> list[str]:
     """Return the names of all files of a packed image dataset."""
-    parts = ("images.npy", "targets.npy", "names.json", *([WEIGHTS_SUFFIX] if weighted else []))
-    return [META_FILE, *(f"{split}_{part}" for split in splits for part in parts)]
+    optional = {
+        WEIGHTS_SUFFIX: meta.weighted,
+        GROUPS_SUFFIX: meta.grouped,
+        NEAR_GROUPS_SUFFIX: meta.near_grouped,
+    }
+    parts = ("images.npy", "targets.npy", "names.json", *(suffix for suffix, is_stored in optional.items() if is_stored))
+    return [META_FILE, *(f"{split}_{part}" for split in meta.splits for part in parts)]
