@@ -45,7 +45,7 @@ class UploadParams(BaseModel):
     )
     window: Annotated[int, Field(ge=1, le=100_000)] | None = Field(default=None, description=_describe("window"))
     horizon: Annotated[int, Field(ge=1, le=10_000)] | None = Field(default=None, description=_describe("horizon"))
-    valid_share: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
+    valid_share: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
         default=None, description=_describe("valid_share")
     )
     test_share: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(

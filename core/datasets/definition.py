@@ -23,6 +23,11 @@ class DatasetInfo(NamedTuple):
     splits: dict[str, int]
     table: Table | None = None
 
+    @property
+    def has_windows(self) -> bool:
+        """Whether the samples are windows of a time series."""
+        return self.table is not None and self.table.window is not None
+
 
 class Unreadable(NamedTuple):
     """An image that cannot be read, the reason, and its code: `image_too_large`, or the kind of the error."""

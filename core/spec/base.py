@@ -15,6 +15,7 @@ Name = Annotated[
 ]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+ShareOrZero = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0, le=1e12)]
 NonNegative = Annotated[float, Field(ge=0.0, le=1e12)]
 Signed = Annotated[float, Field(ge=-1e12, le=1e12)]

@@ -14,7 +14,12 @@ Mode = Annotated[
     ),
 ]
 Monitor = Annotated[
-    str, Field(max_length=100, description="The monitored metric: `<train|valid>_<metric>`, for example `valid_loss`.")
+    str,
+    Field(
+        max_length=100,
+        description="The monitored metric: `<train|valid>_<metric>`, for example `valid_loss`. Default: `valid_loss`, or "
+        "`train_loss` if `dataset.valid` is 0.",
+    ),
 ]
 
 
@@ -32,6 +37,8 @@ class CallbackBase(Spec):
     averages_after_training: ClassVar[bool] = False
     """Whether the registered weights are an average that is not validated per epoch."""
     selects_best_epoch: ClassVar[bool] = False
+    requires_validation: ClassVar[bool] = False
+    """Whether the callback writes results of the last validation."""
     max_classes: ClassVar[int | None] = None
     """The maximum number of classes in the table that the callback writes; None: no limit."""
 
@@ -239,6 +246,7 @@ class ConfusionMatrixCallbackSpec(CallbackBase):
     """Write the confusion matrix of the last validation to `confusion_matrix.csv` and `.png`."""
 
     exclusive_group: ClassVar[str | None] = "write confusion_matrix.csv"
+    requires_validation: ClassVar[bool] = True
     max_classes: ClassVar[int | None] = 1000
 
     name: Literal["confusion_matrix"] = "confusion_matrix"
@@ -251,6 +259,7 @@ class WorstSamplesSpec(CallbackBase):
     """
 
     exclusive_group: ClassVar[str | None] = "write worst_samples.csv"
+    requires_validation: ClassVar[bool] = True
 
     name: Literal["worst_samples"] = "worst_samples"
     count: Annotated[int, Field(ge=1, le=100, description="The number of samples to write.")] = 25

@@ -204,7 +204,11 @@ class PlateauSpec(ScheduleBase):
     """
 
     name: Literal["plateau"] = "plateau"
-    monitor: str = Field(default="valid_loss", max_length=100)
+    monitor: str = Field(
+        default="valid_loss",
+        max_length=100,
+        description="The monitored metric. Default: `valid_loss`, or `train_loss` if `dataset.valid` is 0.",
+    )
     mode: Literal["auto", "min", "max"] = "auto"
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     patience: Annotated[int, Field(ge=0, le=100_000)] = 10

@@ -110,8 +110,8 @@ def _select_samples(spec: ModelJobSpec, packed: PackedDataset) -> tuple[SplitVie
     if spec.split == "train":
         return SplitView(train.images, train.targets, splits.train_index, train.weights), train.names
     sizes = plan_splits(packed.meta.splits, spec.dataset.valid, spec.dataset.test)
-    if spec.split == "valid":
+    if spec.split == "valid" and splits.valid is not None:
         return splits.valid, train.names if sizes.is_valid_from_train else packed.read_split("valid").names
-    if splits.test is None:
-        raise InvalidSpec(f"the dataset does not have the split 'test'; it has {', '.join(packed.meta.splits)}")
+    if spec.split == "valid" or splits.test is None:
+        raise InvalidSpec(f"the dataset does not have the split {spec.split!r}; it has {', '.join(packed.meta.splits)}")
     return splits.test, train.names if sizes.is_test_from_train else packed.read_split("test").names

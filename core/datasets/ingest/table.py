@@ -54,8 +54,9 @@ def pack_table(
             )
         }
     else:
-        shares = (parsed.valid_share or 0.2, parsed.test_share or 0.0)
-        splits = make_windows(schema.table, parsed_rows.rows, parsed_rows.targets, parsed_rows.lines, shares)
+        splits = make_windows(
+            schema.table, parsed_rows.rows, parsed_rows.targets, parsed_rows.lines, parsed.split_shares
+        )
     meta = write_table(out, schema.table, schema.task, schema.classes, schema.num_outputs, splits)
     write_table_preview(out)
     report = build_report(meta, splits, profiles, schema, parsed_rows.num_dropped)

@@ -11,11 +11,12 @@ from core.datasets.tables.column_profile import MAX_DISTINCT, ColumnProfile
 from core.datasets.tables.csv_dialect import Decimal, Delimiter
 from core.datasets.tables.csv_file import MAX_COLUMNS, MAX_NAME_CHARACTERS, Encoding, is_index_name
 from core.errors import InvalidTable
-from core.spec.base import Share, Spec
+from core.spec.base import ShareOrZero, Spec
 from core.spec.error_pointers import format_unknown_name
 
 EXCLUDED = "excluded by the options"
 """The reason of ignored columns that the client excluded."""
+DEFAULT_VALID_SHARE = 0.2
 MAX_INTEGER_CLASSES = 10  # a target with at most this many distinct integers is a classification by default
 CONTRADICTIONS = (
     ("numeric", "categorical"),
@@ -75,12 +76,12 @@ class ColumnRoles(Spec):
     horizon: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=1, description="With `window`: the number of rows to predict after each window."
     )
-    valid_share: Share | None = Field(
+    valid_share: ShareOrZero | None = Field(
         default=None,
         description="With `window`: the fraction of the series after the training split that is used as the validation "
-        "split. Default: 0.2.",
+        "split. 0: no validation split. Default: 0.2.",
     )
-    test_share: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
+    test_share: ShareOrZero | None = Field(
         default=None,
         description="With `window`: the fraction at the end of the series that is used as the test split. Default: 0.",
     )
@@ -95,9 +96,15 @@ class ColumnRoles(Spec):
             raise ValueError("weight cannot be combined with window, because a window has many rows")
         elif self.task in {"classification", "binary"} or self.categorical:
             raise ValueError("window supports numeric columns and regression only")
-        elif (self.valid_share or 0.2) + (self.test_share or 0.0) >= 1:
+        elif sum(self.split_shares) >= 1:
             raise ValueError("valid_share and test_share must sum to less than 1")
         return self
+
+
+    @property
+    def split_shares(self) -> tuple[float, float]:
+        """The fractions of a series for the validation split and for the test split."""
+        return DEFAULT_VALID_SHARE if self.valid_share is None else self.valid_share, self.test_share or 0.0
 
 
 class TableOptions(ColumnRoles):

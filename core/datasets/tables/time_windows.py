@@ -39,7 +39,7 @@ def make_windows(
     splits: dict[str, TableSplit] = {}
     start = 0
     for name, length in zip(SPLITS, (num_train, num_valid, num_test), strict=True):
-        if name == "test" and not num_test:
+        if name != "train" and not length:
             continue
         if length < window + horizon:
             raise InvalidTable(
