@@ -5,10 +5,14 @@ from typing import Annotated, Any, Literal
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 
-from core.datasets.ingest.archive import IMAGE_SIZE
+from core.datasets.ingest.archive import IMAGE_SIZE, LabelsName, Separator, UploadOptions
 from core.datasets.tables.column_roles import ColumnName, MissingValue, TableOptions
 from core.datasets.tables.csv_dialect import Decimal, Delimiter
 from core.datasets.tables.csv_file import MAX_COLUMNS, Encoding
+
+
+def _describe_images(option: str) -> str:
+    return f"Images only. {UploadOptions.model_fields[option].description}"
 
 
 def _describe(option: str) -> str:
@@ -30,12 +34,16 @@ class UploadParams(BaseModel):
     resize: Literal["stretch", "crop"] | None = Field(
         default=None, description="`crop` keeps the aspect ratio and crops the center. Default: `stretch`."
     )
+    labels: LabelsName | None = Field(default=None, description=_describe_images("labels"))
+    group_separator: Separator | None = Field(default=None, description=_describe_images("group_separator"))
     target: Columns = Field(default=[], description=_describe("target"))
     columns: Columns = Field(default=[], description=_describe("columns"))
     numeric: Columns = Field(default=[], description=_describe("numeric"))
     categorical: Columns = Field(default=[], description=_describe("categorical"))
     ignore: Columns = Field(default=[], description=_describe("ignore"))
     weight: ColumnName | None = Field(default=None, description=_describe("weight"))
+    group: ColumnName | None = Field(default=None, description=_describe("group"))
+    split: ColumnName | None = Field(default=None, description=_describe("split"))
     missing: Literal["drop", "impute"] | None = Field(default=None, description=_describe("missing"))
     missing_values: Annotated[list[MissingValue], Field(max_length=100)] | None = Field(
         default=None, description=_describe("missing_values")

@@ -15,7 +15,9 @@ from core.datasets.perceptual_hash import Hashes, count_different_bits
 
 MAX_BITS = 4  # hashes of near-equal images differ in at most this many bits
 _NUM_BLOCKS = MAX_BITS + 2
-_MAX_NEIGHBORS = 32  # with each of which a hash is compared per pair of blocks; more are equal in a block only by chance
+_MAX_NEIGHBORS = (
+    32  # with each of which a hash is compared per pair of blocks; more are equal in a block only by chance
+)
 
 Pairs = NDArray[np.int64]
 

@@ -16,7 +16,9 @@ from core.datasets.perceptual_hash import HASH_SIDE, Hashes, compute_hashes, poo
 from core.datasets.sample_groups import Groups, join_pairs
 
 MIN_CORRELATION = 0.985  # of the thumbnails of two near-equal images
-MAX_DIFFERENCE = 32.0  # of any pixel of the thumbnails, in levels of 0..255, after the brightness and contrast are adjusted
+MAX_DIFFERENCE = (
+    32.0  # of any pixel of the thumbnails, in levels of 0..255, after the brightness and contrast are adjusted
+)
 MAX_GAIN = 2.0  # the largest ratio of the contrasts
 MAX_NEAR_GROUP = 100  # larger groups are chains of images that are similar step by step, such as frames of a video
 THUMBNAIL_SIDE = 16  # noise and traces of compression cancel out at this size

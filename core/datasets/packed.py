@@ -157,5 +157,10 @@ def list_file_names(meta: PackedMeta) -> list[str]:
         GROUPS_SUFFIX: meta.grouped,
         NEAR_GROUPS_SUFFIX: meta.near_grouped,
     }
-    parts = ("images.npy", "targets.npy", "names.json", *(suffix for suffix, is_stored in optional.items() if is_stored))
+    parts = (
+        "images.npy",
+        "targets.npy",
+        "names.json",
+        *(suffix for suffix, is_stored in optional.items() if is_stored),
+    )
     return [META_FILE, *(f"{split}_{part}" for split in meta.splits for part in parts)]

@@ -53,6 +53,12 @@ def number_groups(names: Sequence[str | None]) -> Groups:
     )
 
 
+def summarize_groups(groups: Groups) -> dict[str, int]:
+    """Return the number of groups and the size of the largest one for the import report."""
+    sizes = np.unique(groups, return_counts=True)[1]
+    return {"num_groups": len(sizes), "largest": int(sizes.max())}
+
+
 def find_shared_group(groups: Mapping[str, Groups]) -> tuple[int, str, str] | None:
     """Return a group that is in two splits and the names of the splits, or None if there is none."""
     splits: dict[int, str] = {}

@@ -177,13 +177,14 @@ def monitor_training_loss(spec: JobSpec) -> JobSpec:
     """Return the spec with `train_loss` as the metric of each callback or schedule that does not set `monitor`."""
     return spec.model_copy(
         update={
-            "callbacks": tuple(_monitor_training_loss(callback) for callback in spec.callbacks),
-            "schedule": None if spec.schedule is None else _monitor_training_loss(spec.schedule),
+            "callbacks": tuple(replace_default_monitor(callback) for callback in spec.callbacks),
+            "schedule": None if spec.schedule is None else replace_default_monitor(spec.schedule),
         }
     )
 
 
-def _monitor_training_loss(part: SpecPart) -> SpecPart:
+def replace_default_monitor(part: SpecPart) -> SpecPart:
+    """Return the callback or schedule with the monitor `train_loss` if it has a monitor that was not set."""
     has_default = "monitor" in type(part).model_fields and "monitor" not in part.model_fields_set
     return part.model_copy(update={"monitor": "train_loss"}) if has_default else part
 

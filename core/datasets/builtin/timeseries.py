@@ -41,7 +41,11 @@ class SeriesOptions(Spec):
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
         lengths = self.split_lengths
-        required = [lengths[0], *(length for length in lengths[1:] if length)]
+        required = [
+            lengths[0],
+            *(lengths[1:2] if self.valid_share else ()),
+            *(length for length in lengths[2:] if length),
+        ]
         if min(required) < self.window + self.horizon:
             raise ValueError(
                 f"{self.num_hours} hours give {lengths[0]} for training, {lengths[1]} for validation and {lengths[2]} "

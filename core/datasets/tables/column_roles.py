@@ -27,6 +27,8 @@ CONTRADICTIONS = (
     ("weight", "columns"),
     ("weight", "ignore"),
     ("weight", "categorical"),
+    *((name, other) for name in ("group", "split") for other in ("target", "columns", "weight")),
+    ("group", "split"),
 )
 ColumnName = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 MissingValue = Annotated[str, Field(max_length=100)]
@@ -100,7 +102,6 @@ class ColumnRoles(Spec):
             raise ValueError("valid_share and test_share must sum to less than 1")
         return self
 
-
     @property
     def split_shares(self) -> tuple[float, float]:
         """The fractions of a series for the validation split and for the test split."""
@@ -118,6 +119,16 @@ class TableOptions(ColumnRoles):
         description="The character between values. Default: that of a first line `sep=;`, or the most frequent "
         "delimiter outside of quotes in the header that divides the first rows in the same way.",
     )
+    group: ColumnName | None = Field(
+        default=None,
+        description="The column with the group of each row, for example a patient. Random splits do not divide groups. A "
+        "row without a value is not in a group. The column is not an input.",
+    )
+    split: ColumnName | None = Field(
+        default=None,
+        description="The column with the split of each row: `train`, `valid` or `test`, or another usual name such as "
+        "`val`. The column is not an input.",
+    )
     decimal: Decimal | None = Field(
         default=None,
         description="The decimal separator of numbers. Default: `.`. If values are separated by `;`, also `,` in "
@@ -131,6 +142,8 @@ class TableSchema(NamedTuple):
     Attributes:
         ignored: the reason why a column is ignored, keyed by column name.
         weight: the name of the column with sample weights. None: the table has no such column.
+        group: the name of the column with groups, or None.
+        split: the name of the column with splits, or None.
     """
 
     table: Table
@@ -139,6 +152,8 @@ class TableSchema(NamedTuple):
     num_outputs: int
     ignored: dict[str, str]
     weight: str | None = None
+    group: str | None = None
+    split: str | None = None
 
 
 def check_column_names(options: TableOptions, header: Sequence[str]) -> None:
@@ -149,7 +164,7 @@ def check_column_names(options: TableOptions, header: Sequence[str]) -> None:
     """
     errors = [
         (f"?{option}", format_unknown_name("column", name, list(header)))
-        for option in ("target", "columns", "numeric", "categorical", "ignore", "weight")
+        for option in ("target", "columns", "numeric", "categorical", "ignore", "weight", "group", "split")
         for name in _get_names(options, option)
         if name not in header
     ]
@@ -157,6 +172,9 @@ def check_column_names(options: TableOptions, header: Sequence[str]) -> None:
         both = sorted({*_get_names(options, one)} & {*_get_names(options, other)})
         if both and not (other == "columns" and options.window):
             errors.append((f"?{one}", f"{both[0]!r} cannot be in both {one} and {other}"))
+    for option in ("group", "split"):
+        if options.window is not None and getattr(options, option) is not None:
+            errors.append((f"?{option}", "cannot be combined with window: a series is divided by time"))
     if errors:
         raise InvalidTable(f"{errors[0][0]}: {errors[0][1]}", code="table_bad_options", errors=errors)
 
@@ -174,14 +192,15 @@ def infer_schema(profiles: Sequence[ColumnProfile], options: TableOptions) -> Ta
     """
     by_name = {profile.name: profile for profile in profiles}
     check_column_names(options, list(by_name))
-    reserved = {*options.ignore, options.weight}
+    reserved = {*options.ignore, options.weight, options.group, options.split}
     targets = options.target or (next((name for name in reversed(by_name) if name not in reserved), ""),)
     if targets == ("",):
         raise InvalidTable("The table has no column to predict.", code="table_no_columns", hint="Set `target`.")
     requested = options.columns or tuple(name for name in by_name if options.window or name not in targets)
     ignored = {name: EXCLUDED for name in by_name if name in options.ignore or name not in {*requested, *targets}}
-    if options.weight is not None:
-        ignored[options.weight] = "contains the weights"
+    for role, reserved_name in (("weights", options.weight), ("groups", options.group), ("splits", options.split)):
+        if reserved_name is not None:
+            ignored[reserved_name] = f"contains the {role}"
     columns = []
     for name in requested:
         if name in ignored:
@@ -211,7 +230,16 @@ def infer_schema(profiles: Sequence[ColumnProfile], options: TableOptions) -> Ta
         window=options.window,
         horizon=options.horizon,
     )
-    return TableSchema(table, task, classes, 1 if task == "binary" else len(classes), ignored, options.weight)
+    return TableSchema(
+        table,
+        task,
+        classes,
+        1 if task == "binary" else len(classes),
+        ignored,
+        options.weight,
+        options.group,
+        options.split,
+    )
 
 
 def _find_exclusion_reason(profile: ColumnProfile, options: TableOptions) -> str | None:
