@@ -6,9 +6,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 
 from core.datasets.ingest.archive import IMAGE_SIZE, LabelsName, Separator, UploadOptions
-from core.datasets.tables.column_roles import ColumnName, MissingValue, TableOptions
 from core.datasets.tables.csv_dialect import Decimal, Delimiter
 from core.datasets.tables.csv_file import MAX_COLUMNS, Encoding
+from core.datasets.tables.table_options import ColumnName, MissingValue, TableOptions
 
 
 def _describe_images(option: str) -> str:

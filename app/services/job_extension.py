@@ -4,10 +4,10 @@ import math
 from typing import Any, NamedTuple
 
 from app.services.validation.objective import find_monitor_errors
-from app.services.validation.training import replace_default_monitor
 from app.services.validation.optimizer import find_schedule_errors
 from app.services.validation.report import ValidationReport
 from app.services.validation.resolve import parse_job_spec
+from app.services.validation.training import replace_default_monitor
 from core.db.tables import JobRow
 from core.spec import JobSpec
 from core.spec.extension import Extension

@@ -6,7 +6,7 @@ Search in Hamming Space with Multi-Index Hashing", 2014.
 """
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,5 +51,5 @@ def _iter_neighbors(sorted_keys: Hashes, sorted_hashes: Hashes) -> Iterator[Pair
 def _list_masks() -> list[np.uint64]:
     """Return the bits of each pair of blocks."""
     edges = np.linspace(0, 64, _NUM_BLOCKS + 1).round().astype(int).tolist()
-    blocks = [sum(1 << bit for bit in range(low, high)) for low, high in zip(edges, edges[1:], strict=False)]
+    blocks = [sum(1 << bit for bit in range(low, high)) for low, high in pairwise(edges)]
     return [np.uint64(first | second) for first, second in combinations(blocks, 2)]

@@ -17,7 +17,7 @@ class ReportedSample(NamedTuple):
     """A sample: its split, its position in the split, its name and its class. None: the task has no single class."""
 
     split: str
-    index: int
+    position: int
     name: str
     label: int | None
 
@@ -43,9 +43,9 @@ class ReportBuilder:
         labels = self._get_labels(chunk)
         counts.update(label for label in labels if label is not None)
         samples = zip(np.ascontiguousarray(chunk.images), chunk.names, labels, strict=True)
-        for index, (pixels, name, label) in enumerate(samples, start):
+        for position, (pixels, name, label) in enumerate(samples, start):
             digest = hashlib.sha256(pixels.data).digest()[:16]
-            self._seen.setdefault(digest, []).append(ReportedSample(chunk.split, index, name, label))
+            self._seen.setdefault(digest, []).append(ReportedSample(chunk.split, position, name, label))
         if self._task == "multilabel":
             counts.update(dict(enumerate(chunk.targets.sum(axis=0).astype(int).tolist())))
 
@@ -58,7 +58,7 @@ class ReportBuilder:
 
     def list_equal_samples(self) -> list[list[tuple[str, int]]]:
         """Return the split and the position of the samples of each group with equal pixels or rows."""
-        return [[(place.split, place.index) for place in places] for places in self._list_duplicates()]
+        return [[(place.split, place.position) for place in places] for places in self._list_duplicates()]
 
     def _list_duplicates(self) -> list[list[ReportedSample]]:
         return [places for places in self._seen.values() if len(places) > 1]
@@ -67,10 +67,10 @@ class ReportBuilder:
         """Set the split and the position of the images of each group of near-equal images."""
         requested = {place for places in groups for place in places}
         found = {
-            (sample.split, sample.index): sample
+            (sample.split, sample.position): sample
             for samples in self._seen.values()
             for sample in samples
-            if (sample.split, sample.index) in requested
+            if (sample.split, sample.position) in requested
         }
         self._near_groups = [[found[place] for place in places] for places in groups]
 

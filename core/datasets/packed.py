@@ -73,8 +73,8 @@ class PackedSplit(NamedTuple):
         images: uint8 images (N, H, W, C), or float32 rows (N, F) or windows (N, T, F). Windows are views of the series.
         targets: int64 (N,) for classification, otherwise float32 (N, num_outputs).
         weights: float32 (N,), finite and at least 0. None if the dataset has no weights.
-        groups: int64 (N,), the number of the group of each sample. Samples of one group belong to the same subject, such
-            as a patient. None if the dataset has no groups.
+        groups: int64 (N,), the number of the group of each sample. Samples of one group belong to the same subject,
+            such as a patient. None if the dataset has no groups.
         near_groups: int64 (N,), equal for images that are equal or near-equal. None if the dataset has no such images.
     """
 

@@ -25,7 +25,8 @@ def build_pooling(length: int, side: int) -> Pixels:
     starts, ends = edges[:-1, None], edges[1:, None]
     positions = np.arange(length)[None, :]
     overlap = np.clip(np.minimum(ends, positions + 1) - np.maximum(starts, positions), 0, None)
-    return (overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32)
+    pooling: Pixels = (overlap / overlap.sum(axis=1, keepdims=True)).astype(np.float32)
+    return pooling
 
 
 def pool_images(images_bhwc: Images, side: int) -> Pixels:
@@ -61,7 +62,8 @@ def _build_cosines(length: int) -> Pixels:
     frequencies = np.arange(_NUM_FREQUENCIES)[:, None]
     positions = np.arange(length)[None, :]
     cosines = np.sqrt(2 / length) * np.cos(np.pi * frequencies * (2 * positions + 1) / (2 * length))
-    return cosines.astype(np.float32)
+    stored: Pixels = cosines.astype(np.float32)
+    return stored
 
 
 def count_different_bits(first: Hashes, second: Hashes) -> NDArray[np.uint8]:

@@ -157,17 +157,17 @@ def _check_placements(placements: Sequence[SamplePlacement | None], classes: set
         raise InvalidArchive(
             "No image is in a class folder.",
             code="archive_empty",
-            hint="Put the images into one folder for each class: class/image.jpg or train/class/image.jpg. Or add a file "
-            "labels.csv with the columns name and label.",
+            hint="Put the images into one folder for each class: class/image.jpg or train/class/image.jpg. Or add a "
+            "file labels.csv with the columns name and label.",
         )
     unknown_classes = sorted(labels - classes)
     if unknown_classes:
         raise InvalidArchive(
             f"These classes have no training images: {', '.join(unknown_classes[:10])}.",
             code="dataset_unknown_class",
-            hint="Every class of the validation and test images must also have training images. Images without class "
-            "folders need a file of names and classes in the folder of their split, for example val/val_annotations.txt. The "
-            "original files of Tiny ImageNet are also the built-in dataset tiny_imagenet.",
+            hint="Every class of the validation and test images must also have training images. Images without "
+            "class folders need a file of names and classes in the folder of their split, for example "
+            "val/val_annotations.txt. The original files of Tiny ImageNet are also the built-in dataset tiny_imagenet.",
             classes=unknown_classes[:100],
         )
 

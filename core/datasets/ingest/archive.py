@@ -53,8 +53,8 @@ class UploadOptions(Spec):
     )
     group_separator: Separator | None = Field(
         default=None,
-        description="The text that ends the group in the name of each image file. With `_`, the group of `p17_3.png` is "
-        "`p17`. Random splits do not divide groups. Default: names have no groups.",
+        description="The text that ends the group in the name of each image file. With `_`, the group of `p17_3.png` "
+        "is `p17`. Random splits do not divide groups. Default: names have no groups.",
     )
 
 

@@ -199,7 +199,7 @@ def _check_groups(names: Sequence[str | None], layout: ArchiveLayout) -> None:
 
 
 def _number_images(spool: ImageSpool, layout: ArchiveLayout, names: Sequence[str | None]) -> dict[str, int]:
-    """Return the number of the group of each readable image, by path. It does not depend on the order of the archive."""
+    """Return the number of the group of each readable image, by path, regardless of the order of the archive."""
     spooled = spool.spooled_images
     order = sort_placements(layout.placements[: len(spooled)], [image.name for image in spooled])
     numbers = number_groups([names[index] for index in order])

@@ -17,12 +17,13 @@ from core.datasets.packed import PackedMeta, Targets, Weights
 from core.datasets.sample_groups import summarize_groups
 from core.datasets.tables import sample_weights
 from core.datasets.tables.column_profile import ColumnProfile, profile_columns
-from core.datasets.tables.column_roles import TableOptions, TableSchema, infer_schema
+from core.datasets.tables.column_roles import TableSchema, infer_schema
 from core.datasets.tables.csv_dialect import DecimalCommas, find_decimal_commas
 from core.datasets.tables.csv_file import CsvFile
 from core.datasets.tables.preview import write_table_preview
 from core.datasets.tables.row_parser import ParsedRows, parse_block
 from core.datasets.tables.row_splits import divide_rows
+from core.datasets.tables.table_options import TableOptions
 from core.datasets.tables.table_warnings import list_warnings
 from core.datasets.tables.time_windows import make_windows
 from core.datasets.tables.writer import TableSplit, write_table
@@ -103,7 +104,7 @@ def build_report(
 def _check_weights(train_weights: Weights | None, schema: TableSchema) -> None:
     if train_weights is not None and not train_weights.any():
         raise InvalidTable(
-            f"Column {schema.weight!r}: every weight of the training rows is 0.",
+            f"Column {schema.weight!r}: every weight is 0.",
             code="table_bad_weight",
             column=schema.weight,
             hint="Give at least one row a weight above 0.",

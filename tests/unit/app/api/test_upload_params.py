@@ -4,7 +4,7 @@ import pytest
 from fastapi.exceptions import RequestValidationError
 
 from app.api.upload_params import UploadParams
-from core.datasets.tables.column_roles import TableOptions
+from core.datasets.tables.table_options import TableOptions
 
 
 def test_only_parameters_that_were_sent_become_options() -> None:
