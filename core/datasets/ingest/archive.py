@@ -204,7 +204,8 @@ def _check_classes(layout: ArchiveLayout, report: ReportBuilder, extra: Mapping[
         raise InvalidDataset(
             f"There is only one class: {layout.classes[0]!r}.",
             code="dataset_too_few_classes",
-            hint="Classification needs at least two class folders: class/image.jpg.",
+            hint="Classification needs at least two class folders: class/image.jpg. Or add a file labels.csv with the "
+            "columns name and label.",
             report=report.build_report(None, **extra),
         )
 
