@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the response as JSON.")]
-datasets_app = typer.Typer(help="List datasets, or add one.", invoke_without_command=True)
+datasets_app = typer.Typer(help="List datasets, add one, or show the report of an import.", invoke_without_command=True)
 
 
 @datasets_app.callback()
@@ -50,6 +50,26 @@ def add_dataset(
         render.print_json_or(version, as_json, lambda: render.print_dataset_version(name, version))
         if version["state"] == "failed":
             raise typer.Exit(1)
+
+
+@datasets_app.command("report")
+def report_dataset(
+    name: Annotated[str, typer.Argument(help="Name of the dataset.")],
+    version: Annotated[int | None, typer.Option(help="Version number. Default: the newest version.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the report of an import: samples, warnings, and equal and near-equal images."""
+    from candela import render
+    from candela.client import Client
+    from candela.errors import CandelaError
+    from candela.report_view import print_report
+
+    with Client() as client:
+        versions = client.datasets.get(name)["versions"]
+        if version is None and not versions:
+            raise CandelaError(f"{name} has no versions; a built-in dataset is imported by the first job that uses it")
+        report = client.datasets.report(name, versions[0]["version"] if version is None else version)
+        render.print_json_or(report, as_json, lambda: print_report(report, render.console))
 
 
 def _parse_options(arguments: list[str]) -> dict[str, list[str]]:

@@ -101,10 +101,17 @@ class ReportBuilder:
             "leaks": _format_groups(_select_leaks(duplicates)),
             "label_conflicts": _format_groups(conflicts),
             **near,
-            **({"warnings": self.warnings} if self.warnings else {}),
+            **({"warnings": warnings} if (warnings := [*self.warnings, *self._list_leak_warnings(duplicates)]) else {}),
             **statistics,
             **extra,
         }
+
+    def _list_leak_warnings(self, duplicates: list[list[ReportedSample]]) -> list[str]:
+        """Return a warning if equal or near-equal images are in several splits. Equal rows of a table are common."""
+        if self._near_groups is None:
+            return []
+        num_leaks = len(_select_leaks(duplicates)) + len(_select_leaks(self._near_groups))
+        return [f"{num_leaks} groups of equal or near-equal images are in several splits."] if num_leaks else []
 
     def _format_near_groups(self, groups: list[list[ReportedSample]]) -> dict[str, Any]:
         return {"near_duplicates": _format_groups(groups), "near_leaks": _format_groups(_select_leaks(groups))}

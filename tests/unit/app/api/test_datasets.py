@@ -131,7 +131,8 @@ def test_every_form_of_upload_gives_the_same_content(
 
 def test_options_are_query_parameters(client: TestClient, archive: bytes, run_imports: Callable[[], None]) -> None:
     response = post(client, archive, params={"image_size": "6x8", "resize": "crop"})
-    assert response.json()["options"] == {"image_size": "6x8", "resize": "crop"}
+    defaults = {"labels": None, "group_separator": None}
+    assert response.json()["options"] == defaults | {"image_size": "6x8", "resize": "crop"}
     run_imports()
     assert client.get("/v1/datasets/pets/versions/1").json()["image_shape"] == [3, 6, 8]
     for wrong in ({"image_size": "0"}, {"image_size": "64x"}, {"resize": "pad"}, {"colour": "red"}):

@@ -184,3 +184,12 @@ def test_best_epoch_is_added_to_the_last_one(
     set_state(job["id"], JobState.SUCCEEDED, metrics={"valid_loss": 0.5}, metrics_best=best)
     response = client.get(f"/v1/jobs/{job['id']}").json()
     assert (response["metrics"], response["metrics_best"]) == ({"valid_loss": 0.5}, best)
+
+
+def test_a_new_schedule_monitors_the_training_loss_without_validation_samples(extend: Extend) -> None:
+    schedule = {"name": "plateau"}
+    dataset = {"name": "digits", "valid": 0}
+    job = extend({"epochs": 2, "schedule": schedule}, dataset=dataset).json()
+    assert job["spec"]["schedule"]["monitor"] == "train_loss"
+    response = extend({"epochs": 2, "schedule": schedule | {"monitor": "valid_loss"}}, dataset=dataset)
+    assert [error["pointer"] for error in response.json()["errors"]] == ["/schedule/monitor"]
