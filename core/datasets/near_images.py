@@ -32,7 +32,7 @@ Thumbnails = NDArray[np.uint8]
 Place = tuple[str, int]
 
 
-class NearImages(NamedTuple):
+class SimilarImages(NamedTuple):
     """The near-equal images of a dataset.
 
     Attributes:
@@ -47,7 +47,7 @@ class NearImages(NamedTuple):
     is_complete: bool = True
 
 
-def find_near_images(images: Mapping[str, Images], equal_images: Sequence[Sequence[Place]]) -> NearImages:
+def find_near_images(images: Mapping[str, Images], equal_images: Sequence[Sequence[Place]]) -> SimilarImages:
     """Find the near-equal images of all splits.
 
     Args:
@@ -66,7 +66,7 @@ def find_near_images(images: Mapping[str, Images], equal_images: Sequence[Sequen
     labels = different[near][np.searchsorted(different, equal)]
     labels = _limit_groups(labels, equal, num_images)
     groups = {split: labels[starts[split] : starts[split] + len(pixels)] for split, pixels in images.items()}
-    return NearImages(groups, _list_places(labels, equal, starts), is_complete)
+    return SimilarImages(groups, _list_places(labels, equal, starts), is_complete)
 
 
 def _describe_images(images: Mapping[str, Images]) -> tuple[Hashes, Thumbnails]:

@@ -45,7 +45,7 @@ def has_groups(groups: Groups) -> bool:
 
 
 def number_groups(names: Sequence[str | None]) -> Groups:
-    """Return a number for each name, int64 (N,). Each sample without a name gets a number of its own."""
+    """Return a number for each name, int64 (N,). Samples without a name get different numbers."""
     numbers: dict[str, int] = {}
     return np.asarray(
         [position if name is None else numbers.setdefault(name, position) for position, name in enumerate(names)],

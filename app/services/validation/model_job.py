@@ -40,8 +40,7 @@ class ModelJobContext:
     @property
     def valid(self) -> float | None:
         """The share of the training split that is used as the validation split."""
-        info = self.dataset_info
-        default = splits.get_default_share(info.splits, has_windows=info.has_windows)
+        default = splits.get_default_share(self.dataset_info.splits, has_windows=self.dataset_info.has_windows)
         if self.spec.dataset.valid is not None:
             return self.spec.dataset.valid
         if not self.is_own_dataset or self.model.valid is None:

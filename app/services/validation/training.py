@@ -149,8 +149,8 @@ def fill_defaults(spec: JobSpec, dataset: PinnedDataset | None) -> JobSpec:
     if dataset is None:
         return monitor_training_loss(spec) if spec.dataset.valid == 0 else spec
     name = spec.name or generate_name(spec)
-    info = dataset.dataset_info
-    share = splits.get_default_share(info.splits, has_windows=info.has_windows)
+    properties = dataset.dataset_info
+    share = splits.get_default_share(properties.splits, has_windows=properties.has_windows)
     pinned = DatasetSpec(
         name=spec.dataset.name,
         version=dataset.version,
@@ -160,7 +160,7 @@ def fill_defaults(spec: JobSpec, dataset: PinnedDataset | None) -> JobSpec:
         train_transforms=spec.dataset.train_transforms,
         **dataset.options,
     )
-    defaults = TASK_DEFAULTS[info.task]
+    defaults = TASK_DEFAULTS[properties.task]
     resolved = monitor_training_loss(spec) if pinned.valid == 0 else spec
     return resolved.model_copy(
         update={

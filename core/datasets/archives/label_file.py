@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from core.datasets.archives.annotations import AnnotationFile, is_annotation_file
 from core.datasets.archives.folder_tree import Parts
-from core.datasets.archives.split_names import is_plain_split_name, normalize_name, parse_split_name
+from core.datasets.split_names import is_plain_split_name, normalize_name, parse_split_name
 from core.datasets.tables.csv_dialect import DecimalCommas, find_decimal_commas
 from core.datasets.tables.csv_file import CsvFile
 from core.datasets.tables.sample_weights import find_weight_fault
@@ -103,10 +103,10 @@ def _find_requested(tables: Sequence[AnnotationFile], requested: str) -> Annotat
     found = [paths[name]] if name in paths else [file for path, file in paths.items() if path.endswith(f"/{name}")]
     if len(found) == 1:
         return found[0]
-    known = ", ".join(sorted(paths)[:10]) or "none"
+    names = ", ".join(sorted(paths)[:10]) or "none"
     reason = "has several" if found else "has no"
     raise InvalidArchive(
-        f"?labels: the archive {reason} CSV files {requested[:200]!r}; its CSV files are: {known}.", code=CODE
+        f"?labels: the archive {reason} CSV files {requested[:200]!r}; its CSV files are: {names}.", code=CODE
     )
 
 
@@ -118,9 +118,9 @@ def _open_file(file: AnnotationFile, *, is_certain: bool) -> LabelFile:
         raise make_label_error(name, error.detail) from error
     headers = {header.strip().casefold().replace(" ", "_").replace("-", "_"): header for header in table.header}
     columns = {
-        role: headers[known[0]]
+        role: headers[found[0]]
         for role, names in COLUMN_NAMES.items()
-        if (known := [column for column in names if column in headers])
+        if (found := [column for column in names if column in headers])
     }
     if "name" not in columns:
         raise make_label_error(

@@ -9,8 +9,8 @@ from core.datasets.archives.folder_plan import FolderPlan, SamplePlacement, plan
 from core.datasets.archives.folder_tree import FolderNode, Parts
 from core.datasets.archives.label_file import LabelRow
 from core.datasets.archives.split_folders import SplitFolder
-from core.datasets.archives.split_names import normalize_name
 from core.datasets.packed import SPLITS
+from core.datasets.split_names import normalize_name
 from core.errors import InvalidArchive
 
 

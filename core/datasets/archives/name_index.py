@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from core.datasets.archives.folder_tree import Parts
-from core.datasets.archives.split_names import normalize_name
+from core.datasets.split_names import normalize_name
 
 _MAX_CANDIDATES = 100  # images with the same file name; more are not compared
 

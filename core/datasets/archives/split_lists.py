@@ -7,7 +7,7 @@ from typing import NamedTuple
 from core.datasets.archives.annotations import AnnotationFile
 from core.datasets.archives.folder_tree import Parts
 from core.datasets.archives.name_index import NameIndex
-from core.datasets.archives.split_names import parse_split_name
+from core.datasets.split_names import parse_split_name
 from core.errors import InvalidArchive
 
 _MIN_MATCHED_SHARE = 0.5  # of the lines, so that files with other contents are not used

@@ -13,7 +13,6 @@ from pydantic import Field
 from core.datasets.archives import uploads
 from core.datasets.archives.layout import ArchiveLayout, sort_placements
 from core.datasets.archives.limits import UploadLimits
-from core.datasets.archives.split_names import normalize_name
 from core.datasets.archives.spool import ImageSpool
 from core.datasets.definition import DatasetInfo
 from core.datasets.image_decoding import EncodedImage, decode_images
@@ -22,6 +21,7 @@ from core.datasets.import_report import ReportBuilder
 from core.datasets.ingest.archive_labels import ArchiveLabels, read_archive_labels
 from core.datasets.ingest.builtin import write_chunks
 from core.datasets.packed import PackedDataset, PackedMeta
+from core.datasets.split_names import normalize_name
 from core.datasets.tables import sample_weights as weights
 from core.errors import IMAGE_TOO_LARGE, InvalidArchive
 from core.images import ImageSize

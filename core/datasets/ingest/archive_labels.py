@@ -16,10 +16,10 @@ from core.datasets.archives.layout import (
     sort_placements,
 )
 from core.datasets.archives.split_lists import read_split_lists
-from core.datasets.archives.split_names import normalize_name
 from core.datasets.archives.spool import ImageSpool
 from core.datasets.definition import SampleChunk
 from core.datasets.sample_groups import number_groups, summarize_groups
+from core.datasets.split_names import normalize_name
 from core.datasets.tables.sample_weights import align_weights
 from core.errors import InvalidArchive
 

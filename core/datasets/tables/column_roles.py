@@ -89,10 +89,8 @@ def infer_schema(profiles: Sequence[ColumnProfile], options: TableOptions) -> Ta
     if targets == ("",):
         raise InvalidTable("The table has no column to predict.", code="table_no_columns", hint="Set `target`.")
     requested = options.columns or tuple(name for name in by_name if options.window or name not in targets)
-    ignored = {name: EXCLUDED for name in by_name if name in options.ignore or name not in {*requested, *targets}}
-    for role, reserved_name in (("weights", options.weight), ("groups", options.group), ("splits", options.split)):
-        if reserved_name is not None:
-            ignored[reserved_name] = f"contains the {role}"
+    excluded = [name for name in by_name if name in options.ignore or name not in {*requested, *targets}]
+    ignored = dict.fromkeys(excluded, EXCLUDED) | _list_reserved(options)
     columns = []
     for name in requested:
         if name in ignored:
@@ -132,6 +130,12 @@ def infer_schema(profiles: Sequence[ColumnProfile], options: TableOptions) -> Ta
         options.group,
         options.split,
     )
+
+
+def _list_reserved(options: TableOptions) -> dict[str, str]:
+    """Return the columns of weights, groups and splits, with the reason why they are no inputs."""
+    names = {options.weight: "weights", options.group: "groups", options.split: "splits"}
+    return {name: f"contains the {content}" for name, content in names.items() if name is not None}
 
 
 def _find_exclusion_reason(profile: ColumnProfile, options: TableOptions) -> str | None:

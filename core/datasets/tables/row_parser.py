@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets.archives.split_names import is_plain_split_name, parse_split_name
 from core.datasets.columns import MAX_FLOAT32, UNKNOWN_CATEGORY, Column, Rows, is_missing, normalize_category
 from core.datasets.packed import Weights
+from core.datasets.split_names import is_plain_split_name, parse_split_name
 from core.datasets.tables import sample_weights
 from core.datasets.tables.column_profile import parse_number
 from core.datasets.tables.column_roles import TableSchema
@@ -104,7 +104,7 @@ def _parse_splits(name: str, texts: Sequence[str], lines: Sequence[int]) -> list
             code="table_bad_split",
             line=line,
             column=name,
-            hint="A split must be train, valid or test, or another usual name such as val.",
+            hint="A split must be train, valid or test, or another common name such as val.",
         )
     return [splits[text] or "" for text in texts]
 

@@ -105,7 +105,7 @@ class TableOptions(ColumnRoles):
     )
     split: ColumnName | None = Field(
         default=None,
-        description="The column with the split of each row: `train`, `valid` or `test`, or another usual name such as "
+        description="The column with the split of each row: `train`, `valid` or `test`, or another common name such as "
         "`val`. The column is not an input.",
     )
     decimal: Decimal | None = Field(

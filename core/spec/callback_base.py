@@ -1,0 +1,43 @@
+"""Defines the base class of callback specs, and the fields that several callbacks use."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from core.spec.base import Spec
+
+Mode = Annotated[
+    Literal["auto", "min", "max", "zero"],
+    Field(
+        description="Whether an improvement is a lower value, a higher value or a value closer to zero. `auto` selects "
+        "the direction that suits the metric."
+    ),
+]
+Monitor = Annotated[
+    str,
+    Field(
+        max_length=100,
+        description="The monitored metric: `<train|valid>_<metric>`, for example `valid_loss`. Default: `valid_loss`, "
+        "or `train_loss` if `dataset.valid` is 0.",
+    ),
+]
+
+
+class CallbackBase(Spec):
+    """Base class of callbacks. Subclasses override class attributes, which the job validation reads."""
+
+    exclusive_group: ClassVar[str | None] = None
+    """The purpose, such as `average weights`. A job has at most one callback per purpose. None: no limit."""
+    changes_steps: ClassVar[bool] = False
+    """Whether the callback changes the training steps. Tuning keeps only callbacks that do."""
+    averages_weights: ClassVar[bool] = False
+    mixes_images: ClassVar[bool] = False
+    requires_single_process: ClassVar[bool] = False
+    clips_gradients: ClassVar[bool] = False
+    averages_after_training: ClassVar[bool] = False
+    """Whether the registered weights are an average that is not validated per epoch."""
+    selects_best_epoch: ClassVar[bool] = False
+    requires_validation: ClassVar[bool] = False
+    """Whether the callback writes results of the last validation."""
+    max_classes: ClassVar[int | None] = None
+    """The maximum number of classes in the table that the callback writes; None: no limit."""
