@@ -27,6 +27,14 @@ Pattern = Annotated[
         description="A pattern for parameter names: `*` matches any text, `?` matches one character.",
     ),
 ]
+Monitor = Annotated[
+    str,
+    Field(
+        max_length=100,
+        description="The monitored metric: `<train|valid>_<metric>`, for example `valid_loss`. Default: `valid_loss`, "
+        "or `train_loss` if `dataset.valid` is 0.",
+    ),
+]
 LR_DESCRIPTION = (
     "With several optimizers, the value applies to the first part. Parameter groups and parts with other learning "
     "rates keep their ratio to this learning rate."

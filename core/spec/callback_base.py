@@ -13,14 +13,6 @@ Mode = Annotated[
         "the direction that suits the metric."
     ),
 ]
-Monitor = Annotated[
-    str,
-    Field(
-        max_length=100,
-        description="The monitored metric: `<train|valid>_<metric>`, for example `valid_loss`. Default: `valid_loss`, "
-        "or `train_loss` if `dataset.valid` is 0.",
-    ),
-]
 
 
 class CallbackBase(Spec):

@@ -4,8 +4,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.spec.base import Count, NonNegative, Pattern, Positive, Share, Signed
-from core.spec.callback_base import CallbackBase, Mode, Monitor
+from core.spec.base import Count, Monitor, NonNegative, Pattern, Positive, Share, Signed
+from core.spec.callback_base import CallbackBase, Mode
 
 
 class EarlyStoppingSpec(CallbackBase):

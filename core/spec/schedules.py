@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.spec.base import LR_DESCRIPTION, Count, FieldError, NonNegative, Positive, Probability
-from core.spec.callback_base import Monitor
+from core.spec.base import LR_DESCRIPTION, Count, FieldError, Monitor, NonNegative, Positive, Probability
 from core.spec.schedule_base import CallOn, Factor, Factors, Milestones, ScheduleBase, ScheduleEnd
 
 

@@ -112,14 +112,7 @@ def infer_schema(profiles: Sequence[ColumnProfile], options: TableOptions) -> Ta
     task, classes = _infer_task([by_name[name] for name in targets], options)
     if options.window is not None:
         classes = tuple(f"{name}+{step}" for step in range(1, options.horizon + 1) for name in targets)
-    table = Table(
-        columns=tuple(columns),
-        targets=targets,
-        missing=options.missing,
-        missing_values=options.missing_values,
-        window=options.window,
-        horizon=options.horizon,
-    )
+    table = _build_table(columns, targets, options)
     return TableSchema(
         table,
         task,
@@ -129,6 +122,17 @@ def infer_schema(profiles: Sequence[ColumnProfile], options: TableOptions) -> Ta
         options.weight,
         options.group,
         options.split,
+    )
+
+
+def _build_table(columns: Sequence[Column], targets: tuple[str, ...], options: TableOptions) -> Table:
+    return Table(
+        columns=tuple(columns),
+        targets=targets,
+        missing=options.missing,
+        missing_values=options.missing_values,
+        window=options.window,
+        horizon=options.horizon,
     )
 
 
