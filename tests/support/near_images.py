@@ -17,12 +17,12 @@ def build_images(count: int, side: int = 32, seed: int = 0, channels: int = 1) -
         smooth = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC).reshape(side, side, channels)
         low, high = smooth.min(), smooth.max()
         images.append(20 + 200 * (smooth - low) / (high - low))
-    return np.rint(np.stack(images)).astype(np.uint8)
+    return np.asarray(np.rint(np.stack(images)), np.uint8)
 
 
 def brighten(image: Images) -> Images:
     """Return a brighter copy with more contrast."""
-    return np.clip(image * 1.05 + 4, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image * 1.05 + 4, 0, 255), np.uint8)
 
 
 def darken(image: Images) -> Images:
@@ -33,13 +33,13 @@ def darken(image: Images) -> Images:
 def compress(image: Images) -> Images:
     """Return a copy that was compressed as JPEG with quality 75."""
     body = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 75])[1]
-    return cv2.imdecode(body, cv2.IMREAD_UNCHANGED).reshape(image.shape).astype(np.uint8)
+    return np.asarray(cv2.imdecode(body, cv2.IMREAD_UNCHANGED), np.uint8).reshape(image.shape)
 
 
 def rescale(image: Images) -> Images:
     """Return a copy that was scaled down to three quarters and up again."""
     small = cv2.resize(image, None, fx=0.75, fy=0.75, interpolation=cv2.INTER_AREA)
-    return cv2.resize(small, image.shape[1::-1]).reshape(image.shape).astype(np.uint8)
+    return np.asarray(cv2.resize(small, (image.shape[1], image.shape[0])), np.uint8).reshape(image.shape)
 
 
 COPIES: dict[str, Callable[[Images], Images]] = {

@@ -137,7 +137,7 @@ def _build_table(columns: Sequence[Column], targets: tuple[str, ...], options: T
 
 
 def _list_reserved(options: TableOptions) -> dict[str, str]:
-    """Return the columns of weights, groups and splits, with the reason why they are no inputs."""
+    """Return the columns of weights, groups and splits, keyed by name, with what they contain."""
     names = {options.weight: "weights", options.group: "groups", options.split: "splits"}
     return {name: f"contains the {content}" for name, content in names.items() if name is not None}
 

@@ -15,7 +15,13 @@ def build_groups(*sizes: int, split: str = "train") -> dict[str, Any]:
 
 def build_report(**changes: Any) -> dict[str, Any]:
     empty = build_groups()
-    fields = {"duplicates": empty, "leaks": empty, "label_conflicts": empty, "unreadable": [], "warnings": None}
+    fields: dict[str, Any] = {
+        "duplicates": empty,
+        "leaks": empty,
+        "label_conflicts": empty,
+        "unreadable": [],
+        "warnings": None,
+    }
     return {"splits": {"train": {"num_samples": 9}, "test": {"num_samples": 2}}, **fields} | changes
 
 
