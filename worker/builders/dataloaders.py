@@ -28,8 +28,7 @@ def build_train_loader(
     The samples are kept in GPU memory if they fit and if all transforms can run on the GPU.
 
     Raises:
-        InvalidSpec: every training sample has a weight of 0, or the samples do not fill a batch, which can happen if
-            groups of samples stay together.
+        InvalidSpec: every training sample has a weight of 0.
     """
     transforms = [
         transform
@@ -43,13 +42,7 @@ def build_train_loader(
     source = ArraySource(train.images, train.targets, index, train.weights)
     alpha = None if mixing is None else mixing.alpha
     order = SamplerConfig(spec.seed, spec.sampler, spec.drop_last, alpha)
-    batches = loader(source, placement, spec.batch_size * spec.accumulate_batches, order, transforms)
-    if len(batches) == 0:
-        raise InvalidSpec(
-            f"{len(index)} training samples do not fill a batch of {spec.batch_size * spec.accumulate_batches}; use a "
-            "smaller batch_size, or set drop_last to false"
-        )
-    return batches
+    return loader(source, placement, spec.batch_size * spec.accumulate_batches, order, transforms)
 
 
 def build_eval_loader(batch_size: int, placement: Placement, view: SplitView) -> ArrayDataLoader:

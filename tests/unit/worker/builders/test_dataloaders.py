@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from core.datasets.packed import PackedDataset, Task
-from core.errors import InvalidSpec
 from core.spec import transforms
 from tests.support.spec_examples import build_member, list_names
 from tests.support.training import build_small_run
@@ -37,9 +36,3 @@ def test_images_that_fit_stay_on_the_device_unless_a_transform_needs_the_host(
     assert not isinstance(
         build_small_run(datasets["classification"], dataset=dataset).train_batches, DeviceResidentDataLoader
     )
-
-
-def test_samples_that_do_not_fill_a_batch_are_rejected(datasets: dict[Task, PackedDataset]) -> None:
-    with pytest.raises(InvalidSpec, match="training samples do not fill a batch of 4096; use a smaller batch_size"):
-        build_small_run(datasets["classification"], batch_size=4096)
-    assert len(build_small_run(datasets["classification"], batch_size=4096, drop_last=False).train_batches) == 1
