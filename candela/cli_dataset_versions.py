@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(help="Name of the dataset.")]
 Version = Annotated[int, typer.Argument(min=1, help="Number of the version.")]
+NewestVersion = Annotated[int | None, typer.Argument(min=1, help="Number of the version. Default: the newest.")]
 Base = Annotated[int, typer.Argument(min=1, help="Number of the base version.")]
 Texts = list[str] | None
 
@@ -116,14 +117,18 @@ def export(
         print(export_version(client.datasets, name, version, path))
 
 
-def report(name: Name, version: Version, as_json: AsJson = False) -> None:
+def report(name: Name, version: NewestVersion = None, as_json: AsJson = False) -> None:
     """Show the import report of a version: counts, duplicates, leaks, conflicts and unreadable files."""
-    from candela import render, render_datasets
+    from candela import render
     from candela.client import Client
+    from candela.report_view import print_report
 
     with Client() as client:
-        found = client.datasets.report(name, version)
-        render.print_json_or(found, as_json, lambda: render_datasets.print_report(found))
+        versions = [] if version is not None else client.datasets.get(name)["versions"]
+        if version is None and not versions:
+            raise CandelaError(f"{name} has no versions; a built-in dataset is imported by the first job that uses it")
+        found = client.datasets.report(name, versions[0]["version"] if version is None else version)
+        render.print_json_or(found, as_json, lambda: print_report(found, render.console))
 
 
 def preview(

@@ -67,7 +67,8 @@ class Datasets(DatasetVersions):
         Args:
             name: name of the dataset, which is created if it does not exist.
             path: a folder, an archive, or a `.csv` or `.csv.gz` table. A folder contains `class/image` files, or
-                `train/class/image`, `valid/class/image` etc. An archive is a zip, tar or tar.gz of such a folder.
+                `train/class/image`, `valid/class/image` etc., or images and `labels.csv`. An archive is a zip, tar or
+                tar.gz of such a folder.
                 Symbolic links in a folder are followed.
             options: import options such as `{"target": "species", "missing": "impute"}`.
             progress: function that is called with the number of sent bytes and the total number of bytes.
@@ -135,7 +136,7 @@ class Datasets(DatasetVersions):
         return response
 
     def report(self, name: str, version: int) -> dict[str, Any]:
-        """Return the import report, with class counts, unreadable files, duplicates, leaks between splits and means."""
+        """Return the import report: class counts, unreadable files, equal and near-equal images, leaks and means."""
         response: dict[str, Any] = self._transport.json("GET", f"/v1/datasets/{name}/versions/{version}/report")
         return response
 

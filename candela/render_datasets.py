@@ -13,26 +13,6 @@ MAX_LISTED = 10
 CHANGES = ("added", "removed", "relabelled", "moved", "changed")
 
 
-def print_report(report: Mapping[str, Any]) -> None:
-    """Print the counts, duplicates, leaks, conflicts and warnings of an import report."""
-    render.console.print(f"{report['name']} version {report['version']} is", render.format_state(report["state"]))
-    table = _create_table("SPLIT", "SAMPLES", "CLASSES")
-    for split, counts in report["splits"].items():
-        classes = ", ".join(f"{label} {number}" for label, number in counts["classes"].items())
-        table.add_row(split, str(counts["num_samples"]), escape(classes))
-    render.console.print(table)
-    for result in report.get("edits") or ():
-        _print_line(f"{result['kind']}: {result['num_samples']} samples")
-    for title, field in (("duplicates", "duplicates"), ("leaks", "leaks"), ("conflicts", "label_conflicts")):
-        groups = report[field]
-        _print_line(f"{title}: {groups['num_groups']} groups")
-        _print_lines([" = ".join(f"{s['split']} {s['name']}" for s in group) for group in groups["items"]])
-    _print_line(f"unreadable: {report['num_unreadable']}")
-    _print_lines([f"{entry['name']}: {entry['reason']}" for entry in report["unreadable"]])
-    for warning in report.get("warnings") or ():
-        render.console.print(f"[yellow]{escape(warning)}[/yellow]")
-
-
 def print_comparison(comparison: DatasetComparison) -> None:
     """Print the number of differences per split and class, and the first samples of each kind."""
     name = f"{comparison['name']} version {comparison['version']}"

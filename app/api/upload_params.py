@@ -5,15 +5,16 @@ from typing import Annotated, Any, Literal
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 
-from core.datasets.ingest.resize_options import ColorText, ImageSizeText, ResizeOptions
-from core.datasets.tables.column_roles import ColumnName, MissingValue, TableOptions
+from core.datasets.ingest.archive import LabelsName, Separator, UploadOptions
+from core.datasets.ingest.resize_options import ColorText, ImageSizeText
 from core.datasets.tables.csv_dialect import Decimal, Delimiter
 from core.datasets.tables.csv_file import MAX_COLUMNS, Encoding
+from core.datasets.tables.table_options import ColumnName, MissingValue, TableOptions
 from core.resizing import MAX_IMAGE_SIDE, Interpolation, ResizeMode
 
 
-def _describe_resizing(option: str) -> str:
-    return f"Images only. {ResizeOptions.model_fields[option].description}"
+def _describe_images(option: str) -> str:
+    return f"Images only. {UploadOptions.model_fields[option].description}"
 
 
 def _describe(option: str) -> str:
@@ -26,26 +27,30 @@ Columns = Annotated[list[ColumnName], Field(max_length=MAX_COLUMNS)]
 class UploadParams(BaseModel):
     """The options of an upload. Absent parameters are None or empty; the import applies the defaults."""
 
-    image_size: ImageSizeText | None = Field(default=None, description=_describe_resizing("image_size"))
-    resize: ResizeMode | None = Field(default=None, description=_describe_resizing("resize"))
+    image_size: ImageSizeText | None = Field(default=None, description=_describe_images("image_size"))
+    resize: ResizeMode | None = Field(default=None, description=_describe_images("resize"))
     resize_shorter_side: Annotated[int, Field(ge=1, le=MAX_IMAGE_SIDE)] | None = Field(
-        default=None, description=_describe_resizing("resize_shorter_side")
+        default=None, description=_describe_images("resize_shorter_side")
     )
     pad_color: Annotated[list[ColorText], Field(max_length=3)] = Field(
         default=[],
-        description=_describe_resizing("pad_color") + " The integers are separated by commas, or sent as one parameter "
+        description=_describe_images("pad_color") + " The integers are separated by commas, or sent as one parameter "
         "each.",
     )
-    interpolation: Interpolation | None = Field(default=None, description=_describe_resizing("interpolation"))
+    interpolation: Interpolation | None = Field(default=None, description=_describe_images("interpolation"))
     recipe: Annotated[str, Field(min_length=1, max_length=63)] | None = Field(
-        default=None, description=_describe_resizing("recipe")
+        default=None, description=_describe_images("recipe")
     )
+    labels: LabelsName | None = Field(default=None, description=_describe_images("labels"))
+    group_separator: Separator | None = Field(default=None, description=_describe_images("group_separator"))
     target: Columns = Field(default=[], description=_describe("target"))
     columns: Columns = Field(default=[], description=_describe("columns"))
     numeric: Columns = Field(default=[], description=_describe("numeric"))
     categorical: Columns = Field(default=[], description=_describe("categorical"))
     ignore: Columns = Field(default=[], description=_describe("ignore"))
     weight: ColumnName | None = Field(default=None, description=_describe("weight"))
+    group: ColumnName | None = Field(default=None, description=_describe("group"))
+    split: ColumnName | None = Field(default=None, description=_describe("split"))
     missing: Literal["drop", "impute"] | None = Field(default=None, description=_describe("missing"))
     missing_values: Annotated[list[MissingValue], Field(max_length=100)] | None = Field(
         default=None, description=_describe("missing_values")
@@ -55,7 +60,7 @@ class UploadParams(BaseModel):
     )
     window: Annotated[int, Field(ge=1, le=100_000)] | None = Field(default=None, description=_describe("window"))
     horizon: Annotated[int, Field(ge=1, le=10_000)] | None = Field(default=None, description=_describe("horizon"))
-    valid_share: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
+    valid_share: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
         default=None, description=_describe("valid_share")
     )
     test_share: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(

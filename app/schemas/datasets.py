@@ -69,6 +69,7 @@ class DatasetVersionOut(BaseModel):
     )
     splits: dict[str, int] | None = Field(description="Number of samples per split.")
     weighted: bool | None = Field(description="True if the samples have weights, by which their losses are multiplied.")
+    grouped: bool | None = Field(description="True if the samples have groups, which random splits do not divide.")
     table: TableOut | None = Field(description="The structure of a table; null for images.")
     warnings: list[str] = Field(
         description="Warnings of the import, for example about ignored columns. Empty until the import has ended."
@@ -95,6 +96,7 @@ class DatasetVersionOut(BaseModel):
             image_shape=list(meta.image_shape) if meta else None,
             splits=meta.splits if meta else None,
             weighted=meta.weighted if meta else None,
+            grouped=meta.grouped if meta else None,
             table=TableOut.from_table(meta.table) if meta and meta.table else None,
             warnings=(row.report or {}).get("warnings", []),
             failure=ImportFailureOut.model_validate(failure) if failure else None,
@@ -160,12 +162,32 @@ class ColumnReportOut(BaseModel):
     """The role and the statistics of a table column."""
 
     name: str = Field(description="The name of the column in the header.")
-    role: Literal["target", "weight", "numeric", "categorical", "ignored"] = Field(
+    role: Literal["target", "weight", "group", "split", "numeric", "categorical", "ignored"] = Field(
         description="How the import uses the column."
     )
     num_missing: int = Field(description="Number of rows without a value in this column.")
     num_categories: int = Field(description="Number of distinct values of a categorical column.")
     reason: str | None = Field(description="The reason why the column is ignored; null if it is used.")
+
+
+class LabelFileOut(BaseModel):
+    """The CSV file of an archive that contains the classes, splits, groups or weights of the images."""
+
+    name: str = Field(description="The path of the file in the archive.")
+    columns: dict[str, str] = Field(
+        description="The header of the column of each role: `name`, `label`, `split`, `group` and `weight`."
+    )
+    num_rows: int = Field(description="Number of rows.")
+    num_missing: int = Field(description="Number of rows that name no image of the archive.")
+    missing: list[str] = Field(description="The first 100 names that are not in the archive.")
+    num_unlisted: int = Field(description="Number of images without a row.")
+
+
+class SampleGroupsOut(BaseModel):
+    """The groups of the samples, which random splits do not divide. A sample without a group counts as a group."""
+
+    num_groups: int = Field(description="Number of groups.")
+    largest: int = Field(description="Number of samples of the largest group.")
 
 
 class WeightsReportOut(BaseModel):
@@ -192,6 +214,17 @@ class ReportOut(BaseModel):
     unreadable: list[UnreadableOut] = Field(description="The first 100 images that cannot be decoded.")
     duplicates: GroupsOut = Field(description="Duplicate images: groups of images with equal pixels.")
     leaks: GroupsOut = Field(description="Groups of equal images that are in more than one split.")
+    near_duplicates: GroupsOut | None = Field(
+        description="Groups of images that are equal except for brightness, contrast, scaling or compression. Random "
+        "splits keep them together. Null for tables, and for versions of earlier releases."
+    )
+    near_leaks: GroupsOut | None = Field(description="The groups of near-equal images that are in more than one split.")
+    label_file: LabelFileOut | None = Field(
+        description="The CSV file with the classes of the images; null if the archive has none."
+    )
+    groups: SampleGroupsOut | None = Field(
+        description="The groups of the samples, such as patients; null if the samples have no groups."
+    )
     label_conflicts: GroupsOut = Field(description="Groups of equal images that have more than one label.")
     mean: list[float] | None = Field(description="Mean of the training images per channel, from 0 to 1.")
     std: list[float] | None = Field(

@@ -7,6 +7,7 @@ from app.services.validation.objective import find_monitor_errors
 from app.services.validation.optimizer import find_schedule_errors
 from app.services.validation.report import ValidationReport
 from app.services.validation.resolve import parse_job_spec
+from app.services.validation.training import replace_default_monitor
 from core.db.tables import JobRow
 from core.spec import JobSpec
 from core.spec.extension import Extension
@@ -38,7 +39,8 @@ def plan_extension(job: JobRow, epochs: int, schedule: ScheduleSpec | None) -> E
     num_completed = int(job.progress.get("epoch") or job.spec["epochs"])
     changes: dict[str, Any] = {"epochs": num_completed + epochs}
     if schedule is not None:
-        changes["schedule"] = schedule.model_dump(mode="json")
+        part = replace_default_monitor(schedule) if job.spec["dataset"]["valid"] == 0 else schedule
+        changes["schedule"] = part.model_dump(mode="json")
     spec = parse_job_spec({**job.spec, **changes})
     assert isinstance(spec, JobSpec)  # noqa: S101 - the caller extends only training jobs
     steps_per_epoch, report = _get_steps_per_epoch(job), ValidationReport()

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 
 from core.datasets.columns import Table
 from core.datasets.packed import Samples, Targets, Task, Weights
+from core.datasets.sample_groups import Groups
 from core.datasets.tables.writer import TableSplit
 from core.errors import IMAGE_TOO_LARGE, ServiceError
 from core.resizing import ResizePolicy
@@ -23,6 +24,11 @@ class DatasetInfo(NamedTuple):
     splits: dict[str, int]
     table: Table | None = None
     resize: ResizePolicy | None = None  # how an import resized the images; None for built-in datasets and tables
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether the samples are windows of a time series."""
+        return self.table is not None and self.table.window is not None
 
 
 class Unreadable(NamedTuple):
@@ -51,6 +57,7 @@ class SampleChunk(NamedTuple):
         names: the names of the samples.
         unreadable: the image files that cannot be read.
         weights: float32 (B,), or None if the dataset has no weights.
+        groups: int64 (B,), or None if the dataset has no groups.
     """
 
     split: str
@@ -59,6 +66,7 @@ class SampleChunk(NamedTuple):
     names: Sequence[str]
     unreadable: Sequence[Unreadable] = ()
     weights: Weights | None = None
+    groups: Groups | None = None
 
 
 class NoOptions(Spec):

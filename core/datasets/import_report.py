@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,15 @@ _MAX_SUFFIXES, _MAX_SUFFIX = 20, 16  # listed suffixes; characters of a suffix
 _MAX_LISTED = 100  # maximum length of each list in the report; the counts include all entries
 
 
+class ReportedSample(NamedTuple):
+    """A sample: its split, its position in the split, its name and its class. None: the task has no single class."""
+
+    split: str
+    position: int
+    name: str
+    label: int | None
+
+
 class ReportBuilder:
     """Collects statistics of the samples. Keeps a 16-byte hash of each sample to find duplicates."""
 
@@ -22,19 +31,23 @@ class ReportBuilder:
         self._task, self._classes = task, classes
         self._counts: dict[str, Counter[int]] = {}
         self._num_samples: Counter[str] = Counter()
-        self._seen: dict[bytes, list[tuple[str, str, int | None]]] = {}
+        self._seen: dict[bytes, list[ReportedSample]] = {}
+        self._near_groups: list[list[ReportedSample]] | None = None
         self.unreadable: list[Unreadable] = []
+        self.warnings: list[str] = []
 
     def add_chunk(self, chunk: SampleChunk) -> None:
         """Add the samples of one chunk."""
         self.unreadable.extend(chunk.unreadable)
+        start = self._num_samples[chunk.split]
         self._num_samples[chunk.split] += len(chunk.names)
         counts = self._counts.setdefault(chunk.split, Counter())
         labels = self._get_labels(chunk)
         counts.update(label for label in labels if label is not None)
-        for pixels, name, label in zip(np.ascontiguousarray(chunk.images), chunk.names, labels, strict=True):
+        samples = zip(np.ascontiguousarray(chunk.images), chunk.names, labels, strict=True)
+        for position, (pixels, name, label) in enumerate(samples, start):
             digest = hashlib.sha256(pixels.data).digest()[:16]
-            self._seen.setdefault(digest, []).append((chunk.split, name, label))
+            self._seen.setdefault(digest, []).append(ReportedSample(chunk.split, position, name, label))
         if self._task == "multilabel":
             counts.update(dict(enumerate(chunk.targets.sum(axis=0).astype(int).tolist())))
 
@@ -44,6 +57,24 @@ class ReportBuilder:
         if self._task == "binary":
             return [int(target) for target in chunk.targets[:, 0]]
         return [None] * len(chunk.names)
+
+    def list_equal_samples(self) -> list[list[tuple[str, int]]]:
+        """Return the split and the position of the samples of each group with equal pixels or rows."""
+        return [[(place.split, place.position) for place in places] for places in self._list_duplicates()]
+
+    def _list_duplicates(self) -> list[list[ReportedSample]]:
+        return [places for places in self._seen.values() if len(places) > 1]
+
+    def set_near_groups(self, groups: Sequence[Sequence[tuple[str, int]]]) -> None:
+        """Set the split and the position of the images of each group of near-equal images."""
+        requested = {place for places in groups for place in places}
+        found = {
+            (sample.split, sample.position): sample
+            for samples in self._seen.values()
+            for sample in samples
+            if (sample.split, sample.position) in requested
+        }
+        self._near_groups = [[found[place] for place in places] for places in groups]
 
     @property
     def num_read(self) -> int:
@@ -57,9 +88,9 @@ class ReportBuilder:
             meta: the metadata of the packed dataset, or None if the import failed.
             extra: additional fields of the report.
         """
-        duplicates = [places for places in self._seen.values() if len(places) > 1]
-        leaks = [places for places in duplicates if len({split for split, _, _ in places}) > 1]
-        conflicts = [places for places in duplicates if len({label for _, _, label in places}) > 1]
+        duplicates = self._list_duplicates()
+        conflicts = [places for places in duplicates if len({place.label for place in places}) > 1]
+        near = {} if self._near_groups is None else self._format_near_groups(self._near_groups)
         statistics = (
             {"mean": meta.mean, "std": meta.std, "image_shape": meta.image_shape, **meta.resize_policy.to_dict()}
             if meta
@@ -71,11 +102,23 @@ class ReportBuilder:
             "num_too_large": sum(entry.is_too_large for entry in self.unreadable),
             "unreadable": [entry._asdict() for entry in self.unreadable[:_MAX_LISTED]],
             "duplicates": _format_groups(duplicates),
-            "leaks": _format_groups(leaks),
+            "leaks": _format_groups(_select_leaks(duplicates)),
             "label_conflicts": _format_groups(conflicts),
+            **near,
+            **({"warnings": warnings} if (warnings := [*self.warnings, *self._list_leak_warnings(duplicates)]) else {}),
             **statistics,
             **extra,
         }
+
+    def _list_leak_warnings(self, duplicates: list[list[ReportedSample]]) -> list[str]:
+        """Return a warning if equal or near-equal images are in several splits. Equal rows of a table are common."""
+        if self._near_groups is None:
+            return []
+        num_leaks = len(_select_leaks(duplicates)) + len(_select_leaks(self._near_groups))
+        return [f"{num_leaks} groups of equal or near-equal images are in several splits."] if num_leaks else []
+
+    def _format_near_groups(self, groups: list[list[ReportedSample]]) -> dict[str, Any]:
+        return {"near_duplicates": _format_groups(groups), "near_leaks": _format_groups(_select_leaks(groups))}
 
     def _summarize_split(self, split: str) -> dict[str, Any]:
         counts = self._counts[split]
@@ -102,9 +145,14 @@ def count_suffixes(suffixes: Counter[str], names: Iterable[str]) -> dict[str, in
     return listed | ({"other": num_other} if num_other else {})
 
 
-def _format_groups(groups: list[list[tuple[str, str, int | None]]]) -> dict[str, Any]:
+def _select_leaks(groups: list[list[ReportedSample]]) -> list[list[ReportedSample]]:
+    """Return the groups that are in more than one split."""
+    return [places for places in groups if len({place.split for place in places}) > 1]
+
+
+def _format_groups(groups: list[list[ReportedSample]]) -> dict[str, Any]:
     """Return groups of duplicate samples as JSON values. Duplicates have equal pixels, or equal rows."""
     items = [
-        [{"split": split, "name": name} for split, name, _ in group[:_MAX_LISTED]] for group in groups[:_MAX_LISTED]
+        [{"split": place.split, "name": place.name} for place in group[:_MAX_LISTED]] for group in groups[:_MAX_LISTED]
     ]
     return {"num_groups": len(groups), "items": items}

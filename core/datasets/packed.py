@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from core.datasets.columns import Table
+from core.datasets.sample_groups import Groups
 from core.errors import CorruptFile
 from core.resizing import BLACK, Color, ResizePolicy
 
@@ -23,6 +24,8 @@ FORMAT_VERSION = 1
 SPLITS = ("train", "valid", "test")
 META_FILE = "meta.json"
 WEIGHTS_SUFFIX = "weights.npy"
+GROUPS_SUFFIX = "groups.npy"
+NEAR_GROUPS_SUFFIX = "near_groups.npy"
 
 
 class PackedMeta(BaseModel):
@@ -42,6 +45,9 @@ class PackedMeta(BaseModel):
         resize: how the images were resized, or "none" for tables. `core.resizing.ResizePolicy` describes this and the
             next three fields.
         content_hash: a hash of the samples, targets, weights, classes, columns and task.
+        grouped: whether the samples have groups, which random splits never divide.
+        near_grouped: whether the images have groups of equal and near-equal images.
+        content_hash: a hash of the samples, targets, weights, groups, classes, columns and task.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,6 +69,8 @@ class PackedMeta(BaseModel):
     target_mean: tuple[float, ...] = ()
     target_std: tuple[float, ...] = ()
     weighted: bool = False
+    grouped: bool = False
+    near_grouped: bool = False
 
     @property
     def resize_policy(self) -> ResizePolicy:
@@ -77,12 +85,17 @@ class PackedSplit(NamedTuple):
         images: uint8 images (N, H, W, C), or float32 rows (N, F) or windows (N, T, F). Windows are views of the series.
         targets: int64 (N,) for classification, otherwise float32 (N, num_outputs).
         weights: float32 (N,), finite and at least 0. None if the dataset has no weights.
+        groups: int64 (N,), the number of the group of each sample. Samples of one group belong to the same subject,
+            such as a patient. None if the dataset has no groups.
+        near_groups: int64 (N,), equal for images that are equal or near-equal. None if the dataset has no such images.
     """
 
     images: Samples
     targets: Targets
     names: list[str]
     weights: Weights | None = None
+    groups: Groups | None = None
+    near_groups: Groups | None = None
 
 
 class PackedDataset:
@@ -116,7 +129,9 @@ class PackedDataset:
             images = self._load_samples(name, count)
             targets = np.load(self._folder / f"{name}_targets.npy", allow_pickle=False)
             names = json.loads((self._folder / f"{name}_names.json").read_bytes())
-            weights = self._load_weights(name)
+            weights = self._load_array(name, WEIGHTS_SUFFIX, is_stored=self.meta.weighted)
+            groups = self._load_array(name, GROUPS_SUFFIX, is_stored=self.meta.grouped)
+            near_groups = self._load_array(name, NEAR_GROUPS_SUFFIX, is_stored=self.meta.near_grouped)
         except (OSError, ValueError) as error:
             raise CorruptFile(f"The split {name!r} cannot be read: {error}") from error
         if images.shape != (count, *_get_array_shape(self.meta)) or len(targets) != count or len(names) != count:
@@ -125,7 +140,10 @@ class PackedDataset:
             )
         if weights is not None and (weights.shape != (count,) or weights.dtype != np.float32):
             raise CorruptFile(f"The weights of the split {name!r} do not match meta.json.", expected=count)
-        return PackedSplit(images, targets, names, weights)
+        for each in (groups, near_groups):
+            if each is not None and (each.shape != (count,) or each.dtype != np.int64):
+                raise CorruptFile(f"The groups of the split {name!r} do not match meta.json.", expected=count)
+        return PackedSplit(images, targets, names, weights, groups, near_groups)
 
     def read_series(self, name: str) -> Samples:
         """Return the rows of a split of a time series, float32 (L, F), memory-mapped. Windows are views of these rows.
@@ -139,8 +157,8 @@ class PackedDataset:
             raise CorruptFile(f"The split {name!r} cannot be read: {error}") from error
         return series
 
-    def _load_weights(self, name: str) -> Weights | None:
-        return np.load(self._folder / f"{name}_{WEIGHTS_SUFFIX}", allow_pickle=False) if self.meta.weighted else None
+    def _load_array(self, name: str, suffix: str, *, is_stored: bool) -> NDArray[Any] | None:
+        return np.load(self._folder / f"{name}_{suffix}", allow_pickle=False) if is_stored else None
 
     def _load_samples(self, name: str, count: int) -> Samples:
         path = self._folder / f"{name}_{'images' if self.meta.table is None else 'rows'}.npy"
@@ -156,13 +174,22 @@ def _get_array_shape(meta: PackedMeta) -> tuple[int, ...]:
     return meta.image_shape if meta.table is not None else (*meta.image_shape[1:], meta.image_shape[0])
 
 
-def list_file_names(splits: dict[str, int], *, weighted: bool = False) -> list[str]:
+def list_file_names(meta: PackedMeta) -> list[str]:
     """Return the names of all files of a packed image dataset."""
-    parts = ("images.npy", "targets.npy", "names.json", *([WEIGHTS_SUFFIX] if weighted else []))
-    return [META_FILE, *(f"{split}_{part}" for split in splits for part in parts)]
+    parts = ("images.npy", "targets.npy", "names.json", *_list_optional_parts(meta))
+    return [META_FILE, *(f"{split}_{part}" for split in meta.splits for part in parts)]
 
 
 def list_split_files(meta: PackedMeta, split: str) -> list[str]:
     """Return the names of the files that `PackedDataset.open` and `read_split` read for one split."""
     parts = ("images.npy" if meta.table is None else "rows.npy", "targets.npy", "names.json")
-    return [META_FILE, *(f"{split}_{part}" for part in (*parts, *([WEIGHTS_SUFFIX] if meta.weighted else [])))]
+    return [META_FILE, *(f"{split}_{part}" for part in (*parts, *_list_optional_parts(meta)))]
+
+
+def _list_optional_parts(meta: PackedMeta) -> list[str]:
+    optional = {
+        WEIGHTS_SUFFIX: meta.weighted,
+        GROUPS_SUFFIX: meta.grouped,
+        NEAR_GROUPS_SUFFIX: meta.near_grouped,
+    }
+    return [suffix for suffix, is_stored in optional.items() if is_stored]

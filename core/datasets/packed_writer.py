@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,7 +12,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from core.datasets.packed import META_FILE, SPLITS, WEIGHTS_SUFFIX, Images, PackedMeta, Targets, Task, Weights
+from core.datasets.packed import (
+    GROUPS_SUFFIX,
+    META_FILE,
+    NEAR_GROUPS_SUFFIX,
+    SPLITS,
+    WEIGHTS_SUFFIX,
+    Images,
+    PackedMeta,
+    Targets,
+    Task,
+    Weights,
+)
+from core.datasets.sample_groups import Groups
 from core.durable_files import fsync_path, write_new_file
 from core.resizing import STRETCH, ResizePolicy
 
@@ -30,8 +42,9 @@ class PackedWriter:
         image_shape: tuple[int, ...],
         resize: ResizePolicy = STRETCH,
         weighted: bool = False,
+        grouped: bool = False,
     ) -> None:
-        """Open the writer. If `weighted`, every chunk must have weights."""
+        """Open the writer. If `weighted`, every chunk must have weights; if `grouped`, every chunk must have groups."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._metadata: dict[str, Any] = {
@@ -40,8 +53,9 @@ class PackedWriter:
             "num_outputs": num_outputs,
             "image_shape": list(image_shape),
         }
-        self._resize, self._weighted = resize, weighted
+        self._resize, self._weighted, self._grouped = resize, weighted, grouped
         self._splits: dict[str, _SplitWriter] = {}
+        self._digests: dict[str, dict[str, Any]] = {}
 
     def append_chunk(
         self,
@@ -50,6 +64,7 @@ class PackedWriter:
         targets: Targets,
         names: Sequence[str],
         weights: Weights | None = None,
+        groups: Groups | None = None,
     ) -> None:
         """Append images to a split. The splits can be written in any order.
 
@@ -59,6 +74,7 @@ class PackedWriter:
             targets: int64 (B,) for classification, otherwise float32 (B, num_outputs).
             names: the names of the images, for reports and previews.
             weights: float32 (B,), required if the dataset is weighted.
+            groups: int64 (B,), required if the dataset is grouped.
 
         Raises:
             ValueError: the arrays do not match the dataset or each other.
@@ -75,25 +91,43 @@ class PackedWriter:
             )
         if (weights is not None) is not self._weighted or (weights is not None and len(weights) != len(names)):
             raise ValueError(f"{len(names)} images must have {len(names) if self._weighted else 'no'} weights")
+        if (groups is not None) is not self._grouped or (groups is not None and len(groups) != len(names)):
+            raise ValueError(f"{len(names)} images must have {len(names) if self._grouped else 'no'} groups")
         if split not in self._splits:
             self._splits[split] = _SplitWriter(self._folder, split, (height, width, channels))
-        self._splits[split].append_chunk(images_bhwc, self._cast_targets(targets), names, weights)
+        self._splits[split].append_chunk(images_bhwc, self._cast_targets(targets), names, weights, groups)
 
     def _cast_targets(self, targets: Targets) -> Targets:
         if self._metadata["task"] == "classification":
             return np.ascontiguousarray(targets, np.int64)
         return np.ascontiguousarray(targets, np.float32).reshape(len(targets), self._metadata["num_outputs"])
 
-    def finish_dataset(self) -> PackedMeta:
-        """Write all files durably and return the metadata.
+    def finish_splits(self) -> dict[str, Images]:
+        """Write the files of all splits durably. Return the images of each split, memory-mapped and read-only.
 
         Raises:
             ValueError: the training split is empty.
         """
         if "train" not in self._splits:
             raise ValueError("the split 'train' has no images")
-        splits = {name: self._splits[name] for name in SPLITS if name in self._splits}
-        digests = {name: split.finish_files() for name, split in splits.items()}
+        names = [name for name in SPLITS if name in self._splits]
+        self._digests = {name: self._splits[name].finish_files() for name in names}
+        return {name: np.load(self._folder / f"{name}_images.npy", mmap_mode="r") for name in names}
+
+    def finish_dataset(self, near_groups: Mapping[str, Groups] | None = None) -> PackedMeta:
+        """Write all files durably and return the metadata.
+
+        Args:
+            near_groups: the groups of equal and near-equal images of each split, int64 (N,). Default: no groups.
+
+        Raises:
+            ValueError: the training split is empty.
+        """
+        if not self._digests:
+            self.finish_splits()
+        for name, groups in (near_groups or {}).items():
+            write_new_file(self._folder / f"{name}_{NEAR_GROUPS_SUFFIX}", encode_npy(groups.astype(np.int64)))
+        splits = {name: self._splits[name] for name in self._digests}
         mean, std = splits["train"].compute_moments()
         meta = PackedMeta(
             **self._metadata,
@@ -102,7 +136,9 @@ class PackedWriter:
             std=std,
             **self._resize.to_dict(),
             weighted=self._weighted,
-            content_hash=hash_json({**self._metadata, "splits": digests}),
+            grouped=self._grouped,
+            near_grouped=bool(near_groups),
+            content_hash=hash_json({**self._metadata, "splits": self._digests}),
         )
         write_new_file(self._folder / META_FILE, meta.model_dump_json(indent=2).encode())
         fsync_path(self._folder)
@@ -123,6 +159,7 @@ class _SplitWriter:
         self._digest = hashlib.sha256()
         self._targets: list[NDArray[Any]] = []
         self._weights: list[Weights] = []
+        self._groups: list[Groups] = []
         self._names: list[str] = []
         self._histogram = np.zeros((shape_hwc[2], 256), np.int64)
 
@@ -132,7 +169,12 @@ class _SplitWriter:
         return self._file.tell()
 
     def append_chunk(
-        self, images_bhwc: Images, targets: Targets, names: Sequence[str], weights: Weights | None
+        self,
+        images_bhwc: Images,
+        targets: Targets,
+        names: Sequence[str],
+        weights: Weights | None,
+        groups: Groups | None,
     ) -> None:
         pixels = np.ascontiguousarray(images_bhwc)
         self._file.write(pixels.data)
@@ -141,6 +183,8 @@ class _SplitWriter:
         self._targets.append(targets)
         if weights is not None:
             self._weights.append(weights)
+        if groups is not None:
+            self._groups.append(groups)
         self._names.extend(names)
         self.count += len(pixels)
 
@@ -165,7 +209,8 @@ class _SplitWriter:
         write_new_file(self._folder / f"{self._split}_names.json", json.dumps(self._names).encode())
         targets_sha256 = hashlib.sha256(targets.data).hexdigest()
         weights = write_weights(self._folder, self._split, np.concatenate(self._weights) if self._weights else None)
-        return {"count": self.count, "images": self._digest.hexdigest(), "targets": targets_sha256, **weights}
+        groups = write_groups(self._folder, self._split, np.concatenate(self._groups) if self._groups else None)
+        return {"count": self.count, "images": self._digest.hexdigest(), "targets": targets_sha256, **weights, **groups}
 
     def close_file(self) -> None:
         self._file.close()
@@ -187,6 +232,15 @@ def write_weights(folder: Path, split: str, weights: Weights | None) -> dict[str
     stored = np.ascontiguousarray(weights, np.float32)
     write_new_file(folder / f"{split}_{WEIGHTS_SUFFIX}", encode_npy(stored))
     return {"weights": hashlib.sha256(stored.data).hexdigest()}
+
+
+def write_groups(folder: Path, split: str, groups: Groups | None) -> dict[str, str]:
+    """Write the groups of a split. Return {"groups": SHA-256}, or {} if there are no groups."""
+    if groups is None:
+        return {}
+    stored = np.ascontiguousarray(groups, np.int64)
+    write_new_file(folder / f"{split}_{GROUPS_SUFFIX}", encode_npy(stored))
+    return {"groups": hashlib.sha256(stored.data).hexdigest()}
 
 
 def encode_npy(array: NDArray[Any]) -> bytes:

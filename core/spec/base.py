@@ -15,6 +15,7 @@ Name = Annotated[
 ]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+ShareOrZero = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0, le=1e12)]
 NonNegative = Annotated[float, Field(ge=0.0, le=1e12)]
 Signed = Annotated[float, Field(ge=-1e12, le=1e12)]
@@ -24,6 +25,14 @@ Pattern = Annotated[
         min_length=1,
         max_length=200,
         description="A pattern for parameter names: `*` matches any text, `?` matches one character.",
+    ),
+]
+Monitor = Annotated[
+    str,
+    Field(
+        max_length=100,
+        description="The monitored metric: `<train|valid>_<metric>`, for example `valid_loss`. Default: `valid_loss`, "
+        "or `train_loss` if `dataset.valid` is 0.",
     ),
 ]
 LR_DESCRIPTION = (

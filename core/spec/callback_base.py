@@ -13,9 +13,6 @@ Mode = Annotated[
         "the direction that suits the metric."
     ),
 ]
-Monitor = Annotated[
-    str, Field(max_length=100, description="The monitored metric: `<train|valid>_<metric>`, for example `valid_loss`.")
-]
 
 
 class CallbackBase(Spec):
@@ -32,6 +29,8 @@ class CallbackBase(Spec):
     averages_after_training: ClassVar[bool] = False
     """Whether the registered weights are an average that is not validated per epoch."""
     selects_best_epoch: ClassVar[bool] = False
+    requires_validation: ClassVar[bool] = False
+    """Whether the callback writes results of the last validation."""
     max_classes: ClassVar[int | None] = None
     """The maximum number of classes in the table that the callback writes; None: no limit."""
 

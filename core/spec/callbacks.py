@@ -4,8 +4,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.spec.base import Count, NonNegative, Pattern, Positive, Share, Signed
-from core.spec.callback_base import CallbackBase, Mode, Monitor
+from core.spec.base import Count, Monitor, NonNegative, Pattern, Positive, Share, Signed
+from core.spec.callback_base import CallbackBase, Mode
 
 
 class EarlyStoppingSpec(CallbackBase):
@@ -218,6 +218,7 @@ class ConfusionMatrixCallbackSpec(CallbackBase):
     """Write the confusion matrix of the last validation as CSV, PNG and JSON, with metrics of each class as JSON."""
 
     exclusive_group: ClassVar[str | None] = "write confusion_matrix.csv"
+    requires_validation: ClassVar[bool] = True
     max_classes: ClassVar[int | None] = 1000
 
     name: Literal["confusion_matrix"] = "confusion_matrix"
@@ -230,6 +231,7 @@ class WorstSamplesSpec(CallbackBase):
     """
 
     exclusive_group: ClassVar[str | None] = "write worst_samples.csv"
+    requires_validation: ClassVar[bool] = True
 
     name: Literal["worst_samples"] = "worst_samples"
     count: Annotated[int, Field(ge=1, le=100, description="The number of samples to write.")] = 25

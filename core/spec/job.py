@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from core.spec.base import Count, Name, Positive, Share, Spec
+from core.spec.base import Count, Name, Positive, Share, ShareOrZero, Spec
 from core.spec.callbacks import CallbackSpec
 from core.spec.losses import LossSpec
 from core.spec.metrics import MetricSpec
@@ -79,10 +79,11 @@ class DatasetSpec(NamedOptions):
     version: Count | Literal["latest"] = Field(
         default="latest", description="A version number, or `latest` for the newest version."
     )
-    valid: Share | None = Field(
+    valid: ShareOrZero | None = Field(
         default=None,
-        description="The fraction of the training split that is held out for validation. Default: the dataset's own "
-        "validation split, or 0.1 if the dataset has none.",
+        description="The fraction of the training split that is held out for validation. 0: train without validation "
+        "samples. Default: the dataset's own validation split, or 0.1 if the dataset has none. Samples of one group, "
+        "and equal and near-equal images, stay together.",
     )
     test: Share | None = Field(
         default=None,

@@ -188,10 +188,10 @@ MetricSpec = Annotated[
 ]
 
 
-def list_curves(metrics: Sequence[MetricSpec]) -> list[str]:
+def list_curves(metrics: Sequence[MetricSpec], *, has_validation: bool = True) -> list[str]:
     """Return the names of the curves of a job with these metrics, including the loss: `<valid|train>_<key>`."""
     return [
         f"{split}_{key}"
-        for split in ("valid", "train")
+        for split in (("valid", "train") if has_validation else ("train",))
         for key in ("loss", *(metric.key for metric in metrics if metric.is_curve and metric.applies_to(split)))
     ]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.spec.base import LR_DESCRIPTION, Count, FieldError, NonNegative, Positive, Probability
+from core.spec.base import LR_DESCRIPTION, Count, FieldError, Monitor, NonNegative, Positive, Probability
 from core.spec.schedule_base import CallOn, Factor, Factors, Milestones, ScheduleBase, ScheduleEnd
 
 
@@ -204,7 +204,7 @@ class PlateauSpec(ScheduleBase):
     """
 
     name: Literal["plateau"] = "plateau"
-    monitor: str = Field(default="valid_loss", max_length=100)
+    monitor: Monitor = "valid_loss"
     mode: Literal["auto", "min", "max"] = "auto"
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     patience: Annotated[int, Field(ge=0, le=100_000)] = 10

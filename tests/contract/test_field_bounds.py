@@ -9,7 +9,7 @@ import models
 from app.main import create_app
 from core.datasets import builtin
 from core.datasets.ingest.archive import UploadOptions
-from core.datasets.tables.column_roles import TableOptions
+from core.datasets.tables.table_options import TableOptions
 from core.settings import Settings
 from core.spec import ANY_JOB
 

@@ -127,11 +127,9 @@ def _select_samples(spec: ModelJobSpec, packed: PackedDataset) -> tuple[SplitVie
     if spec.split == "train":
         return SplitView(train.images, train.targets, splits.train_index, train.weights), train.names, "train"
     sizes = plan_splits(packed.meta.splits, spec.dataset.valid, spec.dataset.test)
-    if spec.split == "valid":
-        view, is_from_train = splits.valid, sizes.is_valid_from_train
-    elif splits.test is None:
-        raise InvalidSpec(f"the dataset does not have the split 'test'; it has {', '.join(packed.meta.splits)}")
-    else:
-        view, is_from_train = splits.test, sizes.is_test_from_train
+    view = splits.valid if spec.split == "valid" else splits.test
+    is_from_train = sizes.is_valid_from_train if spec.split == "valid" else sizes.is_test_from_train
+    if view is None:
+        raise InvalidSpec(f"the dataset does not have the split {spec.split!r}; it has {', '.join(packed.meta.splits)}")
     split = "train" if is_from_train else spec.split
     return view, packed.read_split(split).names, split

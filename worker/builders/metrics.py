@@ -106,7 +106,7 @@ def check_monitors(spec: JobSpec, metric_specs: Sequence[metrics.MetricSpec]) ->
     Raises:
         InvalidSpec: a callback or the schedule monitors a metric that the job does not compute.
     """
-    available = metrics.list_curves(metric_specs)
+    available = metrics.list_curves(metric_specs, has_validation=spec.dataset.valid != 0)
     monitors = [getattr(part, "monitor", None) for part in (*spec.callbacks, spec.schedule)]
     for monitor in monitors:
         if monitor is not None and monitor not in available:

@@ -20,6 +20,7 @@ from worker.builders.preprocessing import build_preprocessing
 from worker.builders.schedules import make_schedule
 from worker.engine.callback import Callback, SaveArtifact, noop
 from worker.engine.callbacks import NonFiniteGuard, ValidationSamples
+from worker.engine.dataloader import ArrayDataLoader
 from worker.engine.device import Placement
 from worker.engine.forward_pass import ForwardPass
 from worker.engine.oom_recovery import OomBatchSplitter
@@ -64,8 +65,8 @@ def build_run(
         scaler=placement.build_grad_scaler(),
         clipping=components.clipping,
         train_batches=batches,
-        valid_batches=build_eval_loader(spec.batch_size, placement, splits.valid),
-        test_batches=None if splits.test is None else build_eval_loader(spec.batch_size, placement, splits.test),
+        valid_batches=_build_eval_loader(spec, placement, splits.valid),
+        test_batches=_build_eval_loader(spec, placement, splits.test),
         train_accumulator=new_accumulator(split="train"),
         valid_accumulator=new_accumulator(split="valid"),
         new_accumulator=partial(new_accumulator, split="valid"),
@@ -97,7 +98,13 @@ def _build_forward_pass(
     return ForwardPass(network, preprocess, loss.to(placement.device), placement, frozen_norms)
 
 
-def _build_validation_samples(spec: JobSpec, packed: PackedDataset, view: SplitView) -> ValidationSamples:
+def _build_eval_loader(spec: JobSpec, placement: Placement, view: SplitView | None) -> ArrayDataLoader | None:
+    return None if view is None else build_eval_loader(spec.batch_size, placement, view)
+
+
+def _build_validation_samples(spec: JobSpec, packed: PackedDataset, view: SplitView | None) -> ValidationSamples:
     meta = packed.meta
+    if view is None:
+        return ValidationSamples(meta.task, meta.classes)
     split = "train" if plan_splits(meta.splits, spec.dataset.valid).is_valid_from_train else "valid"
     return ValidationSamples(meta.task, meta.classes, split, view.index, packed.read_split(split).names, view.images)

@@ -35,6 +35,7 @@ class Run:
     """All objects of a training run, except the observers, which are callbacks that the caller adds.
 
     Attributes:
+        valid_batches: the validation samples. None: the run has no validation.
         callbacks: the configured callbacks, in order. They do not include `guard`, which is always active.
         keep_best: the callback that keeps the weights of the best epoch, or None.
         new_accumulator: creates an accumulator with all metrics, including those that only the evaluation computes.
@@ -52,7 +53,7 @@ class Run:
     scaler: torch.amp.GradScaler | None
     clipping: GradientClipping | None
     train_batches: ArrayDataLoader
-    valid_batches: ArrayDataLoader
+    valid_batches: ArrayDataLoader | None
     test_batches: ArrayDataLoader | None
     train_accumulator: MetricAccumulator
     valid_accumulator: MetricAccumulator
@@ -79,7 +80,7 @@ class Run:
             validated = self.forward.copy_with_network(self.averaging.network)
         valid_step = ValidStep(validated, self.valid_accumulator, hooks, self.oom_splitter)
         train = (self.train_batches, self._build_train_step(hooks))
-        return Loop(train, (self.valid_batches, valid_step), hooks)
+        return Loop(train, None if self.valid_batches is None else (self.valid_batches, valid_step), hooks)
 
     def build_sweep_loop(self, observers: Sequence[Callback]) -> Loop[Batch]:
         """Return a loop for the learning-rate and batch-size finders. It neither validates nor checks losses."""
@@ -146,7 +147,7 @@ class Run:
     def evaluate(
         self, is_interrupted: Callable[[], bool] = lambda: False, epoch_metrics: Mapping[str, float] | None = None
     ) -> dict[str, dict[str, Any]]:
-        """Return all metrics of the network by split.
+        """Return all metrics of the network by split: validation and test, if the run has such samples.
 
         `epoch_metrics`: the metrics that `load_best_weights` returned. If they include all validation metrics, the
         validation split is not evaluated again.
@@ -154,8 +155,10 @@ class Run:
         Raises:
             EvaluationInterrupted: `is_interrupted` returned True.
         """
-        valid = None if epoch_metrics is None else self._get_epoch_results(epoch_metrics)
-        results = {"valid": self._evaluate_split(self.valid_batches, is_interrupted) if valid is None else valid}
+        results: dict[str, dict[str, Any]] = {}
+        if self.valid_batches is not None:
+            valid = None if epoch_metrics is None else self._get_epoch_results(epoch_metrics)
+            results["valid"] = self._evaluate_split(self.valid_batches, is_interrupted) if valid is None else valid
         if self.test_batches is not None:
             results["test"] = self._evaluate_split(self.test_batches, is_interrupted)
         return results

@@ -16,7 +16,7 @@ from app.serving.decoding import Decoder, ImageInput
 from app.serving.model_server import ModelServer
 from app.serving.table_input import TableRow
 from app.serving.types import TOP_CLASS, BundleRef, Outcome, Pixels, Scores
-from core.datasets.archives.split_names import normalize_name
+from core.datasets.split_names import normalize_name
 from core.errors import InvalidRow, InvalidSpec, ServiceError, TooLarge
 from core.spec.error_pointers import format_unknown_name
 

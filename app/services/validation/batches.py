@@ -16,7 +16,7 @@ def check_window_shares(context: TrainingContext | ModelJobContext, report: Vali
     if table is None or table.window is None:
         return
     for name in ("valid", "test"):
-        if getattr(context.job.spec.dataset, name) is not None:
+        if getattr(context.job.spec.dataset, name):
             report.add(
                 f"/dataset/{name}",
                 f"must be omitted: windows of a series are split by time at import, with the option {name}_share",

@@ -39,6 +39,17 @@ def check_callback_classes(context: TrainingContext, report: ValidationReport) -
             report.add(f"/callbacks/{index}/name", reason)
 
 
+def check_validation_callbacks(context: TrainingContext, report: ValidationReport) -> None:
+    """Check that callbacks that write results of the last validation are used only if there are validation samples."""
+    for index, callback in enumerate(context.spec.callbacks):
+        if callback.requires_validation and context.spec.dataset.valid == 0:
+            report.add(
+                f"/callbacks/{index}/name",
+                f"{callback.name!r} requires validation samples, but the job has none; remove it, or set "
+                "/dataset/valid to a number above 0",
+            )
+
+
 def check_best_epoch(context: TrainingContext, report: ValidationReport) -> None:
     """Check that callbacks that select the best epoch are not combined with weight averaging after training."""
     callbacks = context.spec.callbacks

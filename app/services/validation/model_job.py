@@ -40,8 +40,13 @@ class ModelJobContext:
     @property
     def valid(self) -> float | None:
         """The share of the training split that is used as the validation split."""
-        share = self.model.valid if self.spec.dataset.valid is None and self.is_own_dataset else self.spec.dataset.valid
-        return splits.DEFAULT_SHARE if share is None and not self.dataset_info.splits.get("valid") else share
+        default = splits.get_default_share(self.dataset_info.splits, has_windows=self.dataset_info.has_windows)
+        if self.spec.dataset.valid is not None:
+            return self.spec.dataset.valid
+        if not self.is_own_dataset or self.model.valid is None:
+            return default
+        # A model that was trained without validation samples can be evaluated on the dataset's own validation split.
+        return default if self.model.valid == 0 and default is None else self.model.valid
 
     @property
     def test(self) -> float | None:

@@ -65,6 +65,20 @@ def check_monitors(context: TrainingContext, report: ValidationReport) -> None:
     report.extend(find_monitor_errors(context.spec))
 
 
+def check_metric_splits(context: TrainingContext, report: ValidationReport) -> None:
+    """Check that the job has samples for metrics that are not computed on the training split."""
+    dataset = context.spec.dataset
+    if dataset.valid != 0 or dataset.test is not None or context.dataset_info.splits.get("test"):
+        return
+    for index, metric in enumerate(context.spec.metrics or ()):
+        if not (metric.is_curve and metric.applies_to("train")):
+            report.add(
+                f"/metrics/{index}",
+                f"{metric.key!r} is computed on validation and test samples, but the job has none; remove it, or set "
+                "/dataset/valid to a number above 0",
+            )
+
+
 def find_monitor_errors(spec: JobSpec) -> Iterator[tuple[str, str]]:
     """Yield an error for every `monitor` of a callback or schedule that is not a metric of the job.
 
@@ -73,9 +87,16 @@ def find_monitor_errors(spec: JobSpec) -> Iterator[tuple[str, str]]:
     metrics = spec.metrics
     if metrics is None:
         metrics = tuple(metric for defaults in TASK_DEFAULTS.values() for metric in defaults.metrics)
-    curves = list(dict.fromkeys(list_curves(metrics)))
+    has_validation = spec.dataset.valid != 0
+    curves = list(dict.fromkeys(list_curves(metrics, has_validation=has_validation)))
     for pointer, monitor in _find_monitors(spec):
-        if monitor not in curves:
+        if monitor not in curves and not has_validation and monitor in list_curves(metrics):
+            yield (
+                pointer,
+                f"{monitor!r} requires validation samples, but the job has none; monitor 'train_loss', or set "
+                "/dataset/valid to a number above 0",
+            )
+        elif monitor not in curves:
             candidates = find_nearest(monitor, curves) or curves
             yield pointer, f"{monitor!r} is not a metric of this job; did you mean {format_choices(candidates)}?"
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 from app.services.validation.architecture_check import ArchitectureCheck
 from app.services.validation.context import PinnedDataset, ResolvedSpec, ValidationContext
@@ -9,7 +10,10 @@ from app.services.validation.defaults import TASK_DEFAULTS, generate_name
 from core.datasets import splits
 from core.datasets.definition import DatasetInfo
 from core.spec import DatasetSpec, JobSpec, LrFindSpec, TrainingSpec
+from core.spec.base import Spec
 from core.spec.job import ResourcesSpec
+
+SpecPart = TypeVar("SpecPart", bound=Spec)
 
 
 @dataclass(frozen=True)
@@ -138,22 +142,27 @@ class LrFindContext(TrainingContext):
 
 
 def fill_defaults(spec: JobSpec, dataset: PinnedDataset | None) -> JobSpec:
-    """Return the spec with a name, a dataset version, and the default loss and metrics of the dataset's task."""
+    """Return the spec with a name, a dataset version, and the default loss and metrics of the dataset's task.
+
+    Without validation samples, callbacks and the schedule monitor the training loss by default.
+    """
     if dataset is None:
-        return spec
+        return monitor_training_loss(spec) if spec.dataset.valid == 0 else spec
     name = spec.name or generate_name(spec)
-    uses_default_share = spec.dataset.valid is None and not dataset.dataset_info.splits.get("valid")
+    properties = dataset.dataset_info
+    share = splits.get_default_share(properties.splits, has_windows=properties.has_windows)
     pinned = DatasetSpec(
         name=spec.dataset.name,
         version=dataset.version,
-        valid=splits.DEFAULT_SHARE if uses_default_share else spec.dataset.valid,
+        valid=share if spec.dataset.valid is None else spec.dataset.valid,
         test=spec.dataset.test,
         stratify=spec.dataset.stratify,
         train_transforms=spec.dataset.train_transforms,
         **dataset.options,
     )
-    defaults = TASK_DEFAULTS[dataset.dataset_info.task]
-    return spec.model_copy(
+    defaults = TASK_DEFAULTS[properties.task]
+    resolved = monitor_training_loss(spec) if pinned.valid == 0 else spec
+    return resolved.model_copy(
         update={
             "name": name,
             "model": spec.model or name,
@@ -162,6 +171,22 @@ def fill_defaults(spec: JobSpec, dataset: PinnedDataset | None) -> JobSpec:
             "metrics": defaults.metrics if spec.metrics is None else spec.metrics,
         }
     )
+
+
+def monitor_training_loss(spec: JobSpec) -> JobSpec:
+    """Return the spec with `train_loss` as the metric of each callback or schedule that does not set `monitor`."""
+    return spec.model_copy(
+        update={
+            "callbacks": tuple(replace_default_monitor(callback) for callback in spec.callbacks),
+            "schedule": None if spec.schedule is None else replace_default_monitor(spec.schedule),
+        }
+    )
+
+
+def replace_default_monitor(part: SpecPart) -> SpecPart:
+    """Return the callback or schedule with the monitor `train_loss` if it has a monitor that was not set."""
+    has_default = "monitor" in type(part).model_fields and "monitor" not in part.model_fields_set
+    return part.model_copy(update={"monitor": "train_loss"}) if has_default else part
 
 
 def _list_training_fields() -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from core.datasets.archives.folder_tree import Parts
-from core.datasets.archives.split_names import normalize_name, parse_split_name
+from core.datasets.split_names import normalize_name, parse_split_name
 
 _SUFFIXES = frozenset({".txt", ".csv", ".tsv"})
 _NAMES = re.compile(r"annot|label|ground.?truth|class", re.IGNORECASE)

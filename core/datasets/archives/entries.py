@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from core.datasets.archives.budget import InspectionCancelled, InspectionEnded, Readable, make_too_large_error
 from core.datasets.archives.limits import UploadLimits
-from core.datasets.archives.split_names import normalize_name
+from core.datasets.split_names import normalize_name
 from core.errors import InvalidArchive, TooLarge
 
 _CHUNK_BYTES = 2**20

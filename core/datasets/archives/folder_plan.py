@@ -11,7 +11,7 @@ from core.datasets.archives.split_folders import (
     is_stray,
     make_ambiguous_error,
 )
-from core.datasets.archives.split_names import is_plain_split_name, parse_split_name
+from core.datasets.split_names import is_plain_split_name, parse_split_name
 from core.errors import InvalidArchive
 
 _MAX_SPLIT_FOLDERS = 10  # among more class folders, `train_station/platform` is probably not a split

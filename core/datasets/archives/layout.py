@@ -7,9 +7,10 @@ from typing import NamedTuple
 from core.datasets.archives.annotations import AnnotationFile, find_labels
 from core.datasets.archives.folder_plan import FolderPlan, SamplePlacement, plan_folders
 from core.datasets.archives.folder_tree import FolderNode, Parts
+from core.datasets.archives.label_file import LabelRow
 from core.datasets.archives.split_folders import SplitFolder
-from core.datasets.archives.split_names import normalize_name
 from core.datasets.packed import SPLITS
+from core.datasets.split_names import normalize_name
 from core.errors import InvalidArchive
 
 
@@ -69,6 +70,51 @@ def infer_layout(
     )
 
 
+def place_labelled_images(rows: Mapping[int, LabelRow], num_images: int, root: Parts) -> ArchiveLayout:
+    """Return the splits and classes that the rows of a label file contain.
+
+    Args:
+        rows: the rows of the images, keyed by the number of the image. Every row has a class.
+        num_images: the number of images. Images without a row are not placed.
+        root: the folder of the label file.
+
+    Raises:
+        InvalidArchive: a class has no training images.
+    """
+    placements: list[SamplePlacement | None] = [None] * num_images
+    for index, row in rows.items():
+        placements[index] = SamplePlacement(row.split or "train", row.label or "")
+    return _build_layout(placements, root)
+
+
+def move_images(layout: ArchiveLayout, splits: Mapping[int, str], *, has_train: bool) -> ArchiveLayout:
+    """Return the layout with other splits of some images.
+
+    Args:
+        layout: the classes of the images.
+        splits: the splits of the listed images, keyed by the number of the image.
+        has_train: whether training images are listed. If so, the images that are not listed are not placed; otherwise,
+            they keep their split.
+
+    Raises:
+        InvalidArchive: a class has no training images.
+    """
+    placements = [
+        None
+        if place is None or (has_train and index not in splits)
+        else place._replace(split=splits.get(index, place.split))
+        for index, place in enumerate(layout.placements)
+    ]
+    moved = _build_layout(placements, layout.root)
+    return moved._replace(empty_classes=layout.empty_classes, annotations=layout.annotations)
+
+
+def _build_layout(placements: list[SamplePlacement | None], root: Parts) -> ArchiveLayout:
+    classes = {place.label for place in placements if place and place.split == "train"}
+    _check_placements(placements, classes)
+    return ArchiveLayout(tuple(sorted(classes)), placements, (), root)
+
+
 def sort_placements(placements: Sequence[SamplePlacement | None], names: Sequence[str]) -> list[int]:
     """Return the indices of the placed images, sorted by split, class and name."""
     placed = [(SPLITS.index(place.split), place.label, names[i], i) for i, place in enumerate(placements) if place]
@@ -111,16 +157,17 @@ def _check_placements(placements: Sequence[SamplePlacement | None], classes: set
         raise InvalidArchive(
             "No image is in a class folder.",
             code="archive_empty",
-            hint="Put the images into one folder for each class: class/image.jpg or train/class/image.jpg.",
+            hint="Put the images into one folder for each class: class/image.jpg or train/class/image.jpg. Or add a "
+            "file labels.csv with the columns name and label.",
         )
     unknown_classes = sorted(labels - classes)
     if unknown_classes:
         raise InvalidArchive(
             f"These classes have no training images: {', '.join(unknown_classes[:10])}.",
             code="dataset_unknown_class",
-            hint="Every class in valid/ and test/ must also have images in train/. Images without class folders need a "
-            "file of names and classes in the folder of their split, for example val/val_annotations.txt. The "
-            "original files of Tiny ImageNet are also the built-in dataset tiny_imagenet.",
+            hint="Every class of the validation and test images must also have training images. Images without "
+            "class folders need a file of names and classes in the folder of their split, for example "
+            "val/val_annotations.txt. The original files of Tiny ImageNet are also the built-in dataset tiny_imagenet.",
             classes=unknown_classes[:100],
         )
 

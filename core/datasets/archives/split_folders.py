@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from core.datasets.archives.folder_tree import FolderNode, Parts
-from core.datasets.archives.split_names import guess_split, is_plain_split_name, parse_split_name
+from core.datasets.split_names import guess_split, is_plain_split_name, parse_split_name
 from core.errors import InvalidArchive
 
 _STRAY_SHARE = (

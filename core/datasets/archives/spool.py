@@ -10,7 +10,9 @@ from core import images
 from core.datasets.archives.annotations import AnnotationFile, is_annotation_file
 from core.datasets.archives.budget import Readable, make_too_large_error
 from core.datasets.archives.entries import ArchiveEntry, read_entry
+from core.datasets.archives.label_file import LABELS_FILES, is_table_file
 from core.datasets.archives.limits import UploadLimits
+from core.datasets.archives.split_lists import get_list_split
 from core.datasets.definition import Unreadable
 from core.datasets.import_report import get_suffix
 from core.datasets.tables import sample_weights
@@ -23,8 +25,9 @@ _SUFFIXES = frozenset(
 _HIDDEN_NAMES = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _MAX_LISTED = 100
 _MAX_WEIGHTS_BYTES = 256 * 2**20
-_MAX_WEIGHTS_DEPTH = 4  # path parts: `weights.csv`, `folder/weights.csv` or with more wrapping folders
+_MAX_LIST_DEPTH = 4  # path parts: `weights.csv`, `folder/weights.csv` or with more wrapping folders
 _MAX_ANNOTATION_FILES, _MAX_ANNOTATION_BYTES = 16, 64 * 2**20
+_MAX_LIST_FILES = 16
 
 
 class SpooledImage(NamedTuple):
@@ -56,7 +59,8 @@ class ImageSpool:
 
     Attributes:
         weights_files: temporary copies of the files named `weights.csv`, keyed by the path in the archive.
-        annotation_files: temporary copies of the files that may contain the classes of images.
+        annotation_files: temporary copies of the files that may contain the classes of the images of one split.
+        list_files: temporary copies of the other CSV files and of lists such as `train.txt`.
         unreadable: files that have the suffix of an image format but cannot be read, or that exceed a limit.
         ignored: files that are not images and do not have the suffix of an image format.
         ignored_suffixes: the number of ignored files of each suffix.
@@ -68,6 +72,7 @@ class ImageSpool:
         self._limits = limits
         self.weights_files: dict[tuple[str, ...], Path] = {}
         self.annotation_files: list[AnnotationFile] = []
+        self.list_files: list[AnnotationFile] = []
         self.spooled_images: list[SpooledImage] = []
         self.folders: list[tuple[str, ...]] = []
         self.unreadable: list[Unreadable] = []
@@ -92,11 +97,15 @@ class ImageSpool:
         self._file.flush()
 
     def _extract_file(self, parts: tuple[str, ...], body: Readable) -> None:
-        if parts[-1] == sample_weights.WEIGHTS_FILE and len(parts) <= _MAX_WEIGHTS_DEPTH:
+        if parts[-1] == sample_weights.WEIGHTS_FILE and len(parts) <= _MAX_LIST_DEPTH:
             self._extract_weights(parts, body)
             return
         if is_annotation_file(parts) and len(self.annotation_files) < _MAX_ANNOTATION_FILES:
             self._extract_annotations(parts, body)
+            return
+        is_list = len(parts) <= _MAX_LIST_DEPTH and (is_table_file(parts) or get_list_split(parts) is not None)
+        if is_list and len(self.list_files) < _MAX_LIST_FILES:
+            self._extract_list(parts, body)
             return
         content = read_entry(body, self._limits.max_image_bytes)
         has_suffix = has_image_suffix(parts)
@@ -134,6 +143,17 @@ class ImageSpool:
         path.write_bytes(content)
         self.annotation_files.append(AnnotationFile(parts, path))
 
+    def _extract_list(self, parts: tuple[str, ...], body: Readable) -> None:
+        content = read_entry(body, _MAX_ANNOTATION_BYTES)
+        if content is None and parts[-1].lower() in LABELS_FILES:
+            raise make_too_large_error(f"{'/'.join(parts)} has more than {_MAX_ANNOTATION_BYTES} bytes", "max_bytes")
+        if content is None:
+            self.ignore_file(parts)
+            return
+        path = self._path.with_name(f"{self._path.name}-list-{len(self.list_files)}")
+        path.write_bytes(content)
+        self.list_files.append(AnnotationFile(parts, path))
+
     def ignore_file(self, parts: tuple[str, ...]) -> None:
         """Add a file to `ignored`."""
         self.num_ignored += 1
@@ -148,5 +168,6 @@ class ImageSpool:
     def close(self) -> None:
         """Close the spool file and delete the copies of other files."""
         self._file.close()
-        for path in (*self.weights_files.values(), *(file.path for file in self.annotation_files)):
+        files = (*self.annotation_files, *self.list_files)
+        for path in (*self.weights_files.values(), *(file.path for file in files)):
             path.unlink()

@@ -12,7 +12,7 @@ from core.datasets.columns import Column, Table
 from core.datasets.definition import BuiltinDataset, DatasetInfo
 from core.datasets.tables.time_windows import make_windows
 from core.datasets.tables.writer import TableSplit
-from core.spec.base import Share, Spec
+from core.spec.base import ShareOrZero, Spec
 
 _NAMES = ("demand", "temperature")
 _BASE_MW, _DAY_MW, _WEEK_MW, _HEAT_MW, _NOISE_MW = 4500.0, 700.0, 400.0, 35.0, 60.0
@@ -28,10 +28,12 @@ class SeriesOptions(Spec):
     horizon: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=1, description="The number of hours to predict after each window."
     )
-    valid_share: Share = Field(
-        default=0.2, description="The fraction of the series, after the training split, that is used for validation."
+    valid_share: ShareOrZero = Field(
+        default=0.2,
+        description="The fraction of the series, after the training split, that is used for validation. 0: no "
+        "validation split.",
     )
-    test_share: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+    test_share: ShareOrZero = Field(
         default=0.0, description="The fraction of the series, at its end, that is used for testing."
     )
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
@@ -39,7 +41,12 @@ class SeriesOptions(Spec):
     @model_validator(mode="after")
     def _check_lengths(self) -> Self:
         lengths = self.split_lengths
-        if min(length for length in lengths if length or lengths.index(length) < 2) < self.window + self.horizon:
+        required = [
+            lengths[0],
+            *(lengths[1:2] if self.valid_share else ()),
+            *(length for length in lengths[2:] if length),
+        ]
+        if min(required) < self.window + self.horizon:
             raise ValueError(
                 f"{self.num_hours} hours give {lengths[0]} for training, {lengths[1]} for validation and {lengths[2]} "
                 f"for testing; each must have at least window + horizon = {self.window + self.horizon}"

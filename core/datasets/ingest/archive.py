@@ -3,27 +3,32 @@
 import statistics
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from core.datasets.archives import uploads
-from core.datasets.archives.layout import ArchiveLayout, infer_layout, sort_placements
+from core.datasets.archives.layout import ArchiveLayout, sort_placements
 from core.datasets.archives.limits import UploadLimits
-from core.datasets.archives.split_names import normalize_name
 from core.datasets.archives.spool import ImageSpool
-from core.datasets.definition import DatasetInfo, SampleChunk
+from core.datasets.definition import DatasetInfo
 from core.datasets.image_decoding import EncodedImage, decode_images
 from core.datasets.image_preview import write_image_preview
 from core.datasets.import_report import ReportBuilder, count_suffixes
+from core.datasets.ingest.archive_labels import ArchiveLabels, read_archive_labels
 from core.datasets.ingest.builtin import write_chunks
 from core.datasets.ingest.resize_options import ResizeOptions
 from core.datasets.packed import PackedDataset, PackedMeta
+from core.datasets.split_names import normalize_name
 from core.datasets.tables import sample_weights as weights
 from core.errors import IMAGE_TOO_LARGE, InvalidArchive
 from core.images import ImageSize
 
+LabelsName = Annotated[str, Field(min_length=1, max_length=1024)]
+Separator = Annotated[str, Field(min_length=1, max_length=8)]
 _MAX_SIDE = 224
 _MAX_UNREADABLE = 0.01
 _MAX_LISTED_SIZES = 20
@@ -31,6 +36,17 @@ _MAX_LISTED_SIZES = 20
 
 class UploadOptions(ResizeOptions):
     """Options of an archive of images."""
+
+    labels: LabelsName | None = Field(
+        default=None,
+        description="The CSV file of the archive that contains the names and classes of the images. Default: "
+        "`labels.csv`, or the only CSV file if it has these columns.",
+    )
+    group_separator: Separator | None = Field(
+        default=None,
+        description="The text that ends the group in the name of each image file. With `_`, the group of `p17_3.png` "
+        "is `p17`. Random splits do not divide groups. Default: names have no groups.",
+    )
 
 
 class InvalidDataset(InvalidArchive):
@@ -67,16 +83,17 @@ def pack_archive(
 def _pack_spool(
     spool: ImageSpool, out: Path, limits: UploadLimits, options: UploadOptions
 ) -> tuple[PackedMeta, dict[str, Any]]:
-    image_parts = [image.parts for image in spool.spooled_images]
-    layout = infer_layout([*image_parts, *spool.unreadable_parts], spool.folders, spool.annotation_files)
-    for file in spool.annotation_files:
-        if file.parts not in layout.annotations:
+    labels = read_archive_labels(spool, options.labels, options.group_separator)
+    layout = labels.layout
+    for file in (*spool.annotation_files, *spool.list_files):
+        if file.parts not in layout.annotations | labels.files:
             spool.ignore_file(file.parts)
     sizes = [image.size for image in spool.spooled_images]
     report = ReportBuilder("classification", layout.classes)
     report.unreadable.extend(spool.unreadable)
-    weights_by_name = _read_weights(spool, layout)
-    extra = _summarize_spool(spool, layout, sizes)
+    report.warnings.extend(labels.warnings)
+    weights_by_name = _read_weights(spool, labels)
+    extra = _summarize_spool(spool, layout, sizes) | labels.extra
     _check_classes(layout, report, extra)
     _check_unreadable(report, len(sizes), extra)
     _check_readable_classes(layout, len(sizes), report, extra)
@@ -88,9 +105,15 @@ def _pack_spool(
         resize=options.policy,
         max_pixels=limits.max_pixels,
     )
-    if weights_by_name is not None:
-        chunks = _add_weights(chunks, weights_by_name)
-    meta = write_chunks(out, dataset_info, chunks, report, resize=options.policy, weighted=weights_by_name is not None)
+    meta = write_chunks(
+        out,
+        dataset_info,
+        labels.add_to_chunks(chunks, weights_by_name),
+        report,
+        resize=options.policy,
+        weighted=weights_by_name is not None,
+        grouped=labels.groups is not None,
+    )
     _check_unreadable(report, report.num_read, extra)
     if weights_by_name is not None:
         extra["weights"] = _summarize_weights(out, report, extra)
@@ -108,11 +131,12 @@ def _read_encoded_images(spool: ImageSpool, layout: ArchiveLayout) -> Iterator[E
             yield EncodedImage(place.split, image.name, index[place.label], spool.read_image(image))
 
 
-def _read_weights(spool: ImageSpool, layout: ArchiveLayout) -> dict[str, float] | None:
-    """Return the weights from `weights.csv`, or None if the archive has no such file.
+def _read_weights(spool: ImageSpool, labels: ArchiveLabels) -> dict[str, float] | None:
+    """Return the weights from `weights.csv` or from the label file, or None if the archive has no weights.
 
-    The file may be next to the class folders or at the top level.
+    `weights.csv` may be next to the class folders or at the top level.
     """
+    layout = labels.layout
     selected = next(
         (parts for folder in (layout.root, ()) if (parts := (*folder, weights.WEIGHTS_FILE)) in spool.weights_files),
         None,
@@ -121,17 +145,15 @@ def _read_weights(spool: ImageSpool, layout: ArchiveLayout) -> dict[str, float] 
         if parts != selected:
             spool.ignore_file(parts)
     if selected is None:
-        return None
+        return labels.weights
+    if labels.weights is not None:
+        raise InvalidArchive(
+            f"{'/'.join(selected)} and the label file contain weights; remove one of them.", code="dataset_bad_weights"
+        )
     names = {image.name for image in spool.spooled_images} | {"/".join(parts) for parts in spool.unreadable_parts}
     forms = names.union(*({unicodedata.normalize(form, name) for name in names} for form in ("NFC", "NFD")))
     found = weights.read_weights(spool.weights_files[selected], selected[:-1], forms)
     return {normalize_name(name): weight for name, weight in found.items()}
-
-
-def _add_weights(chunks: Iterable[SampleChunk], weights_by_name: Mapping[str, float]) -> Iterator[SampleChunk]:
-    for chunk in chunks:
-        names = [normalize_name(name) for name in chunk.names]
-        yield chunk._replace(weights=weights.align_weights(names, weights_by_name))
 
 
 def _summarize_weights(out: Path, report: ReportBuilder, extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,7 +187,7 @@ def _check_classes(layout: ArchiveLayout, report: ReportBuilder, extra: Mapping[
     num_train = sum(place is not None and place.split == "train" for place in layout.placements)
     if num_classes > num_train:
         raise InvalidDataset(
-            f"There are {num_classes} class folders, but only {num_train} training images.",
+            f"There are {num_classes} classes, but only {num_train} training images.",
             code="dataset_more_classes_than_samples",
             hint="Every class needs training images. Add images, or remove empty class folders.",
             report=report.build_report(None, **extra),
@@ -174,7 +196,8 @@ def _check_classes(layout: ArchiveLayout, report: ReportBuilder, extra: Mapping[
         raise InvalidDataset(
             f"There is only one class: {layout.classes[0]!r}.",
             code="dataset_too_few_classes",
-            hint="Classification needs at least two class folders: class/image.jpg.",
+            hint="Classification needs at least two class folders: class/image.jpg. Or add a file labels.csv with the "
+            "columns name and label.",
             report=report.build_report(None, **extra),
         )
 

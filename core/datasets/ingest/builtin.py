@@ -11,8 +11,10 @@ from core.datasets.columns import Table
 from core.datasets.definition import DatasetInfo, SampleChunk
 from core.datasets.image_preview import write_image_preview
 from core.datasets.import_report import ReportBuilder
-from core.datasets.packed import PackedMeta
+from core.datasets.near_images import find_near_images
+from core.datasets.packed import Images, PackedMeta
 from core.datasets.packed_writer import PackedWriter
+from core.datasets.sample_groups import Groups, has_groups
 from core.datasets.tables.preview import write_table_preview
 from core.datasets.tables.writer import TableSplit, write_table
 from core.errors import CorruptFile
@@ -56,10 +58,11 @@ def write_chunks(
     *,
     resize: ResizePolicy = STRETCH,
     weighted: bool = False,
+    grouped: bool = False,
 ) -> PackedMeta:
-    """Write chunks into the new folder `out` and add them to the report.
+    """Write chunks into the new folder `out`, and add them and the near-equal images to the report.
 
-    If `weighted`, every chunk must have weights.
+    If `weighted`, every chunk must have weights; if `grouped`, every chunk must have groups.
     """
     writer = PackedWriter(
         out,
@@ -69,16 +72,28 @@ def write_chunks(
         image_shape=dataset_info.image_shape,
         resize=resize,
         weighted=weighted,
+        grouped=grouped,
     )
     try:
         for chunk in chunks:
             report.add_chunk(chunk)
             if len(chunk.names):
-                writer.append_chunk(chunk.split, chunk.images, chunk.targets, chunk.names, chunk.weights)
-        return writer.finish_dataset()
+                writer.append_chunk(chunk.split, chunk.images, chunk.targets, chunk.names, chunk.weights, chunk.groups)
+        return writer.finish_dataset(_find_near_groups(writer.finish_splits(), report))
     except BaseException:
         writer.close_files()
         raise
+
+
+def _find_near_groups(images: Mapping[str, Images], report: ReportBuilder) -> dict[str, Groups]:
+    """Return the groups of equal and near-equal images of each split, or {} if no random split can divide a group."""
+    near = find_near_images(images, report.list_equal_samples())
+    report.set_near_groups(near.places)
+    if not near.is_complete:
+        report.warnings.append(
+            "Too many images look alike to compare them all; the report lists only some of the near-equal images."
+        )
+    return near.groups if has_groups(near.groups["train"]) else {}
 
 
 def add_rows_to_report(report: ReportBuilder, table: Table, splits: Mapping[str, TableSplit]) -> None:

@@ -11,8 +11,8 @@ from core.datasets.columns import MAX_FLOAT32, is_missing
 from core.datasets.ingest import inline_images
 from core.datasets.ingest.nested_lists import infer_shape, iterate_rows, raise_invalid_value
 from core.datasets.ingest.resize_options import ImageSizeText, PadColor
-from core.datasets.tables.column_roles import ColumnNames, ColumnRoles
 from core.datasets.tables.csv_file import MAX_COLUMNS
+from core.datasets.tables.table_options import ColumnNames, ColumnRoles
 from core.resizing import MAX_IMAGE_SIDE, Interpolation, ResizeMode
 from core.spec.base import Name
 from core.spec.error_pointers import shorten

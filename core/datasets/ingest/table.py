@@ -14,13 +14,16 @@ from core.datasets.import_report import ReportBuilder
 from core.datasets.ingest.builtin import add_rows_to_report
 from core.datasets.ingest.table_source import open_csv
 from core.datasets.packed import PackedMeta, Targets, Weights
+from core.datasets.sample_groups import summarize_groups
 from core.datasets.tables import sample_weights
 from core.datasets.tables.column_profile import ColumnProfile, profile_columns
-from core.datasets.tables.column_roles import TableOptions, TableSchema, infer_schema
+from core.datasets.tables.column_roles import TableSchema, infer_schema
 from core.datasets.tables.csv_dialect import DecimalCommas, find_decimal_commas
 from core.datasets.tables.csv_file import CsvFile
 from core.datasets.tables.preview import write_table_preview
 from core.datasets.tables.row_parser import ParsedRows, parse_block
+from core.datasets.tables.row_splits import divide_rows
+from core.datasets.tables.table_options import TableOptions
 from core.datasets.tables.table_warnings import list_warnings
 from core.datasets.tables.time_windows import make_windows
 from core.datasets.tables.writer import TableSplit, write_table
@@ -47,15 +50,13 @@ def pack_table(
     schema = infer_schema(profiles, parsed)
     parsed_rows = _parse_rows(file, commas, schema, max_bytes=limits.max_packed_bytes)
     if schema.table.window is None:
-        names = [str(line) for line in parsed_rows.lines]
-        splits = {
-            "train": TableSplit(
-                parsed_rows.rows, _cast_targets(parsed_rows.targets, schema), names, _check_weights(parsed_rows, schema)
-            )
-        }
+        weights = None if schema.weight is None else parsed_rows.weights
+        splits = divide_rows(parsed_rows, _cast_targets(parsed_rows.targets, schema), weights, schema)
+        _check_weights(splits["train"].weights, schema)
     else:
-        shares = (parsed.valid_share or 0.2, parsed.test_share or 0.0)
-        splits = make_windows(schema.table, parsed_rows.rows, parsed_rows.targets, parsed_rows.lines, shares)
+        splits = make_windows(
+            schema.table, parsed_rows.rows, parsed_rows.targets, parsed_rows.lines, parsed.split_shares
+        )
     meta = write_table(out, schema.table, schema.task, schema.classes, schema.num_outputs, splits)
     write_table_preview(out)
     report = build_report(meta, splits, profiles, schema, parsed_rows.num_dropped)
@@ -93,33 +94,35 @@ def build_report(
     add_rows_to_report(builder, schema.table, splits)
     columns = [_describe_column(profile, schema) for profile in profiles]
     weights = splits["train"].weights
-    summary = {} if weights is None else {"weights": sample_weights.summarize_weights(weights)}
+    summary: dict[str, Any] = {} if weights is None else {"weights": sample_weights.summarize_weights(weights)}
+    if splits["train"].groups is not None:
+        numbers = np.concatenate([split.groups for split in splits.values() if split.groups is not None])
+        summary["groups"] = summarize_groups(numbers)
     return builder.build_report(meta, columns=columns, num_dropped=num_dropped, **summary)
 
 
-def _check_weights(read: ParsedRows, schema: TableSchema) -> Weights | None:
-    if schema.weight is None:
-        return None
-    if not read.weights.any():
+def _check_weights(train_weights: Weights | None, schema: TableSchema) -> None:
+    if train_weights is not None and not train_weights.any():
         raise InvalidTable(
             f"Column {schema.weight!r}: every weight is 0.",
             code="table_bad_weight",
             column=schema.weight,
             hint="Give at least one row a weight above 0.",
         )
-    return read.weights
 
 
 def _describe_column(profile: ColumnProfile, schema: TableSchema) -> dict[str, Any]:
     column = next((column for column in schema.table.columns if column.name == profile.name), None)
     role = "ignored" if column is None else "numeric" if column.categories is None else "categorical"
-    is_weight = profile.name == schema.weight
+    if profile.name in schema.table.targets:
+        role = "target"
+    reserved = {schema.weight: "weight", schema.group: "group", schema.split: "split"}
     return {
         "name": profile.name,
-        "role": "target" if profile.name in schema.table.targets else "weight" if is_weight else role,
+        "role": reserved.get(profile.name, role),
         "num_missing": profile.num_missing,
         "num_categories": 0 if column is None else column.cardinality,
-        "reason": None if is_weight else schema.ignored.get(profile.name),
+        "reason": None if profile.name in reserved else schema.ignored.get(profile.name),
     }
 
 
@@ -132,9 +135,9 @@ def _parse_rows(file: CsvFile, commas: DecimalCommas, schema: TableSchema, *, ma
         num_bytes += parts[-1].rows.size * _NUMBER_BYTES
         if num_bytes > max_bytes:
             raise InvalidTable(f"The rows need more than {max_bytes} bytes as 32-bit numbers.", code="table_too_large")
-    rows, targets, lines, weights = (np.concatenate([part[i] for part in parts]) for i in range(4))
+    rows, targets, lines, weights, groups, splits = (np.concatenate([part[i] for part in parts]) for i in range(6))
     if is_series:
-        return ParsedRows(*_fill_gaps(rows, targets, lines, schema), weights, 0)
+        return ParsedRows(*_fill_gaps(rows, targets, lines, schema), weights, groups, splits, 0)
     num_dropped = sum(part.num_dropped for part in parts)
     if len(rows) < 2:
         raise InvalidTable(
@@ -143,7 +146,7 @@ def _parse_rows(file: CsvFile, commas: DecimalCommas, schema: TableSchema, *, ma
             code="table_too_few_rows",
             hint="Set missing=impute, or ignore columns that are mostly empty.",
         )
-    return ParsedRows(rows, targets, lines, weights, num_dropped)
+    return ParsedRows(rows, targets, lines, weights, groups, splits, num_dropped)
 
 
 def _cast_targets(targets: NDArray[np.float64], schema: TableSchema) -> Targets:

@@ -13,9 +13,9 @@ from typing import BinaryIO, NamedTuple
 from core.datasets.archives.budget import QuickCheck
 from core.datasets.archives.gzip_stream import GzipStream
 from core.datasets.archives.limits import UploadLimits
-from core.datasets.tables.column_roles import TableOptions
 from core.datasets.tables.csv_file import CsvFile
 from core.datasets.tables.csv_lines import BYTE_ORDER_MARKS
+from core.datasets.tables.table_options import TableOptions
 from core.errors import InvalidArchive, InvalidTable
 
 _GZIP_MAGIC = b"\x1f\x8b\x08"

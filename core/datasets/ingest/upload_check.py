@@ -13,7 +13,8 @@ from core.datasets.archives.uploads import UploadKind
 from core.datasets.ingest.archive import UploadOptions
 from core.datasets.ingest.resize_options import complete_options, find_conflicts
 from core.datasets.ingest.table_source import detect_table, open_csv
-from core.datasets.tables.column_roles import TableOptions, check_column_names
+from core.datasets.tables.column_roles import check_column_names
+from core.datasets.tables.table_options import TableOptions
 from core.errors import InvalidArchive
 from core.spec.base import Spec
 

@@ -1,17 +1,14 @@
 """Determines the role of each column of a table from the options or, by default, from the column's values."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple, Self
-
-from pydantic import Field, model_validator
+from typing import Any, NamedTuple
 
 from core.datasets.columns import Column, Table, normalize_category
 from core.datasets.packed import Task
 from core.datasets.tables.column_profile import MAX_DISTINCT, ColumnProfile
-from core.datasets.tables.csv_dialect import Decimal, Delimiter
-from core.datasets.tables.csv_file import MAX_COLUMNS, MAX_NAME_CHARACTERS, Encoding, is_index_name
+from core.datasets.tables.csv_file import is_index_name
+from core.datasets.tables.table_options import TableOptions
 from core.errors import InvalidTable
-from core.spec.base import Share, Spec
 from core.spec.error_pointers import format_unknown_name
 
 EXCLUDED = "excluded by the options"
@@ -26,96 +23,9 @@ CONTRADICTIONS = (
     ("weight", "columns"),
     ("weight", "ignore"),
     ("weight", "categorical"),
+    *((name, other) for name in ("group", "split") for other in ("target", "columns", "weight")),
+    ("group", "split"),
 )
-ColumnName = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
-MissingValue = Annotated[str, Field(max_length=100)]
-MissingValues = Annotated[tuple[MissingValue, ...], Field(strict=False, max_length=100)]
-ColumnNames = Annotated[tuple[ColumnName, ...], Field(strict=False, max_length=MAX_COLUMNS)]
-
-
-class ColumnRoles(Spec):
-    """The options of a table that are the same for every file format."""
-
-    target: ColumnNames = Field(default=(), description="The columns to predict. Default: the last column.")
-    columns: ColumnNames = Field(
-        default=(),
-        description="The input columns. Default: all columns except the targets; with `window`, also the targets.",
-    )
-    numeric: ColumnNames = Field(
-        default=(), description="Columns to read as numbers, even if they are not detected as numeric."
-    )
-    categorical: ColumnNames = Field(
-        default=(), description="Columns to read as categories, even if they are detected as numeric."
-    )
-    ignore: ColumnNames = Field(default=(), description="Columns to ignore.")
-    weight: ColumnName | None = Field(
-        default=None,
-        description="The column with the weight of each row in the loss: numbers of at least 0, not all 0.",
-    )
-    missing: Literal["drop", "impute"] = Field(
-        default="drop",
-        description="`drop` removes rows with missing values. `impute` replaces a missing number with the mean, "
-        "and a missing category with a separate category. With `window`, `impute` repeats the previous value. Without "
-        "`window`, rows without a target are always removed.",
-    )
-    missing_values: MissingValues | None = Field(
-        default=None,
-        description="The texts that mean a missing value, exactly as written. Empty fields are always missing. "
-        "Default: `NA`, `N/A`, `NaN`, `null`, `none` and `?`, in upper or lower case. With an empty text, only empty "
-        "fields are missing, so that labels such as `None` are retained.",
-    )
-    task: Literal["auto", "classification", "binary", "regression"] = Field(
-        default="auto",
-        description="`auto` selects regression for numbers, and classification for strings and for 2 to 10 distinct "
-        "integers.",
-    )
-    window: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
-        default=None, description="The number of consecutive rows in a sample. If set, the table is a time series."
-    )
-    horizon: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=1, description="With `window`: the number of rows to predict after each window."
-    )
-    valid_share: Share | None = Field(
-        default=None,
-        description="With `window`: the fraction of the series after the training split that is used as the validation "
-        "split. Default: 0.2.",
-    )
-    test_share: Annotated[float, Field(ge=0.0, lt=1.0)] | None = Field(
-        default=None,
-        description="With `window`: the fraction at the end of the series that is used as the test split. Default: 0.",
-    )
-
-    @model_validator(mode="after")
-    def _check_window_options(self) -> Self:
-        if self.window is None:
-            for option in ("horizon", "valid_share", "test_share"):
-                if getattr(self, option) != type(self).model_fields[option].default:
-                    raise ValueError(f"{option} requires window")
-        elif self.weight is not None:
-            raise ValueError("weight cannot be combined with window, because a window has many rows")
-        elif self.task in {"classification", "binary"} or self.categorical:
-            raise ValueError("window supports numeric columns and regression only")
-        elif (self.valid_share or 0.2) + (self.test_share or 0.0) >= 1:
-            raise ValueError("valid_share and test_share must sum to less than 1")
-        return self
-
-
-class TableOptions(ColumnRoles):
-    """The options of an uploaded CSV file."""
-
-    encoding: Encoding | None = Field(
-        default=None, description="The text encoding. Default: UTF-8, or the encoding of the byte order mark."
-    )
-    delimiter: Delimiter | None = Field(
-        default=None,
-        description="The character between values. Default: that of a first line `sep=;`, or the most frequent "
-        "delimiter outside of quotes in the header that divides the first rows in the same way.",
-    )
-    decimal: Decimal | None = Field(
-        default=None,
-        description="The decimal separator of numbers. Default: `.`. If values are separated by `;`, also `,` in "
-        "columns whose numbers have a comma.",
-    )
 
 
 class TableSchema(NamedTuple):
@@ -124,6 +34,8 @@ class TableSchema(NamedTuple):
     Attributes:
         ignored: the reason why a column is ignored, keyed by column name.
         weight: the name of the column with sample weights. None: the table has no such column.
+        group: the name of the column with groups, or None.
+        split: the name of the column with splits, or None.
     """
 
     table: Table
@@ -132,6 +44,8 @@ class TableSchema(NamedTuple):
     num_outputs: int
     ignored: dict[str, str]
     weight: str | None = None
+    group: str | None = None
+    split: str | None = None
 
 
 def check_column_names(options: TableOptions, header: Sequence[str]) -> None:
@@ -142,7 +56,7 @@ def check_column_names(options: TableOptions, header: Sequence[str]) -> None:
     """
     errors = [
         (f"?{option}", format_unknown_name("column", name, list(header)))
-        for option in ("target", "columns", "numeric", "categorical", "ignore", "weight")
+        for option in ("target", "columns", "numeric", "categorical", "ignore", "weight", "group", "split")
         for name in _get_names(options, option)
         if name not in header
     ]
@@ -150,6 +64,9 @@ def check_column_names(options: TableOptions, header: Sequence[str]) -> None:
         both = sorted({*_get_names(options, one)} & {*_get_names(options, other)})
         if both and not (other == "columns" and options.window):
             errors.append((f"?{one}", f"{both[0]!r} cannot be in both {one} and {other}"))
+    if options.window is not None:
+        reason = "cannot be combined with window: a series is divided by time"
+        errors.extend((f"?{option}", reason) for option in ("group", "split") if getattr(options, option) is not None)
     if errors:
         raise InvalidTable(f"{errors[0][0]}: {errors[0][1]}", code="table_bad_options", errors=errors)
 
@@ -167,14 +84,13 @@ def infer_schema(profiles: Sequence[ColumnProfile], options: TableOptions) -> Ta
     """
     by_name = {profile.name: profile for profile in profiles}
     check_column_names(options, list(by_name))
-    reserved = {*options.ignore, options.weight}
+    reserved = {*options.ignore, options.weight, options.group, options.split}
     targets = options.target or (next((name for name in reversed(by_name) if name not in reserved), ""),)
     if targets == ("",):
         raise InvalidTable("The table has no column to predict.", code="table_no_columns", hint="Set `target`.")
     requested = options.columns or tuple(name for name in by_name if options.window or name not in targets)
-    ignored = {name: EXCLUDED for name in by_name if name in options.ignore or name not in {*requested, *targets}}
-    if options.weight is not None:
-        ignored[options.weight] = "contains the weights"
+    excluded = [name for name in by_name if name in options.ignore or name not in {*requested, *targets}]
+    ignored = dict.fromkeys(excluded, EXCLUDED) | _list_reserved(options)
     columns = []
     for name in requested:
         if name in ignored:
@@ -196,7 +112,21 @@ def infer_schema(profiles: Sequence[ColumnProfile], options: TableOptions) -> Ta
     task, classes = _infer_task([by_name[name] for name in targets], options)
     if options.window is not None:
         classes = tuple(f"{name}+{step}" for step in range(1, options.horizon + 1) for name in targets)
-    table = Table(
+    table = _build_table(columns, targets, options)
+    return TableSchema(
+        table,
+        task,
+        classes,
+        1 if task == "binary" else len(classes),
+        ignored,
+        options.weight,
+        options.group,
+        options.split,
+    )
+
+
+def _build_table(columns: Sequence[Column], targets: tuple[str, ...], options: TableOptions) -> Table:
+    return Table(
         columns=tuple(columns),
         targets=targets,
         missing=options.missing,
@@ -204,7 +134,12 @@ def infer_schema(profiles: Sequence[ColumnProfile], options: TableOptions) -> Ta
         window=options.window,
         horizon=options.horizon,
     )
-    return TableSchema(table, task, classes, 1 if task == "binary" else len(classes), ignored, options.weight)
+
+
+def _list_reserved(options: TableOptions) -> dict[str, str]:
+    """Return the columns of weights, groups and splits, keyed by name, with what they contain."""
+    names = {options.weight: "weights", options.group: "groups", options.split: "splits"}
+    return {name: f"contains the {content}" for name, content in names.items() if name is not None}
 
 
 def _find_exclusion_reason(profile: ColumnProfile, options: TableOptions) -> str | None:

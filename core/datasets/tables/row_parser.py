@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from core.datasets.columns import MAX_FLOAT32, UNKNOWN_CATEGORY, Column, Rows, is_missing, normalize_category
 from core.datasets.packed import Weights
+from core.datasets.split_names import is_plain_split_name, parse_split_name
 from core.datasets.tables import sample_weights
 from core.datasets.tables.column_profile import parse_number
 from core.datasets.tables.column_roles import TableSchema
@@ -25,6 +26,8 @@ class ParsedRows(NamedTuple):
         targets: float64 (N, K).
         lines: int64 (N,), the number of the line in which each row ends.
         weights: float32 (N,), all 1 if the table has no weights.
+        groups: strings (N,), the names of the groups, all empty if the table has no groups.
+        splits: strings (N,): `train`, `valid` or `test`, all `train` if the table has no splits.
         num_dropped: the number of rows that were dropped because a value is missing.
     """
 
@@ -32,6 +35,8 @@ class ParsedRows(NamedTuple):
     targets: NDArray[np.float64]
     lines: NDArray[np.int64]
     weights: Weights
+    groups: NDArray[np.object_]
+    splits: NDArray[np.object_]
     num_dropped: int
 
 
@@ -52,10 +57,15 @@ def parse_block(block: RowBlock, header: Sequence[str], schema: TableSchema) -> 
         [_parse_target(name, by_name[name], block.lines, schema) for name in schema.table.targets], axis=1
     )
     weights = np.ones(len(lines), np.float32)
+    groups, splits = np.full(len(lines), "", object), np.full(len(lines), "train", object)
     if schema.table.window is not None:
-        return ParsedRows(rows.astype(np.float32), targets, lines, weights, 0)
+        return ParsedRows(rows.astype(np.float32), targets, lines, weights, groups, splits, 0)
     if schema.weight is not None:
         weights = _parse_weights(schema.weight, by_name[schema.weight], block.lines)
+    if schema.group is not None:
+        groups[:] = by_name[schema.group]
+    if schema.split is not None:
+        splits[:] = _parse_splits(schema.split, by_name[schema.split], block.lines)
     is_retained = ~np.isnan(targets).any(axis=1)
     if schema.table.missing == "drop":
         is_category = np.asarray([column.categories is not None for column in schema.table.columns])
@@ -65,6 +75,8 @@ def parse_block(block: RowBlock, header: Sequence[str], schema: TableSchema) -> 
         targets[is_retained],
         lines[is_retained],
         weights[is_retained],
+        groups[is_retained],
+        splits[is_retained],
         int((~is_retained).sum()),
     )
 
@@ -81,6 +93,20 @@ def _parse_weights(name: str, texts: Sequence[str], lines: Sequence[int]) -> Wei
             hint="A weight must be a number of at least 0. A weight of 0 excludes a row from the loss.",
         )
     return np.asarray(texts, np.float32)
+
+
+def _parse_splits(name: str, texts: Sequence[str], lines: Sequence[int]) -> list[str]:
+    splits = {text: parse_split_name(text) if is_plain_split_name(text) else None for text in set(texts)}
+    if unknown := {text for text, split in splits.items() if split is None}:
+        line, text = next((line, text) for line, text in zip(lines, texts, strict=True) if text in unknown)
+        raise InvalidTable(
+            f"Line {line}, column {name!r}: the split {text[:40]!r} is unknown.",
+            code="table_bad_split",
+            line=line,
+            column=name,
+            hint="A split must be train, valid or test, or another common name such as val.",
+        )
+    return [splits[text] or "" for text in texts]
 
 
 def _parse_column(

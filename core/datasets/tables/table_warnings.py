@@ -32,7 +32,7 @@ def list_warnings(
 def _list_ignored_columns(schema: TableSchema) -> Iterator[str]:
     names_by_reason: dict[str, list[str]] = {}
     for name, reason in schema.ignored.items():
-        if name != schema.weight:
+        if name not in (schema.weight, schema.group, schema.split):
             names_by_reason.setdefault(reason, []).append(name)
     for reason, names in names_by_reason.items():
         text = "is excluded by the options" if reason == EXCLUDED else reason

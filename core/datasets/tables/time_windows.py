@@ -28,7 +28,7 @@ def make_windows(
         rows: float32 (L, F), in the order of time.
         targets: the values of the target columns in each row, (L, K).
         row_names: the name of each row. A window gets the name of the first row that it predicts.
-        shares: the fractions of the series for validation and test.
+        shares: the fractions of the series for validation and test. 0: no such split.
 
     Raises:
         InvalidTable: a part is too short for a window.
@@ -39,7 +39,7 @@ def make_windows(
     splits: dict[str, TableSplit] = {}
     start = 0
     for name, length in zip(SPLITS, (num_train, num_valid, num_test), strict=True):
-        if name == "test" and not num_test:
+        if (name == "valid" and not shares[0]) or (name == "test" and not num_test):
             continue
         if length < window + horizon:
             raise InvalidTable(

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from core.datasets.columns import Rows, Table
 from core.datasets.packed import META_FILE, SPLITS, PackedMeta, Targets, Task, Weights
-from core.datasets.packed_writer import encode_npy, hash_json, write_weights
+from core.datasets.packed_writer import encode_npy, hash_json, write_groups, write_weights
+from core.datasets.sample_groups import Groups
 from core.durable_files import fsync_path, write_new_file
 
 
@@ -23,12 +24,14 @@ class TableSplit(NamedTuple):
         targets: the targets of the samples: int64 for classification, otherwise float32.
         names: the names of the samples.
         weights: float32 weights of the samples. None: the table has no weights.
+        groups: int64, the numbers of the groups of the samples. None: the table has no groups.
     """
 
     rows: Rows
     targets: Targets
     names: Sequence[str]
     weights: Weights | None = None
+    groups: Groups | None = None
 
 
 def write_table(
@@ -58,6 +61,7 @@ def write_table(
         target_std=target_std,
         resize="none",
         weighted=train.weights is not None,
+        grouped=train.groups is not None,
         content_hash=hash_json({**metadata, "splits": digests}),
     )
     write_new_file(out / META_FILE, meta.model_dump_json(indent=2).encode())
@@ -69,8 +73,9 @@ def _write_split(out: Path, name: str, split: TableSplit) -> dict[str, Any]:
     write_new_file(out / f"{name}_rows.npy", encode_npy(split.rows))
     write_new_file(out / f"{name}_targets.npy", encode_npy(split.targets))
     write_new_file(out / f"{name}_names.json", json.dumps(list(split.names)).encode())
+    optional = write_weights(out, name, split.weights) | write_groups(out, name, split.groups)
     rows, targets = (hashlib.sha256(np.ascontiguousarray(part).data).hexdigest() for part in split[:2])
-    return {"count": len(split.targets), "rows": rows, "targets": targets, **write_weights(out, name, split.weights)}
+    return {"count": len(split.targets), "rows": rows, "targets": targets, **optional}
 
 
 def _compute_moments(values: NDArray[Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -108,11 +108,13 @@ class AttemptRepo:
         """Store the progress.
 
         `running_metrics` are the metrics of the current epoch so far. They are stored only before the first epoch is
-        complete, because the job's metrics are those of the last complete epoch.
+        complete, because the job's metrics are those of the last complete epoch. Jobs without validation samples have
+        no validation metrics.
         """
         job = lock_job_for_attempt(self._session, job_id, token)
         values: dict[str, Any] = {"progress": progress}
-        if running_metrics and not any(name.startswith("valid_") for name in job.metrics):
+        is_first_epoch = progress.get("epoch", 1) <= 1 and not any(name.startswith("valid_") for name in job.metrics)
+        if running_metrics and is_first_epoch:
             values["metrics"] = {**job.metrics, **running_metrics}
         self._update_job(job_id, **values)
 

@@ -222,6 +222,20 @@ def test_an_import_without_a_report_is_added(server: Any, run: Run, tmp_path: Pa
     assert (status, printed.splitlines()) == (1, ["pets version 1 is failed"])
 
 
+def test_the_report_of_the_newest_version_is_shown(server: Any, run: Run) -> None:
+    server.json("GET /v1/datasets/pets", {"name": "pets", "versions": [{"version": 2}, {"version": 1}]})
+    groups = {"num_groups": 0, "items": []}
+    report = {"splits": {"train": {"num_samples": 9}}, "unreadable": [], "duplicates": groups}
+    for version in (1, 2):
+        server.json(f"GET /v1/datasets/pets/versions/{version}/report", report | {"version": version})
+    assert run("datasets", "report", "pets")[:2] == (0, "train: 9 samples\n")
+    assert json.loads(run("datasets", "report", "pets", "--json")[1])["version"] == 2
+    assert json.loads(run("datasets", "report", "pets", "1", "--json")[1])["version"] == 1
+    server.json("GET /v1/datasets/digits", {"name": "digits", "versions": []})
+    status, _, said = run("datasets", "report", "digits")
+    assert (status, "has no versions" in said) == (1, True)
+
+
 def test_datasets_and_models_are_listed(server: Any, run: Run) -> None:
     version = {"version": 1, "state": "ready", "num_samples": 9, "classes": ["a", "b"], "image_shape": [1, 8, 8]}
     server.json("GET /v1/datasets", {"items": [{"name": "pets", "versions": [version]}], "next_cursor": None})

@@ -138,6 +138,8 @@ def test_options_are_query_parameters(client: TestClient, archive: bytes, run_im
         "pad_color": [0, 0, 0],
         "interpolation": None,
         "recipe": None,
+        "labels": None,
+        "group_separator": None,
     }
     run_imports()
     assert client.get("/v1/datasets/pets/versions/1").json()["image_shape"] == [3, 6, 8]

@@ -199,3 +199,12 @@ def test_early_stopping_that_can_end_an_extension_is_a_warning(
         "It compares only epochs after epoch 4."
     )
     assert warnings == ([] if earliest is None else [text])
+
+
+def test_a_new_schedule_monitors_the_training_loss_without_validation_samples(extend: Extend) -> None:
+    schedule = {"name": "plateau"}
+    dataset = {"name": "digits", "valid": 0}
+    job = extend({"epochs": 2, "schedule": schedule}, dataset=dataset).json()
+    assert job["spec"]["schedule"]["monitor"] == "train_loss"
+    response = extend({"epochs": 2, "schedule": schedule | {"monitor": "valid_loss"}}, dataset=dataset)
+    assert [error["pointer"] for error in response.json()["errors"]] == ["/schedule/monitor"]

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from app.api.upload_params import UploadParams
 from core.datasets.ingest.resize_options import ResizeOptions
-from core.datasets.tables.column_roles import TableOptions
+from core.datasets.tables.table_options import TableOptions
 
 
 def test_only_parameters_that_were_sent_become_options() -> None:

@@ -22,7 +22,7 @@ def test_written_arrays_are_memory_mapped(tmp_path: Path) -> None:
     np.testing.assert_array_equal(train.targets, TARGETS)
     assert train.targets.dtype == np.int64
     assert train.names == [str(i) for i in range(10)]
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(list_file_names(meta.splits))
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(list_file_names(meta))
 
 
 def test_metadata_of_earlier_versions_has_the_default_resizing(tmp_path: Path) -> None:

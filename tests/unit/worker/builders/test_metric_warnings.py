@@ -56,6 +56,7 @@ def test_run_checks_the_splits_of_the_metric(datasets: dict[Task, PackedDataset]
     metrics = [{"name": "auroc", "on": on}]
     run = build_small_run(datasets["classification"], metrics=metrics)
     for loader in (run.train_batches, run.valid_batches):
+        assert loader is not None
         loader._targets = torch.zeros_like(loader._targets)
     warnings = list(find_metric_warnings(SPECS.validate_python(metrics), datasets["classification"].meta, run))
     assert len(warnings) == (2 if on == "both" else 1)

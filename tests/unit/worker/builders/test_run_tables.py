@@ -66,6 +66,7 @@ def test_regression_learns_scaled_targets_and_reports_original_units(loss: str, 
         epochs=5,
     )
     run.build_loop().fit(run.state)
+    assert run.valid_batches is not None
     batch = next(run.valid_batches.iter_epoch(1))
     each = run.forward._loss._per_sample_loss(torch.zeros(len(batch.targets), 1), batch.targets)
     assert each.shape == (len(batch.targets),)
@@ -80,6 +81,7 @@ def test_poisson_loss_does_not_scale_targets(tmp_path: Path) -> None:
     run = build_table_run(
         tmp_path, dataset={"name": "palmerpenguins", "target": "body_mass_g"}, loss={"name": "poisson_nll"}, epochs=1
     )
+    assert run.valid_batches is not None
     batch = next(run.valid_batches.iter_epoch(1))
     zeros = torch.zeros(len(batch.targets), 1)
     assert torch.isclose(run.forward.compute_loss(zeros, batch.targets), torch.tensor(1.0))  # exp(0) - 0 * target

@@ -195,6 +195,7 @@ def test_losses_use_weights_and_metrics_count_samples(packed: PackedDataset) -> 
     run = build_small_run(packed, **still, epochs=1, batch_size=7, drop_last=False)
     run.build_loop().fit(run.state)
     for name, batches in (("train", run.train_batches), ("valid", run.valid_batches)):
+        assert batches is not None
         found = run.state.metrics[f"{name}_loss"], run.state.metrics[f"{name}_accuracy"]
         assert found == pytest.approx(compute_losses_by_hand(run, batches), rel=1e-5)
     evaluated = run.evaluate()["valid"]

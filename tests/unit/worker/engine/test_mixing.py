@@ -90,6 +90,7 @@ def test_mix_params_depend_on_the_sample_and_not_on_its_batch(tmp_path: Path) ->
     common = small.keys() & large.keys()
     assert len(common) >= 44
     assert all(small[key] == large[key] for key in common)
+    assert runs[0].valid_batches is not None
     assert all(batch.mix_params is None for batch in runs[0].valid_batches.iter_epoch(3))
 
 

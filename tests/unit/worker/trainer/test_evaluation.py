@@ -107,3 +107,12 @@ def test_class_without_samples_is_a_warning_and_nan(tmp_path: Path) -> None:
     areas = result["auroc"]
     assert [type(area) for area in areas] == [float, float, str]
     assert areas[2] == "NaN"
+
+
+def test_evaluation_requires_the_validation_samples_that_it_reads(
+    large_dataset: Path, trained: TrainingFinished, tmp_path: Path
+) -> None:
+    body = MODEL | {"dataset": {"name": "synthetic", "valid": 0}, "split": "valid"}
+    start = build_start(ANY_JOB.validate_python(body), large_dataset, tmp_path / "w", model_dir=trained.dir)
+    _, channel = run_job(start)
+    assert "'valid'" in channel.select_messages(RunFailed)[0].message

@@ -17,7 +17,7 @@ from worker.builders import build_run
 from worker.engine.callback import Callback
 from worker.engine.run import Run
 from worker.engine.state import RunState
-from worker.protocol import CheckpointWritten, RunFailed, RunStarted, TrainingFinished
+from worker.protocol import CheckpointWritten, Metrics, RunFailed, RunStarted, TrainingFinished
 from worker.trainer import training
 
 
@@ -145,3 +145,24 @@ def test_network_with_probabilities_learns_like_one_with_scores(tmp_path: Path) 
     _, channel = run_job(build_start(spec, tmp_path / "it", tmp_path / "raw"))
     assert channel.select_messages(RunFailed)[0].code == "invalid_spec"
     assert "add a final 'sigmoid'" in channel.select_messages(RunFailed)[0].message
+
+
+def test_training_without_validation_samples_has_no_validation_metrics(dataset: Path, tmp_path: Path) -> None:
+    callbacks = [{"name": "keep_best", "monitor": "train_loss"}, {"name": "csv_logger"}, {"name": "ema"}]
+    spec = build_spec(dataset={"name": "synthetic", "valid": 0}, callbacks=callbacks, epochs=3)
+    status, channel = run_job(build_start(spec, dataset, tmp_path / "work"))
+    (finished,) = channel.select_messages(TrainingFinished)
+    assert (status, finished.evaluation) == (0, {})
+    assert set(finished.metrics) == {"train_loss", "train_accuracy"}
+    epochs = [message for message in channel.select_messages(Metrics) if message.epoch_end]
+    assert [set(message.latest) for message in epochs] == [{"train_loss", "train_accuracy"}] * 3
+    assert {point.split for message in channel.select_messages(Metrics) for point in message.points} == {"train"}
+    assert finished.best_epoch is not None
+
+
+def test_training_without_validation_reports_the_test_split(dataset: Path, tmp_path: Path) -> None:
+    spec = build_spec(dataset={"name": "synthetic", "valid": 0, "test": 0.2})
+    _, channel = run_job(build_start(spec, dataset, tmp_path / "work"))
+    (finished,) = channel.select_messages(TrainingFinished)
+    assert set(finished.evaluation) == {"test"}
+    assert set(finished.metrics) == {"train_loss", "train_accuracy", "test_loss", "test_accuracy"}

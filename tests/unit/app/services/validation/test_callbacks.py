@@ -40,3 +40,14 @@ def test_confusion_matrix_requires_classes_and_at_most_a_thousand() -> None:
     many = DatasetInfo("classification", tuple(map(str, range(1001))), 1001, (1, 8, 8), {"train": 100, "valid": 20})
     ((_, reason),) = find_errors(many, callbacks=callbacks)
     assert "at most 1000" in reason
+
+
+def test_callbacks_that_write_validation_results_require_validation_samples() -> None:
+    callbacks = [{"name": "csv_logger"}, {"name": "confusion_matrix"}, {"name": "worst_samples"}]
+    errors = find_errors(dataset={"name": "digits", "valid": 0}, callbacks=callbacks)
+    assert [pointer for pointer, _ in errors] == ["/callbacks/1/name", "/callbacks/2/name"]
+    assert errors[0][1] == (
+        "'confusion_matrix' requires validation samples, but the job has none; remove it, or set /dataset/valid to a "
+        "number above 0"
+    )
+    resolve_training(callbacks=callbacks)

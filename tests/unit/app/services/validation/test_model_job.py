@@ -64,3 +64,13 @@ def test_variants_and_archives_require_a_model_of_images(kind: str) -> None:
     resolve_job(kind, **options)
     rows = MODEL._replace(image_shape=(4,))
     assert "/model" in find_pointers(kind, model=rows, **options)
+
+
+def test_a_model_without_validation_can_be_evaluated_on_the_validation_split_of_the_dataset() -> None:
+    model = MODEL._replace(valid=0.0)
+    spec: Any = resolve_job("evaluate", model=model, split="valid").spec
+    assert spec.dataset.valid is None
+    without = IMAGES._replace(splits={"train": 100, "test": 9})
+    assert find_pointers("evaluate", without, model, split="valid") == ["/split"]
+    spec = resolve_job("evaluate", without, model, split="test").spec
+    assert spec.dataset.valid == 0

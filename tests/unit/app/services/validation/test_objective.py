@@ -102,3 +102,27 @@ def test_every_callback_with_a_monitor_is_checked(name: str) -> None:
     errors = find_errors(callbacks=[{"name": name, "monitor": "valid_f1"}])
     assert errors[0][0] == "/callbacks/0/monitor"
     assert errors[0][1].startswith("'valid_f1' is not a metric of this job; did you mean ")
+
+
+def test_validation_metrics_cannot_be_monitored_without_validation_samples() -> None:
+    dataset = {"name": "digits", "valid": 0}
+    errors = find_errors(
+        dataset=dataset,
+        callbacks=[{"name": "keep_best", "monitor": "valid_loss"}, {"name": "early_stopping", "monitor": "train_f1"}],
+        schedule={"name": "plateau", "monitor": "valid_accuracy"},
+    )
+    reason = (
+        "'valid_loss' requires validation samples, but the job has none; monitor 'train_loss', or set "
+        "/dataset/valid to a number above 0"
+    )
+    assert errors[0] == ("/callbacks/0/monitor", reason)
+    assert errors[1][1].startswith("'train_f1' is not a metric of this job; did you mean 'train_")
+    assert errors[2][0] == "/schedule/monitor"
+
+
+def test_metrics_need_samples_on_which_they_are_computed() -> None:
+    metrics = ["accuracy", {"name": "f1", "on": "valid"}, "confusion_matrix"]
+    none = {"name": "digits", "valid": 0}
+    assert [pointer for pointer, _ in find_errors(dataset=none, metrics=metrics)] == ["/metrics/1", "/metrics/2"]
+    resolve_training(dataset=none | {"test": 0.2}, metrics=metrics)
+    resolve_training(IMAGES._replace(splits={"train": 100, "test": 9}), dataset=none, metrics=metrics)

@@ -73,3 +73,24 @@ def test_system_files_are_hidden(name: str, hidden: bool) -> None:
 @pytest.mark.parametrize(("name", "expected"), [("1.PNG", True), ("1.gif", True), ("1.txt", False), ("png", False)])
 def test_the_suffix_names_an_image(name: str, expected: bool) -> None:
     assert has_image_suffix(("a", name)) is expected
+
+
+def test_label_files_and_lists_are_copied(spool: ImageSpool) -> None:
+    files = {"labels.csv": b"name,label", "a/x.tsv": b"1", "train.txt": b"a", "notes.txt": b"b", "1/2/3/4/x.csv": b"c"}
+    extract(spool, dict(files))
+    copied = {"/".join(file.parts): file.path.read_bytes() for file in spool.list_files}
+    assert copied == {"labels.csv": b"name,label", "a/x.tsv": b"1", "train.txt": b"a"}
+    assert spool.ignored == ["notes.txt", "1/2/3/4/x.csv"]
+
+
+def test_an_oversized_label_file_is_rejected(spool: ImageSpool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.datasets.archives.spool._MAX_ANNOTATION_BYTES", 3)
+    extract(spool, {"other.csv": b"1234"})
+    assert (spool.list_files, spool.ignored) == ([], ["other.csv"])
+    with pytest.raises(InvalidArchive, match=r"labels\.csv has more than 3 bytes"):
+        extract(spool, {"labels.csv": b"1234"})
+
+
+def test_the_number_of_lists_is_limited(spool: ImageSpool) -> None:
+    extract(spool, {f"{number}.csv": b"x" for number in range(20)})
+    assert (len(spool.list_files), spool.num_ignored) == (16, 4)

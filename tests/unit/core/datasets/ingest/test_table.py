@@ -399,3 +399,65 @@ def test_random_tables_are_rejected_or_give_finite_statistics(
         path.write_bytes(("a,b\n1,x\n2,y\n" + "".join(chunks)).encode(encoding, "replace"))
         meta, _ = pack_table(path, path.with_name("out"), LIMITS, options)
         assert np.isfinite([*meta.mean, *meta.std, *meta.target_mean, *meta.target_std]).all()
+
+
+PATIENTS = "patient,part,age,kind\n" + "".join(
+    f"p{number // 3},{'Test' if number >= 9 else 'train'},{number},{'ab'[number % 2]}\n" for number in range(12)
+)
+
+
+def test_columns_of_groups_and_splits_are_not_inputs(tmp_path: Path) -> None:
+    packed, report = pack(tmp_path, PATIENTS, group="patient", split="part")
+    assert packed.meta.table is not None
+    assert packed.meta.table.column_names == ["age"]
+    assert (packed.meta.splits, packed.meta.grouped) == ({"train": 9, "test": 3}, True)
+    train, test = packed.read_split("train"), packed.read_split("test")
+    assert train.groups is not None
+    assert test.groups is not None
+    assert train.groups.tolist() == [0, 0, 0, 3, 3, 3, 6, 6, 6]
+    assert test.groups.tolist() == [9, 9, 9]
+    assert (train.names[0], test.names) == ("2", ["11", "12", "13"])
+    assert packed.meta.mean == (4.0,)  # of the training rows
+    assert report["groups"] == {"num_groups": 4, "largest": 3}
+    assert [column["role"] for column in report["columns"]] == ["group", "split", "numeric", "target"]
+    assert report["warnings"] == []
+
+
+def test_rows_without_a_group_are_in_no_group(tmp_path: Path) -> None:
+    packed, report = pack(tmp_path, "who,x,y\na,1,u\n,2,v\nNA,3,u\na,4,v\n", group="who")
+    train = packed.read_split("train")
+    assert train.groups is not None
+    assert train.groups.tolist() == [0, 1, 2, 0]
+    assert report["groups"] == {"num_groups": 3, "largest": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "reason"),
+    [
+        ("s,x,y\ntrain,1,u\nlater,2,v\n", {"split": "s"}, "Line 3, column 's': the split 'later' is unknown."),
+        ("s,x,y\ntest,1,u\ntest,2,v\n", {"split": "s"}, "Column 's': no row is in the split train."),
+        ("s,x,y\ntrain,1,u\ntest,2,v\n", {"split": "s"}, "Column 's': these classes have no training rows: 'v'."),
+        (
+            "s,g,x,y\ntrain,k,1,u\ntrain,m,2,v\ntest,k,3,v\n",
+            {"split": "s", "group": "g"},
+            "Column 'g': the group 'k' is in the splits train and test.",
+        ),
+        ("g,x,y\n1,1,u\n2,2,v\n", {"group": "g", "target": ["g"]}, "?group: 'g' cannot be in both group and target"),
+        ("g,x,y\n1,1,u\n2,2,v\n", {"group": "h"}, "?group"),
+        ("g,x,y\n1,1,5\n2,2,6\n", {"group": "g", "window": 1}, "?group: cannot be combined with window"),
+    ],
+)
+def test_groups_and_splits_that_do_not_fit_are_rejected(
+    text: str, options: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    assert get_error(tmp_path, text, **options).detail.startswith(reason)
+
+
+def test_a_series_can_have_no_validation_split(tmp_path: Path) -> None:
+    text = "x\n" + "".join(f"{number}\n" for number in range(40))
+    packed, _ = pack(tmp_path, text, window=3, valid_share=0.0, target=["x"])
+    assert packed.meta.splits == {"train": 37}
+    again = TemporaryDirectory()
+    with again as folder:
+        packed, _ = pack(Path(folder), text, window=3, valid_share=0.0, test_share=0.25, target=["x"])
+        assert packed.meta.splits == {"train": 27, "test": 7}

@@ -15,7 +15,7 @@ from core.datasets.archives.budget import InspectionCancelled, InspectionEnded
 from core.datasets.archives.limits import UploadLimits
 from core.datasets.ingest.table_source import open_csv
 from core.datasets.ingest.upload_check import check_upload
-from core.datasets.tables.column_roles import TableOptions
+from core.datasets.tables.table_options import TableOptions
 from core.errors import InvalidArchive, InvalidTable
 from tests.support.cpu_limit import run_with_limits
 from tests.support.images import class_images, write_zip

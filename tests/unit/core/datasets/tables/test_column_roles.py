@@ -6,8 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from core.datasets.tables.column_profile import profile_columns
-from core.datasets.tables.column_roles import TableOptions, TableSchema, check_column_names, infer_schema
+from core.datasets.tables.column_roles import TableSchema, check_column_names, infer_schema
 from core.datasets.tables.csv_file import RowBlock
+from core.datasets.tables.table_options import TableOptions
 from core.errors import InvalidTable
 
 COLUMNS = {

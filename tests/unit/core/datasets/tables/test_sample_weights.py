@@ -162,6 +162,7 @@ def test_weights_follow_their_samples_into_each_split(tmp_path: Path) -> None:
     rows = "\n".join(f"{i},{'ab'[i % 2]},{i + 1}" for i in range(40))
     packed, _ = pack_weighted_table(tmp_path, f"size,kind,importance\n{rows}\n")
     splits = resolve_splits(packed, DatasetSpec(name="it", valid=0.25), seed=3)
+    assert splits.valid is not None
     assert splits.valid.weights is not None
     np.testing.assert_array_equal(splits.valid.weights, splits.valid.images[:, 0] + 1)
 

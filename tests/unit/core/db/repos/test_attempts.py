@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -167,3 +168,17 @@ def test_an_old_queued_job_without_a_message_is_found(sessions: SessionFactory, 
         assert repo.find_ids_without_message(older_than_s=60.0) == []
         OutboxRepo(session).add("train", queued.id)
         assert repo.find_ids_without_message(older_than_s=-1.0) == []
+
+
+def test_running_metrics_are_stored_in_the_first_epoch_only(sessions: SessionFactory, queued: JobRow) -> None:
+    job = claim_job(sessions, queued.id)
+
+    def read_metrics(progress: dict[str, Any], running: dict[str, Any]) -> dict[str, Any]:
+        with transaction(sessions) as session:
+            AttemptRepo(session).set_progress(queued.id, job.token, progress, running)
+            return dict(JobRepo(session).get(queued.id).metrics)
+
+    assert read_metrics({"epoch": 1}, {"train_loss": 3.0}) == {"train_loss": 3.0}
+    with transaction(sessions) as session:
+        AttemptRepo(session).set_epoch_metrics(queued.id, job.token, {"train_loss": 2.0}, None)
+    assert read_metrics({"epoch": 2}, {"train_loss": 9.0}) == {"train_loss": 2.0}

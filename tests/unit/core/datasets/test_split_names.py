@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.datasets.archives.split_names import guess_split, is_plain_split_name, normalize_name, parse_split_name
+from core.datasets.split_names import guess_split, is_plain_split_name, normalize_name, parse_split_name
 
 
 @pytest.mark.parametrize(
