@@ -91,7 +91,8 @@ def _write_images(out: Path, selection: SampleSelection, order: SampleOrder, rep
     num_outputs = len(order.classes) if meta.task == "classification" else meta.num_outputs
     dataset_info = DatasetInfo(meta.task, order.classes, num_outputs, meta.image_shape, {})
     chunks = _read_chunks(selection, order)
-    packed = write_chunks(out, dataset_info, chunks, report, resize=meta.resize, weighted=meta.weighted)
+    flags = {"weighted": meta.weighted, "grouped": meta.grouped}
+    packed = write_chunks(out, dataset_info, chunks, report, resize=meta.resize_policy, **flags)
     write_image_preview(out)
     return packed
 
