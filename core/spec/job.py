@@ -210,6 +210,13 @@ class TrainingSpec(Spec):
     freeze_bn_stats: bool = Field(
         default=True, description="Whether frozen batch norms use their running statistics without updating them."
     )
+    cache_features: bool | Literal["auto"] = Field(
+        default="auto",
+        description="Whether to compute the outputs of the frozen layers before the first trained layer once per "
+        "image, and to train the other layers with them. `auto`: if this does not change the results, and the outputs "
+        "fit into the worker's limit. `true`: the job is rejected if it is impossible, for example because the images "
+        "are augmented. `runtime.cached_features` reports what was done.",
+    )
     device: Device = "auto"
     precision: Precision = "auto"
     compile: bool = Field(
@@ -241,10 +248,3 @@ class JobSpec(TrainingSpec):
     """Train a network on a dataset. Only `dataset` and `architecture` are required."""
 
     kind: Literal["train"] = "train"
-    cache_features: bool | Literal["auto"] = Field(
-        default="auto",
-        description="Whether to compute the outputs of the frozen layers before the first trained layer once per "
-        "image, and to train the other layers with them. `auto`: if this does not change the results, and the outputs "
-        "fit into the worker's limit. `true`: the job is rejected if it is impossible, for example because the images "
-        "are augmented. `runtime.cached_features` reports what was done.",
-    )

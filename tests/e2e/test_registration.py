@@ -43,7 +43,7 @@ def test_a_registered_network_is_a_model_like_any_other(shared_up: Callable[...,
     weights_dir.mkdir(parents=True)
     network = build_network()
     save_file(dict(network.state_dict()), weights_dir / "shapes.safetensors")
-    with service.client() as client:
+    with Client(service.url, timeout_s=120, max_attempts=8) as client:
         job = client.models.register("shapes", CONVNET, "file:shapes.safetensors", **FIELDS).wait(120).check()
         assert job.model == {"name": "shapes", "version": 1}
         version = client.models.version("shapes", 1)
@@ -105,7 +105,7 @@ def check_archive(service: Service, tmp_path: Path) -> None:
     body = io.BytesIO()
     with zipfile.ZipFile(body, "w") as archive:
         archive.writestr("one.png", encode_image(Image.new("RGB", (20, 10), "red")))
-    with service.client() as client:
+    with Client(service.url, timeout_s=120, max_attempts=8) as client:
         transport = client.models._transport
         headers = {"Content-Type": "application/zip"}
         job = transport.json("POST", "/v1/models/shapes/predictions", content=body.getvalue(), headers=headers)

@@ -13,7 +13,7 @@ from app.serving.backend import (
     InvalidArchitecture,
 )
 from core.datasets.definition import DatasetInfo
-from core.spec import ArchitectureSpec, JobSpec, RegisterSpec, TrainingSpec
+from core.spec import ArchitectureSpec, RegisterSpec, TrainingSpec
 from core.spec.error_pointers import UNEXPLAINED, build_pointer, format_unknown_name, to_pointers
 
 ARCHITECTURE = "/architecture"
@@ -90,6 +90,6 @@ def _build_query(job: TrainingSpec, dataset_info: DatasetInfo | None) -> Archite
     query = ArchitectureQuery(
         spec.name, options, tuple(dataset_info.image_shape), dataset_info.num_outputs, cardinalities
     )
-    if isinstance(job, JobSpec) and job.cache_features is True:
+    if job.cache_features is True:
         return query._replace(freeze=job.freeze, freeze_bn_stats=job.freeze_bn_stats)
     return query
