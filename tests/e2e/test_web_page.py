@@ -60,9 +60,9 @@ def test_a_page_follows_jobs_across_a_restart_and_shows_results(tmp_path: Path, 
             job_id = ""
             for message_id, body in read_events(page, None, lambda body: body["type"] == "epoch"):
                 last_id = message_id
-                if not body:  # the first message has an id only; the job is submitted after it
+                if not job_id:  # the first message has an id only; the job is submitted after it
                     job_id = page.post("/v1/jobs", json=spec(epochs=8, callbacks=callbacks)).json()["id"]
-                else:
+                elif body:
                     seen.append(body)
             cookies = page.cookies
         assert service.end()[0] == 0
