@@ -5,7 +5,6 @@ from typing import NamedTuple, NoReturn, assert_never
 
 import numpy as np
 
-from core.datasets.archives.split_names import normalize_name
 from core.datasets.digests import group_equal
 from core.datasets.edits.class_plan import normalize_class, update_classes
 from core.datasets.edits.operations import (
@@ -25,6 +24,7 @@ from core.datasets.edits.operations import (
 )
 from core.datasets.edits.selection import Index, SampleSelection
 from core.datasets.packed import SPLITS
+from core.datasets.split_names import normalize_name
 from core.errors import InvalidSpec
 from core.spec.error_pointers import format_unknown_name, quote_name
 

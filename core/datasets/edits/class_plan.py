@@ -4,10 +4,10 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from core.datasets.archives.split_names import normalize_name
 from core.datasets.columns import Table, is_missing, normalize_category
 from core.datasets.edits.operations import OperationBase, OperationSpec
 from core.datasets.packed import PackedMeta
+from core.datasets.split_names import normalize_name
 from core.datasets.tables.column_profile import parse_number
 from core.spec.base import FieldError
 from core.spec.error_pointers import build_pointer, format_unknown_name, quote_name

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.datasets.archives.split_names import normalize_name
 from core.datasets.edits.class_plan import sort_classes
 from core.datasets.edits.selection import Index, SampleSelection
 from core.datasets.packed import SPLITS, PackedMeta, PackedSplit
+from core.datasets.split_names import normalize_name
 
 
 class SampleOrder(NamedTuple):

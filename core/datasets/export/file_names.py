@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import PurePosixPath
 
-from core.datasets.archives.split_names import normalize_name
 from core.datasets.archives.spool import has_image_suffix, is_hidden
+from core.datasets.split_names import normalize_name
 
 IMAGE_SUFFIX = ".png"
 _MAX_BYTES = 200  # file systems accept 255 bytes; a number and a suffix are added
