@@ -198,7 +198,7 @@ def test_the_curve_continues_while_the_service_restarts(
             for pid, command in service.processes().items():
                 if "candela.serve" in command:
                     os.kill(pid, signal.SIGKILL)
-            wait_for(lambda: read_epoch(page) > before + 3, timeout_s=120)
+            wait_for(lambda: read_epoch(page) > before + 3, "more epochs on the page", timeout_s=120)
             expect(page.locator(".notice-bad")).to_have_count(0)
             job.cancel()
     finally:

@@ -124,7 +124,8 @@ class FeatureCache:
     @property
     def num_bytes(self) -> int:
         """The size of the features of all training and validation samples."""
-        num_samples = len(self._samples) + len(self._run.valid_batches.sample_index)
+        valid = self._run.valid_batches
+        num_samples = len(self._samples) + (0 if valid is None else len(valid.sample_index))
         return num_samples * self._example[0].nbytes
 
     def describe(self) -> dict[str, Any]:
@@ -158,15 +159,17 @@ class FeatureCache:
             OSError: the disk is full.
         """
         train = self._fill_training_table(folder, on_batch)
-        valid = self._fill_validation_table(folder, on_batch)
-        for table in (train, valid):
-            table.move_to_device()
-        run, batches = self._run, self._run.valid_batches
+        train.move_to_device()
+        run, valid_batches = self._run, self._run.valid_batches
+        if valid_batches is not None:
+            valid = self._fill_validation_table(valid_batches, folder, on_batch)
+            valid.move_to_device()
+            valid_batches = FeatureDataLoader(valid_batches, valid, None, None)
         return replace(
             run,
             forward=self.forward,
             train_batches=FeatureDataLoader(run.train_batches, train, self._forward_size, self._micro_size),
-            valid_batches=FeatureDataLoader(batches, valid, None, None),
+            valid_batches=valid_batches,
         )
 
     def _fill_training_table(self, folder: Path, on_batch: OnBatch) -> FeatureTable:
@@ -178,9 +181,9 @@ class FeatureCache:
         return table
 
     @torch.no_grad()
-    def _fill_validation_table(self, folder: Path, on_batch: OnBatch) -> FeatureTable:
+    def _fill_validation_table(self, batches: ArrayDataLoader, folder: Path, on_batch: OnBatch) -> FeatureTable:
         """Compute the features with the batches and in the mode of the validation."""
-        batches, table, start = self._run.valid_batches, None, 0
+        table, start = None, 0
         self._run.network.eval()
         for batch in batches.iter_epoch(0):
             features = self.forward.compute_features(batch.images)

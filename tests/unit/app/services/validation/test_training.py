@@ -86,6 +86,7 @@ def test_windows_without_a_validation_split_are_not_divided() -> None:
     network = {"name": "mlp", "hidden": [4]}
     spec: Any = resolve_training(windows, architecture=network, callbacks=[{"name": "keep_best"}]).spec
     assert (spec.dataset.valid, spec.callbacks[0].monitor) == (0, "train_loss")
-    assert resolve_training(windows, architecture=network, dataset={"name": "w", "valid": 0}).spec.dataset.valid == 0
+    explicit: Any = resolve_training(windows, architecture=network, dataset={"name": "w", "valid": 0}).spec
+    assert explicit.dataset.valid == 0
     errors = find_errors(windows, architecture=network, dataset={"name": "w", "valid": 0.2})
     assert [pointer for pointer, _ in errors] == ["/dataset/valid"]
