@@ -42,8 +42,8 @@ def test_the_packed_table_matches_the_info(target: str, missing: str, tmp_path: 
     options = {"target": target, "missing": missing}
     dataset_info = builtin.get_dataset("palmerpenguins").get_info(options)
     meta, report = pack_builtin("palmerpenguins", options, tmp_path, tmp_path / "out")
-    packed = DatasetInfo(meta.task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits, meta.table)
-    assert packed == dataset_info
+    fields = meta.task, meta.classes, meta.num_outputs, meta.image_shape, meta.splits, meta.table
+    assert DatasetInfo(*fields) == dataset_info
     assert report["splits"]["train"]["num_samples"] == dataset_info.splits["train"]
 
 
