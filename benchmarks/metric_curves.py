@@ -121,6 +121,7 @@ def run(url: str, num_steps: int, rounds: int) -> None:
         "grid of 500 buckets over all steps": read_grid(GridAxis.STEP, 500),
         "grid of 2000 buckets over all steps": read_grid(GridAxis.STEP, 2000),
         "zoom: 500 buckets over half of the steps": read_grid(GridAxis.STEP, 500, half, num_steps),
+        "zoom: 500 buckets over 260,000 steps, the most rows": read_grid(GridAxis.STEP, 500, half, half + 260_000),
         "zoom: 500 buckets over 50,000 steps": read_grid(GridAxis.STEP, 500, half, half + 50_000),
         "zoom: 500 buckets over 2,000 steps": read_grid(GridAxis.STEP, 500, half, half + 2000),
         "500 buckets of training time": read_grid(GridAxis.TIME, 500),

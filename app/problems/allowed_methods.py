@@ -13,11 +13,13 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 def list_allowed_methods(routes: Sequence[Any], scope: Scope) -> list[str]:
-    """Return the methods of all routes that match the path; empty if there is none.
+    """Return the methods of the first route or router that matches the path; empty if there is none.
 
-    HEAD is supported wherever GET is, and OPTIONS on every path.
+    HEAD is supported wherever GET is, and OPTIONS on every path. Later routers do not count: `/v1/jobs/compare` also
+    matches `/v1/jobs/{job_id}`, but is not a job.
     """
-    found = {method for method in ROUTED_METHODS if has_route(routes, {**scope, "method": method})}
+    first = [route for route in routes if route.matches(dict(scope))[0] is not Match.NONE][:1]
+    found = {method for method in ROUTED_METHODS if has_route(first, {**scope, "method": method})}
     if not found:
         return []
     found |= {"OPTIONS", "HEAD"} if "GET" in found else {"OPTIONS"}

@@ -15,7 +15,9 @@ def test_epochs_have_points_of_loss_metrics_and_speed(dataset: Path, tmp_path: P
         *(("train", n) for n in ("images_per_s", "data_wait", "peak_memory_mib", "epoch_seconds", "seconds")),
         ("valid", "seconds"),
         *(("valid", n) for n in ("loss", "accuracy")),
+        *(("usage", n) for n in ("cpu_percent", "memory_mib", "data_wait", "images_per_s")),
     }
+    assert all(p.seconds is not None and p.seconds > 0 for p in points)
     assert [p.step for p in points if (p.split, p.name) == ("valid", "loss")] == [5, 10]
     assert [m.epoch_end for m in channel.select_messages(Metrics)].count(True) == 2
     assert channel.select_messages(Metrics)[-1].progress.eta_seconds == 0.0
