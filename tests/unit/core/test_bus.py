@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from core.bus import RedisBus, to_redis_py_url
+from core.bus import ALL_JOBS, RedisBus, to_redis_py_url
 from core.db.clock import utc_now
 from core.events import Event, EventType
 from tests.support.servers import RedisServer
@@ -30,6 +30,18 @@ async def test_each_subscription_receives_the_events_of_its_job(redis_url: str) 
     assert (await anext(second)).seq == 3
     await subscriber.aclose()
     publisher.close()
+
+
+@pytest.mark.services
+async def test_a_subscription_of_all_jobs_receives_every_event(redis_url: str) -> None:
+    bus = RedisBus(redis_url)
+    async with bus.subscribe(ALL_JOBS) as every, bus.subscribe("job-1") as one:
+        assert await bus.wait_for_subscription(20)
+        events = [build_event(1), build_event(1, "job-2")]
+        await asyncio.to_thread(bus.publish, events)
+        assert [await anext(every), await anext(every)] == events
+        assert await anext(one) == events[0]
+    await bus.aclose()
 
 
 @pytest.mark.services
