@@ -10,6 +10,7 @@ import { EmptyState, Loaded } from "../../components/feedback.js";
 import { CurveControls, readCurveSettings } from "../../components/curve_controls.js";
 import { MetricChart } from "../../components/metric_chart.js";
 
+const OF_THE_TRAINING = new Set(["seconds", "epoch_seconds", "data_wait", "images_per_s", "lr"]);
 const SPLITS = /** @type {Record<string, string>} */ ({ train: "#0072b2", valid: "#d55e00", test: "#009e73" });
 
 /** @param {{job: any, query: URLSearchParams}} properties */
@@ -31,7 +32,7 @@ function Charts({ job, series, settings }) {
     const splits = /** @type {Map<string, string[]>} */ (new Map());
     for (const { name, split } of series) splits.set(name, [...(splits.get(name) || []), split]);
     // The loss first, then what is computed for several splits, then figures of the training itself, such as its speed.
-    const rank = (name, found) => (name === "loss" ? 0 : found.length > 1 ? 1 : 2);
+    const rank = (name, found) => (name === "loss" ? 0 : OF_THE_TRAINING.has(name) ? 3 : found.length > 1 ? 1 : 2);
     return [...splits].sort((a, b) => rank(...a) - rank(...b) || a[0].localeCompare(b[0]));
   }, [series]);
   return html`<div class="charts">

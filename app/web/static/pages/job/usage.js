@@ -24,5 +24,5 @@ export function UsageTab({ job }) {
 function UsageChart({ series, color }) {
   const x = series.points.map((point) => point.seconds ?? point.step);
   const values = toCurve(series.points.map((point) => point.value));
-  return html`<${Chart} title=${`${series.name.replace(/_/g, " ")}${series.unit ? ` (${series.unit})` : ""}`} x=${x} lines=${[{ key: series.name, label: series.name, color, values }]} xLabel="training time" formatX=${formatDuration} height=${160} />`;
+  return html`<${Chart} title=${`${series.name.replace(/_(percent|mib|share)$/, "").replace(/_/g, " ")}, ${series.unit}`} x=${x} lines=${[{ key: series.name, label: series.name, color, values }]} xLabel="training time" formatX=${formatDuration} height=${160} />`;
 }
