@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.datasets.comparison import CHANGES, Change, Comparison
+from core.datasets.comparison import CHANGES, Change, VersionComparison
 from core.datasets.edits.operations import Operations
 from core.db.tables import DatasetVersionRow
 from core.spec.base import Name, Spec
@@ -135,12 +135,12 @@ class ComparisonOut(BaseModel):
         cls,
         row: DatasetVersionRow,
         base: DatasetVersionRow,
-        comparison: Comparison | None,
+        comparison: VersionComparison | None,
         by: Literal["content", "names"],
     ) -> Self:
         """Return the response. Without a comparison, the versions are identical."""
         meta, base_meta = row.meta or {}, base.meta or {}
-        found = comparison or Comparison(num_unchanged=sum(meta["splits"].values()))
+        found = comparison or VersionComparison(num_unchanged=sum(meta["splits"].values()))
         counts: dict[str, Counter[Change]] = found.counts
         splits = {
             split: SplitChangesOut(

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from app.services.datasets import build_not_ready_error
 from app.services.validation.report import reject
 from core.datasets.archives.budget import InspectionCancelled
-from core.datasets.comparison import Comparison, compare_versions
+from core.datasets.comparison import VersionComparison, compare_versions
 from core.datasets.export.archive import export_dataset
 from core.datasets.image_preview import PREVIEW_FILE
 from core.datasets.packed import PackedDataset, PackedMeta
@@ -34,7 +34,7 @@ class VersionComparison(NamedTuple):
 
     row: DatasetVersionRow
     base: DatasetVersionRow
-    comparison: Comparison | None
+    comparison: VersionComparison | None
 
 
 class DatasetFileService:

@@ -32,7 +32,7 @@ class SampleChange(NamedTuple):
 
 
 @dataclass
-class Comparison:
+class VersionComparison:
     """The differences between a version and a base version.
 
     Attributes:
@@ -81,7 +81,7 @@ class _Version:
 
 def compare_versions(
     version: PackedDataset, base: PackedDataset, *, by_content: bool = True, on_chunk: Callable[[], None] = lambda: None
-) -> Comparison:
+) -> VersionComparison:
     """Compare a version with a base version.
 
     Each sample is paired with at most one sample of the base version: first with an equal sample of the same name, then
@@ -96,7 +96,7 @@ def compare_versions(
     """
     codes: dict[str, int] = {}
     new, old = (_Version(packed, codes, on_chunk, digests=by_content) for packed in (version, base))
-    comparison = Comparison()
+    comparison = VersionComparison()
     new_index, old_index = np.arange(len(new.split_codes)), np.arange(len(old.split_codes))
     for columns, change in _CONTENT_STEPS if by_content else _NAME_STEPS:
         on_chunk()
@@ -148,7 +148,7 @@ def _number_within_groups(groups: Index) -> Index:
 
 
 def _record_pairs(
-    comparison: Comparison, new: _Version, old: _Version, at_new: Index, at_old: Index, change: Change | None
+    comparison: VersionComparison, new: _Version, old: _Version, at_new: Index, at_old: Index, change: Change | None
 ) -> None:
     pairs = dict(zip(at_new.tolist(), at_old.tolist(), strict=True))
 
@@ -164,7 +164,7 @@ def _record_pairs(
 
 
 def _record_changes(
-    comparison: Comparison, change: Change, version: _Version, index: list[int], describe: Callable[[int], Any]
+    comparison: VersionComparison, change: Change, version: _Version, index: list[int], describe: Callable[[int], Any]
 ) -> None:
     listed = comparison.samples[change]
     listed += [SampleChange(*describe(at)) for at in index[: MAX_LISTED - len(listed)]]

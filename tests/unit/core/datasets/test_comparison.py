@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core.datasets import comparison as comparisons
-from core.datasets.comparison import CHANGES, Comparison, compare_versions, format_target, pair_rows
+from core.datasets.comparison import CHANGES, VersionComparison, compare_versions, format_target, pair_rows
 from tests.support.packed_splits import Sample, write_splits
 
 TRAIN: list[Sample] = [("1", 0, 1), ("2", 0, 2), ("3", 1, 3), ("4", 2, 4)]
@@ -16,18 +16,18 @@ TEST: list[Sample] = [("5", 0, 5), ("6", 1, 6)]
 
 def compare(
     folder: Path, train: list[Sample], test: list[Sample] = TEST, classes: str = "abc", **options: Any
-) -> Comparison:
+) -> VersionComparison:
     """Compare a version with the version of `TRAIN` and `TEST`."""
     base = write_splits(folder / "base", {"train": TRAIN, "test": TEST})
     version = write_splits(folder / "version", {"train": train, "test": test}, classes)
     return compare_versions(version, base, **options)
 
 
-def summarize(found: Comparison) -> dict[str, dict[str, int]]:
+def summarize(found: VersionComparison) -> dict[str, dict[str, int]]:
     return {split: {str(change): count for change, count in counts.items()} for split, counts in found.counts.items()}
 
 
-def list_names(found: Comparison) -> dict[str, list[tuple[str | None, str | None]]]:
+def list_names(found: VersionComparison) -> dict[str, list[tuple[str | None, str | None]]]:
     """Return the names of the base version and of the version, keyed by the kind of change."""
     return {
         change: [(sample.base_name, sample.name) for sample in found.samples[change]]
