@@ -29,7 +29,7 @@ class VersionReference(NamedTuple):
     version: int
 
 
-class VersionComparison(NamedTuple):
+class ComparedVersions(NamedTuple):
     """A comparison of two versions. `comparison` is None if their content hashes are equal."""
 
     row: DatasetVersionRow
@@ -63,7 +63,7 @@ class DatasetFileService:
         by: CompareBy,
         *,
         is_cancelled: Callable[[], bool] = lambda: False,
-    ) -> VersionComparison:
+    ) -> ComparedVersions:
         """Compare a version with a base version.
 
         Raises:
@@ -74,7 +74,7 @@ class DatasetFileService:
         """
         row, base = self._get_ready(reference), self._get_ready(base_reference)
         if row.content_hash == base.content_hash:
-            return VersionComparison(row, base, None)
+            return ComparedVersions(row, base, None)
         _check_sizes([PackedMeta.model_validate(each.meta) for each in (row, base)], by)
 
         def check_cancelled() -> None:
@@ -83,7 +83,7 @@ class DatasetFileService:
 
         packed = self._fetch_packed(row), self._fetch_packed(base)
         comparison = compare_versions(*packed, by_content=by == "content", on_chunk=check_cancelled)
-        return VersionComparison(row, base, comparison)
+        return ComparedVersions(row, base, comparison)
 
     def _get_ready(self, reference: VersionReference) -> DatasetVersionRow:
         with transaction(self._sessions, read_only=True) as session:
