@@ -11,6 +11,7 @@ from torch import nn
 
 from core.datasets.ingest.builtin import pack_builtin
 from core.datasets.packed import META_FILE, PackedDataset
+from core.db.metric_rollup import USAGE_SPLIT
 from core.spec import JobSpec
 from models.bundle import write_weights
 from worker.builders import build_run
@@ -122,7 +123,11 @@ class RecordingChannel(Channel):
         """Return all values that do not measure time or memory."""
         clocked = {"images_per_s", "data_wait", "epoch_seconds", "peak_memory_mib", "seconds"}
         points: Sequence[CurvePoint] = [point for message in self.select_messages(Metrics) for point in message.points]
-        return {(point.split, point.name, point.step): point.value for point in points if point.name not in clocked}
+        return {
+            (point.split, point.name, point.step): point.value
+            for point in points
+            if point.split != USAGE_SPLIT and point.name not in clocked
+        }
 
 
 def end_epoch(epoch: int, loss: float) -> RunState:

@@ -156,7 +156,10 @@ def test_training_without_validation_samples_has_no_validation_metrics(dataset: 
     assert set(finished.metrics) == {"train_loss", "train_accuracy"}
     epochs = [message for message in channel.select_messages(Metrics) if message.epoch_end]
     assert [set(message.latest) for message in epochs] == [{"train_loss", "train_accuracy"}] * 3
-    assert {point.split for message in channel.select_messages(Metrics) for point in message.points} == {"train"}
+    assert {point.split for message in channel.select_messages(Metrics) for point in message.points} == {
+        "train",
+        "usage",
+    }
     assert finished.best_epoch is not None
 
 
