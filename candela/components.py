@@ -124,7 +124,7 @@ def create_services(
             for name in names
         ),
         ManagedProcess("worker", worker, background, home.logs / "worker.log", grace_s + 15.0, [shared_fd]),
-        ManagedProcess("sweep", maintenance, background, home.logs / "sweep.log", 10.0, [shared_fd]),
+        ManagedProcess("maintenance", maintenance, background, home.logs / "maintenance.log", 10.0, [shared_fd]),
     ]
 
 

@@ -51,7 +51,7 @@ def measure_samples_per_s(
     """
     timer = StepTimer(steps + 1, clock)
     state = RunState(max_epochs=steps + 1, steps_per_epoch=run.state.steps_per_epoch)
-    run.build_sweep_loop((timer, *observers)).fit(state)
+    run.build_finder_loop((timer, *observers)).fit(state)
     times = timer.times
     if len(times) <= steps:
         return None

@@ -22,7 +22,7 @@ TENTH = 0.1
 """The suggestion is one order of magnitude below the learning rate with the lowest loss. This is a common rule."""
 
 
-class LrSweep(NamedTuple):
+class LrRange(NamedTuple):
     """The learning rates to test: `steps` values above `start_lr`, up to and including `end_lr`."""
 
     start_lr: float = 1e-7
@@ -102,40 +102,40 @@ class LrFinderResult:
         }
 
 
-class LrSweepCallback(Callback):
-    """Sets the learning rate before every step and records the loss after it, until the sweep ends."""
+class LrRangeCallback(Callback):
+    """Sets the learning rate before every step and records the loss after it, until the range test ends."""
 
-    def __init__(self, sweep: LrSweep, optimizer: Optimizer) -> None:
+    def __init__(self, lr_range: LrRange, optimizer: Optimizer) -> None:
         self.result = LrFinderResult()
-        self._sweep = sweep
+        self._lr_range = lr_range
         self._optimizer = optimizer
         self._shares = scale_lr_per_group(optimizer, 1.0)
 
     def on_train_batch_begin(self, state: RunState) -> None:
-        rate = self._sweep.compute_lr(state.step + 1)
+        rate = self._lr_range.compute_lr(state.step + 1)
         for group, share in zip(self._optimizer.param_groups, self._shares, strict=True):
             group["lr"] = rate * share
 
     def on_train_batch_end(self, state: RunState) -> None:
         assert state.loss is not None  # noqa: S101 - the training step sets `loss`
-        self.result.add_step(self._sweep.compute_lr(state.step), float(state.loss))
-        if state.step >= self._sweep.steps or self.result.is_diverged:
+        self.result.add_step(self._lr_range.compute_lr(state.step), float(state.loss))
+        if state.step >= self._lr_range.steps or self.result.is_diverged:
             state.interrupt()
 
 
-def find_lr(run: Run, sweep: LrSweep, observers: Sequence[Callback] = ()) -> LrFinderResult:
-    """Train for the steps of the sweep, and return the losses. The sweep ends early if the loss diverges.
+def find_lr(run: Run, lr_range: LrRange, observers: Sequence[Callback] = ()) -> LrFinderResult:
+    """Train for the steps of the range test, and return the losses. It ends early if the loss diverges.
 
     An observer can also interrupt the run.
 
-    The sweep changes the weights of the run's network, so do not use the run afterwards.
+    The range test changes the weights of the run's network, so do not use the run afterwards.
 
     Raises:
         TrainingDiverged: the first loss is not finite.
     """
-    callback = LrSweepCallback(sweep, run.optimizer)
-    state = RunState(max_epochs=sweep.steps, steps_per_epoch=run.state.steps_per_epoch)
-    run.build_sweep_loop((callback, *observers)).fit(state)
+    callback = LrRangeCallback(lr_range, run.optimizer)
+    state = RunState(max_epochs=lr_range.steps, steps_per_epoch=run.state.steps_per_epoch)
+    run.build_finder_loop((callback, *observers)).fit(state)
     if callback.result.is_diverged and not callback.result.rates:
-        raise TrainingDiverged("the first loss is not finite", epoch=1, step=1, learning_rate=sweep.compute_lr(1))
+        raise TrainingDiverged("the first loss is not finite", epoch=1, step=1, learning_rate=lr_range.compute_lr(1))
     return callback.result

@@ -82,7 +82,7 @@ class Run:
         train = (self.train_batches, self._build_train_step(hooks))
         return Loop(train, None if self.valid_batches is None else (self.valid_batches, valid_step), hooks)
 
-    def build_sweep_loop(self, observers: Sequence[Callback]) -> Loop[Batch]:
+    def build_finder_loop(self, observers: Sequence[Callback]) -> Loop[Batch]:
         """Return a loop for the learning-rate and batch-size finders. It neither validates nor checks losses."""
         hooks = CallbackHandler((*self.callbacks, *observers))
         return Loop((self.train_batches, self._build_train_step(hooks)), None, hooks)

@@ -10,7 +10,7 @@ from core.datasets.splits import resolve_splits
 from core.errors import InvalidSpec
 from core.spec import JobSpec
 from core.spec.callbacks import BatchSizeFinderSpec
-from worker.builders.sweep import build_sweep_run
+from worker.builders.finder_run import build_finder_run
 from worker.engine import batch_size_finder
 from worker.engine.batch_size_finder import Trial, choose_batch_size, should_continue
 from worker.engine.device import get_peak_memory_bytes
@@ -87,7 +87,7 @@ def _measure_batch_size(
     trial_spec = spec.model_copy(update={"batch_size": size, "on_oom": "fail"})
     reporter = ProgressReporter(context.channel, steps, is_quiet=True)
     try:
-        run = build_sweep_run(trial_spec, packed, context.placement, load_initial_weights(context.start))
+        run = build_finder_run(trial_spec, packed, context.placement, load_initial_weights(context.start))
         speed = batch_size_finder.measure_samples_per_s(run, steps, (reporter,))
     except (RuntimeError, MemoryError) as error:
         if classify_error(error, trial_spec).code not in OUT_OF_MEMORY:

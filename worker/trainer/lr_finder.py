@@ -9,10 +9,10 @@ from core.datasets.packed import PackedDataset
 from core.errors import InvalidSpec
 from core.spec import JobSpec, LrFindSpec
 from core.spec.schedules import OneCycleSpec
-from worker.builders.sweep import build_sweep_run
+from worker.builders.finder_run import build_finder_run
 from worker.engine import plots
 from worker.engine.distributed import DistributedContext
-from worker.engine.lr_finder import LrFinderResult, LrSweep, find_lr
+from worker.engine.lr_finder import LrFinderResult, LrRange, find_lr
 from worker.engine.run import Run
 from worker.protocol import CurvePoint, JobCompleted, RunStarted
 from worker.trainer.artifacts import Artifacts
@@ -31,11 +31,11 @@ def suggest_lr(spec: LrFindSpec, context: JobContext) -> JobCompleted:
         EvaluationInterrupted: a stop is requested.
     """
     channel = context.channel
-    run = build_sweep_run(spec, context.open_dataset(), context.placement, load_initial_weights(context.start))
+    run = build_finder_run(spec, context.open_dataset(), context.placement, load_initial_weights(context.start))
     log_skipped_weights(run, channel)
     channel.send(RunStarted(runtime=context.placement.describe() | describe_run(run, context.start)))
-    sweep = LrSweep(spec.start_lr, spec.end_lr, spec.steps, spec.spacing)
-    curve = _run_sweep(run, sweep, ProgressReporter(channel, sweep.steps))
+    lr_range = LrRange(spec.start_lr, spec.end_lr, spec.steps, spec.spacing)
+    curve = _run_range_test(run, lr_range, ProgressReporter(channel, lr_range.steps))
     _save_curve(curve, context.create_artifacts(), channel)
     return _build_result(run, curve, channel)
 
@@ -67,9 +67,9 @@ def tune_lr(
 
 
 def _find_max_lr(spec: JobSpec, packed: PackedDataset, context: JobContext) -> dict[str, Any]:
-    channel, sweep = context.channel, LrSweep()
-    run = build_sweep_run(spec, packed, context.placement, load_initial_weights(context.start))
-    curve = _run_sweep(run, sweep, ProgressReporter(channel, sweep.steps, is_quiet=True))
+    channel, lr_range = context.channel, LrRange()
+    run = build_finder_run(spec, packed, context.placement, load_initial_weights(context.start))
+    curve = _run_range_test(run, lr_range, ProgressReporter(channel, lr_range.steps, is_quiet=True))
     _save_curve(curve, Artifacts(channel, context.work_dir / "lr_find"), channel)
     if curve.suggestion is None:
         raise InvalidSpec("max_lr 'auto': the loss did not decrease at any learning rate; set max_lr to a number")
@@ -80,8 +80,8 @@ def _find_max_lr(spec: JobSpec, packed: PackedDataset, context: JobContext) -> d
     return {name: value for name, value in curve.to_dict().items() if name != "points"}
 
 
-def _run_sweep(run: Run, sweep: LrSweep, reporter: ProgressReporter) -> LrFinderResult:
-    curve = find_lr(run, sweep, (reporter,))
+def _run_range_test(run: Run, lr_range: LrRange, reporter: ProgressReporter) -> LrFinderResult:
+    curve = find_lr(run, lr_range, (reporter,))
     reporter.check_stop_request()
     return curve
 

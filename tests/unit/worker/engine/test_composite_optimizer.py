@@ -26,7 +26,7 @@ from worker.builders import build_run, make_optimizer
 from worker.engine import snapshot
 from worker.engine.callback import Callback
 from worker.engine.device import Precision
-from worker.engine.lr_finder import LrSweep, LrSweepCallback
+from worker.engine.lr_finder import LrRange, LrRangeCallback
 from worker.engine.optimizers import InvalidParameterGroups, UnknownParameters
 from worker.engine.schedules import build_one_cycle
 from worker.engine.state import RunState
@@ -212,7 +212,7 @@ def test_one_cycle_can_keep_momenta_constant(network: nn.Sequential) -> None:
 def test_lr_finder_keeps_the_ratio_between_parts(network: nn.Sequential) -> None:
     whole = build_from_spec(network, ("3.*", SGD), ("*", ADAM))
     state = RunState(max_epochs=1, steps_per_epoch=4)
-    LrSweepCallback(LrSweep(start_lr=1e-4, end_lr=1.0, steps=4), whole).on_train_batch_begin(state)
+    LrRangeCallback(LrRange(start_lr=1e-4, end_lr=1.0, steps=4), whole).on_train_batch_begin(state)
     first, second = (group["lr"] for group in whole.param_groups)
     assert (first, second) == pytest.approx((1e-3, 2e-4))
 

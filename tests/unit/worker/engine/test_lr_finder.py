@@ -1,16 +1,16 @@
-"""Tests of the learning rates of a sweep and of the suggestion."""
+"""Tests of the learning rates of a range test and of the suggestion."""
 
 import math
 
 import pytest
 
-from worker.engine.lr_finder import LrFinderResult, LrSweep
+from worker.engine.lr_finder import LrFinderResult, LrRange
 
 
-def test_log_sweep_multiplies_and_linear_sweep_adds() -> None:
-    log = LrSweep(1e-4, 1.0, steps=4)
+def test_log_range_multiplies_and_linear_range_adds() -> None:
+    log = LrRange(1e-4, 1.0, steps=4)
     assert [log.compute_lr(step) for step in (1, 2, 3, 4)] == pytest.approx([1e-3, 1e-2, 1e-1, 1.0])
-    linear = LrSweep(0.0, 1.0, steps=4, spacing="linear")
+    linear = LrRange(0.0, 1.0, steps=4, spacing="linear")
     assert [linear.compute_lr(step) for step in (1, 2, 3, 4)] == [0.25, 0.5, 0.75, 1.0]
 
 
@@ -31,7 +31,7 @@ def test_rising_loss_gives_no_suggestion() -> None:
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, 1e6])
-def test_sweep_diverges_at_a_large_or_non_finite_loss(loss: float) -> None:
+def test_range_test_diverges_at_a_large_or_non_finite_loss(loss: float) -> None:
     result = LrFinderResult()
     result.add_step(0.001, 1.0)
     result.add_step(0.01, loss)

@@ -20,7 +20,7 @@ def build_lr_find_spec(**changes: Any) -> AnyJobSpec:
     return ANY_JOB.validate_python(build_spec().model_dump(mode="json") | {"kind": "lr_find"} | changes)
 
 
-def test_sweep_runs_over_several_epochs(large_dataset: Path, tmp_path: Path) -> None:
+def test_finder_runs_over_several_epochs(large_dataset: Path, tmp_path: Path) -> None:
     found = run_to_result(
         build_start(
             build_lr_find_spec(epochs=1, callbacks=[{"name": "early_stopping"}]), large_dataset, tmp_path / "work"
@@ -36,12 +36,12 @@ def test_sweep_runs_over_several_epochs(large_dataset: Path, tmp_path: Path) -> 
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["artifacts"]  # neither a bundle nor a snapshot
 
 
-def test_sweep_is_reproducible(large_dataset: Path, tmp_path: Path) -> None:
+def test_range_test_is_reproducible(large_dataset: Path, tmp_path: Path) -> None:
     first = run_to_result(build_start(build_lr_find_spec(steps=30), large_dataset, tmp_path / "a"))
     assert run_to_result(build_start(build_lr_find_spec(steps=30), large_dataset, tmp_path / "b")) == first
 
 
-def test_sweep_ends_when_the_loss_diverges(large_dataset: Path, tmp_path: Path) -> None:
+def test_range_test_ends_when_the_loss_diverges(large_dataset: Path, tmp_path: Path) -> None:
     diverging = {"optimizer": {"name": "sgd"}, "end_lr": 1e6, "steps": 60}
     result = run_to_result(build_start(build_lr_find_spec(**diverging), large_dataset, tmp_path / "work")).result
     assert result["is_diverged"]
@@ -67,7 +67,7 @@ def test_auto_max_lr_is_the_suggestion_of_the_finder(large_dataset: Path, tmp_pa
     status, channel = run_job(build_start(build_spec(epochs=3, schedule=AUTO), large_dataset, tmp_path / "work"))
     assert status == 0, channel.messages[-2:]
     found = channel.select_messages(RunStarted)[0].runtime["lr_find"]["suggestion"]
-    result = run_to_result(build_start(build_lr_find_spec(), large_dataset, tmp_path / "sweep")).result
+    result = run_to_result(build_start(build_lr_find_spec(), large_dataset, tmp_path / "range-test")).result
     assert found == result["suggestion"]
     rates = [value for (_, name, _), value in channel.collect_points().items() if name == "lr"]
     assert max(rates) <= found < 2 * max(rates)
@@ -83,7 +83,7 @@ def test_auto_max_lr_of_several_optimizers_belongs_to_the_first(large_dataset: P
     )
     assert status == 0, channel.messages[-2:]
     found = channel.select_messages(RunStarted)[0].runtime["lr_find"]["suggestion"]
-    result = run_to_result(build_start(build_lr_find_spec(**several), large_dataset, tmp_path / "sweep")).result
+    result = run_to_result(build_start(build_lr_find_spec(**several), large_dataset, tmp_path / "range-test")).result
     assert found == result["suggestion"]
     rates = [value for (_, name, _), value in channel.collect_points().items() if name == "lr"]
     assert max(rates) <= found < 2 * max(rates)
@@ -102,14 +102,14 @@ def test_resumed_run_keeps_its_max_lr(large_dataset: Path, tmp_path: Path, monke
     assert finished[0].files == finished[1].files
 
 
-def test_sweep_starts_from_the_initial_checkpoint(dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_range_test_starts_from_the_initial_checkpoint(dataset: Path, checkpoint: Path, tmp_path: Path) -> None:
     losses = []
     for name, changes in (("fresh", {"resume_from": None}), ("resumed", {})):
         spec = build_spec(**{"resume_from": {"job": SOURCE, "checkpoint": 2}} | changes).model_dump(mode="json")
-        sweep_spec = ANY_JOB.validate_python(spec | {"kind": "lr_find", "steps": 5})
+        finder_spec = ANY_JOB.validate_python(spec | {"kind": "lr_find", "steps": 5})
         channel = RecordingChannel()
         start = build_start(
-            sweep_spec, dataset, tmp_path / name, initial_checkpoint_dir=str(checkpoint) if changes == {} else None
+            finder_spec, dataset, tmp_path / name, initial_checkpoint_dir=str(checkpoint) if changes == {} else None
         )
         assert main.run_job(start, channel) == 0
         losses.append(channel.select_messages(JobCompleted)[0].result["points"][0]["loss"])

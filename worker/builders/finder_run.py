@@ -8,7 +8,7 @@ from worker.engine.run import Run
 from worker.engine.transfer import Weights
 
 
-def build_sweep_run(
+def build_finder_run(
     spec: TrainingSpec, packed: PackedDataset, placement: Placement, initial_weights: Weights | None
 ) -> Run:
     """Build a temporary run with a separate network. The caller discards both after the test.
@@ -16,10 +16,10 @@ def build_sweep_run(
     Raises:
         InvalidSpec: parts of the spec are not compatible with each other or with the dataset.
     """
-    return build_run(build_sweep_spec(spec), packed, placement, initial_weights)
+    return build_run(build_finder_spec(spec), packed, placement, initial_weights)
 
 
-def build_sweep_spec(spec: TrainingSpec) -> JobSpec:
+def build_finder_spec(spec: TrainingSpec) -> JobSpec:
     """Return a training spec without schedule and metrics, and with only the callbacks that change training steps."""
     shared = {name: getattr(spec, name) for name in TrainingSpec.model_fields if name != "kind"}
     step_callbacks = tuple(callback for callback in spec.callbacks if callback.changes_steps)
