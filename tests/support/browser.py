@@ -22,6 +22,7 @@ OPTIONS = (
 ).split()
 WIDE, NARROW = (1280, 860), (360, 740)
 Theme = Literal["light", "dark"]
+SETTLE_MS = 400  # for images and charts, so that screenshots and the rules of accessibility include them
 expect.set_options(timeout=60_000)
 
 
@@ -75,6 +76,7 @@ class Visitor:
 
     def wait_for_responses(self) -> None:
         expect(self.page.locator(".skeleton")).to_have_count(0, timeout=60_000)
+        self.page.wait_for_timeout(SETTLE_MS)
 
     def take_screenshot(self, name: str) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
