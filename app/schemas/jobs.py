@@ -112,9 +112,7 @@ class JobOut(JobSummaryOut):
         return cls.model_validate(
             {
                 **_build_summary(job, summaries),
-                "dataset": {key: job.spec["dataset"][key] for key in ("name", "version")}
-                if "dataset" in job.spec
-                else None,
+                "dataset": job.spec.get("dataset") or None,
                 "spec": job.spec,
                 "transitions": [{"reason": "", **event.payload, "at": event.at} for event in transitions],
                 "queue_position": queue_position,

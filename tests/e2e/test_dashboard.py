@@ -1,7 +1,6 @@
 """The dashboard in a real browser: a first visit, all pages in both themes, keys and the keyboard."""
 
 import io
-import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -153,7 +152,7 @@ def test_two_jobs_are_selected_and_compared_by_keyboard(visit: Callable[..., Vis
     page.wait_for_selector(".plot canvas")
     expect(page.locator("code", has_text="/optimizer/lr")).to_be_visible()
     page.get_by_role("button", name="valid loss as a table").press("Enter")
-    assert page.locator(".chart table").first.get_by_role("row").count() == 1 + 2
+    expect(page.locator(".chart table").first.get_by_role("row")).to_have_count(1 + 2)
 
 
 def test_the_address_restores_a_view(visit: Callable[..., Visitor], jobs: list[str]) -> None:
@@ -171,7 +170,7 @@ def test_a_form_shows_errors_at_their_fields_and_submits(visit: Callable[..., Vi
     page = visit().open("#/new")
     page.get_by_label("epochs", exact=True).fill("-1")
     page.get_by_label("epochs", exact=True).press("Enter")
-    expect(page.locator(".field", has=page.get_by_label("epochs", exact=True)).locator(".error")).to_be_visible()
+    expect(page.locator("#field-epochs-error")).to_be_visible()
     page.get_by_label("epochs", exact=True).fill("1")
     page.get_by_label("learning rate").fill("0.02")
     page.get_by_label("batch size").fill("64")
@@ -211,7 +210,7 @@ def read_epoch(page: Page) -> int:
 
 
 def test_a_service_with_keys_asks_for_one_and_keeps_it_out_of_the_browser(browser: Browser, tmp_path: Path) -> None:
-    service = Service(tmp_path / "home", variables={"CANDELA_API_KEYS": json.dumps(["right-key-0123456789"])}).start()
+    service = Service(tmp_path / "home", variables={"CANDELA_API_KEYS": "right-key-0123456789"}).start()
     try:
         visitor = Visitor(browser, service.url)
         page = visitor.page

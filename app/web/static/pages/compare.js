@@ -122,7 +122,7 @@ function Differences({ value, isFull }) {
     <header class="section-head"><h2>Fields that differ</h2><label class="switch"><input type="checkbox" checked=${isFull} onChange=${() => changeQuery({ all: isFull ? null : "1" })} /> Show the environment too</label></header>
     ${differences.length === 0 && !isFull
       ? html`<p class="dim">The specs are equal.</p>`
-      : html`<div class="table-box"><table>
+      : html`<div class="table-box" tabindex="0" role="region" aria-label="Table"><table>
           <thead><tr><th scope="col">Field</th>${jobs.map((job) => html`<th scope="col" key=${job.id}>${job.name}</th>`)}</tr></thead>
           <tbody>${differences.map((field) => row(field.pointer, (id) => field.values[id]))}${names.map((name) => row(name, (id) => environments[id]?.[name]))}</tbody>
         </table></div>`}
@@ -140,7 +140,7 @@ function formatField(value) {
 function MetricTable({ jobs, metrics }) {
   return html`<section>
     <h2>Metrics</h2>
-    <div class="table-box"><table>
+    <div class="table-box" tabindex="0" role="region" aria-label="Table"><table>
       <thead><tr><th scope="col">Metric</th>${jobs.map((job) => html`<th scope="col" class="number" key=${job.id}>${job.name}</th>`)}</tr></thead>
       <tbody>
         ${Object.keys(metrics).sort().flatMap((name) =>

@@ -135,7 +135,7 @@ function Samples({ name, version, query }) {
 
 /** The rows of a table; of a window, its last row. @param {{items: any[], columns: any[]}} properties */
 function Rows({ items, columns }) {
-  return html`<div class="table-box"><table class="dense"><thead><tr><th scope="col">Row</th>${columns.map((column) => html`<th scope="col" key=${column.name}>${column.name}</th>`)}<th scope="col">Target</th></tr></thead>
+  return html`<div class="table-box" tabindex="0" role="region" aria-label="Table"><table class="dense"><thead><tr><th scope="col">Row</th>${columns.map((column) => html`<th scope="col" key=${column.name}>${column.name}</th>`)}<th scope="col">Target</th></tr></thead>
     <tbody>
       ${items.map((one) => html`<tr key=${one.index}><th scope="row">${one.name}</th>${columns.map((column) => html`<td key=${column.name}>${formatCell(one.rows?.at(-1)?.[column.name])}</td>`)}<td>${one.labels.join(", ") || (one.targets || []).map((value) => formatNumber(value)).join(", ")}</td></tr>`)}
     </tbody></table></div>`;

@@ -20,7 +20,7 @@ export default function DatasetsPage() {
     <header class="page-head"><h1>Datasets</h1></header>
     <${Upload} />
     <${Loaded} resource=${datasets} lines=${8}>
-      ${(page) => html`<div class="table-box"><table>
+      ${(page) => html`<div class="table-box" tabindex="0" role="region" aria-label="Table"><table>
         <thead><tr><th scope="col">Name</th><th scope="col">State</th><th scope="col" class="number">Samples</th><th scope="col" class="number">Classes</th><th scope="col">Shape</th><th scope="col" class="number">Versions</th><th scope="col">Description</th></tr></thead>
         <tbody>
           ${page.items.map((dataset) => {

@@ -146,7 +146,7 @@ function JobTable({ page, sort, selected, onSelect, cursor }) {
         )}
       <//>
     </div>
-    <div class="table-box">
+    <div class="table-box" tabindex="0" role="region" aria-label="Table">
       <table class="jobs">
         <thead>
           <tr>

@@ -31,7 +31,7 @@ function Versions({ model, query, onChange }) {
   const number = Number(query.get("version")) || model.versions[0]?.version;
   const names = [...new Set(model.versions.flatMap((version) => Object.keys(version.metrics)))].filter((name) => !String(name).startsWith("train_")).slice(0, 5);
   return html`
-    <div class="table-box"><table>
+    <div class="table-box" tabindex="0" role="region" aria-label="Table"><table>
       <thead><tr><th scope="col">Version</th><th scope="col">Aliases</th>${names.map((name) => html`<th scope="col" class="number" key=${name}>${formatMetricName(String(name))}</th>`)}<th scope="col" class="number">Parameters</th><th scope="col" class="number">Registered</th></tr></thead>
       <tbody>
         ${model.versions.map(
@@ -96,7 +96,7 @@ function Variants({ version }) {
   };
   return html`
     ${version.variants.length > 0 &&
-    html`<div class="table-box"><table>
+    html`<div class="table-box" tabindex="0" role="region" aria-label="Table"><table>
       <thead><tr><th scope="col">Format</th><th scope="col">Precision</th><th scope="col" class="number">Model</th><th scope="col" class="number">Variant</th><th scope="col" class="number">Speed</th><th scope="col" class="number">Size</th><th scope="col"><span class="sr-only">Actions</span></th></tr></thead>
       <tbody>
         ${version.variants.map(

@@ -20,7 +20,7 @@ export default function ModelsPage() {
           ? html`<${EmptyState} icon="models" title="No models yet"><p>A training job registers a version of its model when it ends.</p><p><a class="button primary" href=${href("/new")}>New job</a></p><//>`
           : html`
               <div class="toolbar"><label class="search"><${Icon} name="search" /><input type="search" aria-label="Search models" placeholder="Search  /" value=${text} onInput=${(event) => setText(event.target.value)} /></label><span class="dim">${formatCount(page.items.length, "model")}</span></div>
-              <div class="table-box"><table>
+              <div class="table-box" tabindex="0" role="region" aria-label="Table"><table>
                 <thead><tr><th scope="col">Name</th><th scope="col">Newest version</th><th scope="col">Aliases</th><th scope="col">Metrics</th><th scope="col" class="number">Parameters</th><th scope="col" class="number">Registered</th><th scope="col"><span class="sr-only">Actions</span></th></tr></thead>
                 <tbody>${page.items.filter((model) => model.name.includes(text)).map((model) => html`<${ModelRow} key=${model.name} model=${model} />`)}</tbody>
               </table></div>

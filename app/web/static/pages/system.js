@@ -23,7 +23,7 @@ export default function SystemPage() {
         <h2>Workers</h2>
         ${value.workers.length === 0
           ? html`<${EmptyState} icon="system" title="No worker"><p>Jobs wait until a worker starts: <code>celery -A worker.main worker</code>, or <code>candela up</code> on one machine.</p><//>`
-          : html`<div class="table-box"><table>
+          : html`<div class="table-box" tabindex="0" role="region" aria-label="Table"><table>
               <thead><tr><th scope="col">Worker</th><th scope="col">Host</th><th scope="col" class="number">Slots</th><th scope="col">Devices</th><th scope="col">Jobs</th><th scope="col">Queue</th><th scope="col">Heartbeat</th><th scope="col">Started</th></tr></thead>
               <tbody>${value.workers.map((one) => html`<${WorkerRow} key=${one.id} worker=${one} />`)}</tbody>
             </table></div>`}

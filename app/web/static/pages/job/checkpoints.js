@@ -14,7 +14,7 @@ export function CheckpointsTab({ job }) {
     ${(value) => {
       const { items } = value;
       if (!items.length) return html`<${EmptyState} icon="download" title="No checkpoints"><p>A training job stores one after each epoch.</p><//>`;
-      return html`<div class="table-box"><table>
+      return html`<div class="table-box" tabindex="0" role="region" aria-label="Table"><table>
         <thead><tr><th scope="col">Number</th><th scope="col">Epoch</th><th scope="col" class="number">Step</th><th scope="col">Tags</th><th scope="col">Metrics</th><th scope="col" class="number">Size</th><th scope="col">Stored</th><th scope="col"><span class="sr-only">Actions</span></th></tr></thead>
         <tbody>
           ${items.map(
