@@ -166,14 +166,20 @@ def test_the_address_restores_a_view(visit: Callable[..., Visitor], jobs: list[s
     expect(other.page.get_by_label("Smoothing")).to_have_value("0.5")
 
 
+def type_value(page: Page, label: str, text: str) -> None:
+    field = page.get_by_label(label, exact=True)
+    field.fill("")
+    field.press_sequentially(text)
+    field.press("Tab")
+
+
 def test_a_form_shows_errors_at_their_fields_and_submits(visit: Callable[..., Visitor], client: Client) -> None:
     page = visit().open("#/new")
-    page.get_by_label("epochs", exact=True).fill("-1")
-    page.get_by_label("epochs", exact=True).press("Enter")
+    type_value(page, "epochs", "-1")
     expect(page.locator("#field-epochs-error")).to_be_visible()
-    page.get_by_label("epochs", exact=True).fill("1")
-    page.get_by_label("learning rate").fill("0.02")
-    page.get_by_label("batch size").fill("64")
+    type_value(page, "epochs", "1")
+    type_value(page, "learning rate", "0.02")
+    type_value(page, "batch size", "64")
     expect(page.locator(".check-panel h2")).to_contain_text("Ready to submit")
     yaml = page.get_by_label("YAML").input_value()
     assert [part for part in ("epochs: 1", "lr: 0.02", "batch_size: 64") if part not in yaml] == []

@@ -150,7 +150,7 @@ function formatCell(value) {
 function Jobs({ name, version }) {
   const jobs = useResource(buildPath("v1/jobs", { dataset: name, limit: 50 }));
   return html`<${Loaded} resource=${jobs}>
-    ${(page) => (page.items.length ? html`<ul class="plain">${page.items.map((job) => html`<li key=${job.id}><a href=${href(`/jobs/${job.id}`)}>${job.name}</a> <${StateBadge} state=${job.state} /> <span class="dim">${formatAge(job.created_at)}</span></li>`)}</ul><p><a href=${href("/jobs", { dataset: name })}>${formatCount(page.items.length, "job")} in the list</a></p>` : html`<p class="dim">No job uses ${name}@${version}.</p>`)}
+    ${(page) => (page.items.length ? html`<ul class="plain">${page.items.map((job) => html`<li key=${job.id}><a href=${href(`/jobs/${job.id}`)}>${job.name}</a> <${StateBadge} state=${job.state} /> <span class="dim">${formatAge(job.created_at)}</span></li>`)}</ul><p><a class="button" href=${href("/jobs", { dataset: name })}>${formatCount(page.items.length, "job")} in the list</a></p>` : html`<p class="dim">No job uses ${name}@${version}.</p>`)}
   <//>`;
 }
 
