@@ -10,7 +10,7 @@ import { EmptyState, Loaded } from "../../components/feedback.js";
 import { CurveControls, readCurveSettings } from "../../components/curve_controls.js";
 import { MetricChart } from "../../components/metric_chart.js";
 
-const OF_THE_TRAINING = new Set(["seconds", "epoch_seconds", "data_wait", "images_per_s", "lr"]);
+const OF_THE_TRAINING = new Set(["seconds", "epoch_seconds", "data_wait", "images_per_s", "peak_memory_mib"]);
 const SPLITS = /** @type {Record<string, string>} */ ({ train: "#0072b2", valid: "#d55e00", test: "#009e73" });
 
 /** @param {{job: any, query: URLSearchParams}} properties */
