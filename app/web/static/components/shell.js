@@ -45,8 +45,7 @@ export function Shell({ children }) {
 }
 
 function ThemeButton() {
-  const isDark = () => (document.documentElement.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-  const [dark, setDark] = useState(isDark);
+  const [dark, setDark] = useState(document.documentElement.dataset.theme === "dark");
   const toggle = () => {
     const theme = dark ? "light" : "dark";
     document.documentElement.dataset.theme = theme;
