@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the response as JSON.")]
+from candela.cli_datasets import AsJson
+
 models_app = typer.Typer(help="List the registered models, or register one.", invoke_without_command=True)
 
 

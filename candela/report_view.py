@@ -37,7 +37,8 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
 def _print_groups(found: Mapping[str, Any], title: str, console: Console) -> None:
     if not found["num_groups"]:
         return
-    console.print(f"{title}: {found['num_groups']} groups", highlight=False)
+    noun = "group" if found["num_groups"] == 1 else "groups"
+    console.print(f"{title}: {found['num_groups']} {noun}", highlight=False)
     for images in found["items"][:_MAX_GROUPS]:
         names = [f"{image['name']} ({image['split']})" for image in images[:_MAX_IMAGES]]
         more = ", …" * (len(images) > _MAX_IMAGES)

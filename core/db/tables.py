@@ -23,7 +23,7 @@ from core.events import EventType
 from core.jobs import DatasetState, JobState, StopRequest
 
 # The imports declare the tables of metric rollups, summaries and resumable uploads.
-MODULES = (metric_tables, upload_tables)
+OTHER_TABLES = (metric_tables, upload_tables)
 METADATA = Base.metadata
 BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite generates ids only for INTEGER, not for BIGINT
 

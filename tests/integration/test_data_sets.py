@@ -2,41 +2,21 @@
 
 import csv
 import io
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from core.db.session import make_engine, make_session_factory
 from tests.support.images import encode_image, write_zip
 from tests.support.near_images import brighten, build_images
 from tests.support.processes import wait_for
-from tests.support.servers import valkey_server
 from tests.support.stack import Stack
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 
 NUM_IMAGES, GROUP_SIZE = 60, 4
 NETWORK = {"name": "mlp", "hidden": [8]}
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Stack]:
-    home = tmp_path_factory.mktemp("sets") / "home"
-    home.mkdir()
-    url = f"sqlite:///{shutil.copy(sqlite_template, home / 'candela.db')}"
-    engine = make_engine(url)
-    with valkey_server() as queue:
-        stack = Stack(home, url, queue.url, make_session_factory(engine))
-        try:
-            stack.start_missing()
-            yield stack
-        finally:
-            stack.close()
-            engine.dispose()
 
 
 def write_archive(path: Path) -> bytes:

@@ -1,7 +1,6 @@
 """Edits, comparisons and exports of dataset versions with real processes, which a test kills."""
 
 import io
-import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,33 +11,16 @@ import pytest
 from app.api.export_response import MAX_EXPORTS
 from candela.client import Client
 from core.db.repos.datasets import DatasetRepo
-from core.db.session import make_engine, make_session_factory, transaction
+from core.db.session import transaction
 from core.db.tables import DatasetVersionRow
 from core.jobs import DatasetState
 from tests.support.images import class_images, write_zip
 from tests.support.processes import wait_for
-from tests.support.servers import valkey_server
 from tests.support.stack import SECRET, Stack
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 
 LARGE = {"name": "synthetic", "image_shape": [3, 48, 48], "num_classes": 4, "num_samples": 20_000, "seed": 1}
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Stack]:
-    home = tmp_path_factory.mktemp("versions") / "home"
-    home.mkdir()
-    url = f"sqlite:///{shutil.copy(sqlite_template, home / 'candela.db')}"
-    engine = make_engine(url)
-    with valkey_server() as queue:
-        stack = Stack(home, url, queue.url, make_session_factory(engine))
-        try:
-            stack.start_missing()
-            yield stack
-        finally:
-            stack.close()
-            engine.dispose()
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +85,7 @@ def test_an_edit_survives_a_killed_worker(stack: Stack, client: Client, large_ve
     assert find_row(stack, "capped", edited["version"]).attempt == 2
 
 
-def test_an_export_whose_client_leaves_frees_its_slot(stack: Stack, large_version: int) -> None:
+def test_a_disconnected_client_releases_the_slot_of_its_export(stack: Stack, large_version: int) -> None:
     url = f"/v1/datasets/synthetic/versions/{large_version}/export"
     for _ in range(2 * MAX_EXPORTS):
         with stack.http.stream("GET", url) as response:

@@ -1,7 +1,5 @@
 """Tables and time series with real processes: upload, import, training, prediction, evaluation."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +8,7 @@ import pytest
 import yaml
 
 from core.datasets.builtin.timeseries import generate_series
-from core.db.session import make_engine, make_session_factory
 from tests.support.processes import wait_for
-from tests.support.servers import valkey_server
 from tests.support.stack import Stack
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -26,22 +22,6 @@ PENGUIN = {
     "sex": "male",
 }
 SLOPE, FARM = 3.0, 40.0
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Stack]:
-    home = tmp_path_factory.mktemp("tables") / "home"
-    home.mkdir()
-    url = f"sqlite:///{shutil.copy(sqlite_template, home / 'candela.db')}"
-    engine = make_engine(url)
-    with valkey_server() as queue:
-        stack = Stack(home, url, queue.url, make_session_factory(engine))
-        try:
-            stack.start_missing()
-            yield stack
-        finally:
-            stack.close()
-            engine.dispose()
 
 
 def train_model(stack: Stack, **body: Any) -> dict[str, Any]:

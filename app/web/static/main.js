@@ -24,9 +24,9 @@ function App() {
   const { segments, query } = useRoute();
   const [isSignedOut, setSignedOut] = useState(false);
   useEffect(() => {
-    const ask = () => setSignedOut(true);
-    unauthorized.addEventListener("problem", ask);
-    return () => unauthorized.removeEventListener("problem", ask);
+    const showSignIn = () => setSignedOut(true);
+    unauthorized.addEventListener("problem", showSignIn);
+    return () => unauthorized.removeEventListener("problem", showSignIn);
   }, []);
   const [section = "jobs", argument] = segments;
   useEffect(() => {

@@ -153,7 +153,7 @@ def test_a_report_is_printed(server: Any, run: Run) -> None:
     assert (status, lines[0]) == (0, "train: 5 samples")
     expected = (
         "drop_blank: 4 samples",
-        "equal, in several splits: 1 groups",
+        "equal, in several splits: 1 group",
         "  a.png (train), b.png (test)",
         "A [warning].",
     )

@@ -45,7 +45,7 @@ def test_a_report_shows_samples_groups_and_warnings() -> None:
         "groups: 4, the largest has 3 samples",
         "Look [here].",
         "unreadable: x.png: is damaged",
-        "near-equal: 1 groups",
+        "near-equal: 1 group",
         "  0.png (train), 1.png (train)",
     ]
 

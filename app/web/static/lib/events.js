@@ -47,10 +47,10 @@ function announce() {
 /** Open the streams for all jobs that some tab shows. A hidden page follows nothing. */
 function connect() {
   const own = document.hidden ? [] : [...listeners.keys()];
-  const wanted = [...new Set([...own, ...[...followed.values()].flat()])].sort();
-  const jobs = wanted.filter((name) => name !== "*");
+  const names = [...new Set([...own, ...[...followed.values()].flat()])].sort();
+  const jobs = names.filter((name) => name !== "*");
   streams.jobs.open(jobs.length ? { job: jobs } : null);
-  streams.topic.open(wanted.includes("*") ? { topic: "jobs" } : null);
+  streams.topic.open(names.includes("*") ? { topic: "jobs" } : null);
 }
 
 /** One connection to `/v1/events`, which continues after the last event that it has received. */

@@ -31,11 +31,6 @@ export function getDuration(job, now = Date.now()) {
   return ((job.finished_at ? Date.parse(job.finished_at) : now) - Date.parse(job.started_at)) / 1000;
 }
 
-/** @param {any} job */
-export function getLabel(job) {
-  return job.name || job.id.slice(0, 8);
-}
-
 /** The names of all metrics of some jobs: validation first. @param {any[]} jobs */
 export function listMetricNames(jobs) {
   const order = ["valid", "test", "train"];

@@ -10,16 +10,10 @@ const library = /** @type {any} */ (module);
 export const html = library.html;
 /** @type {typeof import("preact").render} */
 export const render = library.render;
-/** @type {typeof import("preact").createContext} */
-export const createContext = library.createContext;
 /** @type {typeof import("preact/hooks").useCallback} */
 export const useCallback = library.useCallback;
-/** @type {typeof import("preact/hooks").useContext} */
-export const useContext = library.useContext;
 /** @type {typeof import("preact/hooks").useEffect} */
 export const useEffect = library.useEffect;
-/** @type {typeof import("preact/hooks").useLayoutEffect} */
-export const useLayoutEffect = library.useLayoutEffect;
 /** @type {typeof import("preact/hooks").useMemo} */
 export const useMemo = library.useMemo;
 /** @type {typeof import("preact/hooks").useRef} */

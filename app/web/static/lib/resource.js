@@ -74,22 +74,3 @@ function remember(path, value) {
 export function forgetResponses() {
   responses.clear();
 }
-
-/**
- * Load all pages of a list.
- * @param {string} path without a cursor
- * @param {number} [maxPages]
- * @returns {Promise<any[]>}
- */
-export async function requestAll(path, maxPages = 20) {
-  const items = [];
-  let cursor = null;
-  for (let number = 0; number < maxPages; number += 1) {
-    const joint = path.includes("?") ? "&" : "?";
-    const page = await request(cursor ? `${path}${joint}cursor=${encodeURIComponent(cursor)}` : path);
-    items.push(...page.items);
-    cursor = page.next_cursor;
-    if (!cursor) break;
-  }
-  return items;
-}

@@ -30,7 +30,7 @@ function omit(schema, key) {
 }
 
 /**
- * The choices of a union whose members are told apart by a field, such as `name`: [value, reference].
+ * The choices of a union whose members differ in a field, such as `name`: [value, reference].
  * @param {Schema} schema
  * @returns {{field: string, choices: [string, string][]} | null}
  */

@@ -6,7 +6,7 @@ import { useResource } from "../lib/resource.js";
 import { changeQuery, href } from "../lib/router.js";
 import { CodeBlock } from "../components/controls.js";
 import { EmptyState, Loaded, ProblemNotice } from "../components/feedback.js";
-import { HeatmapOf, useObjectUrl } from "../components/heatmap_of.js";
+import { HeatmapOverlay, useObjectUrl } from "../components/heatmap_overlay.js";
 import { Icon } from "../components/icon.js";
 import { RowForm } from "../components/row_form.js";
 
@@ -95,7 +95,7 @@ function Trial({ path, explainPath, shape }) {
         ${outcome?.problem && html`<${ProblemNotice} problem=${outcome.problem} />`}
         ${outcome?.value && html`<${Prediction} prediction=${outcome.value.predictions[0]} /><p class="dim">Answered in ${outcome.milliseconds.toFixed(0)} ms, the way through the browser included.</p>`}
       </section>
-      ${explainPath && file && outcome?.value && html`<section class="card"><h2>What the network looks at</h2><${HeatmapOf} image=${file} explainPath=${explainPath} /></section>`}
+      ${explainPath && file && outcome?.value && html`<section class="card"><h2>What the network looks at</h2><${HeatmapOverlay} image=${file} explainPath=${explainPath} /></section>`}
     </div>
     <${CallExamples} path=${path} />
   `;
@@ -169,7 +169,7 @@ function Camera({ onFile }) {
     canvas.toBlob((blob) => blob && onFile(blob), "image/png");
   };
   if (failure) return html`<p role="alert">${failure}</p>`;
-  return html`<div class="camera"><video ref=${video} autoplay playsinline muted aria-label="Camera"></video><button type="button" onClick=${take}>Take the picture</button></div>`;
+  return html`<div class="camera"><video ref=${video} autoplay playsinline muted aria-label="Camera"></video><button type="button" onClick=${take}>Take a photo</button></div>`;
 }
 
 /** @param {(file: Blob) => void} onFile */

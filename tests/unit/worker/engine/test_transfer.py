@@ -73,7 +73,7 @@ def test_freezing_no_parameter_raises_error() -> None:
     ],
 )
 @pytest.mark.parametrize("changes", [{"freeze": ["*"]}, {"callbacks": [{"name": "freeze", "match": "*"}]}])
-def test_a_run_whose_parameters_are_all_frozen_changes_no_weights(
+def test_a_run_with_all_parameters_frozen_changes_no_weights(
     packed: PackedDataset, optimizer: dict[str, Any], changes: dict[str, Any]
 ) -> None:
     run = build_small_run(packed, epochs=1, optimizer=optimizer, **changes)

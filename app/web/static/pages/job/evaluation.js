@@ -5,7 +5,7 @@ import { useResource } from "../../lib/resource.js";
 import { changeQuery, href } from "../../lib/router.js";
 import { Dialog } from "../../components/controls.js";
 import { EmptyState, Loaded } from "../../components/feedback.js";
-import { HeatmapOf } from "../../components/heatmap_of.js";
+import { HeatmapOverlay } from "../../components/heatmap_overlay.js";
 
 const MAX_CELLS = 50 * 50;
 const DOCUMENTS = ["confusion_matrix.json", "class_metrics.json", "calibration.json", "worst_samples.json"];
@@ -153,7 +153,7 @@ function SampleDialog({ job, split, sample, onClose }) {
   const path = getImagePath(job, split, sample.index, 512);
   return html`<${Dialog} title=${sample.name || `${split} ${sample.index}`} onClose=${onClose}>
     <div class="dialog-body">
-      ${job.model ? html`<${HeatmapOf} image=${path} explainPath=${`v1/models/${job.model.name}@${job.model.version}/explain`} />` : html`<img class="preview" src=${path} alt=${sample.name} />`}
+      ${job.model ? html`<${HeatmapOverlay} image=${path} explainPath=${`v1/models/${job.model.name}@${job.model.version}/explain`} />` : html`<img class="preview" src=${path} alt=${sample.name} />`}
       <p>True: <b>${formatLabels(sample.true)}</b>. Predicted: <b>${formatLabels(sample.predicted)}</b>.</p>
     </div>
   <//>`;

@@ -74,7 +74,7 @@ def test_restart_waits_for_the_full_patience_again(baseline: float | None) -> No
 
 
 @pytest.mark.parametrize("baseline", [None, 5.0])
-def test_an_extension_of_at_most_the_patience_trains_all_its_epochs(baseline: float | None) -> None:
+def test_an_extension_within_the_patience_trains_all_epochs(baseline: float | None) -> None:
     callback = EarlyStopping(patience=3, baseline=baseline)
     count_epochs_until_stop(callback, [1.0, 2.0, 2.0, 2.0])
     callback.restart()

@@ -3,7 +3,7 @@ import { html, useEffect, useMemo, useState } from "../lib/preact.js";
 import { Problem, send } from "../lib/api.js";
 
 /** @param {{image: string | Blob, explainPath: string}} properties image: the path of a PNG, or a file */
-export function HeatmapOf({ image, explainPath }) {
+export function HeatmapOverlay({ image, explainPath }) {
   const [heatmap, setHeatmap] = useState(/** @type {Blob | null} */ (null));
   const [reason, setReason] = useState("");
   const [opacity, setOpacity] = useState(1);
