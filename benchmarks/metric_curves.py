@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from core.db.metric_rollup import MetricPoint
 from core.db.repos.jobs import JobRepo
-from core.db.repos.metric_grid import CurveQuery, GridAxis, MetricGridRepo
+from core.db.repos.metric_grid import CurveName, CurveQuery, GridAxis, MetricGridRepo
 from core.db.repos.metric_rollups import MetricRollupRepo, build_rollups
 from core.db.repos.metrics import MetricRepo
 from core.db.schema import upgrade_schema
@@ -110,7 +110,7 @@ def run(url: str, num_steps: int, rounds: int) -> None:
             connection.exec_driver_sql("VACUUM ANALYZE")
 
     def read_grid(axis: GridAxis, buckets: int, start: int | None = None, end: int | None = None) -> Read:
-        query = CurveQuery([job_id], "loss", "train", axis, start, end, buckets)
+        query = CurveQuery([job_id], [CurveName("train", "loss")], axis, start, end, buckets)
         return lambda session: MetricGridRepo(session).read_grid(query)
 
     def read_series(max_points: int | None) -> Read:

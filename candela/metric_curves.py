@@ -1,4 +1,4 @@
-"""Reads curves of several jobs on one grid, and compares jobs."""
+"""Reads curves of jobs on one grid, and compares jobs."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -12,9 +12,11 @@ MS_PER_S = 1000
 
 
 class GridSeriesOut(BaseModel):
-    """The curve of one job: arrays with one value per value of `x`."""
+    """A curve of one job: arrays with one value per value of `x`."""
 
     job: str = Field(description="The id of the job.")
+    split: str = Field(description="The split: `train`, `valid`, `test` or `usage`.")
+    name: str = Field(description="The name of the metric.")
     min: list[float | None] = Field(description="The lowest finite value in each bucket; null if there is none.")
     max: list[float | None] = Field(description="The highest finite value in each bucket; null if there is none.")
     last: list[float | None] = Field(
@@ -25,7 +27,7 @@ class GridSeriesOut(BaseModel):
 
 
 class MetricGridOut(BaseModel):
-    """The curves of several jobs on one grid."""
+    """Curves on one grid."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -36,6 +38,8 @@ class MetricGridOut(BaseModel):
                 "series": [
                     {
                         "job": "4f2a9c1e7b604d3d8a51c0ffee123456",
+                        "split": "train",
+                        "name": "loss",
                         "min": [0.61, 0.48],
                         "max": [2.31, 0.70],
                         "last": [0.64, 0.50],
@@ -50,9 +54,11 @@ class MetricGridOut(BaseModel):
     axis: GridAxis = Field(description="What `x` counts: steps, epochs, or seconds of training.")
     width: float = Field(description="The size of a bucket. A bucket has the positions from `x` up to `x + width`.")
     x: list[float] = Field(
-        description="The start of each bucket, a multiple of `width`. Buckets in which no job has a point are left out."
+        description="The start of each bucket, a multiple of `width`. Buckets without points of any curve are left out."
     )
-    series: list[GridSeriesOut] = Field(description="One item per job, in the order of the request.")
+    series: list[GridSeriesOut] = Field(
+        description="One item per job and curve, in the order of the request: all curves of the first job, and so on."
+    )
 
 
 def dump_grid(grid: MetricGrid, axis: GridAxis) -> dict[str, Any]:
@@ -65,7 +71,9 @@ def dump_grid(grid: MetricGrid, axis: GridAxis) -> dict[str, Any]:
         "x": positions,
         "series": [
             {
-                "job": curve.job_id,
+                "job": curve.key.job_id,
+                "split": curve.key.split,
+                "name": curve.key.name,
                 "min": curve.lowest,
                 "max": curve.highest,
                 "last": curve.last,

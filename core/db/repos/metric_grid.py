@@ -1,4 +1,4 @@
-"""Reads the curves of several jobs on one grid of steps, epochs or training time.
+"""Reads curves of one or several jobs on one grid of steps, epochs or training time.
 
 Short curves are read point by point, and long ones from their rollups, so that the database reads a bounded number of
 rows per curve.
@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from core.db.repos.metric_grid_queries import (
     COARSE,
     FINE,
+    CurveName,
     CurveQuery,
     GridAxis,
     select_point_cells,
@@ -34,8 +35,16 @@ MAX_POINTS, MAX_ROLLUPS = 100_000, 400_000
 """The same limits for all curves of a request together. Each curve may read at least 512 points and 1024 rollups."""
 
 
+class CurveKey(NamedTuple):
+    """A metric of a job on a split."""
+
+    job_id: str
+    split: str
+    name: str
+
+
 class GridCurve(NamedTuple):
-    """The curve of one job. The arrays have one value per position of the grid; NaN where there is no finite value.
+    """A curve of one job. The arrays have one value per position of the grid; NaN where there is no finite value.
 
     Attributes:
         last: the value of the last point in each bucket; NaN if it is not finite.
@@ -43,7 +52,7 @@ class GridCurve(NamedTuple):
         num_special: the number of points in each bucket that are not finite.
     """
 
-    job_id: str
+    key: CurveKey
     lowest: npt.NDArray[np.float64]
     highest: npt.NDArray[np.float64]
     last: npt.NDArray[np.float64]
@@ -74,9 +83,9 @@ class _Extent(NamedTuple):
 
 
 class _Cell(NamedTuple):
-    """The points of one job in one bucket of the grid."""
+    """The points of one curve in one bucket of the grid."""
 
-    job_id: str
+    key: CurveKey
     bucket: int
     lowest: float | None
     highest: float | None
@@ -90,32 +99,35 @@ class MetricGridRepo:
         self._session = session
 
     def read_grid(self, query: CurveQuery) -> MetricGrid:
-        """Read one curve per job on a grid of at most `max_buckets` buckets.
+        """Read the curves of every job on a grid of at most `max_buckets` buckets.
+
+        The curves are in the order of the jobs, and those of a job in the order of the query.
 
         A block of rollups belongs to the bucket of its last point. With the axis `step`, buckets consist of whole
         blocks, so the values of each bucket are exact. With the other axes, only curves that are read point by point
         are exact to the point.
         """
+        keys = [CurveKey(job_id, *curve) for job_id in query.job_ids for curve in query.curves]
         extents = self._find_extents(query)
-        extents = {job_id: extent for job_id, extent in extents.items() if _overlaps(extent, query)}
+        extents = {key: extents[key] for key in keys if key in extents and _overlaps(extents[key], query)}
         if not extents:
-            return MetricGrid(1, np.array([], np.int64), [_build_curve(job_id, (), {}) for job_id in query.job_ids])
-        levels = _choose_levels({job_id: _clip_extent(extent, query) for job_id, extent in extents.items()})
+            return MetricGrid(1, np.array([], np.int64), [_build_curve(key, (), {}) for key in keys])
+        levels = _choose_levels({key: _clip_extent(extent, query) for key, extent in extents.items()})
         low = min(extent.low for extent in extents.values()) if query.start is None else query.start
         high = max(extent.high for extent in extents.values()) if query.end is None else query.end
         unit = max(levels.values()) if query.axis is GridAxis.STEP else 1
         width = choose_width(low, high, query.max_buckets, unit)
         bounds = (low // width * width, (high // width + 1) * width - 1)
-        by_job: dict[str, list[_Cell]] = defaultdict(list)
+        by_curve: dict[CurveKey, list[_Cell]] = defaultdict(list)
         for level in sorted(set(levels.values())):
             for cell in self._read_cells(query, levels, level, width, bounds):
-                by_job[cell.job_id].append(cell)
-        buckets = sorted({cell.bucket for cells in by_job.values() for cell in cells})
+                by_curve[cell.key].append(cell)
+        buckets = sorted({cell.bucket for cells in by_curve.values() for cell in cells})
         places = {bucket: place for place, bucket in enumerate(buckets)}
-        curves = [_build_curve(job_id, by_job[job_id], places) for job_id in query.job_ids]
+        curves = [_build_curve(key, by_curve[key], places) for key in keys]
         return MetricGrid(width, np.array(buckets, np.int64) * width, curves)
 
-    def _find_extents(self, query: CurveQuery) -> dict[str, _Extent]:
+    def _find_extents(self, query: CurveQuery) -> dict[CurveKey, _Extent]:
         """Return the extents of the curves: from coarse rollups, or from the points of jobs without rollups."""
         with_rollups = select(JobRow.id).where(JobRow.id.in_(query.job_ids), JobRow.has_rollups)
         complete = set(self._session.scalars(with_rollups))
@@ -126,22 +138,26 @@ class MetricGridRepo:
         if incomplete:
             lines += self._session.execute(select_point_extents(query, incomplete))
         return {
-            job_id: _Extent(low, high, int(num_points), int(num_rollups))
-            for job_id, low, high, num_points, num_rollups in lines
+            CurveKey(*curve): _Extent(low, high, int(num_points), int(num_rollups))
+            for *curve, low, high, num_points, num_rollups in lines
             if low is not None and high is not None
         }
 
     def _read_cells(
-        self, query: CurveQuery, levels: Mapping[str, int], level: int, width: int, bounds: tuple[int, int]
+        self, query: CurveQuery, levels: Mapping[CurveKey, int], level: int, width: int, bounds: tuple[int, int]
     ) -> Iterator[_Cell]:
-        """Read the cells of the jobs that are read at one level, in one statement."""
-        job_ids = [job_id for job_id, chosen in levels.items() if chosen == level]
+        """Read the cells of the curves that are read at one level, in one statement."""
+        keys = [key for key, chosen in levels.items() if chosen == level]
+        job_ids = list(dict.fromkeys(key.job_id for key in keys))
+        mine = query._replace(curves=list(dict.fromkeys(CurveName(key.split, key.name) for key in keys)))
         if level == 1:
-            statement = select_point_cells(query, job_ids, width, bounds)
+            statement = select_point_cells(mine, job_ids, width, bounds)
         else:
-            statement = select_rollup_cells(query, job_ids, level, width, bounds)
-        for line in self._session.execute(statement):
-            yield _Cell(*line)
+            statement = select_rollup_cells(mine, job_ids, level, width, bounds)
+        selected = set(keys)  # the statement also selects these names on other splits, and of jobs of other levels
+        for job_id, split, name, *values in self._session.execute(statement):
+            if (key := CurveKey(job_id, split, name)) in selected:
+                yield _Cell(key, *values)
 
 
 def choose_width(low: int, high: int, max_buckets: int, unit: int) -> int:
@@ -160,8 +176,8 @@ def _round_up(number: int, unit: int) -> int:
     return max(1, -(-number // unit)) * unit
 
 
-def _choose_levels(extents: Mapping[str, _Extent]) -> dict[str, int]:
-    """Return what to read for each job: 1 for its points, else the level of its rollups."""
+def _choose_levels(extents: Mapping[CurveKey, _Extent]) -> dict[CurveKey, int]:
+    """Return what to read for each curve: 1 for its points, else the level of its rollups."""
     max_points = min(MAX_POINTS_PER_CURVE, max(512, MAX_POINTS // len(extents)))
     max_rollups = min(MAX_ROLLUPS_PER_CURVE, max(1024, MAX_ROLLUPS // len(extents)))
 
@@ -170,7 +186,7 @@ def _choose_levels(extents: Mapping[str, _Extent]) -> dict[str, int]:
             return 1
         return FINE if min(extent.num_rollups, extent.num_points) <= max_rollups else COARSE
 
-    return {job_id: choose_level(extent) for job_id, extent in extents.items()}
+    return {key: choose_level(extent) for key, extent in extents.items()}
 
 
 def _clip_extent(extent: _Extent, query: CurveQuery) -> _Extent:
@@ -190,7 +206,7 @@ def _overlaps(extent: _Extent, query: CurveQuery) -> bool:
     return not is_before and not (query.end is not None and extent.low > query.end)
 
 
-def _build_curve(job_id: str, cells: Iterable[_Cell], places: Mapping[int, int]) -> GridCurve:
+def _build_curve(key: CurveKey, cells: Iterable[_Cell], places: Mapping[int, int]) -> GridCurve:
     lowest, highest, last = (np.full(len(places), np.nan) for _ in range(3))
     num_points, num_special = (np.zeros(len(places), np.int64) for _ in range(2))
     for cell in cells:
@@ -199,4 +215,4 @@ def _build_curve(job_id: str, cells: Iterable[_Cell], places: Mapping[int, int])
         highest[place] = np.nan if cell.highest is None else cell.highest
         last[place] = np.nan if cell.last is None else cell.last
         num_points[place], num_special[place] = cell.num_points, cell.num_special
-    return GridCurve(job_id, lowest, highest, last, num_points, num_special)
+    return GridCurve(key, lowest, highest, last, num_points, num_special)

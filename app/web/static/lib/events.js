@@ -95,8 +95,22 @@ class Stream {
   }
 }
 
+/** The last event of each job and type since the page was hidden: what it changes is loaded when the page is seen. @type {Map<string, JobEvent>} */
+const missed = new Map();
+
 function deliver(event) {
+  if (document.hidden) {
+    missed.set(`${event.job} ${event.type}`, event);
+    return;
+  }
   for (const name of [event.job, "*"]) listeners.get(name)?.forEach((listener) => listener(event));
+}
+
+function deliverMissed() {
+  if (document.hidden) return;
+  const events = [...missed.values()];
+  missed.clear();
+  events.forEach(deliver);
 }
 
 function update() {
@@ -129,6 +143,9 @@ export function useEvents(jobs, listener) {
 }
 
 const streams = { jobs: new Stream(), topic: new Stream() };
-document.addEventListener("visibilitychange", update);
+document.addEventListener("visibilitychange", () => {
+  update();
+  deliverMissed();
+});
 addEventListener("pagehide", () => channel.postMessage({ kind: "follow", from: tab, jobs: [] }));
 lead();

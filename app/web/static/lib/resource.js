@@ -27,7 +27,7 @@ export function useResource(path, { everyMs = 0 } = {}) {
     if (path === null) return;
     const own = state.current;
     try {
-      remember(path, await request(path));
+      remember(path, await load(path));
       own.problem = null;
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
@@ -61,6 +61,28 @@ export function useResource(path, { everyMs = 0 } = {}) {
     redraw({});
   }, [path]);
   return { value: path === null ? undefined : responses.get(path), problem: current.problem, isLoading: current.isLoading, refresh, replace };
+}
+
+/** Requests that have no response yet, and those that follow them. @type {Map<string, {running: Promise<any>, next: Promise<any> | null}>} */
+const requests = new Map();
+
+/**
+ * Request a path. At most one request for a path is on its way: calls meanwhile share the next one, which starts when
+ * the first has ended, so that its response is not older than the call.
+ * @param {string} path
+ * @returns {Promise<any>}
+ */
+function load(path) {
+  const pending = requests.get(path);
+  if (!pending) {
+    const running = request(path).finally(() => {
+      if (requests.get(path)?.running === running) requests.delete(path);
+    });
+    requests.set(path, { running, next: null });
+    return running;
+  }
+  pending.next ||= pending.running.then(() => load(path), () => load(path));
+  return pending.next;
 }
 
 /** @param {string} path @param {any} value */

@@ -3,17 +3,38 @@ import { useCallback, useEffect, useRef } from "./preact.js";
 
 const EVERY_MS = 400;
 
-/** Call a function at most once per interval. The last call is never lost. @param {() => void} run */
+/**
+ * Call a function at most once per interval, which begins when the last call has ended: a slow server gets fewer
+ * requests. The last call is never lost.
+ * @param {() => unknown} run may return a promise
+ */
 export function useThrottle(run, everyMs = EVERY_MS) {
-  const timer = useRef(0);
+  const state = useRef({ timer: 0, isRunning: false, isWanted: false, isEnded: false });
   const current = useRef(run);
   current.current = run;
-  useEffect(() => () => clearTimeout(timer.current), []);
-  return useCallback(() => {
-    if (timer.current) return;
-    timer.current = setTimeout(() => {
-      timer.current = 0;
-      current.current();
+  useEffect(
+    () => () => {
+      state.current.isEnded = true;
+      clearTimeout(state.current.timer);
+    },
+    [],
+  );
+  return useCallback(function start() {
+    const own = state.current;
+    if (own.isEnded || own.timer) return;
+    if (own.isRunning) {
+      own.isWanted = true;
+      return;
+    }
+    own.timer = setTimeout(async () => {
+      own.timer = 0;
+      own.isRunning = true;
+      await current.current();
+      own.isRunning = false;
+      if (own.isWanted) {
+        own.isWanted = false;
+        start();
+      }
     }, everyMs);
   }, []);
 }

@@ -87,7 +87,7 @@ function CompareChart({ ids, active, labels, split, name, settings, focus, onFoc
   const [element, isVisible] = useVisibility();
   const path = buildPath("v1/metrics", { job: ids, name, split, x: settings.x, buckets: 500, from: settings.from, to: settings.to });
   const grid = useResource(isVisible ? path : null);
-  const refresh = useThrottle(grid.refresh, 1000);
+  const refresh = useThrottle(grid.refresh);
   useEvents(isVisible ? active : [], (event) => {
     if (event.type !== "log") refresh();
   });

@@ -36,7 +36,12 @@ export default function JobPage({ name: id, query }) {
   const refresh = useThrottle(job.refresh);
   const isActive = job.value !== undefined && !ENDED.has(job.value.state);
   useEvents(isActive ? [id] : [], (event) => {
-    if (event.type !== "log") refresh();
+    if (event.type === "log" || event.job !== id) return;
+    const { progress, metrics } = event.payload;
+    if (!progress || !job.value) return refresh();
+    // The event contains what changed, so that a running job needs no request for each of them.
+    const changes = event.type === "epoch" ? { metrics } : {};
+    return job.replace({ ...job.value, ...changes, progress: { ...job.value.progress, ...progress } });
   });
   useEffect(() => {
     document.title = `${job.value?.name || "Job"} · Candela`;

@@ -48,6 +48,18 @@ def test_curves_of_jobs_have_the_same_x(client: TestClient, job_ids: list[str]) 
     assert second["min"] == [0.5, *[None] * 24]
 
 
+def test_one_request_returns_several_curves(client: TestClient, state: State, job_ids: list[str]) -> None:
+    with transaction(state.sessions) as session:
+        MetricRepo(session).upsert(
+            job_ids[1], [MetricPoint("train", "loss", 5, 1, 0.25), MetricPoint("valid", "f1", 5, 1, 1)]
+        )
+    body = client.get("/v1/metrics", params={"job": job_ids[1], "curve": ["valid/loss", "train/loss"]}).json()
+    assert [(series["split"], series["name"]) for series in body["series"]] == [("valid", "loss"), ("train", "loss")]
+    assert body["x"] == sorted([5, *range(7, 71, 7)])
+    assert [sum(series["count"]) for series in body["series"]] == [10, 1]
+    assert body["series"][1]["last"][0] == 0.25
+
+
 def test_from_and_to_zoom(client: TestClient, job_ids: list[str]) -> None:
     query: dict[str, Any] = {"job": job_ids[0], **LOSS, "buckets": 100, "from": 690.5, "to": 709}
     body = client.get("/v1/metrics", params=query).json()
@@ -101,10 +113,18 @@ def test_a_large_response_is_compressed(client: TestClient, job_ids: list[str]) 
         ({"to": "1e999"}, "?to"),
         ({"from": 5, "to": 4}, "?from"),
         ({"job": [f"{number:x}" for number in range(1, 102)], "buckets": 1000}, "?buckets"),
+        ({"name": None}, "?name"),
+        ({"split": None}, "?split"),
+        ({"curve": ["valid/loss"]}, "?curve"),
+        ({"name": None, "split": None, "curve": ["valid"]}, "?curve"),
+        ({"name": None, "split": None, "curve": ["all/loss"]}, "?curve"),
+        ({"name": None, "split": None, "curve": ["valid/loss"] * 65}, "?curve"),
+        ({"name": None, "split": None, "curve": [f"valid/m{n}" for n in range(60)], "buckets": 2000}, "?buckets"),
     ],
 )
 def test_an_invalid_parameter_is_named(client: TestClient, changes: dict[str, Any], pointer: str) -> None:
-    response = client.get("/v1/metrics", params={"job": ["a"], **LOSS, **changes})
+    params = {"job": ["a"], **LOSS, **changes}
+    response = client.get("/v1/metrics", params={key: value for key, value in params.items() if value is not None})
     assert response.status_code == 422
     assert response.json()["errors"][0]["pointer"].startswith(pointer)
 

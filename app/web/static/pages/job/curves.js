@@ -1,5 +1,5 @@
 // Live curves of a job: one chart per metric, with training and validation in it.
-import { html, useMemo } from "../../lib/preact.js";
+import { html, useMemo, useRef } from "../../lib/preact.js";
 import { buildPath } from "../../lib/api.js";
 import { useEvents } from "../../lib/events.js";
 import { formatMetricName } from "../../lib/format.js";
@@ -11,6 +11,7 @@ import { CurveControls, readCurveSettings } from "../../components/curve_control
 import { MetricChart } from "../../components/metric_chart.js";
 
 const OF_THE_TRAINING = new Set(["seconds", "epoch_seconds", "data_wait", "images_per_s", "peak_memory_mib"]);
+const MAX_CURVES = 64; // of a request
 const SPLITS = /** @type {Record<string, string>} */ ({ train: "#0072b2", valid: "#d55e00", test: "#009e73" });
 
 /** @param {{job: any, query: URLSearchParams}} properties */
@@ -35,24 +36,34 @@ function Charts({ job, series, settings }) {
     const rank = (name, found) => (name === "loss" ? 0 : OF_THE_TRAINING.has(name) ? 3 : found.length > 1 ? 1 : 2);
     return [...splits].sort((a, b) => rank(...a) - rank(...b) || a[0].localeCompare(b[0]));
   }, [series]);
+  const grid = useCurves(job, names, settings);
   return html`<div class="charts">
-    ${names.map(([name, splits]) => html`<${SplitChart} key=${name} job=${job} name=${name} splits=${splits} settings=${settings} />`)}
+    ${names.map(
+      ([name]) => html`<${MetricChart}
+        key=${name}
+        title=${formatMetricName(name)}
+        settings=${settings}
+        sources=${(grid?.series || []).filter((one) => one.name === name).map((one) => ({ key: one.split, label: one.split, color: SPLITS[one.split], x: grid.x, series: one }))}
+      />`,
+    )}
   </div>`;
 }
 
-/** @param {{job: any, name: string, splits: string[], settings: any}} properties */
-function SplitChart({ job, name, splits, settings }) {
-  const grids = ["train", "valid", "test"].map((split) => useResource(splits.includes(split) ? buildPath("v1/metrics", { job: job.id, name, split, x: settings.x, buckets: 500, from: settings.from, to: settings.to }) : null));
-  const refresh = useThrottle(() => grids.forEach((grid) => grid.refresh()));
+/**
+ * Load all curves of a job with one request, again after its events. While the next part of the axis loads, the last
+ * response remains.
+ * @param {any} job
+ * @param {[string, string[]][]} names
+ * @param {any} settings
+ */
+function useCurves(job, names, settings) {
+  const curves = names.flatMap(([name, splits]) => splits.map((split) => `${split}/${name}`)).slice(0, MAX_CURVES);
+  const grid = useResource(buildPath("v1/metrics", { job: job.id, curve: curves, x: settings.x, buckets: 500, from: settings.from, to: settings.to }));
+  const refresh = useThrottle(grid.refresh);
   useEvents(ENDED.has(job.state) ? [] : [job.id], (event) => {
     if (["epoch", "progress", "metrics", "state", "end"].includes(event.type)) refresh();
   });
-  return html`<${MetricChart}
-    title=${formatMetricName(name)}
-    settings=${settings}
-    sources=${["train", "valid", "test"].flatMap((split, index) => {
-      const curve = grids[index].value;
-      return curve?.series[0] ? [{ key: split, label: split, color: SPLITS[split], x: curve.x, series: curve.series[0] }] : [];
-    })}
-  />`;
+  const last = useRef(grid.value);
+  if (grid.value) last.current = grid.value;
+  return last.current;
 }

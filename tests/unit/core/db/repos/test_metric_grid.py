@@ -13,7 +13,7 @@ from core.db.metric_rollup import MetricPoint
 from core.db.repos import metric_grid
 from core.db.repos.jobs import JobRepo
 from core.db.repos.metric_grid import MetricGrid, MetricGridRepo, choose_width
-from core.db.repos.metric_grid_queries import CurveQuery, GridAxis
+from core.db.repos.metric_grid_queries import CurveName, CurveQuery, GridAxis
 from core.db.repos.metrics import MetricRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow
@@ -22,6 +22,7 @@ from tests.support.builders import job
 ReadGrid = Callable[..., MetricGrid]
 NUM_STEPS = {"short": 300, "long": 9000}
 MS_PER_STEP = 20
+LOSS = CurveName("train", "loss")
 
 
 def build_points(num_steps: int, stride: int = 1) -> list[MetricPoint]:
@@ -52,7 +53,7 @@ def read_grid(sessions: SessionFactory, jobs: dict[str, str]) -> ReadGrid:
     def read(
         *names: str, axis: GridAxis = GridAxis.STEP, start: int | None = None, end: int | None = None, buckets: int = 50
     ) -> MetricGrid:
-        query = CurveQuery([jobs[name] for name in names], "loss", "train", axis, start, end, buckets)
+        query = CurveQuery([jobs[name] for name in names], [LOSS], axis, start, end, buckets)
         with transaction(sessions, read_only=True) as session:
             return MetricGridRepo(session).read_grid(query)
 
@@ -170,3 +171,23 @@ def test_the_width_gives_at_most_the_requested_number_of_buckets(
     assert width % unit == 0
     assert high // width - low // width + 1 <= max_buckets
     assert width <= 2 * unit or (span + 1) / width > (max_buckets - 2) / 2
+
+
+def test_several_curves_of_jobs_share_one_grid(sessions: SessionFactory, jobs: dict[str, str]) -> None:
+    """Curves that are read from points, from rollups and on other splits appear in the order of the request."""
+    sparse = [MetricPoint("valid", "loss", step, step // 100, step / 10, None, step) for step in range(100, 9001, 100)]
+    other = [MetricPoint("train", "lr", step, 1, 0.1, None, step) for step in range(1, 9001)]
+    with transaction(sessions) as session:
+        MetricRepo(session).upsert(jobs["long"], [*sparse, *other])
+        MetricRepo(session).upsert(jobs["short"], other[:300])
+    curves = [CurveName("valid", "loss"), LOSS]
+    query = CurveQuery([jobs["short"], jobs["long"]], curves, GridAxis.STEP, None, None, 50)
+    with transaction(sessions, read_only=True) as session:
+        grid = MetricGridRepo(session).read_grid(query)
+    assert [(curve.key.job_id, *curve.key[1:]) for curve in grid.curves] == [
+        (jobs[name], *curve) for name in ("short", "long") for curve in curves
+    ]
+    assert grid.curves[0].num_points.sum() == 0
+    expected = {1: build_points(300), 2: sparse, 3: build_points(9000)}
+    for index, points in expected.items():
+        check_curve(grid, index, points, GridAxis.STEP)
