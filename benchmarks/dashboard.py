@@ -40,9 +40,9 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 HEADING = "## `dashboard.py`: the dashboard in Chromium"
 INTRODUCTION = """\
 `python -m benchmarks.dashboard`: headless Chromium, the API and, for the last two rows, a trainer share two cores. The
-curves are in SQLite. All ten tabs are visible, as ten windows are: a hidden tab requests nothing. Targets: answer 300 ms
-and 250 kB, draw 100 ms, frame 50 ms; no frame above 200 ms with 200 runs; a metric is drawn within 1 s; every request
-of ten tabs below 200 ms."""
+curves are in SQLite. All ten tabs are visible, as ten windows are: a hidden tab requests nothing. Targets: answer
+300 ms and 250 kB, draw 100 ms, frame 50 ms; no frame above 200 ms with 200 runs; a metric is drawn within 1 s; every
+request of ten tabs below 200 ms."""
 # Records, in every page, when a chart is drawn and up to which x, and the gaps between frames.
 RECORDER = """
 (() => {

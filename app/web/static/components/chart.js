@@ -1,7 +1,7 @@
 // Line charts with uPlot. Every chart has a table with the same values.
 import { html, useEffect, useMemo, useRef, useState } from "../lib/preact.js";
 import { readToken } from "../lib/colors.js";
-import { formatNumber } from "../lib/format.js";
+import { formatNumber, formatTick } from "../lib/format.js";
 import { findLast, keepPositive, smooth } from "../lib/series.js";
 import { Icon } from "./icon.js";
 
@@ -117,7 +117,7 @@ function buildColumns(x, lines, smoothing, isLogX, isLogY, hasBands) {
 /** @param {{lines: Line[], xLabel: string, height: number, width: number, isLogX: boolean, isLogY: boolean, hasBands: boolean, formatX: (value: number) => string, isZoomable: boolean}} settings */
 function buildOptions({ lines, xLabel, height, width, isLogX, isLogY, hasBands, formatX, isZoomable }) {
   const axis = { stroke: readToken("--text-dim"), grid: { stroke: readToken("--line"), width: 1 }, ticks: { stroke: readToken("--line"), size: 4 }, font: "11px system-ui, sans-serif" };
-  const format = (_, splits) => splits.map((value) => (value === null ? "" : formatNumber(value, 3)));
+  const format = (_, splits, _axis, _space, increment) => splits.map((value) => (value === null ? "" : formatTick(value, increment)));
   const series = lines.map((line) => ({ label: line.label, stroke: line.color, dash: line.dash, width: 1.5, spanGaps: true, points: { show: line.values.length < 2 } }));
   const borders = hasBands ? lines.flatMap(() => [0, 1].map(() => ({ stroke: "transparent", points: { show: false }, spanGaps: true }))) : [];
   const bands = hasBands
@@ -130,7 +130,7 @@ function buildOptions({ lines, xLabel, height, width, isLogX, isLogY, hasBands, 
     cursor: { focus: { prox: 24 }, drag: { x: isZoomable, y: false, setScale: false } },
     focus: { alpha: 0.2 },
     scales: { x: { time: false, distr: isLogX ? 3 : 1 }, y: { distr: isLogY ? 3 : 1 } },
-    axes: [{ ...axis, label: xLabel, labelSize: 16, labelFont: axis.font, values: (_, splits) => splits.map((value) => (value === null ? "" : formatX(value))) }, { ...axis, size: 56, values: format }],
+    axes: [{ ...axis, size: 26, label: xLabel, labelSize: 18, labelGap: 0, labelFont: axis.font, values: (_, splits) => splits.map((value) => (value === null ? "" : formatX(value))) }, { ...axis, size: 56, values: format }],
     series: [{ label: xLabel }, ...series, ...borders],
     bands,
   });

@@ -23,6 +23,17 @@ export function formatNumber(value, digits = 4) {
   return value.toFixed(size >= 100 ? 1 : size >= 10 ? 2 : digits);
 }
 
+/**
+ * Format the tick of an axis: all ticks of an axis have the same decimals, which their distance requires.
+ * @param {number} value
+ * @param {number} increment the distance of two ticks
+ */
+export function formatTick(value, increment) {
+  if (value !== 0 && (Math.abs(value) >= 1e6 || increment < 1e-4)) return value.toExponential(1).replace("e+", "e");
+  const decimals = Math.max(0, -Math.floor(Math.log10(increment) + 1e-9));
+  return value.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+}
+
 /** @param {number | null | undefined} seconds such as 3725, which is `1h 2m` */
 export function formatDuration(seconds) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return EMPTY;
