@@ -77,7 +77,7 @@ def show_usage(
             "content": {
                 "text/plain": {
                     "schema": {"type": "string"},
-                    "example": "2026-01-01T00:00:00+00:00 info epoch 1 of 2\n",
+                    "example": "2026-01-01T00:00:00+00:00 info Epoch 1/2: train loss 0.41; lr 0.001; 1.2 s.\n",
                 }
             }
         },
@@ -89,13 +89,18 @@ def show_logs(
     results: ResultsDep,
     after: Annotated[int, Query(ge=0, le=2**31 - 1, description="Only lines after the event with this number.")] = 0,
     limit: Annotated[int, Query(ge=1, le=10_000, description="Maximum number of lines.")] = 10_000,
+    last: Annotated[
+        int | None, Query(ge=1, le=10_000, description="Only so many of the newest lines, oldest first.")
+    ] = None,
     accept: Accept = "*/*",
 ) -> Any:  # noqa: ANN401 - JSON or text
     """Get the logs of a job.
 
-    Returns text or, with `Accept: application/json`, JSON.
+    Returns text or, with `Accept: application/json`, JSON. The lines say what each attempt used, and list its epochs,
+    checkpoints, warnings and outcome.
     """
-    lines = [LogLineOut.from_event(event) for event in results.list_logs(job_id, after=after, limit=limit)]
+    events = results.list_logs(job_id, after=after, limit=limit, last=last)
+    lines = [LogLineOut.from_event(event) for event in events]
     if "application/json" in accept.lower():
         return LogsOut(items=lines)
     return PlainTextResponse("".join(f"{line.at.isoformat()} {line.level} {line.message}\n" for line in lines))

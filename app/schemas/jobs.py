@@ -227,7 +227,7 @@ def format_csv(series: Sequence[MetricSeries]) -> Iterator[str]:
 
 
 class LogLineOut(BaseModel):
-    """A log line of the trainer."""
+    """A line of a job's log."""
 
     seq: int = Field(description="The number of the event. Pass it as the parameter `after` to get the lines after it.")
     at: datetime = Field(description="When the line was logged, in UTC.")

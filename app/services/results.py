@@ -63,10 +63,13 @@ class ResultService:
         self._require_job(job_id)
         return MetricRepo(self._session).list_series(job_id, split=USAGE_SPLIT, max_points=max_points)
 
-    def list_logs(self, job_id: str, *, after: int, limit: int) -> list[Event]:
-        """Return the log events of a job with a number above `after`."""
+    def list_logs(self, job_id: str, *, after: int, limit: int, last: int | None) -> list[Event]:
+        """Return the log events of a job with a number above `after`: the first `limit`, or the `last` of them."""
         self._require_job(job_id)
-        return EventRepo(self._session).list_after(job_id, after, limit=limit, types=(EventType.LOG,))
+        events = EventRepo(self._session)
+        if last is not None:
+            return events.list_last(job_id, after, min(limit, last), types=(EventType.LOG,))
+        return events.list_after(job_id, after, limit=limit, types=(EventType.LOG,))
 
     def list_checkpoints(self, job_id: str) -> list[CheckpointRow]:
         """Return the checkpoints of a job."""

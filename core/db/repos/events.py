@@ -61,6 +61,13 @@ class EventRepo:
         rows = self._session.scalars(query.order_by(JobEventRow.seq).limit(limit))
         return [Event(row.job_id, row.seq, row.type, row.at, row.payload) for row in rows]
 
+    def list_last(self, job_id: str, seq: int, limit: int, types: Collection[EventType]) -> list[Event]:
+        """List the newest events of some types with a number greater than `seq`, oldest first."""
+        query = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.seq > seq)
+        query = query.where(JobEventRow.type.in_(types)).order_by(JobEventRow.seq.desc())
+        rows = list(self._session.scalars(query.limit(limit)))
+        return [Event(row.job_id, row.seq, row.type, row.at, row.payload) for row in reversed(rows)]
+
     def list_transitions(self, job_id: str) -> list[Event]:
         """List all state changes of a job, oldest first."""
         return self.list_after(job_id, 0, limit=10_000, types=(EventType.STATE,))

@@ -66,6 +66,18 @@ def test_logs_are_text_or_json(client: TestClient, url: str) -> None:
     assert "epoch 1" not in later.text
 
 
+def test_the_last_lines_of_a_log_are_selected_in_order(client: TestClient, url: str) -> None:
+    def list_messages(**query: int) -> list[str]:
+        items = client.get(f"{url}/logs", params=query, headers={"Accept": "application/json"}).json()["items"]
+        return [line["message"] for line in items]
+
+    assert list_messages(last=1) == ["epoch 2 of 2"]
+    assert list_messages(last=2) == list_messages(last=10_000) == ["epoch 1 of 2", "epoch 2 of 2"]
+    seq = client.get(f"{url}/logs", headers={"Accept": "application/json"}).json()["items"][-1]["seq"]
+    assert list_messages(last=2, after=seq) == []
+    assert client.get(f"{url}/logs", params={"last": 0}).status_code == 422
+
+
 def test_checkpoints_are_listed(client: TestClient, url: str, finished_job: FinishedJob) -> None:
     (checkpoint,) = client.get(f"{url}/checkpoints").json()["items"]
     assert checkpoint["sha256"] == finished_job.sha256

@@ -9,7 +9,7 @@ import { EmptyState, Loaded } from "../../components/feedback.js";
 
 /** @param {{job: any}} properties */
 export function LogTab({ job }) {
-  const log = useResource(`v1/jobs/${job.id}/logs?limit=1000`, { everyMs: ENDED.has(job.state) ? 0 : 5000 });
+  const log = useResource(`v1/jobs/${job.id}/logs?last=1000`, { everyMs: ENDED.has(job.state) ? 0 : 5000 });
   const refresh = useThrottle(log.refresh);
   useEvents(ENDED.has(job.state) ? [] : [job.id], (event) => {
     if (event.type === "log" || event.type === "state") refresh();
