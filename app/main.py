@@ -55,7 +55,7 @@ from core.file_permissions import apply_umask
 from core.process_tuning import freeze_gc, lower_switch_interval
 from core.settings import Settings
 from core.startup import exit_on_configuration_error, load_settings_or_exit
-from core.storage import open_storage
+from core.storage import open_storage, require_storage
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 UPLOAD_PATHS = re.compile(r"/v1/datasets/[^/]+/versions/?|/v1/models/[^/]+/predictions/?|/v1/uploads(/[^/]+)?/?")
@@ -131,6 +131,13 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
     return app
 
 
+def __getattr__(name: str) -> FastAPI:
+    """Create the application for `uvicorn app.main:app`. The import of the module alone reads no settings."""
+    if name == "app":
+        return create_app()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def _add_middleware(app: FastAPI, settings: Settings, tracing: Tracing | None) -> None:
     """Add the middleware. The middleware that is added last handles requests first."""
     app.add_middleware(CompressionMiddleware)  # inside of the fast path, whose responses it never sees
@@ -173,7 +180,11 @@ def validate_settings(settings: Settings) -> None:
     require_keys_on_public_host(settings)
     RedisBus(settings.redis_url).close()
     storage_url, cache = settings.effective_storage_url, settings.cache_dir
-    open_storage(storage_url, cache=cache, max_cache_bytes=settings.max_cache_bytes).close()
+    storage = open_storage(storage_url, cache=cache, max_cache_bytes=settings.max_cache_bytes)
+    try:
+        require_storage(storage)
+    finally:
+        storage.close()
     engine = make_engine(settings.sqlalchemy_url)
     require_current_schema(engine)
     engine.dispose()

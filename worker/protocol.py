@@ -82,8 +82,8 @@ class Stop(ProtocolMessage):
 class RunStarted(ProtocolMessage):
     """Reports that the run is built and that its first step is about to start.
 
-    `runtime` contains the device, the precision, the number of threads, the torch version, `num_parameters` and
-    `resumed_from_step`.
+    `runtime` contains the device, the precision, the number of threads, the torch version, `num_parameters`,
+    `splits` (the numbers of samples) and `resumed_from_step`.
     """
 
     type: Literal["started"] = "started"
@@ -137,6 +137,9 @@ class Metrics(ProtocolMessage):
     progress: RunProgress
     epoch_end: bool = False
     best: BestEpoch | None = Field(default=None, description="The best epoch so far, if the job keeps it.")
+    is_best: bool = Field(default=False, description="Whether a callback has marked this epoch as the best so far.")
+    lr: float | None = Field(default=None, description="The learning rate of the last step of a complete epoch.")
+    epoch_seconds: float | None = Field(default=None, description="The duration of a complete epoch.")
 
 
 class TrainerAlive(ProtocolMessage):
@@ -193,7 +196,10 @@ class ArtifactWritten(ProtocolMessage):
 
 
 class Log(ProtocolMessage):
-    """A line of the job's log. A warning is also added to the job's `warnings`."""
+    """A line of the job's log. A warning is also added to the job's `warnings`.
+
+    Lines of the level `error` contain tracebacks. They are written to the worker's log instead of the job's.
+    """
 
     type: Literal["log"] = "log"
     level: Literal["debug", "info", "warning", "error"]

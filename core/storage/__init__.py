@@ -4,14 +4,14 @@ from pathlib import Path
 
 from obstore.exceptions import BaseError
 
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, NotReady
 from core.storage.base import Storage
 from core.storage.bucket import Bucket
 from core.storage.files import validate_key
 from core.storage.local import LocalStorage
 from core.storage.s3 import S3Storage
 
-__all__ = ["LocalStorage", "S3Storage", "Storage", "open_storage"]
+__all__ = ["LocalStorage", "S3Storage", "Storage", "open_storage", "require_storage"]
 
 
 def open_storage(url: str, *, cache: Path = Path("var/cache"), max_cache_bytes: int = 50 * 2**30) -> Storage:
@@ -26,11 +26,34 @@ def open_storage(url: str, *, cache: Path = Path("var/cache"), max_cache_bytes: 
         ConfigurationError: the URL is not supported, or the storage cannot be opened.
     """
     if url.startswith("file:///"):
-        return LocalStorage.open_folder(url.removeprefix("file://"))
+        try:
+            return LocalStorage.open_folder(url.removeprefix("file://"))
+        except OSError as error:
+            raise ConfigurationError(
+                f"The storage folder {error.filename} cannot be created: {error.strerror}. Give the user of the "
+                "service access, or set CANDELA_STORAGE_URL or CANDELA_HOME to another folder."
+            ) from error
     if url.startswith("s3://"):
         name, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
         try:
             return S3Storage(Bucket(validate_key(name), validate_key(prefix) if prefix else ""), cache, max_cache_bytes)
         except (BaseError, ValueError, OSError) as error:
-            raise ConfigurationError(f"CANDELA_STORAGE_URL: {url!r} cannot be opened: {error}") from error
-    raise ConfigurationError(f"CANDELA_STORAGE_URL: {url!r} must be file:///path or s3://bucket/prefix")
+            reason = str(error).partition("\n")[0]
+            if "Missing" in reason:
+                reason += "; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            raise ConfigurationError(f"CANDELA_STORAGE_URL: {url!r} cannot be opened: {reason}") from error
+    raise ConfigurationError(
+        f"CANDELA_STORAGE_URL: {url!r} must be file:///path, with an absolute path, or s3://bucket/prefix"
+    )
+
+
+def require_storage(storage: Storage) -> None:
+    """Check at the start of a process that its storage can be written.
+
+    Raises:
+        ConfigurationError: it cannot, for example because the bucket has no credentials. The message says what to do.
+    """
+    try:
+        storage.check_writable()
+    except NotReady as error:
+        raise ConfigurationError(f"CANDELA_STORAGE_URL: {error.detail}") from error

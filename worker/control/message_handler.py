@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import structlog
+
 from core.db.tables import DatasetVersionRow
 from core.errors import StorageFull
 from core.failures import FAILURES, build_failure
@@ -24,6 +26,8 @@ from worker.protocol import (
     TrainerMessage,
     TrainingFinished,
 )
+
+log = structlog.get_logger()
 
 
 class MessageHandler:
@@ -78,6 +82,8 @@ class MessageHandler:
                 self._recorder.progress.buffer_metrics(message)
             case Log(level="warning", message=text):
                 self._recorder.progress.add_warning(text)
+            case Log(level="error", message=text):
+                log.warning("trainer.error_reported", text=text)  # a traceback, which is of no use to the job's owner
             case Log(level=level, message=text):
                 self._recorder.progress.log_message(level, text)
             case CheckpointWritten():

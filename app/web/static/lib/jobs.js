@@ -51,6 +51,7 @@ export const DEMO = {
   epochs: 15,
   batch_size: 64,
   callbacks: [
+    { name: "ema", decay: 0.95 },
     { name: "keep_best", monitor: "valid_loss" },
     { name: "confusion_matrix" },
     { name: "worst_samples" },
