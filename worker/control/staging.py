@@ -9,7 +9,7 @@ import structlog
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.models import ModelRepo
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
-from core.errors import CorruptFile, InvalidSpec, NotReady, StorageFull, Unavailable
+from core.errors import CorruptFile, InvalidSpec, NotFound, NotReady, StorageFull, Unavailable
 from core.spec import ANY_JOB, AnyJobSpec, ModelJobSpec, PredictArchiveSpec, RegisterSpec, TrainingSpec
 from core.spec.extension import Extension
 from core.spec.job import PRETRAINED
@@ -63,7 +63,8 @@ class InputStaging:
         )
         self._check_free_space(max((row.size_bytes for row in checkpoints), default=0))
         archive = self._storage.fetch_file(f"uploads/{spec.archive}") if isinstance(spec, PredictArchiveSpec) else None
-        resume_dir, model_dir = self._fetch_newest_checkpoint(checkpoints), self._fetch_model(spec)
+        resume_dir = self._fetch_newest_checkpoint(checkpoints)
+        model_dir = self._fetch_model(spec, is_resumed=resume_dir is not None)
         initial_checkpoint_dir = None if resume_dir else self._fetch_initial_checkpoint(spec)
         return Start(
             job_id=self._job.id,
@@ -85,14 +86,22 @@ class InputStaging:
         meta, key = version.meta or {}, version.packed_key or ""
         return self._fetch_files(key, meta.get("files", {}))
 
-    def _fetch_model(self, spec: AnyJobSpec) -> Path | None:
-        """Fetch the bundle of the model that is evaluated, exported or used as initial weights."""
+    def _fetch_model(self, spec: AnyJobSpec, *, is_resumed: bool) -> Path | None:
+        """Fetch the bundle of the model that is evaluated, exported or used as initial weights.
+
+        A training that resumes from its own checkpoint continues if the model of its initial weights was deleted.
+        """
         if isinstance(spec, RegisterSpec):
             return None
         ref = spec.model if isinstance(spec, ModelJobSpec) else spec.init_from
         if ref is None:
             return None
-        row = self._recorder.transactions.run(lambda session: ModelRepo(session).resolve(ref))
+        try:
+            row = self._recorder.transactions.run(lambda session: ModelRepo(session).resolve(ref))
+        except NotFound:
+            if is_resumed:
+                return None
+            raise
         return self._fetch_files(row.key, row.files)
 
     def _fetch_initial_checkpoint(self, spec: AnyJobSpec) -> Path | None:
