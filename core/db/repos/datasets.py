@@ -198,6 +198,11 @@ class DatasetRepo:
         query = select(_Row.id).where(_Row.state == DatasetState.IMPORTING, is_unclaimed)
         return list(self._session.scalars(query.order_by(_Row.created_at).limit(limit)))
 
+    def has_ended_within(self, version_id: str, days: float) -> bool:
+        """Return whether the import of a version ended less than `days` days ago."""
+        is_recent = _Row.finished_at > now(self._session, -days * 24 * 3600)
+        return self._session.scalars(select(_Row.id).where(_Row.id == version_id, is_recent)).first() is not None
+
     def list_edits(self, base_id: str) -> list[DatasetVersionRow]:
         """List the versions that are being imported by editing the version `base_id`."""
         query = select(_Row).where(_Row.state == DatasetState.IMPORTING).order_by(_Row.created_at)
