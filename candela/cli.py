@@ -14,6 +14,7 @@ from candela.cli_extend import JobId, extend
 from candela.cli_models import models_app
 from candela.cli_samples import list_samples
 from candela.cli_watch import watch
+from candela.cli_weights import weights_app
 from candela.errors import CandelaError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ app.command()(watch)
 for command in (extend, jobs, annotate, compare, curves, usage):
     app.command()(command)
 app.add_typer(models_app, name="models")
+app.add_typer(weights_app, name="weights")
 
 Home = Annotated[Path, typer.Option(envvar="CANDELA_HOME", help="Folder for all files of the service.")]
 

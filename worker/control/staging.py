@@ -19,6 +19,7 @@ from worker.control.recorder import Recorder
 from worker.protocol import Start
 
 log = structlog.get_logger()
+PYTORCH_SUFFIXES = (".pt", ".pth")
 
 
 class InputStaging:
@@ -118,7 +119,10 @@ class InputStaging:
             return None
         path = self._weights_dir / spec.weights.removeprefix("file:")
         if not path.is_file():
-            raise InvalidSpec(f"The weights file {path.name!r} does not exist in the weights folder {path.parent}.")
+            raise InvalidSpec(
+                f"The weights file {path.name!r} does not exist in the weights folder {path.parent}."
+                f"{describe_conversion(path, spec.architecture.name)}"
+            )
         return str(path)
 
     def _check_free_space(self, snapshot_bytes: int) -> None:
@@ -154,6 +158,19 @@ class InputStaging:
 
     def _fetch_files(self, key: str, files: Mapping[str, Any]) -> Path:
         return self._storage.fetch(key, {name: file["sha256"] for name, file in files.items()})
+
+
+def describe_conversion(path: Path, architecture: str) -> str:
+    """Return how to convert a PyTorch file in the folders of a missing weights file; empty if there is none."""
+    stem = path.name.removesuffix(".safetensors").lower()
+    files = [file for folder in (path.parent, path.parent.parent) for file in sorted(folder.glob("*.pt*"))]
+    found = [file for file in files if file.suffix in PYTORCH_SUFFIXES]
+    similar = [file for file in found if file.stem.lower().startswith(stem)]
+    if not found:
+        return ""
+    file = (similar or found)[0]
+    command = f"candela weights convert {file} --architecture {architecture} --output {path}"
+    return f" {file.name!r} is a PyTorch file, which the service does not read. Convert it: {command}"
 
 
 def build_dataset_lineage(version: DatasetVersionRow | None) -> dict[str, str | int | None]:
