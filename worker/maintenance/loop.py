@@ -32,6 +32,7 @@ from core.startup import exit_on_configuration_error, load_settings_or_exit
 from core.storage import Storage, open_storage
 from core.storage.deletion import delete_stored_files
 from worker.maintenance.disk_usage import store_disk_usage
+from worker.maintenance.health import record_round
 from worker.maintenance.metric_rollups import MetricBackfill
 from worker.maintenance.orphaned_files import UPLOAD_PARTS, find_orphaned_files
 from worker.maintenance.retention import Retention
@@ -76,6 +77,7 @@ class MaintenanceLoop:
         self._metric_backfill.run_round()
         if with_files or self._retention.has_more:
             self._retention.run_round()
+        record_round(self._sessions)
         if with_files:
             self._delete_orphaned_files()
             store_disk_usage(self._settings, self._sessions, self._storage)
