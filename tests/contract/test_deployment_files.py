@@ -173,7 +173,9 @@ def test_the_override_gives_the_api_a_gpu() -> None:
 def test_compose_passes_on_the_settings_of_the_environment_file(files: list[str], tmp_path: Path) -> None:
     variables = dict.fromkeys(("POSTGRES_PASSWORD", "REDIS_PASSWORD", "CANDELA_API_KEYS"), "x") | {"CANDELA_SLOTS": "3"}
     (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
-    options = [word for file in files for word in ("-f", file)]
+    for file in files:  # docker-compose 1 does not know `name`, and its files are otherwise those of Compose 2
+        (tmp_path / file).write_text(re.sub(r"^name: .*$", "", Path(file).read_text(), flags=re.MULTILINE))
+    options = [word for file in files for word in ("-f", str(tmp_path / file))]
     command = ["docker-compose", "--env-file", str(tmp_path / ".env"), *options, "config"]
     environment = {"PATH": os.environ["PATH"]}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
