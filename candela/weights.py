@@ -34,7 +34,7 @@ class Conversion(NamedTuple):
     dropped: list[str]
 
 
-class Comparison(NamedTuple):
+class WeightsComparison(NamedTuple):
     """The tensors of a file that do not fit the architecture, and what the file says about the network."""
 
     missing: list[str]
@@ -111,10 +111,10 @@ def read_state_dict(path: Path) -> dict[str, "Tensor"]:
 
 def compare_with_architecture(
     tensors: Mapping[str, "Tensor"], architecture: str, image_size: int | None = None
-) -> Comparison:
+) -> WeightsComparison:
     """Compare the names and shapes of tensors with an architecture of torchvision.
 
-    Another number of outputs or of input channels is no mismatch: the network is compared with those of the file.
+    The network is built with the number of outputs and of input channels of the file, so that these never differ.
 
     Raises:
         CandelaError: torchvision is not installed, or has no such architecture.
@@ -127,7 +127,7 @@ def compare_with_architecture(
     first = next(name for name, shape in expected.items() if len(shape) == 4)  # a convolution
     channels = shapes[first][1] if len(shapes.get(first, ())) == 4 else 3
     expected[first] = (expected[first][0], channels, *expected[first][2:])
-    return Comparison(
+    return WeightsComparison(
         missing=[name for name in expected if name not in shapes and not name.endswith(COUNTER)],
         unexpected=[name for name in shapes if name not in expected and not name.startswith(AUXILIARY)],
         mismatched=[name for name, shape in expected.items() if shapes.get(name, shape) != shape],
@@ -139,9 +139,9 @@ def compare_with_architecture(
 def _build_shapes(architecture: str, outputs: int, image_size: int | None) -> dict[str, tuple[int, ...]]:
     torch = _import("torch", "to build the architecture")
     models = _import("torchvision", "to check the names against the architecture; --no-check skips this").models
-    known = models.list_models(module=models)
-    if architecture not in known:
-        close = get_close_matches(architecture, known, n=3) or ["resnet18"]
+    existing = models.list_models(module=models)
+    if architecture not in existing:
+        close = get_close_matches(architecture, existing, n=3) or ["resnet18"]
         raise CandelaError(
             f"{architecture!r} is not a classifier of torchvision; similar names: {', '.join(close)}. With --no-check, "
             "the file is converted without comparing its names"
@@ -169,7 +169,7 @@ def _find_tensors(path: Path, document: Any, tensor_type: type) -> dict[str, "Te
     if others or not document:
         raise CandelaError(
             f"{path} contains no state dict: a dictionary of tensors is expected, also under one of the keys "
-            f"{', '.join(WRAPPERS)}; these values are no tensors: {_format_names(others) or 'it is empty'}"
+            f"{', '.join(WRAPPERS)}; these values are not tensors: {_format_names(others) or 'it is empty'}"
         )
     return {str(name): tensor for name, tensor in document.items()}
 
@@ -186,7 +186,7 @@ def _modernize(name: str) -> str:
     return f"{match[1]}{match[2]}" if match else name
 
 
-def _require_match(source: Path, architecture: str, found: Comparison) -> None:
+def _require_match(source: Path, architecture: str, found: WeightsComparison) -> None:
     lines = [
         f"  {len(names)} {kind}: {_format_names(names)}"
         for kind, names in (

@@ -68,7 +68,7 @@ class DiskKindsOut(BaseModel):
 class DiskOut(BaseModel):
     """The disk usage, as maintenance has measured it. Deleted files count until maintenance has removed them."""
 
-    kinds: DiskKindsOut = Field(description="The disk usage in bytes by kind of data.")
+    kinds: DiskKindsOut = Field(description="The size of the files of each kind, in bytes.")
     free_bytes: int = Field(description="Free disk space for new files on the host that runs maintenance.")
     computed_at: datetime = Field(description="When maintenance measured it, in UTC.")
 

@@ -56,8 +56,8 @@ def _refuse_pytorch_file(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 # A single pattern instead of a union, because pydantic reports one error per union member.
 Weights = Annotated[
     str,
-    BeforeValidator(_refuse_pytorch_file),
     Field(pattern=WEIGHTS, examples=["file:resnet18.safetensors", PRETRAINED]),
+    BeforeValidator(_refuse_pytorch_file),
 ]
 FREEZE_DESCRIPTION = (
     "A pattern for parameter names: `*` matches any text, `?` matches one character. A leading `!` excludes matching "

@@ -131,7 +131,7 @@ def test_no_code_of_a_file_is_run(save: Callable[..., Path], tmp_path: Path) -> 
     ("document", "reason"),
     [
         ([torch.zeros(1)], "contains a list"),
-        ({"epoch": 3, "weight": torch.zeros(1)}, "these values are no tensors: epoch"),
+        ({"epoch": 3, "weight": torch.zeros(1)}, "these values are not tensors: epoch"),
         ({}, "it is empty"),
         ({"weight": torch.tensor([float("nan")])}, "not finite: weight"),
     ],
