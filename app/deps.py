@@ -20,12 +20,14 @@ from app.services.job_comparison import JobComparisonService
 from app.services.job_submission import JobSubmission
 from app.services.jobs import JobService
 from app.services.metric_curves import MetricCurveService
+from app.services.model_deletion import ModelDeletion
 from app.services.models import ModelService, ModelSubmission
 from app.services.prediction.checkpoints import CheckpointPredictionService
 from app.services.prediction.explanations import ExplanationService
 from app.services.prediction.inference import InferenceService
 from app.services.prediction.predictions import PredictionService
 from app.services.readiness import ReadinessProbe
+from app.services.resource_descriptions import ResourceDescriptionService
 from app.services.results import ResultService
 from app.services.resumable_uploads import ResumableUploadService
 from app.services.system import SystemService
@@ -134,6 +136,14 @@ def _get_model_reader(session: ReadSessionDep, storage: StorageDep) -> ModelServ
     return ModelService(session, storage)
 
 
+def _get_resource_descriptions(session: SessionDep) -> ResourceDescriptionService:
+    return ResourceDescriptionService(session)
+
+
+async def _get_model_deletion(state: StateDep) -> ModelDeletion:
+    return state.model_deletion
+
+
 async def _get_model_submission(state: StateDep) -> ModelSubmission:
     return ModelSubmission(state.submission)
 
@@ -219,6 +229,8 @@ ResultsDep = Annotated[ResultService, Depends(_get_results)]
 MetricCurvesDep = Annotated[MetricCurveService, Depends(_get_metric_curves)]
 ModelsDep = Annotated[ModelService, Depends(_get_models)]
 ModelReaderDep = Annotated[ModelService, Depends(_get_model_reader)]
+ModelDeletionDep = Annotated[ModelDeletion, Depends(_get_model_deletion)]
+ResourceDescriptionsDep = Annotated[ResourceDescriptionService, Depends(_get_resource_descriptions)]
 ModelSubmissionDep = Annotated[ModelSubmission, Depends(_get_model_submission)]
 BatchPredictionsDep = Annotated[BatchPredictionService, Depends(_get_batch_predictions)]
 VariantsDep = Annotated[VariantService, Depends(_get_variants)]

@@ -64,6 +64,7 @@ PREDICT_PATHS = re.compile(
     r"/v1/(models|jobs)/[^/]+/(predict|embed|explain)/?|/v1/models/[^/]+:(embed|explain)|/v2/.*/infer"
 )
 UPLOAD_POLL_S = 5.0
+DELETED_MODELS_POLL_S = 5.0
 ROUTERS = (
     job_comparison,  # before `jobs`, where its path would be an id
     jobs,
@@ -230,6 +231,9 @@ def _build_lifespan(settings: Settings, provided: State | None, tracing: Tracing
                 await stack.enter_async_context(run_periodically(state.submission.resolve_waiting_jobs))
                 await stack.enter_async_context(
                     run_periodically(state.upload_completion.resume_inspections, interval_s=UPLOAD_POLL_S)
+                )
+                await stack.enter_async_context(
+                    run_periodically(state.deleted_models.unload_deleted, interval_s=DELETED_MODELS_POLL_S)
                 )
             await state.model_server.start()
             await stack.enter_async_context(

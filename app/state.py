@@ -17,6 +17,8 @@ from app.services.datasets import DatasetService
 from app.services.event_streams import EventStreams
 from app.services.job_submission import JobSubmission
 from app.services.jobs import JobService
+from app.services.model_deletion import ModelDeletion
+from app.services.prediction.deleted_models import DeletedModelUnloader
 from app.services.prediction.explanations import ExplanationService
 from app.services.prediction.inference import InferenceService
 from app.services.prediction.predictions import PredictionService
@@ -78,6 +80,8 @@ class State:
     predictions: PredictionService = field(init=False)
     explanations: ExplanationService = field(init=False)
     inference: InferenceService = field(init=False)
+    deleted_models: DeletedModelUnloader = field(init=False)
+    model_deletion: ModelDeletion = field(init=False)
     readiness: ReadinessProbe = field(init=False)
     upload_completion: UploadCompletion = field(init=False)
     resumable_uploads: ResumableUploadService = field(init=False)
@@ -100,13 +104,16 @@ class State:
         )
         self.predictions = PredictionService(self.version_cache, decoder, model_server)
         self.explanations = ExplanationService(self.version_cache, decoder, model_server)
+        unloaded = UnloadedFiles(settings.rendezvous_dir / "unloaded") if settings.rendezvous_dir else set[str]()
+        self.deleted_models = DeletedModelUnloader(sessions, model_server)
+        self.model_deletion = ModelDeletion(sessions, self.version_cache, self.deleted_models, unloaded)
         self.inference = InferenceService(
             sessions,
             self.version_cache,
             decoder,
             model_server,
             max_batch_size=settings.max_batch_size,
-            unloaded=UnloadedFiles(settings.rendezvous_dir / "unloaded") if settings.rendezvous_dir else None,
+            unloaded=unloaded,
         )
         self.readiness = ReadinessProbe(build_checks(sessions, self.storage, self.queue, model_server.backend))
         self.upload_completion = UploadCompletion(

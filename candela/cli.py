@@ -10,10 +10,12 @@ import typer
 from candela.cli_compare import annotate, compare, curves, jobs, usage
 from candela.cli_dataset_versions import add_version_commands
 from candela.cli_datasets import AsJson, datasets_app
+from candela.cli_delete import add_deletion_commands
 from candela.cli_extend import JobId, extend
 from candela.cli_models import models_app
 from candela.cli_samples import list_samples
 from candela.cli_watch import watch
+from candela.cli_weights import weights_app
 from candela.errors import CandelaError
 
 if TYPE_CHECKING:
@@ -29,11 +31,13 @@ app = typer.Typer(
 )
 datasets_app.command("samples")(list_samples)
 add_version_commands(datasets_app)
+add_deletion_commands(models_app, datasets_app)
 app.add_typer(datasets_app, name="datasets")
 app.command()(watch)
 for command in (extend, jobs, annotate, compare, curves, usage):
     app.command()(command)
 app.add_typer(models_app, name="models")
+app.add_typer(weights_app, name="weights")
 
 Home = Annotated[Path, typer.Option(envvar="CANDELA_HOME", help="Folder for all files of the service.")]
 

@@ -23,7 +23,6 @@ def add_version_commands(app: typer.Typer) -> None:
     for name, command in (("edit", edit), ("diff", diff), ("export", export), ("report", report)):
         app.command(name)(command)
     app.command("preview")(preview)
-    app.command("delete")(delete)
 
 
 def edit(
@@ -140,15 +139,6 @@ def preview(
     with Client() as client:
         file.write_bytes(client.datasets.preview(name, version))
         print(file)
-
-
-def delete(name: Name, version: Version) -> None:
-    """Delete a version and its files. Models that were trained on it remain."""
-    from candela.client import Client
-
-    with Client() as client:
-        client.datasets.delete(name, version)
-        print(f"deleted {name} version {version}")
 
 
 def _read_operations(path: Path) -> list[dict[str, Any]]:

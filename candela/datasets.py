@@ -171,8 +171,16 @@ class Datasets(DatasetVersions):
         path = f"/v1/datasets/{name}/versions/{version}/samples/{split}/{index}"
         return self._transport.request("GET", path, params={} if size is None else {"size": size}).content
 
-    def delete(self, name: str, version: int) -> None:
-        self._transport.request("DELETE", f"/v1/datasets/{name}/versions/{version}")
+    def delete(self, name: str, version: int | None = None) -> None:
+        """Delete a version with its files; default: the dataset with all versions."""
+        path = f"/v1/datasets/{name}" + ("" if version is None else f"/versions/{version}")
+        self._transport.request("DELETE", path)
+
+    def describe(self, name: str, version: int | None = None, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+        """Set the `description` or the `tags` of a dataset, or of a version. Return it."""
+        path = f"/v1/datasets/{name}" + ("" if version is None else f"/versions/{version}")
+        response: dict[str, Any] = self._transport.json("PATCH", path, json=changes)
+        return response
 
     def _upload(
         self,

@@ -45,6 +45,8 @@ class ProblemError(CandelaError):
         lines = [f"{self.detail} ({self.status} {self.slug})"]
         # Print a single error too: its detail is the same as the message, but the message does not contain its pointer.
         lines += [f"  {pointer or '/'}: {detail}" for pointer, detail in self.errors]
+        if dependents := self.extra.get("dependents"):
+            lines.append(f"  used by: {', '.join(map(str, dependents))}")
         return "\n".join(lines)
 
 

@@ -62,6 +62,20 @@ class Models:
         response: dict[str, Any] = self._transport.json("PUT", f"/v1/models/{name}/aliases/{alias}", json=body)
         return response
 
+    def delete(self, name: str, version: int | None = None) -> None:
+        """Delete a version with its variants; default: the model with all versions and aliases."""
+        self._transport.request("DELETE", f"/v1/models/{name}" + ("" if version is None else f"/versions/{version}"))
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Delete an alias. Its version remains."""
+        self._transport.request("DELETE", f"/v1/models/{name}/aliases/{alias}")
+
+    def describe(self, name: str, version: int | None = None, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+        """Set the `description` or the `tags` of a model, or of a version. Return it."""
+        path = f"/v1/models/{name}" + ("" if version is None else f"/versions/{version}")
+        response: dict[str, Any] = self._transport.json("PATCH", path, json=changes)
+        return response
+
     def make_variant(self, name: str, version: int, format: str, **options: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
         """Submit a job that creates a variant, and return the job as JSON. `options` are options of the variant."""
         body = {"format": format, **options}

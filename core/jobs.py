@@ -50,6 +50,13 @@ class UploadState(StrEnum):
     FAILED = "failed"
 
 
+class ResourceKind(StrEnum):
+    """The kinds of resources that have versions, a description and tags."""
+
+    MODEL = "model"
+    DATASET = "dataset"
+
+
 OPEN_UPLOAD_STATES = frozenset({UploadState.RECEIVING, UploadState.INSPECTING})
 
 _S = JobState
@@ -66,6 +73,7 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 }
 
 TERMINAL = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED})
+UNFINISHED = frozenset(JobState) - TERMINAL
 ACTIVE = frozenset({_S.RUNNING, _S.PAUSING, _S.CANCELLING})  # states in which an attempt holds the lease of the job
 
 EXTENDED = "extended"  # the reason of the transition by which a job is queued for more epochs

@@ -30,6 +30,7 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 HOST_PATTERN = re.compile(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", re.IGNORECASE)
 ORIGIN_PATTERN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE)
+RetentionDays = Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -110,6 +111,21 @@ class Settings(BaseSettings):
     )
     maintenance_s: PositiveFloat = Field(default=5.0, description="Seconds between two rounds of the maintenance loop.")
     max_attempts: PositiveInt = Field(default=5, description="Number of lost attempts after which a job fails.")
+    checkpoint_retention_days: RetentionDays = Field(
+        default=0.0, description="Days after the end of a job until its checkpoints are deleted; 0: never."
+    )
+    artifact_retention_days: RetentionDays = Field(
+        default=0.0, description="Days after the end of a job until its artifacts are deleted; 0: never."
+    )
+    job_retention_days: RetentionDays = Field(
+        default=0.0, description="Days after its end until a job without registered models is deleted; 0: never."
+    )
+    archive_retention_days: RetentionDays = Field(
+        default=0.0, description="Days for which uploaded files of datasets are kept after their import; 0: not at all."
+    )
+    retention_dry_run: bool = Field(
+        default=False, description="Whether `GET /v1/system` only reports what retention would delete."
+    )
 
     max_feature_bytes: PositiveInt = Field(
         default=4 * 2**30, description="Maximum size of the cached outputs of frozen layers, per training."

@@ -1,7 +1,7 @@
-"""The Celery app and composition root of the worker: `celery -A worker.main worker -P threads -c <slots+2>`.
+"""The Celery app and composition root of the worker: `celery -A worker.main worker -P threads`.
 
 Tasks run in threads, because a supervisor mostly waits for its trainer and for the database.
-The worker needs two more threads than slots, so that an import and a `train` message that gets no slot are handled
+The worker has two more threads than slots, so that an import and a `train` message that gets no slot are handled
 while trainings occupy all slots.
 """
 
@@ -44,6 +44,8 @@ settings = load_settings_or_exit()
 kombu_channel.install_channel()
 # Celery needs a URL at import; `build_worker` then rejects the missing one.
 app = build_celery(settings.redis_url or "redis+socket:///CANDELA_REDIS_URL/is/not/set")
+EXTRA_THREADS = 2  # for an import, and for a message that gets no slot
+app.conf.worker_concurrency = settings.slots + EXTRA_THREADS  # `-c` overrides it
 
 
 class Worker(NamedTuple):

@@ -15,12 +15,13 @@ from app.api.multipart_stream import parse_boundary, stream_file
 from app.api.strict_route import StrictRoute
 from app.api.upload_inspection import inspect_upload
 from app.api.upload_params import UploadParams
-from app.deps import DatasetReaderDep, DatasetsDep, DownloadThreadsDep, StorageDep
+from app.deps import DatasetReaderDep, DatasetsDep, DownloadThreadsDep, ResourceDescriptionsDep, StorageDep
 from app.http.asgi import get_media_type
 from app.pagination import Cursor, Limit, Page
 from app.schemas.datasets import DatasetOut, DatasetVersionOut, ReportOut
+from app.schemas.descriptions import DescriptionIn, TagFilter
 from app.schemas.problems import problem_responses
-from app.services.datasets import refuse_built_in
+from app.services.datasets import DatasetService, refuse_built_in
 from app.services.uploads import save_upload
 from core.spec.base import NAME_PATTERN
 
@@ -54,12 +55,14 @@ PNG: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("", responses=problem_responses(422))
-def list_datasets(datasets: DatasetReaderDep, cursor: Cursor = None, limit: Limit = 50) -> Page[DatasetOut]:
+def list_datasets(
+    datasets: DatasetReaderDep, tag: TagFilter = None, cursor: Cursor = None, limit: Limit = 50
+) -> Page[DatasetOut]:
     """List datasets.
 
     Returns uploaded and built-in datasets in alphabetical order.
     """
-    views, next_cursor = datasets.list_datasets(after=cursor or "", limit=limit)
+    views, next_cursor = datasets.list_datasets(after=cursor or "", limit=limit, tags=tag or ())
     return Page(items=[DatasetOut.from_versions(*view) for view in views], next_cursor=next_cursor)
 
 
@@ -95,6 +98,29 @@ def show_dataset(name: DatasetName, datasets: DatasetReaderDep) -> DatasetOut:
     The versions of the dataset are listed newest first.
     """
     return DatasetOut.from_versions(*datasets.get_dataset(name))
+
+
+@router.patch("/{name}", responses=problem_responses(400, 404, 413, 415, 422))
+def describe_dataset(
+    name: DatasetName, changes: DescriptionIn, datasets: DatasetsDep, descriptions: ResourceDescriptionsDep
+) -> DatasetOut:
+    """Describe a dataset.
+
+    Sets the description or the tags of the dataset.
+    """
+    descriptions.describe_dataset(name, changes.model_dump(exclude_unset=True))
+    return DatasetOut.from_versions(*datasets.get_dataset(name))
+
+
+@router.delete("/{name}", status_code=204, responses=problem_responses(404, 409, 422))
+def delete_dataset(name: DatasetName, datasets: DatasetsDep) -> None:
+    """Delete a dataset.
+
+    Deletes all versions with their files. Returns 409 as long as a job refers to one of them, even a job that has
+    ended; `facts.dependents` lists the jobs. Models that were trained on it remain. A built-in dataset is imported
+    again when a job uses it.
+    """
+    datasets.delete_dataset(name)
 
 
 @router.post(
@@ -145,7 +171,28 @@ async def _stream_body(request: Request) -> AsyncIterator[bytes]:
 @router.get("/{name}/versions/{version}", responses=problem_responses(404, 422))
 def show_dataset_version(name: DatasetName, version: Version, datasets: DatasetReaderDep) -> DatasetVersionOut:
     """Get a dataset version."""
-    return DatasetVersionOut.from_row(datasets.get_version(name, version), with_all_samples=True)
+    return _build_version(name, version, datasets)
+
+
+@router.patch("/{name}/versions/{version}", responses=problem_responses(400, 404, 413, 415, 422))
+def describe_dataset_version(
+    name: DatasetName,
+    version: Version,
+    changes: DescriptionIn,
+    datasets: DatasetsDep,
+    descriptions: ResourceDescriptionsDep,
+) -> DatasetVersionOut:
+    """Describe a dataset version.
+
+    Sets the description or the tags of the version.
+    """
+    descriptions.describe_dataset_version(name, version, changes.model_dump(exclude_unset=True))
+    return _build_version(name, version, datasets)
+
+
+def _build_version(name: str, version: int, datasets: DatasetService) -> DatasetVersionOut:
+    row, description = datasets.get_version(name, version), datasets.get_version_description(name, version)
+    return DatasetVersionOut.from_row(row, description, with_all_samples=True)
 
 
 @router.get("/{name}/versions/{version}/report", responses=problem_responses(404, 409, 422))

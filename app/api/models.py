@@ -13,12 +13,23 @@ from typing_extensions import Buffer
 
 from app.api.jobs import IdempotencyKey
 from app.api.strict_route import StrictRoute
-from app.deps import DownloadThreadsDep, ModelReaderDep, ModelsDep, ModelSubmissionDep, TraceparentDep
+from app.deps import (
+    DownloadThreadsDep,
+    ModelDeletionDep,
+    ModelReaderDep,
+    ModelsDep,
+    ModelSubmissionDep,
+    ResourceDescriptionsDep,
+    TraceparentDep,
+)
 from app.pagination import Cursor, Limit, Page
+from app.schemas.descriptions import DescriptionIn, TagFilter
 from app.schemas.examples import MODELS
 from app.schemas.jobs import JobOut
 from app.schemas.models import AliasIn, ModelIn, ModelOut, ModelVersionOut
 from app.schemas.problems import problem_responses
+from app.services.models import ModelService
+from core.db.tables import ModelVersionRow
 from core.spec.base import NAME_PATTERN
 from core.spec.registration import RegistrationFields
 
@@ -51,12 +62,14 @@ async def register_model(
 
 
 @router.get("", responses=problem_responses(422))
-def list_models(models: ModelReaderDep, cursor: Cursor = None, limit: Limit = 50) -> Page[ModelOut]:
+def list_models(
+    models: ModelReaderDep, tag: TagFilter = None, cursor: Cursor = None, limit: Limit = 50
+) -> Page[ModelOut]:
     """List models.
 
     Returns models in alphabetical order, with their versions and aliases.
     """
-    views, next_cursor = models.list_models(after=cursor, limit=limit)
+    views, next_cursor = models.list_models(after=cursor, limit=limit, tags=tag or ())
     return Page(items=[ModelOut.from_versions(*view) for view in views], next_cursor=next_cursor)
 
 
@@ -69,6 +82,28 @@ def show_model(name: ModelName, models: ModelReaderDep) -> ModelOut:
     return ModelOut.from_versions(*models.get_model(name))
 
 
+@router.patch("/{name}", responses=problem_responses(400, 404, 413, 415, 422))
+def describe_model(
+    name: ModelName, changes: DescriptionIn, models: ModelsDep, descriptions: ResourceDescriptionsDep
+) -> ModelOut:
+    """Describe a model.
+
+    Sets the description or the tags of the model.
+    """
+    descriptions.describe_model(name, changes.model_dump(exclude_unset=True))
+    return ModelOut.from_versions(*models.get_model(name))
+
+
+@router.delete("/{name}", status_code=204, responses=problem_responses(404, 409, 422))
+async def delete_model(name: ModelName, deletion: ModelDeletionDep) -> None:
+    """Delete a model.
+
+    Deletes its versions, variants and aliases. Requests that are being computed are still answered. Returns 409 while
+    jobs that have not ended require the model; `facts.dependents` lists them. Later versions get new numbers.
+    """
+    await deletion.delete_model(name)
+
+
 @router.get("/{name}/versions/{version}", responses=problem_responses(404, 422))
 def show_model_version(name: ModelName, version: Version, models: ModelReaderDep) -> ModelVersionOut:
     """Get a model version.
@@ -76,7 +111,33 @@ def show_model_version(name: ModelName, version: Version, models: ModelReaderDep
     Returns the lineage of the version: its job, dataset, spec, metrics and the hash of its weights.
     """
     row = models.get_version(name, version)
-    return ModelVersionOut.from_row(row, models.list_version_aliases(row), models.list_version_variants(row))
+    return _build_version(row, models)
+
+
+@router.patch("/{name}/versions/{version}", responses=problem_responses(400, 404, 413, 415, 422))
+def describe_model_version(
+    name: ModelName,
+    version: Version,
+    changes: DescriptionIn,
+    models: ModelsDep,
+    descriptions: ResourceDescriptionsDep,
+) -> ModelVersionOut:
+    """Describe a model version.
+
+    Sets the description or the tags of the version.
+    """
+    descriptions.describe_model_version(name, version, changes.model_dump(exclude_unset=True))
+    return _build_version(models.get_version(name, version), models)
+
+
+@router.delete("/{name}/versions/{version}", status_code=204, responses=problem_responses(404, 409, 422))
+async def delete_model_version(name: ModelName, version: Version, deletion: ModelDeletionDep) -> None:
+    """Delete a model version.
+
+    Deletes its variants too. Requests that are being computed are still answered. Returns 409 while an alias refers to
+    the version or jobs that have not ended require it; `facts.dependents` lists them. The number is not used again.
+    """
+    await deletion.delete_version(name, version)
 
 
 @router.get(
@@ -108,6 +169,21 @@ def set_alias(name: ModelName, alias: Alias, target: AliasIn, models: ModelsDep)
     interruption during the change.
     """
     return ModelOut.from_versions(*models.set_alias(name, alias, target.version, target.variant))
+
+
+@router.delete("/{name}/aliases/{alias}", status_code=204, responses=problem_responses(404, 409, 422))
+async def delete_alias(name: ModelName, alias: Alias, deletion: ModelDeletionDep) -> None:
+    """Delete an alias.
+
+    The version remains. Without the alias `default`, the name alone refers to the newest version. Returns 409 while
+    jobs that wait for their dataset require the alias; `facts.dependents` lists them.
+    """
+    await deletion.delete_alias(name, alias)
+
+
+def _build_version(row: ModelVersionRow, models: ModelService) -> ModelVersionOut:
+    aliases, variants = models.list_version_aliases(row), models.list_version_variants(row)
+    return ModelVersionOut.from_row(row, aliases, variants, models.get_version_description(row))
 
 
 class _ChunkBuffer(io.RawIOBase):

@@ -15,6 +15,6 @@ router = APIRouter(prefix="/v1/system", tags=["system"], route_class=StrictRoute
 def show_system(system: SystemDep) -> Any:  # noqa: ANN401 - the response model serializes it
     """Get the system state.
 
-    Returns package versions, devices, inference processes, queue depth and workers.
+    Returns package versions, devices, inference processes, queue depth, workers, disk usage and expired data.
     """
     return system.get_system()

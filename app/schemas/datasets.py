@@ -1,17 +1,21 @@
 """Response bodies of the dataset endpoints."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
 from app.schemas.dataset_edits import EditOut, OperationResultOut
+from app.schemas.descriptions import DESCRIPTION_OUT, TAGS_OUT
 from core.datasets import builtin
 from core.datasets.columns import Table
 from core.datasets.packed import PackedMeta, Task
+from core.db.repos.descriptions import WHOLE, Description
 from core.db.tables import DatasetVersionRow
 from core.jobs import DatasetState
+
+NO_DESCRIPTION = Description()
 
 
 class ImportFailureOut(BaseModel):
@@ -77,9 +81,13 @@ class DatasetVersionOut(BaseModel):
     failure: ImportFailureOut | None = Field(description="The reason why the import failed; null if it did not fail.")
     created_at: datetime = Field(description="When the upload was accepted, in UTC.")
     finished_at: datetime | None = Field(description="When the import ended, in UTC; null before.")
+    description: str | None = Field(description=DESCRIPTION_OUT)
+    tags: list[str] = Field(description=TAGS_OUT)
 
     @classmethod
-    def from_row(cls, row: DatasetVersionRow, *, with_all_samples: bool = False) -> Self:
+    def from_row(
+        cls, row: DatasetVersionRow, description: Description = NO_DESCRIPTION, *, with_all_samples: bool = False
+    ) -> Self:
         """Return the response for a version. With all samples, the operations of an edit are complete."""
         meta = PackedMeta.model_validate(row.meta) if row.meta else None
         failure = row.failure or {}
@@ -102,6 +110,8 @@ class DatasetVersionOut(BaseModel):
             failure=ImportFailureOut.model_validate(failure) if failure else None,
             created_at=row.created_at,
             finished_at=row.finished_at,
+            description=description.description,
+            tags=list(description.tags),
         )
 
 
@@ -111,11 +121,23 @@ class DatasetOut(BaseModel):
     name: str = Field(description="The name of the dataset.", examples=["digits"])
     summary: str | None = Field(description="The description of a built-in dataset; null for an uploaded dataset.")
     versions: list[DatasetVersionOut] = Field(description="The versions, newest first.")
+    description: str | None = Field(description=DESCRIPTION_OUT)
+    tags: list[str] = Field(description=TAGS_OUT)
 
     @classmethod
-    def from_versions(cls, name: str, versions: Sequence[DatasetVersionRow]) -> Self:
-        summary = builtin.get_dataset(name).summary if name in builtin.list_names() else None
-        return cls(name=name, summary=summary, versions=[DatasetVersionOut.from_row(row) for row in versions])
+    def from_versions(
+        cls, name: str, versions: Sequence[DatasetVersionRow], descriptions: Mapping[int, Description]
+    ) -> Self:
+        whole = descriptions.get(WHOLE, NO_DESCRIPTION)
+        return cls(
+            name=name,
+            summary=builtin.get_dataset(name).summary if name in builtin.list_names() else None,
+            versions=[
+                DatasetVersionOut.from_row(row, descriptions.get(row.version, NO_DESCRIPTION)) for row in versions
+            ],
+            description=whole.description,
+            tags=list(whole.tags),
+        )
 
 
 class SplitReportOut(BaseModel):

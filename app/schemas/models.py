@@ -7,8 +7,10 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, Field, JsonValue
 
 from app.schemas.datasets import TableOut
+from app.schemas.descriptions import DESCRIPTION_OUT, TAGS_OUT
 from app.schemas.job_parts import Metrics
 from app.schemas.variants import VariantOut
+from core.db.repos.descriptions import WHOLE, Description
 from core.db.tables import ModelVariantRow, ModelVersionRow
 from core.resizing import ResizePolicy
 from core.spec import JobSpec, RegisterSpec, VariantFormat
@@ -24,6 +26,13 @@ class ModelVersionSummaryOut(BaseModel):
     sha256: str = Field(description="sha256 of weights.safetensors. Equal weights have an equal hash.")
     num_parameters: int = Field(description="Number of parameters of the network.")
     metrics: Metrics
+    description: str | None = Field(description=DESCRIPTION_OUT)
+    tags: list[str] = Field(description=TAGS_OUT)
+
+    @classmethod
+    def from_row(cls, row: ModelVersionRow, description: Description) -> Self:
+        columns = ("version", "created_at", "sha256", "num_parameters", "metrics")
+        return cls.model_validate({column: getattr(row, column) for column in columns} | description._asdict())
 
 
 class ModelOut(BaseModel):
@@ -35,15 +44,22 @@ class ModelOut(BaseModel):
     alias_variants: dict[str, VariantFormat] = Field(
         description="The variant of each alias that refers to a variant, keyed by alias."
     )
+    description: str | None = Field(description=DESCRIPTION_OUT)
+    tags: list[str] = Field(description=TAGS_OUT)
 
     @classmethod
     def from_versions(
-        cls, name: str, versions: Sequence[ModelVersionRow], aliases: dict[str, int], alias_variants: Mapping[str, str]
+        cls,
+        name: str,
+        versions: Sequence[ModelVersionRow],
+        aliases: dict[str, int],
+        alias_variants: Mapping[str, str],
+        descriptions: Mapping[int, Description],
     ) -> Self:
-        summaries = [ModelVersionSummaryOut.model_validate(row, from_attributes=True) for row in versions]
-        return cls.model_validate(
-            {"name": name, "versions": summaries, "aliases": aliases, "alias_variants": alias_variants}
-        )
+        empty = Description()
+        summaries = [ModelVersionSummaryOut.from_row(row, descriptions.get(row.version, empty)) for row in versions]
+        fields = {"name": name, "versions": summaries, "aliases": aliases, "alias_variants": alias_variants}
+        return cls.model_validate(fields | descriptions.get(WHOLE, empty)._asdict())
 
 
 class DatasetRefOut(BaseModel):
@@ -94,18 +110,27 @@ class ModelVersionOut(BaseModel):
     classes: list[str] = Field(description="The class names, in the order of the outputs; empty for a regression.")
     architecture: dict[str, JsonValue] = Field(description="The name and the options of the architecture.")
     input: ModelInputOut = Field(description="The input of the network, and its preprocessing.")
+    description: str | None = Field(description=DESCRIPTION_OUT)
+    tags: list[str] = Field(description=TAGS_OUT)
 
     @classmethod
-    def from_row(cls, row: ModelVersionRow, aliases: Sequence[str], variants: Sequence[ModelVariantRow]) -> Self:
+    def from_row(
+        cls,
+        row: ModelVersionRow,
+        aliases: Sequence[str],
+        variants: Sequence[ModelVariantRow],
+        description: Description,
+    ) -> Self:
         bundle: dict[str, Any] = row.bundle
-        description = {key: bundle[key] for key in ("task", "classes", "architecture")}
+        network = {key: bundle[key] for key in ("task", "classes", "architecture")}
         columns = ("name", "version", "created_at", "job_id", "dataset", "spec", "metrics", "sha256", "size_bytes")
         values = {column: getattr(row, column) for column in (*columns, "num_parameters")}
         variants_out = [VariantOut.from_row(variant) for variant in variants]
         return cls.model_validate(
             {
                 **values,
-                **description,
+                **network,
+                **description._asdict(),
                 "dataset": row.dataset or None,
                 "aliases": list(aliases),
                 "variants": variants_out,

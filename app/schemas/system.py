@@ -52,6 +52,45 @@ class InferenceOut(BaseModel):
     environment: dict[str, str] = Field(description="The process's environment variables for the allocator and OpenMP.")
 
 
+class DiskKindsOut(BaseModel):
+    """The disk usage in bytes by kind of data."""
+
+    datasets: int = Field(description="Imported datasets, and source files in the datasets folder.")
+    uploads: int = Field(description="Uploaded files whose import has not ended or that are retained.")
+    checkpoints: int = Field(description="Checkpoints of jobs.")
+    artifacts: int = Field(description="Artifacts and other results of jobs.")
+    models: int = Field(description="Bundles of model versions.")
+    variants: int = Field(description="Files of variants.")
+    caches: int = Field(description="Scratch files and cached files of the host that runs maintenance.")
+    database: int = Field(description="The database.")
+
+
+class DiskOut(BaseModel):
+    """The disk usage, as maintenance has measured it. Deleted files count until maintenance has removed them."""
+
+    kinds: DiskKindsOut = Field(description="The size of the files of each kind, in bytes.")
+    free_bytes: int = Field(description="Free disk space for new files on the host that runs maintenance.")
+    computed_at: datetime = Field(description="When maintenance measured it, in UTC.")
+
+
+class ExpiredOut(BaseModel):
+    """What a retention setting deletes."""
+
+    days: float | None = Field(description="Days after the end of a job; null if nothing expires.")
+    num_expired: int = Field(description="Number of expired items that were not deleted yet.")
+    expired_bytes: int = Field(description="The size of their files in bytes.")
+
+
+class RetentionOut(BaseModel):
+    """What has expired, and is or would be deleted."""
+
+    is_dry_run: bool = Field(description="Whether nothing is deleted: `CANDELA_RETENTION_DRY_RUN`.")
+    checkpoints: ExpiredOut = Field(description="Checkpoints of jobs that have ended.")
+    artifacts: ExpiredOut = Field(description="Artifacts of jobs that have ended.")
+    jobs: ExpiredOut = Field(description="Jobs that have ended, without those of existing model versions.")
+    computed_at: datetime = Field(description="When maintenance computed it, in UTC.")
+
+
 class SystemOut(BaseModel):
     """The state of the service."""
 
@@ -63,3 +102,9 @@ class SystemOut(BaseModel):
     queue_depth: int = Field(description="Number of queued jobs.")
     jobs: dict[str, int] = Field(description="Number of jobs per state.")
     workers: list[WorkerOut] = Field(description="The workers with a recent heartbeat.")
+    disk: DiskOut | None = Field(
+        description="The disk usage, measured every few minutes; null before the first round of maintenance."
+    )
+    retention: RetentionOut | None = Field(
+        description="What the retention settings delete; null before the first round of maintenance."
+    )

@@ -4,12 +4,13 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from sqlalchemy.orm import Session
 
+from app.services.dataset_deletion import DatasetDeletion
 from app.services.dataset_selection import NAME, DatasetSelection, read_dataset_info
 from app.services.resize_recipes import expand_recipe
 from app.services.validation.report import reject, reject_all
@@ -20,26 +21,30 @@ from core.datasets.archives.limits import UploadLimits
 from core.datasets.image_preview import PREVIEW_FILE
 from core.datasets.ingest.upload_check import check_upload
 from core.db.repos.datasets import DatasetRepo
-from core.db.repos.jobs import JobRepo
+from core.db.repos.descriptions import Description, DescriptionRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import on_commit, release_connection
 from core.db.tables import DatasetVersionRow
-from core.errors import Conflict, DatasetNotReady, InvalidSpec, NotFound, ResourceInUse
-from core.jobs import DatasetState
+from core.errors import Conflict, DatasetNotReady, InvalidSpec, NotFound
+from core.jobs import DatasetState, ResourceKind
 from core.spec import DatasetSpec
 from core.spec.base import NAME_PATTERN
 from core.spec.error_pointers import format_unknown_name
 from core.storage import Storage
-from core.storage.deletion import delete_stored_files
 
 VERSION = "/dataset/version"
 
 
 class DatasetView(NamedTuple):
-    """A dataset and its versions, newest first. A built-in dataset has no version before its first import."""
+    """A dataset and its versions, newest first. A built-in dataset has no version before its first import.
+
+    Attributes:
+        descriptions: the descriptions of the dataset, under `WHOLE`, and of its versions.
+    """
 
     name: str
     versions: list[DatasetVersionRow]
+    descriptions: Mapping[int, Description]
 
 
 class DatasetService:
@@ -66,6 +71,7 @@ class DatasetService:
         self._storage = storage
         self._wake = wake
         self._versions = DatasetRepo(session)
+        self._descriptions = DescriptionRepo(session, ResourceKind.DATASET)
 
     def select_version(self, spec: DatasetSpec) -> DatasetSelection:
         """Return the dataset version that a job with this spec uses, without storing anything.
@@ -92,7 +98,7 @@ class DatasetService:
         """
         if selection.name in builtin.list_names():
             return self.ensure_builtin(selection.name, selection.options)
-        return self._versions.get_version(selection.name, selection.version)
+        return self._versions.lock(selection.name, selection.version, is_shared=True)
 
     def find_pending_import(self, spec: DatasetSpec) -> DatasetVersionRow | None:
         """Return the uploaded version if its import is running, else None. Jobs are validated after this import."""
@@ -110,33 +116,39 @@ class DatasetService:
             self._queue_import(row.id)
         return self._versions.get(row.id)
 
-    def list_datasets(self, *, after: str, limit: int) -> tuple[list[DatasetView], str | None]:
+    def list_datasets(
+        self, *, after: str, limit: int, tags: Sequence[str] = ()
+    ) -> tuple[list[DatasetView], str | None]:
         """Return a page of all datasets in alphabetical order, and the value of `after` for the next page.
 
-        `after` is the last name of the previous page, or an empty string for the first page.
+        `after` is the last name of the previous page, or an empty string for the first page. With `tags`, only the
+        datasets that have all of them, themselves or at one of their versions.
 
         Raises:
             InvalidSpec: `after` is not a valid name.
         """
         if after and not re.fullmatch(NAME_PATTERN, after):
             raise InvalidSpec("The cursor is invalid.", errors=[("?cursor", "must be the next_cursor of a page")])
-        stored = self._versions.list_names(after=after, limit=limit + 1)
-        names = sorted({*stored, *(name for name in builtin.list_names() if name > after)})
+        stored = self._versions.list_names(after=after, limit=limit + 1, tags=tags)
+        built_in = self._descriptions.filter_tagged(builtin.list_names(), tags)
+        names = sorted({*stored, *(name for name in built_in if name > after)})
         page_names = names[:limit]
-        rows = self._versions.list_versions(page_names)
-        views = [DatasetView(name, [row for row in rows if row.name == name]) for name in page_names]
-        return views, page_names[-1] if len(names) > limit else None
+        return self._list_views(page_names), page_names[-1] if len(names) > limit else None
 
     def get_dataset(self, name: str) -> DatasetView:
         """Return a dataset with its versions. Raises NotFound."""
-        versions = self._versions.list_versions([name])
-        if not versions and name not in builtin.list_names():
+        (view,) = self._list_views([name])
+        if not view.versions and name not in builtin.list_names():
             raise NotFound(f"Dataset {name!r} does not exist.")
-        return DatasetView(name, versions)
+        return view
 
     def get_version(self, name: str, version: int) -> DatasetVersionRow:
         """Return a version of a dataset. Raises NotFound."""
         return self._versions.get_version(name, version)
+
+    def get_version_description(self, name: str, version: int) -> Description:
+        """Return the description of a version."""
+        return self._descriptions.get(name, version)
 
     def get_report(self, name: str, version: int) -> dict[str, Any]:
         """Return the import report of a version.
@@ -203,21 +215,22 @@ class DatasetService:
         Raises:
             ResourceInUse: a job uses the version, or a version that edits it is being imported.
         """
-        row = self._versions.get_version(name, version)
-        jobs = [job.id for job in JobRepo(self._session).list_dependents(row.id)]
-        if jobs:
-            raise ResourceInUse(
-                f"Jobs use {name} version {version}; delete the jobs first.", dependents=jobs, kind="job"
+        DatasetDeletion(self._session, self._storage).delete_version(name, version)
+
+    def delete_dataset(self, name: str) -> None:
+        """Delete all versions of a dataset and their files. Raises NotFound, or ResourceInUse as `delete_version`."""
+        DatasetDeletion(self._session, self._storage).delete_dataset(name)
+
+    def _list_views(self, names: list[str]) -> list[DatasetView]:
+        rows, descriptions = self._versions.list_versions(names), self._descriptions.list_descriptions(names)
+        return [
+            DatasetView(
+                name,
+                [row for row in rows if row.name == name],
+                {version: description for (owner, version), description in descriptions.items() if owner == name},
             )
-        if edits := [f"{edit.name}/{edit.version}" for edit in self._versions.list_edits(row.id)]:
-            raise ResourceInUse(
-                f"{name} version {version} is being edited; wait until the new versions have been imported.",
-                dependents=edits,
-                kind="dataset version",
-            )
-        keys = [key for key in (row.packed_key, row.source.get("key")) if key]
-        self._versions.delete(row)
-        on_commit(self._session, lambda: delete_stored_files(self._storage, keys))
+            for name in names
+        ]
 
     def _find_upload(self, spec: DatasetSpec) -> DatasetVersionRow:
         newest = self._versions.find_newest(spec.name)

@@ -129,13 +129,17 @@ class JobService:
         With `schedule`, a new schedule covers the additional epochs (see `plan_extension`).
 
         Raises:
-            Conflict: the job has not succeeded, or it is not a training.
+            Conflict: the job has not succeeded, it is not a training, or its checkpoints were deleted.
             InvalidSpec: the schedule is invalid, or the job's own schedule leaves nothing to train.
         """
         job = self._jobs.get(job_id)
         _require_training(job, "extended")
         if job.state is not JobState.SUCCEEDED:
             raise build_transition_conflict(job, "cannot be extended")
+        if job.has_expired_checkpoints:
+            raise Conflict(
+                "The job cannot be extended: retention has deleted its checkpoints.", state=job.state, allowed=[]
+            )
         plan = plan_extension(job, epochs, schedule)
         self._jobs.extend(
             job_id,

@@ -1,6 +1,6 @@
 """Registers and lists models, fetches their bundles and sets aliases."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,10 +10,12 @@ from app.services.job_submission import JobSubmission
 from app.services.jobs import JobView
 from app.services.submission_store import Submission
 from app.services.validation.report import reject
+from core.db.repos.descriptions import Description, DescriptionRepo
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
 from core.db.session import on_commit, release_connection
 from core.db.tables import ModelVariantRow, ModelVersionRow
+from core.jobs import ResourceKind
 from core.spec import SERVED_VARIANTS, RegisterSpec, VariantFormat
 from core.storage import Storage
 
@@ -39,12 +41,17 @@ class ModelSubmission:
 
 
 class ModelView(NamedTuple):
-    """A model with its versions (newest first), its aliases, and the variant that each alias selects."""
+    """A model with its versions (newest first), its aliases, and the variant that each alias selects.
+
+    Attributes:
+        descriptions: the descriptions of the model, under `WHOLE`, and of its versions.
+    """
 
     name: str
     versions: Sequence[ModelVersionRow]
     aliases: dict[str, int]
     alias_variants: dict[str, str]
+    descriptions: Mapping[int, Description]
 
 
 class ModelService:
@@ -60,23 +67,34 @@ class ModelService:
         self._variants = VariantRepo(session)
         self._storage = storage
 
-    def list_models(self, *, after: str | None, limit: int) -> tuple[list[ModelView], str | None]:
-        """Return a page of models in alphabetical order, and the value of `after` for the next page."""
-        names, next_after = self._models.list_names(after=after, limit=limit)
+    def list_models(
+        self, *, after: str | None, limit: int, tags: Sequence[str] = ()
+    ) -> tuple[list[ModelView], str | None]:
+        """Return a page of models in alphabetical order, and the value of `after` for the next page.
+
+        With `tags`, only the models that have all of them, themselves or at one of their versions.
+        """
+        names, next_after = self._models.list_names(after=after, limit=limit, tags=tags)
         return [self.get_model(name) for name in names], next_after
 
     def get_model(self, name: str) -> ModelView:
         """Return a model with its versions and aliases. Raises NotFound."""
+        descriptions = DescriptionRepo(self._session, ResourceKind.MODEL).list_descriptions([name])
         return ModelView(
             name,
             self._models.list_versions(name),
             self._models.get_aliases(name),
             self._models.get_alias_variants(name),
+            {version: description for (_, version), description in descriptions.items()},
         )
 
     def get_version(self, name: str, version: int) -> ModelVersionRow:
         """Return a version of a model. Raises NotFound."""
         return self._models.get(name, version)
+
+    def get_version_description(self, row: ModelVersionRow) -> Description:
+        """Return the description of a version."""
+        return DescriptionRepo(self._session, ResourceKind.MODEL).get(row.name, row.version)
 
     def list_version_aliases(self, row: ModelVersionRow) -> list[str]:
         """Return the aliases of a version."""

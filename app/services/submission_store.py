@@ -120,8 +120,10 @@ class SubmissionStore:
 
         Raises:
             NotFound: the dataset version was deleted after the validation.
+            InvalidSpec: the model version was deleted after the validation.
             Conflict: a request with the same idempotency key has stored its job meanwhile.
         """
+        self._lock_model(resolved.spec)
         spec, version_id = resolved.spec, None
         if dataset is not None and spec.dataset is not None:
             version = self._datasets.pin_version(dataset)
@@ -165,6 +167,17 @@ class SubmissionStore:
             return RegisteredModel.from_row(ModelRepo(self._session).resolve(ref))
         except NotFound as error:
             reject(pointer, error.detail)
+
+    def _lock_model(self, spec: AnyJobSpec) -> None:
+        """Prevent that the model version of a resolved spec is deleted before the job is stored."""
+        reference = find_model_reference(spec)
+        if reference is not None:
+            pointer, ref = reference
+            name, _, version = ref.partition("@")
+            try:
+                ModelRepo(self._session).lock(name, int(version), is_shared=True)
+            except NotFound as error:
+                reject(pointer, error.detail)
 
     def _add_job(
         self, submission: Submission, spec: AnyJobSpec, version_id: str | None, *, resolved: ResolvedSpec | None

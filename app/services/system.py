@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.serving.backend import ModelBackend
 from core.db.repos.jobs import JobRepo
+from core.db.repos.system_reports import SystemReportRepo
 from core.db.repos.usage import UsageRepo
 from core.db.repos.workers import WorkerRepo
 from core.jobs import JobState
@@ -32,7 +33,10 @@ class WorkerView(NamedTuple):
 
 
 class SystemView(NamedTuple):
-    """The state of the service: versions, devices, workers and queued jobs."""
+    """The state of the service: versions, devices, workers, queued jobs, disk usage and expired data.
+
+    Maintenance computes `disk` and `retention`; they are None before its first round.
+    """
 
     versions: dict[str, str]
     devices: list[str]
@@ -40,6 +44,8 @@ class SystemView(NamedTuple):
     queue_depth: int
     jobs: dict[JobState, int]
     workers: list[WorkerView]
+    disk: dict[str, Any] | None
+    retention: dict[str, Any] | None
 
 
 class SystemService:
@@ -64,8 +70,20 @@ class SystemService:
         jobs, workers = self.count_jobs(), self.list_workers()
         devices = sorted({str(device["name"]) for worker in workers for device in worker.devices})
         return SystemView(
-            read_package_versions(), devices, self._backend.list_devices(), jobs[JobState.QUEUED], jobs, workers
+            versions=read_package_versions(),
+            devices=devices,
+            inference=self._backend.list_devices(),
+            queue_depth=jobs[JobState.QUEUED],
+            jobs=jobs,
+            workers=workers,
+            disk=self._find_report("disk"),
+            retention=self._find_report("retention"),
         )
+
+    def _find_report(self, name: str) -> dict[str, Any] | None:
+        """Return a report of maintenance with its time; None before the first round of maintenance."""
+        row = SystemReportRepo(self._session).find(name)
+        return None if row is None else {**row.content, "computed_at": row.computed_at}
 
     def list_workers(self) -> list[WorkerView]:
         """Return the live workers."""

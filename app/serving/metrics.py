@@ -1,5 +1,6 @@
 """Prometheus metrics of predictions, by model and version."""
 
+import os
 from functools import lru_cache
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -51,3 +52,18 @@ def get_in_flight_gauge(model: str, version: str) -> Gauge:
 def get_decode_histogram(model: str, version: str) -> Histogram:
     """Return the histogram `DECODE_SECONDS` of one version. It is cached, because `labels()` is slow."""
     return DECODE_SECONDS.labels(model, version)
+
+
+def remove_series(model: str, version: str) -> None:
+    """Remove the series of a version that was deleted.
+
+    Processes that share their metrics in files cannot remove series; theirs end when all these processes have ended.
+    """
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        return
+    labels = {"model": model, "version": version}
+    for metric in (PREDICTIONS, BATCH_SIZE, BATCH_SECONDS, QUEUE_SECONDS, DECODE_SECONDS, NUM_IN_FLIGHT, REJECTED):
+        metric.remove_by_labels(labels)
+    DROPPED.remove_by_labels(labels)
+    for cached in (get_in_flight_gauge, get_decode_histogram):
+        cached.cache_clear()

@@ -19,13 +19,13 @@ class ModelMonitor:
     def __init__(self, ref: BundleRef, admission: AdmissionController, observer: PredictionObserver | None) -> None:
         self.statistics = InferenceStatistics()
         self.admission = admission
-        self._ref = ref
+        self.ref = ref
         self._observer = observer
 
     @contextmanager
     def admit(self, num_images: int, deadline: float | None, priority: int) -> Iterator[None]:
         """Reserve queue capacity for a request while the context is open. Raises Overloaded, DeadlineExceeded."""
-        admission, labels = self.admission, (self._ref.model, self._ref.version)
+        admission, labels = self.admission, (self.ref.model, self.ref.version)
         try:
             admission.check_wait(num_images, deadline, priority)
         except Overloaded as error:
@@ -46,11 +46,11 @@ class ModelMonitor:
     def record_decode_time(self, seconds: float) -> None:
         """Record how long it took to decode the images of a request."""
         self.statistics.count_decoding(seconds)
-        metrics.get_decode_histogram(self._ref.model, self._ref.version).observe(seconds)
+        metrics.get_decode_histogram(self.ref.model, self.ref.version).observe(seconds)
 
     def make_listener(self) -> BatchListener:
         """Return a function that records a batch in the statistics, the admission control and the metrics."""
-        ref, statistics, admission, observer = self._ref, self.statistics, self.admission, self._observer
+        ref, statistics, admission, observer = self.ref, self.statistics, self.admission, self._observer
         labels = ref.model, ref.version
         sizes, seconds = metrics.BATCH_SIZE.labels(*labels), metrics.BATCH_SECONDS.labels(*labels)
         failed, computed = (metrics.PREDICTIONS.labels(*labels, outcome) for outcome in ("failed", "answered"))

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 
 from app.inference.protocol import TARGET_LATENCY_S
 from app.inference.types import DEFAULT_PRIORITY, OUTPUT_KINDS, BatcherClosed
+from app.serving import metrics
 from app.serving.admission import AdmissionController
 from app.serving.backend import LoadedModel, LoadOptions, ModelBackend
 from app.serving.model_cache import ModelCache
@@ -111,6 +112,21 @@ class ModelServer:
     def unload(self, bundle: BundleRef) -> None:
         """Unload a model. Its waiting requests are still computed; a new request loads the model again."""
         self._cache.unload(bundle)
+
+    def list_bundles(self) -> list[BundleRef]:
+        """Return the models that this process has loaded, or for which it has statistics."""
+        return [monitor.ref for monitor in self._monitors.values()]
+
+    def forget(self, bundle: BundleRef) -> None:
+        """Unload a deleted model, and remove its statistics and metrics when no request uses them any more."""
+        self._cache.unload(bundle)
+        monitor = self._monitors.get(bundle.cache_key)
+        if monitor is None or monitor.admission.num_in_flight:
+            return
+        del self._monitors[bundle.cache_key]
+        labels = bundle.model, bundle.version
+        if all((ref.model, ref.version) != labels for ref in self.list_bundles()):
+            metrics.remove_series(*labels)
 
     def is_loaded(self, bundle: BundleRef) -> bool:
         """Return whether a model is in memory."""

@@ -17,13 +17,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.db import metric_tables, upload_tables
+from core.db import metric_tables, registry_tables, upload_tables
 from core.db.base import Base
 from core.events import EventType
 from core.jobs import DatasetState, JobState, StopRequest
 
-# The imports declare the tables of metric rollups, summaries and resumable uploads.
-OTHER_TABLES = (metric_tables, upload_tables)
+# The imports declare the tables of metric rollups, summaries, descriptions, tags and resumable uploads.
+OTHER_TABLES = (metric_tables, registry_tables, upload_tables)
 METADATA = Base.metadata
 BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite generates ids only for INTEGER, not for BIGINT
 
@@ -69,6 +69,7 @@ class JobRow(Base):
         Index("ix_job_duration_page", "duration_s", "id"),
         Index("ix_job_model", "model_name", "created_at"),
         Index("ix_job_dataset", "dataset_version_id", "created_at"),
+        Index("ix_job_finished", "finished_at", "id"),  # for retention
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -107,6 +108,7 @@ class JobRow(Base):
     event_seq: Mapped[int] = mapped_column(default=0)
     # false for jobs of earlier versions until maintenance has built the rollups of their curves
     has_rollups: Mapped[bool] = mapped_column(default=True, server_default=false())
+    has_expired_checkpoints: Mapped[bool] = mapped_column(default=False, server_default=false())  # deleted by retention
     event_at: Mapped[datetime | None]  # time of the newest event; null if an earlier version stored it
 
     created_at: Mapped[datetime]

@@ -1,8 +1,9 @@
 """Defines the spec of a training job: the body of `POST /v1/jobs`."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from core.spec.base import Count, Name, Positive, Share, ShareOrZero, Spec
 from core.spec.callbacks import CallbackSpec
@@ -39,8 +40,25 @@ ModelRef = Annotated[
 ]
 PRETRAINED = "pretrained"
 WEIGHTS = rf"^(file:[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}}\.safetensors|{PRETRAINED})$"
+PYTORCH_FILE = re.compile(r"(?:file:)?(.+)\.pth?")
+
+
+def _refuse_pytorch_file(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    match = PYTORCH_FILE.fullmatch(value) if isinstance(value, str) else None
+    if match:
+        raise ValueError(
+            f"must be a safetensors file; {value!r} is a PyTorch file. Convert it with "
+            f"`candela weights convert FILE --architecture NAME`, then use 'file:{match[1]}.safetensors'"
+        )
+    return value
+
+
 # A single pattern instead of a union, because pydantic reports one error per union member.
-Weights = Annotated[str, Field(pattern=WEIGHTS, examples=["file:resnet18.safetensors", PRETRAINED])]
+Weights = Annotated[
+    str,
+    Field(pattern=WEIGHTS, examples=["file:resnet18.safetensors", PRETRAINED]),
+    BeforeValidator(_refuse_pytorch_file),
+]
 FREEZE_DESCRIPTION = (
     "A pattern for parameter names: `*` matches any text, `?` matches one character. A leading `!` excludes matching "
     "names from the preceding patterns."

@@ -45,6 +45,12 @@ class Storage(Protocol):
     def list_keys(self, prefix: str) -> Iterator[str]:
         """List the keys of all files under a folder, including files that were not completely published."""
 
+    def list_sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """List the keys and the sizes in bytes of all files under a folder, in any order.
+
+        Scratch files and files of the storage itself are included, with the path at which they are stored as the key.
+        """
+
     def get_age_s(self, key: str) -> float:
         """Return the number of seconds since a file was stored."""
 

@@ -31,10 +31,11 @@ _STORAGE_FULL_TEXTS = ("QuotaExceeded", "StorageFull", "InsufficientStorage", "5
 
 
 class ObjectInfo(NamedTuple):
-    """The path of an object and the time of its last change."""
+    """The path of an object, the time of its last change and its size."""
 
     path: str
     modified: datetime
+    size_bytes: int
 
 
 class Bucket:
@@ -111,7 +112,7 @@ class Bucket:
 
         def list_pages() -> list[ObjectInfo]:
             pages = obstore.list(self._store, prefix or None)
-            return [ObjectInfo(meta["path"], meta["last_modified"]) for page in pages for meta in page]
+            return [ObjectInfo(meta["path"], meta["last_modified"], meta["size"]) for page in pages for meta in page]
 
         return iter(self._retry(list_pages))
 

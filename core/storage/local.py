@@ -96,6 +96,13 @@ class LocalStorage:
             if key.parts[0] != SCRATCH and path.is_file():
                 yield key.as_posix()
 
+    def list_sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        for parent, _, names in os.walk(self._resolve_key(prefix) if prefix else self._root):
+            for name in names:
+                path = Path(parent, name)
+                with suppress(FileNotFoundError):  # deleted meanwhile
+                    yield path.relative_to(self._root).as_posix(), path.lstat().st_size
+
     def get_age_s(self, key: str) -> float:
         return time.time() - self.fetch_file(key).stat().st_mtime
 

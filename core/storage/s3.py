@@ -98,6 +98,10 @@ class S3Storage:
         objects = self._bucket.list_objects(validate_key(prefix) if prefix else "")
         yield from sorted({key for found in objects if (key := _parse_key(found.path)) is not None})
 
+    def list_sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        for found in self._bucket.list_objects(validate_key(prefix) if prefix else ""):
+            yield _parse_key(found.path) or found.path, found.size_bytes
+
     def get_age_s(self, key: str) -> float:
         for unit in _iterate_parent_keys(validate_key(key)):
             objects = list(self._bucket.list_objects(unit))

@@ -1,8 +1,11 @@
 """Dockerfile, docker-compose.yml and .env example are consistent and name existing modules, targets and settings."""
 
 import importlib.util
+import os
 import re
 import shlex
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 import yaml
 
 from core.settings import Settings
+from worker import main
 
 COMPOSE: dict[str, Any] = yaml.safe_load(Path("docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
@@ -18,6 +22,8 @@ INSTRUCTIONS = frozenset(
     {"ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK"}
     | {"LABEL", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"}
 )
+GPU: dict[str, Any] = yaml.safe_load(Path("docker-compose.gpu.yml").read_text())
+API_ONLY = {"host", "port", "api_keys", "allowed_hosts", "cors_origins", "trusted_proxies"}
 BUILT_SERVICES = sorted(name for name, service in SERVICES.items() if "build" in service)
 
 
@@ -114,6 +120,70 @@ def test_a_built_service_has_a_target_and_only_existing_settings(name: str, stag
     existing = {f"CANDELA_{field.upper()}" for field in Settings.model_fields}
     assert {key for key in service["environment"] if key.startswith("CANDELA_")} <= existing
     assert service["environment"]["CANDELA_DATABASE_URL"].startswith("postgresql+psycopg://")
+
+
+@pytest.mark.parametrize("name", BUILT_SERVICES)
+def test_every_setting_is_passed_to_a_service(name: str) -> None:
+    settings = set(Settings.model_fields) - (set() if name == "api" else API_ONLY)
+    environment = SERVICES[name]["environment"]
+    assert {f"CANDELA_{field.upper()}" for field in settings} <= set(environment)
+    # An empty value is not "not set": the process would refuse it for a number.
+    fields = Settings.model_fields
+    empty = [key for key, value in environment.items() if value is not None and str(value).endswith(":-}")]
+    assert not [key for key in empty if key.removeprefix("CANDELA_").lower() in fields]
+
+
+def test_the_images_have_all_optional_packages_but_those_of_development() -> None:
+    extras = set(tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"])
+    dockerfile = re.search(r'^ARG EXTRAS="(.*)"$', Path("Dockerfile").read_text(), re.MULTILINE)
+    assert dockerfile is not None
+    for service in ("api", "worker"):
+        default = SERVICES[service]["build"]["args"]["EXTRAS"]
+        assert default == f"${{EXTRAS:-{dockerfile[1]}}}"
+    assert set(dockerfile[1].split(",")) == extras - {"dev"}
+
+
+def test_the_number_of_threads_follows_from_the_slots(instructions: list[tuple[str, str]]) -> None:
+    commands = [rest for name, rest in instructions if name == "CMD"]
+    commands += [str(service["command"]) for service in SERVICES.values() if "command" in service]
+    celery = [command for command in commands if re.search(r"worker\.main\b", command)]
+    assert len(celery) == 2
+    assert not [command for command in celery if re.search(r"'-c'|\"-c\"|--concurrency", command)]
+    assert main.app.conf.worker_concurrency == main.settings.slots + main.EXTRA_THREADS
+
+
+def test_every_long_running_service_has_a_health_check(stages: dict[str, list[tuple[str, str]]]) -> None:
+    for name, service in SERVICES.items():
+        own = service.get("healthcheck")
+        image = any(line == "HEALTHCHECK" for line, _ in stages.get(service.get("build", {}).get("target", ""), []))
+        assert (own is not None and "test" in own) or (own is None and image) or name == "migrate"
+    module = SERVICES["maintenance"]["healthcheck"]["test"][-1]
+    assert importlib.util.find_spec(module) is not None
+
+
+def test_the_override_gives_the_api_a_gpu() -> None:
+    assert set(GPU["services"]) == {"api"}
+    (device,) = GPU["services"]["api"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device == SERVICES["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"][0]
+    assert "CUDA_VISIBLE_DEVICES" not in SERVICES["api"]["environment"]
+
+
+@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="requires docker-compose")
+@pytest.mark.parametrize("files", [["docker-compose.yml"], ["docker-compose.yml", "docker-compose.gpu.yml"]])
+def test_compose_passes_on_the_settings_of_the_environment_file(files: list[str], tmp_path: Path) -> None:
+    variables = dict.fromkeys(("POSTGRES_PASSWORD", "REDIS_PASSWORD", "CANDELA_API_KEYS"), "x") | {"CANDELA_SLOTS": "3"}
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+    for file in files:  # docker-compose 1 does not know `name`, and its files are otherwise those of Compose 2
+        (tmp_path / file).write_text(re.sub(r"^name: .*$", "", Path(file).read_text(), flags=re.MULTILINE))
+    options = [word for file in files for word in ("-f", str(tmp_path / file))]
+    command = ["docker-compose", "--env-file", str(tmp_path / ".env"), *options, "config"]
+    environment = {"PATH": os.environ["PATH"]}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    config = yaml.safe_load(done.stdout)["services"]
+    assert str(config["worker"]["environment"]["CANDELA_SLOTS"]) == "3"
+    assert config["worker"]["environment"].get("CANDELA_LEASE_S") is None  # not set in the container
+    assert ("deploy" in config["api"]) == (len(files) > 1)
 
 
 def test_commands_name_existing_modules(instructions: list[tuple[str, str]]) -> None:

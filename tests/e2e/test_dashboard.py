@@ -263,3 +263,30 @@ def test_a_service_with_keys_asks_for_one_and_keeps_it_out_of_the_browser(browse
         assert [fault for fault in visitor.faults if "401" not in fault] == []
     finally:
         service.end()
+
+
+def test_a_model_is_described_and_a_version_is_deleted_unless_it_is_undone(
+    visit: Callable[..., Visitor], client: Client, jobs: list[str]
+) -> None:
+    client.jobs.submit(TINY | {"model": "doomed"}).wait().check()
+    client.models.alias("doomed", "champion", 1)
+    page = visit().open("#/models/doomed")
+    page.get_by_role("button", name="Add description", exact=True).click()
+    page.get_by_label("Description", exact=True).fill("For the demo.")
+    page.get_by_label("Tags, separated").fill("demo 2026")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".description-text")).to_have_text("For the demo.")
+    described = client.models.get("doomed")
+    assert (described["description"], described["tags"]) == ("For the demo.", ["demo", "2026"])
+    page.get_by_role("button", name="Delete version").click()
+    expect(page.get_by_role("dialog")).to_contain_text("the alias champion")
+    expect(page.get_by_role("button", name="Delete", exact=True).last).to_be_disabled()
+    page.get_by_role("button", name="Keep it").click()
+    client.models.delete_alias("doomed", "champion")
+    page.reload()
+    for is_undone in (True, False):
+        page.get_by_role("button", name="Delete version").click()
+        page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
+        if is_undone:
+            page.get_by_role("button", name="Undo").click()
+    wait_for(lambda: all(model["name"] != "doomed" for model in client.models.list()), "the deletion", 60)

@@ -9,7 +9,7 @@ import structlog
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.models import ModelRepo
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
-from core.errors import CorruptFile, InvalidSpec, NotReady, StorageFull, Unavailable
+from core.errors import CorruptFile, InvalidSpec, NotFound, NotReady, StorageFull, Unavailable
 from core.spec import ANY_JOB, AnyJobSpec, ModelJobSpec, PredictArchiveSpec, RegisterSpec, TrainingSpec
 from core.spec.extension import Extension
 from core.spec.job import PRETRAINED
@@ -19,6 +19,7 @@ from worker.control.recorder import Recorder
 from worker.protocol import Start
 
 log = structlog.get_logger()
+PYTORCH_SUFFIXES = (".pt", ".pth")
 
 
 class InputStaging:
@@ -63,7 +64,8 @@ class InputStaging:
         )
         self._check_free_space(max((row.size_bytes for row in checkpoints), default=0))
         archive = self._storage.fetch_file(f"uploads/{spec.archive}") if isinstance(spec, PredictArchiveSpec) else None
-        resume_dir, model_dir = self._fetch_newest_checkpoint(checkpoints), self._fetch_model(spec)
+        resume_dir = self._fetch_newest_checkpoint(checkpoints)
+        model_dir = self._fetch_model(spec, is_resumed=resume_dir is not None)
         initial_checkpoint_dir = None if resume_dir else self._fetch_initial_checkpoint(spec)
         return Start(
             job_id=self._job.id,
@@ -85,14 +87,22 @@ class InputStaging:
         meta, key = version.meta or {}, version.packed_key or ""
         return self._fetch_files(key, meta.get("files", {}))
 
-    def _fetch_model(self, spec: AnyJobSpec) -> Path | None:
-        """Fetch the bundle of the model that is evaluated, exported or used as initial weights."""
+    def _fetch_model(self, spec: AnyJobSpec, *, is_resumed: bool) -> Path | None:
+        """Fetch the bundle of the model that is evaluated, exported or used as initial weights.
+
+        A training that resumes from its own checkpoint continues if the model of its initial weights was deleted.
+        """
         if isinstance(spec, RegisterSpec):
             return None
         ref = spec.model if isinstance(spec, ModelJobSpec) else spec.init_from
         if ref is None:
             return None
-        row = self._recorder.transactions.run(lambda session: ModelRepo(session).resolve(ref))
+        try:
+            row = self._recorder.transactions.run(lambda session: ModelRepo(session).resolve(ref))
+        except NotFound:
+            if is_resumed:
+                return None
+            raise
         return self._fetch_files(row.key, row.files)
 
     def _fetch_initial_checkpoint(self, spec: AnyJobSpec) -> Path | None:
@@ -109,7 +119,10 @@ class InputStaging:
             return None
         path = self._weights_dir / spec.weights.removeprefix("file:")
         if not path.is_file():
-            raise InvalidSpec(f"The weights file {path.name!r} does not exist in the weights folder {path.parent}.")
+            raise InvalidSpec(
+                f"The weights file {path.name!r} does not exist in the weights folder {path.parent}."
+                f"{describe_conversion(path, spec.architecture.name)}"
+            )
         return str(path)
 
     def _check_free_space(self, snapshot_bytes: int) -> None:
@@ -145,6 +158,19 @@ class InputStaging:
 
     def _fetch_files(self, key: str, files: Mapping[str, Any]) -> Path:
         return self._storage.fetch(key, {name: file["sha256"] for name, file in files.items()})
+
+
+def describe_conversion(path: Path, architecture: str) -> str:
+    """Return how to convert a PyTorch file in the folders of a missing weights file; empty if there is none."""
+    stem = path.name.removesuffix(".safetensors").lower()
+    files = [file for folder in (path.parent, path.parent.parent) for file in sorted(folder.glob("*.pt*"))]
+    found = [file for file in files if file.suffix in PYTORCH_SUFFIXES]
+    similar = [file for file in found if file.stem.lower().startswith(stem)]
+    if not found:
+        return ""
+    file = (similar or found)[0]
+    command = f"candela weights convert {file} --architecture {architecture} --output {path}"
+    return f" {file.name!r} is a PyTorch file, which the service does not read. Convert it: {command}"
 
 
 def build_dataset_lineage(version: DatasetVersionRow | None) -> dict[str, str | int | None]:

@@ -191,7 +191,8 @@ class Importer:
         self._delete_upload(claimed)
 
     def _delete_upload(self, claimed: _ClaimedImport) -> None:
-        if claimed.source["kind"] == "upload":
+        # With a retention, maintenance deletes the file later.
+        if claimed.source["kind"] == "upload" and not self._settings.archive_retention_days:
             delete_stored_files(self._storage, [claimed.source["key"]])
 
 

@@ -31,8 +31,11 @@ from core.settings import Settings
 from core.startup import exit_on_configuration_error, load_settings_or_exit
 from core.storage import Storage, open_storage, require_storage
 from core.storage.deletion import delete_stored_files
+from worker.maintenance.disk_usage import store_disk_usage
+from worker.maintenance.health import record_round
 from worker.maintenance.metric_rollups import MetricBackfill
 from worker.maintenance.orphaned_files import UPLOAD_PARTS, find_orphaned_files
+from worker.maintenance.retention import Retention
 
 log = structlog.get_logger()
 IDEMPOTENCY_KEY_LIFETIME = timedelta(days=1)
@@ -62,17 +65,22 @@ class MaintenanceLoop:
         self._queue = queue
         self._wake_relay = wake_relay
         self._metric_backfill = MetricBackfill(sessions)
+        self._retention = Retention(settings, sessions, storage)
 
     def run_once(self, *, with_files: bool = True) -> None:
-        """Run one round. With `with_files`, also delete orphaned files."""
+        """Run one round. With `with_files`, also delete expired and orphaned files, and measure the disk usage."""
         self._release_lost_jobs()
         self._resend_lost_messages()
         self._delete_expired_rows()
         self._delete_expired_uploads()
         self._send_canaries()
         self._metric_backfill.run_round()
+        if with_files or self._retention.has_more:
+            self._retention.run_round()
+        record_round(self._sessions)
         if with_files:
             self._delete_orphaned_files()
+            store_disk_usage(self._settings, self._sessions, self._storage)
 
     def _release_lost_jobs(self) -> None:
         with transaction(self._sessions, read_only=True) as session:
@@ -144,7 +152,9 @@ class MaintenanceLoop:
     def _delete_orphaned_files(self) -> None:
         self._storage.delete_abandoned_scratch()
         min_age_s = max(60.0, 2 * self._settings.lease_s)
-        for key in find_orphaned_files(self._sessions, self._storage, min_age_s):
+        for key in find_orphaned_files(
+            self._sessions, self._storage, min_age_s, archive_days=self._settings.archive_retention_days
+        ):
             log.info("files.deleted", key=key)
             self._storage.delete(key)
 

@@ -4,6 +4,7 @@ A file is orphaned if no database row refers to it and no running attempt or imp
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from sqlalchemy.orm import Session
 
@@ -23,12 +24,17 @@ UPLOAD_PARTS = "upload-parts"  # a folder with the received bytes of each resuma
 NUMBERED = {"checkpoints", "artifacts"}  # folders of an attempt; each of their subfolders is published separately
 
 
-def find_orphaned_files(sessions: SessionFactory, storage: Storage, min_age_s: float) -> list[str]:
-    """Return the keys of published folders and files that are orphaned and older than `min_age_s` seconds."""
+def find_orphaned_files(
+    sessions: SessionFactory, storage: Storage, min_age_s: float, *, archive_days: float = 0.0
+) -> list[str]:
+    """Return the keys of published folders and files that are orphaned and older than `min_age_s` seconds.
+
+    Uploaded files of datasets are kept for `archive_days` days after their import.
+    """
     checks: dict[str, Callable[[Session, str], bool]] = {
         "jobs": _are_job_files_referenced,
         "datasets": _is_dataset_referenced,
-        "uploads": _is_upload_referenced,
+        "uploads": partial(_is_upload_referenced, archive_days=archive_days),
         UPLOAD_PARTS: _are_parts_referenced,
     }
     orphaned: list[str] = []
@@ -81,12 +87,14 @@ def _is_dataset_referenced(session: Session, unit: str) -> bool:
     return is_importing or version.packed_key == unit
 
 
-def _is_upload_referenced(session: Session, unit: str) -> bool:
+def _is_upload_referenced(session: Session, unit: str, *, archive_days: float) -> bool:
     upload_id = unit.split("/")[1]
     if JobRepo(session).is_upload_needed(upload_id):
         return True
     version = DatasetRepo(session).find(upload_id)
-    return version is not None and version.state is DatasetState.IMPORTING
+    if version is None or version.state is DatasetState.IMPORTING:
+        return version is not None
+    return archive_days > 0 and DatasetRepo(session).has_ended_within(upload_id, archive_days)
 
 
 def _are_parts_referenced(session: Session, unit: str) -> bool:

@@ -45,7 +45,20 @@ def load_initial_weights(start: Start) -> Weights | None:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InvalidSpec(f"The initial weights cannot be read: {error}") from error
+        hint = ""
+        if start.weights_path and _is_pytorch_file(Path(start.weights_path)):
+            name = start.spec.architecture.name
+            hint = f". It is a PyTorch file; convert it: candela weights convert FILE --architecture {name}"
+        raise InvalidSpec(f"The initial weights cannot be read: {error}{hint}") from error
+
+
+def _is_pytorch_file(path: Path) -> bool:
+    """Return whether a file starts like a file of `torch.save`: a zip archive, or a pickle of earlier versions."""
+    try:
+        with path.open("rb") as file:
+            return file.read(4).startswith((b"PK\x03\x04", b"\x80\x02"))
+    except OSError:
+        return False
 
 
 def _get_weights_path(folder: str | None) -> str | None:

@@ -5,7 +5,7 @@ fencing token is lower. Imported versions are immutable.
 """
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Select, Update, func, null, or_, select, update
@@ -13,9 +13,15 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
+from core.db.repos.descriptions import (
+    DescriptionRepo,
+    record_deleted_version,
+    select_last_deleted,
+    select_tagged_names,
+)
 from core.db.tables import DatasetVersionRow
 from core.errors import LostLease, NotFound
-from core.jobs import DatasetState
+from core.jobs import DatasetState, ResourceKind
 
 _Row = DatasetVersionRow
 
@@ -68,8 +74,10 @@ class DatasetRepo:
 
     def get_next_version(self, name: str) -> int:
         """Return the number that the next version of the dataset will have."""
-        newest = self._session.scalar(select(func.max(_Row.version)).where(_Row.name == name))
-        return (newest or 0) + 1
+        # One statement reads both numbers, so that a concurrent deletion is seen completely or not at all.
+        last_deleted = select_last_deleted(ResourceKind.DATASET, name)
+        newest = self._session.execute(select(func.max(_Row.version), last_deleted).where(_Row.name == name)).one()
+        return max(number or 0 for number in newest) + 1
 
     def find(self, version_id: str) -> DatasetVersionRow | None:
         return self._fetch_one(select(_Row).where(_Row.id == version_id))
@@ -111,10 +119,27 @@ class DatasetRepo:
         rows = self._session.execute(query.where(DatasetVersionRow.id.in_(version_ids)))
         return {version_id: DatasetReference(name, version) for version_id, name, version in rows}
 
-    def list_names(self, *, after: str = "", limit: int = 1000) -> list[str]:
-        """List the names of datasets in alphabetical order, starting after `after`."""
+    def list_names(self, *, after: str = "", limit: int = 1000, tags: Sequence[str] = ()) -> list[str]:
+        """List the names of datasets in alphabetical order, starting after `after`.
+
+        With `tags`, only the datasets that have all of them, themselves or at one of their versions.
+        """
         query = select(_Row.name).where(_Row.name > after).distinct().order_by(_Row.name).limit(limit)
+        for tag in tags:
+            query = query.where(_Row.name.in_(select_tagged_names(ResourceKind.DATASET, tag)))
         return list(self._session.scalars(query))
+
+    def lock(self, name: str, version: int, *, is_shared: bool = False) -> DatasetVersionRow:
+        """Lock a version until the commit and return it. Raises NotFound.
+
+        A shared lock only prevents that the version is deleted meanwhile.
+        """
+        query = select(_Row).where(_Row.name == name, _Row.version == version)
+        query = query.with_for_update(read=is_shared, key_share=is_shared)
+        row = self._fetch_one(query)
+        if row is None:
+            raise NotFound(f"Dataset {name!r} has no version {version}.")
+        return row
 
     def claim(self, version_id: str, owner: str, lease_s: float) -> DatasetVersionRow | None:
         """Claim the import of a version. Return None if a worker holds its lease or the import has ended."""
@@ -173,6 +198,11 @@ class DatasetRepo:
         query = select(_Row.id).where(_Row.state == DatasetState.IMPORTING, is_unclaimed)
         return list(self._session.scalars(query.order_by(_Row.created_at).limit(limit)))
 
+    def has_ended_within(self, version_id: str, days: float) -> bool:
+        """Return whether the import of a version ended less than `days` days ago."""
+        is_recent = _Row.finished_at > now(self._session, -days * 24 * 3600)
+        return self._session.scalars(select(_Row.id).where(_Row.id == version_id, is_recent)).first() is not None
+
     def list_edits(self, base_id: str) -> list[DatasetVersionRow]:
         """List the versions that are being imported by editing the version `base_id`."""
         query = select(_Row).where(_Row.state == DatasetState.IMPORTING).order_by(_Row.created_at)
@@ -180,7 +210,12 @@ class DatasetRepo:
         return [row for row in rows if row.source["kind"] == "edit" and row.source["base"]["id"] == base_id]
 
     def delete(self, row: DatasetVersionRow) -> None:
-        """Delete a version. The caller first checks that no job uses it, and deletes its files after the commit."""
+        """Delete a version with its description and tags. Its number is not used again.
+
+        The caller first checks that no job uses the version, and deletes its files after the commit.
+        """
+        record_deleted_version(self._session, ResourceKind.DATASET, row.name, row.version)
+        DescriptionRepo(self._session, ResourceKind.DATASET).delete(row.name, row.version)
         self._session.delete(row)
         self._session.flush()
 

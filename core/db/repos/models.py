@@ -1,15 +1,23 @@
 """Queries for the model registry: models, their versions and their aliases."""
 
 import re
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
+from core.db.repos.descriptions import (
+    DescriptionRepo,
+    record_deleted_version,
+    select_last_deleted,
+    select_tagged_names,
+)
 from core.db.repos.transitions import lock_job_for_attempt
 from core.db.tables import ModelAliasRow, ModelVersionRow
 from core.errors import InvalidSpec, NotFound
+from core.jobs import ResourceKind
 
 LATEST = "latest"
 DEFAULT = "default"
@@ -35,8 +43,10 @@ class ModelRepo:
             LostLease: the attempt with this token does not hold the lease of the job.
         """
         lock_job_for_attempt(self._session, version.job_id, token)
-        newest = select(func.max(ModelVersionRow.version)).where(ModelVersionRow.name == version.name)
-        version.version = (self._session.scalars(newest).one() or 0) + 1
+        # One statement reads both numbers, so that a concurrent deletion is seen completely or not at all.
+        last_deleted = select_last_deleted(ResourceKind.MODEL, version.name)
+        newest = select(func.max(ModelVersionRow.version), last_deleted).where(ModelVersionRow.name == version.name)
+        version.version = max(number or 0 for number in self._session.execute(newest).one()) + 1
         version.job_token, version.created_at = token, now(self._session)
         self._session.add(version)
         self._session.flush()
@@ -47,9 +57,16 @@ class ModelRepo:
         query = select(ModelVersionRow).where(ModelVersionRow.job_id == job_id, ModelVersionRow.sha256 == sha256)
         return self._session.scalars(query.order_by(ModelVersionRow.version.desc()).limit(1)).one_or_none()
 
-    def list_names(self, *, after: str | None = None, limit: int = 50) -> tuple[list[str], str | None]:
-        """Return a page of model names in alphabetical order. Also return the last name, or None on the last page."""
+    def list_names(
+        self, *, after: str | None = None, limit: int = 50, tags: Sequence[str] = ()
+    ) -> tuple[list[str], str | None]:
+        """Return a page of model names in alphabetical order. Also return the last name, or None on the last page.
+
+        With `tags`, only the models that have all of them, themselves or at one of their versions.
+        """
         query = select(ModelVersionRow.name).distinct().order_by(ModelVersionRow.name)
+        for tag in tags:
+            query = query.where(ModelVersionRow.name.in_(select_tagged_names(ResourceKind.MODEL, tag)))
         if after is not None:
             query = query.where(ModelVersionRow.name > after)
         names = list(self._session.scalars(query.limit(limit + 1)))
@@ -75,6 +92,37 @@ class ModelRepo:
         if row is None:
             raise NotFound(f"Model {name!r} has no version {version}.")
         return row
+
+    def lock(self, name: str, version: int, *, is_shared: bool = False) -> ModelVersionRow:
+        """Lock a version until the commit and return it. Raises NotFound.
+
+        A shared lock only prevents that the version is deleted meanwhile.
+        """
+        query = select(ModelVersionRow).where(ModelVersionRow.name == name, ModelVersionRow.version == version)
+        query = query.with_for_update(read=is_shared, key_share=is_shared)
+        row = self._session.scalars(query.execution_options(populate_existing=True)).one_or_none()
+        if row is None:
+            raise NotFound(f"Model {name!r} has no version {version}.")
+        return row
+
+    def delete_version(self, row: ModelVersionRow) -> None:
+        """Delete the row of a version, with its variants, description and tags. Its number is not used again.
+
+        The caller first checks that nothing refers to the version. Maintenance deletes its files.
+        """
+        record_deleted_version(self._session, ResourceKind.MODEL, row.name, row.version)
+        DescriptionRepo(self._session, ResourceKind.MODEL).delete(row.name, row.version)
+        self._session.delete(row)
+        self._session.flush()
+
+    def delete_model(self, name: str) -> None:
+        """Delete the rows of a model: its versions with their variants, its aliases, descriptions and tags."""
+        query = select(ModelVersionRow.version).where(ModelVersionRow.name == name).with_for_update()
+        newest = max(self._session.scalars(query), default=0)
+        record_deleted_version(self._session, ResourceKind.MODEL, name, newest)
+        DescriptionRepo(self._session, ResourceKind.MODEL).delete(name)
+        for table in (ModelAliasRow, ModelVersionRow):
+            self._session.execute(delete(table).where(table.name == name))
 
     def get_newest(self, name: str) -> ModelVersionRow:
         query = select(ModelVersionRow).where(ModelVersionRow.name == name)
@@ -130,13 +178,19 @@ class ModelRepo:
         """
         if alias == LATEST or alias.isdecimal():
             raise InvalidSpec(f"{alias!r} cannot be an alias.", errors=[("/alias", "must not be a number or 'latest'")])
-        row = self.get(name, version)
+        row = self.lock(name, version, is_shared=True)
         self._session.merge(ModelAliasRow(name=name, alias=alias, version=version, variant=variant))
         self._session.flush()
         return row
 
     def delete_alias(self, name: str, alias: str) -> None:
         self._session.execute(delete(ModelAliasRow).where(ModelAliasRow.name == name, ModelAliasRow.alias == alias))
+
+    def filter_existing(self, versions: Collection[tuple[str, int]]) -> dict[tuple[str, int], str]:
+        """Return the storage keys of those of the versions that exist: {(name, version): key}."""
+        columns = (ModelVersionRow.name, ModelVersionRow.version)
+        query = select(*columns, ModelVersionRow.key).where(tuple_(*columns).in_(versions))
+        return {(name, version): key for name, version, key in self._session.execute(query)}
 
     def is_key_referenced(self, key: str) -> bool:
         """Return whether a model version is stored under `key`."""

@@ -1,6 +1,8 @@
 """Queries for the variants of model versions."""
 
-from sqlalchemy import select
+from collections.abc import Collection
+
+from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
@@ -53,6 +55,12 @@ class VariantRepo:
             raise ResourceInUse(f"Aliases of {name!r} refer to this variant: {', '.join(aliases)}.", aliases=aliases)
         self._session.delete(row)
         self._session.flush()
+
+    def list_keys(self, versions: Collection[tuple[str, int]]) -> dict[tuple[str, int, str], str]:
+        """Return the storage keys of the variants of model versions: {(name, version, format): key}."""
+        columns = (ModelVariantRow.name, ModelVariantRow.version)
+        query = select(*columns, ModelVariantRow.format, ModelVariantRow.key).where(tuple_(*columns).in_(versions))
+        return {(name, version, kind): key for name, version, kind, key in self._session.execute(query)}
 
     def is_key_referenced(self, key: str) -> bool:
         """Return whether a variant is stored under `key`."""

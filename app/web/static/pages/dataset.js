@@ -1,15 +1,17 @@
 // One dataset: its versions, the report of the import, and its samples.
-import { html, useEffect, useState } from "../lib/preact.js";
+import { html, useEffect } from "../lib/preact.js";
 import { buildPath, request } from "../lib/api.js";
 import { formatAge, formatCount, formatNumber } from "../lib/format.js";
 import { useResource } from "../lib/resource.js";
 import { changeQuery, href, navigate } from "../lib/router.js";
-import { Dialog, Facts, StateBadge, Tabs } from "../components/controls.js";
-import { attempt, EmptyState, Loaded, showToast } from "../components/feedback.js";
+import { Facts, StateBadge, Tabs } from "../components/controls.js";
+import { EmptyState, Loaded } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
+import { DeleteButton, Description } from "../components/resource_actions.js";
 
 const TABS = /** @type {[string, string][]} */ ([["report", "Report"], ["samples", "Samples"], ["duplicates", "Duplicates and leaks"], ["jobs", "Jobs"]]);
 const PAGE_SIZE = 60;
+const DELETED = "The files are deleted for good. Models that were trained on it remain.";
 
 /** @param {{name: string, query: URLSearchParams}} properties */
 export default function DatasetPage({ name, query }) {
@@ -20,19 +22,28 @@ export default function DatasetPage({ name, query }) {
   return html`
     <header class="page-head">
       <div><p class="crumbs"><a href=${href("/datasets")}>Datasets</a> /</p><h1>${name}</h1></div>
-      <div class="actions"><a class="button primary" href=${href("/new", { dataset: name })}><${Icon} name="plus" /> Train on it</a></div>
+      <div class="actions">
+        <${DeleteButton} label="Delete" name=${name} path=${`v1/datasets/${name}`} onDeleted=${() => navigate(href("/datasets"))} listDependents=${() => listJobs(name)} note=${`All its versions are deleted. ${DELETED}`} />
+        <a class="button primary" href=${href("/new", { dataset: name })}><${Icon} name="plus" /> Train on it</a>
+      </div>
     </header>
     <${Loaded} resource=${dataset}>
       ${(value) =>
         value.versions.length === 0
           ? html`<${EmptyState} icon="datasets" title="Not imported yet"><p>${value.summary}</p><p>The first job that uses this built-in dataset imports it.</p><//>`
-          : html`<${Versions} dataset=${value} query=${query} />`}
+          : html`<${Description} path=${`v1/datasets/${name}`} value=${value} onChange=${dataset.refresh} /><${Versions} dataset=${value} query=${query} onChange=${dataset.refresh} />`}
     <//>
   `;
 }
 
-/** @param {{dataset: any, query: URLSearchParams}} properties */
-function Versions({ dataset, query }) {
+/** The jobs that use a dataset or a version, such as `pets@2`. @param {string} dataset */
+async function listJobs(dataset) {
+  const page = await request(buildPath("v1/jobs", { dataset, limit: 20 }));
+  return page.items.map((job) => ({ text: `the job ${job.name} (${job.state})`, href: href(`/jobs/${job.id}`) }));
+}
+
+/** @param {{dataset: any, query: URLSearchParams, onChange: () => void}} properties */
+function Versions({ dataset, query, onChange }) {
   const number = Number(query.get("version")) || dataset.versions[0].version;
   const version = dataset.versions.find((one) => one.version === number) || dataset.versions[0];
   const tab = query.get("tab") || "report";
@@ -41,8 +52,9 @@ function Versions({ dataset, query }) {
       <label>Version <select value=${String(version.version)} onChange=${(event) => changeQuery({ version: event.target.value, cursor: null })}>${dataset.versions.map((one) => html`<option key=${one.version} value=${String(one.version)}>${one.version} · ${one.state} · ${formatAge(one.created_at)}</option>`)}</select></label>
       <${StateBadge} state=${version.state} />
       <span class="grow"></span>
-      <${DeleteButton} name=${dataset.name} number=${version.version} />
+      <${DeleteButton} label="Delete this version" name=${`${dataset.name}@${version.version}`} path=${`v1/datasets/${dataset.name}/versions/${version.version}`} onDeleted=${() => navigate(href("/datasets"))} listDependents=${() => listJobs(`${dataset.name}@${version.version}`)} note=${DELETED} />
     </div>
+    <${Description} path=${`v1/datasets/${dataset.name}/versions/${version.version}`} value=${version} onChange=${onChange} what="this version" />
     ${version.failure && html`<div class="notice notice-bad" role="alert"><${Icon} name="warning" /><div><strong>${version.failure.message}</strong><p>${version.failure.hint}</p></div></div>`}
     ${version.warnings.map((text) => html`<div class="notice notice-warn" key=${text}><${Icon} name="warning" /><div>${text}</div></div>`)}
     <${Facts}
@@ -152,19 +164,4 @@ function Jobs({ name, version }) {
   return html`<${Loaded} resource=${jobs}>
     ${(page) => (page.items.length ? html`<ul class="plain">${page.items.map((job) => html`<li key=${job.id}><a href=${href(`/jobs/${job.id}`)}>${job.name}</a> <${StateBadge} state=${job.state} /> <span class="dim">${formatAge(job.created_at)}</span></li>`)}</ul><p><a class="button" href=${href("/jobs", { dataset: name })}>${formatCount(page.items.length, "job")} in the list</a></p>` : html`<p class="dim">No job uses ${name}@${version}.</p>`)}
   <//>`;
-}
-
-/** @param {{name: string, number: number}} properties */
-function DeleteButton({ name, number }) {
-  const [isOpen, setOpen] = useState(false);
-  const remove = () =>
-    attempt(async () => {
-      await request(`v1/datasets/${name}/versions/${number}`, { method: "DELETE" });
-      showToast(`Deleted ${name}@${number}`);
-      navigate(href("/datasets"));
-    });
-  return html`
-    <button type="button" onClick=${() => setOpen(true)}><${Icon} name="trash" /> Delete this version</button>
-    ${isOpen && html`<${Dialog} title=${`Delete ${name}@${number}?`} onClose=${() => setOpen(false)}><p>Its files are deleted for good. Models that were trained on it remain.</p><footer><button type="button" onClick=${() => setOpen(false)}>Keep it</button><button type="button" class="danger" onClick=${remove}>Delete</button></footer><//>`}
-  `;
 }

@@ -29,7 +29,7 @@ export default function DatasetsPage() {
               <th scope="row"><a href=${href(`/datasets/${dataset.name}`)}>${dataset.name}</a></th>
               <td>${newest ? html`<${StateBadge} state=${newest.state} />` : html`<span class="dim">built in</span>`}</td>
               <td class="number">${formatNumber(newest?.num_samples)}</td><td class="number">${newest?.classes?.length || "–"}</td>
-              <td>${newest?.image_shape ? newest.image_shape.join(" × ") : "–"}</td><td class="number">${dataset.versions.length}</td><td class="dim wrap">${dataset.summary || ""}</td>
+              <td>${newest?.image_shape ? newest.image_shape.join(" × ") : "–"}</td><td class="number">${dataset.versions.length}</td><td class="dim wrap">${dataset.description || dataset.summary || ""} ${dataset.tags.map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}</td>
             </tr>`;
           })}
         </tbody>

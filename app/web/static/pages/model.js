@@ -8,6 +8,7 @@ import { href, navigate } from "../lib/router.js";
 import { CodeBlock, Dialog, Facts, Tabs } from "../components/controls.js";
 import { attempt, Loaded, showToast } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
+import { DeleteButton, Description } from "../components/resource_actions.js";
 
 const FORMATS = ["onnx", "int8", "openvino", "torch-compile", "torch-export"];
 
@@ -20,9 +21,13 @@ export default function ModelPage({ name, query }) {
   return html`
     <header class="page-head">
       <div><p class="crumbs"><a href=${href("/models")}>Models</a> /</p><h1>${name}</h1></div>
-      <div class="actions"><a class="button primary" href=${href("/predict", { model: name })}><${Icon} name="predict" /> Try it</a></div>
+      <div class="actions">
+        <${DeleteButton} label="Delete" name=${name} path=${`v1/models/${name}`} onDeleted=${() => navigate(href("/models"))}
+          note="Its versions, variants and aliases are deleted. Their files are removed for good. Jobs and datasets remain." />
+        <a class="button primary" href=${href("/predict", { model: name })}><${Icon} name="predict" /> Try it</a>
+      </div>
     </header>
-    <${Loaded} resource=${model}>${(value) => html`<${Versions} model=${value} query=${query} onChange=${model.refresh} />`}<//>
+    <${Loaded} resource=${model}>${(value) => html`<${Description} path=${`v1/models/${name}`} value=${value} onChange=${model.refresh} /><${Versions} model=${value} query=${query} onChange=${model.refresh} />`}<//>
   `;
 }
 
@@ -52,15 +57,20 @@ function Versions({ model, query, onChange }) {
 function Version({ name, number, aliases, query, onChange }) {
   const version = useResource(`v1/models/${name}/versions/${number}`, { everyMs: 5000 });
   const tab = query.get("tab") || "facts";
+  const mine = Object.keys(aliases).filter((alias) => aliases[alias] === number);
   return html`<section class="card">
     <header class="section-head"><h2>${name}@${number}</h2>
       <div class="actions"><${AliasButton} name=${name} number=${number} aliases=${aliases} onChange=${onChange} />
-        <a class="button" href=${`v1/models/${name}/versions/${number}/bundle`} download><${Icon} name="download" /> Bundle</a></div>
+        <a class="button" href=${`v1/models/${name}/versions/${number}/bundle`} download><${Icon} name="download" /> Bundle</a>
+        ${mine.map((alias) => html`<${DeleteButton} key=${alias} label=${`Delete alias ${alias}`} name=${`${name}@${alias}`} path=${`v1/models/${name}/aliases/${alias}`} onDeleted=${onChange} note=${`Requests to ${name}@${alias} are refused from then on. The version remains.`} />`)}
+        <${DeleteButton} label="Delete version" name=${`${name}@${number}`} path=${`v1/models/${name}/versions/${number}`} onDeleted=${() => (navigate(href(`/models/${name}`)), onChange())}
+          listDependents=${async () => mine.map((alias) => ({ text: `the alias ${alias}` }))}
+          note="Its files and variants are removed for good, and its number is not used again. Its job and dataset remain." /></div>
     </header>
     <${Tabs} name="tab" chosen=${tab} tabs=${[["facts", "Facts"], ["variants", "Variants"], ["card", "Card"]]} label="Views of the version" />
     <div id="tab-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`} tabindex="-1">
       <${Loaded} resource=${version}>
-        ${(value) => (tab === "variants" ? html`<${Variants} version=${value} />` : tab === "card" ? html`<${CodeBlock} label="Markdown" text=${buildCard(value)} />` : html`<${VersionFacts} version=${value} />`)}
+        ${(value) => (tab === "variants" ? html`<${Variants} version=${value} />` : tab === "card" ? html`<${CodeBlock} label="Markdown" text=${buildCard(value)} />` : html`<${Description} path=${`v1/models/${name}/versions/${number}`} value=${value} onChange=${version.refresh} what="this version" /><${VersionFacts} version=${value} />`)}
       <//>
     </div>
   </section>`;

@@ -22,7 +22,7 @@ export default function ModelsPage() {
               <div class="toolbar"><label class="search"><${Icon} name="search" /><input type="search" aria-label="Search models" placeholder="Search  /" value=${text} onInput=${(event) => setText(event.target.value)} /></label><span class="dim">${formatCount(page.items.length, "model")}</span></div>
               <div class="table-box" tabindex="0" role="region" aria-label="Table"><table>
                 <thead><tr><th scope="col">Name</th><th scope="col">Newest version</th><th scope="col">Aliases</th><th scope="col">Metrics</th><th scope="col" class="number">Parameters</th><th scope="col" class="number">Registered</th><th scope="col"><span class="sr-only">Actions</span></th></tr></thead>
-                <tbody>${page.items.filter((model) => model.name.includes(text)).map((model) => html`<${ModelRow} key=${model.name} model=${model} />`)}</tbody>
+                <tbody>${page.items.filter((model) => [model.name, ...model.tags].some((one) => one.includes(text))).map((model) => html`<${ModelRow} key=${model.name} model=${model} />`)}</tbody>
               </table></div>
             `}
     <//>
@@ -34,7 +34,7 @@ function ModelRow({ model }) {
   const newest = model.versions[0];
   const metrics = Object.entries(newest?.metrics || {}).filter(([name]) => !name.startsWith("train_")).slice(0, 3);
   return html`<tr>
-    <th scope="row"><a href=${href(`/models/${model.name}`)}>${model.name}</a></th>
+    <th scope="row"><a href=${href(`/models/${model.name}`)}>${model.name}</a> ${model.tags.map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}</th>
     <td>${newest ? html`${newest.version} <span class="dim">of ${model.versions.length}</span>` : "–"}</td>
     <td>${Object.entries(model.aliases).map(([alias, version]) => html`<span class="tag" key=${alias}>${alias} → ${version}</span>`)}</td>
     <td>${metrics.map(([name, value]) => html`<span class="metric" key=${name}>${formatMetricName(name)} <b>${formatNumber(value)}</b></span>`)}</td>

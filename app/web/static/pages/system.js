@@ -19,6 +19,7 @@ export default function SystemPage() {
           <section class="card"><h2>Jobs</h2><${Facts} items=${Object.entries(value.jobs).map(([state, count]) => [state, html`<a href=${href("/jobs", { state })}>${count}</a>`])} /></section>
           <section class="card"><h2>Versions</h2><${Facts} items=${Object.entries(value.versions)} /></section>
           <section class="card"><h2>Inference</h2>${value.inference.map((one) => html`<${Facts} key=${one.device} items=${[["Device", one.device_name || one.device], ["Process", one.pid ?? "restarting"], ["Threads per model", one.threads], ["torch", one.torch]]} />`)}</section>
+          ${value.disk && html`<section class="card"><h2>Disk</h2><${Facts} items=${[...Object.entries(value.disk.kinds).map(([kind, size]) => /** @type {[string, any]} */ ([kind, formatBytes(size)])), ["free", formatBytes(value.disk.free_bytes)], ["measured", formatAge(value.disk.computed_at)]]} /></section>`}
         </div>
         <h2>Workers</h2>
         ${value.workers.length === 0

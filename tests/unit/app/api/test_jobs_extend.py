@@ -208,3 +208,13 @@ def test_a_new_schedule_monitors_the_training_loss_without_validation_samples(ex
     assert job["spec"]["schedule"]["monitor"] == "train_loss"
     response = extend({"epochs": 2, "schedule": schedule | {"monitor": "valid_loss"}}, dataset=dataset)
     assert [error["pointer"] for error in response.json()["errors"]] == ["/schedule/monitor"]
+
+
+def test_a_job_whose_checkpoints_have_expired_is_refused(
+    client: TestClient, post_job: Post, set_state: Callable[..., None]
+) -> None:
+    job_id = post_job(epochs=4)["id"]
+    set_state(job_id, JobState.SUCCEEDED, has_expired_checkpoints=True)
+    response = client.post(f"/v1/jobs/{job_id}/extend", json={"epochs": 1})
+    assert response.status_code == 409
+    assert response.json()["detail"] == "The job cannot be extended: retention has deleted its checkpoints."

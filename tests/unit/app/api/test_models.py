@@ -133,3 +133,14 @@ def test_an_invalid_registration_names_every_field(client: TestClient) -> None:
     assert [error["pointer"] for error in errors] == ["/classes"]
     errors = client.post("/v1/models", json=PETS | {"std": [0.1]}).json()["errors"]
     assert [error["pointer"] for error in errors] == ["/std"]
+
+
+@pytest.mark.parametrize("weights", ["file:resnet18.pth", "file:resnet18-f37072fd.pt", "resnet18.pth"])
+def test_a_pytorch_file_is_refused_with_the_command_that_converts_it(client: TestClient, weights: str) -> None:
+    response = client.post("/v1/models", json=PETS | {"weights": weights})
+    assert response.status_code == 422
+    (error,) = response.json()["errors"]
+    assert error["pointer"] == "/weights"
+    assert "candela weights convert FILE --architecture NAME" in error["detail"]
+    assert "file:resnet18" in error["detail"]
+    assert ".safetensors" in error["detail"]

@@ -7,10 +7,13 @@ from fastapi.testclient import TestClient
 from app.state import State
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.jobs import JobRepo
+from core.db.repos.system_reports import SystemReportRepo
 from core.db.repos.workers import WorkerRepo
 from core.db.session import transaction
 from tests.support.builders import dataset_version, job
 from tests.support.http_service import SMALL
+from worker.maintenance.disk_usage import KINDS
+from worker.maintenance.loop import MaintenanceLoop
 
 
 def test_running_workers_are_listed_and_their_devices_can_be_requested(client: TestClient, state: State) -> None:
@@ -70,3 +73,21 @@ def test_a_worker_that_receives_no_messages_is_marked(client: TestClient, state:
         "deaf": [],
     }
     assert workers_out["new"]["took_at"] is None
+
+
+def test_disk_usage_and_expired_data_are_those_of_the_last_round_of_maintenance(
+    client: TestClient, state: State
+) -> None:
+    system = client.get("/v1/system").json()
+    assert (system["disk"], system["retention"]) == (None, None)
+    settings = state.settings.model_copy(update={"job_retention_days": 30.0})
+    MaintenanceLoop(settings, state.sessions, state.storage, state.queue, lambda: None).run_once()
+    system = client.get("/v1/system").json()
+    assert system["disk"]["kinds"]["database"] > 0
+    assert set(system["disk"]["kinds"]) == set(KINDS)
+    assert system["disk"]["free_bytes"] > 0
+    assert system["retention"]["jobs"] == {"days": 30.0, "num_expired": 0, "expired_bytes": 0}
+    assert system["retention"]["checkpoints"]["days"] is None
+    with transaction(state.sessions) as session:
+        SystemReportRepo(session).put("disk", {"kinds": dict.fromkeys(KINDS, 7), "free_bytes": 1})
+    assert client.get("/v1/system").json()["disk"]["kinds"]["models"] == 7

@@ -114,3 +114,35 @@ def test_the_checkpoint_of_another_job_is_fetched(
     make_supervisor("complete").run(get_job().id)
     *_, checkpoint_dir = get_job().result["paths"]
     assert (Path(checkpoint_dir) / "weights.safetensors").read_text() == "weights 1 "
+
+
+@pytest.mark.parametrize("place", ["some-1234.pth", "../other.pt"])
+def test_a_pytorch_file_in_place_of_a_weights_file_is_named_with_the_command(
+    make_supervisor: SupervisorFactory, sqlite_sessions: SessionFactory, get_job: Any, tmp_path: Path, place: str
+) -> None:
+    file = tmp_path / place
+    file.write_bytes(b"weights")
+    spec = {"dataset": {"name": "d"}, "architecture": {"name": "resnet18"}, "weights": "file:some.safetensors"}
+    set_spec(sqlite_sessions, get_job().id, spec)
+    make_supervisor("complete").run(get_job().id)
+    file.unlink()
+    message = get_job().failure["message"]
+    assert f"{file.name!r} is a PyTorch file" in message
+    assert f"candela weights convert {file.resolve()} --architecture resnet18 --output " in message
+    assert message.endswith(str(tmp_path / "some.safetensors"))
+
+
+def test_a_training_resumes_after_the_model_of_its_initial_weights_was_deleted(
+    make_supervisor: SupervisorFactory, sqlite_sessions: SessionFactory, storage: LocalStorage, get_job: Any
+) -> None:
+    spec = {"dataset": {"name": "d"}, "architecture": {"name": "a"}, "init_from": "tiny@1"}
+    set_spec(sqlite_sessions, get_job().id, spec)
+    register_model(sqlite_sessions, storage, get_job().id)
+    make_supervisor("diverge").run(get_job().id)  # after its first checkpoint
+    with transaction(sqlite_sessions) as session:
+        models = ModelRepo(session)
+        models.delete_version(models.lock("tiny", 1))
+        values = {"state": JobState.QUEUED, "failure": None, "finished_at": None}
+        session.execute(update(JobRow).where(JobRow.id == get_job().id).values(values))
+    make_supervisor("complete").run(get_job().id)
+    assert (get_job().failure, get_job().state) == (None, JobState.SUCCEEDED)

@@ -1,11 +1,13 @@
 """Orphaned files are found in a folder and in a bucket, also those that were published incompletely."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from core.db.clock import utc_now
 from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import CheckpointRepo
@@ -110,3 +112,17 @@ def test_parts_of_uploads_are_orphaned_unless_the_upload_is_open(
     for unit in orphaned:
         store.delete(unit)
     assert list(store.list_keys("")) == [f"upload-parts/{unfinished}/{number}" for number in range(2)]
+
+
+@pytest.mark.parametrize(("days_ago", "archive_days", "is_kept"), [(1, 2, True), (3, 2, False), (1, 0, False)])
+def test_uploaded_files_are_kept_as_long_as_the_setting_says(
+    store: Storage, sqlite_sessions: SessionFactory, days_ago: float, archive_days: float, is_kept: bool
+) -> None:
+    with transaction(sqlite_sessions) as session:
+        version = dataset_version(finished_at=utc_now() - timedelta(days=days_ago))
+        session.add(version)
+    path = store.create_scratch_folder() / "archive"
+    path.write_text("zip")
+    store.publish_file(path, f"uploads/{version.id}")
+    found = find_orphaned_files(sqlite_sessions, store, -3600.0, archive_days=archive_days)
+    assert found == ([] if is_kept else [f"uploads/{version.id}"])

@@ -1,0 +1,145 @@
+"""Queries for retention: what has expired since the end of its job, and nothing refers to."""
+
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, delete, exists, func, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from core.db.clock import now
+from core.db.metric_tables import MetricRollupRow
+from core.db.repos.checkpoints import CheckpointRepo
+from core.db.repos.jobs import JobRepo
+from core.db.repos.transitions import get_job_for_update
+from core.db.tables import (
+    ArtifactRow,
+    CheckpointRow,
+    JobEventRow,
+    JobRow,
+    MetricPointRow,
+    ModelVariantRow,
+    ModelVersionRow,
+)
+from core.errors import NotFound, ResourceInUse
+from core.jobs import TERMINAL, UNFINISHED
+
+_DAY_S = 24 * 3600.0
+
+
+class ExpiredTotals(NamedTuple):
+    """The number of expired items, and the size of their files in bytes."""
+
+    num_expired: int
+    expired_bytes: int
+
+
+class RetentionRepo:
+    """Queries for expired checkpoints, artifacts and jobs. Days count from the end of the job.
+
+    Jobs that have not ended, also paused ones, and jobs that others start from never expire. Every deletion locks the
+    job and checks that it has not been extended meanwhile.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def find_checkpoint_jobs(self, days: float, limit: int) -> list[str]:
+        """Return the ids of jobs with expired checkpoints."""
+        return self._find_jobs(days, limit, exists().where(CheckpointRow.job_id == JobRow.id))
+
+    def find_artifact_jobs(self, days: float, limit: int) -> list[str]:
+        """Return the ids of jobs with expired artifacts."""
+        return self._find_jobs(days, limit, exists().where(ArtifactRow.job_id == JobRow.id))
+
+    def find_expired_jobs(self, days: float, limit: int) -> list[str]:
+        """Return the ids of expired jobs. Jobs of existing model versions and variants do not expire."""
+        return self._find_jobs(days, limit, *_build_unregistered())
+
+    def sum_checkpoints(self, days: float) -> ExpiredTotals:
+        """Count the expired checkpoints."""
+        return self._sum(CheckpointRow, days)
+
+    def sum_artifacts(self, days: float) -> ExpiredTotals:
+        """Count the expired artifacts."""
+        return self._sum(ArtifactRow, days)
+
+    def sum_jobs(self, days: float) -> ExpiredTotals:
+        """Count the expired jobs, and the bytes of their checkpoints and artifacts."""
+        conditions = [*self._build_conditions(days), *_build_unregistered()]
+        count = self._session.scalars(select(func.count()).select_from(JobRow).where(*conditions)).one()
+        sizes = [
+            self._session.scalars(
+                select(func.coalesce(func.sum(table.size_bytes), 0)).join(JobRow).where(*conditions)
+            ).one()
+            for table in (CheckpointRow, ArtifactRow)
+        ]
+        return ExpiredTotals(count, int(sum(sizes)))
+
+    def delete_checkpoints(self, job_id: str) -> list[str]:
+        """Delete the checkpoints of a job, which then cannot be extended. Return their storage keys.
+
+        The caller deletes the files after the commit.
+        """
+        if not self._lock(job_id):
+            return []
+        keys = list(self._session.scalars(select(CheckpointRow.key).where(CheckpointRow.job_id == job_id)))
+        self._session.execute(delete(CheckpointRow).where(CheckpointRow.job_id == job_id))
+        self._session.execute(update(JobRow).where(JobRow.id == job_id).values(has_expired_checkpoints=True))
+        return keys
+
+    def delete_artifacts(self, job_id: str) -> list[str]:
+        """Delete the artifacts of a job. Return their storage keys; the caller deletes the files after the commit."""
+        if not self._lock(job_id):
+            return []
+        keys = list(self._session.scalars(select(ArtifactRow.key).where(ArtifactRow.job_id == job_id)))
+        self._session.execute(delete(ArtifactRow).where(ArtifactRow.job_id == job_id))
+        return keys
+
+    def delete_job_rows(self, job_id: str, limit: int) -> int:
+        """Delete at most `limit` metric points, rollups or events of a job, and return their number."""
+        if not self._lock(job_id):
+            return 0
+        for table in (MetricPointRow, MetricRollupRow, JobEventRow):
+            key = tuple_(*table.__table__.primary_key.columns)
+            rows = select(*table.__table__.primary_key.columns).where(table.job_id == job_id).limit(limit)
+            statement = delete(table).where(key.in_(rows)).execution_options(synchronize_session=False)
+            deleted: int = self._session.execute(statement).rowcount  # type: ignore[attr-defined]  # of a DELETE
+            if deleted:
+                return deleted
+        return 0
+
+    def delete_job(self, job_id: str) -> list[str]:
+        """Delete the row of a job and all that is left of it. Return the storage keys that are no longer used."""
+        if not self._lock(job_id):
+            return []
+        try:
+            return JobRepo(self._session).delete(job_id)
+        except ResourceInUse:  # another job was submitted that starts from its checkpoints
+            return []
+
+    def _find_jobs(self, days: float, limit: int, *conditions: ColumnElement[bool]) -> list[str]:
+        query = select(JobRow.id).where(*self._build_conditions(days), *conditions)
+        return list(self._session.scalars(query.order_by(JobRow.finished_at, JobRow.id).limit(limit)))
+
+    def _sum(self, table: type[CheckpointRow | ArtifactRow], days: float) -> ExpiredTotals:
+        totals = select(func.count(), func.coalesce(func.sum(table.size_bytes), 0)).select_from(table).join(JobRow)
+        count, size = self._session.execute(totals.where(*self._build_conditions(days))).one()
+        return ExpiredTotals(count, int(size))
+
+    def _build_conditions(self, days: float) -> list[ColumnElement[bool]]:
+        source = JobRow.spec["resume_from"]["job"].as_string()
+        sources = set(self._session.scalars(select(source).where(JobRow.state.in_(UNFINISHED), source.is_not(None))))
+        has_expired = JobRow.finished_at < now(self._session, -days * _DAY_S)
+        return [JobRow.state.in_(TERMINAL), has_expired, JobRow.id.not_in(sources)]
+
+    def _lock(self, job_id: str) -> bool:
+        """Lock a job. Return False if it was deleted, or extended, or if another job starts from its checkpoints."""
+        try:
+            job = get_job_for_update(self._session, job_id)
+        except NotFound:
+            return False
+        return job.state in TERMINAL and not CheckpointRepo(self._session).find_dependents(job_id)
+
+
+def _build_unregistered() -> list[ColumnElement[bool]]:
+    tables = (ModelVersionRow, ModelVariantRow)
+    return [~exists().where(table.job_id == JobRow.id) for table in tables]

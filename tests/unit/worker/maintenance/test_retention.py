@@ -1,0 +1,226 @@
+"""Retention deletes what has expired and nothing refers to, in bounded batches."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, update
+
+import worker.maintenance.retention as module
+from core.db.clock import utc_now
+from core.db.repos.artifacts import ArtifactRepo
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.checkpoints import CheckpointRepo
+from core.db.repos.jobs import JobRepo
+from core.db.repos.metrics import MetricPoint, MetricRepo
+from core.db.repos.models import ModelRepo
+from core.db.repos.system_reports import SystemReportRepo
+from core.db.session import SessionFactory, transaction
+from core.db.tables import ArtifactRow, CheckpointRow, JobEventRow, JobRow, MetricPointRow, ModelVersionRow
+from core.jobs import JobState
+from core.settings import Settings
+from core.storage import LocalStorage
+from tests.support.builders import dataset_version, job, job_spec
+from worker.maintenance.orphaned_files import find_orphaned_files
+from worker.maintenance.retention import REPORT, Retention
+
+ALL = {"checkpoint_retention_days": 7.0, "artifact_retention_days": 7.0, "job_retention_days": 7.0}
+FILES = {"weights.safetensors": {"sha256": "0" * 64, "size_bytes": 1}}
+StartJob = Callable[..., str]
+
+
+@pytest.fixture
+def start_job(sessions: SessionFactory, storage: LocalStorage) -> StartJob:
+    """Return a function that stores a running job with a checkpoint, an artifact, metrics and events."""
+
+    def publish(key: str) -> str:
+        folder = storage.create_scratch_folder() / "files"
+        folder.mkdir()
+        (folder / "weights.safetensors").write_text("1")
+        storage.publish(folder, key)
+        return key
+
+    def start(**changes: Any) -> str:
+        with transaction(sessions) as session:
+            session.add(version := dataset_version())
+            session.flush()
+            job_id = JobRepo(session).add(job(version, **changes)).id
+            assert AttemptRepo(session).claim(job_id, "w", 60.0) is not None
+        keys = [publish(f"jobs/{job_id}/t1/{folder}") for folder in ("checkpoints/1", "artifacts/a", "bundle")]
+        with transaction(sessions) as session:
+            values: dict[str, Any] = {"epoch": 1, "step": 1, "metrics": {}, "tags": ("best",), "files": FILES}
+            CheckpointRepo(session).add(job_id, 1, number=1, key=keys[0], **values)
+            columns: dict[str, Any] = {"media_type": "text/csv", "sha256": "0" * 64, "size_bytes": 10}
+            ArtifactRepo(session).put(job_id, 1, "a.csv", key=keys[1], **columns)
+            MetricRepo(session).upsert(job_id, [MetricPoint("train", "loss", step, 1, 0.5) for step in range(20)])
+        return job_id
+
+    return start
+
+
+@pytest.fixture
+def end_job(sessions: SessionFactory) -> Callable[..., str]:
+    """Return a function that ends a job a number of days ago."""
+
+    def end(job_id: str, days: float = 8, *, with_model: bool = False) -> str:
+        with transaction(sessions) as session:
+            if with_model:
+                columns: dict[str, Any] = {key: {} for key in ("bundle", "spec", "metrics", "dataset")}
+                columns |= {"files": {}, "sha256": "a" * 64, "size_bytes": 1, "num_parameters": 1}
+                version = ModelVersionRow(name="tiny", job_id=job_id, key=f"jobs/{job_id}/t1/bundle", **columns)
+                registered = ModelRepo(session).register(version, 1)
+                AttemptRepo(session).complete_with_model(job_id, 1, registered.version, {}, None)
+            else:
+                AttemptRepo(session).fail(
+                    job_id, 1, {"code": "diverged", "message": "", "hint": "", "retryable": False}
+                )
+            finished_at = utc_now() - timedelta(days=days)
+            session.execute(update(JobRow).where(JobRow.id == job_id).values(finished_at=finished_at))
+        return job_id
+
+    return end
+
+
+@pytest.fixture
+def run_round(sessions: SessionFactory, storage: LocalStorage) -> Callable[..., Retention]:
+    """Return a function that runs a round of retention with settings."""
+
+    def run(**settings: Any) -> Retention:
+        retention = Retention(Settings(**settings), sessions, storage)
+        retention.run_round()
+        return retention
+
+    return run
+
+
+def count(sessions: SessionFactory, table: type[Any], job_id: str) -> int:
+    with transaction(sessions, read_only=True) as session:
+        column = JobRow.id if table is JobRow else table.job_id
+        return session.scalars(select(func.count()).select_from(table).where(column == job_id)).one()
+
+
+def test_by_default_nothing_expires(
+    sessions: SessionFactory, start_job: StartJob, end_job: Callable[..., str], run_round: Callable[..., Retention]
+) -> None:
+    job_id = end_job(start_job(), days=10_000)
+    run_round()
+    assert [count(sessions, table, job_id) for table in (JobRow, CheckpointRow, ArtifactRow)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("setting", "folder", "remaining"),
+    [
+        ("checkpoint_retention_days", "checkpoints", [1, 0, 1]),
+        ("artifact_retention_days", "artifacts", [1, 1, 0]),
+        ("job_retention_days", "", [0, 0, 0]),
+    ],
+)
+def test_each_setting_deletes_its_rows_and_files(
+    sessions: SessionFactory,
+    storage: LocalStorage,
+    start_job: StartJob,
+    end_job: Callable[..., str],
+    run_round: Callable[..., Retention],
+    setting: str,
+    folder: str,
+    remaining: list[int],
+) -> None:
+    old, recent = end_job(start_job()), end_job(start_job(), days=6)
+    before = set(storage.list_keys(f"jobs/{old}"))
+    run_round(**{setting: 7})
+    assert [count(sessions, table, old) for table in (JobRow, CheckpointRow, ArtifactRow)] == remaining
+    assert [count(sessions, table, recent) for table in (JobRow, CheckpointRow, ArtifactRow)] == [1, 1, 1]
+    bundle = f"jobs/{old}/t1/bundle/weights.safetensors"
+    gone = {key for key in before if f"/{folder}" in key and key != bundle}
+    assert gone
+    assert set(storage.list_keys(f"jobs/{old}")) == before - gone
+    if setting == "job_retention_days":
+        assert [count(sessions, table, old) for table in (MetricPointRow, JobEventRow)] == [0, 0]
+        assert find_orphaned_files(sessions, storage, -60.0) == [
+            f"jobs/{job}/t1/bundle" for job in sorted((old, recent))
+        ]
+
+
+def test_unfinished_jobs_and_what_they_start_from_never_expire(
+    sessions: SessionFactory, start_job: StartJob, end_job: Callable[..., str], run_round: Callable[..., Retention]
+) -> None:
+    source = end_job(start_job())
+    with transaction(sessions) as session:
+        spec = job_spec(resume_from={"job": source, "checkpoint": 1})
+        session.add(version := dataset_version())
+        session.flush()
+        dependent = JobRepo(session).add(job(version, spec=spec)).id
+    unfinished = {state: start_job() for state in (JobState.RUNNING, JobState.PAUSED, JobState.PAUSING)}
+    with transaction(sessions) as session:
+        for state, job_id in unfinished.items():
+            values = {"state": state, "finished_at": utc_now() - timedelta(days=30)}
+            session.execute(update(JobRow).where(JobRow.id == job_id).values(values))
+    run_round(**ALL)
+    for job_id in (source, *unfinished.values()):
+        assert [count(sessions, table, job_id) for table in (JobRow, CheckpointRow, ArtifactRow)] == [1, 1, 1]
+    with transaction(sessions) as session:
+        JobRepo(session).kill(dependent)
+    run_round(**ALL)
+    assert count(sessions, JobRow, source) == 0
+
+
+def test_the_job_of_a_registered_version_is_kept_until_the_version_is_deleted(
+    sessions: SessionFactory,
+    storage: LocalStorage,
+    start_job: StartJob,
+    end_job: Callable[..., str],
+    run_round: Callable[..., Retention],
+) -> None:
+    job_id = end_job(start_job(), with_model=True)
+    run_round(**ALL)
+    assert [count(sessions, table, job_id) for table in (JobRow, CheckpointRow, ArtifactRow)] == [1, 0, 0]
+    assert count(sessions, MetricPointRow, job_id) == 20
+    assert find_orphaned_files(sessions, storage, -60.0) == []
+    with transaction(sessions) as session:
+        assert JobRepo(session).get(job_id).has_expired_checkpoints
+        models = ModelRepo(session)
+        models.delete_version(models.lock("tiny", 1))
+    assert find_orphaned_files(sessions, storage, -60.0) == [f"jobs/{job_id}/t1/bundle"]
+    run_round(**ALL)
+    assert count(sessions, JobRow, job_id) == 0
+
+
+def test_a_round_is_bounded_and_the_next_one_continues(
+    sessions: SessionFactory,
+    storage: LocalStorage,
+    start_job: StartJob,
+    end_job: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in (("MAX_JOBS", 2), ("ROWS_PER_TRANSACTION", 4), ("MAX_TRANSACTIONS", 5)):
+        monkeypatch.setattr(module, name, value)
+    jobs = [end_job(start_job(), days=30 - number) for number in range(3)]
+    retention = Retention(Settings(job_retention_days=7), sessions, storage)
+    retention.run_round()
+    assert retention.has_more
+    assert count(sessions, MetricPointRow, jobs[0]) == 0  # five transactions of four rows
+    assert [count(sessions, JobRow, job_id) for job_id in jobs] == [1, 1, 1]
+    num_rounds = 1
+    while retention.has_more:
+        retention.run_round()
+        num_rounds += 1
+    assert [count(sessions, JobRow, job_id) for job_id in jobs] == [0, 0, 0]
+    assert num_rounds > 3
+
+
+def test_a_dry_run_only_reports(
+    sessions: SessionFactory, start_job: StartJob, end_job: Callable[..., str], run_round: Callable[..., Retention]
+) -> None:
+    job_id, _ = end_job(start_job()), end_job(start_job(), with_model=True)
+    run_round(**ALL | {"artifact_retention_days": 0}, retention_dry_run=True)
+    assert [count(sessions, table, job_id) for table in (JobRow, CheckpointRow, ArtifactRow)] == [1, 1, 1]
+    with transaction(sessions, read_only=True) as session:
+        report = SystemReportRepo(session).find(REPORT)
+        assert report is not None
+        assert report.content == {
+            "is_dry_run": True,
+            "checkpoints": {"days": 7.0, "num_expired": 2, "expired_bytes": 2},
+            "artifacts": {"days": None, "num_expired": 0, "expired_bytes": 0},
+            "jobs": {"days": 7.0, "num_expired": 1, "expired_bytes": 11},
+        }

@@ -1,0 +1,52 @@
+"""Checks whether a maintenance loop runs: `python -m worker.maintenance.health`, for health checks of containers.
+
+The exit status is 0 if a loop completed a round recently. Several loops share one record.
+"""
+
+import sys
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.db.clock import now
+from core.db.registry_tables import SystemReportRow
+from core.db.repos.system_reports import SystemReportRepo
+from core.db.session import SessionFactory, make_engine, make_session_factory, transaction
+from core.settings import Settings
+from core.startup import load_settings_or_exit
+
+REPORT = "maintenance"
+NUM_MISSED_ROUNDS = 12
+MIN_SILENCE_S = 300.0  # a round with files can take minutes
+
+
+def record_round(sessions: SessionFactory) -> None:
+    """Store that a round was completed."""
+    with transaction(sessions) as session:
+        SystemReportRepo(session).put(REPORT, {})
+
+
+def has_recent_round(sessions: SessionFactory, settings: Settings) -> bool:
+    """Return whether a round was completed recently, by the clock of the database."""
+    silence_s = max(MIN_SILENCE_S, NUM_MISSED_ROUNDS * settings.maintenance_s)
+    with transaction(sessions, read_only=True) as session:
+        is_recent = SystemReportRow.computed_at > now(session, -silence_s)
+        query = select(SystemReportRow.name).where(SystemReportRow.name == REPORT, is_recent)
+        return session.scalars(query).first() is not None
+
+
+def main() -> None:
+    """Print why maintenance is unhealthy, if it is, and exit with the status."""
+    settings = load_settings_or_exit()
+    engine = make_engine(settings.sqlalchemy_url)
+    try:
+        is_healthy = has_recent_round(make_session_factory(engine), settings)
+    except SQLAlchemyError as error:
+        sys.exit(f"The database cannot be read: {str(error).splitlines()[0]}")
+    finally:
+        engine.dispose()
+    sys.exit(None if is_healthy else "Maintenance has not completed a round recently.")
+
+
+if __name__ == "__main__":
+    main()
