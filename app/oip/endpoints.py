@@ -16,7 +16,7 @@ from app.deps import InferenceDep, ReadinessDep
 from app.http.json_bodies import MAX_VALUES, check_num_values
 from app.oip import metadata, statistics
 from app.oip.errors import InvalidInferRequest, NotSupported
-from app.oip.exception_handlers import JSON, error_response, to_protocol_status
+from app.oip.exception_handlers import JSON, error_response, service_error_response, to_protocol_status
 from app.services.prediction.inference import InferenceService, ModelIndexEntry
 from app.services.prediction.version_cache import ServedModel
 from app.serving.statistics import InferenceStatistics
@@ -122,10 +122,13 @@ async def list_repository(request: Request, inference: InferenceDep) -> Response
 @router.post("/repository/models/{model}/load")
 async def load_model(model: str, request: Request, inference: InferenceDep) -> Response:
     """Load the default version of a model, and respond after the warm-up."""
-    parameters = (await read_json_object(request)).get("parameters") or {}
-    if not isinstance(parameters, dict) or any(key == "config" or key.startswith("file:") for key in parameters):
-        raise InvalidInferRequest(f"model '{model}' is immutable: its configuration and files cannot be replaced")
-    await inference.load_model(model)
+    try:
+        parameters = (await read_json_object(request)).get("parameters") or {}
+        if not isinstance(parameters, dict) or any(key == "config" or key.startswith("file:") for key in parameters):
+            raise InvalidInferRequest(f"model '{model}' is immutable: its configuration and files cannot be replaced")
+        await inference.load_model(model)
+    except ServiceError as error:  # Triton's clients recognize a failed load by these words
+        return service_error_response(error, f"failed to load '{model:.64}': ")
     return Response(status_code=200)
 
 

@@ -17,6 +17,10 @@ MAX_VERSION = 2**31 - 1
 _REF = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]{0,62})(@(?P<tag>[a-z0-9][a-z0-9._-]{0,62}))?")
 
 
+class ModelNotFound(NotFound):
+    """The model does not exist, or has no such version or alias."""
+
+
 class ModelSelection(NamedTuple):
     """A model version and the format of its variant to serve. If `variant` is None, the original model is served."""
 
@@ -64,7 +68,7 @@ class ModelRepo:
         query = select(ModelVersionRow).where(ModelVersionRow.name == name)
         rows = list(self._session.scalars(query.order_by(ModelVersionRow.version.desc())))
         if not rows:
-            raise NotFound(f"Model {name!r} does not exist.")
+            raise ModelNotFound(f"Model {name!r} does not exist.")
         return rows
 
     def find(self, name: str, version: int) -> ModelVersionRow | None:
@@ -73,14 +77,14 @@ class ModelRepo:
     def get(self, name: str, version: int) -> ModelVersionRow:
         row = self.find(name, version)
         if row is None:
-            raise NotFound(f"Model {name!r} has no version {version}.")
+            raise ModelNotFound(f"Model {name!r} has no version {version}.")
         return row
 
     def get_newest(self, name: str) -> ModelVersionRow:
         query = select(ModelVersionRow).where(ModelVersionRow.name == name)
         row = self._session.scalars(query.order_by(ModelVersionRow.version.desc()).limit(1)).one_or_none()
         if row is None:
-            raise NotFound(f"Model {name!r} does not exist.")
+            raise ModelNotFound(f"Model {name!r} does not exist.")
         return row
 
     def resolve(self, ref: str) -> ModelVersionRow:
@@ -98,18 +102,18 @@ class ModelRepo:
         """
         match = _REF.fullmatch(ref)
         if match is None:
-            raise NotFound(f"Model {ref!r} does not exist.")
+            raise ModelNotFound(f"Model {ref!r} does not exist.")
         name, tag = match["name"], match["tag"]
         if tag is not None and tag.isdecimal():
             if int(tag) > MAX_VERSION:  # the column cannot store it
-                raise NotFound(f"Model {name!r} has no version {tag}.")
+                raise ModelNotFound(f"Model {name!r} has no version {tag}.")
             return ModelSelection(self.get(name, int(tag)), None)
         alias = self._session.get(ModelAliasRow, (name, tag or DEFAULT))
         if alias is not None:
             return ModelSelection(self.get(name, alias.version), alias.variant)
         if tag in (None, LATEST):
             return ModelSelection(self.get_newest(name), None)
-        raise NotFound(f"Model {name!r} has no alias {tag!r}.", known=sorted(self.get_aliases(name)))
+        raise ModelNotFound(f"Model {name!r} has no alias {tag!r}.", known=sorted(self.get_aliases(name)))
 
     def get_aliases(self, name: str) -> dict[str, int]:
         """Return the version number of each alias of a model: {alias: version}."""
