@@ -20,7 +20,7 @@ from app.http.asgi import get_media_type
 from app.pagination import Cursor, Limit, Page
 from app.schemas.datasets import DatasetOut, DatasetVersionOut, ReportOut
 from app.schemas.problems import problem_responses
-from app.services.datasets import refuse_built_in
+from app.services.datasets import check_new_name
 from app.services.uploads import save_upload
 from core.spec.base import NAME_PATTERN
 
@@ -79,7 +79,7 @@ async def create_dataset(
     file; `null` is a missing value. For large data, upload a file to `/v1/datasets/{name}/versions`.
     """
     name, file = await parse_inline_dataset(request)
-    refuse_built_in(name)
+    check_new_name(name, "/name")
     async with save_upload(storage, stream_bytes(file.body)) as path:
         with move_pointers_to_body():
             accept = partial(datasets.accept_upload, name, path, file.options)
@@ -119,7 +119,7 @@ async def upload_dataset(
     new version is `importing`; poll it until the state is `ready` or `failed`. To send nested arrays of numbers as
     JSON, use `POST /v1/datasets`.
     """
-    refuse_built_in(name)
+    check_new_name(name)
     options = params.to_options() | {"is_table": get_media_type(request.scope) == _CSV}
     async with save_upload(storage, stream_upload(request)) as archive:
         accept = partial(datasets.accept_upload, name, archive, options)

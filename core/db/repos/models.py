@@ -10,6 +10,7 @@ from core.db.clock import now
 from core.db.repos.transitions import lock_job_for_attempt
 from core.db.tables import ModelAliasRow, ModelVersionRow
 from core.errors import InvalidSpec, NotFound
+from core.spec.reserved_names import find_name_error
 
 LATEST = "latest"
 DEFAULT = "default"
@@ -130,8 +131,10 @@ class ModelRepo:
 
         Raises:
             NotFound: the version does not exist.
-            InvalidSpec: the alias is a number or `latest`.
+            InvalidSpec: the alias is a number, `latest` or a reserved name.
         """
+        if reason := find_name_error(alias):
+            raise InvalidSpec(f"{alias!r} cannot be an alias.", errors=[("/alias", reason)])
         if alias == LATEST or alias.isdecimal():
             raise InvalidSpec(f"{alias!r} cannot be an alias.", errors=[("/alias", "must not be a number or 'latest'")])
         row = self.get(name, version)
