@@ -124,9 +124,9 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
     for module in ROUTERS:
         app.include_router(module.router)
     app.mount(docs.STATIC_URL, docs.build_static_files())
-    oip.mount(app)
+    oip_app = oip.mount(app)
     web.mount(app)
-    app.openapi = build_openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend OpenAPI
+    app.openapi = build_openapi(app, has_keys=bool(settings.api_keys), routes=oip_app.routes)  # type: ignore[method-assign]  # FastAPI's documented way to extend OpenAPI
     _add_middleware(app, settings, tracing)
     return app
 

@@ -144,7 +144,10 @@ async def _stream_body(request: Request) -> AsyncIterator[bytes]:
 
 @router.get("/{name}/versions/{version}", responses=problem_responses(404, 422))
 def show_dataset_version(name: DatasetName, version: Version, datasets: DatasetReaderDep) -> DatasetVersionOut:
-    """Get a dataset version."""
+    """Get a dataset version.
+
+    Returns its state, its source, and what the import found: the task, the classes and the size of each split.
+    """
     return DatasetVersionOut.from_row(datasets.get_version(name, version), with_all_samples=True)
 
 
