@@ -214,7 +214,8 @@ def _describe_response(content: dict[str, Any], schemas: dict[str, Any]) -> str:
     schema = next(iter(content.values())).get("schema", {})
     members = [schema, *schema.get("anyOf", ()), schema.get("items", {})]
     name = next((member["$ref"].rsplit("/", 1)[-1] for member in members if "$ref" in member), "")
-    return str(schemas.get(name, {}).get("description", "The response.")).partition(". ")[0].rstrip(".") + "."
+    default = "A page of the list." if name.startswith("Page_") else "The response."
+    return str(schemas.get(name, {}).get("description", default)).partition(". ")[0].rstrip(".") + "."
 
 
 def _adapt_to_generators(node: Any) -> None:  # noqa: ANN401 - any part of the document

@@ -4,78 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.problems.exception_handlers import HTTP_PROBLEMS, STATUS
+from app.schemas.response_examples import BY_FIELD, BY_NAME, BY_SCHEMA, JOB_ID, NULL_PROPERTIES, TEXTS
 from core import errors
-from core.spec import JobSpec
 
 Schema = Mapping[str, Any]
 
-JOB_ID = "8fefbfb6594de45a9a0d2b6c1c3f5e77"
-SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-TIME = "2026-01-01T12:00:00Z"
-SPEC = JobSpec.model_validate({"dataset": {"name": "digits"}, "architecture": {"name": "convnet"}})
-BY_SCHEMA: dict[str, Any] = {"ResolvedJobSpec": SPEC.model_dump(mode="json")}
-"""Examples of whole schemas, which replace examples that would be composed."""
-BY_NAME: dict[str, Any] = {
-    "id": JOB_ID,
-    "job_id": JOB_ID,
-    "job": JOB_ID,
-    "parent_id": JOB_ID,
-    "sha256": SHA256,
-    "content_hash": SHA256,
-    "name": "digits",
-    "dataset": "digits",
-    "model": "digits",
-    "version": 1,
-    "base_version": 1,
-    "base_name": "digits",
-    "kind": "train",
-    "split": "valid",
-    "splits": {},
-    "classes": ["cat", "dog"],
-    "class": "cat",
-    "label": "cat",
-    "labels": ["cat"],
-    "targets": ["species"],
-    "columns": [],
-    "metric": "accuracy",
-    "metrics": {"valid_accuracy": 0.97, "valid_loss": 0.11},
-    "best_values": {"valid_accuracy": {"value": 0.97, "epoch": 3}},
-    "epoch": 3,
-    "epochs": 10,
-    "step": 168,
-    "steps": 560,
-    "value": 0.97,
-    "probability": 0.98,
-    "size_bytes": 2632,
-    "num_samples": 1797,
-    "code": "invalid-picture",
-    "message": "The training has started.",
-    "detail": "The image is truncated.",
-    "hint": "Send the whole file.",
-    "location": "/v1/datasets/digits/versions/1",
-    "host": "worker-1",
-    "device": "cpu",
-    "devices": ["cpu"],
-    "versions": {"python": "3.11.7"},
-    "file": "network.onnx",
-    "files": {},
-    "facts": {},
-    "options": {},
-    "environment": {},
-    "tags": [],
-    "image_shape": [1, 8, 8],
-    "mean": [0.5],
-    "std": [0.25],
-    "reason": "submitted",
-    "summary": "A convolutional network.",
-    "source": "LeCun et al., 1989.",
-}
-"""Examples of properties by name. Each is used where its type fits the schema."""
-NULL_PROPERTIES = frozenset(
-    "next_cursor failure problem error pending_reason stop_request awaited_dataset waits_for parent_id edit variant "
-    "resume_from init_from weight_bits calibration_samples table rows weight window".split()
-)
-"""Properties that are null in most responses."""
 TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -85,13 +18,12 @@ TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "null": (type(None),),
 }
-TEXTS = {"date-time": TIME, "binary": "(the bytes of the file)"}
 MAX_DEPTH = 12
 PROBLEMS: dict[int, tuple[str, str, str]] = {
     400: (*HTTP_PROBLEMS[400], "The body is not valid JSON: Expecting value at character 0."),
     401: (errors.Unauthorized.slug, errors.Unauthorized.title, "The API key is missing or wrong."),
     403: (errors.CrossOrigin.slug, errors.CrossOrigin.title, "Origin: POST is accepted from pages of localhost:8000."),
-    404: (errors.NotFound.slug, errors.NotFound.title, "Job 8fefbfb6594de45a9a0d2b6c1c3f5e77 does not exist."),
+    404: (errors.NotFound.slug, errors.NotFound.title, f"Job {JOB_ID} does not exist."),
     409: (errors.Conflict.slug, errors.Conflict.title, "The job is succeeded; it must be running."),
     410: (errors.UploadGone.slug, errors.UploadGone.title, "The file was rejected: it is not an archive."),
     412: (errors.UnsupportedVersion.slug, errors.UnsupportedVersion.title, "Tus-Resumable: must be 1.0.0; got none."),
@@ -127,8 +59,15 @@ class ExampleComposer:
         """Initialize with the schemas of the document, by name."""
         self._components = components
 
-    def compose(self, schema: Schema, name: str = "", depth: int = 0) -> Any:  # noqa: ANN401 - any JSON value
-        """Return an example. `name` is the name of the property that has the schema."""
+    def compose(self, schema: Schema, name: str = "", depth: int = 0, component: str = "") -> Any:  # noqa: ANN401
+        """Return an example, which is any JSON value.
+
+        Args:
+            schema: the schema.
+            name: the name of the property that has the schema.
+            depth: the number of properties and items around it.
+            component: the name of the schema in the document, if it has one.
+        """
         if "$ref" in schema:
             return self._compose_component(schema["$ref"].rsplit("/", 1)[-1], name, depth)
         if "example" in schema or schema.get("examples"):
@@ -141,12 +80,19 @@ class ExampleComposer:
             return self._compose_member(members, name, depth)
         if "enum" in schema:
             return schema["enum"][0]
+        if "properties" in schema:
+            return {
+                key: BY_FIELD[f"{component}.{key}"]
+                if f"{component}.{key}" in BY_FIELD
+                else self.compose(field, key, depth + 1)
+                for key, field in schema["properties"].items()
+            }
         return self._compose_type(schema, name, depth)
 
     def _compose_component(self, component: str, name: str, depth: int) -> Any:  # noqa: ANN401 - any JSON value
         if component in BY_SCHEMA:
             return BY_SCHEMA[component]
-        return self.compose(self._components[component], name, depth)
+        return self.compose(self._components[component], name, depth, component)
 
     def _compose_member(self, members: list[Schema], name: str, depth: int) -> Any:  # noqa: ANN401 - any JSON value
         is_nullable = any(member.get("type") == "null" for member in members)
@@ -157,8 +103,6 @@ class ExampleComposer:
     def _compose_type(self, schema: Schema, name: str, depth: int) -> Any:  # noqa: ANN401 - any JSON value
         kinds = schema.get("type", "object" if "properties" in schema else "null")
         kind = kinds[0] if isinstance(kinds, list) else kinds
-        if "properties" in schema:
-            return {key: self.compose(field, key, depth + 1) for key, field in schema["properties"].items()}
         if name in BY_NAME and type(BY_NAME[name]) in TYPES[kind] and self._fits_items(BY_NAME[name], schema):
             return BY_NAME[name]
         match kind:

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 from fastapi import Depends, Path
 from starlette.requests import Request
 
+MAX_NAME_LENGTH = 63
+"""A model of a longer name does not exist, so that such a request gets a 404."""
 MODEL = "/models/{model}"
 VERSION = MODEL + "/versions/{version}"
 VERSION_PARAMETER: dict[str, Any] = {
@@ -12,7 +14,7 @@ VERSION_PARAMETER: dict[str, Any] = {
     "in": "path",
     "required": True,
     "description": "The number of a version, or an alias.",
-    "schema": {"type": "string"},
+    "schema": {"type": "string", "maxLength": MAX_NAME_LENGTH},
     "example": "1",
 }
 
@@ -22,5 +24,8 @@ def get_version(request: Request) -> str:
     return str(request.path_params.get("version", ""))
 
 
-Model = Annotated[str, Path(description="The name of the model.", examples=["digits"])]
+Model = Annotated[
+    str,
+    Path(description="The name of the model.", examples=["digits"], json_schema_extra={"maxLength": MAX_NAME_LENGTH}),
+]
 Version = Annotated[str, Depends(get_version)]

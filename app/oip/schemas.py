@@ -44,7 +44,8 @@ class InferInputIn(BaseModel):
     )
     datatype: Datatype = Field(description="The type of the elements.", examples=["UINT8"])
     shape: Shape = Field(examples=[[1, 2, 2, 1]])
-    data: Elements | None = Field(
+    values: Elements | None = Field(
+        alias="data",
         default=None,
         description="The elements in row-major order, nested as in `shape` or flat. Images of `BYTES` are base64.",
         examples=[[0, 128, 255, 64]],
@@ -95,8 +96,11 @@ class InferOutputOut(BaseModel):
     name: str = Field(description="The name of the output.", examples=["probabilities"])
     datatype: Datatype = Field(description="The type of the elements.", examples=["FP32"])
     shape: list[int] = Field(description="The size of each axis; the first is the batch.", examples=[[1, 2]])
-    data: list[Any] | None = Field(
-        default=None, description="The elements in row-major order; absent for binary data.", examples=[[0.98, 0.02]]
+    values: list[Any] | None = Field(
+        alias="data",
+        default=None,
+        description="The elements in row-major order; absent for binary data.",
+        examples=[[0.98, 0.02]],
     )
     parameters: dict[str, int] | None = Field(
         default=None,

@@ -189,7 +189,7 @@ def _make_axis_error(name: str, shape: tuple[int, ...], axis: int) -> InvalidInf
 
 def _convert_whole_numbers(name: str, datatype: str, elements: list[Any]) -> list[Any]:
     """Return the elements with numbers such as 1.0 as integers, which they are in JSON Schema."""
-    if float not in set(map(type, elements)):  # the usual case, in one pass of C code
+    if float not in set(map(type, elements)):  # most requests, checked in one pass of C code
         return elements
     for element in elements:
         if type(element) is float and not element.is_integer():

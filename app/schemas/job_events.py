@@ -141,7 +141,7 @@ class EventStreamOut(BaseModel):
 
     id: str = Field(description="The id, which `Last-Event-ID` refers to.", examples=["1"])
     event: str = Field(description="The type of the event, as in `data`.", examples=["state"])
-    data: AnyEvent = Field(description="The event, as JSON on one line.")
+    body: AnyEvent = Field(alias="data", description="The event, as JSON on one line.")
 
 
 STREAM: dict[str, Any] = {"text/event-stream": {"schema": {"$ref": f"#/components/schemas/{EventStreamOut.__name__}"}}}

@@ -41,7 +41,7 @@ PlateauMode = Annotated[
 ThresholdMode = Annotated[
     Literal["rel", "abs"], Field(description="Whether `threshold` is a fraction of the best value, or a difference.")
 ]
-Patience = Annotated[
+PlateauEpochs = Annotated[
     int, Field(ge=0, le=100_000, description="The number of epochs without improvement before a change.")
 ]
 Cooldown = Annotated[

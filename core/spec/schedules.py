@@ -199,7 +199,7 @@ class PlateauSpec(ScheduleBase):
     monitor: Monitor = "valid_loss"
     mode: fields.PlateauMode = "auto"
     factor: fields.PlateauFactor = 0.1
-    patience: fields.Patience = 10
+    patience: fields.PlateauEpochs = 10
     threshold: fields.Threshold = 1e-4
     threshold_mode: fields.ThresholdMode = "rel"
     cooldown: fields.Cooldown = 0
