@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
+from app.api.browser_sessions import open_session
 from app.api.predict_request import FILES_BODY, FILES_SCHEMA
 from app.http.browser_sessions import LOOPBACK_COOKIE, SECURE_COOKIE
 from app.http.middleware import is_public_path
@@ -49,6 +50,8 @@ DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 FASTAPI_DESCRIPTION = "Successful Response"
 KEY = "key"
 SESSION = "session"
+OPEN_SESSION = open_session.__name__
+"""The operation whose API key is in the body."""
 
 
 def get_operation_id(route: APIRoute) -> str:
@@ -134,7 +137,8 @@ def _complete_operation(path: str, operation: dict[str, Any], *, has_keys: bool)
     if is_public_path(path):
         operation["security"] = []
     else:
-        operation["security"] = [{KEY: []}, {SESSION: []}, *([] if has_keys else [{}])]
+        is_optional = not has_keys or operation["operationId"] == OPEN_SESSION
+        operation["security"] = [{KEY: []}, {SESSION: []}, *([{}] if is_optional else [])]
         responses |= _convert_keys(describe(401, 429))
     responses |= _convert_keys(describe(500, 503))
     content = responses.get("422", {}).get("content", {})

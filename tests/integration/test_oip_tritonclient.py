@@ -242,7 +242,7 @@ def test_model_that_cannot_be_loaded_has_an_error(client: Any) -> None:
     assert "failed to load 'dogs': Request for unknown model" in raised.value.message()
     with pytest.raises(InferenceServerException, match="failed to load 'broken'"):
         client.load_model("broken")
-    with pytest.raises(InferenceServerException, match="failed to load 'cats': .*immutable"):
+    with pytest.raises(InferenceServerException, match=r"failed to load 'cats': .*immutable"):
         client.load_model("cats", config='{"max_batch_size": 1}', files={"file:1/model.pt": b"x"})
 
 
