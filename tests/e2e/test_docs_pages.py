@@ -19,9 +19,9 @@ MAX_ERRORS_PX = 600
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[str]:
-    with service_state(tmp_path_factory.mktemp("home"), sqlite_template, allowed_hosts=()) as state:
-        with serve_app(create_app(state=state)) as address:
-            yield f"http://{address}"
+    home = tmp_path_factory.mktemp("home")
+    with service_state(home, sqlite_template, allowed_hosts=()) as state, serve_app(create_app(state=state)) as address:
+        yield f"http://{address}"
 
 
 @pytest.fixture(scope="module")

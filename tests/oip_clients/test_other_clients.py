@@ -1,4 +1,4 @@
-"""The clients of KServe and MLServer, each in its environment, against a real socket: `make oip-clients`."""
+"""The clients of KServe and MLServer, each in its environment, against a real socket: `make clients`."""
 
 import io
 import json
