@@ -18,14 +18,16 @@ PACKAGE = FilePath(app.__file__).parent
 SOURCES = (PACKAGE / "problems" / "problems.md", PACKAGE.parent / "docs" / "reference" / "problems.md")
 """The text in an installed package, and in the repository."""
 SECTION = re.compile(r"^## (?P<slug>[a-z-]+)\n(?P<text>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+STATUS = re.compile(r"^(\d{3})\.", re.MULTILINE)
 router = APIRouter(prefix="/problems", include_in_schema=False)
 Slug = Annotated[str, Path(max_length=64)]
 
 
 @cache
 def read_text() -> str:
-    """Return the text about all problems, as Markdown."""
-    return next(path for path in SOURCES if path.is_file()).read_text(encoding="utf-8")
+    """Return the text about all problems, as Markdown. A status at the start of a line would be a numbered list."""
+    text = next(path for path in SOURCES if path.is_file()).read_text(encoding="utf-8")
+    return STATUS.sub(r"**Status \1.**", text)
 
 
 @cache
