@@ -25,6 +25,7 @@ COPY models ./models
 COPY core ./core
 COPY candela ./candela
 COPY migrations ./migrations
+COPY docs/reference/problems.md ./docs/reference/problems.md
 RUN pip install -c constraints.txt ".[$EXTRAS]"
 
 FROM python:${PYTHON_VERSION}-slim AS runtime

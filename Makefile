@@ -54,8 +54,8 @@ test-avx2: setup ## Run the unit tests of networks and training as on a processo
 test-fast: setup ## Run the unit and contract tests only
 	$(BIN)/pytest -m "not slow and not gpu and not services and not clients" $(T)
 
-oip-clients: setup ## Test /v2 with KServe's and MLServer's clients, in separate environments
-	$(BIN)/pytest -m clients tests/oip_clients $(T)
+clients: setup ## Run other projects' clients, generators and linters; installs them on first use
+	$(BIN)/pytest -m clients $(or $(T),tests)
 
 faults: setup ## Run the whole fault suite and print a table; T= selects
 	$(BIN)/pytest $(RERUNS) -m faults $(T)
@@ -74,4 +74,4 @@ openapi: setup ## Write docs/reference/openapi.json
 
 check: lint test-avx2 test ## Run everything that CI checks
 
-.PHONY: help setup demo up format lint audit test test-avx2 test-fast oip-clients faults soak fuzz migration openapi check
+.PHONY: help setup demo up format lint audit test test-avx2 test-fast clients faults soak fuzz migration openapi check

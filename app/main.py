@@ -26,6 +26,7 @@ from app.api import (
     metric_curves,
     models,
     predictions,
+    problem_pages,
     results,
     system,
     uploads,
@@ -86,6 +87,7 @@ ROUTERS = (
     browser_sessions,
     health,
     docs,
+    problem_pages,
 )
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, State]]]
 
@@ -124,10 +126,10 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
     problems.install_handlers(app)
     for module in ROUTERS:
         app.include_router(module.router)
-    app.mount(docs.STATIC_URL, docs.build_static_files())
-    oip.mount(app)
+    docs.mount_files(app)
+    oip_app = oip.mount(app)
     web.mount(app)
-    app.openapi = build_openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend OpenAPI
+    app.openapi = build_openapi(app, has_keys=bool(settings.api_keys), routes=oip_app.routes)  # type: ignore[method-assign]  # FastAPI's documented way to extend OpenAPI
     _add_middleware(app, settings, tracing)
     return app
 

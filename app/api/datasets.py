@@ -21,7 +21,7 @@ from app.pagination import Cursor, Limit, Page
 from app.schemas.datasets import DatasetOut, DatasetVersionOut, ReportOut
 from app.schemas.descriptions import DescriptionIn, TagFilter
 from app.schemas.problems import problem_responses
-from app.services.datasets import DatasetService, refuse_built_in
+from app.services.datasets import DatasetService, check_new_name
 from app.services.uploads import save_upload
 from core.spec.base import NAME_PATTERN
 
@@ -82,7 +82,7 @@ async def create_dataset(
     file; `null` is a missing value. For large data, upload a file to `/v1/datasets/{name}/versions`.
     """
     name, file = await parse_inline_dataset(request)
-    refuse_built_in(name)
+    check_new_name(name, "/name")
     async with save_upload(storage, stream_bytes(file.body)) as path:
         with move_pointers_to_body():
             accept = partial(datasets.accept_upload, name, path, file.options)
@@ -145,7 +145,7 @@ async def upload_dataset(
     new version is `importing`; poll it until the state is `ready` or `failed`. To send nested arrays of numbers as
     JSON, use `POST /v1/datasets`.
     """
-    refuse_built_in(name)
+    check_new_name(name)
     options = params.to_options() | {"is_table": get_media_type(request.scope) == _CSV}
     async with save_upload(storage, stream_upload(request)) as archive:
         accept = partial(datasets.accept_upload, name, archive, options)
@@ -170,7 +170,10 @@ async def _stream_body(request: Request) -> AsyncIterator[bytes]:
 
 @router.get("/{name}/versions/{version}", responses=problem_responses(404, 422))
 def show_dataset_version(name: DatasetName, version: Version, datasets: DatasetReaderDep) -> DatasetVersionOut:
-    """Get a dataset version."""
+    """Get a dataset version.
+
+    Returns its state, its source, and what the import found: the task, the classes and the size of each split.
+    """
     return _build_version(name, version, datasets)
 
 

@@ -1,31 +1,71 @@
-"""`/docs`: Swagger UI from an installed package, without internet access."""
+"""`/docs` and `/redoc`: the API documentation, from installed packages and without internet access."""
 
 from importlib.resources import files
 from pathlib import Path
 
 import fastapi_offline
-from fastapi import APIRouter
-from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import HTMLResponse
 
 from app.http.static_files import RangeStaticFiles
 
 STATIC_URL = "/static-offline-docs"
+ASSETS_URL = "/ui/docs"
+ASSETS = Path(__file__).parent / "docs_assets"
+# Both programs create style elements. Neither needs inline scripts.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+HEADERS = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Cache-Control": "no-cache"}
+HEAD = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" href="{base}.{static}/favicon.png">
+{styles}<link rel="stylesheet" href="{base}.{assets}/docs.css">
+</head>
+"""
+SWAGGER = """<body>
+<div id="swagger-ui"></div>
+<script src=".{static}/swagger-ui-bundle.js"></script>
+<script src=".{assets}/swagger.js"></script>
+</body>
+</html>
+"""
+REDOC = """<body>
+<div id="redoc"></div>
+<script src=".{static}/redoc.standalone.js"></script>
+<script src=".{assets}/redoc.js"></script>
+</body>
+</html>
+"""
 router = APIRouter(include_in_schema=False)
 
 
-def build_static_files() -> RangeStaticFiles:
-    """Return the application that serves the Swagger UI files of the package `fastapi-offline`."""
-    return RangeStaticFiles(directory=Path(str(files(fastapi_offline) / "static")))
+def mount_files(app: FastAPI) -> None:
+    """Serve the files of Swagger UI and Redoc, which the package `fastapi-offline` contains, and our own."""
+    app.mount(STATIC_URL, RangeStaticFiles(directory=Path(str(files(fastapi_offline) / "static"))))
+    app.mount(ASSETS_URL, RangeStaticFiles(directory=ASSETS))
+
+
+def render_head(title: str, *, styles: str = "", base: str = "") -> str:
+    """Return the start of a page. `base` is the relative path to the root, such as `../`."""
+    return HEAD.format(title=title, styles=styles, base=base, static=STATIC_URL, assets=ASSETS_URL)
 
 
 @router.get("/docs")
 def show_docs() -> HTMLResponse:
-    """Show the API documentation."""
-    return get_swagger_ui_html(
-        openapi_url="/openapi.json",
-        title="Candela",
-        swagger_js_url=f"{STATIC_URL}/swagger-ui-bundle.js",
-        swagger_css_url=f"{STATIC_URL}/swagger-ui.css",
-        swagger_favicon_url=f"{STATIC_URL}/favicon.png",
-    )
+    """Show the API documentation in Swagger UI."""
+    styles = f'<link rel="stylesheet" href=".{STATIC_URL}/swagger-ui.css">\n'
+    body = SWAGGER.format(static=STATIC_URL, assets=ASSETS_URL)
+    return HTMLResponse(render_head("Candela", styles=styles) + body, headers=HEADERS)
+
+
+@router.get("/redoc")
+def show_redoc() -> HTMLResponse:
+    """Show the API documentation in Redoc."""
+    body = REDOC.format(static=STATIC_URL, assets=ASSETS_URL)
+    return HTMLResponse(render_head("Candela") + body, headers=HEADERS)

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from app.http.byte_ranges import InvalidRange, RangeResponse, select_range
 from app.schemas.problems import problem_responses
 
-JSON_FILE: dict[str, Any] = {"application/json": {"schema": {}}}
+JSON_FILE: dict[str, Any] = {"application/json": {"schema": {}, "example": {"accuracy": 0.97}}}
 BINARY: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 

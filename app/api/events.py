@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from app.api.jobs import JobId
 from app.api.strict_route import StrictRoute
 from app.deps import EventStreamsDep
+from app.schemas.job_events import STREAM
 from app.schemas.problems import problem_responses
 from app.services.event_stream import OpenStream
 from core.events import Event
@@ -20,13 +21,6 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], route_class=Strict
 
 KEEP_ALIVE_S = 15
 SEND_TIMEOUT_S = 60  # closes the connection of a client that does not read
-STREAM = {
-    "text/event-stream": {
-        "schema": {"type": "string"},
-        "example": 'id: 1\nevent: state\ndata: {"seq": 1, "type": "state", "at": "2026-01-01T00:00:00+00:00", '
-        '"payload": {"from": null, "to": "queued", "reason": "submitted"}}\n\n',
-    }
-}
 
 
 @router.get(

@@ -100,7 +100,10 @@ def list_jobs(
 
 @router.get("/{job_id}", responses=problem_responses(404, 422))
 def show_job(job_id: JobId, jobs: JobReaderDep) -> JobOut:
-    """Get a job."""
+    """Get a job.
+
+    Returns its state, its progress, its resolved spec and its results.
+    """
     return JobOut.from_view(*jobs.get_job(job_id))
 
 

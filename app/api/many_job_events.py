@@ -14,6 +14,7 @@ from app.api.events import StreamResponse
 from app.api.jobs import JOB_ID_PATTERN
 from app.api.strict_route import StrictRoute
 from app.deps import EventStreamsDep
+from app.schemas.job_events import STREAM
 from app.schemas.problems import problem_responses
 from app.services.event_position import ID_PATTERN, MAX_ID_LENGTH
 from app.services.event_stream import OpenStream
@@ -23,14 +24,6 @@ router = APIRouter(prefix="/v1/events", tags=["jobs"], route_class=StrictRoute)
 
 MAX_JOBS = 200
 EventId = Annotated[str, StringConstraints(pattern=ID_PATTERN, max_length=MAX_ID_LENGTH)]
-STREAM = {
-    "text/event-stream": {
-        "schema": {"type": "string"},
-        "example": "id: AAAAAAAAAACP77-2WU3kWgAAAAE\nevent: state\n"
-        'data: {"job": "8fefbfb6594de45a9a0d2b6c1c3f5e77", "seq": 1, "type": "state", '
-        '"at": "2026-01-01T00:00:00+00:00", "payload": {"from": null, "to": "queued", "reason": "submitted"}}\n\n',
-    }
-}
 
 
 class Topic(StrEnum):

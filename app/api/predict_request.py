@@ -28,21 +28,21 @@ MAX_SIMPLE_FORM_BYTES = 2**20
 BINARY = {"type": "string", "format": "binary"}
 PNG_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
 IMAGE_KINDS = ("png", "jpeg", "webp", "gif", "bmp", "tiff")
+FILES_BODY = "PredictFilesBody"
+FILES_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "description": "Image files.",
+    "required": [FIELD],
+    "additionalProperties": False,
+    "properties": {FIELD: {"type": "array", "items": BINARY, "minItems": 1, "description": "Image files."}},
+}
+"""The schema of the multipart body, which the document names `FILES_BODY`."""
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
     "description": "One image file, several image files as multipart, or JSON.",
     "content": {
         **{f"image/{kind}": {"schema": BINARY} for kind in IMAGE_KINDS},
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "required": [FIELD],
-                "additionalProperties": False,
-                "properties": {
-                    FIELD: {"type": "array", "items": BINARY, "minItems": 1, "description": "Image files."},
-                },
-            }
-        },
+        "multipart/form-data": {"schema": {"$ref": f"#/components/schemas/{FILES_BODY}"}},
         "application/json": {
             "schema": {"$ref": "#/components/schemas/PredictIn"},
             "examples": {

@@ -58,7 +58,10 @@ def list_variants(name: ModelName, version: Version, variants: VariantReaderDep)
 
 @router.get("/variants/{format}", responses=problem_responses(404, 422))
 def show_variant(name: ModelName, version: Version, format: Format, variants: VariantReaderDep) -> VariantOut:
-    """Get a variant."""
+    """Get a variant.
+
+    Returns its files, its evaluation and its speed.
+    """
     return VariantOut.from_row(variants.get_variant(name, version, format))
 
 

@@ -27,9 +27,10 @@ log = structlog.get_logger(__name__)
 MAX_LENGTH_DIGITS = 18  # of Content-Length, with leading zeros
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 PUBLIC_PATHS = frozenset(
-    {"/", "/docs", "/openapi.json", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
+    {"/", "/docs", "/redoc", "/problems", "/openapi.json"}
+    | {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
 )
-PUBLIC_PREFIXES = ("/static-offline-docs/", "/ui/")
+PUBLIC_PREFIXES = ("/static-offline-docs/", "/ui/", "/problems/")
 SESSION_PATH = "/v1/session"
 SESSION_KEY = "session_key"
 """The name in the scope's `state` of the API key that opened the browser session of the request."""

@@ -17,8 +17,10 @@ def create_oip_app() -> FastAPI:
     return app
 
 
-def mount(app: FastAPI) -> None:
-    """Route every path that starts with `/v2` to the sub-application, under any root path."""
+def mount(app: FastAPI) -> FastAPI:
+    """Route every path that starts with `/v2` to the sub-application, under any root path. Return the latter."""
     # A Mount does not match the path `/v2` without a trailing slash, so a Route is used. It is inserted at position 0,
     # because matching the other routes takes longer than decoding an inference request.
-    app.router.routes.insert(0, Route("/v2{rest:path}", endpoint=create_oip_app(), include_in_schema=False))
+    oip_app = create_oip_app()
+    app.router.routes.insert(0, Route("/v2{rest:path}", endpoint=oip_app, include_in_schema=False))
+    return oip_app

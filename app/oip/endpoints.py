@@ -3,29 +3,45 @@
 The endpoints do not check the Content-Type, because clients of the protocol send JSON without it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version as version_of
 from typing import Any
 
 import orjson
 from fastapi import APIRouter
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.deps import InferenceDep, ReadinessDep
 from app.http.json_bodies import MAX_VALUES, check_num_values
-from app.oip import metadata, statistics
+from app.oip import documentation, metadata, repository_schemas, schemas, statistics
+from app.oip.documentation import describe_errors
 from app.oip.errors import InvalidInferRequest, NotSupported
-from app.oip.exception_handlers import JSON, error_response, to_protocol_status
+from app.oip.exception_handlers import JSON, error_response, service_error_response, to_protocol_status
+from app.oip.parameters import MODEL, VERSION, VERSION_PARAMETER, Model, Version
 from app.services.prediction.inference import InferenceService, ModelIndexEntry
 from app.services.prediction.version_cache import ServedModel
 from app.serving.statistics import InferenceStatistics
 from core.errors import ServiceError
 
-router = APIRouter(prefix="/v2")
+router = APIRouter(prefix="/v2", tags=[documentation.TAG], generate_unique_id_function=documentation.get_operation_id)
+Endpoint = Callable[..., Any]
+LOADED = {"description": "The model is loaded; the body is empty."}
+UNLOADED = {"description": "The model is unloaded; the body is empty."}
 
-MODEL = "/models/{model}"
-VERSION = MODEL + "/versions/{version}"
+
+def add_model_route(path: str, body: type[BaseModel]) -> Callable[[Endpoint], Endpoint]:
+    """Register a GET endpoint for the default version of a model, and for a version. `body` describes the response."""
+
+    def add_routes(endpoint: Endpoint) -> Endpoint:
+        for prefix, extra in ((MODEL, {}), (VERSION, {"parameters": [VERSION_PARAMETER]})):
+            router.add_api_route(
+                prefix + path, endpoint, response_model=body, responses=describe_errors(400, 404), openapi_extra=extra
+            )
+        return endpoint
+
+    return add_routes
 
 
 def json_response(content: Any) -> Response:  # noqa: ANN401 - any JSON value
@@ -33,31 +49,42 @@ def json_response(content: Any) -> Response:  # noqa: ANN401 - any JSON value
     return Response(orjson.dumps(content), media_type=JSON)
 
 
-@router.get("")
-@router.get("/")
+@router.get("", response_model=schemas.OipServerOut)
+@router.get("/", include_in_schema=False)
 async def describe_server() -> Response:
-    """Get the name and version of the server, and its extensions."""
+    """Get the server metadata.
+
+    Returns the name and version of the server, and the extensions of the protocol that it supports.
+    """
     return json_response(metadata.describe_server(version_of("candela")))
 
 
-@router.get("/health/live")
+@router.get("/health/live", response_model=schemas.OipLiveOut)
 async def check_live() -> Response:
-    """Check that the process is alive."""
+    """Check that the server is live.
+
+    The process responds, whether or not it can serve requests.
+    """
     return json_response({"live": True})
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", response_model=schemas.OipReadyOut, responses=describe_errors(400))
 def check_ready(readiness: ReadinessDep) -> Response:
-    """Check that the database, the storage, the queue and the inference processes can be used."""
+    """Check that the server is ready.
+
+    Checks that the database, the storage, the queue and the inference processes can be used.
+    """
     if reasons := readiness.collect_reasons():
         return error_response(400, "; ".join(f"{part}: {reason}" for part, reason in reasons.items()))
     return json_response({"ready": True})
 
 
-@router.get(MODEL + "/ready")
-@router.get(VERSION + "/ready")
-async def check_model_ready(model: str, inference: InferenceDep, version: str = "") -> Response:
-    """Check that a version can serve requests. Load the version unless a client unloaded the model by name."""
+@add_model_route("/ready", schemas.OipModelReadyOut)
+async def check_model_ready(model: Model, inference: InferenceDep, version: Version) -> Response:
+    """Check that a model is ready.
+
+    Loads the version, unless a client unloaded the model by name.
+    """
     served_model = await inference.find_model(model, version)
     try:
         await inference.ensure_ready(served_model)
@@ -67,49 +94,62 @@ async def check_model_ready(model: str, inference: InferenceDep, version: str = 
     return json_response({"name": served_model.name, "ready": True})
 
 
-@router.get("/models/stats")
+# This route precedes `/models/{model}`, which also matches its path.
+@router.get("/models/stats", response_model=repository_schemas.OipStatisticsOut)
 async def show_all_statistics(inference: InferenceDep) -> Response:
-    """Get the statistics of all loaded models. This route precedes `/models/{model}`, which also matches its path."""
+    """Get the statistics of all models.
+
+    Returns the loaded versions. The counts start with the process.
+    """
     loaded = [served_model for served_model, reason in await inference.list_models() if reason is None]
     return json_response(statistics.build_statistics(_collect_statistics(inference, loaded)))
 
 
-@router.get(MODEL)
-@router.get(VERSION)
-async def describe_model(model: str, inference: InferenceDep, version: str = "") -> Response:
-    """Get the input and output tensors and the versions of a model."""
+@add_model_route("", schemas.OipModelOut)
+async def describe_model(model: Model, inference: InferenceDep, version: Version) -> Response:
+    """Get the metadata of a model.
+
+    Returns the input and output tensors, and the versions of the model.
+    """
     served_model = await inference.find_model(model, version)
     return json_response(
         metadata.describe_model(served_model, [version.version for version in await inference.list_versions(model)])
     )
 
 
-@router.get(MODEL + "/config")
-@router.get(VERSION + "/config")
-async def show_model_config(model: str, inference: InferenceDep, version: str = "") -> Response:
-    """Get the configuration of a model in the format of Triton."""
+@add_model_route("/config", schemas.OipConfigOut)
+async def show_model_config(model: Model, inference: InferenceDep, version: Version) -> Response:
+    """Get the configuration of a model.
+
+    The format is Triton's `ModelConfig` as JSON.
+    """
     return json_response(metadata.describe_config(await inference.find_model(model, version), inference.max_batch_size))
 
 
-@router.get(MODEL + "/stats")
-async def show_statistics(model: str, inference: InferenceDep) -> Response:
-    """Get the statistics of all versions of a model."""
-    return json_response(
-        statistics.build_statistics(_collect_statistics(inference, await inference.list_versions(model)))
-    )
+@add_model_route("/stats", repository_schemas.OipStatisticsOut)
+async def show_statistics(model: Model, inference: InferenceDep, version: Version) -> Response:
+    """Get the statistics of a model.
+
+    Returns one version, or all versions if the path has none. The counts start with the process.
+    """
+    versions = [await inference.find_model(model, version)] if version else await inference.list_versions(model)
+    return json_response(statistics.build_statistics(_collect_statistics(inference, versions)))
 
 
-@router.get(VERSION + "/stats")
-async def show_version_statistics(model: str, version: str, inference: InferenceDep) -> Response:
-    """Get the statistics of one version."""
-    served_model = await inference.find_model(model, version)
-    return json_response(statistics.build_statistics(_collect_statistics(inference, [served_model])))
-
-
-@router.post("/repository/index")
+@router.post(
+    "/repository/index",
+    response_model=list[repository_schemas.OipIndexEntryOut],
+    responses=describe_errors(400, 413),
+    openapi_extra=documentation.describe_body(repository_schemas.OipIndexIn),
+)
 async def list_repository(request: Request, inference: InferenceDep) -> Response:
-    """List every version of every model."""
-    only_ready = (await read_json_object(request)).get("ready") is True
+    """List the model repository.
+
+    Returns every version of every model, or only the loaded versions.
+    """
+    only_ready = (await read_json_object(request)).get("ready") or False
+    if not isinstance(only_ready, bool):
+        raise InvalidInferRequest("'ready' must be true or false")
     return json_response(
         [
             _format_index_entry(entry)
@@ -119,31 +159,51 @@ async def list_repository(request: Request, inference: InferenceDep) -> Response
     )
 
 
-@router.post("/repository/models/{model}/load")
-async def load_model(model: str, request: Request, inference: InferenceDep) -> Response:
-    """Load the default version of a model, and respond after the warm-up."""
-    parameters = (await read_json_object(request)).get("parameters") or {}
-    if not isinstance(parameters, dict) or any(key == "config" or key.startswith("file:") for key in parameters):
-        raise InvalidInferRequest(f"model '{model}' is immutable: its configuration and files cannot be replaced")
-    await inference.load_model(model)
+@router.post(
+    "/repository/models/{model}/load",
+    response_class=Response,
+    responses={200: LOADED, **describe_errors(400, 404, 413)},
+    openapi_extra=documentation.describe_body(repository_schemas.OipLoadIn),
+)
+async def load_model(model: Model, request: Request, inference: InferenceDep) -> Response:
+    """Load a model.
+
+    Loads the default version, and responds after the warm-up.
+    """
+    try:
+        parameters = (await read_json_object(request)).get("parameters") or {}
+        if not isinstance(parameters, dict) or any(key == "config" or key.startswith("file:") for key in parameters):
+            raise InvalidInferRequest(f"model '{model}' is immutable: its configuration and files cannot be replaced")
+        await inference.load_model(model)
+    except ServiceError as error:  # Triton's clients recognize a failed load by these words
+        return service_error_response(error, f"failed to load '{model:.64}': ")
     return Response(status_code=200)
 
 
-@router.post("/repository/models/{model}/unload")
-async def unload_model(model: str, request: Request, inference: InferenceDep) -> Response:
-    """Unload all versions of a model."""
-    await read_json_object(request)
+@router.post(
+    "/repository/models/{model}/unload",
+    response_class=Response,
+    responses={200: UNLOADED, **describe_errors(400, 404, 413)},
+    openapi_extra=documentation.describe_body(repository_schemas.OipLoadIn),
+)
+async def unload_model(model: Model, request: Request, inference: InferenceDep) -> Response:
+    """Unload a model.
+
+    Unloads all versions. Requests for the model are then rejected until it is loaded by name.
+    """
+    if not isinstance((await read_json_object(request)).get("parameters") or {}, dict):
+        raise InvalidInferRequest("'parameters' must be an object")
     await inference.unload_model(model)
     return Response(status_code=200)
 
 
-@router.api_route("/systemsharedmemory/{rest:path}", methods=["GET", "POST"])
-@router.api_route("/cudasharedmemory/{rest:path}", methods=["GET", "POST"])
-@router.api_route("/trace/setting", methods=["GET", "POST"])
-@router.api_route("/logging", methods=["GET", "POST"])
-@router.api_route(MODEL + "/trace/setting", methods=["GET", "POST"])
-@router.post(MODEL + "/generate")
-@router.post(MODEL + "/generate_stream")
+@router.api_route("/systemsharedmemory/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
+@router.api_route("/cudasharedmemory/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
+@router.api_route("/trace/setting", methods=["GET", "POST"], include_in_schema=False)
+@router.api_route("/logging", methods=["GET", "POST"], include_in_schema=False)
+@router.api_route(MODEL + "/trace/setting", methods=["GET", "POST"], include_in_schema=False)
+@router.post(MODEL + "/generate", include_in_schema=False)
+@router.post(MODEL + "/generate_stream", include_in_schema=False)
 async def reject_extension(request: Request) -> Response:
     """Return 501 for extensions of Triton that are not implemented."""
     raise NotSupported(

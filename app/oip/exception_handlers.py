@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from app.oip.errors import InvalidInferRequest, NotSupported
 from app.problems import get_status
+from core.db.repos.models import ModelNotFound
 from core.db.session import is_database_unavailable
 from core.errors import ServiceError
 
@@ -19,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 JSON = "application/json"
 MAX_MESSAGE_LENGTH = 1000
+UNKNOWN_MODEL = "Request for unknown model: "
+"""Triton's clients and examples recognize an unknown model or version by this start of the message."""
 # `/v2` does not use these statuses of `/v1`. Each is replaced by the status after the colon.
 PROTOCOL_STATUS = {409: 400, 415: 400, 422: 400, 502: 500, 504: 503}
 RETRY_AFTER_S = 1
@@ -49,6 +52,11 @@ def error_response(status: int, message: str, headers: dict[str, str] | None = N
     return Response(body, int(status), headers, media_type=JSON)
 
 
+def build_message(error: ServiceError) -> str:
+    """Return the message that `/v2` sends for an error."""
+    return f"{UNKNOWN_MODEL}{error.detail}" if isinstance(error, ModelNotFound) else error.detail
+
+
 def to_protocol_status(error: ServiceError) -> int:
     """Return the HTTP status that `/v2` uses for an error."""
     if isinstance(error, InvalidInferRequest):
@@ -60,14 +68,18 @@ def to_protocol_status(error: ServiceError) -> int:
 
 
 def _handle_service_error(_: Request, error: Exception) -> Response:
-    error = cast("ServiceError", error)
+    return service_error_response(cast("ServiceError", error))
+
+
+def service_error_response(error: ServiceError, prefix: str = "") -> Response:
+    """Log an error with a 5xx status, and return its response. The message starts with `prefix`."""
     status = to_protocol_status(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("oip.request_rejected", slug=error.slug, detail=error.detail, facts=error.extra)
     headers = {}
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(error.extra.get("retry_after_s", RETRY_AFTER_S))
-    return error_response(status, error.detail, headers)
+    return error_response(status, prefix + build_message(error), headers)
 
 
 def _handle_http_error(request: Request, error: Exception) -> Response:

@@ -1,8 +1,8 @@
 """Implements `POST /v2/models/{model}/infer`: decodes requests, runs the model and encodes responses."""
 
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -21,10 +21,11 @@ from app.http.json_bodies import (
     check_num_values,
     is_quick_to_parse,
 )
-from app.oip import image_inputs, outputs, table_inputs
+from app.oip import documentation, image_inputs, outputs, table_inputs
 from app.oip.compression import decompress
 from app.oip.errors import InvalidInferRequest
 from app.oip.exception_handlers import JSON
+from app.oip.parameters import VERSION_PARAMETER, Model, Version
 from app.oip.requests import InferRequest, RequestedOutput, parse_header_length, parse_infer_request
 from app.oip.responses import ResponseBody, encode_response
 from app.oip.tensors import TensorMetadata
@@ -35,8 +36,13 @@ from app.services.prediction.version_cache import ServedModel
 from app.serving.types import DEFAULT_PRIORITY, NUM_PRIORITIES
 from core.errors import PredictionFailed, ServiceError
 
-router = APIRouter(prefix="/v2/models/{model}")
+router = APIRouter(
+    prefix="/v2/models/{model}",
+    tags=[documentation.TAG],
+    generate_unique_id_function=documentation.get_operation_id,
+)
 
+Endpoint = Callable[..., Any]
 BINARY_HINT = "Send numbers as binary tensor data, or images as files."
 HEADER_LENGTH = "Inference-Header-Content-Length"
 HEADER_LENGTH_KEY = HEADER_LENGTH.lower().encode()
@@ -68,12 +74,25 @@ class RequestLimits(NamedTuple):
             table_inputs.check_rows(metadata, model.table, self.max_batch_size)
 
 
-@router.post("/infer")
-@router.post("/versions/{version}/infer")
+def add_routes(endpoint: Endpoint) -> Endpoint:
+    """Register the endpoint for the default version of a model, and for a version."""
+    responses = {200: documentation.INFER_RESPONSE, **documentation.describe_errors(400, 404, 413, 501)}
+    operation = documentation.INFER_OPERATION
+    versioned = operation | {"parameters": [VERSION_PARAMETER, *operation["parameters"]]}
+    for path, extra in (("/infer", operation), ("/versions/{version}/infer", versioned)):
+        add = router.post(path, response_class=Response, responses=responses, openapi_extra=extra)
+        add(endpoint)
+    return endpoint
+
+
+@add_routes
 async def infer(
-    model: str, request: Request, inference: InferenceDep, settings: SettingsDep, version: str = ""
+    model: Model, request: Request, inference: InferenceDep, settings: SettingsDep, version: Version
 ) -> Response:
-    """Run a model on input tensors. `version` is a number or an alias; default: the model's default version."""
+    """Run inference.
+
+    Computes the output tensors of input tensors. A request without `outputs` gets the outputs of the model's metadata.
+    """
     received_at = time.monotonic()
     body = await read_body(request)
     served_model = await inference.find_serving_version(model, version)

@@ -44,7 +44,7 @@ def describe_model(model: ServedModel, versions: Iterable[int]) -> dict[str, Any
                 "datatype": "FP32",
                 "shape": [-1, outputs.get_output_width(name, model.task, model.num_outputs)],
             }
-            for name in outputs.list_output_names(model.task)
+            for name in outputs.list_default_outputs(model.task)
         ],
     }
 

@@ -15,20 +15,28 @@ from app.services.prediction.predictions import compute_probabilities
 LOGITS, PROBABILITIES, VALUES = "logits", "probabilities", "values"
 
 
+def list_default_outputs(task: str) -> tuple[str, ...]:
+    """Return the output tensors that the metadata lists and that a request without `outputs` gets.
+
+    There is one, because image clients such as Triton's `image_client.py` reject models with several outputs.
+    """
+    return (VALUES,) if task == "regression" else (PROBABILITIES,)
+
+
 def list_output_names(task: str) -> tuple[str, ...]:
-    """Return the names of a task's output tensors, in the order in which responses list them."""
+    """Return the names of all output tensors that a request can name in `outputs`."""
     return (VALUES,) if task == "regression" else (PROBABILITIES, LOGITS)
 
 
 def select_outputs(request: InferRequest, task: str, model: str) -> tuple[RequestedOutput, ...]:
-    """Return the requested outputs; default: all outputs of the task.
+    """Return the requested outputs; default: the outputs that the metadata lists.
 
     Raises:
         InvalidInferRequest: the model has no output with a requested name.
     """
-    names = list_output_names(task)
     if request.outputs is None:
-        return tuple(RequestedOutput(name, request.binary_output) for name in names)
+        return tuple(RequestedOutput(name, request.binary_output) for name in list_default_outputs(task))
+    names = list_output_names(task)
     for output in request.outputs:
         if output.name not in names:
             raise InvalidInferRequest(

@@ -26,7 +26,7 @@ class RequestedOutput:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """A parsed request. `raw` is the body if it is an image without JSON. `outputs` is None to request all outputs."""
+    """A parsed request. `raw` is the body if it is an image without JSON. `outputs` is None for the default outputs."""
 
     id: str | None = None
     inputs: tuple[Tensor, ...] = ()

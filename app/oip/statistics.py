@@ -17,7 +17,9 @@ def build_model_statistics(
 ) -> dict[str, Any]:
     """Return the statistics of a model version and its memory usage on each device.
 
-    `inference_count / execution_count` is the mean batch size. Durations that are not measured are 0.
+    `inference_count / execution_count` is the mean batch size. Durations that are not measured are 0. The counts of
+    `compute_input`, `compute_infer` and `compute_output` are the number of batches: Triton's perf_analyzer ends with an
+    error if they differ.
     """
     batches = statistics.list_batches()
     computed = sum((duration for _, duration in batches), StatisticDuration())
@@ -32,9 +34,9 @@ def build_model_statistics(
             "success": statistics.success._asdict(),
             "fail": statistics.fail._asdict(),
             "queue": statistics.queue._asdict(),
-            "compute_input": statistics.decode._asdict(),
+            "compute_input": computed._replace(ns=statistics.decode.ns)._asdict(),
             "compute_infer": computed._asdict(),
-            "compute_output": unmeasured,
+            "compute_output": computed._replace(ns=0)._asdict(),
             "cache_hit": unmeasured,
             "cache_miss": unmeasured,
         },
@@ -42,9 +44,9 @@ def build_model_statistics(
         "batch_stats": [
             {
                 "batch_size": size,
-                "compute_input": unmeasured,
+                "compute_input": duration._replace(ns=0)._asdict(),
                 "compute_infer": duration._asdict(),
-                "compute_output": unmeasured,
+                "compute_output": duration._replace(ns=0)._asdict(),
             }
             for size, duration in batches
         ],

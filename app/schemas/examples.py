@@ -5,11 +5,12 @@ from typing import Any
 JOBS: dict[str, Any] = {
     "smallest": {
         "summary": "Only the required fields",
-        "value": {"dataset": {"name": "digits"}, "architecture": {"name": "convnet"}},
+        "value": {"kind": "train", "dataset": {"name": "digits"}, "architecture": {"name": "convnet"}},
     },
     "early stopping": {
         "summary": "A convnet with batch normalization, augmentation, a one-cycle schedule and early stopping",
         "value": {
+            "kind": "train",
             "name": "digits-convnet",
             "model": "digits",
             "dataset": {
@@ -32,6 +33,7 @@ JOBS: dict[str, Any] = {
     "layers": {
         "summary": "A network that is defined layer by layer, trained on synthetic images",
         "value": {
+            "kind": "train",
             "dataset": {
                 "name": "synthetic",
                 "image_shape": [3, 16, 16],
@@ -65,6 +67,7 @@ JOBS: dict[str, Any] = {
     "part frozen": {
         "summary": "Train only the last layer, and find the maximum learning rate",
         "value": {
+            "kind": "train",
             "dataset": {"name": "digits"},
             "architecture": {"name": "mlp", "hidden": [32]},
             "schedule": {"name": "one_cycle", "max_lr": "auto"},

@@ -14,6 +14,8 @@ MAX_INSTANCES = 10_000
 
 def _validate_top_k(value: object) -> object:
     """Check `top_k`. Every value of a wrong type or out of range causes this one error message."""
+    if value is None:
+        return None
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_TOP_K:
         return value
     raise PydanticCustomError("top_k", f"must be an integer from 1 to {MAX_TOP_K}")

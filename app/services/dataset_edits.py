@@ -14,6 +14,7 @@ from core.db.repos.outbox import OutboxRepo
 from core.db.session import SessionFactory, on_commit, transaction
 from core.db.tables import DatasetVersionRow
 from core.jobs import DatasetState
+from core.spec.reserved_names import find_name_error
 
 
 class DatasetEditService:
@@ -45,6 +46,8 @@ class DatasetEditService:
             DatasetNotReady: the import of the base version has not finished, or failed.
             InvalidSpec: an operation cannot be applied to the base version, or the dataset is a built-in dataset.
         """
+        if target is not None and (reason := find_name_error(target)):
+            reject("/name", reason)
         target = target or name
         if target in builtin.list_names():
             reject("/name", f"must be another name than that of the built-in dataset {target!r}, which cannot change")

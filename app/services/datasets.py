@@ -30,6 +30,7 @@ from core.jobs import DatasetState, ResourceKind
 from core.spec import DatasetSpec
 from core.spec.base import NAME_PATTERN
 from core.spec.error_pointers import format_unknown_name
+from core.spec.reserved_names import find_name_error
 from core.storage import Storage
 
 VERSION = "/dataset/version"
@@ -192,7 +193,7 @@ class DatasetService:
             Unavailable: the recipe is not known yet, because the inference process is starting.
             Conflict: a built-in dataset has this name.
         """
-        refuse_built_in(name)
+        check_new_name(name)
         options = expand_recipe(options, self._list_architectures)
         kind, options = check_upload(archive, self._limits, options, is_cancelled=is_cancelled)
         version_id = uuid.uuid4().hex
@@ -275,8 +276,15 @@ def hash_options(options: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()
 
 
-def refuse_built_in(name: str) -> None:
-    """Raise Conflict if a built-in dataset has this name. Built-in datasets cannot be replaced by uploads."""
+def check_new_name(name: str, pointer: str = "{name}") -> None:
+    """Check the name of a dataset that a client sends. `pointer` is the location of the name in the request.
+
+    Raises:
+        Conflict: a built-in dataset has this name. Built-in datasets cannot be replaced by uploads.
+        InvalidSpec: the name is reserved.
+    """
+    if reason := find_name_error(name):
+        reject(pointer, reason)
     if name in builtin.list_names():
         raise Conflict(
             f"{name!r} is a built-in dataset; upload the dataset under another name.", built_in=builtin.list_names()

@@ -17,6 +17,7 @@ from core.db.session import on_commit, release_connection
 from core.db.tables import ModelVariantRow, ModelVersionRow
 from core.jobs import ResourceKind
 from core.spec import SERVED_VARIANTS, RegisterSpec, VariantFormat
+from core.spec.reserved_names import find_name_error
 from core.storage import Storage
 
 BUNDLE_FILES = ("weights.safetensors", "bundle.json")
@@ -34,8 +35,10 @@ class ModelSubmission:
         """Submit a job that registers a network as a model. `fields` are those of `RegistrationFields`.
 
         Raises:
-            InvalidSpec: the network cannot be built, or a default is missing.
+            InvalidSpec: the network cannot be built, a default is missing, or the name is reserved.
         """
+        if reason := find_name_error(name):
+            reject("/name", reason)
         spec = RegisterSpec(kind="register", model=name, **fields)
         return await self._submission.submit_job(Submission(spec, idempotency_key, traceparent=traceparent))
 

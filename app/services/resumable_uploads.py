@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
-from app.services.datasets import refuse_built_in
+from app.services.datasets import check_new_name
 from app.services.upload_completion import UploadCompletion
 from app.services.upload_threads import run_sync
 from app.services.upload_writer import LEASE_S, PARTS, Checksum, UploadWriter
@@ -72,7 +72,7 @@ class ResumableUploadService:
                 f"Upload-Length: must be at most {self.max_bytes} bytes; got {new.length_bytes}.",
                 limit_bytes=self.max_bytes,
             )
-        refuse_built_in(new.dataset)
+        check_new_name(new.dataset, "Upload-Metadata/dataset:")
         return await run_sync(self._add, owner, new)
 
     async def get_upload(self, owner: str, upload_id: str) -> UploadRow:

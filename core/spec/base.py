@@ -1,8 +1,9 @@
 """Defines the base class of all specs, and field types that several specs use."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic_core import CoreSchema
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 
@@ -39,6 +40,7 @@ LR_DESCRIPTION = (
     "With several optimizers, the value applies to the first part. Parameter groups and parts with other learning "
     "rates keep their ratio to this learning rate."
 )
+SpecVersion = Annotated[Literal[1], Field(description="The version of the format of the spec.")]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
@@ -54,3 +56,12 @@ class Spec(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe the fields that select the member of a union: each has one possible value."""
+        json_schema = handler(schema)
+        for field in handler.resolve_ref_schema(json_schema).get("properties", {}).values():
+            if "const" in field:
+                field.setdefault("description", f"Always `{field['const']}`.")
+        return json_schema

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from core.spec.base import Count, Monitor, NonNegative, Pattern, Positive, Share, Signed
 from core.spec.callback_base import CallbackBase, Mode
 
+MIN_DELTA = "The smallest change that counts as an improvement."
+
 
 class EarlyStoppingSpec(CallbackBase):
     """Stop after `patience` consecutive epochs in which `monitor` did not improve by more than `min_delta`.
@@ -20,7 +22,7 @@ class EarlyStoppingSpec(CallbackBase):
     patience: Count = Field(
         default=5, description="The number of consecutive epochs without improvement after which the training stops."
     )
-    min_delta: NonNegative = Field(default=0.0, description="The smallest change that counts as an improvement.")
+    min_delta: NonNegative = Field(default=0.0, description=MIN_DELTA)
     baseline: Signed | None = Field(default=None, description="The initial best value, which epochs must improve on.")
     min_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
         default=0, description="The minimum number of epochs before the training stops."
@@ -44,7 +46,7 @@ class ModelCheckpointSpec(CallbackBase):
     name: Literal["model_checkpoint"] = "model_checkpoint"
     monitor: Monitor = "valid_loss"
     mode: Mode = "auto"
-    min_delta: NonNegative = 0.0
+    min_delta: NonNegative = Field(default=0.0, description=MIN_DELTA)
     save_best_only: bool = Field(default=False, description="Retain only checkpoints that improve `monitor`.")
     every_epochs: Count = Field(default=1, description="The interval between retained checkpoints, in epochs.")
     keep: Count | None = Field(
@@ -61,7 +63,7 @@ class KeepBestSpec(CallbackBase):
     name: Literal["keep_best"] = "keep_best"
     monitor: Monitor = "valid_loss"
     mode: Mode = "auto"
-    min_delta: NonNegative = 0.0
+    min_delta: NonNegative = Field(default=0.0, description=MIN_DELTA)
 
 
 class GradientClipSpec(CallbackBase):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from core.spec.base import Count, Name, Positive, Share, ShareOrZero, Spec
+from core.spec.base import Count, Name, Positive, Share, ShareOrZero, Spec, SpecVersion
 from core.spec.callbacks import CallbackSpec
 from core.spec.losses import LossSpec
 from core.spec.metrics import MetricSpec
@@ -169,17 +169,19 @@ class ResumeFromSpec(Spec):
 class TrainingSpec(Spec):
     """Fields of both training jobs and learning-rate searches."""
 
-    spec_version: Literal[1] = 1
+    spec_version: SpecVersion = 1
     kind: str
     name: Name | None = Field(default=None, description="The name of the job. Default: generated.")
     model: Name | None = Field(default=None, description="The name of the registered model. Default: `name`.")
-    dataset: DatasetSpec
-    architecture: ArchitectureSpec
+    dataset: DatasetSpec = Field(description="The dataset, its splits, and the augmentation of its training images.")
+    architecture: ArchitectureSpec = Field(description="The architecture and its options: see `GET /v1/catalog`.")
     loss: LossSpec | None = Field(
         default=None, description="The loss. Default: the default loss of the dataset's task."
     )
-    optimizer: OptimizerSpec = AdamSpec()
-    schedule: ScheduleSpec | None = None
+    optimizer: OptimizerSpec = Field(default=AdamSpec(), description="The optimizer.")
+    schedule: ScheduleSpec | None = Field(
+        default=None, description="The learning-rate schedule. Default: a constant learning rate."
+    )
     metrics: Metrics | None = Field(
         default=None, description="The metrics. Default: the default metric of the dataset's task."
     )
@@ -246,13 +248,13 @@ class TrainingSpec(Spec):
         default="auto",
         description="The number of CPU threads of the trainer. With the same number, results are bitwise reproducible.",
     )
-    resources: ResourcesSpec = ResourcesSpec()
+    resources: ResourcesSpec = Field(default=ResourcesSpec(), description="The resources on a worker.")
     max_runtime_s: Positive | None = Field(
         default=None,
         description="The maximum run time in seconds, summed over all attempts. A longer job fails with `time_limit`, "
         "and its last checkpoint is retained. With the callback `time_limit`, it succeeds instead.",
     )
-    callbacks: Callbacks = ()
+    callbacks: Callbacks = Field(default=(), description="The callbacks of the training, in order.")
 
     @model_validator(mode="after")
     def _check_initial_state(self) -> Self:
@@ -265,4 +267,4 @@ class TrainingSpec(Spec):
 class JobSpec(TrainingSpec):
     """Train a network on a dataset. Only `dataset` and `architecture` are required."""
 
-    kind: Literal["train"] = "train"
+    kind: Literal["train"] = Field(default="train", description="The kind of the job. Default: `train`.")

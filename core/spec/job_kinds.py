@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, TypeAdapter
 
-from core.spec.base import LR_DESCRIPTION, Name, Positive, Probability, Spec
+from core.spec.base import LR_DESCRIPTION, Name, Positive, Probability, Spec, SpecVersion
 from core.spec.job import DatasetSpec, Device, JobSpec, Metrics, ModelRef, Precision, TrainingSpec
 from core.spec.registration import RegisterSpec
 
@@ -16,7 +16,7 @@ class LrFindSpec(TrainingSpec):
     ignored. No model is registered. Source: Smith, 2015.
     """
 
-    kind: Literal["lr_find"]
+    kind: Literal["lr_find"] = Field(description="The kind of the job.")
     steps: Annotated[int, Field(ge=2, le=100_000, description="The number of learning rates to try.")] = 100
     start_lr: Positive = Field(default=1e-7, description=f"The first learning rate to try. {LR_DESCRIPTION}")
     end_lr: Positive = Field(default=1e-1, description=f"The last learning rate to try. {LR_DESCRIPTION}")
@@ -28,11 +28,11 @@ class LrFindSpec(TrainingSpec):
 class ModelJobSpec(Spec):
     """Fields of jobs that apply a registered model to a split of a dataset."""
 
-    spec_version: Literal[1] = 1
+    spec_version: SpecVersion = 1
     kind: str
     name: Name | None = Field(default=None, description="The name of the job. Default: generated.")
     model: ModelRef
-    dataset: DatasetSpec
+    dataset: DatasetSpec = Field(description="The dataset whose split is read.")
     split: Literal["train", "valid", "test"] = Field(default="test", description="The split to read.")
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = Field(
         default=None,
@@ -53,7 +53,7 @@ class ModelJobSpec(Spec):
 class EvaluateSpec(ModelJobSpec):
     """Evaluate a registered model on a split: metrics, metrics per class, calibration and confusion matrix."""
 
-    kind: Literal["evaluate"]
+    kind: Literal["evaluate"] = Field(description="The kind of the job.")
     metrics: Metrics | None = Field(
         default=None, description="The metrics. Default: the default metric of the dataset's task."
     )
@@ -73,7 +73,7 @@ class VariantSpec(ModelJobSpec):
     `torch-export` can only be downloaded; the other formats can also be served.
     """
 
-    kind: Literal["variant"]
+    kind: Literal["variant"] = Field(description="The kind of the job.")
     format: VariantFormat = Field(description="The format of the variant.", examples=["onnx"])
     split: Literal["train", "valid", "test"] = Field(
         default="valid", description="The split on which the model and the variant are evaluated."
@@ -88,7 +88,7 @@ class VariantSpec(ModelJobSpec):
         description="The precision of `openvino` and `torch-compile`. `auto` is bf16 if the worker's CPU supports it, "
         "otherwise fp32. The other formats have a fixed precision.",
     )
-    device: Literal["cpu"] = "cpu"
+    device: Literal["cpu"] = Field(default="cpu", description="The device; variants are created on the CPU.")
     calibration_samples: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=256, description="The number of training samples that calibrate `int8`."
     )
@@ -101,8 +101,10 @@ class PredictArchiveSpec(ModelJobSpec):
     registered without training.
     """
 
-    kind: Literal["predict_archive"]
-    dataset: DatasetSpec | None  # type: ignore[assignment]  # specs are frozen
+    kind: Literal["predict_archive"] = Field(description="The kind of the job.")
+    dataset: DatasetSpec | None = Field(  # type: ignore[assignment]  # specs are frozen
+        description="The dataset of the model's training; null if the model was registered without training."
+    )
     archive: Annotated[
         str, Field(pattern=r"^[0-9a-f]{32}$", description="The id of the uploaded archive.", examples=["0" * 32])
     ]
@@ -114,7 +116,7 @@ class PredictArchiveSpec(ModelJobSpec):
 class PredictSpec(ModelJobSpec):
     """Predict all samples of a split with a registered model. The results are files to download."""
 
-    kind: Literal["predict"]
+    kind: Literal["predict"] = Field(description="The kind of the job.")
     top_k: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=5, description="The maximum number of classes per prediction, most probable first."
     )

@@ -4,12 +4,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from core.spec.base import Count, NonNegative, Pattern, Positive, Probability, Spec
+from core.spec import optimizer_fields as fields
+from core.spec.base import Count, NonNegative, Pattern, Positive, Spec
 
-Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
-Betas = Annotated[tuple[Beta, Beta], Field(strict=False)]
-Shrink = Annotated[float, Field(gt=0.0, lt=1.0)]
-Grow = Annotated[float, Field(gt=1.0, le=100.0)]
 DECAY_DESCRIPTION = "Whether weight decay also applies to biases and to the scales of normalization layers."
 
 
@@ -47,11 +44,11 @@ class SgdSpec(GroupedSpec):
     has_momentum: ClassVar[bool] = True
 
     name: Literal["sgd"] = "sgd"
-    lr: Positive = 1e-2
-    momentum: NonNegative = 0.0
-    dampening: NonNegative = 0.0
-    weight_decay: NonNegative = 0.0
-    nesterov: bool = False
+    lr: fields.Lr = 1e-2
+    momentum: fields.Momentum = 0.0
+    dampening: fields.Dampening = 0.0
+    weight_decay: fields.WeightDecay = 0.0
+    nesterov: fields.Nesterov = False
 
     @model_validator(mode="after")
     def _check_nesterov(self) -> Self:
@@ -66,11 +63,11 @@ class AdamSpec(GroupedSpec):
     has_momentum: ClassVar[bool] = True
 
     name: Literal["adam"] = "adam"
-    lr: Positive = 1e-3
-    betas: Betas = (0.9, 0.999)
-    eps: Positive = 1e-8
-    weight_decay: NonNegative = 0.0
-    amsgrad: bool = False
+    lr: fields.Lr = 1e-3
+    betas: fields.Betas = (0.9, 0.999)
+    eps: fields.Eps = 1e-8
+    weight_decay: fields.WeightDecay = 0.0
+    amsgrad: fields.Amsgrad = False
 
 
 class AdamWSpec(GroupedSpec):
@@ -79,11 +76,11 @@ class AdamWSpec(GroupedSpec):
     has_momentum: ClassVar[bool] = True
 
     name: Literal["adamw"] = "adamw"
-    lr: Positive = 1e-3
-    betas: Betas = (0.9, 0.999)
-    eps: Positive = 1e-8
-    weight_decay: NonNegative = 1e-2
-    amsgrad: bool = False
+    lr: fields.Lr = 1e-3
+    betas: fields.Betas = (0.9, 0.999)
+    eps: fields.Eps = 1e-8
+    weight_decay: fields.WeightDecay = 1e-2
+    amsgrad: fields.Amsgrad = False
     decay_norms_and_biases: bool = Field(default=False, description=DECAY_DESCRIPTION)
 
 
@@ -93,12 +90,12 @@ class NAdamSpec(GroupedSpec):
     has_momentum: ClassVar[bool] = True
 
     name: Literal["nadam"] = "nadam"
-    lr: Positive = 2e-3
-    betas: Betas = (0.9, 0.999)
-    eps: Positive = 1e-8
-    weight_decay: NonNegative = 0.0
-    momentum_decay: NonNegative = 4e-3
-    decoupled_weight_decay: bool = False
+    lr: fields.Lr = 2e-3
+    betas: fields.Betas = (0.9, 0.999)
+    eps: fields.Eps = 1e-8
+    weight_decay: fields.WeightDecay = 0.0
+    momentum_decay: fields.MomentumDecay = 4e-3
+    decoupled_weight_decay: fields.DecoupledDecay = False
 
 
 class RAdamSpec(GroupedSpec):
@@ -107,11 +104,11 @@ class RAdamSpec(GroupedSpec):
     has_momentum: ClassVar[bool] = True
 
     name: Literal["radam"] = "radam"
-    lr: Positive = 1e-3
-    betas: Betas = (0.9, 0.999)
-    eps: Positive = 1e-8
-    weight_decay: NonNegative = 0.0
-    decoupled_weight_decay: bool = False
+    lr: fields.Lr = 1e-3
+    betas: fields.Betas = (0.9, 0.999)
+    eps: fields.Eps = 1e-8
+    weight_decay: fields.WeightDecay = 0.0
+    decoupled_weight_decay: fields.DecoupledDecay = False
 
 
 class AdamaxSpec(GroupedSpec):
@@ -120,20 +117,20 @@ class AdamaxSpec(GroupedSpec):
     has_momentum: ClassVar[bool] = True
 
     name: Literal["adamax"] = "adamax"
-    lr: Positive = 2e-3
-    betas: Betas = (0.9, 0.999)
-    eps: Positive = 1e-8
-    weight_decay: NonNegative = 0.0
+    lr: fields.Lr = 2e-3
+    betas: fields.Betas = (0.9, 0.999)
+    eps: fields.Eps = 1e-8
+    weight_decay: fields.WeightDecay = 0.0
 
 
 class AdafactorSpec(GroupedSpec):
     """Adam with factored second moments, which use less memory. Source: Shazeer, 2018; `torch.optim.Adafactor`."""
 
     name: Literal["adafactor"] = "adafactor"
-    lr: Positive = 1e-2
-    beta2_decay: Annotated[float, Field(ge=-10.0, le=0.0)] = -0.8
+    lr: fields.Lr = 1e-2
+    beta2_decay: fields.Beta2Decay = -0.8
     d: Annotated[float, Field(ge=1.0, le=1e12, description="The maximum root mean square of an update.")] = 1.0
-    weight_decay: NonNegative = 0.0
+    weight_decay: fields.WeightDecay = 0.0
 
 
 class MuonSpec(GroupedSpec):
@@ -144,14 +141,16 @@ class MuonSpec(GroupedSpec):
     """
 
     name: Literal["muon"] = "muon"
-    lr: Positive = 1e-3
-    momentum: Beta = 0.95
-    nesterov: bool = True
+    lr: fields.Lr = 1e-3
+    momentum: fields.MuonMomentum = 0.95
+    nesterov: fields.Nesterov = True
     ns_steps: Annotated[int, Field(ge=1, le=99, description="The number of Newton-Schulz iterations.")] = 5
-    adjust_lr: Literal["original", "match_rms_adamw"] = "match_rms_adamw"
-    betas: Betas = (0.9, 0.999)
-    eps: Positive = 1e-8
-    weight_decay: NonNegative = 0.1
+    adjust_lr: Literal["original", "match_rms_adamw"] = Field(
+        default="match_rms_adamw", description="How the learning rate is adapted to the shape of each matrix."
+    )
+    betas: fields.Betas = (0.9, 0.999)
+    eps: fields.Eps = 1e-8
+    weight_decay: fields.WeightDecay = 0.1
     decay_norms_and_biases: bool = Field(default=False, description=DECAY_DESCRIPTION)
 
 
@@ -161,44 +160,44 @@ class RmspropSpec(GroupedSpec):
     has_momentum: ClassVar[bool] = True
 
     name: Literal["rmsprop"] = "rmsprop"
-    lr: Positive = 1e-2
-    alpha: Probability = 0.99
-    eps: Positive = 1e-8
-    weight_decay: NonNegative = 0.0
-    momentum: NonNegative = 0.0
-    centered: bool = False
+    lr: fields.Lr = 1e-2
+    alpha: fields.SquareDecay = 0.99
+    eps: fields.Eps = 1e-8
+    weight_decay: fields.WeightDecay = 0.0
+    momentum: fields.Momentum = 0.0
+    centered: fields.Centered = False
 
 
 class AdagradSpec(GroupedSpec):
     """Adagrad. Source: Duchi, Hazan and Singer, 2011; `torch.optim.Adagrad`."""
 
     name: Literal["adagrad"] = "adagrad"
-    lr: Positive = 1e-2
-    lr_decay: NonNegative = 0.0
-    weight_decay: NonNegative = 0.0
-    initial_accumulator_value: NonNegative = 0.0
-    eps: Positive = 1e-10
+    lr: fields.Lr = 1e-2
+    lr_decay: fields.LrDecay = 0.0
+    weight_decay: fields.WeightDecay = 0.0
+    initial_accumulator_value: fields.InitialAccumulator = 0.0
+    eps: fields.Eps = 1e-10
 
 
 class AdadeltaSpec(GroupedSpec):
     """Adadelta. Source: Zeiler, 2012; `torch.optim.Adadelta`."""
 
     name: Literal["adadelta"] = "adadelta"
-    lr: Positive = 1.0
-    rho: Probability = 0.9
-    eps: Positive = 1e-6
-    weight_decay: NonNegative = 0.0
+    lr: fields.Lr = 1.0
+    rho: fields.SquareDecay = 0.9
+    eps: fields.Eps = 1e-6
+    weight_decay: fields.WeightDecay = 0.0
 
 
 class AsgdSpec(GroupedSpec):
     """Averaged stochastic gradient descent. Source: Polyak and Juditsky, 1992; `torch.optim.ASGD`."""
 
     name: Literal["asgd"] = "asgd"
-    lr: Positive = 1e-2
-    lambd: NonNegative = 1e-4
-    alpha: NonNegative = 0.75
-    t0: Positive = 1e6
-    weight_decay: NonNegative = 0.0
+    lr: fields.Lr = 1e-2
+    lambd: fields.Lambd = 1e-4
+    alpha: fields.AsgdPower = 0.75
+    t0: fields.AveragingStart = 1e6
+    weight_decay: fields.WeightDecay = 0.0
 
 
 class RpropSpec(OptimizerBase):
@@ -207,9 +206,9 @@ class RpropSpec(OptimizerBase):
     """
 
     name: Literal["rprop"] = "rprop"
-    lr: Positive = 1e-2
-    etas: Annotated[tuple[Shrink, Grow], Field(strict=False)] = (0.5, 1.2)
-    step_sizes: Annotated[tuple[Positive, Positive], Field(strict=False)] = (1e-6, 50.0)
+    lr: fields.Lr = 1e-2
+    etas: fields.Etas = (0.5, 1.2)
+    step_sizes: fields.StepSizes = (1e-6, 50.0)
 
 
 class LbfgsSpec(OptimizerBase):
@@ -221,13 +220,13 @@ class LbfgsSpec(OptimizerBase):
     requires_closure: ClassVar[bool] = True
 
     name: Literal["lbfgs"] = "lbfgs"
-    lr: Positive = 1.0
-    max_iter: Annotated[int, Field(ge=1, le=10_000)] = 20
+    lr: fields.Lr = 1.0
+    max_iter: fields.MaxIterations = 20
     max_eval: Count | None = Field(default=None, description="Loss evaluations per step; default: 5/4 of `max_iter`.")
-    tolerance_grad: NonNegative = 1e-7
-    tolerance_change: NonNegative = 1e-9
-    history_size: Annotated[int, Field(ge=1, le=1000)] = 100
-    line_search_fn: Literal["strong_wolfe"] | None = None
+    tolerance_grad: fields.GradientTolerance = 1e-7
+    tolerance_change: fields.ChangeTolerance = 1e-9
+    history_size: fields.HistorySize = 100
+    line_search_fn: Literal["strong_wolfe"] | None = Field(default=None, description="The line search. Default: none.")
 
 
 PartSpec = (
@@ -257,7 +256,7 @@ class OptimizerPartSpec(Spec):
     """An optimizer for parameters whose names match `match`, except parameters that an earlier part matches."""
 
     match: Pattern = Field(examples=["*weight"])
-    optimizer: Annotated[PartSpec, Field(discriminator="name")]
+    optimizer: Annotated[PartSpec, Field(discriminator="name")] = Field(description="The optimizer of the parameters.")
 
     @field_validator("optimizer", mode="before")
     @classmethod
@@ -280,12 +279,13 @@ class CompositeOptimizerSpec(OptimizerBase):
     parts: Annotated[
         tuple[OptimizerPartSpec, ...], Field(strict=False, max_length=20, json_schema_extra={"minItems": 2})
     ] = Field(
+        description="The optimizers, each with a pattern for the names of its parameters.",
         examples=[
             [
                 {"match": "*weight", "optimizer": {"name": "sgd", "momentum": 0.9}},
                 {"match": "*", "optimizer": {"name": "adam"}},
             ]
-        ]
+        ],
     )
 
     @field_validator("parts")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.spec.base import Name, Positive, Spec
+from core.spec.base import Name, Positive, Spec, SpecVersion
 from core.spec.job import ArchitectureSpec, Weights
 
 MAX_CLASSES = 65_536
@@ -69,13 +69,13 @@ class RegisterSpec(RegistrationFields):
     `POST /v1/models` creates this job. It reads no dataset.
     """
 
-    spec_version: Literal[1] = 1
-    kind: Literal["register"]
+    spec_version: SpecVersion = 1
+    kind: Literal["register"] = Field(description="The kind of the job.")
     name: Name | None = Field(default=None, description="The name of the job. Default: generated.")
     model: Name | None = Field(default=None, description="The name of the registered model. Default: `name`.")
-    device: Literal["cpu"] = "cpu"
-    precision: Literal["fp32"] = "fp32"
-    threads: Literal["auto"] = "auto"
+    device: Literal["cpu"] = Field(default="cpu", description="The device; a registration requires no GPU.")
+    precision: Literal["fp32"] = Field(default="fp32", description="The numeric precision of the weights.")
+    threads: Literal["auto"] = Field(default="auto", description="The number of CPU threads.")
     max_runtime_s: Positive | None = Field(
         default=None, description="The maximum run time in seconds, summed over all attempts."
     )

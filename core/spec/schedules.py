@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.spec.base import LR_DESCRIPTION, Count, FieldError, Monitor, NonNegative, Positive, Probability
-from core.spec.schedule_base import CallOn, Factor, Factors, Milestones, ScheduleBase, ScheduleEnd
+from core.spec import schedule_base as fields
+from core.spec.base import LR_DESCRIPTION, Count, FieldError, Monitor, NonNegative, Positive
+from core.spec.schedule_base import CallOn, Factors, Milestones, ScheduleBase, ScheduleEnd
 
 
 class StepSpec(ScheduleBase):
@@ -46,8 +47,8 @@ class ConstantSpec(ScheduleBase):
     """Multiply the learning rate by `factor` for the first `total_iters` schedule steps. Source: `ConstantLR`."""
 
     name: Literal["constant"] = "constant"
-    factor: Factor = 1.0 / 3
-    total_iters: Count = 5
+    factor: fields.Factor = Field(default=1.0 / 3, description="The factor of the learning rate.")
+    total_iters: Count = Field(default=5, description="The number of schedule steps with the factor.")
     call_on: CallOn = "epoch_end"
 
 
@@ -84,12 +85,9 @@ class LinearScheduleSpec(ScheduleBase):
     """
 
     name: Literal["linear"] = "linear"
-    start_factor: Factor = 1.0 / 3
-    end_factor: Probability = 1.0
-    total_iters: Count | None = Field(
-        default=None,
-        description="The number of schedule steps until the final learning rate. Default: all steps of the training.",
-    )
+    start_factor: fields.FirstFactor = 1.0 / 3
+    end_factor: fields.LastFactor = 1.0
+    total_iters: fields.DecaySteps = None
     call_on: CallOn = "epoch_end"
 
     def get_end(self, num_steps: int, initial_lr: float) -> ScheduleEnd:
@@ -101,11 +99,8 @@ class PolynomialSpec(ScheduleBase):
     """Decay the learning rate to zero as a polynomial of degree `power`. Source: `PolynomialLR`."""
 
     name: Literal["polynomial"] = "polynomial"
-    power: Positive = 1.0
-    total_iters: Count | None = Field(
-        default=None,
-        description="The number of schedule steps until the final learning rate. Default: all steps of the training.",
-    )
+    power: Positive = Field(default=1.0, description="The degree of the polynomial.")
+    total_iters: fields.DecaySteps = None
     call_on: CallOn = "epoch_end"
 
     def get_end(self, num_steps: int, initial_lr: float) -> ScheduleEnd:
@@ -117,11 +112,8 @@ class CosineSpec(ScheduleBase):
     """Cosine annealing to `eta_min`. Source: Loshchilov and Hutter, 2016; `CosineAnnealingLR`."""
 
     name: Literal["cosine"] = "cosine"
-    t_max: Count | None = Field(
-        default=None,
-        description="The number of schedule steps until the final learning rate. Default: all steps of the training.",
-    )
-    eta_min: NonNegative = 0.0
+    t_max: fields.DecaySteps = None
+    eta_min: fields.MinLr = 0.0
     call_on: CallOn = "epoch_end"
 
     def get_end(self, num_steps: int, initial_lr: float) -> ScheduleEnd | None:
@@ -138,8 +130,8 @@ class CosineWarmRestartsSpec(ScheduleBase):
 
     name: Literal["cosine_warm_restarts"] = "cosine_warm_restarts"
     t_0: Count = Field(description="The number of schedule steps in the first cycle.", examples=[10])
-    t_mult: Count = 1
-    eta_min: NonNegative = 0.0
+    t_mult: Count = Field(default=1, description="The length of a cycle divided by that of the previous one.")
+    eta_min: fields.MinLr = 0.0
     call_on: CallOn = "epoch_end"
 
 
@@ -149,11 +141,11 @@ class CyclicSpec(ScheduleBase):
     name: Literal["cyclic"] = "cyclic"
     base_lr: Positive = Field(description=f"The lowest learning rate. {LR_DESCRIPTION}", examples=[1e-4])
     max_lr: Positive = Field(description=f"The highest learning rate. {LR_DESCRIPTION}", examples=[1e-2])
-    step_size_up: Count = 2000
+    step_size_up: Count = Field(default=2000, description="The number of batches from `base_lr` to `max_lr`.")
     step_size_down: Count | None = Field(default=None, description="Default: `step_size_up`.")
-    mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
-    gamma: Positive = 1.0
-    call_on: Literal["train_batch_end"] = "train_batch_end"
+    mode: fields.CyclicMode = "triangular"
+    gamma: Positive = Field(default=1.0, description="The factor of the height per batch, for `exp_range`.")
+    call_on: fields.BatchEnd = "train_batch_end"
 
     def find_errors(self, num_steps: int) -> Iterator[FieldError]:
         """Yield an error if `base_lr` is greater than `max_lr`."""
@@ -173,14 +165,14 @@ class OneCycleSpec(ScheduleBase):
         f"{LR_DESCRIPTION}",
         examples=[0.01],
     )
-    pct_start: Probability = 0.3
-    anneal_strategy: Literal["cos", "linear"] = "cos"
+    pct_start: fields.WarmUpShare = 0.3
+    anneal_strategy: Literal["cos", "linear"] = Field(default="cos", description="The shape of the decrease.")
     cycle_momentum: bool = Field(default=True, description="Also change the momentum if the optimizer has one.")
-    base_momentum: Probability = 0.85
-    max_momentum: Probability = 0.95
-    div_factor: Positive = 25.0
-    final_div_factor: Positive = 1e4
-    call_on: Literal["train_batch_end"] = "train_batch_end"
+    base_momentum: fields.MinMomentum = 0.85
+    max_momentum: fields.MaxMomentum = 0.95
+    div_factor: fields.InitialDivisor = 25.0
+    final_div_factor: fields.FinalDivisor = 1e4
+    call_on: fields.BatchEnd = "train_batch_end"
 
     def find_errors(self, num_steps: int) -> Iterator[FieldError]:
         """Yield an error if the warm-up is exactly one step: `OneCycleLR` would divide by zero."""
@@ -205,17 +197,17 @@ class PlateauSpec(ScheduleBase):
 
     name: Literal["plateau"] = "plateau"
     monitor: Monitor = "valid_loss"
-    mode: Literal["auto", "min", "max"] = "auto"
-    factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
-    patience: Annotated[int, Field(ge=0, le=100_000)] = 10
-    threshold: NonNegative = 1e-4
-    threshold_mode: Literal["rel", "abs"] = "rel"
-    cooldown: Annotated[int, Field(ge=0, le=100_000)] = 0
-    min_lr: NonNegative = 0.0
+    mode: fields.PlateauMode = "auto"
+    factor: fields.PlateauFactor = 0.1
+    patience: fields.PlateauEpochs = 10
+    threshold: fields.Threshold = 1e-4
+    threshold_mode: fields.ThresholdMode = "rel"
+    cooldown: fields.Cooldown = 0
+    min_lr: fields.MinLr = 0.0
     eps: NonNegative = Field(
         default=1e-8, description="Changes of the learning rate that are smaller than this value are skipped."
     )
-    call_on: Literal["epoch_end"] = "epoch_end"
+    call_on: fields.EpochEnd = "epoch_end"
 
 
 PartSpec = Annotated[

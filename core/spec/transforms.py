@@ -11,6 +11,17 @@ Channels = Annotated[tuple[Signed, ...], Field(strict=False, min_length=1, max_l
 Stds = Annotated[tuple[Positive, ...], Field(strict=False, min_length=1, max_length=16)]
 Area = Annotated[float, Field(gt=0.0, le=1.0)]
 Ratio = Annotated[float, Field(gt=0.0, le=100.0)]
+AreaRange = Annotated[
+    tuple[Area, Area],
+    Field(strict=False, description="The smallest and the largest area of the box, as a fraction of the image's."),
+]
+RatioRange = Annotated[
+    tuple[Ratio, Ratio],
+    Field(strict=False, description="The smallest and the largest aspect ratio of the box, width divided by height."),
+]
+PixelInterpolation = Annotated[
+    Literal["nearest", "bilinear"], Field(description="How pixels are computed: as the nearest one, or as a mean.")
+]
 
 
 class TransformBase(Spec):
@@ -50,7 +61,7 @@ class AffineSpec(TransformBase):
         default=(1.0, 1.0), description="The smallest and the largest scale factor."
     )
     shear: Annotated[float, Field(ge=0.0, le=80.0, description="The maximum shear along x in degrees.")] = 0.0
-    interpolation: Literal["nearest", "bilinear"] = "bilinear"
+    interpolation: PixelInterpolation = "bilinear"
 
     @model_validator(mode="after")
     def _check_scale_order(self) -> Self:
@@ -63,8 +74,10 @@ class RandomCropSpec(TransformBase):
     """Pad images by `padding` pixels on each side, then crop them to their original size at a random position."""
 
     name: Literal["random_crop"] = "random_crop"
-    padding: Annotated[int, Field(ge=1, le=1024)] = 4
-    mode: Literal["constant", "reflect"] = "constant"
+    padding: Annotated[int, Field(ge=1, le=1024, description="The number of pixels on each side.")] = 4
+    mode: Literal["constant", "reflect"] = Field(
+        default="constant", description="Whether the padding is black, or the mirror image of the pixels."
+    )
 
     def find_image_errors(self, channels: int, height: int, width: int) -> Iterator[FieldError]:
         """Yield an error if the image is too small for the padding in mode `reflect`."""
@@ -77,8 +90,8 @@ class RotationSpec(TransformBase):
     """Rotate images by a random angle between `-degrees` and `degrees`. Pixels from outside the image are black."""
 
     name: Literal["rotation"] = "rotation"
-    degrees: Annotated[float, Field(gt=0.0, le=180.0)] = 15.0
-    interpolation: Literal["nearest", "bilinear"] = "bilinear"
+    degrees: Annotated[float, Field(gt=0.0, le=180.0, description="The largest angle in degrees.")] = 15.0
+    interpolation: PixelInterpolation = "bilinear"
 
 
 class _BoxSpec(TransformBase):
@@ -98,8 +111,8 @@ class RandomResizedCropSpec(_BoxSpec):
     """
 
     name: Literal["random_resized_crop"] = "random_resized_crop"
-    scale: Annotated[tuple[Area, Area], Field(strict=False)] = (0.08, 1.0)
-    ratio: Annotated[tuple[Ratio, Ratio], Field(strict=False)] = (3 / 4, 4 / 3)
+    scale: AreaRange = (0.08, 1.0)
+    ratio: RatioRange = (3 / 4, 4 / 3)
 
 
 class RandomErasingSpec(_BoxSpec):
@@ -107,8 +120,8 @@ class RandomErasingSpec(_BoxSpec):
 
     name: Literal["random_erasing"] = "random_erasing"
     p: Probability = Field(default=0.5, description="The probability that an image is transformed.")
-    scale: Annotated[tuple[Area, Area], Field(strict=False)] = (0.02, 0.33)
-    ratio: Annotated[tuple[Ratio, Ratio], Field(strict=False)] = (0.3, 3.3)
+    scale: AreaRange = (0.02, 0.33)
+    ratio: RatioRange = (0.3, 3.3)
 
 
 class ColorJitterSpec(TransformBase):
@@ -118,9 +131,9 @@ class ColorJitterSpec(TransformBase):
     """
 
     name: Literal["color_jitter"] = "color_jitter"
-    brightness: Probability = 0.2
-    contrast: Probability = 0.2
-    saturation: Probability = 0.0
+    brightness: Probability = Field(default=0.2, description="The largest change of the brightness.")
+    contrast: Probability = Field(default=0.2, description="The largest change of the contrast.")
+    saturation: Probability = Field(default=0.0, description="The largest change of the saturation.")
     hue: Annotated[
         float, Field(ge=0.0, le=0.5, description="The maximum shift of the hue, as a fraction of the color circle.")
     ] = 0.0
@@ -138,9 +151,9 @@ class RandomPerspectiveSpec(TransformBase):
     """
 
     name: Literal["random_perspective"] = "random_perspective"
-    distortion: Probability = 0.5
+    distortion: Probability = Field(default=0.5, description="How far the corners move, from 0 to 1.")
     p: Probability = Field(default=0.5, description="The probability that an image is transformed.")
-    interpolation: Literal["nearest", "bilinear"] = "bilinear"
+    interpolation: PixelInterpolation = "bilinear"
 
 
 class RandomGrayscaleSpec(TransformBase):

@@ -20,7 +20,7 @@ from tests.support.bus import MemoryBus
 from tests.support.fakes import MemoryQueue
 from tests.support.local_backend import LocalBackend
 
-SMALL: dict[str, Any] = {"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}}
+SMALL: dict[str, Any] = {"kind": "train", "dataset": {"name": "digits"}, "architecture": {"name": "mlp"}}
 
 
 @contextmanager

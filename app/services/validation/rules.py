@@ -11,6 +11,7 @@ from app.services.validation import (
     capacity,
     freezing,
     model_job,
+    model_name,
     objective,
     optimizer,
     registration,
@@ -87,6 +88,7 @@ def check_lr_range(context: LrFindContext, report: ValidationReport) -> None:
 
 
 TRAINING_RULES: tuple[Rule[TrainingContext], ...] = (
+    model_name.check_model_name,
     batches.check_window_shares,
     batches.check_batches,
     batches.check_batch_norms,
@@ -130,6 +132,7 @@ MODEL_JOB_RULES: tuple[Rule[ModelJobContext], ...] = (
 SPEC_RULES: frozenset[Rule[Any]] = frozenset(
     {
         check_lr_range,
+        model_name.check_model_name,
         batches.check_processes,
         objective.check_metric_keys,
         objective.check_monitors,
@@ -165,7 +168,12 @@ RULES: Mapping[str, RuleSet[Any]] = {
     "predict_archive": RuleSet(ArchiveContext.prepare, (model_job.check_image_model, capacity.check_device)),
     "register": RuleSet(
         RegistrationContext.prepare,
-        (registration.check_architecture, registration.check_weights, registration.check_recipe),
+        (
+            model_name.check_model_name,
+            registration.check_architecture,
+            registration.check_weights,
+            registration.check_recipe,
+        ),
     ),
 }
 """The rules of each job kind."""

@@ -62,7 +62,7 @@ class OperationBase(Spec):
 class DropDuplicatesSpec(OperationBase):
     """Remove copies: samples with equal pixels or equal rows, whatever their targets are."""
 
-    kind: Literal["drop_duplicates"]
+    kind: Literal["drop_duplicates"] = Field(description="The kind of the operation.")
     scope: Literal["all", "across_splits"] = Field(
         default="all",
         description="`all` retains one sample of each group of equal samples. `across_splits` removes only copies of "
@@ -79,27 +79,27 @@ class DropConflictsSpec(OperationBase):
     """Remove all samples that have an equal sample of another class."""
 
     requires_classes: ClassVar[bool] = True
-    kind: Literal["drop_conflicts"]
+    kind: Literal["drop_conflicts"] = Field(description="The kind of the operation.")
 
 
 class DropBlankSpec(OperationBase):
     """Remove images in which all pixels have the same color."""
 
     requires_images: ClassVar[bool] = True
-    kind: Literal["drop_blank"]
+    kind: Literal["drop_blank"] = Field(description="The kind of the operation.")
 
 
 class DropSamplesSpec(OperationBase):
     """Remove samples by name."""
 
-    kind: Literal["drop_samples"]
+    kind: Literal["drop_samples"] = Field(description="The kind of the operation.")
     samples: SampleReferences = Field(description="The samples to remove: names, or objects with a name and a split.")
 
 
 class MoveSamplesSpec(OperationBase):
     """Move samples to another split."""
 
-    kind: Literal["move_samples"]
+    kind: Literal["move_samples"] = Field(description="The kind of the operation.")
     samples: SampleReferences = Field(description="The samples to move: names, or objects with a name and a split.")
     split: SplitName = Field(description="The new split of the samples. The split need not exist before.")
 
@@ -108,7 +108,7 @@ class RelabelSpec(OperationBase):
     """Change the class of samples."""
 
     requires_classes: ClassVar[bool] = True
-    kind: Literal["relabel"]
+    kind: Literal["relabel"] = Field(description="The kind of the operation.")
     samples: SampleReferences = Field(description="The samples to change: names, or objects with a name and a split.")
     label: ClassName = Field(description="The new class of the samples.", examples=["cat"])
     create: bool = Field(default=False, description="Whether to create the class if it does not exist.")
@@ -126,7 +126,7 @@ class RenameClassesSpec(OperationBase):
     """Rename classes. Classes with the same new name are merged."""
 
     requires_classes: ClassVar[bool] = True
-    kind: Literal["rename_classes"]
+    kind: Literal["rename_classes"] = Field(description="The kind of the operation.")
     classes: Annotated[dict[ClassName, ClassName], Field(min_length=1, max_length=MAX_CLASSES)] = Field(
         description="The new name of each class to rename, keyed by its current name.",
         examples=[{"kitten": "cat", "tomcat": "cat"}],
@@ -153,7 +153,7 @@ class _ClassSelection(OperationBase):
 class KeepClassesSpec(_ClassSelection):
     """Remove the samples of all other classes, in all splits."""
 
-    kind: Literal["keep_classes"]
+    kind: Literal["keep_classes"] = Field(description="The kind of the operation.")
 
     def map_classes(self, classes: Sequence[str]) -> dict[str, str | None]:
         return {name: name if name in set(self.classes) else None for name in classes}
@@ -162,7 +162,7 @@ class KeepClassesSpec(_ClassSelection):
 class DropClassesSpec(_ClassSelection):
     """Remove the samples of some classes, in all splits."""
 
-    kind: Literal["drop_classes"]
+    kind: Literal["drop_classes"] = Field(description="The kind of the operation.")
 
     def map_classes(self, classes: Sequence[str]) -> dict[str, str | None]:
         return {name: None if name in set(self.classes) else name for name in classes}
@@ -172,7 +172,7 @@ class CapPerClassSpec(OperationBase):
     """Select at most some samples of each class at random."""
 
     requires_classes: ClassVar[bool] = True
-    kind: Literal["cap_per_class"]
+    kind: Literal["cap_per_class"] = Field(description="The kind of the operation.")
     max_samples: Annotated[int, Field(ge=1, le=10**9)] = Field(description="The maximum number of samples per class.")
     split: SplitName = Field(default="train", description="The split to limit. Other splits do not change.")
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = Field(

@@ -18,11 +18,16 @@ from core.db.repos.transitions import lock_job_for_attempt
 from core.db.tables import ModelAliasRow, ModelVersionRow
 from core.errors import InvalidSpec, NotFound
 from core.jobs import ResourceKind
+from core.spec.reserved_names import find_name_error
 
 LATEST = "latest"
 DEFAULT = "default"
 MAX_VERSION = 2**31 - 1
 _REF = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]{0,62})(@(?P<tag>[a-z0-9][a-z0-9._-]{0,62}))?")
+
+
+class ModelNotFound(NotFound):
+    """The model does not exist, or has no such version or alias."""
 
 
 class ModelSelection(NamedTuple):
@@ -81,7 +86,7 @@ class ModelRepo:
         query = select(ModelVersionRow).where(ModelVersionRow.name == name)
         rows = list(self._session.scalars(query.order_by(ModelVersionRow.version.desc())))
         if not rows:
-            raise NotFound(f"Model {name!r} does not exist.")
+            raise ModelNotFound(f"Model {name!r} does not exist.")
         return rows
 
     def find(self, name: str, version: int) -> ModelVersionRow | None:
@@ -90,7 +95,7 @@ class ModelRepo:
     def get(self, name: str, version: int) -> ModelVersionRow:
         row = self.find(name, version)
         if row is None:
-            raise NotFound(f"Model {name!r} has no version {version}.")
+            raise ModelNotFound(f"Model {name!r} has no version {version}.")
         return row
 
     def lock(self, name: str, version: int, *, is_shared: bool = False) -> ModelVersionRow:
@@ -102,7 +107,7 @@ class ModelRepo:
         query = query.with_for_update(read=is_shared, key_share=is_shared)
         row = self._session.scalars(query.execution_options(populate_existing=True)).one_or_none()
         if row is None:
-            raise NotFound(f"Model {name!r} has no version {version}.")
+            raise ModelNotFound(f"Model {name!r} has no version {version}.")
         return row
 
     def delete_version(self, row: ModelVersionRow) -> None:
@@ -128,7 +133,7 @@ class ModelRepo:
         query = select(ModelVersionRow).where(ModelVersionRow.name == name)
         row = self._session.scalars(query.order_by(ModelVersionRow.version.desc()).limit(1)).one_or_none()
         if row is None:
-            raise NotFound(f"Model {name!r} does not exist.")
+            raise ModelNotFound(f"Model {name!r} does not exist.")
         return row
 
     def resolve(self, ref: str) -> ModelVersionRow:
@@ -146,18 +151,18 @@ class ModelRepo:
         """
         match = _REF.fullmatch(ref)
         if match is None:
-            raise NotFound(f"Model {ref!r} does not exist.")
+            raise ModelNotFound(f"Model {ref!r} does not exist.")
         name, tag = match["name"], match["tag"]
         if tag is not None and tag.isdecimal():
             if int(tag) > MAX_VERSION:  # the column cannot store it
-                raise NotFound(f"Model {name!r} has no version {tag}.")
+                raise ModelNotFound(f"Model {name!r} has no version {tag}.")
             return ModelSelection(self.get(name, int(tag)), None)
         alias = self._session.get(ModelAliasRow, (name, tag or DEFAULT))
         if alias is not None:
             return ModelSelection(self.get(name, alias.version), alias.variant)
         if tag in (None, LATEST):
             return ModelSelection(self.get_newest(name), None)
-        raise NotFound(f"Model {name!r} has no alias {tag!r}.", known=sorted(self.get_aliases(name)))
+        raise ModelNotFound(f"Model {name!r} has no alias {tag!r}.", known=sorted(self.get_aliases(name)))
 
     def get_aliases(self, name: str) -> dict[str, int]:
         """Return the version number of each alias of a model: {alias: version}."""
@@ -174,8 +179,10 @@ class ModelRepo:
 
         Raises:
             NotFound: the version does not exist.
-            InvalidSpec: the alias is a number or `latest`.
+            InvalidSpec: the alias is a number, `latest` or a reserved name.
         """
+        if reason := find_name_error(alias):
+            raise InvalidSpec(f"{alias!r} cannot be an alias.", errors=[("/alias", reason)])
         if alias == LATEST or alias.isdecimal():
             raise InvalidSpec(f"{alias!r} cannot be an alias.", errors=[("/alias", "must not be a number or 'latest'")])
         row = self.lock(name, version, is_shared=True)

@@ -5,12 +5,18 @@ from typing import Any
 import pytest
 from fastapi import APIRouter, FastAPI
 
-from app.openapi import _adapt_to_generators, build_openapi, get_operation_id, iterate_operations
+from app.openapi import (
+    _adapt_to_generators,
+    _remove_null,
+    _require_discriminators,
+    build_openapi,
+    get_operation_id,
+    iterate_operations,
+)
 
 
-@pytest.fixture
-def operations() -> dict[str, dict[str, Any]]:
-    """The operations of a small application, by path."""
+def build_app() -> FastAPI:
+    """Build a small application."""
     router = APIRouter()
 
     @router.get("/v1/things")
@@ -27,7 +33,13 @@ def operations() -> dict[str, dict[str, Any]]:
 
     app = FastAPI(generate_unique_id_function=get_operation_id)
     app.include_router(router)
-    return dict(iterate_operations(build_openapi(app)()))
+    return app
+
+
+@pytest.fixture
+def operations() -> dict[str, dict[str, Any]]:
+    """The operations of a small application, by path."""
+    return dict(iterate_operations(build_openapi(build_app())()))
 
 
 def test_the_first_line_is_the_summary_and_the_rest_the_description(operations: dict[str, dict[str, Any]]) -> None:
@@ -47,7 +59,14 @@ def test_every_operation_declares_errors_and_private_ones_a_key(operations: dict
     assert "application/problem+json" in things["responses"]["422"]["content"]
     assert things["security"]
     assert set(check["responses"]) == {"200", "500", "503"}
-    assert "security" not in check
+    assert check["security"] == []
+
+
+def test_keys_are_optional_unless_some_are_configured() -> None:
+    app = build_app()
+    without, with_keys = build_openapi(app)(), build_openapi(build_app(), has_keys=True)()
+    for document, is_optional in ((without, True), (with_keys, False)):
+        assert ({} in document["paths"]["/v1/things"]["get"]["security"]) == is_optional
 
 
 def test_what_generators_do_not_support_is_replaced() -> None:
@@ -56,9 +75,37 @@ def test_what_generators_do_not_support_is_replaced() -> None:
         "part": {"oneOf": [], "default": {"name": "adam"}},
         "version": {"const": 1},
         "union": {"anyOf": [{"const": "x"}, {"type": "null"}]},
+        "pair": {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "integer"}]},
+        "delimiter": {"enum": [",", ";", "\t", "|"]},
     }
     _adapt_to_generators(document)
     assert document["file"]["format"] == "binary"
     assert document["part"] == {"oneOf": [], "description": 'Default: `{"name": "adam"}`.'}
     assert document["version"] == {"enum": [1]}
     assert document["union"]["anyOf"][0] == {"enum": ["x"]}
+    assert document["pair"] == {"type": "array", "items": {"type": "integer"}}
+    assert document["delimiter"]["x-enum-varnames"] == ["comma", "semicolon", "tab", "pipe"]
+
+
+def test_a_description_remains_beside_a_default() -> None:
+    document: dict[str, Any] = {"part": {"oneOf": [], "default": {"name": "adam"}, "description": "The optimizer."}}
+    _adapt_to_generators(document)
+    assert document["part"]["description"] == 'The optimizer. Default: `{"name": "adam"}`.'
+
+
+def test_parameters_are_not_null() -> None:
+    optional = {"anyOf": [{"type": "integer"}, {"type": "null"}], "description": "A number."}
+    _remove_null(optional)
+    assert optional == {"type": "integer", "description": "A number."}
+    several = {"anyOf": [{"type": "integer"}, {"const": "auto"}, {"type": "null"}]}
+    _remove_null(several)
+    assert several == {"anyOf": [{"type": "integer"}, {"const": "auto"}]}
+
+
+def test_discriminators_are_required() -> None:
+    schemas: dict[str, Any] = {"Adam": {"required": ["lr"]}, "Sgd": {}}
+    references = {name: f"#/components/schemas/{name}" for name in schemas}
+    union = {"items": {"oneOf": [], "discriminator": {"propertyName": "name", "mapping": references}}}
+    for _ in range(2):  # a member of several unions
+        _require_discriminators([union], schemas)
+    assert schemas == {"Adam": {"required": ["name", "lr"]}, "Sgd": {"required": ["name"]}}

@@ -170,7 +170,8 @@ def test_row_predictions_are_in_the_order_of_the_rows(predict: Callable[..., Any
 
 def infer(table_client: TestClient, model: str, shape: list[int], values: list[Any], name: str = "rows") -> Any:
     tensor = {"name": name, "datatype": "FP32", "shape": shape, "data": values}
-    return table_client.post(f"/v2/models/{model}/infer", json={"inputs": [tensor]})
+    outputs = [{"name": "values" if model == "demand" else "logits"}]
+    return table_client.post(f"/v2/models/{model}/infer", json={"inputs": [tensor], "outputs": outputs})
 
 
 def test_v2_accepts_rows_as_numbers(table_client: TestClient) -> None:
@@ -212,7 +213,7 @@ def test_v2_accepts_one_tensor_per_column(table_client: TestClient) -> None:
         column("length", "FP64", 39.1, None),
         column("mass", "INT64", 3750, 5000, shape=[2]),
     ]
-    response = table_client.post("/v2/models/penguins/infer", json={"inputs": inputs})
+    response = table_client.post("/v2/models/penguins/infer", json={"inputs": inputs, "outputs": [{"name": "logits"}]})
     assert response.status_code == 200, response.text
     outputs = {output["name"]: output for output in response.json()["outputs"]}
     expected = compute_scores(PENGUINS, [39.1, 3750, 2], [float("nan"), 5000, 0])

@@ -116,4 +116,4 @@ def test_a_version_of_many_digits_does_not_exist(version: str, client: TestClien
         client.get(f"/v2/models/shapes/versions/{version}/ready"),
     ):
         assert response.status_code == 404
-        assert response.json() == {"error": f"Model 'shapes' has no version {version}."}
+        assert response.json() == {"error": f"Request for unknown model: Model 'shapes' has no version {version}."}

@@ -17,9 +17,9 @@ def test_server_lists_only_implemented_extensions() -> None:
 @pytest.mark.parametrize(
     ("task", "names"),
     [
-        ("classification", ["probabilities", "logits"]),
-        ("multilabel", ["probabilities", "logits"]),
-        ("binary", ["probabilities", "logits"]),
+        ("classification", ["probabilities"]),
+        ("multilabel", ["probabilities"]),
+        ("binary", ["probabilities"]),
         ("regression", ["values"]),
     ],
 )

@@ -12,12 +12,23 @@ SCORES = np.array([[1.0, 3.0, 2.0], [0.0, -1.0, 0.5]], np.float32)
 CLASSES = ["cat", "dog: small", "owl"]
 
 
+@pytest.mark.parametrize("task", ["classification", "multilabel", "binary"])
+def test_probabilities_are_the_default_output(task: str) -> None:
+    outputs = select_outputs(InferRequest(binary_output=True), task, "m")
+    assert outputs == (RequestedOutput("probabilities", binary=True),)
+
+
+@pytest.mark.parametrize("task", ["classification", "multilabel", "binary"])
+def test_logits_are_available_on_request(task: str) -> None:
+    requested = (RequestedOutput("logits"), RequestedOutput("probabilities"))
+    assert select_outputs(InferRequest(outputs=requested), task, "m") == requested
+
+
 def test_classification_has_probabilities_and_logits() -> None:
-    outputs = select_outputs(InferRequest(binary_output=True), "classification", "m")
-    assert outputs == (RequestedOutput("probabilities", binary=True), RequestedOutput("logits", binary=True))
-    result = build_output_tensor(outputs[0], SCORES, "classification", CLASSES).values
+    probabilities, logits = (RequestedOutput(name) for name in ("probabilities", "logits"))
+    result = build_output_tensor(probabilities, SCORES, "classification", CLASSES).values
     np.testing.assert_allclose(result, torch.softmax(torch.from_numpy(SCORES), 1).numpy(), rtol=1e-6)
-    np.testing.assert_array_equal(build_output_tensor(outputs[1], SCORES, "classification", CLASSES).values, SCORES)
+    np.testing.assert_array_equal(build_output_tensor(logits, SCORES, "classification", CLASSES).values, SCORES)
 
 
 def test_single_output_of_two_classes_has_two_probabilities() -> None:

@@ -19,13 +19,25 @@ def test_statistics_are_sums_over_requests_and_batches() -> None:
     assert body["inference_stats"]["success"] == {"count": 1, "ns": 250_000_000}
     assert body["inference_stats"]["fail"] == {"count": 1, "ns": 500_000_000}
     assert body["inference_stats"]["queue"] == {"count": 1, "ns": 125_000_000}
-    assert body["inference_stats"]["compute_input"] == {"count": 1, "ns": 62_500_000}
-    assert body["inference_stats"]["compute_output"] == {"count": 0, "ns": 0}
+    assert body["inference_stats"]["compute_input"] == {"count": 3, "ns": 62_500_000}
+    assert body["inference_stats"]["compute_output"] == {"count": 3, "ns": 0}
     assert body["inference_stats"]["compute_infer"] == {"count": 3, "ns": 3_500_000_000}
     assert [(entry["batch_size"], entry["compute_infer"]) for entry in body["batch_stats"]] == [
         (1, {"count": 1, "ns": 500_000_000}),
         (4, {"count": 2, "ns": 3_000_000_000}),
     ]
+
+
+def test_the_counts_of_input_infer_and_output_are_equal() -> None:
+    recorder = InferenceStatistics()
+    for number_of_decodings in (0, 1, 5):  # pixels are not decoded, and a batch has the images of several requests
+        for _ in range(number_of_decodings):
+            recorder.count_decoding(0.5)
+        recorder.count_batch(3, 0.25)
+        (body,) = statistics.build_statistics([(build_served_model(), recorder, {})])["model_stats"]
+        for durations in (body["inference_stats"], *body["batch_stats"]):
+            counts = {durations[name]["count"] for name in ("compute_input", "compute_infer", "compute_output")}
+            assert len(counts) == 1
 
 
 def test_unused_model_has_zeros() -> None:

@@ -171,6 +171,33 @@ def test_invalid_json_tensor_has_an_error(datatype: str, shape: tuple[int, ...],
     assert "'x'" in raised.value.detail
 
 
+INTEGER_TYPES = ["UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64"]
+
+
+@pytest.mark.parametrize("datatype", INTEGER_TYPES)
+@pytest.mark.parametrize("content", [[1.0, 2, 3e0], [[1], [2.0], [3.0]]])
+def test_whole_numbers_with_a_decimal_point_are_integers(datatype: str, content: list[Any]) -> None:
+    shape = (3,) if content[0] == 1.0 else (3, 1)
+    values = from_json("x", datatype, shape, content)
+    assert values.dtype == NUMPY_DTYPES[datatype]
+    assert values.ravel().tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("datatype", INTEGER_TYPES)
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ([1.0, 1.5], "number 1.5"),
+        ([1, -0.5], "number -0.5"),
+        ([1.0, 1e300], "outside the range"),
+        ([1.0, "2"], "string"),
+    ],
+)
+def test_fractions_are_not_integers(datatype: str, content: list[Any], reason: str) -> None:
+    with pytest.raises(InvalidInferRequest, match=reason):
+        from_json("x", datatype, (2,), content)
+
+
 @pytest.mark.parametrize("shape", [None, 3, [], [-1], [1.0], [True], ["1"], [2**31], [0, 2**16, 2**16], [1] * 17])
 def test_shape_must_be_an_array_of_sizes(shape: object) -> None:
     with pytest.raises(InvalidInferRequest, match="'x'"):
