@@ -100,6 +100,8 @@ def _complete_operation(path: str, operation: dict[str, Any]) -> None:
         operation["security"] = [{KEY: []}, {SESSION: []}, {}]
         responses |= _convert_keys(problem_responses(401, 429))
     responses |= _convert_keys(problem_responses(500, 503))
+    if "requestBody" in operation:
+        responses |= _convert_keys(problem_responses(415))  # an unknown Content-Encoding
     content = responses.get("422", {}).get("content", {})
     if "application/json" in content:  # FastAPI's default error schema, which this service does not use
         if operation.get("parameters") or "requestBody" in operation:
