@@ -17,7 +17,8 @@ from core.datasets.ingest.inline import InlineIn
 
 DESCRIPTION = """Train and serve convolutional networks over HTTP.
 
-Errors are problem details (RFC 9457, `application/problem+json`). Requests are validated strictly: an unknown
+Errors are problem details (RFC 9457) of the type `application/problem+json`, or of the type `application/json` if the
+header `Accept` allows only that. Requests are validated strictly: an unknown
 field or parameter is an error, and the error message suggests the most similar valid name. If API keys are configured,
 send `Authorization: Bearer <key>`."""
 TAGS = [

@@ -14,6 +14,7 @@ from typing_extensions import Buffer
 from app.api.jobs import IdempotencyKey
 from app.api.strict_route import StrictRoute
 from app.deps import DownloadThreadsDep, ModelReaderDep, ModelsDep, ModelSubmissionDep, TraceparentDep
+from app.http.header_values import build_attachment
 from app.pagination import Cursor, Limit, Page
 from app.schemas.examples import MODELS
 from app.schemas.jobs import JobOut
@@ -96,7 +97,7 @@ async def download_bundle(
     sufficient to rebuild the model.
     """
     files = await run_sync(models.fetch_bundle, name, version, limiter=threads)
-    headers = {"Content-Disposition": f'attachment; filename="{name}-{version}.zip"'}
+    headers = {"Content-Disposition": build_attachment(f"{name}-{version}.zip")}
     return StreamingResponse(stream_zip(files), media_type="application/zip", headers=headers)
 
 

@@ -1,6 +1,5 @@
 """Parses the body of a prediction request: one image file, several image files as multipart, or JSON."""
 
-import binascii
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from app.problems import InvalidBody
 from app.schemas.predictions import MAX_INSTANCES, InstanceIn, PredictIn
 from app.serving.decoding import ImageInput, PixelValues
 from app.serving.table_input import TableRow
+from core.base64_text import InvalidBase64, decode_base64
 from core.errors import InvalidImage, TooLarge
 
 FIELD = "images"
@@ -186,9 +186,9 @@ def _decode_instance(instance: InstanceIn) -> ImageInput:
     if instance.image is None:
         return PixelValues(instance.values)
     try:
-        return binascii.a2b_base64(instance.image.encode("ascii"), strict_mode=True)
-    except (binascii.Error, UnicodeEncodeError):
-        return InvalidImage("The image is not valid base64.")
+        return decode_base64(instance.image)
+    except InvalidBase64 as error:
+        return InvalidImage(f"The image is not valid base64: it {error}.")
 
 
 def _build_json_error(loc: tuple[str | int, ...], message: str) -> InvalidBody:

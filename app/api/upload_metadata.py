@@ -3,8 +3,6 @@
 Source: tus resumable upload protocol 1.0.0, extension creation.
 """
 
-import base64
-import binascii
 import json
 import re
 from typing import Any, NamedTuple
@@ -15,6 +13,7 @@ from pydantic import ValidationError
 from app.api.number_parameters import check_number_texts
 from app.api.upload_params import UploadParams
 from app.problems import InvalidJson
+from core.base64_text import InvalidBase64, decode_base64
 from core.spec.base import NAME_PATTERN
 from core.spec.error_pointers import format_unknown_name, quote_name
 
@@ -86,8 +85,11 @@ def parse_target(header: str) -> UploadTarget:
 
 def _decode_value(key: str, encoded: str) -> str:
     try:
-        return base64.b64decode(encoded.strip(" \t"), validate=True).decode()
-    except (binascii.Error, ValueError):
+        text = encoded.strip(" \t")
+        if " " in text or "\t" in text:  # of a key and a value, only one space is between them
+            raise InvalidBase64("has a space")
+        return decode_base64(text).decode() if text else ""
+    except ValueError:
         raise InvalidJson(f"{HEADER}/{key}:", "must be the base64 of a UTF-8 text") from None
 
 

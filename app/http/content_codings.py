@@ -1,4 +1,4 @@
-"""The content codings of HTTP bodies: gzip, deflate, br and zstd. Chooses, compresses, and decompresses in small pieces.
+"""The content codings of HTTP bodies: gzip, deflate, br and zstd. Bodies are decompressed in small pieces.
 
 Source: RFC 9110, sections 8.4 and 12.5.3; RFC 7932 (br); RFC 8878 and RFC 9659 (zstd).
 """
@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 import brotli
+
+from app.problems import parse_weight
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -65,24 +67,11 @@ def choose_encoding(accept_encoding: str) -> str:
     weights: dict[str, float] = {}
     for entry in accept_encoding.lower().split(","):
         name, *parameters = (part.strip() for part in entry.split(";"))
-        weights[_ALIASES.get(name, name)] = _parse_weight(parameters)
+        weights[_ALIASES.get(name, name)] = parse_weight(parameters)
     default = weights.get("*", 0.0)
     best = max(CODINGS, key=lambda coding: weights.get(coding, default))  # the first of equal ones
     weight = weights.get(best, default)
     return best if weight > 0 and weight >= weights.get("identity", 0.0) else ""
-
-
-def _parse_weight(parameters: list[str]) -> float:
-    """Return the weight of an entry. An invalid weight counts as 0, so that the entry is not used."""
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                weight = float(value)
-            except ValueError:
-                return 0.0
-            return weight if 0 <= weight <= 1 else 0.0
-    return 1.0
 
 
 def compress(body: bytes, coding: str) -> bytes:

@@ -32,6 +32,7 @@ def decode_body(body: bytes) -> None:
 
 
 async def _decode(body: bytes, codings: list[str], chunk_bytes: int) -> bytes | None:
+    """Return the decompressed body, or None if it is rejected."""
     chunks = [body[start : start + chunk_bytes] for start in range(0, len(body), chunk_bytes)] or [b""]
 
     async def receive() -> Message:
@@ -43,8 +44,10 @@ async def _decode(body: bytes, codings: list[str], chunk_bytes: int) -> bytes | 
             await asyncio.sleep(0)
             message = await decoded.receive()
             pieces.append(message["body"])
-            if not message["more_body"] or sum(map(len, pieces)) > LIMIT:
-                return b"".join(pieces)[:LIMIT]
+            if sum(map(len, pieces)) > LIMIT:
+                return None  # the layer behind it rejects the body
+            if not message["more_body"]:
+                return b"".join(pieces)
     except HTTPException as error:
         check_problem(error)
         return None
