@@ -1,4 +1,4 @@
-"""Decodes base64 as clients write it: standard or URL-safe, with or without padding, line breaks or a `data:` prefix."""
+"""Decodes base64 as clients write it: URL-safe, without padding, with line breaks or a `data:` prefix."""
 
 import binascii
 import re
@@ -69,6 +69,6 @@ def _remove_prefix(encoded: bytes) -> tuple[bytes, int]:
 def _describe_foreign(body: bytes, offset: int) -> str:
     """Describe the first character that is neither base64 nor whitespace, and its place in the text."""
     match = _FOREIGN.search(body.decode("utf-8", "replace"))
-    return (
-        "has another character" if match is None else f"has {ascii(match[0])} at character {offset + match.start() + 1}"
-    )
+    if match is None:
+        return "has another character"
+    return f"has {match[0]!a} at character {offset + match.start() + 1}"

@@ -33,8 +33,8 @@ class InstanceIn(Spec):
 
     image: str | None = Field(
         default=None,
-        description="A JPEG, PNG, WEBP, GIF, BMP or TIFF file in base64: standard or URL-safe, with or without padding, "
-        "line breaks or a `data:` prefix.",
+        description="A JPEG, PNG, WEBP, GIF, BMP or TIFF file in base64: standard or URL-safe, with or without "
+        "padding, line breaks or a `data:` prefix.",
     )
     values: list[Any] | None = Field(
         default=None,

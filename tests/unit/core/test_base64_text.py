@@ -2,6 +2,7 @@
 
 import base64
 import textwrap
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -59,7 +60,5 @@ def test_other_text_is_refused_with_a_reason(text: str, reason: str) -> None:
 
 @given(st.text(max_size=30) | st.binary(max_size=30))
 def test_any_text_is_decoded_or_refused(text: str | bytes) -> None:
-    try:
+    with suppress(InvalidBase64):
         assert decode_base64(text)
-    except InvalidBase64 as error:
-        assert str(error)
