@@ -159,7 +159,7 @@ def _parse_instances(body: bytes) -> PredictBody:
     try:
         parsed = PredictIn.model_validate(document)
     except ValidationError as error:
-        raise InvalidBody.from_model(error, PredictIn, include_input=False) from None
+        raise InvalidBody.from_model(error, PredictIn) from None
     if parsed.rows is not None:
         return PredictBody([TableRow(row) for row in parsed.rows], parsed.top_k)
     return PredictBody([_decode_instance(instance) for instance in parsed.instances or ()], parsed.top_k)

@@ -16,6 +16,7 @@ from app.problems import InvalidJson
 from core.base64_text import InvalidBase64, decode_base64
 from core.spec.base import NAME_PATTERN
 from core.spec.error_pointers import format_unknown_name, quote_name
+from core.spec.patterns import describe_pattern
 
 HEADER = "Upload-Metadata"
 MAX_METADATA_CHARACTERS = 16 * 2**10
@@ -77,7 +78,9 @@ def parse_target(header: str) -> UploadTarget:
     if dataset is None:
         raise InvalidJson(f"{HEADER}/{DATASET}:", "is missing: it is the base64 of the name of the dataset")
     if not re.fullmatch(NAME_PATTERN, dataset):
-        raise InvalidJson(f"{HEADER}/{DATASET}:", f"must match {NAME_PATTERN}; got {quote_name(dataset)}")
+        raise InvalidJson(
+            f"{HEADER}/{DATASET}:", f"must be {describe_pattern(NAME_PATTERN)}; got {quote_name(dataset)}"
+        )
     media_type = values.get(FILE_TYPE, "").partition(";")[0].strip().lower()
     options = _parse_options({key: value for key, value in values.items() if key in UploadParams.model_fields})
     return UploadTarget(dataset, options | {"is_table": media_type == _CSV})

@@ -18,6 +18,7 @@ from app.inference.protocol import (
 from app.inference.types import ResizeRecipe
 from core.errors import NotFound
 from core.spec.error_pointers import MAX_ERRORS
+from core.spec.error_reasons import summarize_input
 from core.spec.freezing import match_frozen_parameters
 from models import registry
 from models.network_split import CannotSplit, NetworkSplit, find_frozen_norms
@@ -54,8 +55,9 @@ def validate_architecture(request: ValidateArchitecture) -> ArchitectureValid | 
             request.name, options, request.sample_shape, request.num_outputs, request.cardinalities
         )
     except ValidationError as error:
-        errors = orjson.loads(error.json(include_input=False, include_url=False))
-        return ArchitectureInvalid(request.id, orjson.dumps(errors[:MAX_ERRORS]), "", "", len(errors))
+        errors = error.errors(include_url=False)
+        explained = [{**each, "input": summarize_input(each["input"])} for each in errors[:MAX_ERRORS]]
+        return ArchitectureInvalid(request.id, orjson.dumps(explained, default=str), "", "", len(errors))
     except registry.ArchitectureBuildError as error:
         return ArchitectureInvalid(request.id, b"", error.path, str(error))
     except registry.UnknownArchitecture as error:

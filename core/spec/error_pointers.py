@@ -1,11 +1,12 @@
 """Converts pydantic errors to JSON pointers and error messages. Suggests similar names for unknown names."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rapidfuzz import process
 from rapidfuzz.distance import JaroWinkler
+
+from core.spec.error_reasons import format_reason
 
 MAX_ERRORS = 100
 """Maximum number of errors that are explained. A body of 1 MB can have 100,000 errors."""
@@ -13,19 +14,7 @@ UNEXPLAINED = "has more errors"
 MAX_NAMES = 30
 MAX_CANDIDATES = 1000
 MAX_NAME_LENGTH = 64
-MAX_VALUE_LENGTH = 40
-JSON_TYPE_MESSAGES = {
-    "bool_type": "should be true or false",
-    "dict_type": "should be an object",
-    "float_type": "should be a number",
-    "int_type": "should be an integer",
-    "list_type": "should be an array",
-    "model_attributes_type": "should be an object",
-    "model_type": "should be an object",
-    "string_type": "should be a string",
-    "tuple_type": "should be an array",
-}
-"""Error messages that replace those of pydantic, per error type. They use the names of JSON types."""
+_SHOULD_BE, _NOT = "should be ", ", not "
 Schema = Mapping[str, Any]
 
 
@@ -40,7 +29,31 @@ def to_pointers(errors: Sequence[Mapping[str, Any]], schema: Schema, prefix: str
         for at, node in [_locate(error["loc"], schema, is_unknown=error["type"] == "extra_forbidden")]
         for reason in [_build_reason(error, node, schema)]
     )
-    return [*pointers, *[(prefix, UNEXPLAINED)] * len(errors[MAX_ERRORS:])]
+    return [*_merge_alternatives(pointers), *[(prefix, UNEXPLAINED)] * len(errors[MAX_ERRORS:])]
+
+
+def _merge_alternatives(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Merge the errors of a union, which has one error per member: `should be an integer or 'auto', not "many"`.
+
+    If a member has errors inside of the value, the errors of members of another type are left out.
+    """
+    accepted: dict[str, dict[str, None]] = {}  # by pointer; the reasons in the order of the members
+    for pointer, reason in pairs:
+        accepted.setdefault(pointer, {})[reason] = None
+    parents = {pointer[:end] for pointer in accepted for end, character in enumerate(pointer) if character == "/"}
+    merged = []
+    for pointer, reasons in accepted.items():
+        alternatives = [reason.removeprefix(_SHOULD_BE) for reason in reasons if reason.startswith(_SHOULD_BE)]
+        others = [reason for reason in reasons if not reason.startswith(_SHOULD_BE)]
+        if alternatives and pointer not in parents:
+            accepts, values = zip(*(each.partition(_NOT)[::2] for each in alternatives), strict=True)
+            merged.append((pointer, f"{_SHOULD_BE}{_join_alternatives(accepts)}{values[0] and _NOT}{values[0]}"))
+        merged += [(pointer, reason) for reason in others]
+    return merged
+
+
+def _join_alternatives(accepts: Sequence[str]) -> str:
+    return " or ".join(dict.fromkeys(accepts)) if len(accepts) < 3 else ", ".join(accepts[:-1]) + f" or {accepts[-1]}"
 
 
 def build_pointer(path: Iterable[Any]) -> str:
@@ -94,38 +107,8 @@ def _build_reason(error: Mapping[str, Any], node: Schema, root: Schema) -> str:
             return format_unknown_name(context["discriminator"].strip("'"), str(context["tag"]), expected)
         case "union_tag_not_found":
             return f"must have a field {context['discriminator']}"
-        case "missing":
-            return "is missing"
-        case "value_error":
-            return str(context.get("error", error["msg"]))
         case _:
             return format_reason(error)
-
-
-def format_reason(error: Mapping[str, Any]) -> str:
-    """Format a pydantic error with the accepted and received values: `should be greater than 0, not -1`."""
-    if error["type"] == "too_long" and "max_length" in error.get("ctx", {}):
-        context = error["ctx"]
-        return f"should have at most {context['max_length']} items, not {context['actual_length']}"
-    reason = JSON_TYPE_MESSAGES.get(error["type"]) or str(error["msg"]).removeprefix("Input ")
-    return f"{reason}, not {shorten(error['input'])}" if "input" in error else reason
-
-
-def shorten(value: Any) -> str:  # noqa: ANN401 - any JSON value
-    """Format a value as short ASCII JSON. Arrays and objects are replaced by the names of their types."""
-    match value:
-        case Mapping():
-            return "an object"
-        case str() if len(value) > MAX_VALUE_LENGTH:
-            return f"{json.dumps(value[:MAX_VALUE_LENGTH])}…"
-        case int() if abs(value) >= 10**MAX_VALUE_LENGTH:
-            return f"a number of more than {MAX_VALUE_LENGTH} digits"
-        case str() | int() | float() | None:
-            return json.dumps(value)
-        case Sequence():
-            return "an array"
-        case _:
-            return f"a {type(value).__name__}"
 
 
 def _locate(loc: Sequence[Any], schema: Schema, *, is_unknown: bool) -> tuple[list[Any], Schema]:
