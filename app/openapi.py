@@ -14,12 +14,17 @@ from app.http.middleware import is_public_path
 from app.schemas.predictions import PredictIn
 from app.schemas.problems import ProblemOut, problem_responses
 from core.datasets.ingest.inline import InlineIn
+from core.spec.base import Spec
+from core.spec.shorthand import describe_shorthand, get_forms
 
 DESCRIPTION = """Train and serve convolutional networks over HTTP.
 
 Errors are problem details (RFC 9457) of the type `application/problem+json`, or of the type `application/json` if the
 header `Accept` allows only that. Requests are validated strictly: an unknown
-field or parameter is an error, and the error message suggests the most similar valid name. If API keys are configured,
+field or parameter is an error, and the error message suggests the most similar valid name. In JSON bodies, a value may
+stand for an array of one (`"metrics": "accuracy"`), and a name for an object with defaults (`"optimizer": "adam"`);
+pointers in errors refer to the long form, which responses have. Request bodies may have a `Content-Encoding`: gzip,
+deflate, br or zstd. If API keys are configured,
 send `Authorization: Bearer <key>`."""
 TAGS = [
     {"name": "jobs", "description": "Submit and control jobs, and read their metrics, logs, checkpoints and results."},
@@ -79,8 +84,27 @@ def _complete_document(document: dict[str, Any]) -> dict[str, Any]:
     }
     for path, operation in iterate_operations(document):
         _complete_operation(path, operation)
+    _describe_shorthands(schemas)
     _adapt_to_generators(document)
     return _name_specs(document)
+
+
+def _describe_shorthands(schemas: dict[str, Any]) -> None:
+    """Add the short forms of fields to their descriptions. For generated clients, schemas have only the long forms."""
+    for model in iterate_subclasses(Spec):
+        for name in (model.__name__, f"{model.__name__}-Input"):
+            for field, form in get_forms(model).items():
+                node = schemas.get(name, {}).get("properties", {}).get(field)
+                sentence = describe_shorthand(form)
+                if node is not None and sentence:
+                    node["description"] = f"{node.get('description', '')} In requests: {sentence}".strip()
+
+
+def iterate_subclasses(base: type[Spec]) -> Iterator[type[Spec]]:
+    """Yield all classes that inherit from `base`."""
+    for subclass in base.__subclasses__():
+        yield subclass
+        yield from iterate_subclasses(subclass)
 
 
 def iterate_operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -169,6 +169,7 @@ def _check_count(document: object) -> None:
     """Raise an error if there are too many instances or fields. Called before pydantic validates each of them."""
     for field in ("instances", "rows"):
         members = document.get(field) if isinstance(document, dict) else None
+        members = [members] if isinstance(members, dict) else members  # one instance in place of an array of one
         if isinstance(members, list) and len(members) > MAX_INSTANCES:
             raise TooLarge(
                 f"{field} must have at most {MAX_INSTANCES} items; got {len(members)}.", max_images=MAX_INSTANCES

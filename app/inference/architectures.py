@@ -20,6 +20,7 @@ from core.errors import NotFound
 from core.spec.error_pointers import MAX_ERRORS
 from core.spec.error_reasons import summarize_input
 from core.spec.freezing import match_frozen_parameters
+from core.spec.shorthand import expand_document
 from models import registry
 from models.network_split import CannotSplit, NetworkSplit, find_frozen_norms
 
@@ -48,7 +49,8 @@ def validate_architecture(request: ValidateArchitecture) -> ArchitectureValid | 
     Without the shape of a sample, check only the options.
     """
     try:
-        options = registry.resolve_options(request.name, orjson.loads(request.options))
+        options_class = registry.get_architecture(request.name).options
+        options = registry.resolve_options(request.name, expand_document(options_class, orjson.loads(request.options)))
         if not request.sample_shape:
             return ArchitectureValid(request.id, orjson.dumps(options), 0, (), ())
         summary = registry.validate_architecture(

@@ -7,6 +7,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import JaroWinkler
 
 from core.spec.error_reasons import format_reason
+from core.spec.name_aliases import find_aliased_names, find_other_component
 
 MAX_ERRORS = 100
 """Maximum number of errors that are explained. A body of 1 MB can have 100,000 errors."""
@@ -62,12 +63,14 @@ def build_pointer(path: Iterable[Any]) -> str:
 
 
 def find_nearest(name: str, valid_names: Sequence[str]) -> list[str]:
-    """Return up to three valid names that are similar to `name`, most similar first.
+    """Return the valid names that other tools call `name`, or up to three similar ones, most similar first.
 
     Searches the first `MAX_CANDIDATES` names, and compares the first `MAX_NAME_LENGTH` characters of `name`.
     """
     alike = JaroWinkler.normalized_similarity
     candidates = valid_names[:MAX_CANDIDATES]
+    if aliased := find_aliased_names(name, candidates):
+        return aliased
     matches = process.extract(name[:MAX_NAME_LENGTH].lower(), candidates, scorer=alike, limit=3, score_cutoff=0.7)
     return [match for match, score, _ in matches if score > matches[0][1] - 0.15]
 
@@ -79,6 +82,13 @@ def format_unknown_name(kind: str, name: str, valid_names: Sequence[str]) -> str
         return f"unknown {kind} {quote_name(name)}; did you mean {' or '.join(map(quote_name, similar))}?"
     names = ", ".join(map(quote_name, valid_names[:MAX_NAMES]))
     return f"unknown {kind} {quote_name(name)}; known: {names or 'none'}"
+
+
+def _format_unknown_tag(kind: str, tag: str, expected: Sequence[str]) -> str:
+    """Format the error of an unknown component. It may be a component of another kind, as in other tools."""
+    other = "" if find_aliased_names(tag, expected) else find_other_component(tag)
+    reason = format_unknown_name(kind, tag, expected)
+    return f"unknown {kind} {quote_name(tag)}; did you mean {other}?" if other else reason
 
 
 def format_names(names: Sequence[str]) -> str:
@@ -104,7 +114,7 @@ def _build_reason(error: Mapping[str, Any], node: Schema, root: Schema) -> str:
             return format_unknown_name("field", str(error["loc"][-1]), sorted(_list_properties(node, root)))
         case "union_tag_invalid":
             expected = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
-            return format_unknown_name(context["discriminator"].strip("'"), str(context["tag"]), expected)
+            return _format_unknown_tag(context["discriminator"].strip("'"), str(context["tag"]), expected)
         case "union_tag_not_found":
             return f"must have a field {context['discriminator']}"
         case _:
