@@ -76,12 +76,11 @@ def expand_value(value: Any, form: TypeForm) -> Any:  # noqa: ANN401 - any JSON 
             return [expand_value(each, form.item) for each in value]
         return value
     takes_name = kind == "string" and form.key is not None
-    item = form.item
-    takes_item = item is not None and form.is_single_allowed and kind != "null"
-    takes_item = takes_item and item is not None and (kind in item.kinds or (kind == "string" and item.key is not None))
+    item = form.item if form.is_single_allowed and kind != "null" else None
+    takes_item = item is not None and (kind in item.kinds or (kind == "string" and item.key is not None))
     if takes_name and not takes_item:
         return {form.key: value}
-    if takes_item and not takes_name and item is not None:
+    if item is not None and takes_item and not takes_name:
         return [expand_value(value, item)]
     return value
 
