@@ -7,7 +7,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import JaroWinkler
 
 from core.spec.error_reasons import format_reason
-from core.spec.name_aliases import find_aliased_names, find_other_component
+from core.spec.name_search import find_aliased_names, find_other_component
 
 MAX_ERRORS = 100
 """Maximum number of errors that are explained. A body of 1 MB can have 100,000 errors."""

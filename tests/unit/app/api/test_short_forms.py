@@ -79,7 +79,13 @@ def test_a_job_is_extended_and_changed_with_short_forms(client: TestClient, stat
 
 
 def test_an_inline_dataset_takes_one_column_name(client: TestClient) -> None:
-    body = {"name": "toy", "inputs": [[0.2], [1.1], [-0.6]], "targets": [1.7, 0.1, -2.25], "columns": "x", "target": "y"}
+    body = {
+        "name": "toy",
+        "inputs": [[0.2], [1.1], [-0.6]],
+        "targets": [1.7, 0.1, -2.25],
+        "columns": "x",
+        "target": "y",
+    }
     response = client.post("/v1/datasets", json=body)
     assert response.status_code == 202, response.text
 

@@ -14,7 +14,8 @@ from core.spec import JobSpec
 from core.spec.base import Spec
 from core.spec.error_pointers import find_nearest, format_unknown_name, to_pointers
 from core.spec.metrics import list_curves
-from core.spec.name_aliases import ALIASES, find_aliased_names, normalize_name
+from core.spec.name_aliases import ALIASES
+from core.spec.name_search import find_aliased_names, normalize_name
 from models import registry
 from models.layers_spec import LayersOptions
 from models.registry import Options
