@@ -23,7 +23,7 @@ def decode_base64(text: str | bytes) -> bytes:
     """
     encoded = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     try:
-        content = binascii.a2b_base64(encoded, strict_mode=True)  # the usual form, without copies
+        content = binascii.a2b_base64(encoded, strict_mode=True)  # the canonical form, without copies
     except binascii.Error:
         content = b""
     if not content or encoded.endswith(b"==="):  # Python accepts four and more characters of padding

@@ -19,7 +19,7 @@ else:
 
 CODINGS = ("zstd", "br", "gzip", "deflate")
 """The supported codings. Of those that a client accepts equally, the first is used for responses."""
-PIECE_BYTES = 2**16
+CHUNK_BYTES = 2**16
 """The approximate size of the largest piece that one step decompresses, which takes less than 1 ms."""
 WINDOW_BYTES = {"br": 2**24, "zstd": 2**23}
 """The memory that a body can make its decoder allocate. The decoders of other codings need less than 64 KiB."""
@@ -86,7 +86,7 @@ def compress(body: bytes, coding: str) -> bytes:
             return stream.compress(body) + stream.flush()
 
 
-class Decoder(Protocol):
+class CodingDecoder(Protocol):
     """Decompresses one coding. After `feed`, each `read` returns a piece; it is empty if more input is needed."""
 
     @property
@@ -131,12 +131,12 @@ class ContentDecoder:
             if decoder.needs_input:
                 continue
             try:
-                piece = decoder.read()
+                chunk = decoder.read()
             except CorruptBody as error:
                 raise CorruptBody(f"is not valid {coding}: {error}") from None
             if number == len(self._stages) - 1:
-                return piece
-            self._feed(number + 1, piece)
+                return chunk
+            self._feed(number + 1, chunk)
             return b""
         return b""
 
@@ -158,7 +158,7 @@ class ContentDecoder:
             self._stages[number][1].feed(chunk)
 
 
-def build_decoder(coding: str) -> Decoder:
+def build_decoder(coding: str) -> CodingDecoder:
     """Return a decoder for a coding of `CODINGS`."""
     match coding:
         case "br":
@@ -176,7 +176,7 @@ class Frame(Protocol):
 
     @property
     def is_complete(self) -> bool: ...
-    def read(self, data: bytes) -> tuple[bytes, bytes]: ...
+    def read(self, encoded: bytes) -> tuple[bytes, bytes]: ...
 
 
 class FramesDecoder:
@@ -187,32 +187,32 @@ class FramesDecoder:
         self._open_frame = open_frame
         self._max_frames = self._num_left = max_frames
         self._frame: Frame | None = None
-        self._data = b""
+        self._input = b""
         self._has_output = False
 
     @property
     def needs_input(self) -> bool:
         if self._frame is None:
-            return len(self._data) < 2  # the first two bytes show the format of a deflate body
-        return not self._data and not self._has_output
+            return len(self._input) < 2  # the first two bytes show the format of a deflate body
+        return not self._input and not self._has_output
 
     def feed(self, chunk: bytes) -> None:
-        self._data += chunk
+        self._input += chunk
 
     def read(self) -> bytes:
         if self._frame is None:
             if not self._num_left:
                 raise CorruptBody("it has trailing bytes, or too many parts")
             self._num_left -= 1
-            self._frame = self._open_frame(self._data)
-        piece, self._data = self._frame.read(self._data)
-        self._has_output = len(piece) >= PIECE_BYTES
+            self._frame = self._open_frame(self._input)
+        chunk, self._input = self._frame.read(self._input)
+        self._has_output = len(chunk) >= CHUNK_BYTES
         if self._frame.is_complete:
             self._frame, self._has_output = None, False
-        return piece
+        return chunk
 
     def finish(self) -> None:
-        if self._frame is not None or self._data or self._num_left == self._max_frames:
+        if self._frame is not None or self._input or self._num_left == self._max_frames:
             raise CorruptBody("it is truncated")
 
 
@@ -226,16 +226,16 @@ class ZlibFrame:
     def is_complete(self) -> bool:
         return self._stream.eof
 
-    def read(self, data: bytes) -> tuple[bytes, bytes]:
+    def read(self, encoded: bytes) -> tuple[bytes, bytes]:
         try:
-            piece = self._stream.decompress(data, PIECE_BYTES)
+            chunk = self._stream.decompress(encoded, CHUNK_BYTES)
         except zlib.error:
             raise CorruptBody("the data is corrupt") from None
-        return piece, self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
+        return chunk, self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
 
 
 def _open_deflate(head: bytes) -> ZlibFrame:
-    """Return a stream with a zlib header, or a raw one if the first two bytes are no zlib header (RFC 1950)."""
+    """Return a stream with a zlib header, or a raw one if the body does not start with a zlib header (RFC 1950)."""
     has_header = head[0] & 15 == 8 and int.from_bytes(head[:2], "big") % 31 == 0
     return ZlibFrame(_ZLIB_BITS if has_header else _RAW_BITS)
 
@@ -250,13 +250,13 @@ class ZstdFrame:
     def is_complete(self) -> bool:
         return bool(self._stream.eof)
 
-    def read(self, data: bytes) -> tuple[bytes, bytes]:
+    def read(self, encoded: bytes) -> tuple[bytes, bytes]:
         try:
-            piece = self._stream.decompress(data, PIECE_BYTES)
+            chunk = self._stream.decompress(encoded, CHUNK_BYTES)
         except zstd.ZstdError as error:
             is_too_large = "memory" in str(error)
             raise CorruptBody("its window is larger than 8 MiB" if is_too_large else "the data is corrupt") from None
-        return piece, self._stream.unused_data if self._stream.eof else b""
+        return chunk, self._stream.unused_data if self._stream.eof else b""
 
 
 class BrotliDecoder:
@@ -264,26 +264,26 @@ class BrotliDecoder:
 
     def __init__(self) -> None:
         self._stream = brotli.Decompressor()
-        self._data = b""
+        self._input = b""
         self._has_output = False
 
     @property
     def needs_input(self) -> bool:
-        return not self._data and not self._has_output and bool(self._stream.can_accept_more_data())
+        return not self._input and not self._has_output and bool(self._stream.can_accept_more_data())
 
     def feed(self, chunk: bytes) -> None:
-        self._data += chunk
+        self._input += chunk
 
     def read(self) -> bytes:
-        data = b""  # the stream accepts no input as long as it has output
+        encoded = b""  # the stream accepts no input as long as it has output
         if self._stream.can_accept_more_data():
-            data, self._data = self._data, b""
+            encoded, self._input = self._input, b""
         try:
-            piece = bytes(self._stream.process(data, output_buffer_limit=PIECE_BYTES))
+            chunk = bytes(self._stream.process(encoded, output_buffer_limit=CHUNK_BYTES))
         except brotli.error:
             raise CorruptBody("the data is corrupt, or has trailing bytes") from None
-        self._has_output = len(piece) >= PIECE_BYTES
-        return piece
+        self._has_output = len(chunk) >= CHUNK_BYTES
+        return chunk
 
     def finish(self) -> None:
         if not self._stream.is_finished():

@@ -116,9 +116,9 @@ class DecodedBody:
             return await self._receive()  # waits until the client disconnects
         while True:
             if not self._decoder.needs_input:
-                if piece := await self._read_piece():
-                    self._num_output += len(piece)
-                    return {"type": "http.request", "body": piece, "more_body": True}
+                if chunk := await self._read_chunk():
+                    self._num_output += len(chunk)
+                    return {"type": "http.request", "body": chunk, "more_body": True}
             elif self._waiting:
                 self._decoder.feed(bytes(self._waiting[:FEED_BYTES]))
                 self._waiting = self._waiting[FEED_BYTES:]
@@ -146,7 +146,7 @@ class DecodedBody:
             return message
         return await self._window.receive(self._receive)
 
-    async def _read_piece(self) -> bytes:
+    async def _read_chunk(self) -> bytes:
         try:
             if self._num_output < MAX_INLINE_BYTES and max(self._num_input) < MAX_INLINE_BYTES:
                 return self._decoder.read()

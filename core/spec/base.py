@@ -61,7 +61,7 @@ class Spec(BaseModel):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
-        """Expand short forms before all other validators. A class whose fields have none is validated as usual."""
+        """Expand short forms before all other validators. A class whose fields have none is not changed."""
         schema = handler(source)
         if any(form.has_shorthand for form in get_forms(cls).values()):
             _add_expansion(cls, handler.resolve_ref_schema(schema))

@@ -138,7 +138,7 @@ REASONS: dict[str, str] = {
 }
 """The reason of every error type of pydantic, with the fields of its context."""
 _WITHOUT_VALUE = frozenset({"assertion_error", "extra_forbidden", "missing", "too_long", "too_short", "value_error"})
-_PYTHON_WORDS = {"None": "null", "True": "true", "False": "false"}
+_PYTHON_LITERALS = {"None": "null", "True": "true", "False": "false"}
 _QUOTED_OR_WORD = re.compile(r"'[^']*'|\b(?:None|True|False)\b")
 _PREFIXES = ("Value error, ", "Assertion failed, ", "Input ")
 
@@ -177,7 +177,7 @@ def _fill_reason(kind: str, context: dict[str, Any], error: Mapping[str, Any]) -
 
 def _translate_values(expected: str) -> str:
     """Write the values of Python as JSON: `null`, `true` and `false`. Quoted words stay as they are."""
-    text = _QUOTED_OR_WORD.sub(lambda match: _PYTHON_WORDS.get(match[0], match[0]), expected)
+    text = _QUOTED_OR_WORD.sub(lambda match: _PYTHON_LITERALS.get(match[0], match[0]), expected)
     return text if len(text) <= MAX_EXPECTED_LENGTH else f"{text[:MAX_EXPECTED_LENGTH]}…"
 
 

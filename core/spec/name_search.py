@@ -62,12 +62,12 @@ def find_aliased_names(name: str, valid_names: Sequence[str]) -> list[str]:
     for candidate in candidates:
         if candidate in by_normal_form:
             return [by_normal_form[candidate]]
-    known = set(valid_names)
+    available = set(valid_names)
     for candidate in candidates:
         for targets in _TARGETS.values():
-            if found := [target for target in targets.get(candidate, ()) if target.partition(".")[0] in known]:
+            if found := [target for target in targets.get(candidate, ()) if target.partition(".")[0] in available]:
                 return found
-    return _find_curves(name, known)
+    return _find_curves(name, available)
 
 
 def find_other_component(name: str) -> str:
@@ -93,7 +93,7 @@ def _iterate_candidates(name: str) -> Iterator[str]:
                 yield form.removesuffix(suffix)
 
 
-def _find_curves(name: str, known: Iterable[str]) -> list[str]:
+def _find_curves(name: str, available: Iterable[str]) -> list[str]:
     """Return the curve that a name such as `val_acc` means."""
     parts = re.split(r"[_/. -]", name[:MAX_LENGTH].lower(), maxsplit=1)
     split, metric = _SPLITS.get(parts[0]), parts[-1]
@@ -102,4 +102,4 @@ def _find_curves(name: str, known: Iterable[str]) -> list[str]:
         splits, metrics = ("train", "valid"), [name.lower(), *_TARGETS["metrics"].get(normalize_name(name), ())]
     else:
         splits = (split,)
-    return [curve for each in metrics for one in splits if (curve := f"{one}_{each}") in known]
+    return [curve for each in metrics for one in splits if (curve := f"{one}_{each}") in available]

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.http.content_codings import (
+    CHUNK_BYTES,
     CODINGS,
     MAX_FRAMES,
-    PIECE_BYTES,
     ContentDecoder,
     CorruptBody,
     UnsupportedCoding,
@@ -28,7 +28,7 @@ else:
     from backports import zstd
 
 PLAIN = b"candela " * 100
-LARGE = os.urandom(3 * PIECE_BYTES) + bytes(20 * PIECE_BYTES) + b"end"
+LARGE = os.urandom(3 * CHUNK_BYTES) + bytes(20 * CHUNK_BYTES) + b"end"
 WINDOW_8_MIB = {zstd.CompressionParameter.window_log: 23}
 WINDOW_16_MIB = {zstd.CompressionParameter.window_log: 24}
 
@@ -40,7 +40,7 @@ def decode(body: bytes, codings: list[str], chunk_bytes: int = 2**16) -> bytes:
         while not decoder.needs_input:
             pieces.append(decoder.read())
     decoder.finish()
-    assert max(map(len, pieces), default=0) <= 2 * PIECE_BYTES
+    assert max(map(len, pieces), default=0) <= 2 * CHUNK_BYTES
     return b"".join(pieces)
 
 
