@@ -38,6 +38,7 @@ from app.http.body_budget import BodyBudget
 from app.http.browser_guard import BrowserGuardMiddleware
 from app.http.browser_sessions import add_browser_sessions
 from app.http.compression import CompressionMiddleware
+from app.http.content_decoding import ContentDecodingMiddleware
 from app.http.fast_path import FastPathMiddleware
 from app.http.memory_release import release_memory_later
 from app.http.methods import MethodsMiddleware
@@ -146,12 +147,10 @@ def _add_middleware(app: FastAPI, settings: Settings, tracing: Tracing | None) -
     app.add_middleware(CompressionMiddleware)  # inside of the fast path, whose responses it never sees
     app.add_middleware(MethodsMiddleware)
     app.add_middleware(FastPathMiddleware, routes=(PREDICT, INFER, INFER_VERSION))
-    app.add_middleware(
-        BodySizeLimitMiddleware,
-        get_limit=build_body_limits(settings),
-        is_streamed=is_upload,
-        budget=BodyBudget(settings.max_buffered_bytes, on_idle=release_memory_later),
-    )
+    get_limit = build_body_limits(settings)
+    budget = BodyBudget(settings.max_buffered_bytes, on_idle=release_memory_later)
+    app.add_middleware(BodySizeLimitMiddleware, get_limit=get_limit, is_streamed=is_upload, budget=budget)
+    app.add_middleware(ContentDecodingMiddleware, get_limit=get_limit, budget=budget)
     app.add_middleware(ApiKeyMiddleware, keys=[key.get_secret_value() for key in settings.api_keys])
     wrong_keys = rate_limit.WrongKeyLimit(settings.max_wrong_keys_per_min)
     rate_limit.add_rate_limit(app, settings, wrong_keys)

@@ -20,12 +20,17 @@ from app.schemas.job_events import EventStreamOut
 from app.schemas.predictions import PredictIn, PredictionsOut
 from app.schemas.problems import ProblemOut, problem_responses
 from core.datasets.ingest.inline import InlineIn
+from core.spec.base import Spec
+from core.spec.shorthand import describe_shorthand, get_forms
 
 DESCRIPTION = """Train and serve convolutional networks over HTTP.
 
-Errors are problem details (RFC 9457, `application/problem+json`). Requests are validated strictly: an unknown
-field or parameter is an error, and the error message suggests the most similar valid name. If API keys are configured,
-send `Authorization: Bearer <key>`. [All problems](/problems)."""
+Errors are problem details (RFC 9457) of the type `application/problem+json`, or of the type `application/json` if the
+header `Accept` allows only that. Requests are validated strictly: an unknown
+field or parameter is an error, and the error message suggests the most similar valid name. In JSON bodies, a value may
+stand for an array of one (`"metrics": "accuracy"`), and a name for an object with defaults (`"optimizer": "adam"`);
+pointers in errors refer to the long form, which responses have. Request bodies may have a `Content-Encoding`: gzip,
+deflate, br or zstd. If API keys are configured, send `Authorization: Bearer <key>`. [All problems](/problems)."""
 TAGS = [
     {"name": "jobs", "description": "Submit and control jobs, and read their metrics, logs, checkpoints and results."},
     {"name": "datasets", "description": "Upload datasets, and read their versions, reports and previews."},
@@ -106,6 +111,7 @@ def _complete_document(document: dict[str, Any], *, has_keys: bool) -> dict[str,
     }
     for path, operation in iterate_operations(document):
         _complete_operation(path, operation, has_keys=has_keys)
+    _describe_shorthands(schemas)
     _adapt_to_generators(document)
     renamed = _name_specs(document)
     for name, schema in renamed["components"]["schemas"].items():
@@ -115,6 +121,24 @@ def _complete_document(document: dict[str, Any], *, has_keys: bool) -> dict[str,
         _require_discriminators(operation, renamed["components"]["schemas"])
     _complete_responses(renamed)
     return renamed
+
+
+def _describe_shorthands(schemas: dict[str, Any]) -> None:
+    """Add the short forms of fields to their descriptions. For generated clients, schemas have only the long forms."""
+    for model in iterate_subclasses(Spec):
+        for name in (model.__name__, f"{model.__name__}-Input"):
+            for field, form in get_forms(model).items():
+                node = schemas.get(name, {}).get("properties", {}).get(field)
+                sentence = describe_shorthand(form)
+                if node is not None and sentence:
+                    node["description"] = f"{node.get('description', '')} In requests: {sentence}".strip()
+
+
+def iterate_subclasses(base: type[Spec]) -> Iterator[type[Spec]]:
+    """Yield all classes that inherit from `base`."""
+    for subclass in base.__subclasses__():
+        yield subclass
+        yield from iterate_subclasses(subclass)
 
 
 def iterate_operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -141,6 +165,8 @@ def _complete_operation(path: str, operation: dict[str, Any], *, has_keys: bool)
         operation["security"] = [{KEY: []}, {SESSION: []}, *([{}] if is_optional else [])]
         responses |= _convert_keys(describe(401, 429))
     responses |= _convert_keys(describe(500, 503))
+    if "requestBody" in operation:
+        responses |= _convert_keys(describe(415))  # an unknown Content-Encoding
     content = responses.get("422", {}).get("content", {})
     if "application/json" in content:  # FastAPI's default error schema, which this service does not use
         has_input = operation.get("parameters") or "requestBody" in operation

@@ -9,7 +9,11 @@ from starlette.requests import Request
 from app.http.byte_ranges import InvalidRange, RangeResponse, select_range
 from app.schemas.problems import problem_responses
 
-JSON_FILE: dict[str, Any] = {"application/json": {"schema": {}, "example": {"accuracy": 0.97}}}
+DATA: dict[str, Any] = {
+    "application/json": {"schema": {}, "example": {"accuracy": 0.97}},
+    "application/x-ndjson": {"schema": {"type": "string"}},
+    "text/csv": {"schema": {"type": "string"}},
+}
 BINARY: dict[str, Any] = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
@@ -24,12 +28,12 @@ class StoredFile(Protocol):
     def name(self) -> str: ...
 
 
-def describe_file_responses(example: str, *, has_json: bool = False) -> dict[int | str, dict[str, Any]]:
+def describe_file_responses(example: str, *, has_data: bool = False) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` argument of an endpoint that sends a file, such as the file `example`.
 
-    With `has_json`, files of type `application/json` are sent with this type.
+    With `has_data`, CSV, JSON and JSON lines are sent with their own types.
     """
-    content = BINARY | JSON_FILE if has_json else BINARY
+    content = BINARY | DATA if has_data else BINARY
     return {
         200: {"description": f"The file, such as `{example}`.", "content": content},
         206: {"description": "The requested range of the file.", "content": content},

@@ -18,6 +18,7 @@ from app.api.predictions import ModelRef
 from app.api.strict_route import StrictRoute
 from app.deps import ExplanationsDep
 from app.http.cancellation import TIMEOUT_PARAMETER, cancel_on_disconnect, parse_deadline
+from app.http.header_values import encode_header_text
 from app.schemas.explanations import EmbeddingsOut, ExplanationOut
 from app.schemas.problems import problem_responses
 from app.services.prediction.explanations import ExplanationResult
@@ -112,10 +113,6 @@ def _render_explanation(result: ExplanationResult) -> dict[str, Any]:
 
 
 def _build_headers(result: ExplanationResult) -> dict[str, str]:
-    """Return the headers with the class and its probability.
-
-    Non-ASCII characters of the label are escaped with backslashes: RFC 8187 encodes only parameters of header values.
-    """
-    label = orjson.dumps(result.label).decode().strip('"').encode("ascii", "backslashreplace").decode()
+    """Return the headers with the class, as percent-encoded UTF-8, and its probability."""
     probability = {} if result.probability is None else {"Candela-Probability": f"{result.probability:.6f}"}
-    return {"Candela-Label": label, **probability}
+    return {"Candela-Label": encode_header_text(result.label), **probability}

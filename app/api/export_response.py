@@ -9,6 +9,7 @@ from anyio.to_thread import run_sync
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from app.http.header_values import build_attachment
 from core.errors import Overloaded
 
 MAX_EXPORTS = 4  # at once in a process: the names of all samples of a dataset are in memory
@@ -27,7 +28,7 @@ class ExportResponse(StreamingResponse):
         on_end: Callable[[], None],
     ) -> None:
         """`on_end` is called when the response has been sent, or the client has disconnected."""
-        headers = {"Content-Disposition": f'attachment; filename="{file_name}"'}
+        headers = {"Content-Disposition": build_attachment(file_name)}
         super().__init__(self._iterate_chunks(first), media_type="application/zip", headers=headers)
         self._chunks, self._threads, self._on_end = chunks, threads, on_end
 

@@ -22,6 +22,7 @@ from app.deps import (
     ResourceDescriptionsDep,
     TraceparentDep,
 )
+from app.http.header_values import build_attachment
 from app.pagination import Cursor, Limit, Page
 from app.schemas.descriptions import DescriptionIn, TagFilter
 from app.schemas.examples import MODELS
@@ -83,7 +84,7 @@ def show_model(name: ModelName, models: ModelReaderDep) -> ModelOut:
 
 
 @router.patch("/{name}", responses=problem_responses(400, 404, 413, 415, 422))
-def describe_model(
+def update_model(
     name: ModelName, changes: DescriptionIn, models: ModelsDep, descriptions: ResourceDescriptionsDep
 ) -> ModelOut:
     """Describe a model.
@@ -115,7 +116,7 @@ def show_model_version(name: ModelName, version: Version, models: ModelReaderDep
 
 
 @router.patch("/{name}/versions/{version}", responses=problem_responses(400, 404, 413, 415, 422))
-def describe_model_version(
+def update_model_version(
     name: ModelName,
     version: Version,
     changes: DescriptionIn,
@@ -157,7 +158,7 @@ async def download_bundle(
     sufficient to rebuild the model.
     """
     files = await run_sync(models.fetch_bundle, name, version, limiter=threads)
-    headers = {"Content-Disposition": f'attachment; filename="{name}-{version}.zip"'}
+    headers = {"Content-Disposition": build_attachment(f"{name}-{version}.zip")}
     return StreamingResponse(stream_zip(files), media_type="application/zip", headers=headers)
 
 

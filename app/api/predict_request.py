@@ -1,6 +1,5 @@
 """Parses the body of a prediction request: one image file, several image files as multipart, or JSON."""
 
-import binascii
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from app.problems import InvalidBody
 from app.schemas.predictions import MAX_INSTANCES, InstanceIn, PredictIn
 from app.serving.decoding import ImageInput, PixelValues
 from app.serving.table_input import TableRow
+from core.base64_text import InvalidBase64, decode_base64
 from core.errors import InvalidImage, TooLarge
 
 FIELD = "images"
@@ -159,7 +159,7 @@ def _parse_instances(body: bytes) -> PredictBody:
     try:
         parsed = PredictIn.model_validate(document)
     except ValidationError as error:
-        raise InvalidBody.from_model(error, PredictIn, include_input=False) from None
+        raise InvalidBody.from_model(error, PredictIn) from None
     if parsed.rows is not None:
         return PredictBody([TableRow(row) for row in parsed.rows], parsed.top_k)
     return PredictBody([_decode_instance(instance) for instance in parsed.instances or ()], parsed.top_k)
@@ -169,6 +169,7 @@ def _check_count(document: object) -> None:
     """Raise an error if there are too many instances or fields. Called before pydantic validates each of them."""
     for field in ("instances", "rows"):
         members = document.get(field) if isinstance(document, dict) else None
+        members = [members] if isinstance(members, dict) else members  # one instance in place of an array of one
         if isinstance(members, list) and len(members) > MAX_INSTANCES:
             raise TooLarge(
                 f"{field} must have at most {MAX_INSTANCES} items; got {len(members)}.", max_images=MAX_INSTANCES
@@ -186,9 +187,9 @@ def _decode_instance(instance: InstanceIn) -> ImageInput:
     if instance.image is None:
         return PixelValues(instance.values)
     try:
-        return binascii.a2b_base64(instance.image.encode("ascii"), strict_mode=True)
-    except (binascii.Error, UnicodeEncodeError):
-        return InvalidImage("The image is not valid base64.")
+        return decode_base64(instance.image)
+    except InvalidBase64 as error:
+        return InvalidImage(f"The image is not valid base64: it {error}.")
 
 
 def _build_json_error(loc: tuple[str | int, ...], message: str) -> InvalidBody:

@@ -118,17 +118,19 @@ def list_checkpoints(job_id: JobId, results: ResultsDep) -> Page[CheckpointOut]:
 @router.get(
     "/files/{name}",
     response_class=FileResponse,
-    responses=describe_file_responses("predictions.csv"),
+    responses=describe_file_responses("predictions.csv", has_data=True),
 )
 async def download_file(
     job_id: JobId, name: FileName, results: ResultsDep, request: Request, threads: DownloadThreadsDep
 ) -> Response:
     """Download a result file.
 
-    The field `result.files` of the job lists the files. The `ETag` is the file's sha256; `Range` resumes an interrupted
+    The field `result.files` of the job lists the files. CSV files have the type `text/csv`, JSON lines
+    `application/x-ndjson`. The `ETag` is the file's sha256; `Range` resumes an interrupted
     download.
     """
-    return build_file_response(request, await run_sync(results.fetch_result_file, job_id, name, limiter=threads))
+    file = await run_sync(results.fetch_result_file, job_id, name, limiter=threads)
+    return build_file_response(request, file, file.media_type)
 
 
 @router.get("/artifacts", responses=problem_responses(404, 422))
@@ -143,15 +145,15 @@ def list_artifacts(job_id: JobId, results: ResultsDep) -> Page[ArtifactOut]:
 @router.get(
     "/artifacts/{name}",
     response_class=FileResponse,
-    responses=describe_file_responses("metrics.csv", has_json=True),
+    responses=describe_file_responses("metrics.csv", has_data=True),
 )
 async def download_artifact(
     job_id: JobId, name: FileName, results: ResultsDep, request: Request, threads: DownloadThreadsDep
 ) -> Response:
     """Download an artifact.
 
-    JSON artifacts have the type `application/json`, others `application/octet-stream`. The `ETag` is the file's sha256;
-    `Range` resumes an interrupted download.
+    JSON artifacts have the type `application/json`, CSV files `text/csv`, JSON lines `application/x-ndjson`, and others
+    `application/octet-stream`. The `ETag` is the file's sha256; `Range` resumes an interrupted download.
     """
     file = await run_sync(results.fetch_artifact, job_id, name, limiter=threads)
     return build_file_response(request, file, file.media_type)

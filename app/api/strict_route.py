@@ -181,7 +181,7 @@ def _check_parameters(request: Request, names: list[str]) -> None:
     unexpected = [name for name in request.query_params if name not in names]
     if unexpected:
         message = format_unknown_name("parameter", unexpected[0], names)
-        raise RequestValidationError([{"type": "extra_forbidden", "loc": ("query", unexpected[0]), "msg": message}])
+        raise RequestValidationError([{"type": "unknown_parameter", "loc": ("query", unexpected[0]), "msg": message}])
 
 
 async def require_json(request: Request) -> None:

@@ -3,8 +3,6 @@
 Source: tus resumable upload protocol 1.0.0, extension creation.
 """
 
-import base64
-import binascii
 import json
 import re
 from typing import Any, NamedTuple
@@ -15,8 +13,10 @@ from pydantic import ValidationError
 from app.api.number_parameters import check_number_texts
 from app.api.upload_params import UploadParams
 from app.problems import InvalidJson
+from core.base64_text import InvalidBase64, decode_base64
 from core.spec.base import NAME_PATTERN
 from core.spec.error_pointers import format_unknown_name, quote_name
+from core.spec.patterns import describe_pattern
 
 HEADER = "Upload-Metadata"
 MAX_METADATA_CHARACTERS = 16 * 2**10
@@ -78,7 +78,9 @@ def parse_target(header: str) -> UploadTarget:
     if dataset is None:
         raise InvalidJson(f"{HEADER}/{DATASET}:", "is missing: it is the base64 of the name of the dataset")
     if not re.fullmatch(NAME_PATTERN, dataset):
-        raise InvalidJson(f"{HEADER}/{DATASET}:", f"must match {NAME_PATTERN}; got {quote_name(dataset)}")
+        raise InvalidJson(
+            f"{HEADER}/{DATASET}:", f"must be {describe_pattern(NAME_PATTERN)}; got {quote_name(dataset)}"
+        )
     media_type = values.get(FILE_TYPE, "").partition(";")[0].strip().lower()
     options = _parse_options({key: value for key, value in values.items() if key in UploadParams.model_fields})
     return UploadTarget(dataset, options | {"is_table": media_type == _CSV})
@@ -86,8 +88,11 @@ def parse_target(header: str) -> UploadTarget:
 
 def _decode_value(key: str, encoded: str) -> str:
     try:
-        return base64.b64decode(encoded.strip(" \t"), validate=True).decode()
-    except (binascii.Error, ValueError):
+        text = encoded.strip(" \t")
+        if " " in text or "\t" in text:  # of a key and a value, only one space is between them
+            raise InvalidBase64("has a space")
+        return decode_base64(text).decode() if text else ""
+    except ValueError:
         raise InvalidJson(f"{HEADER}/{key}:", "must be the base64 of a UTF-8 text") from None
 
 

@@ -80,7 +80,7 @@ class UploadParams(BaseModel):
         try:
             TableOptions.model_validate({name: options[name] for name in options if name in TableOptions.model_fields})
         except ValidationError as error:
-            entries = error.errors(include_input=False, include_url=False, include_context=False)
+            entries = error.errors(include_url=False)
             # Errors that concern several parameters have no location. All of them involve `window`, which is reported.
             errors = [{**entry, "loc": ("query", *(entry["loc"] or ("window",)))} for entry in entries]
             raise RequestValidationError(errors) from None

@@ -4,8 +4,6 @@ Source: https://tus.io/protocols/resumable-upload, with the extensions creation,
 checksum and termination.
 """
 
-import base64
-import binascii
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -23,6 +21,7 @@ from app.schemas.problems import problem_responses
 from app.schemas.uploads import UploadOut
 from app.services.resumable_uploads import NewUpload
 from app.services.upload_writer import CHECKSUM_ALGORITHMS, BodyInterrupted, Checksum
+from core.base64_text import InvalidBase64, decode_base64
 from core.db.upload_tables import UploadRow
 from core.errors import UploadGone
 from core.jobs import UploadState
@@ -216,8 +215,8 @@ def parse_checksum(header: str | None) -> Checksum | None:
     algorithm, _, encoded = header.partition(" ")
     sizes = {"sha256": 32, "sha1": 20}
     try:
-        digest = base64.b64decode(encoded.strip(), validate=True)
-    except (binascii.Error, ValueError):
+        digest = decode_base64(encoded)
+    except InvalidBase64:
         digest = b""
     if algorithm not in CHECKSUM_ALGORITHMS or len(digest) != sizes[algorithm]:
         accepted = " or ".join(CHECKSUM_ALGORITHMS)

@@ -1,22 +1,20 @@
-"""Compresses large JSON and CSV responses of `/v1` with gzip or deflate, and chooses the encoding of a response.
+"""Compresses large JSON and CSV responses of `/v1` with zstd, brotli, gzip or deflate.
 
 Predictions are requests with POST and are not compressed. Starlette's GZipMiddleware compresses on the event loop; a
 response of a few megabytes would block it for tens of milliseconds. This one compresses large bodies in a thread.
 """
 
-import zlib
 from functools import partial
+from http import HTTPStatus
 
 from anyio.to_thread import run_sync
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.asgi import get_header
+from app.http.content_codings import choose_encoding, compress
 
-# In HTTP, `deflate` is the zlib format. Source: RFC 9110, section 8.4.1.2.
-WINDOW_BITS = {"gzip": 31, "deflate": 15}
 MIN_COMPRESSIBLE_BYTES = 1024
-COMPRESSION_LEVEL = 1
 MAX_INLINE_BYTES = 64 * 2**10  # a larger body is compressed in a thread
 MEDIA_TYPES = ("application/json", "text/csv")
 
@@ -56,7 +54,9 @@ class CompressionMiddleware:
 def _is_compressible(message: Message) -> bool:
     headers = MutableHeaders(raw=list(message.get("headers", ())))
     is_text = headers.get("content-type", "").startswith(MEDIA_TYPES)
-    return is_text and "content-encoding" not in headers
+    # A file that supports ranges is sent as it is: its ETag and its ranges refer to the bytes of the file.
+    is_file = "accept-ranges" in headers or message["status"] == HTTPStatus.PARTIAL_CONTENT
+    return is_text and not is_file and "content-encoding" not in headers
 
 
 async def _compress_response(start: Message, message: Message, encoding: str) -> Message:
@@ -71,18 +71,3 @@ async def _compress_response(start: Message, message: Message, encoding: str) ->
         message = {**message, "body": body}
     start["headers"] = headers.raw
     return message
-
-
-def choose_encoding(accept_encoding: str) -> str:
-    """Return `gzip` or `deflate` if the header Accept-Encoding allows it, else an empty string."""
-    accepted = {}
-    for entry in accept_encoding.lower().split(","):
-        name, _, quality = entry.partition(";")
-        accepted[name.strip()] = quality.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return next((name for name in WINDOW_BITS if accepted.get(name)), "")
-
-
-def compress(body: bytes, encoding: str) -> bytes:
-    """Compress a body with gzip or deflate at the fastest level."""
-    stream = zlib.compressobj(COMPRESSION_LEVEL, wbits=WINDOW_BITS[encoding])
-    return stream.compress(body) + stream.flush()

@@ -14,6 +14,7 @@ from core.errors import CrossOrigin
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 REQUEST_HEADERS = (
     "Authorization",
+    "Content-Encoding",
     "Content-Type",
     "Idempotency-Key",
     "If-None-Match",
@@ -30,6 +31,9 @@ REQUEST_HEADERS = (
     "X-Request-Id",
 )
 RESPONSE_HEADERS = (
+    "Accept-Encoding",
+    "Candela-Label",
+    "Candela-Probability",
     "Content-Disposition",
     "Content-Range",
     "ETag",

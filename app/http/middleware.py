@@ -18,6 +18,7 @@ from app.http import metrics
 from app.http.asgi import get_header
 from app.http.body_budget import BodyBudget, BufferedBody
 from app.http.refusals import build_refusal
+from app.problems import ProblemResponse
 from core import errors
 from core.logging import REQUEST_FIELDS, log_info
 from core.tracing import build_log_fields
@@ -194,9 +195,7 @@ class BodySizeLimitMiddleware:
             await self._app(scope, receive, send)
             return
         limit = self._get_limit(scope["path"])
-        length = get_header(scope, b"content-length") or "0"
-        if not (length.isascii() and length.isdigit()) or len(length) > MAX_LENGTH_DIGITS or int(length) > limit:
-            refusal = build_refusal(scope, errors.TooLarge, format_size_limit(limit), extra={"limit_bytes": limit})
+        if refusal := refuse_long_body(scope, limit):
             await refusal(scope, receive, send)
             return
         num_received = 0
@@ -220,6 +219,14 @@ class BodySizeLimitMiddleware:
         finally:
             if buffered is not None:
                 buffered.close()
+
+
+def refuse_long_body(scope: Scope, limit: int) -> ProblemResponse | None:
+    """Return a 413 if the header Content-Length is above the limit or not a number, otherwise None."""
+    length = get_header(scope, b"content-length") or "0"
+    if not (length.isascii() and length.isdigit()) or len(length) > MAX_LENGTH_DIGITS or int(length) > limit:
+        return build_refusal(scope, errors.TooLarge, format_size_limit(limit), extra={"limit_bytes": limit})
+    return None
 
 
 def format_size_limit(limit: int) -> str:

@@ -29,13 +29,13 @@ def build_refusal(
         error.title,
         detail,
         extra=extra,
-        headers={**(headers or {}), **_build_close_header(scope)},
+        headers={**(headers or {}), **build_close_header(scope)},
     )
 
 
 def build_malformed_response(scope: Scope, detail: str) -> ProblemResponse:
     """Return the problem of a request that is not valid HTTP."""
-    return build_problem(Request(scope), 400, *MALFORMED, detail, headers=_build_close_header(scope))
+    return build_problem(Request(scope), 400, *MALFORMED, detail, headers=build_close_header(scope))
 
 
 def has_body(scope: Scope) -> bool:
@@ -46,5 +46,6 @@ def has_body(scope: Scope) -> bool:
     )
 
 
-def _build_close_header(scope: Scope) -> dict[str, str]:
+def build_close_header(scope: Scope) -> dict[str, str]:
+    """Return the header that closes the connection after a response, if the request has a body that is not read."""
     return {"Connection": "close"} if has_body(scope) else {}

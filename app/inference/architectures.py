@@ -18,7 +18,9 @@ from app.inference.protocol import (
 from app.inference.types import ResizeRecipe
 from core.errors import NotFound
 from core.spec.error_pointers import MAX_ERRORS
+from core.spec.error_reasons import summarize_input
 from core.spec.freezing import match_frozen_parameters
+from core.spec.shorthand import expand_document
 from models import registry
 from models.network_split import CannotSplit, NetworkSplit, find_frozen_norms
 
@@ -47,15 +49,17 @@ def validate_architecture(request: ValidateArchitecture) -> ArchitectureValid | 
     Without the shape of a sample, check only the options.
     """
     try:
-        options = registry.resolve_options(request.name, orjson.loads(request.options))
+        options_class = registry.get_architecture(request.name).options
+        options = registry.resolve_options(request.name, expand_document(options_class, orjson.loads(request.options)))
         if not request.sample_shape:
             return ArchitectureValid(request.id, orjson.dumps(options), 0, (), ())
         summary = registry.validate_architecture(
             request.name, options, request.sample_shape, request.num_outputs, request.cardinalities
         )
     except ValidationError as error:
-        errors = orjson.loads(error.json(include_input=False, include_url=False))
-        return ArchitectureInvalid(request.id, orjson.dumps(errors[:MAX_ERRORS]), "", "", len(errors))
+        errors = error.errors(include_url=False)
+        explained = [{**each, "input": summarize_input(each["input"])} for each in errors[:MAX_ERRORS]]
+        return ArchitectureInvalid(request.id, orjson.dumps(explained, default=str), "", "", len(errors))
     except registry.ArchitectureBuildError as error:
         return ArchitectureInvalid(request.id, b"", error.path, str(error))
     except registry.UnknownArchitecture as error:

@@ -13,7 +13,7 @@ from app.state import get_state
 
 async def _infer(request: Request) -> Response:
     state, path = get_state(request), request.path_params
-    return await infer(path["model"], request, state.inference, state.settings, path.get("version", ""))
+    return await infer(path["model"], request, state.inference, path.get("version", ""))
 
 
 INFER = FastRoute("/v2/models/{model}/infer", re.compile(r"/v2/models/(?P<model>[^/]+)/infer"), _infer, to_response)

@@ -1,7 +1,5 @@
 """Converts the input tensor of a request to images: encoded files, or pixels as uint8."""
 
-import base64
-import binascii
 import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 from app.oip.datatypes import BYTES
 from app.oip.errors import InvalidInferRequest
 from app.oip.tensors import Tensor, TensorMetadata
+from core.base64_text import InvalidBase64, decode_base64
 from core.errors import InvalidImage, ServiceError, UnsupportedImage
 from core.image_formats import detect_format
 
@@ -123,9 +122,9 @@ def _check_range(tensor: Tensor, values: NDArray[Any], largest: int, reason: str
 
 def _decode_base64(name: str, index: int, element: bytes) -> bytes:
     try:
-        return base64.b64decode(element.translate(None, b"\r\n"), validate=True)
-    except binascii.Error:
+        return decode_base64(element)
+    except InvalidBase64 as error:
         raise InvalidInferRequest(
-            f"input '{name}', element {index} is not base64, the encoding of images in JSON; "
-            "send the bytes as binary tensor data instead"
+            f"input '{name}', element {index} is not base64, the encoding of images in JSON: it {error}; "
+            "send base64, or the bytes as binary tensor data"
         ) from None

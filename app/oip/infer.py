@@ -9,10 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from app.deps import InferenceDep, SettingsDep
+from app.deps import InferenceDep
 from app.http.asgi import get_header, read_body
 from app.http.cancellation import cancel_on_disconnect, parse_timeout
-from app.http.compression import MIN_COMPRESSIBLE_BYTES, choose_encoding, compress
+from app.http.compression import MIN_COMPRESSIBLE_BYTES
+from app.http.content_codings import choose_encoding, compress
 from app.http.json_bodies import (
     MAX_DATA_VALUES,
     MAX_QUICK_BYTES,
@@ -22,7 +23,6 @@ from app.http.json_bodies import (
     is_quick_to_parse,
 )
 from app.oip import documentation, image_inputs, outputs, table_inputs
-from app.oip.compression import decompress
 from app.oip.errors import InvalidInferRequest
 from app.oip.exception_handlers import JSON
 from app.oip.parameters import VERSION_PARAMETER, Model, Version
@@ -53,7 +53,6 @@ class RequestLimits(NamedTuple):
 
     model: ServedModel
     max_batch_size: int
-    max_bytes: int
 
     def check_json(self, text: memoryview) -> None:
         """Raise TooLarge if the JSON has more values than the model can use."""
@@ -86,9 +85,7 @@ def add_routes(endpoint: Endpoint) -> Endpoint:
 
 
 @add_routes
-async def infer(
-    model: Model, request: Request, inference: InferenceDep, settings: SettingsDep, version: Version
-) -> Response:
+async def infer(model: Model, request: Request, inference: InferenceDep, version: Version) -> Response:
     """Run inference.
 
     Computes the output tensors of input tensors. A request without `outputs` gets the outputs of the model's metadata.
@@ -96,7 +93,7 @@ async def infer(
     received_at = time.monotonic()
     body = await read_body(request)
     served_model = await inference.find_serving_version(model, version)
-    limits = RequestLimits(served_model, inference.max_batch_size, settings.max_predict_bytes)
+    limits = RequestLimits(served_model, inference.max_batch_size)
     infer_request, images = await parse_body(body, request.scope, limits)
     requested = outputs.select_outputs(infer_request, served_model.task, served_model.name)
     deadline = compute_deadline(infer_request, request, received_at)
@@ -106,16 +103,15 @@ async def infer(
 
 
 async def parse_body(body: bytes, scope: Scope, limits: RequestLimits) -> tuple[InferRequest, Images]:
-    """Decompress and parse a request. Raises InvalidInferRequest, NotSupported, TooLarge."""
-    encoding, header = get_header(scope, b"content-encoding") or "", get_header(scope, HEADER_LENGTH_KEY)
+    """Parse a request. Raises InvalidInferRequest, NotSupported, TooLarge."""
+    header = get_header(scope, HEADER_LENGTH_KEY)
 
     def parse() -> tuple[InferRequest, Images]:
-        plain = decompress(body, encoding, limits.max_bytes)
-        infer_request = parse_infer_request(plain, header, limits.check_json, limits.check_inputs)
+        infer_request = parse_infer_request(body, header, limits.check_json, limits.check_inputs)
         return infer_request, parse_inputs(infer_request, limits.model)
 
     # Large bodies are parsed in a thread, because parsing blocks the event loop.
-    if encoding or len(body) > MAX_QUICK_BYTES:
+    if len(body) > MAX_QUICK_BYTES:
         return await PREDICTIONS.run(parse)
     if len(body) <= MAX_QUICK_VALUES or is_quick_to_parse(memoryview(body)[: parse_header_length(header, len(body))]):
         return parse()

@@ -8,6 +8,7 @@ from fastapi.responses import Response
 from starlette.requests import Request
 from starlette.types import Scope
 
+from app.problems.accept import JSON, PROBLEM_JSON, accepts_problem_json
 from core.spec.error_pointers import MAX_ERRORS
 
 MAX_TEXT = 500
@@ -19,16 +20,22 @@ class ProblemResponse(Response):
     Non-ASCII characters are escaped: the text may quote a lone surrogate from the request, which UTF-8 cannot encode.
     """
 
-    media_type = "application/problem+json"
+    media_type = PROBLEM_JSON
 
     def render(self, content: Any) -> bytes:  # noqa: ANN401 - any JSON value
         return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=str).encode()
 
 
+class JsonProblemResponse(ProblemResponse):
+    """A problem for a client that accepts `application/json` but not `application/problem+json`."""
+
+    media_type = JSON
+
+
 class OipErrorResponse(ProblemResponse):
     """An error response for a `/v2` path, in the format of the Open Inference Protocol."""
 
-    media_type = "application/json"
+    media_type = JSON
 
 
 def build_problem(
@@ -68,7 +75,10 @@ def build_problem(
     }
     if is_oip_path(request.scope):
         return OipErrorResponse({"error": body["detail"]}, status, headers=dict(headers or {}))
-    return ProblemResponse(body, status, headers=dict(headers or {}))
+    kind = ProblemResponse if accepts_problem_json(request.headers.getlist("accept")) else JsonProblemResponse
+    response = kind(body, status, headers=dict(headers or {}))
+    response.headers.add_vary_header("Accept")
+    return response
 
 
 def is_oip_path(scope: Scope) -> bool:

@@ -9,7 +9,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from core.spec.error_pointers import MAX_ERRORS, format_reason, to_pointers
+from core.spec.error_pointers import MAX_ERRORS, to_pointers
+from core.spec.error_reasons import format_reason
 
 
 class InvalidJson(HTTPException):
@@ -47,9 +48,9 @@ class InvalidBody(LimitedValidationError):
         self.schema = schema
 
     @classmethod
-    def from_model(cls, error: ValidationError, model: type[BaseModel], *, include_input: bool = True) -> "InvalidBody":
-        """Convert the validation errors of `model`. If `include_input` is true, reasons contain the invalid input."""
-        return cls(error.errors(include_url=False, include_input=include_input), _build_schema(model))
+    def from_model(cls, error: ValidationError, model: type[BaseModel]) -> "InvalidBody":
+        """Convert the validation errors of `model`."""
+        return cls(error.errors(include_url=False), _build_schema(model))
 
 
 class ParsedError(NamedTuple):

@@ -266,7 +266,10 @@ class ArtifactOut(BaseModel):
     """A file that a job wrote in addition to its model, such as a table of its metrics."""
 
     name: str = Field(description="The name of the file.")
-    media_type: str = Field(description="The media type of the content. Downloads use `application/octet-stream`.")
+    media_type: str = Field(
+        description="The media type of the content. Downloads use it for CSV, JSON and JSON lines, and "
+        "`application/octet-stream` otherwise."
+    )
     size_bytes: int = Field(description="The size of the file in bytes.")
     sha256: str = Field(description="sha256 of the file.")
     created_at: datetime = Field(description="When the file was stored, in UTC.")

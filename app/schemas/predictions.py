@@ -33,7 +33,11 @@ TOP_K_DESCRIPTION = "Maximum number of classes to return per instance. Default: 
 class InstanceIn(Spec):
     """An image or a window of a series. It contains either `image` or `values`."""
 
-    image: str | None = Field(default=None, description="A JPEG, PNG, WEBP, GIF, BMP or TIFF file in base64.")
+    image: str | None = Field(
+        default=None,
+        description="A JPEG, PNG, WEBP, GIF, BMP or TIFF file in base64: standard or URL-safe, with or without "
+        "padding, line breaks or a `data:` prefix.",
+    )
     values: list[Any] | None = Field(
         default=None,
         description="Pixels from 0 to 255 as (height, width, channels), as (height, width) for a grayscale model, or "

@@ -19,7 +19,9 @@ from core.errors import NotFound
 from core.events import Event, EventType
 from core.storage import Storage
 
-OCTET_STREAM, JSON = "application/octet-stream", "application/json"
+OCTET_STREAM = "application/octet-stream"
+DATA_TYPES = {".csv": "text/csv", ".json": "application/json", ".jsonl": "application/x-ndjson"}
+"""The media types of downloads by the suffix of the file. A browser shows none of them as a page."""
 
 
 class ResultFile(NamedTuple):
@@ -93,7 +95,7 @@ class ResultService:
         rows = ArtifactRepo(self._session).list_artifacts(job_id)
         artifacts = [ArtifactFile(row.name, row.media_type, row.size_bytes, row.sha256, row.created_at) for row in rows]
         for name, file in _get_result_files(job).items():
-            media_type = mimetypes.guess_type(name)[0] or "application/octet-stream"
+            media_type = DATA_TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or OCTET_STREAM
             artifacts.append(ArtifactFile(name, media_type, created_at=job.finished_at or job.created_at, **file))
         return sorted(artifacts)
 
@@ -108,7 +110,8 @@ class ResultService:
             return self.fetch_result_file(job_id, name)
         row = ArtifactRepo(self._session).get(job_id, name)
         path = self._fetch(row.key, name, row.sha256) / name
-        return ResultFile(path, row.sha256, name, JSON if row.media_type == JSON else OCTET_STREAM)
+        media_type = row.media_type if row.media_type in DATA_TYPES.values() else OCTET_STREAM
+        return ResultFile(path, row.sha256, name, media_type)
 
     def fetch_result_file(self, job_id: str, name: str) -> ResultFile:
         """Return a file of a job's result.
@@ -123,7 +126,7 @@ class ResultService:
             raise NotFound(f"The result has no file {name!r}.", known=sorted(files))
         sha256 = files[name]["sha256"]
         folder = self._fetch(get_result_key(job), name, sha256)
-        return ResultFile(folder / name, sha256, f"{job.name}-{name}")
+        return ResultFile(folder / name, sha256, f"{job.name}-{name}", DATA_TYPES.get(Path(name).suffix, OCTET_STREAM))
 
     def _fetch(self, key: str, name: str, sha256: str) -> Path:
         release_connection(self._session)

@@ -1,9 +1,12 @@
 """Defines the base class of all specs, and field types that several specs use."""
 
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
-from pydantic_core import CoreSchema
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from core.spec.shorthand import expand_fields, get_forms
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 
@@ -52,7 +55,7 @@ class Spec(BaseModel):
     """The base class of all specs: frozen and strict. Unknown fields and non-finite numbers are rejected.
 
     Strict means that `true` and `"10"` are not accepted as integers. Tuple fields set `Field(strict=False)`, so that
-    JSON arrays are accepted.
+    JSON arrays are accepted. Short forms are expanded: see `core.spec.shorthand`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -65,3 +68,24 @@ class Spec(BaseModel):
             if "const" in field:
                 field.setdefault("description", f"Always `{field['const']}`.")
         return json_schema
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        """Expand short forms before all other validators. A class whose fields have none is not changed."""
+        schema = handler(source)
+        if any(form.has_shorthand for form in get_forms(cls).values()):
+            _add_expansion(cls, handler.resolve_ref_schema(schema))
+        return schema
+
+
+def _add_expansion(cls: type[Spec], schema: CoreSchema) -> None:
+    """Make the schema of a class expand short forms. It keeps its reference, which names it in JSON Schemas."""
+    model: dict[str, Any] = cast("dict[str, Any]", schema)
+    while model["type"] != "model":  # inside of the validators that run after the fields
+        model = model["schema"]
+    fields = model["schema"]
+    is_added = (
+        fields["type"] == "function-before" and getattr(fields["function"]["function"], "func", None) is expand_fields
+    )
+    if not is_added:
+        model["schema"] = core_schema.no_info_before_validator_function(partial(expand_fields, cls), fields)

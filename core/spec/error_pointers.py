@@ -1,12 +1,14 @@
 """Converts pydantic errors to JSON pointers and error messages. Suggests similar names for unknown names."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 from rapidfuzz import process
 from rapidfuzz.distance import JaroWinkler
+
+from core.spec.error_reasons import format_reason
+from core.spec.name_search import find_aliased_names, find_other_component
 
 MAX_ERRORS = 100
 """Maximum number of errors that are explained. A body of 1 MB can have 100,000 errors."""
@@ -15,19 +17,7 @@ MAX_NAMES = 30
 MAX_SUMMARIZED = 5
 MAX_CANDIDATES = 1000
 MAX_NAME_LENGTH = 64
-MAX_VALUE_LENGTH = 40
-JSON_TYPE_MESSAGES = {
-    "bool_type": "should be true or false",
-    "dict_type": "should be an object",
-    "float_type": "should be a number",
-    "int_type": "should be an integer",
-    "list_type": "should be an array",
-    "model_attributes_type": "should be an object",
-    "model_type": "should be an object",
-    "string_type": "should be a string",
-    "tuple_type": "should be an array",
-}
-"""Error messages that replace those of pydantic, per error type. They use the names of JSON types."""
+_SHOULD_BE, _NOT = "should be ", ", not "
 Schema = Mapping[str, Any]
 
 
@@ -42,7 +32,31 @@ def to_pointers(errors: Sequence[Mapping[str, Any]], schema: Schema, prefix: str
         for at, node in [_locate(error["loc"], schema, is_unknown=error["type"] == "extra_forbidden")]
         for reason in [_build_reason(error, node, schema)]
     )
-    return [*pointers, *[(prefix, UNEXPLAINED)] * len(errors[MAX_ERRORS:])]
+    return [*_merge_alternatives(pointers), *[(prefix, UNEXPLAINED)] * len(errors[MAX_ERRORS:])]
+
+
+def _merge_alternatives(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Merge the errors of a union, which has one error per member: `should be an integer or 'auto', not "many"`.
+
+    If a member has errors inside of the value, the errors of members of another type are left out.
+    """
+    accepted: dict[str, dict[str, None]] = {}  # by pointer; the reasons in the order of the members
+    for pointer, reason in pairs:
+        accepted.setdefault(pointer, {})[reason] = None
+    parents = {pointer[:end] for pointer in accepted for end, character in enumerate(pointer) if character == "/"}
+    merged = []
+    for pointer, reasons in accepted.items():
+        alternatives = [reason.removeprefix(_SHOULD_BE) for reason in reasons if reason.startswith(_SHOULD_BE)]
+        others = [reason for reason in reasons if not reason.startswith(_SHOULD_BE)]
+        if alternatives and pointer not in parents:
+            accepts, values = zip(*(each.partition(_NOT)[::2] for each in alternatives), strict=True)
+            merged.append((pointer, f"{_SHOULD_BE}{_join_alternatives(accepts)}{values[0] and _NOT}{values[0]}"))
+        merged += [(pointer, reason) for reason in others]
+    return merged
+
+
+def _join_alternatives(accepts: Sequence[str]) -> str:
+    return " or ".join(dict.fromkeys(accepts)) if len(accepts) < 3 else ", ".join(accepts[:-1]) + f" or {accepts[-1]}"
 
 
 def build_pointer(path: Iterable[Any]) -> str:
@@ -51,12 +65,14 @@ def build_pointer(path: Iterable[Any]) -> str:
 
 
 def find_nearest(name: str, valid_names: Sequence[str]) -> list[str]:
-    """Return up to three valid names that are similar to `name`, most similar first.
+    """Return the valid names that other tools call `name`, or up to three similar ones, most similar first.
 
     Searches the first `MAX_CANDIDATES` names, and compares the first `MAX_NAME_LENGTH` characters of `name`.
     """
     alike = JaroWinkler.normalized_similarity
     candidates = valid_names[:MAX_CANDIDATES]
+    if aliased := find_aliased_names(name, candidates):
+        return aliased
     matches = process.extract(name[:MAX_NAME_LENGTH].lower(), candidates, scorer=alike, limit=3, score_cutoff=0.7)
     return [match for match, score, _ in matches if score > matches[0][1] - 0.15]
 
@@ -78,6 +94,13 @@ def format_unknown_name(kind: str, name: str, valid_names: Sequence[str]) -> str
         return f"unknown {kind} {quote_name(name)}; did you mean {' or '.join(map(quote_name, similar))}?"
     names = ", ".join(map(quote_name, valid_names[:MAX_NAMES]))
     return f"unknown {kind} {quote_name(name)}; known: {names or 'none'}"
+
+
+def _format_unknown_tag(kind: str, tag: str, expected: Sequence[str]) -> str:
+    """Format the error of an unknown component. It may be a component of another kind, as in other tools."""
+    other = "" if find_aliased_names(tag, expected) else find_other_component(tag)
+    reason = format_unknown_name(kind, tag, expected)
+    return f"unknown {kind} {quote_name(tag)}; did you mean {other}?" if other else reason
 
 
 def format_names(names: Sequence[str]) -> str:
@@ -103,41 +126,11 @@ def _build_reason(error: Mapping[str, Any], node: Schema, root: Schema) -> str:
             return format_unknown_name("field", str(error["loc"][-1]), sorted(_list_properties(node, root)))
         case "union_tag_invalid":
             expected = [tag.strip().strip("'") for tag in context["expected_tags"].split(",")]
-            return format_unknown_name(context["discriminator"].strip("'"), str(context["tag"]), expected)
+            return _format_unknown_tag(context["discriminator"].strip("'"), str(context["tag"]), expected)
         case "union_tag_not_found":
             return f"must have a field {context['discriminator']}"
-        case "missing":
-            return "is missing"
-        case "value_error":
-            return str(context.get("error", error["msg"]))
         case _:
             return format_reason(error)
-
-
-def format_reason(error: Mapping[str, Any]) -> str:
-    """Format a pydantic error with the accepted and received values: `should be greater than 0, not -1`."""
-    if error["type"] == "too_long" and "max_length" in error.get("ctx", {}):
-        context = error["ctx"]
-        return f"should have at most {context['max_length']} items, not {context['actual_length']}"
-    reason = JSON_TYPE_MESSAGES.get(error["type"]) or str(error["msg"]).removeprefix("Input ")
-    return f"{reason}, not {shorten(error['input'])}" if "input" in error else reason
-
-
-def shorten(value: Any) -> str:  # noqa: ANN401 - any JSON value
-    """Format a value as short ASCII JSON. Arrays and objects are replaced by the names of their types."""
-    match value:
-        case Mapping():
-            return "an object"
-        case str() if len(value) > MAX_VALUE_LENGTH:
-            return f"{json.dumps(value[:MAX_VALUE_LENGTH])}…"
-        case int() if abs(value) >= 10**MAX_VALUE_LENGTH:
-            return f"a number of more than {MAX_VALUE_LENGTH} digits"
-        case str() | int() | float() | None:
-            return json.dumps(value)
-        case Sequence():
-            return "an array"
-        case _:
-            return f"a {type(value).__name__}"
 
 
 def _locate(loc: Sequence[Any], schema: Schema, *, is_unknown: bool) -> tuple[list[Any], Schema]:

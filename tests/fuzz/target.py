@@ -19,6 +19,7 @@ MODULES = {
     "job_spec": "tests.fuzz.targets.documents",
     "oip_json": "tests.fuzz.targets.oip",
     "oip_binary": "tests.fuzz.targets.oip",
+    "content_coding": "tests.fuzz.targets.content_codings",
     "http_head": "tests.fuzz.targets.http",
     "multipart": "tests.fuzz.targets.multipart",
     "upload_headers": "tests.fuzz.targets.uploads",

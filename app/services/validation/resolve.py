@@ -44,7 +44,7 @@ def parse_job_spec(document: Mapping[str, Any]) -> AnyJobSpec:
     try:
         return ANY_JOB.validate_python(dict(document))
     except ValidationError as error:
-        reject_all(to_pointers(error.errors(include_input=False), _build_job_schema()))
+        reject_all(to_pointers(error.errors(include_url=False), _build_job_schema()))
 
 
 def parse_dataset_options(schema: type[Spec], options: Mapping[str, Any], pointer: str) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def parse_dataset_options(schema: type[Spec], options: Mapping[str, Any], pointe
     try:
         return schema.model_validate(dict(options)).model_dump(mode="json")
     except ValidationError as error:
-        reject_all(to_pointers(error.errors(include_input=False), _build_options_schema(schema), pointer))
+        reject_all(to_pointers(error.errors(include_url=False), _build_options_schema(schema), pointer))
 
 
 @lru_cache(maxsize=1)

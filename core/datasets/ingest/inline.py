@@ -15,7 +15,7 @@ from core.datasets.tables.csv_file import MAX_COLUMNS
 from core.datasets.tables.table_options import ColumnNames, ColumnRoles
 from core.resizing import MAX_IMAGE_SIDE, Interpolation, ResizeMode
 from core.spec.base import Name
-from core.spec.error_pointers import shorten
+from core.spec.error_reasons import shorten
 
 MAX_ROWS = 1_000_000
 MAX_TEXT = 1000  # characters in a class name

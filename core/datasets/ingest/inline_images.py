@@ -13,7 +13,7 @@ from PIL import Image
 from core.datasets.archives.spool import is_hidden
 from core.datasets.ingest.nested_lists import JsonPath, iterate_rows, raise_invalid_value
 from core.resizing import MAX_IMAGE_SIDE
-from core.spec.error_pointers import shorten
+from core.spec.error_reasons import shorten
 
 MAX_IMAGES = 65_536
 MAX_CLASS = 200  # characters in the name of a class

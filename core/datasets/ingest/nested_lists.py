@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
 from core.errors import InvalidSpec
-from core.spec.error_pointers import build_pointer, shorten
+from core.spec.error_pointers import build_pointer
+from core.spec.error_reasons import shorten
 
 JsonPath = tuple[str | int, ...]
 

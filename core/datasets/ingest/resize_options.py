@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from core.resizing import BLACK, MAX_IMAGE_SIDE, Interpolation, ResizeMode, ResizePolicy
 from core.spec.base import FieldError, Spec
-from core.spec.error_pointers import shorten
+from core.spec.error_reasons import shorten
 
 _SIDE = r"([1-9][0-9]{0,2}|[1-3][0-9]{3}|40[0-8][0-9]|409[0-6])"  # 1 to 4096
 _BYTE = r"(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"

@@ -1,8 +1,6 @@
 """Targets that read requests of the Open Inference Protocol, in JSON and with binary tensors."""
 
-import gzip
 import random
-import zlib
 from typing import Any
 
 import numpy as np
@@ -22,8 +20,6 @@ from tests.support import hostile_json
 from tests.support.images import random_png
 
 MAX_BATCH_SIZE = 8
-MAX_BYTES = 2**20
-ENCODINGS = ("", "gzip", "deflate", "identity", "br")
 MODELS = build_models()
 _PREFIX_BYTES = 3
 
@@ -37,20 +33,18 @@ def infer_json(body: bytes) -> None:
 def infer_binary(body: bytes) -> None:
     """Parse a request with binary tensors.
 
-    The first byte of the input selects the encoding and the model, and two more bytes are the length of the JSON.
+    The first byte of the input selects the model, and two more bytes are the length of the JSON.
     """
     if len(body) < _PREFIX_BYTES:
         return
     headers = {HEADER_LENGTH: str(int.from_bytes(body[1:_PREFIX_BYTES], "little"))}
-    if encoding := ENCODINGS[body[0] % len(ENCODINGS)]:
-        headers["content-encoding"] = encoding
-    _infer(body[_PREFIX_BYTES:], headers, body[0] // len(ENCODINGS) % len(MODELS))
+    _infer(body[_PREFIX_BYTES:], headers, body[0] % len(MODELS))
 
 
 def _infer(body: bytes, headers: dict[str, str], model_index: int) -> None:
     model = MODELS[model_index]
     request = build_request("/v2/models/cats/infer", body, "application/octet-stream", headers)
-    limits = RequestLimits(model, MAX_BATCH_SIZE, MAX_BYTES)
+    limits = RequestLimits(model, MAX_BATCH_SIZE)
     try:
         infer_request, images = run_coroutine(parse_body(body, request.scope, limits))
         requested = outputs.select_outputs(infer_request, model.task, model.name)
@@ -112,19 +106,11 @@ def build_json_requests() -> list[bytes]:
 
 
 def _join(head: bytes, tail: bytes, selector: int) -> bytes:
-    body = head + tail
-    match ENCODINGS[selector % len(ENCODINGS)]:
-        case "gzip":
-            body = gzip.compress(body, 1, mtime=0)
-        case "deflate":
-            body = zlib.compress(body, 1)
-        case _:
-            pass
-    return bytes([selector]) + (len(head) & 0xFFFF).to_bytes(2, "little") + body
+    return bytes([selector]) + (len(head) & 0xFFFF).to_bytes(2, "little") + head + tail
 
 
 def build_binary_requests() -> list[bytes]:
-    """Return requests with binary tensors, raw images and compressed bodies, for each of the models."""
+    """Return requests with binary tensors and raw images, for each of the models."""
     png = random_png(1, height=2, width=2)
     element = len(png).to_bytes(4, "little") + png
     tensors: list[tuple[str, str, list[int], bytes]] = [
@@ -137,27 +123,22 @@ def build_binary_requests() -> list[bytes]:
         ("rows", "FP64", [1, 2, 2], np.full(4, np.nan).tobytes()),
         ("size", "INT64", [2], bytes(16)),
     ]
-    bodies = [b"\0\0\0" + png, b"\5\0\0" + bytes(18)]
-    for number, (name, datatype, shape, tail) in enumerate(tensors):
+    bodies = [b"\0\0\0" + png, b"\1\0\0" + bytes(18)]
+    for name, datatype, shape, tail in tensors:
         parameters = {"binary_data_size": len(tail)}
         head = orjson.dumps(
             {"inputs": [{"name": name, "datatype": datatype, "shape": shape, "parameters": parameters}]}
         )
-        bodies += [_join(head, tail, model * len(ENCODINGS) + number % 3) for model in range(len(MODELS))]
+        bodies += [_join(head, tail, model) for model in range(len(MODELS))]
     bodies += [_join(head, b"", 0) for head in build_json_requests()[:4]]
     return bodies
 
 
 def mutate_binary(body: bytes, rng: random.Random) -> bytes | None:
-    """Change the JSON or the tensors of a request, and correct the length of the JSON. Compress it again."""
+    """Change the JSON or the tensors of a request, and correct the length of the JSON."""
     if len(body) < _PREFIX_BYTES:
         return None
     selector, content = body[0], body[_PREFIX_BYTES:]
-    if ENCODINGS[selector % len(ENCODINGS)] in ("gzip", "deflate"):
-        try:
-            content = zlib.decompressobj(47).decompress(content, MAX_BYTES)
-        except zlib.error:
-            return None
     length = int.from_bytes(body[1:_PREFIX_BYTES], "little")
     head, tail = content[:length], content[length:]
     if rng.random() < 0.5:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -84,6 +85,15 @@ def test_the_heatmap_is_returned_as_a_png(client: TestClient, shapes: str) -> No
     assert (response.headers["content-type"], response.headers["candela-label"]) == ("image/png", "cross")
     assert 0 < float(response.headers["candela-probability"]) < 1
     assert Image.open(io.BytesIO(response.content)).size == (224, 224)
+
+
+@pytest.mark.parametrize("label", ["Kätzchen, müde", "犬", '100% \\ "quoted"', "a\tb"])
+def test_a_label_in_a_header_is_percent_encoded(client: TestClient, state: State, label: str) -> None:
+    bundles.register_model(state.sessions, state.storage, "named", 1, classes=[label, "b", "c"])
+    response = send(client, "/v1/models/named/explain", params={"label": label})
+    assert response.status_code == 200, response.text
+    assert unquote(response.headers["candela-label"]) == label
+    assert response.headers["candela-label"].isascii()
 
 
 def test_the_image_is_unchanged_where_the_heatmap_is_zero() -> None:

@@ -176,7 +176,9 @@ def test_a_result_file_is_downloaded(client: TestClient, trained_job: str, state
         AttemptRepo(session).complete_with_result(job["id"], claimed.token, {"files": files}, {})
     response = client.get(f"/v1/jobs/{job['id']}/files/predictions.csv")
     assert (response.status_code, response.text, response.headers["etag"]) == (200, "name,label\n", f'"{sha256}"')
-    assert client.get(f"/v1/jobs/{job['id']}/artifacts/predictions.csv").text == "name,label\n"
+    assert response.headers["content-type"] == "text/csv; charset=utf-8"
+    as_artifact = client.get(f"/v1/jobs/{job['id']}/artifacts/predictions.csv")
+    assert (as_artifact.text, as_artifact.headers["content-type"]) == ("name,label\n", "text/csv; charset=utf-8")
     (listed,) = client.get(f"/v1/jobs/{job['id']}/artifacts").json()["items"]
     assert (listed["name"], listed["media_type"], listed["sha256"]) == ("predictions.csv", "text/csv", sha256)
     assert client.get(f"/v1/jobs/{job['id']}/files/other.csv").status_code == 404

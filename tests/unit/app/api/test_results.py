@@ -164,6 +164,10 @@ def test_artifacts_are_listed_downloaded_and_deleted_with_the_job(
     with transaction(state.sessions) as session:
         ArtifactRepo(session).put(job_id, 1, "metrics.csv", **file | {"media_type": "application/json"})  # type: ignore[arg-type]
     assert client.get(f"/v1/jobs/{job_id}/artifacts/metrics.csv").headers["content-type"] == "application/json"
+    with transaction(state.sessions) as session:
+        ArtifactRepo(session).put(job_id, 1, "metrics.csv", **file | {"media_type": "text/csv"})  # type: ignore[arg-type]
+    response = client.get(f"/v1/jobs/{job_id}/artifacts/metrics.csv")
+    assert response.headers["content-type"] == "text/csv; charset=utf-8"
     part = client.get(f"/v1/jobs/{job_id}/artifacts/metrics.csv", headers={"Range": "bytes=1-6"})
     assert (part.status_code, part.content) == (206, b"script")
     missing = client.get(f"/v1/jobs/{job_id}/artifacts/other.csv")

@@ -14,6 +14,7 @@ from tests.support.uploads import encode_metadata
 def test_values_are_decoded() -> None:
     assert parse_metadata("") == {}
     assert parse_metadata(encode_metadata(dataset="pets", filename="ü.zip")) == {"dataset": "pets", "filename": "ü.zip"}
+    assert parse_metadata("a YQ,b Pz8_") == {"a": "a", "b": "???"}
     assert parse_metadata("a YQ== ,\tis_confidential,b  Yg==") == {"a": "a", "is_confidential": "", "b": "b"}
 
 
@@ -26,7 +27,6 @@ def test_values_are_decoded() -> None:
         ("ä YQ==", "keys are ASCII"),
         ("a\tYQ==", "keys are ASCII"),
         (f"{'k' * 65} YQ==", "keys are ASCII"),
-        ("a YQ", "must be the base64"),
         ("a Y", "must be the base64"),
         ("a Y Q==", "must be the base64"),
         ("a YQ==x", "must be the base64"),

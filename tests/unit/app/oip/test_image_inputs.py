@@ -76,6 +76,7 @@ def test_encoded_images_are_unchanged(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("changes", [{"from_json": True}, {"parameters": {"content_type": "base64"}}])
 def test_images_in_json_are_base64(changes: dict[str, Any]) -> None:
     assert parse(encoded(base64.encodebytes(JPEG), **changes)) == [JPEG]
+    assert parse(encoded(b"data:image/jpeg;base64," + base64.urlsafe_b64encode(JPEG).rstrip(b"="), **changes)) == [JPEG]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,9 @@ SPEC: dict[str, Any] = {"dataset": {"name": "digits"}, "architecture": {"name": 
         ({"architecture": {"dropout": 0.5}}, SPEC | {"architecture": {"name": "mlp", "hidden": [8], "dropout": 0.5}}),
         ({"architecture": {"name": "convnet"}}, SPEC | {"architecture": {"name": "convnet"}}),
         ({"architecture": {"name": "mlp", "hidden": None}}, SPEC | {"architecture": {"name": "mlp"}}),
+        ({"architecture": "mlp"}, SPEC),
+        ({"architecture": "convnet"}, SPEC | {"architecture": {"name": "convnet"}}),
+        ({"optimizer": "sgd"}, SPEC | {"optimizer": "sgd"}),
         ({"optimizer": {"name": "sgd"}}, SPEC | {"optimizer": {"name": "sgd"}}),
     ],
 )
