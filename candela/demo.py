@@ -1,7 +1,7 @@
 """Runs the demo: starts the service, uploads real images, trains, predicts unseen images, and stops the service."""
 
+import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -17,11 +17,12 @@ from rich.text import Text
 from candela.client import Client
 from candela.errors import CandelaError
 from candela.jobs import Job
-from candela.live_view import follow_job
-from candela.render import format_prediction
+from candela.rendering.live_view import follow_job
+from candela.rendering.responses import format_prediction
 from candela.sample_digits import DigitImage, load_digit_images, write_archive
 from candela.types import Prediction, Series
 from core.parent_death import die_with_parent
+from core.python_process import PYTHON, set_import_path
 
 NAME = "scanned-digits"
 MIN_VALID_ACCURACY = 0.97
@@ -72,7 +73,7 @@ def _train_and_predict(client: Client, scratch: Path, console: Console) -> None:
     job = client.jobs.submit(SPEC)
     console.print(f"Job {job.id}: a convnet with batch norm on {len(train)} scanned digits, {SPEC['epochs']} epochs")
     follow_job(job, console=console)
-    job.check()
+    job.raise_for_failure()
     accuracy = _get_final_accuracy(job)
     console.print(f"Final validation accuracy: [bold]{accuracy:.4f}[/bold]")
     _require_condition(
@@ -144,9 +145,12 @@ def _draw_curves(curves: Sequence[Series], path: Path) -> None:
 @contextmanager
 def _run_service(home: Path, console: Console) -> Iterator[str]:
     """Run `candela up` on a free port while the context is open."""
-    command = die_with_parent([sys.executable, "-m", "candela", "up", "--home", str(home), "--port", "0"])
+    command = die_with_parent([*PYTHON, "-m", "candela", "up", "--home", str(home), "--port", "0"])
     with console.status("Starting the service …"):
-        service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)  # noqa: S603 - ours
+        environment = set_import_path(os.environ)
+        service = subprocess.Popen(  # noqa: S603 - our command
+            command, env=environment, stdout=subprocess.PIPE, text=True, process_group=0
+        )
         url = _wait_until_ready(service)
     console.print(f"The service is ready at {url}; its files are in {home}")
     try:

@@ -6,12 +6,12 @@ import shutil
 import socket
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from dotenv import dotenv_values
 from rich.console import Console
@@ -21,6 +21,7 @@ from candela.errors import CandelaError
 from candela.home import Home
 from candela.managed_process import ManagedProcess
 from core.child_environment import build_child_environment
+from core.python_process import PYTHON, set_import_path
 from core.redaction import redact_credentials
 
 MIN_FREE_BYTES = 2 * 2**30
@@ -30,12 +31,31 @@ DASHBOARD_STAMP = ROOT / "app" / "web" / "vendor" / ".lock-sha256"  # written la
 Check = Callable[[Path, Mapping[str, str]], str]
 
 
+class CheckResult(NamedTuple):
+    """The result of one check: what it found, or why it failed."""
+
+    name: str
+    has_passed: bool
+    text: str
+
+
 def run_checks(home: Path) -> bool:
     """Run every check and print its result. Return True if all checks passed."""
     console = Console(highlight=False, soft_wrap=True)
+    has_passed = True
+    for result in iterate_results(home):
+        verdict = "[green]ok[/green]    " if result.has_passed else "[red]bad[/red]   "
+        console.print(f"{verdict}{result.name:<10}", end="")
+        console.print(result.text, markup=False)
+        has_passed = has_passed and result.has_passed
+    return has_passed
+
+
+def iterate_results(home: Path) -> Iterator[CheckResult]:
+    """Run every check, and yield its result when it has ended."""
     environ = read_environment()
-    verdicts = [_run_check(console, name, check, home.absolute(), environ) for name, check in CHECKS.items()]
-    return all(verdicts)
+    for name, check in CHECKS.items():
+        yield _run_check(name, check, home.absolute(), environ)
 
 
 def read_environment() -> dict[str, str]:
@@ -44,17 +64,12 @@ def read_environment() -> dict[str, str]:
     return {**{name: value for name, value in file.items() if name.startswith("CANDELA_")}, **os.environ}
 
 
-def _run_check(console: Console, name: str, check: Check, home: Path, environ: Mapping[str, str]) -> bool:
+def _run_check(name: str, check: Check, home: Path, environ: Mapping[str, str]) -> CheckResult:
     try:
-        finding = check(home, environ)
+        return CheckResult(name, True, check(home, environ))
     except Exception as error:  # noqa: BLE001 - any exception means that the check failed
         reason = redact_credentials(" ".join(str(error).split())) or type(error).__name__
-        console.print(f"[red]bad[/red]   {name:<10}", end="")
-        console.print(reason, markup=False)
-        return False
-    console.print(f"[green]ok[/green]    {name:<10}", end="")
-    console.print(finding, markup=False)
-    return True
+        return CheckResult(name, False, reason)
 
 
 def check_torch(_home: Path, _environ: Mapping[str, str]) -> str:
@@ -107,7 +122,7 @@ def check_numerics(_home: Path, _environ: Mapping[str, str]) -> str:
 
 def check_figures(_home: Path, environ: Mapping[str, str]) -> str:
     """Run the self-test of the training engine in a separate process and compare its results with expected values."""
-    command, environment = [sys.executable, "-m", "worker.engine.selftest"], build_child_environment(environ)
+    command, environment = [*PYTHON, "-m", "worker.engine.selftest"], set_import_path(build_child_environment(environ))
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
         raise CandelaError(f"the engine's self-test failed: {done.stderr.strip()[-300:]}")
@@ -214,11 +229,11 @@ def check_storage(home: Path, environ: Mapping[str, str]) -> str:
 
 def check_bucket(home: Path, environ: Mapping[str, str]) -> str:
     """Write an object to the bucket and delete it, with the storage code of the service."""
-    command = [sys.executable, "-m", "core.storage"]
+    command = [*PYTHON, "-m", "core.storage"]
     with tempfile.TemporaryDirectory(prefix="candela-") as folder:
         environment = {**components.omit_api_keys(environ), "CANDELA_HOME": str(home), "CANDELA_CACHE": folder}
         done = subprocess.run(  # noqa: S603 - ours
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+            command, cwd=ROOT, env=set_import_path(environment), capture_output=True, text=True, timeout=60, check=False
         )
     if done.returncode:
         last_line = (done.stderr.strip().splitlines() or ["the check failed"])[-1]

@@ -4,7 +4,6 @@ The endpoints do not check the Content-Type, because clients of the protocol sen
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import version as version_of
 from typing import Any
 
 import orjson
@@ -24,6 +23,7 @@ from app.services.prediction.inference import InferenceService, ModelIndexEntry
 from app.services.prediction.version_cache import ServedModel
 from app.serving.statistics import InferenceStatistics
 from core.errors import ServiceError
+from core.version import get_version
 
 router = APIRouter(prefix="/v2", tags=[documentation.TAG], generate_unique_id_function=documentation.get_operation_id)
 Endpoint = Callable[..., Any]
@@ -56,7 +56,7 @@ async def describe_server() -> Response:
 
     Returns the name and version of the server, and the extensions of the protocol that it supports.
     """
-    return json_response(metadata.describe_server(version_of("candela")))
+    return json_response(metadata.describe_server(get_version()))
 
 
 @router.get("/health/live", response_model=schemas.OipLiveOut)

@@ -117,7 +117,7 @@ def check_schema(engine: Engine) -> None:
     current, head = read_schema_version(engine)
     if current != head:
         raise ConfigurationError(
-            f"The database schema is {current or 'absent'}; required: {head}. Run `alembic upgrade head`."
+            f"The database schema is {current or 'absent'}; required: {head}. Run `candela migrate`."
         )
 
 

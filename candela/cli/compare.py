@@ -1,0 +1,40 @@
+"""Defines the commands that compare jobs."""
+
+from typing import Annotated
+
+import typer
+
+from candela.cli.job_lookup import find_job_id
+from candela.cli.options import AsJson, JobRefs
+
+
+def compare(refs: JobRefs, as_json: AsJson = False) -> None:
+    """Compare 2 to 50 jobs: differences of their specs, last and best metrics, environments."""
+    from candela.client import Client
+    from candela.rendering import terminal
+    from candela.rendering.comparison import print_comparison
+
+    with Client() as client:
+        comparison = client.jobs.compare([find_job_id(client, ref) for ref in refs])
+        terminal.print_json_or(comparison, as_json, lambda: print_comparison(comparison))
+
+
+def curves(
+    refs: JobRefs,
+    name: Annotated[str, typer.Option(help="Name of the metric, for example loss.")],
+    split: Annotated[str, typer.Option(help="Split: train, valid, test or usage.")] = "valid",
+    x: Annotated[str, typer.Option(help="Axis: step, epoch or time.")] = "step",
+    buckets: Annotated[int, typer.Option(min=2, max=2000, help="Maximum number of buckets.")] = 100,
+    start: Annotated[float | None, typer.Option("--from", help="Lowest position on the axis.")] = None,
+    end: Annotated[float | None, typer.Option("--to", help="Highest position on the axis.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one metric of several jobs on one axis."""
+    from candela.client import Client
+    from candela.rendering import terminal
+    from candela.rendering.comparison import print_grid
+
+    with Client() as client:
+        job_ids = [find_job_id(client, ref) for ref in refs]
+        grid = client.jobs.curves(job_ids, name, split, x=x, buckets=buckets, start=start, end=end)
+        terminal.print_json_or(grid, as_json, lambda: print_grid(grid))
