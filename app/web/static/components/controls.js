@@ -32,7 +32,7 @@ export function JobProgress({ progress, state }) {
   return html`<span class="job-progress">
     <progress max="1" value=${Math.min(share, 1)} aria-label=${`Progress ${formatPercent(share, 0)}`}></progress>
     <span class="dim nowrap"
-      >${progress.epoch}/${progress.epochs}${isRunning && progress.eta_seconds !== null ? ` · ${formatDuration(progress.eta_seconds)} left` : ""}</span
+      >Epoch ${progress.epoch} of ${progress.epochs}${isRunning && progress.eta_seconds !== null ? ` · ${formatDuration(progress.eta_seconds)} left` : ""}</span
     >
   </span>`;
 }
@@ -51,7 +51,13 @@ export function Tabs({ name, chosen, tabs, label }) {
     changeQuery({ [name]: value });
     requestAnimationFrame(() => document.getElementById(`tab-${value}`)?.focus());
   };
-  return html`<div class="tabs" role="tablist" aria-label=${label} onKeyDown=${move}>
+  // On a small screen the tabs are one line that scrolls.
+  const line = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => {
+    const tab = document.getElementById(`tab-${chosen}`);
+    if (tab && line.current) line.current.scrollLeft = tab.offsetLeft - line.current.offsetLeft - 40;
+  }, [chosen]);
+  return html`<div class="tabs" role="tablist" ref=${line} aria-label=${label} onKeyDown=${move}>
     ${tabs.map(
       ([value, text]) => html`<button
         key=${value}
@@ -82,12 +88,21 @@ export function CopyButton({ text, label = "Copy" }) {
   return html`<button type="button" class="bare" onClick=${copy}><${Icon} name="copy" /> ${label}</button>`;
 }
 
-/** @param {{text: string, label: string}} properties */
-export function CodeBlock({ text, label }) {
+/** Code in tabs, such as the same call in several languages. @param {{blocks: [string, string][], children?: any}} properties blocks: [label, text] */
+export function CodeBlock({ blocks, children = null }) {
+  const [chosen, setChosen] = useState(blocks[0][0]);
+  const [label, text] = blocks.find(([one]) => one === chosen) || blocks[0];
   return html`<figure class="code">
-    <figcaption><span>${label}</span><${CopyButton} text=${text} /></figcaption>
+    <figcaption>${blocks.length > 1 ? html`<${Segments} label="Language" chosen=${label} options=${blocks.map(([one]) => [one, one])} onChoose=${setChosen} />` : label}<span class="grow"></span>${children}<${CopyButton} text=${text} /></figcaption>
     <pre tabindex="0" role="region" aria-label=${label}><code>${text}</code></pre>
   </figure>`;
+}
+
+/** One of a few choices. @param {{label: string, chosen: string, options: [string, any][], onChoose: (value: any) => void}} properties */
+export function Segments({ label, chosen, options, onChoose }) {
+  return html`<div class="segments" role="group" aria-label=${label}>
+    ${options.map(([value, text]) => html`<button key=${value} type="button" aria-pressed=${String(value === chosen)} onClick=${() => onChoose(value)}>${text}</button>`)}
+  </div>`;
 }
 
 /**
@@ -109,10 +124,7 @@ export function Dialog({ title, onClose, children }) {
   </dialog>`;
 }
 
-/**
- * A button that opens a list of further controls.
- * @param {{label: import("../lib/preact.js").Child, children: import("../lib/preact.js").Children}} properties
- */
+/** A button that opens a list of further controls. */
 export function Menu({ label, children }) {
   const [isOpen, setOpen] = useState(false);
   const element = useRef(/** @type {HTMLElement | null} */ (null));
@@ -139,6 +151,51 @@ export function Facts({ items }) {
   return html`<dl class="facts">
     ${items.filter(([, value]) => value !== null && value !== undefined).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}
   </dl>`;
+}
+
+/**
+ * A table that scrolls sideways. A heading that ends with `#` belongs to a column of numbers.
+ * @param {{head: any[], children?: any, class?: string, label?: string}} properties
+ */
+export function Table({ head, children, class: name = "", label = "Table" }) {
+  return html`<div class="table-box" tabindex="0" role="region" aria-label=${label}><table class=${name}>
+    <thead><tr>${head.map((text, index) => (typeof text !== "string" ? text : html`<th key=${index} scope="col" class=${text.endsWith("#") ? "number" : ""}>${text ? text.replace(/#$/, "") : html`<span class="sr-only">Actions</span>`}</th>`))}</tr></thead>
+    <tbody>${children}</tbody>
+  </table></div>`;
+}
+
+/** Bars with a label and a figure. @param {{items: {key: any, label: any, share: number, text: any, action?: () => void}[], hint?: string}} properties */
+export function Bars({ items, hint }) {
+  return html`<ul class="bars">
+    ${items.map(({ key, label, share, text, action }) => {
+      const content = html`<span class="clip">${label}</span><meter min="0" max="1" value=${share} aria-label=${label}></meter><span class="number">${text}</span>`;
+      return html`<li key=${key}>${action ? html`<button type="button" class="bare" title=${hint} onClick=${action}>${content}</button>` : content}</li>`;
+    })}
+  </ul>`;
+}
+
+/** The heading of a page, which is also its title. @param {{title: string, crumbs?: any, badge?: any, children?: any}} properties */
+export function PageHead({ title, crumbs, badge, children }) {
+  useEffect(() => {
+    document.title = `${title} · Candela`;
+  }, [title]);
+  return html`<header class="page-head">
+    <div class="grow">${crumbs && html`<p class="crumbs">${crumbs}</p>`}<h1>${title} ${badge}</h1></div>
+    <div class="actions">${children}</div>
+  </header>`;
+}
+
+/** A button that deletes something after a second question. @param {{label: string, title: string, text: string, onConfirm: () => any}} properties */
+export function DeleteButton({ label, title, text, onConfirm }) {
+  const [isOpen, setOpen] = useState(false);
+  return html`
+    <button type="button" onClick=${() => setOpen(true)}><${Icon} name="trash" /> ${label}</button>
+    ${isOpen &&
+    html`<${Dialog} title=${title} onClose=${() => setOpen(false)}>
+      <p>${text}</p>
+      <footer><button type="button" onClick=${() => setOpen(false)}>Keep it</button><button type="button" class="danger" onClick=${onConfirm}>Delete</button></footer>
+    <//>`}
+  `;
 }
 
 /** Text in which backticks mark code. @param {{text: string}} properties */

@@ -1,6 +1,6 @@
 // What happened to a job: changes of its state, its environment, its lineage and its files.
 import { html } from "../../lib/preact.js";
-import { formatBytes, formatTime } from "../../lib/format.js";
+import { formatBytes, formatDuration, formatTime } from "../../lib/format.js";
 import { useResource } from "../../lib/resource.js";
 import { href } from "../../lib/router.js";
 import { Facts, StateBadge } from "../../components/controls.js";
@@ -17,7 +17,7 @@ export function HistoryTab({ job }) {
         <h2>States</h2>
         <ol class="timeline">
           ${job.transitions.map(
-            (change, index) => html`<li key=${index}><${StateBadge} state=${change.to} /><span>${change.reason.replace(/_/g, " ")}</span><time class="dim" datetime=${change.at}>${formatTime(change.at)}</time></li>`,
+            (change, index, all) => html`<li key=${index}><${StateBadge} state=${change.to} /><span>${change.reason.replace(/_/g, " ")}</span><span class="dim number">${all[index + 1] ? formatDuration((Date.parse(all[index + 1].at) - Date.parse(change.at)) / 1000) : ""}</span><time class="dim number" datetime=${change.at}>${formatTime(change.at)}</time></li>`,
           )}
         </ol>
         <p class="dim">${job.attempt} ${job.attempt === 1 ? "attempt" : "attempts"}</p>
@@ -33,7 +33,7 @@ export function HistoryTab({ job }) {
           ${job.model && html`<li><${Icon} name="models" /> <a href=${href(`/models/${job.model.name}`, { version: job.model.version })}>${job.model.name}@${job.model.version}</a></li>`}
         </ol>
         <h2>Environment</h2>
-        ${job.runtime ? html`<${Facts} items=${Object.entries(job.runtime).filter(([, value]) => value !== null).map(([name, value]) => [name.replace(/_/g, " "), formatValue(value)])} />` : html`<p class="dim">Known after the first attempt.</p>`}
+        ${job.runtime ? html`<table class="dense"><tbody>${Object.entries(job.runtime).filter(([, value]) => value !== null).map(([name, value]) => html`<tr key=${name}><th scope="row" class="dim">${name.replace(/_/g, " ")}</th><td class="wrap">${formatValue(value)}</td></tr>`)}</tbody></table>` : html`<p class="dim">Known after the first attempt.</p>`}
       </section>
       <section class="card">
         <h2>Files</h2>
