@@ -49,7 +49,7 @@ function Legend({ lines, focus, onFocus }) {
   </ul>`;
 }
 
-/** The color and the dash pattern of a run. @param {{color: string, dash?: number[]}} properties */
+/** The color and the dash pattern of a run. */
 export function Swatch({ color, dash = [] }) {
   return html`<svg class="swatch" viewBox="0 0 26 8" aria-hidden="true"><path d="M0 4h26" stroke=${color} stroke-width="2.5" stroke-dasharray=${dash.join(" ")} /></svg>`;
 }
@@ -142,7 +142,6 @@ function buildOptions({ lines, xLabel, height, width, isLogX, isLogY, hasBands, 
   });
 }
 
-/** @param {{title: string, x: number[], lines: Line[], xLabel: string, height: number}} properties */
 function ValueTable({ title, x, lines, xLabel, height }) {
   const step = Math.max(Math.ceil(x.length / MAX_TABLE_ROWS), 1);
   const rows = x.map((_, index) => index).filter((index) => index % step === 0 || index === x.length - 1);
@@ -164,7 +163,7 @@ function ValueTable({ title, x, lines, xLabel, height }) {
   </div>`;
 }
 
-/** A small curve without axes. @param {{values: import("../lib/series.js").Curve, label: string}} properties */
+/** A small curve without axes. */
 export function Sparkline({ values, label }) {
   const finite = /** @type {number[]} */ (values.filter((value) => value !== null));
   if (finite.length < 2) return html`<span class="dim">–</span>`;

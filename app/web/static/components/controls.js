@@ -19,20 +19,18 @@ const TONES = /** @type {Record<string, string>} */ ({
   cancelled: "quiet",
 });
 
-/** @param {{state: string}} properties */
 export function StateBadge({ state }) {
   return html`<span class=${`badge badge-${TONES[state] || "quiet"}`}><span class="dot" aria-hidden="true"></span>${state}</span>`;
 }
 
-/** @param {{progress: any, state?: string}} properties the `progress` of a job */
-export function JobProgress({ progress, state }) {
+export function JobProgress({ progress, state, isShort = false }) {
   if (!progress || !progress.epochs) return null;
   const share = progress.steps ? progress.step / progress.steps : progress.epoch / progress.epochs;
   const isRunning = state === undefined || state === "running";
   return html`<span class="job-progress">
     <progress max="1" value=${Math.min(share, 1)} aria-label=${`Progress ${formatPercent(share, 0)}`}></progress>
     <span class="dim nowrap"
-      >Epoch ${progress.epoch} of ${progress.epochs}${isRunning && progress.eta_seconds !== null ? ` · ${formatDuration(progress.eta_seconds)} left` : ""}</span
+      >${isShort ? `${progress.epoch}/${progress.epochs}` : `Epoch ${progress.epoch} of ${progress.epochs}`}${isRunning && progress.eta_seconds !== null ? ` · ${formatDuration(progress.eta_seconds)} left` : ""}</span
     >
   </span>`;
 }
@@ -75,7 +73,6 @@ export function Tabs({ name, chosen, tabs, label }) {
   </div>`;
 }
 
-/** @param {{text: string, label?: string}} properties */
 export function CopyButton({ text, label = "Copy" }) {
   const copy = async () => {
     try {
@@ -88,7 +85,7 @@ export function CopyButton({ text, label = "Copy" }) {
   return html`<button type="button" class="bare" onClick=${copy}><${Icon} name="copy" /> ${label}</button>`;
 }
 
-/** Code in tabs, such as the same call in several languages. @param {{blocks: [string, string][], children?: any}} properties blocks: [label, text] */
+/** Code in tabs, such as the same call in several languages. */
 export function CodeBlock({ blocks, children = null }) {
   const [chosen, setChosen] = useState(blocks[0][0]);
   const [label, text] = blocks.find(([one]) => one === chosen) || blocks[0];
@@ -98,7 +95,7 @@ export function CodeBlock({ blocks, children = null }) {
   </figure>`;
 }
 
-/** One of a few choices. @param {{label: string, chosen: string, options: [string, any][], onChoose: (value: any) => void}} properties */
+/** One of a few choices. */
 export function Segments({ label, chosen, options, onChoose }) {
   return html`<div class="segments" role="group" aria-label=${label}>
     ${options.map(([value, text]) => html`<button key=${value} type="button" aria-pressed=${String(value === chosen)} onClick=${() => onChoose(value)}>${text}</button>`)}
@@ -146,7 +143,7 @@ export function Menu({ label, children }) {
   </span>`;
 }
 
-/** A list of names and values. @param {{items: [string, import("../lib/preact.js").Child][]}} properties */
+/** A list of names and values. */
 export function Facts({ items }) {
   return html`<dl class="facts">
     ${items.filter(([, value]) => value !== null && value !== undefined).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}
@@ -164,7 +161,7 @@ export function Table({ head, children, class: name = "", label = "Table" }) {
   </table></div>`;
 }
 
-/** Bars with a label and a figure. @param {{items: {key: any, label: any, share: number, text: any, action?: () => void}[], hint?: string}} properties */
+/** Bars with a label and a figure. */
 export function Bars({ items, hint }) {
   return html`<ul class="bars">
     ${items.map(({ key, label, share, text, action }) => {
@@ -174,7 +171,7 @@ export function Bars({ items, hint }) {
   </ul>`;
 }
 
-/** The heading of a page, which is also its title. @param {{title: string, crumbs?: any, badge?: any, children?: any}} properties */
+/** The heading of a page, which is also its title. */
 export function PageHead({ title, crumbs, badge, children }) {
   useEffect(() => {
     document.title = `${title} · Candela`;
@@ -185,7 +182,7 @@ export function PageHead({ title, crumbs, badge, children }) {
   </header>`;
 }
 
-/** A button that deletes something after a second question. @param {{label: string, title: string, text: string, onConfirm: () => any}} properties */
+/** A button that deletes something after a second question. */
 export function DeleteButton({ label, title, text, onConfirm }) {
   const [isOpen, setOpen] = useState(false);
   return html`
@@ -198,7 +195,7 @@ export function DeleteButton({ label, title, text, onConfirm }) {
   `;
 }
 
-/** Text in which backticks mark code. @param {{text: string}} properties */
+/** Text in which backticks mark code. */
 export function Prose({ text }) {
   return text.split("`").map((part, index) => (index % 2 ? html`<code key=${index}>${part}</code>` : part));
 }

@@ -19,7 +19,7 @@ export function readCurveSettings(query) {
 
 /** @typedef {ReturnType<typeof readCurveSettings>} CurveSettings */
 
-/** The controls. A small screen shows them after a press on a button. @param {{settings: CurveSettings}} properties */
+/** The controls. A small screen shows them after a press on a button. */
 export function CurveControls({ settings }) {
   const [isOpen, setOpen] = useState(false);
   const toggle = (name, isOn, text) => html`<label class="switch">

@@ -3,7 +3,6 @@ import { html, useEffect, useMemo, useState } from "../lib/preact.js";
 import { Problem, send } from "../lib/api.js";
 import { formatPercent } from "../lib/format.js";
 
-/** @param {{image: string | Blob, explainPath: string}} properties image: the path of a PNG, or a file */
 export function HeatmapOverlay({ image, explainPath }) {
   const [heatmap, setHeatmap] = useState(/** @type {Blob | null} */ (null));
   const [reason, setReason] = useState("");

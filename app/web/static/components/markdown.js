@@ -27,7 +27,6 @@ function renderBlock(lines, key) {
   return html`<p key=${key}>${renderLine(lines.join(" "))}</p>`;
 }
 
-/** @param {{text: string}} properties */
 export function Markdown({ text }) {
   const blocks = text.split(/\n\s*\n/).map((block) => block.split("\n").filter((line) => line.trim())).filter((lines) => lines.length);
   return html`<div class="markdown">${blocks.map(renderBlock)}</div>`;

@@ -25,7 +25,6 @@ export function buildScale(values) {
   return { position: (value) => (value === null || value === undefined ? null : names.length === 1 ? 0.5 : names.indexOf(String(value)) / (names.length - 1)), ticks: names.length > 8 ? [names[0], names[names.length - 1]] : names, isLog: false };
 }
 
-/** @param {{axes: string[], rows: {id: string, label: string, color: string, dash?: number[], values: any[]}[]}} properties */
 export function ParallelCoordinates({ axes, rows }) {
   const scales = axes.map((_, index) => buildScale(rows.map((row) => row.values[index])));
   const place = (index) => 60 + (index * (WIDTH - 120)) / Math.max(axes.length - 1, 1);
@@ -48,7 +47,6 @@ export function ParallelCoordinates({ axes, rows }) {
   </svg>`;
 }
 
-/** @param {{xLabel: string, yLabel: string, points: {id: string, label: string, color: string, x: number, y: any}[]}} properties */
 export function ScatterPlot({ xLabel, yLabel, points }) {
   const known = points.filter((point) => typeof point.y === "number");
   const horizontal = buildScale(known.map((point) => point.x));

@@ -5,7 +5,6 @@ import { formatNumber, formatPercent } from "../lib/format.js";
 import { Bars } from "./controls.js";
 import { ProblemNotice } from "./feedback.js";
 
-/** @param {{table: any, path: string}} properties */
 export function RowForm({ table, path }) {
   const [row, setRow] = useState(/** @type {Record<string, string>} */ ({}));
   const [outcome, setOutcome] = useState(/** @type {any} */ (null));

@@ -101,7 +101,7 @@ function hasFields(schema, field) {
 /** A list of members, such as callbacks. @param {FieldProperties} properties */
 function ListField({ form, pointer, schema, label }) {
   const items = getValue(form.spec, pointer) || [];
-  const list = Array.isArray(items) ? items : [items];
+  const list = /** @type {any[]} */ (Array.isArray(items) ? items : [items]);
   const item = schema.items ? resolveSchema(schema.items, form.schemas) : {};
   const union = readUnion(item);
   const error = form.errors.get(pointer);

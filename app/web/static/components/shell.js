@@ -16,7 +16,6 @@ const ENTRIES = /** @type {[string, any, string, string][]} */ ([
   ["/system", "system", "System", "s"],
 ]);
 
-/** @param {{children: import("../lib/preact.js").Children}} properties */
 export function Shell({ children }) {
   const { segments } = useRoute();
   const [isHelpOpen, setHelpOpen] = useState(false);
@@ -87,7 +86,6 @@ function useKeys(openHelp) {
   }, []);
 }
 
-/** @param {{onClose: () => void}} properties */
 function Help({ onClose }) {
   const keys = [["/", "Search"], ["?", "Show this list"], ["Escape", "Close a dialog or a menu"], ...ENTRIES.map(([, , text, key]) => [`g ${key}`, text])];
   return html`<${Dialog} title="Keyboard shortcuts" onClose=${onClose}>

@@ -21,7 +21,6 @@ const MAX_JOBS = 200;
 const MAX_DIFFERENCES = 50;
 const MAX_LEGEND = 8; // jobs
 
-/** @param {{query: URLSearchParams}} properties */
 export default function ComparePage({ query }) {
   const ids = [...new Set(query.getAll("job"))].slice(0, MAX_JOBS);
   return html`
@@ -32,7 +31,6 @@ export default function ComparePage({ query }) {
   `;
 }
 
-/** @param {{ids: string[], query: URLSearchParams}} properties */
 function Comparison({ ids, query }) {
   const settings = readCurveSettings(query);
   const comparison = useResource(buildPath("v1/jobs/compare", { job: ids.slice(0, MAX_DIFFERENCES) }), { everyMs: 5000 });
@@ -54,7 +52,7 @@ function Comparison({ ids, query }) {
   `;
 }
 
-/** Recent jobs, to add to the comparison. @param {{ids: string[]}} properties */
+/** Recent jobs, to add to the comparison. */
 function MoreJobs({ ids }) {
   const jobs = useResource("v1/jobs?kind=train&limit=50");
   return html`<${Loaded} resource=${jobs} lines=${3}>
@@ -71,7 +69,6 @@ function listCurves(keys) {
     .sort((a, b) => order.indexOf(a[0]) - order.indexOf(b[0]) || a[1].localeCompare(b[1]));
 }
 
-/** @param {{ids: string[], jobs: any[], focus: string | null, onFocus: (id: string | null) => void}} properties */
 function RunList({ ids, jobs, focus, onFocus }) {
   const [isLong, setLong] = useState(false);
   const shown = isLong ? ids : ids.slice(0, 12);
@@ -88,7 +85,6 @@ function RunList({ ids, jobs, focus, onFocus }) {
   </ul>`;
 }
 
-/** @param {{ids: string[], active: string[], labels: Map<string, string>, split: string, name: string, settings: any, focus: string | null, onFocus: (id: string | null) => void}} properties */
 function CompareChart({ ids, active, labels, split, name, settings, focus, onFocus }) {
   const [element, isVisible] = useVisibility();
   const path = buildPath("v1/metrics", { job: ids, name, split, x: settings.x, buckets: 500, from: settings.from, to: settings.to });
@@ -119,7 +115,6 @@ function useVisibility() {
   return [element, isVisible];
 }
 
-/** @param {{value: any, isFull: boolean}} properties */
 function Differences({ value, isFull }) {
   const { jobs, environments } = value;
   const differences = value.differences.filter((field) => field.pointer !== "/name");
@@ -158,7 +153,7 @@ function MetricTable({ jobs, metrics }) {
   </section>`;
 }
 
-/** How a metric depends on the numbers that differ. @param {{value: any, metric: string | null}} properties */
+/** How a metric depends on the numbers that differ. */
 function Relations({ value, metric }) {
   const { jobs, metrics } = value;
   const names = Object.keys(metrics).sort();

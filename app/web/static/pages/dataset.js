@@ -11,9 +11,8 @@ import { Icon } from "../components/icon.js";
 
 const TABS = /** @type {[string, string][]} */ ([["report", "Report"], ["samples", "Samples"], ["duplicates", "Duplicates and leaks"], ["jobs", "Used by"]]);
 const PAGE_SIZE = 60;
-const PREVIEW = { classes: 10, samples: 8 };
+const PREVIEW = { classes: 10, samples: 12 };
 
-/** @param {{name: string, query: URLSearchParams}} properties */
 export default function DatasetPage({ name, query }) {
   const dataset = useResource(`v1/datasets/${name}`, { everyMs: 3000 });
   return html`
@@ -27,7 +26,6 @@ export default function DatasetPage({ name, query }) {
   `;
 }
 
-/** @param {{dataset: any, query: URLSearchParams}} properties */
 function Versions({ dataset, query }) {
   const number = Number(query.get("version")) || dataset.versions[0].version;
   const version = dataset.versions.find((one) => one.version === number) || dataset.versions[0];
@@ -65,7 +63,6 @@ function Versions({ dataset, query }) {
   `;
 }
 
-/** @param {{name: string, version: any, isGroups: boolean}} properties */
 function Report({ name, version, isGroups }) {
   const path = `v1/datasets/${name}/versions/${version.version}`;
   const report = useResource(`${path}/report`);
@@ -73,27 +70,29 @@ function Report({ name, version, isGroups }) {
     ${(value) =>
       isGroups
         ? html`<${Duplicates} report=${value} />`
-        : html`<div class="columns">
-            <section class="card"><h2>Samples per class</h2><${ClassBars} splits=${value.splits} /></section>
-            <section class="card">
-              <h2>Import</h2>
-              <${Facts} items=${[["Unreadable", value.num_unreadable], ["Ignored files", value.num_ignored], ["Too large", value.num_too_large], ["Resized", value.resize], ["Mean", value.mean?.map((one) => formatNumber(one, 3)).join(", ") ?? null], ["Std", value.std?.map((one) => formatNumber(one, 3)).join(", ") ?? null]]} />
-              ${value.unreadable.length > 0 && html`<h3>Unreadable files</h3><ul class="plain">${value.unreadable.slice(0, 20).map((one) => html`<li key=${one.name}><code>${one.name}</code> ${one.reason}</li>`)}</ul>`}
-            </section>
-            ${!version.table && html`<section class="card"><h2>Preview</h2><${Preview} path=${`${path}/samples`} version=${version} /></section>`}
-            ${value.columns && html`<section class="card"><h2>Columns</h2><div class="scroll"><table class="dense"><thead><tr><th scope="col">Name</th><th scope="col">Role</th><th scope="col" class="number">Missing</th><th scope="col" class="number">Categories</th></tr></thead><tbody>${value.columns.map((one) => html`<tr key=${one.name}><th scope="row">${one.name}</th><td>${one.role}${one.reason ? html` <span class="dim">${one.reason}</span>` : ""}</td><td class="number">${formatNumber(one.num_missing)}</td><td class="number">${one.num_categories || "–"}</td></tr>`)}</tbody></table></div></section>`}
+        : html`<div class="evaluation">
+            ${value.columns
+              ? html`<${Table} class="dense" label="Columns" head=${["Column", "Role", "Missing#", "Categories#"]}>${value.columns.map((one) => html`<tr key=${one.name}><th scope="row">${one.name}</th><td>${one.role}${one.reason ? html` <span class="dim">${one.reason}</span>` : ""}</td><td class="number">${formatNumber(one.num_missing)}</td><td class="number">${one.num_categories || "–"}</td></tr>`)}<//>`
+              : html`<section class="card"><h2>Preview</h2><${Preview} path=${`${path}/samples`} version=${version} /></section>`}
+            <div class="stack">
+              <section class="card"><h2>Samples per class</h2><${ClassBars} splits=${value.splits} /></section>
+              <section class="card">
+                <h2>Import</h2>
+                <${Facts} items=${[["Unreadable", value.num_unreadable], ["Ignored files", value.num_ignored], ["Too large", value.num_too_large], ["Resized", value.resize], ["Mean", value.mean?.map((one) => formatNumber(one, 3)).join(", ") ?? null], ["Std", value.std?.map((one) => formatNumber(one, 3)).join(", ") ?? null]]} />
+                ${value.unreadable.length > 0 && html`<h3>Unreadable files</h3><ul class="plain">${value.unreadable.slice(0, 20).map((one) => html`<li key=${one.name}><code>${one.name}</code> ${one.reason}</li>`)}</ul>`}
+              </section>
+            </div>
           </div>`}
   <//>`;
 }
 
-/** A row of images for each class. @param {{path: string, version: any}} properties */
+/** A row of images for each class. */
 function Preview({ path, version }) {
   const classes = version.classes?.length ? version.classes.slice(0, PREVIEW.classes) : [""];
   return html`<div class="preview-rows">${classes.map((name) => html`<${PreviewRow} key=${name} path=${path} name=${name} />`)}</div>
     ${version.classes?.length > classes.length && html`<p class="dim">The first ${classes.length} of ${version.classes.length} classes. <a href=${href(location.hash.slice(1).split("?")[0], { tab: "samples" })}>See all samples</a></p>`}`;
 }
 
-/** @param {{path: string, name: string}} properties */
 function PreviewRow({ path, name }) {
   const samples = useResource(buildPath(path, { class: name, limit: PREVIEW.samples })).value?.items || [];
   return html`<button type="button" class="bare" aria-label=${`Samples of ${name || "the dataset"}`} onClick=${() => changeQuery({ tab: "samples", class: name })}>
@@ -101,7 +100,6 @@ function PreviewRow({ path, name }) {
   </button>`;
 }
 
-/** @param {{splits: any}} properties */
 function ClassBars({ splits }) {
   const names = [...new Set(Object.values(splits).flatMap((split) => Object.keys(split.classes)))];
   const count = (name) => Object.values(splits).reduce((sum, split) => sum + (split.classes[name] || 0), 0);
@@ -110,7 +108,7 @@ function ClassBars({ splits }) {
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Samples per class"><${Bars} hint="Show its samples" items=${names.map((name) => ({ key: name, label: name, share: count(name) / largest, text: formatNumber(count(name)), action: () => changeQuery({ tab: "samples", class: name }) }))} /></div>`;
 }
 
-/** The groups of equal samples: what was found, and what does not apply. @param {{report: any}} properties */
+/** The groups of equal samples: what was found, and what does not apply. */
 function Duplicates({ report }) {
   const kinds = /** @type {[string, any, string][]} */ ([
     ["In more than one split", report.leaks, "Such samples make validation look better than it is."],
@@ -130,7 +128,6 @@ function Duplicates({ report }) {
   `;
 }
 
-/** @param {{name: string, version: any, query: URLSearchParams}} properties */
 function Samples({ name, version, query }) {
   const splits = Object.keys(version.splits);
   const split = query.get("split") || splits[0];
@@ -161,7 +158,7 @@ function formatRange(page, split, total) {
   return total === null ? `${page.items.length} samples, numbers ${first} to ${last} of ${split}` : `${formatNumber(first)}–${formatNumber(last)} of ${formatNumber(total)}`;
 }
 
-/** The rows of a table; of a window, its last row. @param {{items: any[], columns: any[]}} properties */
+/** The rows of a table; of a window, its last row. */
 function Rows({ items, columns }) {
   return html`<${Table} class="dense" label="Rows" head=${["Row", ...columns.map((column) => column.name), "Target"]}>
       ${items.map((one) => html`<tr key=${one.index}><th scope="row">${one.name}</th>${columns.map((column) => html`<td key=${column.name}>${formatCell(one.rows?.at(-1)?.[column.name])}</td>`)}<td>${one.labels.join(", ") || (one.targets || []).map((value) => formatNumber(value)).join(", ")}</td></tr>`)}
@@ -173,7 +170,7 @@ function formatCell(value) {
   return typeof value === "number" ? formatNumber(value) : value === null || value === undefined ? "–" : String(value);
 }
 
-/** The jobs that use a version. @param {{name: string, version: number}} properties */
+/** The jobs that use a version. */
 function Jobs({ name, version }) {
   const jobs = useResource(buildPath("v1/jobs", { dataset: `${name}@${version}`, limit: 50 }));
   return html`<${Loaded} resource=${jobs}>

@@ -24,16 +24,16 @@ export default function DatasetsPage() {
   `;
 }
 
-/** A dataset. The summary of a built-in one that was not imported yet names its figures. @param {{dataset: any}} properties */
+/** A dataset. The summary of a built-in one that was not imported yet names its figures. */
 function DatasetRow({ dataset }) {
   const { name, summary } = dataset;
   const newest = dataset.versions[0];
   const read = (pattern) => (summary || "").match(pattern)?.[1];
-  const numSamples = newest ? newest.num_samples : Number(read(/^([\d,]+)/)?.replaceAll(",", "")) || null;
+  const numSamples = newest ? newest.num_samples : Number(read(/^([\d,]+) (?!classes)/)?.replaceAll(",", "")) || null;
   const size = read(/(\d+ x \d+)/)?.replace("x", "×");
   return html`<tr>
     <th scope="row"><a href=${href(`/datasets/${name}`)}>${name}</a></th>
-    <td>${newest ? html`<${StateBadge} state=${newest.state} />` : html`<span class="badge badge-quiet"><span class="dot dot-open"></span>${/no download/i.test(summary) || !/download/i.test(summary) ? "built in" : "needs a download"}</span>`}</td>
+    <td>${newest ? html`<${StateBadge} state=${newest.state} />` : html`<span class="badge badge-quiet"><span class="dot dot-open"></span>${/no download/.test(summary) ? "built in" : "needs its files"}</span>`}</td>
     <td class="number">${formatNumber(numSamples)}</td><td class="number">${newest?.classes?.length || read(/(\d+) classes/) || "–"}</td>
     <td>${newest?.image_shape ? newest.image_shape.join(" × ") : size || "–"}</td><td class="number">${dataset.versions.length}</td><td class="dim wrap">${summary || ""}</td>
     <td><a class="button" href=${href("/new", { dataset: name })}><${Icon} name="plus" /> Train on it</a></td>

@@ -30,7 +30,6 @@ const TABS = /** @type {[string, string][]} */ ([
 /** The tab that shows YAML is loaded when it opens: js-yaml is larger than all other tabs. */
 const loadSpec = () => import("./job/spec.js").then((module) => module.SpecTab);
 
-/** @param {{name: string, query: URLSearchParams}} properties */
 export default function JobPage({ name: id, query }) {
   const job = useResource(`v1/jobs/${id}`, { everyMs: 5000 });
   const refresh = useThrottle(job.refresh);
@@ -46,7 +45,6 @@ export default function JobPage({ name: id, query }) {
   return html`<${Loaded} resource=${job}>${(value) => html`<${JobView} job=${value} query=${query} onChange=${job.replace} />`}<//>`;
 }
 
-/** @param {{job: any, query: URLSearchParams, onChange: (job: any) => void}} properties */
 function JobView({ job, query, onChange }) {
   const tab = query.get("tab") || "curves";
   const act = (action) => attempt(async () => onChange({ ...job, ...(await runAction(job.id, action)) }));
@@ -92,7 +90,7 @@ function renderTab(tab, job, query) {
   return html`<${CurvesTab} job=${job} query=${query} />`;
 }
 
-/** Why the job waits, why it failed, and what to watch out for. @param {{job: any}} properties */
+/** Why the job waits, why it failed, and what to watch out for. */
 function Banner({ job }) {
   const { failure } = job;
   return html`
@@ -125,7 +123,7 @@ function TagRow({ job, onChange }) {
   </form>`;
 }
 
-/** The figures of the registered weights: of the best epoch with the callback keep_best, otherwise of the last epoch. @param {{job: any}} properties */
+/** The figures of the registered weights: of the best epoch with the callback keep_best, otherwise of the last epoch. */
 function Summary({ job }) {
   const { dataset } = job.spec;
   const best = job.metrics_best;

@@ -19,7 +19,6 @@ const LIMIT = 50;
 const FILTERS = ["q", "state", "kind", "tag", "model", "dataset"];
 const NUM_DEFAULT_METRICS = 2;
 
-/** @param {{query: URLSearchParams}} properties */
 export default function JobsPage({ query }) {
   const filters = Object.fromEntries(FILTERS.map((name) => [name, query.get(name) || ""]));
   const sort = query.get("sort") || "-created_at";
@@ -55,7 +54,6 @@ function FirstJob() {
   <//>`;
 }
 
-/** @param {{filters: Record<string, string>, jobs: any[]}} properties */
 function Filters({ filters, jobs }) {
   const [text, setText] = useState(filters.q);
   const [views, setViews] = usePreference("job-views", /** @type {{name: string, address: string}[]} */ ([]));
@@ -107,7 +105,6 @@ function MoreFilters({ select, tags }) {
   return [select("model", names("models"), "Model"), select("dataset", names("datasets"), "Dataset"), select("tag", tags, "Tag")];
 }
 
-/** @param {{page: any, sort: string, selected: string[], onSelect: (ids: string[]) => void, query: URLSearchParams}} properties */
 function JobTable({ page, sort, selected, onSelect, query }) {
   const jobs = page.items;
   const names = listMetricNames(jobs);
@@ -162,7 +159,6 @@ function JobTable({ page, sort, selected, onSelect, query }) {
   `;
 }
 
-/** @param {{job: any, metrics: string[], curve: any, curveName: string, index: number, onToggle: (id: string) => void}} properties */
 function JobRow({ job, metrics, curve, curveName, index, onToggle }) {
   const { dataset } = job;
   return html`<tr class=${index >= 0 ? "selected" : ""}>
@@ -172,14 +168,14 @@ function JobRow({ job, metrics, curve, curveName, index, onToggle }) {
       ${job.kind !== "train" && html` <span class="dim">${job.kind}</span>`}
       ${job.tags.map((tag) => html`<a key=${tag} class="tag" href=${href("/jobs", { tag })}>${tag}</a>`)}
     </th>
-    <td class="state">${job.state === "running" ? html`<${JobProgress} progress=${job.progress} state=${job.state} />` : html`<${StateBadge} state=${job.state} />`}</td>
+    <td class="state">${job.state === "running" ? html`<${JobProgress} progress=${job.progress} state=${job.state} isShort />` : html`<${StateBadge} state=${job.state} />`}</td>
     <td class="dataset">${dataset ? html`<a href=${href(`/datasets/${dataset.name}`)}>${dataset.name}</a><span class="dim">@${dataset.version}</span>` : html`<span class="dim">–</span>`}</td>
     ${metrics.map((name) => {
       const best = job.best_values[name];
       return html`<td class="number" key=${name} data-label=${formatMetricName(name)} title=${best?.epoch ? `best of all epochs: epoch ${best.epoch}; last ${formatNumber(job.metrics[name])}` : undefined}>${formatNumber(best?.value ?? job.metrics[name])}</td>`;
     })}
     <td class="curve">${curve ? html`<${Sparkline} values=${curve} label=${`${formatMetricName(curveName)} of ${job.name}`} />` : html`<span class="sparkline-place"></span>`}</td>
-    <td class="number" data-label="Duration">${formatDuration(getDuration(job))}</td>
+    <td class="number">${formatDuration(getDuration(job))}</td>
     <td class="number dim created" title=${formatTime(job.created_at)}>${formatAge(job.created_at)}</td>
   </tr>`;
 }
@@ -189,7 +185,7 @@ function useSparklines(jobs, metric) {
   const ids = jobs.filter((job) => job.kind === "train" && job.started_at).map((job) => job.id);
   const isActive = jobs.some((job) => ACTIVE.has(job.state));
   const [split, ...name] = metric.split("_");
-  const path = ids.length ? buildPath("v1/metrics", { job: ids, name: name.join("_"), split, buckets: 40 }) : null;
+  const path = ids.length ? buildPath("v1/metrics", { job: ids, name: name.join("_"), split, buckets: 200 }) : null;
   const grid = useResource(path, { everyMs: isActive ? 10000 : 0 });
   return useMemo(() => {
     const isValue = (value) => value !== null;
@@ -202,7 +198,7 @@ function useSparklines(jobs, metric) {
   }, [grid.value]);
 }
 
-/** What can be done with the selected jobs. @param {{selected: string[], onClear: () => void, onDone: () => void}} properties */
+/** What can be done with the selected jobs. */
 function Tray({ selected, onClear, onDone }) {
   const [tag, setTag] = useState("");
   const cancel = () =>

@@ -13,7 +13,6 @@ import { Markdown } from "../components/markdown.js";
 
 const FORMATS = ["onnx", "int8", "openvino", "torch-compile", "torch-export"];
 
-/** @param {{name: string, query: URLSearchParams}} properties */
 export default function ModelPage({ name, query }) {
   const model = useResource(`v1/models/${name}`, { everyMs: 10000 });
   return html`
@@ -22,7 +21,6 @@ export default function ModelPage({ name, query }) {
   `;
 }
 
-/** @param {{model: any, query: URLSearchParams, onChange: () => void}} properties */
 function Versions({ model, query, onChange }) {
   const number = Number(query.get("version")) || model.versions[0]?.version;
   const compared = query.getAll("compare").map(Number);
@@ -47,7 +45,7 @@ function Versions({ model, query, onChange }) {
   `;
 }
 
-/** Two versions side by side. @param {{name: string, numbers: number[]}} properties */
+/** Two versions side by side. */
 function VersionComparison({ name, numbers }) {
   const [a, b] = numbers.map((number) => useResource(`v1/models/${name}/versions/${number}`).value);
   const comparison = useResource(a && b ? `v1/jobs/compare?job=${a.job_id}&job=${b.job_id}` : null).value;
@@ -62,7 +60,6 @@ function VersionComparison({ name, numbers }) {
   </section>`;
 }
 
-/** @param {{name: string, number: number, aliases: Record<string, number>, query: URLSearchParams, onChange: () => void}} properties */
 function Version({ name, number, aliases, query, onChange }) {
   const version = useResource(`v1/models/${name}/versions/${number}`, { everyMs: 5000 });
   const tab = query.get("tab") || "facts";
@@ -80,7 +77,7 @@ function Version({ name, number, aliases, query, onChange }) {
   </section>`;
 }
 
-/** The model card, rendered or as text. @param {{version: any}} properties */
+/** The model card, rendered or as text. */
 function Card({ version }) {
   const [isText, setText] = useState(false);
   const text = buildCard(version);
@@ -94,7 +91,7 @@ function Card({ version }) {
   `;
 }
 
-/** Where a version comes from, and what was made of it. @param {{version: any}} properties */
+/** Where a version comes from, and what was made of it. */
 function Lineage({ version }) {
   const { dataset, variants } = version;
   return html`<ol class="lineage" aria-label="Lineage">
@@ -105,7 +102,6 @@ function Lineage({ version }) {
   </ol>`;
 }
 
-/** @param {{version: any}} properties */
 function VersionFacts({ version }) {
   return html`<${Facts}
     items=${[
@@ -122,7 +118,6 @@ function VersionFacts({ version }) {
   />`;
 }
 
-/** @param {{version: any}} properties */
 function Variants({ version }) {
   const [format, setFormat] = useState(FORMATS[0]);
   const create = (event) => {
@@ -153,7 +148,6 @@ function Variants({ version }) {
   `;
 }
 
-/** @param {{name: string, number: number, aliases: Record<string, number>, onChange: () => void}} properties */
 function AliasButton({ name, number, aliases, onChange }) {
   const [isOpen, setOpen] = useState(false);
   const [alias, setAlias] = useState("");

@@ -20,7 +20,7 @@ export default function ModelsPage() {
         const names = [...new Set(page.items.flatMap((model) => Object.keys(model.versions[0]?.metrics || {})))].map(String).filter((name) => !name.startsWith("train_")).slice(0, MAX_METRICS);
         return html`
           <div class="toolbar"><label class="search"><${Icon} name="search" /><input type="search" aria-label="Search models" placeholder="Search  /" value=${text} onInput=${(event) => setText(event.target.value)} /></label><span class="dim">${formatCount(page.items.length, "model")}. The figures are of the newest version.</span></div>
-          <${Table} label="Models" head=${["Name", "Versions#", "Aliases", ...names.map((name) => `${formatMetricName(name)}#`), "Parameters#", "Registered#", ""]}>
+          <${Table} label="Models" head=${["Name", ...names.map((name) => `${formatMetricName(name)}#`), "Versions#", "Aliases", "Parameters#", "Registered#", ""]}>
             ${page.items.filter((model) => model.name.includes(text)).map((model) => html`<${ModelRow} key=${model.name} model=${model} names=${names} />`)}
           <//>
         `;
@@ -29,14 +29,13 @@ export default function ModelsPage() {
   `;
 }
 
-/** @param {{model: any, names: string[]}} properties */
 function ModelRow({ model, names }) {
   const newest = model.versions[0];
   return html`<tr>
     <th scope="row"><a href=${href(`/models/${model.name}`)}>${model.name}</a></th>
+    ${names.map((name) => html`<td class="number" key=${name}>${formatNumber(newest?.metrics[name])}</td>`)}
     <td class="number">${model.versions.length}</td>
     <td>${Object.entries(model.aliases).map(([alias, version]) => html`<span class="tag" key=${alias}>${alias} → ${version}</span>`)}</td>
-    ${names.map((name) => html`<td class="number" key=${name}>${formatNumber(newest?.metrics[name])}</td>`)}
     <td class="number">${formatNumber(newest?.num_parameters)}</td>
     <td class="number dim">${formatAge(newest?.created_at)}</td>
     <td><a class="button" href=${href("/predict", { model: model.name })}><${Icon} name="predict" /> Try it</a></td>

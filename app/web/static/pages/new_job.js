@@ -27,7 +27,6 @@ const FIRST_FIELDS = new Set(["kind", "spec_version", "epochs", "batch_size"]);
 const CATALOG = /** @type {Record<string, string>} */ ({ architecture: "architectures", optimizer: "optimizers", schedule: "schedules", loss: "losses" });
 const BLANK = { dataset: { name: "digits" }, architecture: { name: "convnet" }, metrics: ["accuracy"], epochs: 10 };
 
-/** @param {{query: URLSearchParams}} properties */
 export default function NewJobPage({ query }) {
   const document_ = useResource("openapi.json");
   const catalog = useResource("v1/catalog");
@@ -48,7 +47,6 @@ export default function NewJobPage({ query }) {
   `;
 }
 
-/** @param {{api: any, catalog: any, initial: any, view: string}} properties view: what a small screen shows, form or yaml */
 function JobForm({ api, catalog, initial, view }) {
   const [spec, setSpec] = useState(initial);
   const [text, setText] = useState(() => specToYaml(initial));
@@ -103,7 +101,7 @@ function JobForm({ api, catalog, initial, view }) {
       <div class="toolbar">
         <label>Start from <select value="" onChange=${(event) => event.target.value && replace(body.examples[event.target.value].value)}><option value="">an example…</option>${Object.entries(body.examples).map(([name, example]) => html`<option key=${name} value=${name}>${/** @type {any} */ (example).summary}</option>`)}</select></label>
         <label>Kind <select value=${kind} onChange=${(event) => replace({ ...spec, kind: event.target.value === "train" ? undefined : event.target.value })}>${Object.keys(kinds).filter((name) => name !== "predict_archive").map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label>
-        <span class="grow"></span><span class="dim"><span class="set-mark"></span> set by you · grey = default</span>
+        <span class="dim"><span class="set-mark"></span> set by you · grey = default</span>
       </div>
       ${kind === "train" ? html`<${TrainingFields} form=${form} schema=${schema} />` : html`<section class="card fields">${Object.entries(schema.properties).filter(([name]) => !["kind", "spec_version"].includes(name)).map(([name, part]) => html`<${SchemaField} key=${name} form=${form} pointer=${`/${name}`} schema=${part} label=${toLabel(name)} isRequired=${(schema.required || []).includes(name)} />`)}</section>`}
     </div>
@@ -120,7 +118,7 @@ function JobForm({ api, catalog, initial, view }) {
   </form>`;
 }
 
-/** The five fields that matter first, then the rest by topic. @param {{form: any, schema: any}} properties */
+/** The five fields that matter first, then the rest by topic. */
 function TrainingFields({ form, schema }) {
   const rate = { type: "number" };
   const part = (name) => schema.properties[name];
@@ -158,7 +156,7 @@ function summarize(form, names) {
     const value = getValue(form.spec, `/${name}`) ?? getValue(form.resolved, `/${name}`);
     if (Array.isArray(value)) return value.map((one) => one.name || one).join(", ");
     if (value?.name) return `${value.name}${value.lr === undefined ? "" : `, lr ${value.lr}`}`;
-    return ["name", "seed", "device", "precision"].includes(name) || getValue(form.spec, `/${name}`) !== undefined ? `${name} ${formatInput(value)}` : "";
+    return (value !== undefined && ["name", "seed", "device", "precision"].includes(name)) || getValue(form.spec, `/${name}`) !== undefined ? `${name} ${formatInput(value)}` : "";
   });
   return parts.filter(Boolean).slice(0, 5).join(" · ").replaceAll("_", " ");
 }
@@ -204,7 +202,6 @@ function useCheck(spec) {
   return state;
 }
 
-/** @param {{check: any, kind: string}} properties */
 function CheckPanel({ check, kind }) {
   const { value, problem } = check;
   return html`<section class="card check-panel" aria-live="polite">

@@ -15,7 +15,6 @@ const NUM_SAMPLES = 8;
 /** The parts of a prediction: the name in the statistics of `/v2`, and the text. */
 const PARTS = [["queue", "queue"], ["compute_input", "decode"], ["compute_infer", "compute"]];
 
-/** @param {{query: URLSearchParams}} properties */
 export default function PredictPage({ query }) {
   const models = useResource("v1/models?limit=200");
   const job = query.get("job");
@@ -32,7 +31,6 @@ export default function PredictPage({ query }) {
   `;
 }
 
-/** @param {{models: any[], query: URLSearchParams}} properties */
 function ModelTrial({ models, query }) {
   const [wanted, reference = query.get("version")] = (query.get("model") || "").split("@");
   const model = models.find((one) => one.name === wanted) || models[0];
@@ -65,7 +63,6 @@ function ModelTrial({ models, query }) {
   `;
 }
 
-/** @param {{job: string, checkpoint: string}} properties */
 function CheckpointTrial({ job, checkpoint }) {
   return html`
     <p>Predicts with checkpoint ${checkpoint} of <a href=${href(`/jobs/${job}`, { tab: "checkpoints" })}>job ${job.slice(0, 8)}</a>.</p>
@@ -141,7 +138,7 @@ function splitTime(total, before, after) {
   return known > 0 && known <= total ? [...parts, ["network and API", total - known]] : [["the whole request", total]];
 }
 
-/** Where the time of a request went. @param {{parts: [string, number][]}} properties */
+/** Where the time of a request went. */
 function Timing({ parts }) {
   const total = parts.reduce((sum, [, part]) => sum + part, 0);
   return html`<h3>Time <span class="dim">${total.toFixed(0)} ms</span></h3>
@@ -149,7 +146,7 @@ function Timing({ parts }) {
     <ul class="legend">${parts.map(([name, part], index) => html`<li key=${name}><span class=${`dot series-${index}`}></span>${name} <b>${part < 10 ? part.toFixed(1) : part.toFixed(0)} ms</b></li>`)}</ul>`;
 }
 
-/** Images of the model's dataset. @param {{dataset: any, onFile: (file: Blob) => void}} properties */
+/** Images of the model's dataset. */
 function Samples({ dataset, onFile }) {
   const path = `v1/datasets/${dataset.name}/versions/${dataset.version}/samples`;
   const samples = useResource(buildPath(path, { limit: NUM_SAMPLES })).value?.items;
@@ -159,7 +156,6 @@ function Samples({ dataset, onFile }) {
     <div class="try-samples">${samples.map((one) => html`<button type="button" class="thumb" key=${one.index} aria-label=${`Predict sample ${one.name}, ${one.labels.join(", ")}`} onClick=${() => choose(one)}><img src=${`${path}/${one.split}/${one.index}?size=48`} alt="" width="48" height="48" /></button>`)}</div>`;
 }
 
-/** @param {{prediction: any, onChoose: ((label: string) => void) | null}} properties */
 function Prediction({ prediction, onChoose }) {
   if (prediction.error) return html`<p role="alert">${prediction.error.detail}</p>`;
   if (prediction.values) return html`<ul class="plain">${prediction.values.map((value, index) => html`<li key=${index}><b>${formatNumber(value)}</b></li>`)}</ul>`;
@@ -167,7 +163,6 @@ function Prediction({ prediction, onChoose }) {
     <${Bars} hint="Explain this class" items=${prediction.top_k.slice(0, TOP_K).map((one) => ({ key: one.index, label: one.label, share: one.probability, text: formatPercent(one.probability), action: onChoose && (() => onChoose(one.label)) }))} />`;
 }
 
-/** @param {{file: Blob | null, onFile: (file: Blob) => void}} properties */
 export function ImageInput({ file, onFile }) {
   const input = useRef(/** @type {HTMLInputElement | null} */ (null));
   const [isOver, setOver] = useState(false);
@@ -197,7 +192,6 @@ export function ImageInput({ file, onFile }) {
     ${isCameraOpen && html`<${Camera} onFile=${onFile} />`}
   `;
 }
-/** @param {{onFile: (file: Blob) => void}} properties */
 function Camera({ onFile }) {
   const video = useRef(/** @type {HTMLVideoElement | null} */ (null));
   const [failure, setFailure] = useState("");
@@ -240,7 +234,6 @@ function usePastedImage(onFile) {
   }, []);
 }
 
-/** @param {{path: string}} properties */
 function CallExamples({ path }) {
   const ref = /models\/([^/]+)\//.exec(path)?.[1];
   const blocks = [["curl", `curl -s '${location.origin}/${path}' \\\n  -H 'Content-Type: image/png' --data-binary @image.png`]];

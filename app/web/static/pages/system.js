@@ -33,7 +33,6 @@ export default function SystemPage() {
   `;
 }
 
-/** @param {{worker: any}} properties */
 function WorkerRow({ worker }) {
   return html`<tr>
     <th scope="row"><code>${worker.id}</code></th><td>${worker.host}</td><td class="number">${worker.slots}</td>
@@ -44,12 +43,11 @@ function WorkerRow({ worker }) {
   </tr>`;
 }
 
-/** @param {{id: string}} properties */
 function JobLink({ id }) {
   return html`<a href=${href(`/jobs/${id}`)}>${useResource(`v1/jobs/${id}`).value?.name || id.slice(0, 8)}</a>`;
 }
 
-/** A queued job. Its position and its reason are fields of the job, but not of the list. @param {{id: string}} properties */
+/** A queued job. Its position and its reason are fields of the job, but not of the list. */
 function QueueRow({ id }) {
   const job = useResource(`v1/jobs/${id}`, { everyMs: 10000 }).value;
   if (!job) return null;
@@ -59,7 +57,6 @@ function QueueRow({ id }) {
   </tr>`;
 }
 
-/** @param {{disk: any}} properties */
 function Disk({ disk }) {
   const kinds = /** @type {[string, number][]} */ (Object.entries(disk.kinds)).filter(([, bytes]) => bytes > 0).sort((a, b) => b[1] - a[1]);
   return html`<h2>Disk <span class="dim">${formatBytes(disk.free_bytes)} free, measured ${formatAge(disk.computed_at)}</span></h2>

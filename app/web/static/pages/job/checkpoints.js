@@ -8,7 +8,6 @@ import { Table } from "../../components/controls.js";
 import { EmptyState, Loaded } from "../../components/feedback.js";
 import { Icon } from "../../components/icon.js";
 
-/** @param {{job: any}} properties */
 export function CheckpointsTab({ job }) {
   const checkpoints = useResource(`v1/jobs/${job.id}/checkpoints`, { everyMs: ENDED.has(job.state) ? 0 : 5000 });
   return html`<${Loaded} resource=${checkpoints}>

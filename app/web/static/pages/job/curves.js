@@ -15,7 +15,6 @@ const OF_THE_TRAINING = ["step_loss", "lr", "seconds", "epoch_seconds", "data_wa
 const MAX_CURVES = 64; // of a request
 const SPLITS = ["train", "valid", "test"];
 
-/** @param {{job: any, query: URLSearchParams}} properties */
 export function CurvesTab({ job, query }) {
   const settings = readCurveSettings(query);
   // The names of the series: few points per series are enough.
@@ -28,7 +27,6 @@ export function CurvesTab({ job, query }) {
   <//>`;
 }
 
-/** @param {{job: any, series: any[], settings: any}} properties */
 function Charts({ job, series, settings }) {
   const names = useMemo(() => {
     const splits = /** @type {Map<string, string[]>} */ (new Map());

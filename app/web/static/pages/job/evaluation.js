@@ -15,7 +15,6 @@ const DOCUMENTS = ["confusion_matrix.json", "class_metrics.json", "calibration.j
  * @typedef {{index: number, name: string, true: any, predicted: any, confidence?: number, probability?: number | null, loss?: number}} Sample
  */
 
-/** @param {{job: any, query: URLSearchParams}} properties */
 export function EvaluationTab({ job, query }) {
   const artifacts = useResource(`v1/jobs/${job.id}/artifacts`);
   return html`<${Loaded} resource=${artifacts}>
@@ -24,7 +23,7 @@ export function EvaluationTab({ job, query }) {
       if (!DOCUMENTS.some((name) => names.has(name))) {
         return html`<${EmptyState} icon="models" title="No evaluation">
           <p>Add the callbacks <code>confusion_matrix</code> and <code>worst_samples</code> to a training, or evaluate its model. The files are written when the job ends.</p>
-          <p><a class="button" href=${href("/new", { from: job.id })}>Change and run again</a></p>
+          <p><a class="button" href=${href("/new", { from: job.id })}>Clone</a></p>
         <//>`;
       }
       return html`<${Documents} job=${job} names=${names} query=${query} />`;
@@ -32,7 +31,6 @@ export function EvaluationTab({ job, query }) {
   <//>`;
 }
 
-/** @param {{job: any, names: Set<string>, query: URLSearchParams}} properties */
 function Documents({ job, names, query }) {
   const [shown, setShown] = useState(/** @type {{sample: Sample, split: string} | null} */ (null));
   const load = (name) => useResource(names.has(name) ? `v1/jobs/${job.id}/artifacts/${name}` : null);
@@ -80,7 +78,6 @@ function getImagePath(job, split, index, size) {
   return `v1/datasets/${name}/versions/${version}/samples/${split}/${index}?size=${size}`;
 }
 
-/** @param {{document: any, query: URLSearchParams}} properties */
 function ConfusionMatrix({ document, query }) {
   const { labels, counts } = document;
   const title = html`<h2>Confusion matrix</h2>`;
@@ -147,7 +144,6 @@ function Cell({ job, document, query, onShow }) {
   </section>`;
 }
 
-/** @param {{rows: any[], counts: any}} properties */
 function ClassTable({ rows, counts }) {
   const isPredicted = (index) => !Array.isArray(counts?.[0]) || Array.isArray(counts[0][0]) || sum(counts.map((row) => row[index])) > 0;
   const cells = rows.map((row, index) => ({ ...row, precision: isPredicted(index) ? row.precision : null })).sort((a, b) => a.f1 - b.f1);
@@ -175,7 +171,6 @@ function ReliabilityDiagram({ document }) {
   `;
 }
 
-/** @param {{job: any, split: string, samples: Sample[], onShow: (shown: {sample: Sample, split: string}) => void}} properties */
 function SampleList({ job, split, samples, onShow }) {
   return html`<ul class="gallery">
     ${samples.map(

@@ -5,9 +5,9 @@ import { formatTime } from "../../lib/format.js";
 import { useEvents } from "../../lib/events.js";
 import { useThrottle } from "../../lib/throttle.js";
 import { useResource } from "../../lib/resource.js";
+import { Icon } from "../../components/icon.js";
 import { Loaded } from "../../components/feedback.js";
 
-/** @param {{job: any}} properties */
 export function LogTab({ job }) {
   const log = useResource(`v1/jobs/${job.id}/logs?last=1000`, { everyMs: ENDED.has(job.state) ? 0 : 5000 });
   const refresh = useThrottle(log.refresh);
@@ -17,7 +17,6 @@ export function LogTab({ job }) {
   return html`<${Loaded} resource=${log}>${(value) => html`<${Lines} job=${job} lines=${value.items} />`}<//>`;
 }
 
-/** @param {{job: any, lines: any[]}} properties */
 function Lines({ job, lines }) {
   const [text, setText] = useState("");
   const [isFollowing, setFollowing] = useState(true);
@@ -35,7 +34,7 @@ function Lines({ job, lines }) {
         : "No line yet. The trainer reports warnings and events, not each step; see the curves for those.";
   return html`
     <div class="toolbar">
-      <label class="search"><input type="search" aria-label="Filter lines" placeholder="Filter  /" value=${text} onInput=${(event) => setText(event.target.value)} /></label>
+      <label class="search"><${Icon} name="search" /><input type="search" aria-label="Filter lines" placeholder="Filter  /" value=${text} onInput=${(event) => setText(event.target.value)} /></label>
       <label class="switch"><input type="checkbox" checked=${isFollowing} onChange=${() => setFollowing(!isFollowing)} /> Follow</label>
       <span class="dim">${shown.length} of ${lines.length} lines</span>
     </div>

@@ -3,7 +3,6 @@ import { html } from "../../lib/preact.js";
 import { specToCurl, specToPython, specToR, specToYaml } from "../../lib/snippets.js";
 import { CodeBlock } from "../../components/controls.js";
 
-/** @param {{job: any}} properties */
 export function SpecTab({ job }) {
   const spec = removeEmpty(job.spec);
   return html`

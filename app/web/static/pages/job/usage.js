@@ -8,7 +8,6 @@ import { Chart } from "../../components/chart.js";
 import { EmptyState, Loaded } from "../../components/feedback.js";
 import { COLORS } from "../../lib/colors.js";
 
-/** @param {{job: any}} properties */
 export function UsageTab({ job }) {
   const usage = useResource(`v1/jobs/${job.id}/usage`, { everyMs: ENDED.has(job.state) ? 0 : 3000 });
   return html`<${Loaded} resource=${usage}>
@@ -20,7 +19,6 @@ export function UsageTab({ job }) {
   <//>`;
 }
 
-/** @param {{series: any, color: string}} properties */
 function UsageChart({ series, color }) {
   const x = series.points.map((point) => point.seconds ?? point.step);
   const values = toCurve(series.points.map((point) => point.value));
