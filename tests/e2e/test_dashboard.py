@@ -96,13 +96,20 @@ def test_a_first_visit_leads_to_a_trained_and_explained_model(visit: Callable[..
     page.get_by_role("tab", name="Evaluation").click()
     page.wait_for_selector("#tab-panel table, #tab-panel img")
     visitor.take_screenshot("first-4-evaluation")
-    page.get_by_role("link", name="Try it").click()
+    page.locator(".page-head").get_by_role("link", name="Try it").click()
     image = tmp_path / "seven.png"
     image.write_bytes(encode_digit(7))
     page.set_input_files("input[type=file]", image)
     expect(page.locator(".verdict")).to_have_text("7")
     page.wait_for_selector(".overlay-top")
+    expect(page.get_by_role("heading", name="Why 7?")).to_be_visible()
     visitor.take_screenshot("first-5-explained")
+    page.locator(".bars button").nth(1).click()
+    other = page.locator(".bars button .clip").nth(1).inner_text()
+    expect(page.get_by_role("heading", name=f"Why {other}?")).to_be_visible()
+    page.locator(".try-samples button").first.click()
+    expect(page.locator(".verdict")).to_have_text("0")
+    expect(page.locator(".legend")).to_contain_text("compute")
 
 
 def list_views(jobs: list[str]) -> dict[str, str]:
@@ -118,6 +125,7 @@ def list_views(jobs: list[str]) -> dict[str, str]:
         **{f"dataset-{tab}": f"#/datasets/digits?tab={tab}" for tab in ("report", "samples", "duplicates", "jobs")},
         "models": "#/models",
         **{f"model-{tab}": f"#/models/tiny?tab={tab}" for tab in ("facts", "variants", "card")},
+        "model-compare": "#/models/tiny?compare=1&compare=2",
         "predict": "#/predict?model=tiny",
         "system": "#/system",
         "unknown": "#/nowhere",
@@ -133,7 +141,7 @@ def test_every_page_is_accessible_and_obeys_the_policy(
     found = {}
     for name, view in list_views(jobs).items():
         visitor.open(view)
-        visitor.take_screenshot(name)
+        visitor.take_screenshot(name, full_page=True)
         problems = visitor.find_violations()
         if (overflow := visitor.measure_overflow()) > 0:
             problems.append(f"the page is {overflow} pixels too wide")
@@ -151,7 +159,7 @@ def test_two_jobs_are_selected_and_compared_by_keyboard(visit: Callable[..., Vis
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Compare 2 jobs")
     page.wait_for_selector(".plot canvas")
-    expect(page.locator("code", has_text="/optimizer/lr")).to_be_visible()
+    expect(page.get_by_role("rowheader", name="optimizer › lr")).to_be_visible()
     page.get_by_role("button", name="valid loss as a table").press("Enter")
     expect(page.locator(".chart table").first.get_by_role("row")).to_have_count(1 + 2)
 
@@ -167,6 +175,42 @@ def test_the_address_restores_a_view(visit: Callable[..., Visitor], jobs: list[s
     expect(other.page.get_by_label("Smoothing")).to_have_value("0.5")
 
 
+def test_figures_say_which_epoch_they_are_of(visit: Callable[..., Visitor], client: Client) -> None:
+    spec = TINY | {"name": "best", "callbacks": [*TINY["callbacks"], {"name": "keep_best", "monitor": "valid_loss"}]}
+    job = client.jobs.submit(spec).wait().check()
+    page = visit().open(f"#/jobs/{job.id}?tab=evaluation")
+    best = job.response["metrics_best"]["epoch"]
+    facts = page.locator(".summary .facts")
+    expect(facts).to_contain_text(f"valid accuracy · epoch {best}")
+    expect(facts).to_contain_text(f"best epoch, {best} of 2")
+    expect(page.locator("#tab-panel .facts").first).to_contain_text("last epoch, 2")
+    page.get_by_role("button", name="Row %").click()
+    expect(page.locator(".matrix td.right button").first).to_be_visible()
+    assert "cells=share" in page.url
+    page.goto(f"{page.url.split('#')[0]}#/jobs?q=best")
+    expect(page.get_by_role("columnheader", name="valid accuracy · best")).to_be_visible()
+
+
+def test_a_model_card_is_rendered_as_elements(visit: Callable[..., Visitor], jobs: list[str]) -> None:
+    page = visit().open("#/models/tiny?tab=card")
+    expect(page.locator(".markdown table").get_by_role("cell", name="valid accuracy")).to_be_visible()
+    html = page.evaluate(RENDER_MARKDOWN, "# <b>x</b>\n\n[a](javascript:alert(1)) [b](https://example.org) <img src=x>")
+    assert "<b>" not in html and "<img" not in html
+    assert html.count("<a ") == 1
+
+
+# Text of users may look like HTML.
+RENDER_MARKDOWN = """
+async (text) => {
+  const {Markdown} = await import("/ui/static/components/markdown.js");
+  const {html, render} = await import("/ui/static/lib/preact.js");
+  const box = document.createElement("div");
+  render(html`<${Markdown} text=${text} />`, box);
+  return box.innerHTML;
+}
+"""
+
+
 def type_value(page: Page, label: str, text: str) -> None:
     field = page.get_by_label(label, exact=True)
     field.fill("")
@@ -176,11 +220,11 @@ def type_value(page: Page, label: str, text: str) -> None:
 
 def test_a_form_shows_errors_at_their_fields_and_submits(visit: Callable[..., Visitor], client: Client) -> None:
     page = visit().open("#/new")
-    type_value(page, "epochs", "-1")
+    type_value(page, "Epochs", "-1")
     expect(page.locator("#field-epochs-error")).to_be_visible()
-    type_value(page, "epochs", "1")
-    type_value(page, "learning rate", "0.02")
-    type_value(page, "batch size", "64")
+    type_value(page, "Epochs", "1")
+    type_value(page, "Learning rate", "0.02")
+    type_value(page, "Batch size", "64")
     expect(page.locator(".check-panel h2")).to_contain_text("Ready to submit")
     yaml = page.get_by_label("YAML").input_value()
     assert [part for part in ("epochs: 1", "lr: 0.02", "batch_size: 64") if part not in yaml] == []
@@ -239,7 +283,7 @@ def test_the_curve_continues_while_the_service_restarts(
 
 def read_epoch(page: Page) -> int:
     text = page.locator(".summary .job-progress span").inner_text()
-    return int(text.split("/")[0])
+    return int(text.split()[1])  # Epoch 3 of 400
 
 
 def test_a_service_with_keys_asks_for_one_and_keeps_it_out_of_the_browser(browser: Browser, tmp_path: Path) -> None:

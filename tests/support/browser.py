@@ -78,9 +78,9 @@ class Visitor:
         expect(self.page.locator(".skeleton")).to_have_count(0, timeout=60_000)
         self.page.wait_for_timeout(SETTLE_MS)
 
-    def take_screenshot(self, name: str) -> None:
+    def take_screenshot(self, name: str, *, full_page: bool = False) -> None:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=SCREENSHOTS / f"{name}-{self.theme}-{self.size[0]}.png")
+        self.page.screenshot(path=SCREENSHOTS / f"{name}-{self.theme}-{self.size[0]}.png", full_page=full_page)
 
     def find_violations(self) -> list[str]:
         """Return violations of WCAG 2.2, levels A and AA, that axe-core finds."""

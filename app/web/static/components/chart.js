@@ -10,10 +10,11 @@ import { Icon } from "./icon.js";
  *   min?: import("../lib/series.js").Curve, max?: import("../lib/series.js").Curve}} Line
  * @typedef {{title: string, x: number[], lines: Line[], xLabel?: string, height?: number, smoothing?: number, isLogX?: boolean,
  *   isLogY?: boolean, focus?: string | null, onFocus?: (key: string | null) => void, onZoom?: (range: [number, number] | null) => void,
- *   formatX?: (value: number) => string, hasLegend?: boolean}} ChartProperties
+ *   formatX?: (value: number) => string, hasLegend?: boolean, emptyText?: string}} ChartProperties
  */
 
 const MAX_BANDS = 8;
+const MAX_MARKERS = 20;
 const MAX_TABLE_ROWS = 200;
 
 /** @param {ChartProperties} properties */
@@ -27,8 +28,8 @@ export function Chart(properties) {
         <${Icon} name=${isTable ? "compare" : "table"} />
       </button>
     </figcaption>
-    ${isTable ? html`<${ValueTable} title=${title} x=${x} lines=${lines} xLabel=${xLabel} height=${height} />` : html`<${Plot} ...${properties} height=${height} />`}
-    ${hasLegend && lines.length > 1 && html`<${Legend} ...${properties} />`}
+    ${!lines.length ? html`<div class="plot plot-empty" style=${{ minHeight: `${height}px` }}>${properties.emptyText}</div>` : isTable ? html`<${ValueTable} title=${title} x=${x} lines=${lines} xLabel=${xLabel} height=${height} />` : html`<${Plot} ...${properties} height=${height} />`}
+    ${hasLegend && lines.length > 0 && html`<${Legend} ...${properties} />`}
   </figure>`;
 }
 
@@ -42,15 +43,15 @@ function Legend({ lines, focus, onFocus }) {
         onPointerEnter=${() => onFocus?.(line.key)}
         onPointerLeave=${() => onFocus?.(null)}
       >
-        <${Swatch} color=${line.color} dash=${line.dash} /><span class="clip">${line.label}</span> <b>${formatNumber(findLast(line.values))}</b>
+        <${Swatch} color=${line.color} dash=${line.dash} /><span class="clip">${line.label}</span> <span class="dim">last</span> <b>${formatNumber(findLast(line.values))}</b>
       </li>`,
     )}
   </ul>`;
 }
 
-/** The color and the dash pattern of a run. @param {{color: string, dash?: number[]}} properties */
+/** The color and the dash pattern of a run. */
 export function Swatch({ color, dash = [] }) {
-  return html`<svg class="swatch" viewBox="0 0 18 8" aria-hidden="true"><path d="M0 4h18" stroke=${color} stroke-width="3" stroke-dasharray=${dash.join(" ")} /></svg>`;
+  return html`<svg class="swatch" viewBox="0 0 26 8" aria-hidden="true"><path d="M0 4h26" stroke=${color} stroke-width="2.5" stroke-dasharray=${dash.join(" ")} /></svg>`;
 }
 
 /** @param {ChartProperties} properties */
@@ -61,7 +62,7 @@ function Plot({ title, x, lines, xLabel, height = 240, smoothing = 0, isLogX = f
   handlers.current = { onFocus, onZoom };
   const hasBands = lines.length <= MAX_BANDS && lines.some((line) => line.min);
   const columns = useMemo(() => buildColumns(x, lines, smoothing, isLogX, isLogY, hasBands), [x, lines, smoothing, isLogX, isLogY, hasBands]);
-  const shape = `${lines.map((line) => line.key + line.color).join()}|${isLogX}|${isLogY}|${hasBands}|${height}`;
+  const shape = `${lines.map((line) => line.key + line.color + hasMarkers(line)).join()}|${isLogX}|${isLogY}|${hasBands}|${height}`;
 
   useEffect(() => {
     const element = /** @type {HTMLDivElement} */ (box.current);
@@ -104,6 +105,11 @@ function Plot({ title, x, lines, xLabel, height = 240, smoothing = 0, isLogX = f
   return html`<div class="plot" ref=${box} role="img" aria-label=${`${title}. Last values: ${summary || "none"}`} style=${{ minHeight: `${height}px` }} onDblClick=${() => onZoom?.(null)}></div>`;
 }
 
+/** A line with few points shows each of them. @param {Line} line */
+function hasMarkers(line) {
+  return line.values.filter((value) => value !== null).length < MAX_MARKERS;
+}
+
 /** The columns of uPlot: x, the lines, and the two borders of each band. */
 function buildColumns(x, lines, smoothing, isLogX, isLogY, hasBands) {
   const prepare = (values) => (isLogY ? keepPositive(values) : values);
@@ -117,8 +123,8 @@ function buildColumns(x, lines, smoothing, isLogX, isLogY, hasBands) {
 /** @param {{lines: Line[], xLabel: string, height: number, width: number, isLogX: boolean, isLogY: boolean, hasBands: boolean, formatX: (value: number) => string, isZoomable: boolean}} settings */
 function buildOptions({ lines, xLabel, height, width, isLogX, isLogY, hasBands, formatX, isZoomable }) {
   const axis = { stroke: readToken("--text-dim"), grid: { stroke: readToken("--line"), width: 1 }, ticks: { stroke: readToken("--line"), size: 4 }, font: "11px system-ui, sans-serif" };
-  const format = (_, splits, _axis, _space, increment) => splits.map((value) => (value === null ? "" : formatTick(value, increment)));
-  const series = lines.map((line) => ({ label: line.label, stroke: line.color, dash: line.dash, width: 1.5, spanGaps: true, points: { show: line.values.length < 2 } }));
+  const format = (_, splits, _axis, _space, increment) => splits.map((value) => (value === null ? "" : isLogY ? String(Number(value.toPrecision(3))) : formatTick(value, increment)));
+  const series = lines.map((line) => ({ label: line.label, stroke: line.color, dash: line.dash, width: 1.5, spanGaps: true, points: { show: hasMarkers(line), size: 5 } }));
   const borders = hasBands ? lines.flatMap(() => [0, 1].map(() => ({ stroke: "transparent", points: { show: false }, spanGaps: true }))) : [];
   const bands = hasBands
     ? lines.map((line, index) => ({ series: [lines.length + 2 + 2 * index, lines.length + 1 + 2 * index], fill: `${line.color}22` }))
@@ -136,7 +142,6 @@ function buildOptions({ lines, xLabel, height, width, isLogX, isLogY, hasBands, 
   });
 }
 
-/** @param {{title: string, x: number[], lines: Line[], xLabel: string, height: number}} properties */
 function ValueTable({ title, x, lines, xLabel, height }) {
   const step = Math.max(Math.ceil(x.length / MAX_TABLE_ROWS), 1);
   const rows = x.map((_, index) => index).filter((index) => index % step === 0 || index === x.length - 1);
@@ -158,7 +163,7 @@ function ValueTable({ title, x, lines, xLabel, height }) {
   </div>`;
 }
 
-/** A small curve without axes. @param {{values: import("../lib/series.js").Curve, label: string}} properties */
+/** A small curve without axes. */
 export function Sparkline({ values, label }) {
   const finite = /** @type {number[]} */ (values.filter((value) => value !== null));
   if (finite.length < 2) return html`<span class="dim">–</span>`;

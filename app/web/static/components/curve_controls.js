@@ -1,8 +1,9 @@
 // The settings of charts, in the address: axis, smoothing, logarithmic scales and zoom.
-import { html } from "../lib/preact.js";
+import { html, useState } from "../lib/preact.js";
 import { changeQuery } from "../lib/router.js";
+import { Segments } from "./controls.js";
 
-const AXES = [["step", "Step"], ["epoch", "Epoch"], ["time", "Time"]];
+const AXES = /** @type {[string, string][]} */ ([["step", "Step"], ["epoch", "Epoch"], ["time", "Time"]]);
 
 /** @param {URLSearchParams} query */
 export function readCurveSettings(query) {
@@ -18,23 +19,23 @@ export function readCurveSettings(query) {
 
 /** @typedef {ReturnType<typeof readCurveSettings>} CurveSettings */
 
-/** @param {{settings: CurveSettings}} properties */
+/** The controls. A small screen shows them after a press on a button. */
 export function CurveControls({ settings }) {
+  const [isOpen, setOpen] = useState(false);
   const toggle = (name, isOn, text) => html`<label class="switch">
     <input type="checkbox" checked=${isOn} onChange=${() => changeQuery({ [name]: isOn ? null : "1" })} /> ${text}
   </label>`;
-  return html`<div class="toolbar" role="group" aria-label="Charts">
-    <div class="segments" role="group" aria-label="Horizontal axis">
-      ${AXES.map(
-        ([value, text]) => html`<button key=${value} type="button" aria-pressed=${settings.x === value ? "true" : "false"} onClick=${() => changeQuery({ x: value === "step" ? null : value, from: null, to: null })}>${text}</button>`,
-      )}
+  return html`
+    <button type="button" class="unfold" aria-expanded=${String(isOpen)} onClick=${() => setOpen(!isOpen)}>Chart settings</button>
+    <div class=${isOpen ? "toolbar" : "toolbar folded"} role="group" aria-label="Charts">
+      <${Segments} label="Horizontal axis" chosen=${settings.x} options=${AXES} onChoose=${(value) => changeQuery({ x: value === "step" ? null : value, from: null, to: null })} />
+      <label class="slider">Smoothing
+        <input type="range" min="0" max="0.99" step="0.01" value=${settings.smoothing} onInput=${(event) => changeQuery({ smoothing: Number(event.target.value) || null })} />
+        <output>${settings.smoothing.toFixed(2)}</output>
+      </label>
+      ${toggle("logx", settings.isLogX, "Log x")} ${toggle("logy", settings.isLogY, "Log y")}
+      ${settings.from !== null && html`<button type="button" onClick=${() => changeQuery({ from: null, to: null })}>Reset zoom</button>`}
+      <span class="dim hint">Drag over a chart to zoom, double-click to reset</span>
     </div>
-    <label class="slider">Smoothing
-      <input type="range" min="0" max="0.99" step="0.01" value=${settings.smoothing} onInput=${(event) => changeQuery({ smoothing: Number(event.target.value) || null })} />
-      <output>${settings.smoothing.toFixed(2)}</output>
-    </label>
-    ${toggle("logx", settings.isLogX, "Log x")} ${toggle("logy", settings.isLogY, "Log y")}
-    ${settings.from !== null && html`<button type="button" onClick=${() => changeQuery({ from: null, to: null })}>Reset zoom</button>`}
-    <span class="dim hint">Drag over a chart to zoom, double-click to reset</span>
-  </div>`;
+  `;
 }

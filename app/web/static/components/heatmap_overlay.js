@@ -1,12 +1,12 @@
 // A Grad-CAM heatmap over an image of the service or of the user.
 import { html, useEffect, useMemo, useState } from "../lib/preact.js";
 import { Problem, send } from "../lib/api.js";
+import { formatPercent } from "../lib/format.js";
 
-/** @param {{image: string | Blob, explainPath: string}} properties image: the path of a PNG, or a file */
 export function HeatmapOverlay({ image, explainPath }) {
   const [heatmap, setHeatmap] = useState(/** @type {Blob | null} */ (null));
   const [reason, setReason] = useState("");
-  const [opacity, setOpacity] = useState(1);
+  const [opacity, setOpacity] = useState(0.5);
   const heatmapAddress = useObjectUrl(heatmap);
   const fileAddress = useObjectUrl(typeof image === "string" ? null : image);
   useEffect(() => {
@@ -19,9 +19,9 @@ export function HeatmapOverlay({ image, explainPath }) {
   return html`
     <div class="overlay">
       <img src=${fileAddress || image} alt="The image" />
-      ${heatmapAddress && html`<img class="overlay-top" src=${heatmapAddress} alt="Heatmap of the regions that support the predicted class" style=${{ opacity: String(opacity) }} />`}
+      ${heatmapAddress && html`<img class="overlay-top" src=${heatmapAddress} alt="Heatmap of the regions that support the class" style=${{ opacity: String(opacity) }} />`}
     </div>
-    ${reason ? html`<p class="dim">${reason}</p>` : html`<label class="slider">Heatmap <input type="range" min="0" max="1" step="0.05" value=${opacity} onInput=${(event) => setOpacity(Number(event.target.value))} /></label>`}
+    ${reason ? html`<p class="dim">${reason}</p>` : html`<label class="slider">Heatmap <input type="range" min="0" max="1" step="0.05" value=${opacity} onInput=${(event) => setOpacity(Number(event.target.value))} /> <output>${formatPercent(opacity, 0)}</output></label><p class="ramp dim">low <span></span> high</p>`}
   `;
 }
 

@@ -26,15 +26,12 @@ const PATHS = {
   moon: "M13.5 9.500A6 6 0 0 1 6.5 2.500a6 6 0 1 0 7 7z",
   key: "M9.5 6.500a3 3 0 1 0-2.8 3l1.3 1.300h1.500v1.500H11v1.500h2.500v-2.500L9.3 7.3",
   camera: "M2 5h3l1-2h4l1 2h3v8H2zm6 6a2.5 2.5 0 1 0 0-5 2.5 2.5 0 0 0 0 5z",
-  more: "M3.5 8h.01M8 8h.01M12.5 8h.01",
   tag: "M2 2h5.500L14 8.5 8.5 14 2 7.500zM5 5h.01",
   columns: "M2 3h12v10H2zm4 0v10m4-10v10",
   down: "m4 6 4 4 4-4",
   table: "M2 3h12v10H2zm0 3.500h12M2 10h12M6.5 3v10",
-  external: "M6 3H3v10h10v-3M9 2.500h4.500V7m0-4.500L8 8",
 };
 
-/** @param {{name: keyof typeof PATHS}} properties */
 export function Icon({ name }) {
   return html`<svg class="icon" viewBox="0 0 16 16" aria-hidden="true"><path d=${PATHS[name]} /></svg>`;
 }

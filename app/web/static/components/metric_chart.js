@@ -11,9 +11,9 @@ import { Chart } from "./chart.js";
 
 /**
  * @param {{title: string, settings: import("./curve_controls.js").CurveSettings, sources: Source[], height?: number, focus?: string | null,
- *   onFocus?: (key: string | null) => void, hasLegend?: boolean}} properties
+ *   onFocus?: (key: string | null) => void, hasLegend?: boolean, emptyText?: string}} properties
  */
-export function MetricChart({ title, settings, sources, height, focus, onFocus, hasLegend }) {
+export function MetricChart({ title, settings, sources, height, focus, onFocus, hasLegend, emptyText }) {
   const { x, lines } = useMemo(() => alignSources(sources), sources.flatMap((source) => [source.key, source.series]));
   const zoom = (range) => changeQuery(range ? { from: String(range[0]), to: String(range[1]) } : { from: null, to: null });
   return html`<${Chart}
@@ -30,6 +30,7 @@ export function MetricChart({ title, settings, sources, height, focus, onFocus, 
     onFocus=${onFocus}
     onZoom=${zoom}
     hasLegend=${hasLegend}
+    emptyText=${emptyText}
   />`;
 }
 

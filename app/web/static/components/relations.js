@@ -25,16 +25,15 @@ export function buildScale(values) {
   return { position: (value) => (value === null || value === undefined ? null : names.length === 1 ? 0.5 : names.indexOf(String(value)) / (names.length - 1)), ticks: names.length > 8 ? [names[0], names[names.length - 1]] : names, isLog: false };
 }
 
-/** @param {{axes: string[], rows: {id: string, label: string, color: string, dash?: number[], values: any[]}[]}} properties */
 export function ParallelCoordinates({ axes, rows }) {
   const scales = axes.map((_, index) => buildScale(rows.map((row) => row.values[index])));
   const place = (index) => 60 + (index * (WIDTH - 120)) / Math.max(axes.length - 1, 1);
   const level = (share) => HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM);
   return html`<svg class="relations" viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label=${`Parallel coordinates of ${axes.join(", ")}. The table of fields has the same values.`}>
     ${axes.map(
-      (name, index) => html`<g key=${name}>
+      (name, index) => html`<g key=${index}>
         <line class="axis" x1=${place(index)} x2=${place(index)} y1=${TOP} y2=${HEIGHT - BOTTOM} />
-        <text x=${place(index)} y="12" text-anchor="middle">${name.length > 26 ? `…${name.slice(-25)}` : name}${scales[index].isLog ? " (log)" : ""}</text>
+        <text x=${place(index)} y="12" text-anchor="middle">${name.length > 15 ? `…${name.slice(-14)}` : name}${scales[index].isLog ? ", log" : ""}</text>
         ${scales[index].ticks.map((tick) => html`<text class="tick" key=${String(tick)} x=${place(index) + 5} y=${level(scales[index].position(tick) ?? 0) + 3}>${typeof tick === "number" ? formatNumber(tick, 3) : String(tick).slice(0, 18)}</text>`)}
       </g>`,
     )}
@@ -48,14 +47,13 @@ export function ParallelCoordinates({ axes, rows }) {
   </svg>`;
 }
 
-/** @param {{xLabel: string, yLabel: string, points: {id: string, label: string, color: string, x: number, y: any}[]}} properties */
 export function ScatterPlot({ xLabel, yLabel, points }) {
   const known = points.filter((point) => typeof point.y === "number");
   const horizontal = buildScale(known.map((point) => point.x));
   const vertical = buildScale(known.map((point) => point.y));
   return html`<figure class="chart">
     <figcaption><span class="chart-title">${yLabel} by ${xLabel}${horizontal.isLog ? " (log)" : ""}</span></figcaption>
-    <svg class="relations" viewBox="0 0 320 200" role="img" aria-label=${`${yLabel} by ${xLabel}. The table of fields has the same values.`}>
+    <svg class="relations" viewBox="0 0 336 200" role="img" aria-label=${`${yLabel} by ${xLabel}. The table of fields has the same values.`}>
       <line class="axis" x1="50" x2="310" y1="170" y2="170" /><line class="axis" x1="50" x2="50" y1="10" y2="170" />
       ${horizontal.ticks.map((tick) => html`<text class="tick" key=${String(tick)} x=${50 + 260 * (horizontal.position(tick) ?? 0)} y="184" text-anchor="middle">${typeof tick === "number" ? formatNumber(tick, 3) : tick}</text>`)}
       ${vertical.ticks.map((tick) => html`<text class="tick" key=${String(tick)} x="46" y=${173 - 160 * (vertical.position(tick) ?? 0)} text-anchor="end">${typeof tick === "number" ? formatNumber(tick, 3) : tick}</text>`)}

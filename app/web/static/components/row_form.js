@@ -2,9 +2,9 @@
 import { html, useState } from "../lib/preact.js";
 import { Problem, request } from "../lib/api.js";
 import { formatNumber, formatPercent } from "../lib/format.js";
+import { Bars } from "./controls.js";
 import { ProblemNotice } from "./feedback.js";
 
-/** @param {{table: any, path: string}} properties */
 export function RowForm({ table, path }) {
   const [row, setRow] = useState(/** @type {Record<string, string>} */ ({}));
   const [outcome, setOutcome] = useState(/** @type {any} */ (null));
@@ -38,7 +38,7 @@ export function RowForm({ table, path }) {
       <h2>Prediction</h2>
       ${problem && html`<${ProblemNotice} problem=${problem} />`}
       ${outcome?.values && html`<ul class="plain">${outcome.values.map((value, index) => html`<li key=${index}>${table.targets[index]}: <b>${formatNumber(value)}</b></li>`)}</ul>`}
-      ${outcome?.top_k && html`<p class="verdict">${outcome.label}</p><ul class="bars">${outcome.top_k.map((one) => html`<li key=${one.index}><span class="clip">${one.label}</span><meter min="0" max="1" value=${one.probability} aria-label=${one.label}></meter><span class="number">${formatPercent(one.probability)}</span></li>`)}</ul>`}
+      ${outcome?.top_k && html`<p class="verdict">${outcome.label}</p><${Bars} items=${outcome.top_k.map((one) => ({ key: one.index, label: one.label, share: one.probability, text: formatPercent(one.probability) }))} />`}
       ${!outcome && !problem && html`<p class="dim">Fill in the row. Empty fields are missing values.</p>`}
     </section>
   </div>`;

@@ -1,6 +1,6 @@
 // Form fields for a JSON Schema. A field that is not set shows the default; a set field can be reset.
 import { html } from "../lib/preact.js";
-import { formatInput, getValue, isPlainArray, parseInput, readChoices, readUnion, resolveSchema } from "../lib/schema.js";
+import { formatInput, getValue, isPlainArray, parseInput, readChoices, readUnion, resolveSchema, toLabel } from "../lib/schema.js";
 import { Prose } from "./controls.js";
 import { Icon } from "./icon.js";
 
@@ -28,7 +28,12 @@ export function SchemaField({ form, pointer, schema: raw, label, isRequired = fa
 export function listFields({ form, pointer, schema, leaveOut = [] }) {
   return Object.entries(schema.properties || {})
     .filter(([name]) => !leaveOut.includes(name))
-    .map(([name, part]) => html`<${SchemaField} key=${name} form=${form} pointer=${`${pointer}/${name}`} schema=${part} label=${name.replace(/_/g, " ")} isRequired=${(schema.required || []).includes(name)} />`);
+    .map(([name, part]) => html`<${SchemaField} key=${name} form=${form} pointer=${`${pointer}/${name}`} schema=${part} label=${toLabel(name)} isRequired=${(schema.required || []).includes(name)} />`);
+}
+
+/** The button that makes a set field a default again. */
+function ResetButton({ label, onClick }) {
+  return html`<button type="button" class="bare" aria-label=${`Reset ${label} to its default`} onClick=${onClick}><${Icon} name="close" /></button>`;
 }
 
 /** One input with its default, its description and its error. @param {FieldProperties} properties */
@@ -51,7 +56,7 @@ export function ValueField({ form, pointer, schema, label, isRequired = false })
             ${choices.map((choice) => html`<option key=${String(choice)} value=${JSON.stringify(choice)}>${String(choice)}</option>`)}
           </select>`
         : html`<input ...${common} value=${formatInput(value)} placeholder=${unset} autocomplete="off" spellcheck=${false} onChange=${(event) => form.change(pointer, event.target.value === "" ? undefined : parseInput(event.target.value, schema))} />`}
-      ${isSet && html`<button type="button" class="bare" aria-label=${`Reset ${label} to its default`} onClick=${() => form.change(pointer, undefined)}><${Icon} name="close" /></button>`}
+      ${isSet && html`<${ResetButton} label=${label} onClick=${() => form.change(pointer, undefined)} />`}
     </div>
     ${error && html`<p class="error" id=${`${id}-error`}>${error}</p>`}
     ${schema.description && html`<p class="help" id=${`${id}-help`}><${Prose} text=${schema.description} /></p>`}
@@ -79,6 +84,7 @@ function UnionField({ form, pointer, schema, label, isRequired }) {
           ${name && !names.includes(name) && html`<option value=${name}>${name}</option>`}
           ${names.map((choice) => html`<option key=${choice} value=${choice}>${choice}</option>`)}
         </select>
+        ${name && !isRequired && html`<${ResetButton} label=${label} onClick=${() => form.change(pointer, undefined)} />`}
       </div>
       ${error && html`<p class="error" id=${`${id}-error`}>${error}</p>`}
       ${options?.summary && html`<p class="help"><${Prose} text=${options.summary} /></p>`}
@@ -95,7 +101,7 @@ function hasFields(schema, field) {
 /** A list of members, such as callbacks. @param {FieldProperties} properties */
 function ListField({ form, pointer, schema, label }) {
   const items = getValue(form.spec, pointer) || [];
-  const list = Array.isArray(items) ? items : [items];
+  const list = /** @type {any[]} */ (Array.isArray(items) ? items : [items]);
   const item = schema.items ? resolveSchema(schema.items, form.schemas) : {};
   const union = readUnion(item);
   const error = form.errors.get(pointer);

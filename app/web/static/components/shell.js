@@ -16,15 +16,16 @@ const ENTRIES = /** @type {[string, any, string, string][]} */ ([
   ["/system", "system", "System", "s"],
 ]);
 
-/** @param {{children: import("../lib/preact.js").Children}} properties */
 export function Shell({ children }) {
   const { segments } = useRoute();
   const [isHelpOpen, setHelpOpen] = useState(false);
   useKeys(() => setHelpOpen(true));
   const section = `/${segments[0] || "jobs"}`;
+  // On a small screen the navigation is one line that scrolls.
+  useEffect(() => document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }), [section]);
   return html`<div class="shell">
     <header class="sidebar">
-      <a class="brand" href=${href("/jobs")}><img src="ui/static/icon.svg" alt="" width="18" height="18" /> Candela</a>
+      <a class="brand" href=${href("/jobs")}><img src="ui/static/icon.svg" alt="" width="18" height="18" /> <span>Candela</span></a>
       <nav aria-label="Main">
         ${ENTRIES.map(
           ([path, icon, text]) => html`<a key=${path} href=${href(path)} aria-current=${path === section ? "page" : undefined}>
@@ -85,7 +86,6 @@ function useKeys(openHelp) {
   }, []);
 }
 
-/** @param {{onClose: () => void}} properties */
 function Help({ onClose }) {
   const keys = [["/", "Search"], ["?", "Show this list"], ["Escape", "Close a dialog or a menu"], ...ENTRIES.map(([, , text, key]) => [`g ${key}`, text])];
   return html`<${Dialog} title="Keyboard shortcuts" onClose=${onClose}>

@@ -29,15 +29,20 @@ export function formatNumber(value, digits = 4) {
  * @param {number} increment the distance of two ticks
  */
 export function formatTick(value, increment) {
-  if (value !== 0 && (Math.abs(value) >= 1e6 || increment < 1e-4)) return value.toExponential(1).replace("e+", "e");
-  const decimals = Math.max(0, -Math.floor(Math.log10(increment) + 1e-9));
-  return value.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+  const power = Math.floor(Math.log10(increment) + 1e-9);
+  const isWhole = Math.abs(increment / 10 ** power - Math.round(increment / 10 ** power)) < 1e-6; // 2.5 needs one more
+  const decimals = (isWhole ? 0 : 1) - power;
+  if (value !== 0 && (Math.abs(value) >= 1e6 || power < -4)) {
+    return value.toExponential(Math.min(Math.max(Math.floor(Math.log10(Math.abs(value)) + 1e-9) + decimals, 0), 4)).replace("e+", "e");
+  }
+  return value.toLocaleString("en", { minimumFractionDigits: Math.max(decimals, 0), maximumFractionDigits: Math.max(decimals, 0) });
 }
 
 /** @param {number | null | undefined} seconds such as 3725, which is `1h 2m` */
 export function formatDuration(seconds) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return EMPTY;
   const whole = Math.max(Math.round(seconds), 0);
+  if (seconds > 0 && seconds < 0.9995) return `${Math.max(Math.round(1000 * seconds), 1)} ms`;
   if (seconds < 9.95) return `${Math.max(seconds, 0).toFixed(1)}s`;
   if (whole < 60) return `${whole}s`;
   if (whole < 3600) return `${Math.floor(whole / 60)}m ${whole % 60}s`;
@@ -67,7 +72,9 @@ export function formatBytes(bytes) {
 
 /** @param {number | null | undefined} share from 0 to 1 */
 export function formatPercent(share, digits = 1) {
-  return typeof share === "number" ? `${(100 * share).toFixed(digits)} %` : EMPTY;
+  if (typeof share !== "number") return EMPTY;
+  const least = 10 ** -digits;
+  return share > 0 && 100 * share < least ? `< ${least} %` : `${(100 * share).toFixed(digits)} %`;
 }
 
 /** @param {number} count @param {string} noun @param {string} [plural] */
@@ -75,7 +82,14 @@ export function formatCount(count, noun, plural = `${noun}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? noun : plural}`;
 }
 
+const NAMES = /** @type {Record<string, string>} */ ({ lr: "learning rate", images_per_s: "throughput, images/s", peak_memory_mib: "peak memory, MiB", epoch_seconds: "epoch with validation, seconds", data_wait: "waiting for data, share" });
+
 /** @param {string} name such as `valid_accuracy` */
 export function formatMetricName(name) {
-  return name.replace(/_/g, " ");
+  return NAMES[name] || name.replace(/_/g, " ");
+}
+
+/** @param {string} pointer such as `/optimizer/lr`, which is `optimizer › lr` */
+export function formatPointer(pointer) {
+  return pointer.slice(1).replace(/\/name$/, "").replace(/\/(\d+)/g, " $1").replaceAll("/", " › ").replaceAll("_", " ");
 }

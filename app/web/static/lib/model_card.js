@@ -18,15 +18,15 @@ export function buildCard(version) {
     "",
     "## Training",
     "",
-    `- Dataset: ${version.dataset.name}, version ${version.dataset.version} (content ${version.dataset.content_hash})`,
+    ...(version.dataset ? [`- Dataset: ${version.dataset.name}, version ${version.dataset.version} (content ${version.dataset.content_hash})`] : []),
     `- Job: ${version.job_id}`,
-    `- Epochs: ${version.spec.epochs}, batch size ${version.spec.batch_size}, seed ${version.spec.seed}`,
+    ...(version.spec.epochs ? [`- Epochs: ${version.spec.epochs}, batch size ${version.spec.batch_size}, seed ${version.spec.seed}`] : []),
     "",
     "## Metrics",
     "",
     "| metric | value |",
     "|---|--:|",
-    ...metrics.map(([name, value]) => `| ${name} | ${formatNumber(value)} |`),
+    ...metrics.map(([name, value]) => `| ${name.replace(/_/g, " ")} | ${formatNumber(value)} |`),
     "",
   ].join("\n");
 }

@@ -120,3 +120,9 @@ export function setValue(document, pointer, value) {
 function unescapeKey(key) {
   return key.replace(/~1/g, "/").replace(/~0/g, "~");
 }
+
+/** @param {string} name such as `batch_size`, which is `Batch size` */
+export function toLabel(name) {
+  const text = name.replace(/_/g, " ");
+  return text[0].toUpperCase() + text.slice(1);
+}

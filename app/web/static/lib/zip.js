@@ -19,7 +19,11 @@ export function computeCrc32(bytes) {
 
 /** @param {FileSystemDirectoryEntry} folder @returns {Promise<Blob>} */
 export async function zipFiles(folder) {
-  const files = await listFiles(folder, "");
+  return zipList(await listFiles(folder, ""));
+}
+
+/** @param {{path: string, file: File}[]} files @returns {Promise<Blob>} */
+export async function zipList(files) {
   if (files.length > MAX_FILES) throw new RangeError(`The folder has more than ${MAX_FILES} files; upload it with the command line instead.`);
   const parts = /** @type {BlobPart[]} */ ([]);
   const directory = /** @type {BlobPart[]} */ ([]);

@@ -3,14 +3,14 @@ import { html, useEffect, useMemo, useRef, useState } from "../lib/preact.js";
 import { buildPath } from "../lib/api.js";
 import { getStroke } from "../lib/colors.js";
 import { useEvents } from "../lib/events.js";
-import { formatMetricName, formatNumber } from "../lib/format.js";
+import { formatAge, formatCount, formatMetricName, formatNumber, formatPointer } from "../lib/format.js";
 import { ENDED } from "../lib/jobs.js";
 import { useThrottle } from "../lib/throttle.js";
 import { useResource } from "../lib/resource.js";
 import { changeQuery, href } from "../lib/router.js";
 import { isLowerBetter } from "../lib/series.js";
 import { Swatch } from "../components/chart.js";
-import { StateBadge } from "../components/controls.js";
+import { Menu, PageHead, StateBadge, Table } from "../components/controls.js";
 import { CurveControls, readCurveSettings } from "../components/curve_controls.js";
 import { EmptyState, Loaded, ProblemNotice } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
@@ -19,22 +19,18 @@ import { ParallelCoordinates, ScatterPlot } from "../components/relations.js";
 
 const MAX_JOBS = 200;
 const MAX_DIFFERENCES = 50;
+const MAX_LEGEND = 8; // jobs
 
-/** @param {{query: URLSearchParams}} properties */
 export default function ComparePage({ query }) {
   const ids = [...new Set(query.getAll("job"))].slice(0, MAX_JOBS);
-  useEffect(() => {
-    document.title = "Compare · Candela";
-  }, []);
   return html`
-    <header class="page-head"><h1>Compare${ids.length ? ` ${ids.length} jobs` : ""}</h1></header>
+    <${PageHead} title=${ids.length ? `Compare ${formatCount(ids.length, "job")}` : "Compare"}>${ids.length > 0 && html`<${Menu} label="+ Add job"><${MoreJobs} ids=${ids} /><//>`}<//>
     ${ids.length === 0
       ? html`<${EmptyState} icon="compare" title="Choose jobs to compare"><p>Select jobs in the list, then choose “Compare”. The address of this page keeps the choice, so that you can share it.</p><p><a class="button primary" href=${href("/jobs")}>Go to the jobs</a></p><//>`
       : html`<${Comparison} ids=${ids} query=${query} />`}
   `;
 }
 
-/** @param {{ids: string[], query: URLSearchParams}} properties */
 function Comparison({ ids, query }) {
   const settings = readCurveSettings(query);
   const comparison = useResource(buildPath("v1/jobs/compare", { job: ids.slice(0, MAX_DIFFERENCES) }), { everyMs: 5000 });
@@ -56,6 +52,14 @@ function Comparison({ ids, query }) {
   `;
 }
 
+/** Recent jobs, to add to the comparison. */
+function MoreJobs({ ids }) {
+  const jobs = useResource("v1/jobs?kind=train&limit=50");
+  return html`<${Loaded} resource=${jobs} lines=${3}>
+    ${(page) => page.items.filter((job) => !ids.includes(job.id)).map((job) => html`<button type="button" key=${job.id} onClick=${() => changeQuery({ job: [...ids, job.id] })}><span class="grow clip">${job.name}</span> <span class="dim">${formatAge(job.created_at)}</span></button>`)}
+  <//>`;
+}
+
 /** The curves of a comparison: [split, name], validation first. @param {string[]} keys @returns {[string, string][]} */
 function listCurves(keys) {
   const order = ["valid", "train"];
@@ -65,7 +69,6 @@ function listCurves(keys) {
     .sort((a, b) => order.indexOf(a[0]) - order.indexOf(b[0]) || a[1].localeCompare(b[1]));
 }
 
-/** @param {{ids: string[], jobs: any[], focus: string | null, onFocus: (id: string | null) => void}} properties */
 function RunList({ ids, jobs, focus, onFocus }) {
   const [isLong, setLong] = useState(false);
   const shown = isLong ? ids : ids.slice(0, 12);
@@ -82,7 +85,6 @@ function RunList({ ids, jobs, focus, onFocus }) {
   </ul>`;
 }
 
-/** @param {{ids: string[], active: string[], labels: Map<string, string>, split: string, name: string, settings: any, focus: string | null, onFocus: (id: string | null) => void}} properties */
 function CompareChart({ ids, active, labels, split, name, settings, focus, onFocus }) {
   const [element, isVisible] = useVisibility();
   const path = buildPath("v1/metrics", { job: ids, name, split, x: settings.x, buckets: 500, from: settings.from, to: settings.to });
@@ -97,7 +99,7 @@ function CompareChart({ ids, active, labels, split, name, settings, focus, onFoc
   );
   return html`<div ref=${element} class="chart-place">
     ${grid.problem && html`<${ProblemNotice} problem=${grid.problem} onRetry=${grid.refresh} />`}
-    <${MetricChart} title=${`${split} ${formatMetricName(name)}`} settings=${settings} sources=${sources} focus=${focus} onFocus=${onFocus} hasLegend=${false} />
+    <${MetricChart} title=${`${split} ${formatMetricName(name)}`} settings=${settings} sources=${sources} focus=${focus} onFocus=${onFocus} hasLegend=${ids.length <= MAX_LEGEND} />
   </div>`;
 }
 
@@ -113,20 +115,17 @@ function useVisibility() {
   return [element, isVisible];
 }
 
-/** @param {{value: any, isFull: boolean}} properties */
 function Differences({ value, isFull }) {
-  const { jobs, differences, environments } = value;
+  const { jobs, environments } = value;
+  const differences = value.differences.filter((field) => field.pointer !== "/name");
   const names = isFull ? [...new Set(Object.values(environments).flatMap((one) => Object.keys(one)))] : [];
-  const row = (pointer, find) => html`<tr key=${pointer}><th scope="row"><code>${pointer}</code></th>${jobs.map((job) => html`<td key=${job.id}>${formatField(find(job.id))}</td>`)}</tr>`;
+  const row = (key, text, find) => html`<tr key=${key}><th scope="row" title=${key}>${text}</th>${jobs.map((job) => html`<td key=${job.id}>${formatField(find(job.id))}</td>`)}</tr>`;
   return html`<section>
     <header class="section-head"><h2>Fields that differ</h2><label class="switch"><input type="checkbox" checked=${isFull} onChange=${() => changeQuery({ all: isFull ? null : "1" })} /> Show the environment too</label></header>
     ${differences.length === 0 && !isFull
       ? html`<p class="dim">The specs are equal.</p>`
-      : html`<div class="table-box" tabindex="0" role="region" aria-label="Table"><table>
-          <thead><tr><th scope="col">Field</th>${jobs.map((job) => html`<th scope="col" key=${job.id}>${job.name}</th>`)}</tr></thead>
-          <tbody>${differences.map((field) => row(field.pointer, (id) => field.values[id]))}${names.map((name) => row(name, (id) => environments[id]?.[name]))}</tbody>
-        </table></div>`}
-    ${value.num_differences > differences.length && html`<p class="dim">${value.num_differences} fields differ; ${differences.length} are shown.</p>`}
+      : html`<${Table} label="Fields" head=${["Field", ...jobs.map((job) => job.name)]}>${differences.map((field) => row(field.pointer, formatPointer(field.pointer), (id) => field.values[id]))}${names.map((name) => row(name, name.replace(/_/g, " "), (id) => environments[id]?.[name]))}<//>`}
+    ${value.num_differences > value.differences.length && html`<p class="dim">${value.num_differences} fields differ; ${differences.length} are shown.</p>`}
   </section>`;
 }
 
@@ -140,10 +139,8 @@ function formatField(value) {
 function MetricTable({ jobs, metrics }) {
   return html`<section>
     <h2>Metrics</h2>
-    <div class="table-box" tabindex="0" role="region" aria-label="Table"><table>
-      <thead><tr><th scope="col">Metric</th>${jobs.map((job) => html`<th scope="col" class="number" key=${job.id}>${job.name}</th>`)}</tr></thead>
-      <tbody>
-        ${Object.keys(metrics).sort().flatMap((name) =>
+    <${Table} label="Metrics" head=${["Metric", ...jobs.map((job) => `${job.name}#`)]}>
+        ${Object.keys(metrics).sort().reverse().flatMap((name) =>
           ["last", "best"].map((kind) => {
             const values = jobs.map((job) => metrics[name][job.id]?.[kind] ?? null);
             const finite = values.filter((value) => value !== null);
@@ -152,12 +149,11 @@ function MetricTable({ jobs, metrics }) {
             return html`<tr key=${`${name} ${kind}`}><th scope="row">${formatMetricName(name)} <span class="dim">${kind}</span></th>${values.map((value, index) => html`<td key=${jobs[index].id} class=${value === winner && finite.length > 1 ? "number winner" : "number"} title=${kind === "best" && metrics[name][jobs[index].id]?.best_epoch ? `epoch ${metrics[name][jobs[index].id].best_epoch}` : undefined}>${formatNumber(value)}</td>`)}</tr>`;
           }),
         )}
-      </tbody>
-    </table></div>
+    <//>
   </section>`;
 }
 
-/** How a metric depends on the numbers that differ. @param {{value: any, metric: string | null}} properties */
+/** How a metric depends on the numbers that differ. */
 function Relations({ value, metric }) {
   const { jobs, metrics } = value;
   const names = Object.keys(metrics).sort();
@@ -171,9 +167,9 @@ function Relations({ value, metric }) {
       <h2>What it depends on</h2>
       <label>Metric <select value=${chosen} onChange=${(event) => changeQuery({ metric: event.target.value })}>${names.map((name) => html`<option key=${name} value=${name}>${formatMetricName(name)}</option>`)}</select></label>
     </header>
-    <${ParallelCoordinates} axes=${[...fields.slice(0, 8).map((field) => field.pointer), chosen]} rows=${rows.map((row) => ({ ...row, values: [...row.values.slice(0, -1).slice(0, 8), row.values[row.values.length - 1]] }))} />
+    <${ParallelCoordinates} axes=${[...fields.slice(0, 8).map((field) => formatPointer(field.pointer).split(" › ").pop() || ""), formatMetricName(chosen)]} rows=${rows.map((row) => ({ ...row, values: [...row.values.slice(0, -1).slice(0, 8), row.values[row.values.length - 1]] }))} />
     <div class="charts">
-      ${fields.filter((field) => jobs.every((job) => typeof field.values[job.id] === "number")).slice(0, 6).map((field) => html`<${ScatterPlot} key=${field.pointer} xLabel=${field.pointer} yLabel=${chosen} points=${jobs.map((job, index) => ({ id: job.id, label: job.name, color: getStroke(index).color, x: field.values[job.id], y: score(job) }))} />`)}
+      ${fields.filter((field) => jobs.every((job) => typeof field.values[job.id] === "number")).slice(0, 6).map((field) => html`<${ScatterPlot} key=${field.pointer} xLabel=${formatPointer(field.pointer)} yLabel=${`${formatMetricName(chosen)}, best,`} points=${jobs.map((job, index) => ({ id: job.id, label: job.name, color: getStroke(index).color, x: field.values[job.id], y: score(job) }))} />`)}
     </div>
   </section>`;
 }

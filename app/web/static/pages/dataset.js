@@ -1,32 +1,27 @@
 // One dataset: its versions, the report of the import, and its samples.
-import { html, useEffect } from "../lib/preact.js";
+import { html } from "../lib/preact.js";
 import { buildPath, request } from "../lib/api.js";
-import { formatAge, formatCount, formatNumber } from "../lib/format.js";
+import { formatAge, formatDuration, formatMetricName, formatNumber, formatTime } from "../lib/format.js";
 import { useResource } from "../lib/resource.js";
 import { changeQuery, href, navigate } from "../lib/router.js";
-import { Facts, StateBadge, Tabs } from "../components/controls.js";
+import { getDuration, listMetricNames } from "../lib/jobs.js";
+import { Bars, Facts, PageHead, StateBadge, Table, Tabs } from "../components/controls.js";
 import { EmptyState, Loaded } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
 import { DeleteButton, Description } from "../components/resource_actions.js";
 
-const TABS = /** @type {[string, string][]} */ ([["report", "Report"], ["samples", "Samples"], ["duplicates", "Duplicates and leaks"], ["jobs", "Jobs"]]);
+const TABS = /** @type {[string, string][]} */ ([["report", "Report"], ["samples", "Samples"], ["duplicates", "Duplicates and leaks"], ["jobs", "Used by"]]);
 const PAGE_SIZE = 60;
 const DELETED = "The files are deleted for good. Models that were trained on it remain.";
+const PREVIEW = { classes: 10, samples: 12 };
 
-/** @param {{name: string, query: URLSearchParams}} properties */
 export default function DatasetPage({ name, query }) {
   const dataset = useResource(`v1/datasets/${name}`, { everyMs: 3000 });
-  useEffect(() => {
-    document.title = `${name} · Candela`;
-  }, [name]);
   return html`
-    <header class="page-head">
-      <div><p class="crumbs"><a href=${href("/datasets")}>Datasets</a> /</p><h1>${name}</h1></div>
-      <div class="actions">
-        <${DeleteButton} label="Delete" name=${name} path=${`v1/datasets/${name}`} onDeleted=${() => navigate(href("/datasets"))} listDependents=${() => listJobs(name)} note=${`All its versions are deleted. ${DELETED}`} />
-        <a class="button primary" href=${href("/new", { dataset: name })}><${Icon} name="plus" /> Train on it</a>
-      </div>
-    </header>
+    <${PageHead} title=${name} crumbs=${html`<a href=${href("/datasets")}>Datasets</a>`}>
+      <${DeleteButton} label="Delete" name=${name} path=${`v1/datasets/${name}`} onDeleted=${() => navigate(href("/datasets"))} listDependents=${() => listJobs(name)} note=${`All its versions are deleted. ${DELETED}`} />
+      <a class="button primary" href=${href("/new", { dataset: name })}><${Icon} name="plus" /> Train on it</a>
+    <//>
     <${Loaded} resource=${dataset}>
       ${(value) =>
         value.versions.length === 0
@@ -42,15 +37,14 @@ async function listJobs(dataset) {
   return page.items.map((job) => ({ text: `the job ${job.name} (${job.state})`, href: href(`/jobs/${job.id}`) }));
 }
 
-/** @param {{dataset: any, query: URLSearchParams, onChange: () => void}} properties */
 function Versions({ dataset, query, onChange }) {
   const number = Number(query.get("version")) || dataset.versions[0].version;
   const version = dataset.versions.find((one) => one.version === number) || dataset.versions[0];
   const tab = query.get("tab") || "report";
   return html`
     <div class="toolbar">
-      <label>Version <select value=${String(version.version)} onChange=${(event) => changeQuery({ version: event.target.value, cursor: null })}>${dataset.versions.map((one) => html`<option key=${one.version} value=${String(one.version)}>${one.version} · ${one.state} · ${formatAge(one.created_at)}</option>`)}</select></label>
-      <${StateBadge} state=${version.state} />
+      <label>Version <select value=${String(version.version)} onChange=${(event) => changeQuery({ version: event.target.value, cursor: null })}>${dataset.versions.map((one) => html`<option key=${one.version} value=${String(one.version)}>${one.version}</option>`)}</select></label>
+      <${StateBadge} state=${version.state} /> <span class="dim" title=${formatTime(version.created_at)}>${formatAge(version.created_at)}</span>
       <span class="grow"></span>
       <${DeleteButton} label="Delete this version" name=${`${dataset.name}@${version.version}`} path=${`v1/datasets/${dataset.name}/versions/${version.version}`} onDeleted=${() => navigate(href("/datasets"))} listDependents=${() => listJobs(`${dataset.name}@${version.version}`)} note=${DELETED} />
     </div>
@@ -60,10 +54,9 @@ function Versions({ dataset, query, onChange }) {
     <${Facts}
       items=${[
         ["Task", version.task],
-        ["Samples", version.num_samples === null ? null : formatNumber(version.num_samples)],
+        ["Samples", version.num_samples === null ? null : `${formatNumber(version.num_samples)}: ${Object.entries(version.splits).map(([split, count]) => `${formatNumber(count)} ${split}`).join(", ")}`],
         ["Shape", version.image_shape?.join(" × ") ?? null],
         ["Classes", version.classes?.length || null],
-        ...Object.entries(version.splits || {}).map(([split, count]) => /** @type {[string, any]} */ ([split, formatNumber(count)])),
         ["Columns", version.table?.columns.map((column) => column.name).join(", ") ?? null],
         ["Targets", version.table?.targets.join(", ") ?? null],
       ]}
@@ -76,53 +69,71 @@ function Versions({ dataset, query, onChange }) {
   `;
 }
 
-/** @param {{name: string, version: any, isGroups: boolean}} properties */
 function Report({ name, version, isGroups }) {
   const path = `v1/datasets/${name}/versions/${version.version}`;
   const report = useResource(`${path}/report`);
   return html`<${Loaded} resource=${report}>
     ${(value) =>
       isGroups
-        ? html`<div class="columns">
-            <${Groups} title="In more than one split" groups=${value.leaks} hint="Such samples make validation look better than it is." />
-            <${Groups} title="With different labels" groups=${value.label_conflicts} hint="At least one of the labels is wrong." />
-            <${Groups} title="Equal samples" groups=${value.duplicates} hint="Each group has the same pixels or values." />
-            ${value.near_duplicates && html`<${Groups} title="Nearly equal images" groups=${value.near_duplicates} hint="Each group looks the same to a perceptual hash." />`}
-          </div>`
-        : html`<div class="columns">
-            <section class="card"><h2>Samples per class</h2><${ClassBars} splits=${value.splits} /></section>
-            <section class="card">
-              <h2>Import</h2>
-              <${Facts} items=${[["Unreadable", value.num_unreadable], ["Ignored files", value.num_ignored], ["Too large", value.num_too_large], ["Equal groups", value.duplicates.num_groups], ["Leaks", value.leaks.num_groups], ["Label conflicts", value.label_conflicts.num_groups], ["Resized", value.resize], ["Mean", value.mean?.map((one) => formatNumber(one, 3)).join(", ") ?? null], ["Std", value.std?.map((one) => formatNumber(one, 3)).join(", ") ?? null]]} />
-              ${value.unreadable.length > 0 && html`<h3>Unreadable files</h3><ul class="plain">${value.unreadable.slice(0, 20).map((one) => html`<li key=${one.name}><code>${one.name}</code> ${one.reason}</li>`)}</ul>`}
-            </section>
-            ${!version.table && html`<section class="card"><h2>Preview</h2><img class="preview" src=${`${path}/preview`} alt=${`Some images of each class of ${name}`} loading="lazy" /></section>`}
-            ${value.columns && html`<section class="card"><h2>Columns</h2><div class="scroll"><table class="dense"><thead><tr><th scope="col">Name</th><th scope="col">Role</th><th scope="col" class="number">Missing</th><th scope="col" class="number">Categories</th></tr></thead><tbody>${value.columns.map((one) => html`<tr key=${one.name}><th scope="row">${one.name}</th><td>${one.role}${one.reason ? html` <span class="dim">${one.reason}</span>` : ""}</td><td class="number">${formatNumber(one.num_missing)}</td><td class="number">${one.num_categories || "–"}</td></tr>`)}</tbody></table></div></section>`}
+        ? html`<${Duplicates} report=${value} />`
+        : html`<div class="evaluation">
+            ${value.columns
+              ? html`<${Table} class="dense" label="Columns" head=${["Column", "Role", "Missing#", "Categories#"]}>${value.columns.map((one) => html`<tr key=${one.name}><th scope="row">${one.name}</th><td>${one.role}${one.reason ? html` <span class="dim">${one.reason}</span>` : ""}</td><td class="number">${formatNumber(one.num_missing)}</td><td class="number">${one.num_categories || "–"}</td></tr>`)}<//>`
+              : html`<section class="card"><h2>Preview</h2><${Preview} path=${`${path}/samples`} version=${version} /></section>`}
+            <div class="stack">
+              <section class="card"><h2>Samples per class</h2><${ClassBars} splits=${value.splits} /></section>
+              <section class="card">
+                <h2>Import</h2>
+                <${Facts} items=${[["Unreadable", value.num_unreadable], ["Ignored files", value.num_ignored], ["Too large", value.num_too_large], ["Resized", value.resize], ["Mean", value.mean?.map((one) => formatNumber(one, 3)).join(", ") ?? null], ["Std", value.std?.map((one) => formatNumber(one, 3)).join(", ") ?? null]]} />
+                ${value.unreadable.length > 0 && html`<h3>Unreadable files</h3><ul class="plain">${value.unreadable.slice(0, 20).map((one) => html`<li key=${one.name}><code>${one.name}</code> ${one.reason}</li>`)}</ul>`}
+              </section>
+            </div>
           </div>`}
   <//>`;
 }
 
-/** @param {{splits: any}} properties */
+/** A row of images for each class. */
+function Preview({ path, version }) {
+  const classes = version.classes?.length ? version.classes.slice(0, PREVIEW.classes) : [""];
+  return html`<div class="preview-rows">${classes.map((name) => html`<${PreviewRow} key=${name} path=${path} name=${name} />`)}</div>
+    ${version.classes?.length > classes.length && html`<p class="dim">The first ${classes.length} of ${version.classes.length} classes. <a href=${href(location.hash.slice(1).split("?")[0], { tab: "samples" })}>See all samples</a></p>`}`;
+}
+
+function PreviewRow({ path, name }) {
+  const samples = useResource(buildPath(path, { class: name, limit: PREVIEW.samples })).value?.items || [];
+  return html`<button type="button" class="bare" aria-label=${`Samples of ${name || "the dataset"}`} onClick=${() => changeQuery({ tab: "samples", class: name })}>
+    <span class="clip">${name}</span>${samples.map((one) => html`<img key=${one.index} src=${`${path}/${one.split}/${one.index}?size=40`} alt="" loading="lazy" width="40" height="40" />`)}
+  </button>`;
+}
+
 function ClassBars({ splits }) {
   const names = [...new Set(Object.values(splits).flatMap((split) => Object.keys(split.classes)))];
   const count = (name) => Object.values(splits).reduce((sum, split) => sum + (split.classes[name] || 0), 0);
   const largest = Math.max(...names.map(count), 1);
   if (!names.length) return html`<p class="dim">The targets are numbers.</p>`;
-  return html`<ul class="bars scroll" tabindex="0">
-    ${names.map((name) => html`<li key=${name}><span class="clip">${name}</span><meter min="0" max=${largest} value=${count(name)} aria-label=${name}></meter><span class="number">${formatNumber(count(name))}</span></li>`)}
-  </ul>`;
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="Samples per class"><${Bars} hint="Show its samples" items=${names.map((name) => ({ key: name, label: name, share: count(name) / largest, text: formatNumber(count(name)), action: () => changeQuery({ tab: "samples", class: name }) }))} /></div>`;
 }
 
-/** @param {{title: string, groups: any, hint: string}} properties */
-function Groups({ title, groups, hint }) {
-  return html`<section class="card">
-    <h2>${title} <span class="dim">${groups.num_groups}</span></h2>
-    <p class="dim">${hint}</p>
-    <ul class="plain groups">${groups.items.slice(0, 50).map((group, index) => html`<li key=${index}>${group.map((one) => html`<code key=${`${one.split}/${one.name}`}>${one.split}/${one.name}</code>`)}</li>`)}</ul>
-  </section>`;
+/** The groups of equal samples: what was found, and what does not apply. */
+function Duplicates({ report }) {
+  const kinds = /** @type {[string, any, string][]} */ ([
+    ["In more than one split", report.leaks, "Such samples make validation look better than it is."],
+    ["With different labels", report.label_conflicts, "At least one of the labels is wrong."],
+    ["Equal samples", report.duplicates, "Each group has the same pixels or values."],
+    ["Nearly equal images", report.near_duplicates, "Each group looks the same to a perceptual hash."],
+    ["Nearly equal, in more than one split", report.near_leaks, "Random splits keep such groups together; given splits do not."],
+  ]);
+  const found = kinds.filter(([, groups]) => groups?.num_groups);
+  return html`
+    ${found.length === 0 && html`<p class="badge badge-good"><${Icon} name="check" /> No duplicates, leaks or conflicting labels were found.</p>`}
+    <${Table} class="dense" label="Checks" head=${["Check", "Groups#", "Meaning"]}>
+      ${kinds.map(([title, groups, hint]) => html`<tr key=${title}><th scope="row">${title}</th><td class="number">${groups ? formatNumber(groups.num_groups) : html`<span class="dim">does not apply</span>`}</td><td class="dim wrap">${hint}</td></tr>`)}
+    <//>
+    <div class="columns">${found.map(([title, groups]) => html`<section class="card" key=${title}><h2>${title} <span class="dim">${groups.num_groups}</span></h2>
+      <ul class="plain groups">${groups.items.slice(0, 50).map((group, index) => html`<li key=${index}>${group.map((one) => html`<code key=${`${one.split}/${one.name}`}>${one.split}/${one.name}</code>`)}</li>`)}</ul></section>`)}</div>
+  `;
 }
 
-/** @param {{name: string, version: any, query: URLSearchParams}} properties */
 function Samples({ name, version, query }) {
   const splits = Object.keys(version.splits);
   const split = query.get("split") || splits[0];
@@ -137,6 +148,7 @@ function Samples({ name, version, query }) {
         ${version.table ? html`<${Rows} items=${page.items} columns=${version.table.columns} />` : html`<ul class="gallery">${page.items.map((one) => html`<li key=${one.index}><img src=${`${path}/${split}/${one.index}?size=96`} alt=${one.name} title=${one.name} loading="lazy" width="96" height="96" /><span class="clip">${one.labels.join(", ") || (one.targets || []).map((value) => formatNumber(value, 3)).join(", ")}</span></li>`)}</ul>`}
         ${page.items.length === 0 && html`<p class="dim">No sample matches.</p>`}
         <nav class="pager" aria-label="Pages">
+          <span class="dim grow">${formatRange(page, split, className ? null : version.splits[split])}</span>
           ${query.get("cursor") && html`<button type="button" onClick=${() => changeQuery({ cursor: null })}>First page</button>`}
           ${page.next_cursor && html`<button type="button" onClick=${() => changeQuery({ cursor: page.next_cursor })}>Next page</button>`}
         </nav>
@@ -145,12 +157,18 @@ function Samples({ name, version, query }) {
   `;
 }
 
-/** The rows of a table; of a window, its last row. @param {{items: any[], columns: any[]}} properties */
+/** Which samples a page has, such as 1–60 of 1,797. @param {any} page @param {string} split @param {number | null} total of all classes */
+function formatRange(page, split, total) {
+  if (!page.items.length) return "";
+  const [first, last] = [page.items[0].index + 1, page.items[page.items.length - 1].index + 1];
+  return total === null ? `${page.items.length} samples, numbers ${first} to ${last} of ${split}` : `${formatNumber(first)}–${formatNumber(last)} of ${formatNumber(total)}`;
+}
+
+/** The rows of a table; of a window, its last row. */
 function Rows({ items, columns }) {
-  return html`<div class="table-box" tabindex="0" role="region" aria-label="Table"><table class="dense"><thead><tr><th scope="col">Row</th>${columns.map((column) => html`<th scope="col" key=${column.name}>${column.name}</th>`)}<th scope="col">Target</th></tr></thead>
-    <tbody>
+  return html`<${Table} class="dense" label="Rows" head=${["Row", ...columns.map((column) => column.name), "Target"]}>
       ${items.map((one) => html`<tr key=${one.index}><th scope="row">${one.name}</th>${columns.map((column) => html`<td key=${column.name}>${formatCell(one.rows?.at(-1)?.[column.name])}</td>`)}<td>${one.labels.join(", ") || (one.targets || []).map((value) => formatNumber(value)).join(", ")}</td></tr>`)}
-    </tbody></table></div>`;
+    <//>`;
 }
 
 /** @param {unknown} value */
@@ -158,10 +176,17 @@ function formatCell(value) {
   return typeof value === "number" ? formatNumber(value) : value === null || value === undefined ? "–" : String(value);
 }
 
-/** @param {{name: string, version: number}} properties */
+/** The jobs that use a version. */
 function Jobs({ name, version }) {
-  const jobs = useResource(buildPath("v1/jobs", { dataset: name, limit: 50 }));
+  const jobs = useResource(buildPath("v1/jobs", { dataset: `${name}@${version}`, limit: 50 }));
   return html`<${Loaded} resource=${jobs}>
-    ${(page) => (page.items.length ? html`<ul class="plain">${page.items.map((job) => html`<li key=${job.id}><a href=${href(`/jobs/${job.id}`)}>${job.name}</a> <${StateBadge} state=${job.state} /> <span class="dim">${formatAge(job.created_at)}</span></li>`)}</ul><p><a class="button" href=${href("/jobs", { dataset: name })}>${formatCount(page.items.length, "job")} in the list</a></p>` : html`<p class="dim">No job uses ${name}@${version}.</p>`)}
+    ${(page) => {
+      if (!page.items.length) return html`<p class="dim">No job uses ${name}@${version}.</p>`;
+      const names = listMetricNames(page.items).filter((metric) => metric.startsWith("valid_")).slice(0, 2);
+      return html`<${Table} class="dense" label="Jobs" head=${["Job", "State", "Model", ...names.map((metric) => `${formatMetricName(metric)} · best#`), "Duration#", "Created#"]}>
+          ${page.items.map((job) => html`<tr key=${job.id}><th scope="row"><a href=${href(`/jobs/${job.id}`)}>${job.name}</a></th><td><${StateBadge} state=${job.state} /></td><td>${job.model ? html`<a href=${href(`/models/${job.model.name}`, { version: job.model.version })}>${job.model.name}@${job.model.version}</a>` : "–"}</td>${names.map((metric) => html`<td class="number" key=${metric}>${formatNumber(job.best_values[metric]?.value)}</td>`)}<td class="number">${formatDuration(getDuration(job))}</td><td class="number dim">${formatAge(job.created_at)}</td></tr>`)}
+        <//>
+        <p><a href=${href("/jobs", { dataset: `${name}@${version}` })}>Show them in the list of jobs</a></p>`;
+    }}
   <//>`;
 }

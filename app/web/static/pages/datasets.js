@@ -1,46 +1,49 @@
 // The datasets, and the upload of a new one.
-import { html, useEffect, useRef, useState } from "../lib/preact.js";
+import { html, useRef, useState } from "../lib/preact.js";
 import { buildPath, Problem, upload } from "../lib/api.js";
-import { formatBytes, formatCount, formatNumber, formatPercent } from "../lib/format.js";
+import { formatBytes, formatNumber, formatPercent } from "../lib/format.js";
 import { useResource } from "../lib/resource.js";
 import { href, navigate } from "../lib/router.js";
-import { zipFiles } from "../lib/zip.js";
-import { StateBadge } from "../components/controls.js";
-import { Loaded, ProblemNotice } from "../components/feedback.js";
+import { zipFiles, zipList } from "../lib/zip.js";
+import { PageHead, StateBadge, Table } from "../components/controls.js";
+import { attempt, Loaded, ProblemNotice } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
 
 const MEDIA_TYPES = /** @type {Record<string, string>} */ ({ csv: "text/csv", tsv: "text/csv", zip: "application/zip", tar: "application/x-tar", gz: "application/gzip", tgz: "application/gzip" });
 
 export default function DatasetsPage() {
   const datasets = useResource("v1/datasets?limit=200", { everyMs: 5000 });
-  useEffect(() => {
-    document.title = "Datasets · Candela";
-  }, []);
   return html`
-    <header class="page-head"><h1>Datasets</h1></header>
+    <${PageHead} title="Datasets" />
     <${Upload} />
     <${Loaded} resource=${datasets} lines=${8}>
-      ${(page) => html`<div class="table-box" tabindex="0" role="region" aria-label="Table"><table>
-        <thead><tr><th scope="col">Name</th><th scope="col">State</th><th scope="col" class="number">Samples</th><th scope="col" class="number">Classes</th><th scope="col">Shape</th><th scope="col" class="number">Versions</th><th scope="col">Description</th></tr></thead>
-        <tbody>
-          ${page.items.map((dataset) => {
-            const newest = dataset.versions[0];
-            return html`<tr key=${dataset.name}>
-              <th scope="row"><a href=${href(`/datasets/${dataset.name}`)}>${dataset.name}</a></th>
-              <td>${newest ? html`<${StateBadge} state=${newest.state} />` : html`<span class="dim">built in</span>`}</td>
-              <td class="number">${formatNumber(newest?.num_samples)}</td><td class="number">${newest?.classes?.length || "–"}</td>
-              <td>${newest?.image_shape ? newest.image_shape.join(" × ") : "–"}</td><td class="number">${dataset.versions.length}</td><td class="dim wrap">${dataset.description || dataset.summary || ""} ${dataset.tags.map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}</td>
-            </tr>`;
-          })}
-        </tbody>
-      </table></div>`}
+      ${(page) => html`<${Table} label="Datasets" head=${["Name", "State", "Samples#", "Classes#", "Shape", "Versions#", "Description", ""]}>
+        ${[...page.items].sort((a, b) => Number(a.summary !== null) - Number(b.summary !== null)).map((dataset) => html`<${DatasetRow} key=${dataset.name} dataset=${dataset} />`)}
+      <//>`}
     <//>
   `;
+}
+
+/** A dataset. The summary of a built-in one that was not imported yet names its figures. */
+function DatasetRow({ dataset }) {
+  const { name, summary } = dataset;
+  const newest = dataset.versions[0];
+  const read = (pattern) => (summary || "").match(pattern)?.[1];
+  const numSamples = newest ? newest.num_samples : Number(read(/^([\d,]+) (?!classes)/)?.replaceAll(",", "")) || null;
+  const size = read(/(\d+ x \d+)/)?.replace("x", "×");
+  return html`<tr>
+    <th scope="row"><a href=${href(`/datasets/${name}`)}>${name}</a></th>
+    <td>${newest ? html`<${StateBadge} state=${newest.state} />` : html`<span class="badge badge-quiet"><span class="dot dot-open"></span>${/no download/.test(summary) ? "built in" : "needs its files"}</span>`}</td>
+    <td class="number">${formatNumber(numSamples)}</td><td class="number">${newest?.classes?.length || read(/(\d+) classes/) || "–"}</td>
+    <td>${newest?.image_shape ? newest.image_shape.join(" × ") : size || "–"}</td><td class="number">${dataset.versions.length}</td><td class="dim wrap">${dataset.description || summary || ""} ${dataset.tags.map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}</td>
+    <td><a class="button" href=${href("/new", { dataset: name })}><${Icon} name="plus" /> Train on it</a></td>
+  </tr>`;
 }
 
 /** Uploads an archive, a table, or a folder that was dropped. */
 function Upload() {
   const input = useRef(/** @type {HTMLInputElement | null} */ (null));
+  const folder = useRef(/** @type {HTMLInputElement | null} */ (null));
   const [isOver, setOver] = useState(false);
   const [source, setSource] = useState(/** @type {{file: Blob, name: string, type: string} | null} */ (null));
   const [name, setName] = useState("");
@@ -51,15 +54,19 @@ function Upload() {
     setSource({ file, name: file.name, type: MEDIA_TYPES[file.name.split(".").pop()?.toLowerCase() || ""] || "application/octet-stream" });
     setName((current) => current || toName(file.name));
   };
+  const pack = (archive, title) => {
+    setSource({ file: archive, name: `${title}/`, type: "application/zip" });
+    setName((current) => current || toName(title));
+  };
+  const chooseFolder = async (files) => {
+    if (files.length) pack(await zipList([...files].map((file) => ({ path: file.webkitRelativePath.split("/").slice(1).join("/"), file }))), files[0].webkitRelativePath.split("/")[0]);
+  };
   const drop = async (event) => {
     event.preventDefault();
     setOver(false);
     const entry = event.dataTransfer?.items[0]?.webkitGetAsEntry?.();
-    if (entry?.isDirectory) {
-      const archive = await zipFiles(/** @type {FileSystemDirectoryEntry} */ (entry));
-      setSource({ file: archive, name: `${entry.name}/`, type: "application/zip" });
-      setName((current) => current || toName(entry.name));
-    } else if (event.dataTransfer?.files[0]) choose(event.dataTransfer.files[0]);
+    if (entry?.isDirectory) pack(await zipFiles(/** @type {FileSystemDirectoryEntry} */ (entry)), entry.name);
+    else if (event.dataTransfer?.files[0]) choose(event.dataTransfer.files[0]);
   };
   const start = async (event) => {
     event.preventDefault();
@@ -85,6 +92,8 @@ function Upload() {
       <p class="dim">Drop a folder with one folder per class, a zip, tar or tar.gz of it, or a CSV table.</p>
     </div>
     <button type="button" onClick=${() => input.current?.click()}>Choose a file</button>
+    <button type="button" onClick=${() => folder.current?.click()}>Choose a folder</button>
+    <input ref=${folder} type="file" webkitdirectory class="sr-only" tabindex="-1" aria-label="Folder" onChange=${(event) => attempt(() => chooseFolder(event.target.files))} />
     <input ref=${input} type="file" class="sr-only" tabindex="-1" aria-label="Archive or table" accept=".zip,.tar,.gz,.tgz,.csv,.tsv" onChange=${(event) => event.target.files[0] && choose(event.target.files[0])} />
     ${source &&
     html`<div class="upload-details">

@@ -1,13 +1,13 @@
 // One job: its state, actions and tabs.
-import { html, useEffect, useState } from "../lib/preact.js";
+import { html, useState } from "../lib/preact.js";
 import { request } from "../lib/api.js";
 import { useEvents } from "../lib/events.js";
-import { formatAge, formatDuration, formatNumber, formatTime } from "../lib/format.js";
+import { formatAge, formatCount, formatDuration, formatMetricName, formatNumber, formatTime } from "../lib/format.js";
 import { ACTIVE, ENDED, getDuration, listActions, runAction } from "../lib/jobs.js";
 import { useResource } from "../lib/resource.js";
 import { href, navigate } from "../lib/router.js";
 import { useThrottle } from "../lib/throttle.js";
-import { Dialog, Facts, JobProgress, StateBadge, Tabs } from "../components/controls.js";
+import { DeleteButton, Facts, JobProgress, Menu, PageHead, StateBadge, Tabs } from "../components/controls.js";
 import { attempt, Lazy, Loaded, showToast } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
 import { CheckpointsTab } from "./job/checkpoints.js";
@@ -22,7 +22,7 @@ const TABS = /** @type {[string, string][]} */ ([
   ["log", "Log"],
   ["checkpoints", "Checkpoints"],
   ["evaluation", "Evaluation"],
-  ["usage", "System"],
+  ["usage", "Resources"],
   ["spec", "Spec"],
   ["history", "History"],
 ]);
@@ -30,7 +30,6 @@ const TABS = /** @type {[string, string][]} */ ([
 /** The tab that shows YAML is loaded when it opens: js-yaml is larger than all other tabs. */
 const loadSpec = () => import("./job/spec.js").then((module) => module.SpecTab);
 
-/** @param {{name: string, query: URLSearchParams}} properties */
 export default function JobPage({ name: id, query }) {
   const job = useResource(`v1/jobs/${id}`, { everyMs: 5000 });
   const refresh = useThrottle(job.refresh);
@@ -43,29 +42,33 @@ export default function JobPage({ name: id, query }) {
     const changes = event.type === "epoch" ? { metrics } : {};
     return job.replace({ ...job.value, ...changes, progress: { ...job.value.progress, ...progress } });
   });
-  useEffect(() => {
-    document.title = `${job.value?.name || "Job"} · Candela`;
-  }, [job.value?.name]);
   return html`<${Loaded} resource=${job}>${(value) => html`<${JobView} job=${value} query=${query} onChange=${job.replace} />`}<//>`;
 }
 
-/** @param {{job: any, query: URLSearchParams, onChange: (job: any) => void}} properties */
 function JobView({ job, query, onChange }) {
   const tab = query.get("tab") || "curves";
   const act = (action) => attempt(async () => onChange({ ...job, ...(await runAction(job.id, action)) }));
+  const remove = () =>
+    attempt(async () => {
+      await request(`v1/jobs/${job.id}`, { method: "DELETE" });
+      showToast(`Deleted ${job.name}`);
+      navigate(href("/jobs"));
+    });
+  const [first, ...others] = listActions(job).map(([action, icon, text]) => html`<button key=${action} type="button" onClick=${() => act(action)}><${Icon} name=${icon} /> ${text}</button>`);
+  const rest = html`${others}
+    <a class="button" href=${href("/new", { from: job.id })}><${Icon} name="copy" /> Clone</a>
+    ${job.kind === "train" && html`<a class="button" href=${href("/compare", { job: [job.id] })}><${Icon} name="compare" /> Compare</a>`}`;
+  const hasEnded = ENDED.has(job.state);
   return html`
-    <header class="page-head">
-      <div>
-        <p class="crumbs"><a href=${href("/jobs")}>Jobs</a> / <code>${job.id.slice(0, 8)}</code></p>
-        <h1>${job.name} <${StateBadge} state=${job.state} /></h1>
-      </div>
-      <div class="actions">
-        ${listActions(job).map(([action, icon, text]) => html`<button key=${action} type="button" onClick=${() => act(action)}><${Icon} name=${icon} /> ${text}</button>`)}
-        <a class="button" href=${href("/new", { from: job.id })}><${Icon} name="copy" /> Change and run again</a>
-        ${job.kind === "train" && html`<a class="button" href=${href("/compare", { job: [job.id] })}><${Icon} name="compare" /> Compare</a>`}
-        ${ENDED.has(job.state) && html`<${DeleteButton} job=${job} />`}
-      </div>
-    </header>
+    <${PageHead} title=${job.name} badge=${html`<${StateBadge} state=${job.state} />`} crumbs=${html`<a href=${href("/jobs")}>Jobs</a> / <code>${job.id.slice(0, 8)}</code>`}>
+      ${job.model && hasEnded ? html`<a class="button primary" href=${href("/predict", { model: `${job.model.name}@${job.model.version}` })}><${Icon} name="predict" /> Try it</a>` : first}
+      <span class="only-wide">${rest}</span>
+      <span class=${hasEnded ? "" : "only-narrow"}><${Menu} label="More">
+        <span class="only-narrow">${rest}</span>
+        ${hasEnded && html`<${DeleteButton} label="Delete" title=${`Delete ${job.name}?`} text="Its metrics, log, checkpoints and artifacts are deleted for good. The model version it registered remains." onConfirm=${remove} />`}
+      <//></span>
+    <//>
+    <${TagRow} job=${job} onChange=${onChange} />
     <${Banner} job=${job} />
     <div class="summary">
       ${ACTIVE.has(job.state) && html`<${JobProgress} progress=${job.progress} state=${job.state} />`}
@@ -87,7 +90,7 @@ function renderTab(tab, job, query) {
   return html`<${CurvesTab} job=${job} query=${query} />`;
 }
 
-/** Why the job waits, why it failed, and what to watch out for. @param {{job: any}} properties */
+/** Why the job waits, why it failed, and what to watch out for. */
 function Banner({ job }) {
   const { failure } = job;
   return html`
@@ -95,51 +98,48 @@ function Banner({ job }) {
     html`<div class="notice notice-bad" role="alert">
       <${Icon} name="warning" />
       <div class="grow"><strong>${failure.message}</strong><p>${failure.hint}</p></div>
-      <a class="button" href=${href("/new", { from: job.id })}>Change and run again</a>
+      <a class="button" href=${href("/new", { from: job.id })}>Clone and change</a>
     </div>`}
     ${job.state === "queued" &&
     html`<div class="notice" role="status">
       <${Icon} name="pause" />
-      <div>${job.waits_for ? html`Waits for the import of <a href=${href(`/datasets/${job.waits_for.name}`)}>${job.waits_for.name}@${job.waits_for.version}</a>.` : job.queue_reason || `Queued: ${job.queue_position ?? 0} jobs are claimed before this one.`}</div>
+      <div>${job.waits_for ? html`Waits for the import of <a href=${href(`/datasets/${job.waits_for.name}`)}>${job.waits_for.name}@${job.waits_for.version}</a>.` : job.queue_reason || (job.queue_position ? `Queued: ${formatCount(job.queue_position, "job")} before this one.` : "Queued: the next job to be claimed.")}</div>
     </div>`}
     ${(job.warnings || []).map((text) => html`<div class="notice notice-warn" key=${text}><${Icon} name="warning" /><div>${text}</div></div>`)}
   `;
 }
 
-/** @param {{job: any}} properties */
+/** The tags of a job, and a field for another one. */
+function TagRow({ job, onChange }) {
+  const [text, setText] = useState("");
+  const put = (tags) => attempt(async () => (onChange({ ...job, ...(await request(`v1/jobs/${job.id}`, { method: "PATCH", json: { tags } })) }), setText("")));
+  const add = (event) => {
+    event.preventDefault();
+    return put([...new Set([...job.tags, text])]);
+  };
+  return html`<form class="tag-row" onSubmit=${add}>
+    ${job.tags.map((tag) => html`<span class="chip" key=${tag}><a href=${href("/jobs", { tag })}>${tag}</a><button type="button" class="bare" aria-label=${`Remove the tag ${tag}`} onClick=${() => put(job.tags.filter((one) => one !== tag))}><${Icon} name="close" /></button></span>`)}
+    <input aria-label="Add a tag" placeholder="+ tag" maxlength="63" required value=${text} onInput=${(event) => setText(event.target.value)} />
+  </form>`;
+}
+
+/** The figures of the registered weights: of the best epoch with the callback keep_best, otherwise of the last epoch. */
 function Summary({ job }) {
   const { dataset } = job.spec;
   const best = job.metrics_best;
+  const { epoch, epochs } = job.progress;
   const metrics = Object.entries(best?.metrics || job.metrics).filter(([name]) => !name.startsWith("train_"));
+  const label = (name) => `${formatMetricName(name)}${name.startsWith("test_") ? "" : best ? ` · epoch ${best.epoch}` : " · last"}`;
   return html`<${Facts}
     items=${[
+      ...metrics.slice(0, 4).map(([name, value]) => [label(name), formatNumber(value)]),
+      ["Duration", formatDuration(getDuration(job))],
+      ["Model", job.model && html`<a href=${href(`/models/${job.model.name}`, { version: job.model.version })}>${job.model.name}@${job.model.version}</a>`],
       ["Dataset", dataset && html`<a href=${href(`/datasets/${dataset.name}`)}>${dataset.name}@${dataset.version}</a>`],
       ["Architecture", job.spec.architecture?.name ?? null],
-      ["Model", job.model && html`<a href=${href(`/models/${job.model.name}`, { version: job.model.version })}>${job.model.name}@${job.model.version}</a>`],
-      ...metrics.slice(0, 4).map(([name, value]) => [name.replace(/_/g, " "), formatNumber(value)]),
-      ["Best epoch", best?.epoch ?? null],
-      ["Duration", formatDuration(getDuration(job))],
+      ["Weights", job.model && epochs ? (best ? `best epoch, ${best.epoch} of ${epoch}` : `last epoch, ${epoch}`) : null],
       ["Created", html`<time datetime=${job.created_at} title=${formatTime(job.created_at)}>${formatAge(job.created_at)}</time>`],
       ["Stopped", job.stop_reason],
     ]}
   />`;
-}
-
-/** @param {{job: any}} properties */
-function DeleteButton({ job }) {
-  const [isOpen, setOpen] = useState(false);
-  const remove = () =>
-    attempt(async () => {
-      await request(`v1/jobs/${job.id}`, { method: "DELETE" });
-      showToast(`Deleted ${job.name}`);
-      navigate(href("/jobs"));
-    });
-  return html`
-    <button type="button" onClick=${() => setOpen(true)}><${Icon} name="trash" /> Delete</button>
-    ${isOpen &&
-    html`<${Dialog} title=${`Delete ${job.name}?`} onClose=${() => setOpen(false)}>
-      <p>Its metrics, log, checkpoints and artifacts are deleted for good. The model version it registered remains.</p>
-      <footer><button type="button" onClick=${() => setOpen(false)}>Keep it</button><button type="button" class="danger" onClick=${remove}>Delete</button></footer>
-    <//>`}
-  `;
 }

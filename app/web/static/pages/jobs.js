@@ -11,7 +11,7 @@ import { useResource } from "../lib/resource.js";
 import { changeQuery, href, navigate } from "../lib/router.js";
 import { isLowerBetter, toCurve } from "../lib/series.js";
 import { Sparkline, Swatch } from "../components/chart.js";
-import { JobProgress, Menu, StateBadge } from "../components/controls.js";
+import { JobProgress, Menu, PageHead, StateBadge, Table } from "../components/controls.js";
 import { attempt, EmptyState, Loaded, showToast } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
 
@@ -19,7 +19,6 @@ const LIMIT = 50;
 const FILTERS = ["q", "state", "kind", "tag", "model", "dataset"];
 const NUM_DEFAULT_METRICS = 2;
 
-/** @param {{query: URLSearchParams}} properties */
 export default function JobsPage({ query }) {
   const filters = Object.fromEntries(FILTERS.map((name) => [name, query.get(name) || ""]));
   const sort = query.get("sort") || "-created_at";
@@ -29,21 +28,12 @@ export default function JobsPage({ query }) {
   const refresh = useThrottle(jobs.refresh, 1000);
   useEvents(["*"], refresh);
   const [selected, setSelected] = useState(/** @type {string[]} */ ([]));
-  const isFiltered = FILTERS.some((name) => filters[name]);
-  useEffect(() => {
-    document.title = "Jobs · Candela";
-  }, []);
+  const isEmpty = jobs.value?.items.length === 0 && !cursor && FILTERS.every((name) => !filters[name]);
   return html`
-    <header class="page-head">
-      <h1>Jobs</h1>
-      <a class="button primary" href=${href("/new")}><${Icon} name="plus" /> New job</a>
-    </header>
-    <${Filters} filters=${filters} />
+    <${PageHead} title="Jobs">${!isEmpty && html`<a class="button primary" href=${href("/new")}><${Icon} name="plus" /> New job</a>`}<//>
+    ${!isEmpty && html`<${Filters} filters=${filters} jobs=${jobs.value?.items || []} />`}
     <${Loaded} resource=${jobs} lines=${12}>
-      ${(page) =>
-        page.items.length === 0 && !isFiltered && !cursor
-          ? html`<${FirstJob} />`
-          : html`<${JobTable} page=${page} sort=${sort} selected=${selected} onSelect=${setSelected} cursor=${cursor} />`}
+      ${(page) => (isEmpty ? html`<${FirstJob} />` : html`<${JobTable} page=${page} sort=${sort} selected=${selected} onSelect=${setSelected} query=${query} />`)}
     <//>
     ${selected.length > 0 && html`<${Tray} selected=${selected} onClear=${() => setSelected([])} onDone=${jobs.refresh} />`}
   `;
@@ -59,16 +49,12 @@ function FirstJob() {
     });
   return html`<${EmptyState} icon="jobs" title="Train your first network">
     <p>The demo trains a small convolutional network on 1,797 scanned digits. It takes less than a minute on a laptop.</p>
-    <p>
-      <button type="button" class="primary" disabled=${isBusy} onClick=${start}><${Icon} name="play" /> Train the digits demo</button>
-      <a class="button" href=${href("/new")}>Write your own job</a>
-      <a class="button" href=${href("/datasets")}>Upload images</a>
-    </p>
+    <button type="button" class="primary large" disabled=${isBusy} onClick=${start}><${Icon} name="play" /> Train the digits demo</button>
+    <p>Or <a href=${href("/new")}>write your own job</a>, or <a href=${href("/datasets")}>upload images</a>.</p>
   <//>`;
 }
 
-/** @param {{filters: Record<string, string>}} properties */
-function Filters({ filters }) {
+function Filters({ filters, jobs }) {
   const [text, setText] = useState(filters.q);
   const [views, setViews] = usePreference("job-views", /** @type {{name: string, address: string}[]} */ ([]));
   useEffect(() => setText(filters.q), [filters.q]);
@@ -94,6 +80,7 @@ function Filters({ filters }) {
   return html`<form class="toolbar" role="search" onSubmit=${(event) => event.preventDefault()}>
     <label class="search"><${Icon} name="search" /><input type="search" aria-label="Search jobs by name or id" placeholder="Search  /" value=${text} onInput=${(event) => setText(event.target.value)} /></label>
     ${select("state", STATES, "State")} ${select("kind", KINDS, "Kind")}
+    <${Menu} label="Filter"><${MoreFilters} select=${select} tags=${[...new Set(jobs.flatMap((job) => job.tags))].sort()} /><//>
     ${["tag", "model", "dataset"].map(
       (name) => filters[name] && html`<button type="button" key=${name} class="chip" onClick=${() => changeQuery({ [name]: null })}>${name}: ${filters[name]} <${Icon} name="close" /><span class="sr-only">Remove the filter</span></button>`,
     )}
@@ -112,13 +99,20 @@ function Filters({ filters }) {
   </form>`;
 }
 
-/** @param {{page: any, sort: string, selected: string[], onSelect: (ids: string[]) => void, cursor: string | null}} properties */
-function JobTable({ page, sort, selected, onSelect, cursor }) {
+/** The filters whose values are loaded when the menu opens. */
+function MoreFilters({ select, tags }) {
+  const names = (kind) => (useResource(`v1/${kind}?limit=200`).value?.items || []).map((one) => one.name);
+  return [select("model", names("models"), "Model"), select("dataset", names("datasets"), "Dataset"), select("tag", tags, "Tag")];
+}
+
+function JobTable({ page, sort, selected, onSelect, query }) {
   const jobs = page.items;
   const names = listMetricNames(jobs);
   const [stored, setMetrics] = usePreference("job-metrics", /** @type {string[] | null} */ (null));
   const metrics = (stored || names.filter((name) => name.startsWith("valid_")).slice(0, NUM_DEFAULT_METRICS)).filter((name) => names.includes(name));
-  const sparklines = useSparklines(jobs);
+  const curve = metrics[0] || "train_loss";
+  const sparklines = useSparklines(jobs, curve);
+  const turn = (cursor) => href("/jobs", { ...Object.fromEntries(query), cursor });
   const ids = jobs.map((job) => job.id);
   const toggle = (id) => onSelect(selected.includes(id) ? selected.filter((other) => other !== id) : [...selected, id]);
   const areAllSelected = ids.length > 0 && ids.every((id) => selected.includes(id));
@@ -128,13 +122,13 @@ function JobTable({ page, sort, selected, onSelect, cursor }) {
     const isMetric = key.startsWith("metrics.");
     const first = isMetric && isLowerBetter(key) ? key : `-${key}`;
     const next = sort === first ? (first === key ? `-${key}` : key) : first;
-    return html`<th scope="col" class=${isNumber ? "number" : ""} aria-sort=${direction}>
+    return html`<th key=${key} scope="col" class=${isNumber ? "number" : ""} aria-sort=${direction}>
       <button type="button" class="sort" onClick=${() => changeQuery({ sort: next, cursor: null })}>${text}<span aria-hidden="true">${direction === "ascending" ? " ↑" : direction === "descending" ? " ↓" : ""}</span></button>
     </th>`;
   };
   return html`
     <div class="table-tools">
-      <span class="dim" role="status">${jobs.length === 0 ? "No job matches." : formatCount(jobs.length, "job")}</span>
+      <span class="dim" role="status">${jobs.length === 0 ? "No job matches." : formatCount(jobs.length, "job")}${jobs.length > 1 && !selected.length ? ". Select jobs to compare them." : ""}</span>
       <span class="grow"></span>
       <${Menu} label=${html`<${Icon} name="columns" /> Metrics`}>
         ${names.length === 0 && html`<p class="dim">No metrics yet.</p>`}
@@ -146,68 +140,65 @@ function JobTable({ page, sort, selected, onSelect, cursor }) {
         )}
       <//>
     </div>
-    <div class="table-box" tabindex="0" role="region" aria-label="Table">
-      <table class="jobs">
-        <thead>
-          <tr>
-            <th scope="col" class="check"><input type="checkbox" aria-label="Select all jobs of this page" checked=${areAllSelected} onChange=${toggleAll} /></th>
-            ${header("name", "Name")}${header("state", "State")}
-            <th scope="col">Dataset</th>
-            ${metrics.map((name) => header(`metrics.${name}.best`, formatMetricName(name), true))}
-            <th scope="col">Loss</th>
-            ${header("duration", "Duration", true)}${header("created_at", "Created", true)}
-          </tr>
-        </thead>
-        <tbody>
-          ${jobs.map((job) => html`<${JobRow} key=${job.id} job=${job} metrics=${metrics} curve=${sparklines.get(job.id)} index=${selected.indexOf(job.id)} onToggle=${toggle} />`)}
-        </tbody>
-      </table>
-    </div>
+    <${Table} class="jobs" label="Jobs" head=${[
+      html`<th key="check" scope="col" class="check"><input type="checkbox" aria-label="Select all jobs of this page" checked=${areAllSelected} onChange=${toggleAll} /></th>`,
+      header("name", "Name"),
+      header("state", "State"),
+      "Dataset",
+      ...metrics.map((name) => header(`metrics.${name}.best`, `${formatMetricName(name)} · best`, true)),
+      formatMetricName(curve),
+      header("duration", "Duration", true),
+      header("created_at", "Created", true),
+    ]}>
+      ${jobs.map((job) => html`<${JobRow} key=${job.id} job=${job} metrics=${metrics} curve=${sparklines.get(job.id)} curveName=${curve} index=${selected.indexOf(job.id)} onToggle=${toggle} />`)}
+    <//>
     <nav class="pager" aria-label="Pages">
-      ${cursor && html`<a class="button" href=${href("/jobs", { ...Object.fromEntries(new URLSearchParams(location.hash.split("?")[1] || "")), cursor: null })}>First page</a>`}
-      ${page.next_cursor && html`<a class="button" href=${href("/jobs", { ...Object.fromEntries(new URLSearchParams(location.hash.split("?")[1] || "")), cursor: page.next_cursor })}>Next page</a>`}
+      ${query.get("cursor") && html`<a class="button" href=${turn(null)}>First page</a>`}
+      ${page.next_cursor && html`<a class="button" href=${turn(page.next_cursor)}>Next page</a>`}
     </nav>
   `;
 }
 
-/** @param {{job: any, metrics: string[], curve: any, index: number, onToggle: (id: string) => void}} properties */
-function JobRow({ job, metrics, curve, index, onToggle }) {
-  const stroke = index >= 0 ? getStroke(index) : null;
-  const dataset = job.dataset;
+function JobRow({ job, metrics, curve, curveName, index, onToggle }) {
+  const { dataset } = job;
   return html`<tr class=${index >= 0 ? "selected" : ""}>
     <td class="check"><input type="checkbox" aria-label=${`Select ${job.name}`} checked=${index >= 0} onChange=${() => onToggle(job.id)} /></td>
     <th scope="row" class="name">
-      ${stroke && html`<${Swatch} ...${stroke} />`}<a href=${href(`/jobs/${job.id}`)}>${job.name}</a>
+      <${Swatch} ...${index >= 0 ? getStroke(index) : { color: "var(--line)" }} /><a href=${href(`/jobs/${job.id}`)}>${job.name}</a>
       ${job.kind !== "train" && html` <span class="dim">${job.kind}</span>`}
-      ${(job.tags || []).map((tag) => html`<a key=${tag} class="tag" href=${href("/jobs", { tag })}>${tag}</a>`)}
+      ${job.tags.map((tag) => html`<a key=${tag} class="tag" href=${href("/jobs", { tag })}>${tag}</a>`)}
     </th>
-    <td>${job.state === "running" ? html`<${JobProgress} progress=${job.progress} state=${job.state} />` : html`<${StateBadge} state=${job.state} />`}</td>
-    <td>${dataset ? html`<a href=${href(`/datasets/${dataset.name}`)}>${dataset.name}</a><span class="dim">@${dataset.version}</span>` : html`<span class="dim">–</span>`}</td>
-    ${metrics.map((name) => html`<td class="number" key=${name} title=${`last ${formatNumber(job.metrics[name])}`}>${formatNumber(job.best_values[name]?.value ?? job.metrics[name])}</td>`)}
-    <td>${curve ? html`<${Sparkline} values=${curve} label=${`Training loss of ${job.name}`} />` : html`<span class="sparkline-place"></span>`}</td>
+    <td class="state">${job.state === "running" ? html`<${JobProgress} progress=${job.progress} state=${job.state} isShort />` : html`<${StateBadge} state=${job.state} />`}</td>
+    <td class="dataset">${dataset ? html`<a href=${href(`/datasets/${dataset.name}`)}>${dataset.name}</a><span class="dim">@${dataset.version}</span>` : html`<span class="dim">–</span>`}</td>
+    ${metrics.map((name) => {
+      const best = job.best_values[name];
+      return html`<td class="number" key=${name} data-label=${formatMetricName(name)} title=${best?.epoch ? `best of all epochs: epoch ${best.epoch}; last ${formatNumber(job.metrics[name])}` : undefined}>${formatNumber(best?.value ?? job.metrics[name])}</td>`;
+    })}
+    <td class="curve">${curve ? html`<${Sparkline} values=${curve} label=${`${formatMetricName(curveName)} of ${job.name}`} />` : html`<span class="sparkline-place"></span>`}</td>
     <td class="number">${formatDuration(getDuration(job))}</td>
-    <td class="number dim" title=${formatTime(job.created_at)}>${formatAge(job.created_at)}</td>
+    <td class="number dim created" title=${formatTime(job.created_at)}>${formatAge(job.created_at)}</td>
   </tr>`;
 }
 
-/** The training loss of each job of a page, in one request. @param {any[]} jobs @returns {Map<string, any>} */
-function useSparklines(jobs) {
+/** A curve of each job of a page, in one request. @param {any[]} jobs @param {string} metric @returns {Map<string, any>} */
+function useSparklines(jobs, metric) {
   const ids = jobs.filter((job) => job.kind === "train" && job.started_at).map((job) => job.id);
   const isActive = jobs.some((job) => ACTIVE.has(job.state));
-  const path = ids.length ? buildPath("v1/metrics", { job: ids, name: "loss", split: "train", buckets: 40 }) : null;
+  const [split, ...name] = metric.split("_");
+  const path = ids.length ? buildPath("v1/metrics", { job: ids, name: name.join("_"), split, buckets: 200 }) : null;
   const grid = useResource(path, { everyMs: isActive ? 10000 : 0 });
   return useMemo(() => {
-    const curves = new Map();
-    for (const series of grid.value?.series || []) {
-      const values = toCurve(series.last);
-      const end = values.findLastIndex((value) => value !== null);
-      curves.set(series.job, values.slice(0, end + 1));
-    }
-    return curves;
+    const isValue = (value) => value !== null;
+    return new Map(
+      (grid.value?.series || []).map((series) => {
+        const values = toCurve(series.last);
+        return [series.job, values.slice(values.findIndex(isValue), values.findLastIndex(isValue) + 1)];
+      }),
+    );
   }, [grid.value]);
 }
 
-/** What can be done with the selected jobs. @param {{selected: string[], onClear: () => void, onDone: () => void}} properties */
+/** What can be done with the selected jobs. */
 function Tray({ selected, onClear, onDone }) {
   const [tag, setTag] = useState("");
   const cancel = () =>
@@ -221,7 +212,7 @@ function Tray({ selected, onClear, onDone }) {
     event.preventDefault();
     return attempt(async () => {
       const jobs = await Promise.all(selected.map((id) => request(`v1/jobs/${id}`)));
-      await Promise.all(jobs.map((job) => request(`v1/jobs/${job.id}`, { method: "PATCH", json: { tags: [...new Set([...(job.tags || []), tag])] } })));
+      await Promise.all(jobs.map((job) => request(`v1/jobs/${job.id}`, { method: "PATCH", json: { tags: [...new Set([...(job.tags), tag])] } })));
       setTag("");
       onDone();
     });

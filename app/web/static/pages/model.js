@@ -1,59 +1,69 @@
 // One model: its versions, aliases, variants, lineage and card.
-import { html, useEffect, useState } from "../lib/preact.js";
+import { html, useState } from "../lib/preact.js";
 import { request } from "../lib/api.js";
-import { formatAge, formatBytes, formatMetricName, formatNumber, formatTime } from "../lib/format.js";
+import { formatAge, formatBytes, formatMetricName, formatNumber, formatPointer, formatTime } from "../lib/format.js";
 import { buildCard } from "../lib/model_card.js";
 import { useResource } from "../lib/resource.js";
-import { href, navigate } from "../lib/router.js";
-import { CodeBlock, Dialog, Facts, Tabs } from "../components/controls.js";
+import { changeQuery, href, navigate } from "../lib/router.js";
+import { isLowerBetter } from "../lib/series.js";
+import { CopyButton, Dialog, Facts, PageHead, Segments, Table, Tabs } from "../components/controls.js";
 import { attempt, Loaded, showToast } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
+import { Markdown } from "../components/markdown.js";
 import { DeleteButton, Description } from "../components/resource_actions.js";
 
 const FORMATS = ["onnx", "int8", "openvino", "torch-compile", "torch-export"];
 
-/** @param {{name: string, query: URLSearchParams}} properties */
 export default function ModelPage({ name, query }) {
   const model = useResource(`v1/models/${name}`, { everyMs: 10000 });
-  useEffect(() => {
-    document.title = `${name} · Candela`;
-  }, [name]);
   return html`
-    <header class="page-head">
-      <div><p class="crumbs"><a href=${href("/models")}>Models</a> /</p><h1>${name}</h1></div>
-      <div class="actions">
-        <${DeleteButton} label="Delete" name=${name} path=${`v1/models/${name}`} onDeleted=${() => navigate(href("/models"))}
-          note="Its versions, variants and aliases are deleted. Their files are removed for good. Jobs and datasets remain." />
-        <a class="button primary" href=${href("/predict", { model: name })}><${Icon} name="predict" /> Try it</a>
-      </div>
-    </header>
+    <${PageHead} title=${name} crumbs=${html`<a href=${href("/models")}>Models</a>`}>
+      <${DeleteButton} label="Delete" name=${name} path=${`v1/models/${name}`} onDeleted=${() => navigate(href("/models"))} note="Its versions, variants and aliases are deleted. Their files are removed for good. Jobs and datasets remain." />
+      <a class="button primary" href=${href("/predict", { model: name })}><${Icon} name="predict" /> Try it</a>
+    <//>
     <${Loaded} resource=${model}>${(value) => html`<${Description} path=${`v1/models/${name}`} value=${value} onChange=${model.refresh} /><${Versions} model=${value} query=${query} onChange=${model.refresh} />`}<//>
   `;
 }
 
-/** @param {{model: any, query: URLSearchParams, onChange: () => void}} properties */
 function Versions({ model, query, onChange }) {
   const number = Number(query.get("version")) || model.versions[0]?.version;
-  const names = [...new Set(model.versions.flatMap((version) => Object.keys(version.metrics)))].filter((name) => !String(name).startsWith("train_")).slice(0, 5);
+  const compared = query.getAll("compare").map(Number);
+  const names = [...new Set(model.versions.flatMap((version) => Object.keys(version.metrics)))].map(String).filter((name) => !name.startsWith("train_")).slice(0, 5);
+  const toggle = (one) => changeQuery({ compare: (compared.includes(one) ? compared.filter((other) => other !== one) : [...compared.slice(-1), one]).map(String) });
   return html`
-    <div class="table-box" tabindex="0" role="region" aria-label="Table"><table>
-      <thead><tr><th scope="col">Version</th><th scope="col">Aliases</th>${names.map((name) => html`<th scope="col" class="number" key=${name}>${formatMetricName(String(name))}</th>`)}<th scope="col" class="number">Parameters</th><th scope="col" class="number">Registered</th></tr></thead>
-      <tbody>
-        ${model.versions.map(
-          (version) => html`<tr key=${version.version} class=${version.version === number ? "selected" : ""}>
-            <th scope="row"><a href=${href(`/models/${model.name}`, { version: version.version })} aria-current=${version.version === number ? "true" : undefined}>${model.name}@${version.version}</a></th>
-            <td>${Object.entries(model.aliases).filter(([, target]) => target === version.version).map(([alias]) => html`<span class="tag" key=${alias}>${alias}</span>`)}</td>
-            ${names.map((name) => html`<td class="number" key=${name}>${formatNumber(version.metrics[/** @type {string} */ (name)])}</td>`)}
-            <td class="number">${formatNumber(version.num_parameters)}</td><td class="number dim">${formatAge(version.created_at)}</td>
-          </tr>`,
-        )}
-      </tbody>
-    </table></div>
+    <${Table} label="Versions" head=${[html`<th scope="col" class="check"><span class="sr-only">Compare</span></th>`, "Version", "Aliases", ...names.map((name) => `${formatMetricName(name)}#`), "Parameters#", "Registered#"]}>
+      ${model.versions.map(
+        (version) => html`<tr key=${version.version} class=${version.version === number ? "selected" : ""}>
+          <td class="check"><input type="checkbox" aria-label=${`Compare version ${version.version}`} checked=${compared.includes(version.version)} onChange=${() => toggle(version.version)} /></td>
+          <th scope="row"><a href=${href(`/models/${model.name}`, { version: version.version })} aria-current=${version.version === number ? "true" : undefined}>${model.name}@${version.version}</a></th>
+          <td>${Object.entries(model.aliases).filter(([, target]) => target === version.version).map(([alias]) => html`<span class="tag" key=${alias}>${alias}</span>`)}</td>
+          ${names.map((name) => html`<td class="number" key=${name}>${formatNumber(version.metrics[name])}</td>`)}
+          <td class="number">${formatNumber(version.num_parameters)}</td><td class="number dim">${formatAge(version.created_at)}</td>
+        </tr>`,
+      )}
+    <//>
+    ${compared.length === 2
+      ? html`<${VersionComparison} key=${compared.join()} name=${model.name} numbers=${compared} />`
+      : model.versions.length > 1 && html`<p class="dim">${compared.length ? "Select a second version to compare." : "Select two versions to compare them."}</p>`}
     ${number && html`<${Version} key=${number} name=${model.name} number=${number} aliases=${model.aliases} query=${query} onChange=${onChange} />`}
   `;
 }
 
-/** @param {{name: string, number: number, aliases: Record<string, number>, query: URLSearchParams, onChange: () => void}} properties */
+/** Two versions side by side. */
+function VersionComparison({ name, numbers }) {
+  const [a, b] = numbers.map((number) => useResource(`v1/models/${name}/versions/${number}`).value);
+  const comparison = useResource(a && b ? `v1/jobs/compare?job=${a.job_id}&job=${b.job_id}` : null).value;
+  if (!a || !b) return null;
+  const row = (label, pair, better = 0) => html`<tr key=${label}><th scope="row">${label}</th>${[pair, [...pair].reverse()].map(([one, other], index) => html`<td key=${index} class=${better * (one - other) > 0 ? "number winner" : "number"}>${typeof one === "number" ? formatNumber(one) : one === undefined ? "–" : typeof one === "string" ? one : JSON.stringify(one)}</td>`)}</tr>`;
+  return html`<section>
+    <${Table} class="dense" label="Comparison of two versions" head=${["", ...numbers.map((number) => `${name}@${number}#`)]}>
+      ${Object.keys({ ...a.metrics, ...b.metrics }).map((metric) => row(formatMetricName(metric), [a.metrics[metric], b.metrics[metric]], isLowerBetter(metric) ? -1 : 1))}
+      ${row("parameters", [a.num_parameters, b.num_parameters])} ${row("size", [formatBytes(a.size_bytes), formatBytes(b.size_bytes)])} ${row("dataset", [a, b].map((one) => one.dataset && `${one.dataset.name}@${one.dataset.version}`))}
+      ${(comparison?.differences || []).filter((field) => field.pointer !== "/name").slice(0, 30).map((field) => row(formatPointer(field.pointer), [a, b].map((one) => field.values[one.job_id])))}
+    <//>
+  </section>`;
+}
+
 function Version({ name, number, aliases, query, onChange }) {
   const version = useResource(`v1/models/${name}/versions/${number}`, { everyMs: 5000 });
   const tab = query.get("tab") || "facts";
@@ -61,7 +71,7 @@ function Version({ name, number, aliases, query, onChange }) {
   return html`<section class="card">
     <header class="section-head"><h2>${name}@${number}</h2>
       <div class="actions"><${AliasButton} name=${name} number=${number} aliases=${aliases} onChange=${onChange} />
-        <a class="button" href=${`v1/models/${name}/versions/${number}/bundle`} download><${Icon} name="download" /> Bundle</a>
+        <a class="button" href=${`v1/models/${name}/versions/${number}/bundle`} download><${Icon} name="download" /> Download bundle</a>
         ${mine.map((alias) => html`<${DeleteButton} key=${alias} label=${`Delete alias ${alias}`} name=${`${name}@${alias}`} path=${`v1/models/${name}/aliases/${alias}`} onDeleted=${onChange} note=${`Requests to ${name}@${alias} are refused from then on. The version remains.`} />`)}
         <${DeleteButton} label="Delete version" name=${`${name}@${number}`} path=${`v1/models/${name}/versions/${number}`} onDeleted=${() => (navigate(href(`/models/${name}`)), onChange())}
           listDependents=${async () => mine.map((alias) => ({ text: `the alias ${alias}` }))}
@@ -70,13 +80,37 @@ function Version({ name, number, aliases, query, onChange }) {
     <${Tabs} name="tab" chosen=${tab} tabs=${[["facts", "Facts"], ["variants", "Variants"], ["card", "Card"]]} label="Views of the version" />
     <div id="tab-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`} tabindex="-1">
       <${Loaded} resource=${version}>
-        ${(value) => (tab === "variants" ? html`<${Variants} version=${value} />` : tab === "card" ? html`<${CodeBlock} label="Markdown" text=${buildCard(value)} />` : html`<${Description} path=${`v1/models/${name}/versions/${number}`} value=${value} onChange=${version.refresh} what="this version" /><${VersionFacts} version=${value} />`)}
+        ${(value) => (tab === "variants" ? html`<${Variants} version=${value} />` : tab === "card" ? html`<${Card} version=${value} />` : html`<${Description} path=${`v1/models/${name}/versions/${number}`} value=${value} onChange=${version.refresh} what="this version" /><${Lineage} version=${value} /><${VersionFacts} version=${value} />`)}
       <//>
     </div>
   </section>`;
 }
 
-/** @param {{version: any}} properties */
+/** The model card, rendered or as text. */
+function Card({ version }) {
+  const [isText, setText] = useState(false);
+  const text = buildCard(version);
+  return html`
+    <div class="toolbar">
+      <${Segments} label="Format" chosen=${String(isText)} options=${[["false", "Rendered"], ["true", "Markdown"]]} onChoose=${(value) => setText(value === "true")} />
+      <span class="grow"></span><${CopyButton} text=${text} />
+      <a class="button" href=${`data:text/markdown;charset=utf-8,${encodeURIComponent(text)}`} download=${`${version.name}-${version.version}.md`}><${Icon} name="download" /> Download</a>
+    </div>
+    ${isText ? html`<pre class="code" tabindex="0" role="region" aria-label="Markdown">${text}</pre>` : html`<${Markdown} text=${text} />`}
+  `;
+}
+
+/** Where a version comes from, and what was made of it. */
+function Lineage({ version }) {
+  const { dataset, variants } = version;
+  return html`<ol class="lineage" aria-label="Lineage">
+    ${dataset && html`<li><${Icon} name="datasets" /> <a href=${href(`/datasets/${dataset.name}`, { version: dataset.version })}>${dataset.name}@${dataset.version}</a></li>`}
+    <li><${Icon} name="jobs" /> <a href=${href(`/jobs/${version.job_id}`)}>job ${version.job_id.slice(0, 8)}</a></li>
+    <li><${Icon} name="models" /> <strong>${version.name}@${version.version}</strong></li>
+    <li><${Icon} name="models" /> ${variants.length ? variants.map((one) => one.format).join(", ") : html`<span class="dim">no variants</span>`}</li>
+  </ol>`;
+}
+
 function VersionFacts({ version }) {
   return html`<${Facts}
     items=${[
@@ -84,8 +118,7 @@ function VersionFacts({ version }) {
       ["Classes", version.classes.length ? `${version.classes.length}: ${version.classes.slice(0, 12).join(", ")}${version.classes.length > 12 ? ", …" : ""}` : null],
       ["Architecture", version.architecture.name],
       ["Input", version.input.table ? version.input.table.columns.map((column) => column.name).join(", ") : version.input.image_shape.join(" × ")],
-      ["Dataset", html`<a href=${href(`/datasets/${version.dataset.name}`, { version: version.dataset.version })}>${version.dataset.name}@${version.dataset.version}</a>`],
-      ["Job", html`<a href=${href(`/jobs/${version.job_id}`)}>${version.job_id.slice(0, 8)}</a>`],
+      ["Parameters", formatNumber(version.num_parameters)],
       ["Size", formatBytes(version.size_bytes)],
       ["sha256", html`<code class="hash">${version.sha256}</code>`],
       ["Registered", formatTime(version.created_at)],
@@ -94,7 +127,6 @@ function VersionFacts({ version }) {
   />`;
 }
 
-/** @param {{version: any}} properties */
 function Variants({ version }) {
   const [format, setFormat] = useState(FORMATS[0]);
   const create = (event) => {
@@ -105,20 +137,18 @@ function Variants({ version }) {
     });
   };
   return html`
-    ${version.variants.length > 0 &&
-    html`<div class="table-box" tabindex="0" role="region" aria-label="Table"><table>
-      <thead><tr><th scope="col">Format</th><th scope="col">Precision</th><th scope="col" class="number">Model</th><th scope="col" class="number">Variant</th><th scope="col" class="number">Speed</th><th scope="col" class="number">Size</th><th scope="col"><span class="sr-only">Actions</span></th></tr></thead>
-      <tbody>
-        ${version.variants.map(
-          (variant) => html`<tr key=${variant.format}>
-            <th scope="row">${variant.format}</th><td>${variant.precision}</td>
-            <td class="number">${variant.metric} ${formatNumber(variant.before)}</td><td class="number">${formatNumber(variant.after)}</td>
-            <td class="number">× ${variant.speed_ratio.toFixed(2)}</td><td class="number">${formatBytes(variant.size_bytes)}</td>
-            <td class="actions"><a class="button" href=${`v1/models/${version.name}/versions/${version.version}/variants/${variant.format}/files/${variant.file}`} download><${Icon} name="download" /> File</a></td>
-          </tr>`,
-        )}
-      </tbody>
-    </table></div>`}
+    ${version.variants.length > 0
+      ? html`<${Table} label="Variants" head=${["Format", "Precision", "Metric", "Model#", "Variant#", "Speed#", "Size#", ""]}>
+          ${version.variants.map(
+            (variant) => html`<tr key=${variant.format}>
+              <th scope="row">${variant.format}</th><td>${variant.precision}</td><td>${formatMetricName(variant.metric)}</td>
+              <td class="number">${formatNumber(variant.before)}</td><td class="number">${formatNumber(variant.after)}</td>
+              <td class="number">× ${variant.speed_ratio.toFixed(2)}</td><td class="number">${formatBytes(variant.size_bytes)}</td>
+              <td><a class="button" href=${`v1/models/${version.name}/versions/${version.version}/variants/${variant.format}/files/${variant.file}`} download><${Icon} name="download" /> File</a></td>
+            </tr>`,
+          )}
+        <//>`
+      : html`<p>No variants yet. A variant is the same network in a format that is faster or smaller, such as ONNX or 8-bit integers.</p>`}
     <form class="toolbar" onSubmit=${create}>
       <label>Format <select value=${format} onChange=${(event) => setFormat(event.target.value)}>${FORMATS.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label>
       <button type="submit"><${Icon} name="plus" /> Create variant</button>
@@ -127,7 +157,6 @@ function Variants({ version }) {
   `;
 }
 
-/** @param {{name: string, number: number, aliases: Record<string, number>, onChange: () => void}} properties */
 function AliasButton({ name, number, aliases, onChange }) {
   const [isOpen, setOpen] = useState(false);
   const [alias, setAlias] = useState("");

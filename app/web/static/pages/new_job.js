@@ -3,12 +3,12 @@ import { html, useEffect, useMemo, useRef, useState } from "../lib/preact.js";
 import { Problem, request } from "../lib/api.js";
 import { formatCount, formatNumber } from "../lib/format.js";
 import { useResource } from "../lib/resource.js";
-import { href, navigate } from "../lib/router.js";
-import { getValue, resolveSchema, setValue } from "../lib/schema.js";
+import { changeQuery, href, navigate } from "../lib/router.js";
+import { formatInput, getValue, resolveSchema, setValue, toLabel } from "../lib/schema.js";
 import { specToYaml } from "../lib/snippets.js";
 import { parseYaml } from "../lib/yaml.js";
 import { removeEmpty } from "./job/spec.js";
-import { Facts } from "../components/controls.js";
+import { Facts, PageHead, Segments } from "../components/controls.js";
 import { Loaded, ProblemNotice } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
 import { SchemaField, ValueField } from "../components/schema_form.js";
@@ -20,38 +20,34 @@ const TOPICS = /** @type {[string, string[]][]} */ ([
   ["Network", ["architecture", "weights", "init_from", "resume_from", "freeze", "freeze_bn_stats"]],
   ["Optimization", ["optimizer", "schedule", "loss", "accumulate_batches"]],
   ["Metrics and callbacks", ["metrics", "callbacks"]],
+  ["Name and seed", ["name", "model", "seed"]],
   ["Machine", ["device", "precision", "threads", "compile", "on_oom", "resources", "max_runtime_s"]],
 ]);
-const FIRST_FIELDS = new Set(["kind", "spec_version", "name", "model", "epochs", "batch_size", "seed"]);
+const FIRST_FIELDS = new Set(["kind", "spec_version", "epochs", "batch_size"]);
 const CATALOG = /** @type {Record<string, string>} */ ({ architecture: "architectures", optimizer: "optimizers", schedule: "schedules", loss: "losses" });
 const BLANK = { dataset: { name: "digits" }, architecture: { name: "convnet" }, metrics: ["accuracy"], epochs: 10 };
 
-/** @param {{query: URLSearchParams}} properties */
 export default function NewJobPage({ query }) {
   const document_ = useResource("openapi.json");
   const catalog = useResource("v1/catalog");
   const from = query.get("from");
   const source = useResource(from ? `v1/jobs/${from}` : null);
-  useEffect(() => {
-    document.title = "New job · Candela";
-  }, []);
   return html`
-    <header class="page-head"><h1>New job</h1></header>
+    <${PageHead} title="New job" />
     <${Loaded} resource=${document_} lines=${10}>
       ${(api) => html`<${Loaded} resource=${catalog} lines=${10}>
         ${(entries) => {
           if (from && !source.value) return html`<${Loaded} resource=${source}>${() => null}<//>`;
           const dataset = query.get("dataset");
           const initial = source.value ? removeEmpty({ ...source.value.spec, name: undefined }) : dataset ? { ...BLANK, dataset: { name: dataset } } : BLANK;
-          return html`<${JobForm} api=${api} catalog=${entries} initial=${initial} />`;
+          return html`<${JobForm} api=${api} catalog=${entries} initial=${initial} view=${query.get("view") || "form"} />`;
         }}
       <//>`}
     <//>
   `;
 }
 
-/** @param {{api: any, catalog: any, initial: any}} properties */
-function JobForm({ api, catalog, initial }) {
+function JobForm({ api, catalog, initial, view }) {
   const [spec, setSpec] = useState(initial);
   const [text, setText] = useState(() => specToYaml(initial));
   const [yamlError, setYamlError] = useState("");
@@ -100,29 +96,35 @@ function JobForm({ api, catalog, initial }) {
       setSubmission(error);
     }
   };
-  return html`<form class="new-job" onSubmit=${submit}>
+  return html`<form class=${`new-job ${view}-view`} onSubmit=${submit}>
     <div class="form-fields">
       <div class="toolbar">
         <label>Start from <select value="" onChange=${(event) => event.target.value && replace(body.examples[event.target.value].value)}><option value="">an example…</option>${Object.entries(body.examples).map(([name, example]) => html`<option key=${name} value=${name}>${/** @type {any} */ (example).summary}</option>`)}</select></label>
         <label>Kind <select value=${kind} onChange=${(event) => replace({ ...spec, kind: event.target.value === "train" ? undefined : event.target.value })}>${Object.keys(kinds).filter((name) => name !== "predict_archive").map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label>
+        <span class="dim"><span class="set-mark"></span> set by you · grey = default</span>
       </div>
-      ${kind === "train" ? html`<${TrainingFields} form=${form} schema=${schema} />` : html`<section class="card fields">${Object.entries(schema.properties).filter(([name]) => !["kind", "spec_version"].includes(name)).map(([name, part]) => html`<${SchemaField} key=${name} form=${form} pointer=${`/${name}`} schema=${part} label=${name.replace(/_/g, " ")} isRequired=${(schema.required || []).includes(name)} />`)}</section>`}
+      ${kind === "train" ? html`<${TrainingFields} form=${form} schema=${schema} />` : html`<section class="card fields">${Object.entries(schema.properties).filter(([name]) => !["kind", "spec_version"].includes(name)).map(([name, part]) => html`<${SchemaField} key=${name} form=${form} pointer=${`/${name}`} schema=${part} label=${toLabel(name)} isRequired=${(schema.required || []).includes(name)} />`)}</section>`}
     </div>
     <aside class="form-side">
       <${CheckPanel} check=${check} kind=${kind} />
       ${submission && html`<${ProblemNotice} problem=${submission} />`}
-      <button type="submit" class="primary wide" disabled=${Boolean(yamlError)}><${Icon} name="play" /> Submit the job</button>
-      <label class="field">YAML <textarea class="yaml" rows="24" spellcheck=${false} aria-invalid=${yamlError ? "true" : undefined} aria-describedby=${yamlError ? "yaml-error" : undefined} value=${text} onInput=${(event) => edit(event.target.value)}></textarea></label>
+      <div class="submit-bar">
+        <button type="submit" class="primary wide" disabled=${Boolean(yamlError)}><${Icon} name="play" /> Submit the job</button>
+        <${Segments} label="View" chosen=${view} options=${[["form", "Form"], ["yaml", "YAML"]]} onChoose=${(value) => changeQuery({ view: value === "form" ? null : value })} />
+      </div>
+      <label class="field yaml-field">YAML <textarea class="yaml" rows="24" spellcheck=${false} aria-invalid=${yamlError ? "true" : undefined} aria-describedby=${yamlError ? "yaml-error" : undefined} value=${text} onInput=${(event) => edit(event.target.value)}></textarea></label>
       ${yamlError && html`<p class="error" id="yaml-error" role="alert">${yamlError}</p>`}
     </aside>
   </form>`;
 }
 
-/** The five fields that matter first, then the rest by topic. @param {{form: any, schema: any}} properties */
+/** The five fields that matter first, then the rest by topic. */
 function TrainingFields({ form, schema }) {
-  const rate = { type: "number", description: "Step size of the optimizer." };
+  const rate = { type: "number" };
   const part = (name) => schema.properties[name];
-  const field = (name) => part(name) && html`<${SchemaField} key=${name} form=${form} pointer=${`/${name}`} schema=${part(name)} label=${name.replace(/_/g, " ")} isRequired=${(schema.required || []).includes(name)} />`;
+  // The names of these fields say it all.
+  const brief = (name) => html`<${ValueField} form=${form} pointer=${`/${name}`} schema=${{ ...resolveSchema(part(name), form.schemas), description: "" }} label=${toLabel(name)} />`;
+  const field = (name) => part(name) && html`<${SchemaField} key=${name} form=${form} pointer=${`/${name}`} schema=${part(name)} label=${toLabel(name)} isRequired=${(schema.required || []).includes(name)} />`;
   const listed = new Set([...TOPICS.flatMap(([, names]) => names), ...FIRST_FIELDS]);
   const rest = Object.keys(schema.properties).filter((name) => !listed.has(name));
   const topics = /** @type {[string, string[]][]} */ ([...TOPICS, ["More", rest]]);
@@ -134,19 +136,29 @@ function TrainingFields({ form, schema }) {
     <section class="card fields">
       ${field("dataset")} ${field("architecture")}
       <div class="fields pairs">
-        ${field("epochs")} ${field("batch_size")}
-        <${ValueField} form=${{ ...form, change: setRate }} pointer="/optimizer/lr" schema=${rate} label="learning rate" />
-        ${field("seed")} ${field("model")} ${field("name")}
+        ${brief("epochs")} ${brief("batch_size")}
+        <${ValueField} form=${{ ...form, change: setRate }} pointer="/optimizer/lr" schema=${rate} label="Learning rate" />
       </div>
     </section>
     ${topics.map(([title, names]) => {
       const shown = names.filter((name) => part(name) && name !== "dataset" && name !== "architecture");
       if (!shown.length) return null;
-      const numSet = shown.filter((name) => getValue(form.spec, `/${name}`) !== undefined).length;
+      const isSet = shown.some((name) => getValue(form.spec, `/${name}`) !== undefined);
       const hasError = [...form.errors.keys()].some((pointer) => shown.some((name) => pointer === `/${name}` || pointer.startsWith(`/${name}/`)));
-      return html`<details class="card topic" key=${title} open=${hasError || undefined}><summary>${title} ${numSet > 0 && html`<span class="dim">${numSet} set</span>`}${hasError && html`<span class="bad"> error</span>`}</summary><div class="fields">${shown.map(field)}</div></details>`;
+      return html`<details class="card topic" key=${title} open=${hasError || undefined}><summary>${title}${isSet && html`<span class="set-mark"></span>`}${hasError && html`<span class="bad">error</span>`}<span class="dim clip">${summarize(form, shown)}</span></summary><div class="fields">${shown.map(field)}</div></details>`;
     })}
   `;
+}
+
+/** What a topic contains: names of its choices, and values that are set. @param {any} form @param {string[]} names */
+function summarize(form, names) {
+  const parts = names.map((name) => {
+    const value = getValue(form.spec, `/${name}`) ?? getValue(form.resolved, `/${name}`);
+    if (Array.isArray(value)) return value.map((one) => one.name || one).join(", ");
+    if (value?.name) return `${value.name}${value.lr === undefined ? "" : `, lr ${value.lr}`}`;
+    return (value !== undefined && ["name", "seed", "device", "precision"].includes(name)) || getValue(form.spec, `/${name}`) !== undefined ? `${name} ${formatInput(value)}` : "";
+  });
+  return parts.filter(Boolean).slice(0, 5).join(" · ").replaceAll("_", " ");
 }
 
 /**
@@ -190,13 +202,12 @@ function useCheck(spec) {
   return state;
 }
 
-/** @param {{check: any, kind: string}} properties */
 function CheckPanel({ check, kind }) {
   const { value, problem } = check;
   return html`<section class="card check-panel" aria-live="polite">
     <h2>${check.isBusy ? "Checking…" : problem ? (problem.errors.length ? `${formatCount(problem.errors.length, "error")} to correct` : "The spec cannot be checked") : html`<${Icon} name="check" /> Ready to submit`}</h2>
     ${problem && html`<ul class="plain">${problem.errors.length ? problem.errors.map((one) => html`<li key=${one.pointer}><code>${one.pointer || "/"}</code> ${one.detail}</li>`) : html`<li>${problem.message}</li>`}</ul>`}
-    ${!problem && value && kind === "train" && html`<${Facts} items=${[["Parameters", formatNumber(value.num_parameters)], ["Output", value.output_shape.join(" × ")], ["Steps per epoch", formatNumber(value.steps_per_epoch)]]} />`}
+    ${!problem && value && kind === "train" && html`<${Facts} items=${[["Parameters", formatNumber(value.num_parameters)], ["Output", formatCount(value.output_shape.at(-1), value.spec.loss?.name === "mse" ? "value" : "class", value.spec.loss?.name === "mse" ? "values" : "classes")], ["Steps", `${formatNumber(value.steps_per_epoch)} × ${formatCount(value.spec.epochs, "epoch")} = ${formatNumber(value.steps_per_epoch * value.spec.epochs)}`]]} />`}
     ${!problem && value?.warnings.map((one) => html`<p class="notice notice-warn" key=${one}><${Icon} name="warning" /> ${one}</p>`)}
   </section>`;
 }

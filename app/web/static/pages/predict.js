@@ -1,26 +1,25 @@
 // Predicts an image that was dropped, pasted or taken with the camera, and explains the prediction.
 import { html, useEffect, useRef, useState } from "../lib/preact.js";
-import { Problem, request } from "../lib/api.js";
+import { buildPath, Problem, request, send } from "../lib/api.js";
 import { formatNumber, formatPercent } from "../lib/format.js";
 import { useResource } from "../lib/resource.js";
 import { changeQuery, href } from "../lib/router.js";
-import { CodeBlock } from "../components/controls.js";
+import { Bars, CodeBlock, PageHead } from "../components/controls.js";
 import { EmptyState, Loaded, ProblemNotice } from "../components/feedback.js";
 import { HeatmapOverlay, useObjectUrl } from "../components/heatmap_overlay.js";
 import { Icon } from "../components/icon.js";
 import { RowForm } from "../components/row_form.js";
 
 const TOP_K = 5;
+const NUM_SAMPLES = 8;
+/** The parts of a prediction: the name in the statistics of `/v2`, and the text. */
+const PARTS = [["queue", "queue"], ["compute_input", "decode"], ["compute_infer", "compute"]];
 
-/** @param {{query: URLSearchParams}} properties */
 export default function PredictPage({ query }) {
   const models = useResource("v1/models?limit=200");
-  useEffect(() => {
-    document.title = "Try it · Candela";
-  }, []);
   const job = query.get("job");
   return html`
-    <header class="page-head"><h1>Try it</h1></header>
+    <${PageHead} title="Try it" />
     ${job
       ? html`<${CheckpointTrial} job=${job} checkpoint=${query.get("checkpoint") || "latest"} />`
       : html`<${Loaded} resource=${models}>
@@ -32,86 +31,138 @@ export default function PredictPage({ query }) {
   `;
 }
 
-/** @param {{models: any[], query: URLSearchParams}} properties */
 function ModelTrial({ models, query }) {
-  const model = models.find((one) => one.name === query.get("model")) || models[0];
-  const versions = [...model.versions.map((version) => String(version.version)), ...Object.keys(model.aliases)];
-  const version = versions.includes(query.get("version") || "") ? /** @type {string} */ (query.get("version")) : String(model.versions[0].version);
+  const [wanted, reference = query.get("version")] = (query.get("model") || "").split("@");
+  const model = models.find((one) => one.name === wanted) || models[0];
+  const choices = [...Object.keys(model.aliases), ...model.versions.map((version) => String(version.version))];
+  const version = reference && choices.includes(reference) ? reference : String(model.versions[0].version);
   const number = model.aliases[version] || Number(version);
   const details = useResource(`v1/models/${model.name}/versions/${number}`);
   const variant = query.get("variant") || "";
+  const ref = `${model.name}@${version}`;
+  const option = (name, text) => html`<option key=${name} value=${name}>${text}</option>`;
   return html`
     <div class="toolbar">
-      <label>Model <select value=${model.name} onChange=${(event) => changeQuery({ model: event.target.value, version: null, variant: null })}>${models.map((one) => html`<option key=${one.name} value=${one.name}>${one.name}</option>`)}</select></label>
-      <label>Version <select value=${version} onChange=${(event) => changeQuery({ version: event.target.value, variant: null })}>${versions.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}</select></label>
+      <label>Model <select value=${ref} onChange=${(event) => changeQuery({ model: event.target.value, version: null, variant: null })}>
+        ${models.map((one) => html`<optgroup key=${one.name} label=${one.name}>
+          ${Object.entries(one.aliases).map(([alias, target]) => option(`${one.name}@${alias}`, `${one.name}@${alias} → ${target}`))}
+          ${one.versions.map((each) => option(`${one.name}@${each.version}`, `${one.name}@${each.version}`))}
+        </optgroup>`)}
+      </select></label>
       <label>Variant <select value=${variant} onChange=${(event) => changeQuery({ variant: event.target.value })}>
-        <option value="">as trained</option>
-        ${(details.value?.variants || []).filter((one) => one.format !== "torch-export").map((one) => html`<option key=${one.format} value=${one.format}>${one.format}</option>`)}
+        ${option("", "as trained")} ${(details.value?.variants || []).filter((one) => one.format !== "torch-export").map((one) => option(one.format, one.format))}
       </select></label>
     </div>
     <${Loaded} resource=${details}>
       ${(value) => {
-        const ref = `${model.name}@${version}`;
         const path = `v1/models/${ref}/predict${variant ? `?variant=${variant}` : ""}`;
         if (value.input.table) return html`<${RowForm} key=${ref} table=${value.input.table} path=${path} />`;
-        return html`<${Trial} key=${path} path=${path} explainPath=${value.classes.length && !variant ? `v1/models/${ref}/explain` : null} shape=${value.input.image_shape} />`;
+        return html`<${Trial} key=${path} path=${path} explainPath=${value.classes.length && !variant ? `v1/models/${ref}/explain` : null} version=${value} statisticsPath=${variant ? null : `v2/models/${model.name}/versions/${number}/stats`} />`;
       }}
     <//>
   `;
 }
 
-/** @param {{job: string, checkpoint: string}} properties */
 function CheckpointTrial({ job, checkpoint }) {
   return html`
     <p>Predicts with checkpoint ${checkpoint} of <a href=${href(`/jobs/${job}`, { tab: "checkpoints" })}>job ${job.slice(0, 8)}</a>.</p>
-    <${Trial} path=${`v1/jobs/${job}/predict?checkpoint=${checkpoint}`} explainPath=${null} shape=${null} />
+    <${Trial} path=${`v1/jobs/${job}/predict?checkpoint=${checkpoint}`} />
   `;
 }
 
-/** @typedef {{value: any, milliseconds: number, problem: Problem | null}} Outcome */
+/** @typedef {{value: any, parts: [string, number][], problem: Problem | null}} Outcome parts: their names and milliseconds */
 
-/** @param {{path: string, explainPath: string | null, shape: number[] | null}} properties */
-function Trial({ path, explainPath, shape }) {
+/** @param {{path: string, explainPath?: string | null, version?: any, statisticsPath?: string | null}} properties */
+function Trial({ path, explainPath = null, version = null, statisticsPath = null }) {
   const [file, setFile] = useState(/** @type {Blob | null} */ (null));
   const [outcome, setOutcome] = useState(/** @type {Outcome | null} */ (null));
+  const [label, setLabel] = useState(/** @type {string | null} */ (null));
   const predict = async (image) => {
     setFile(image);
-    const started = performance.now();
+    setLabel(null);
     try {
+      const before = await readStatistics(statisticsPath);
+      const started = performance.now();
       const value = await request(path, { method: "POST", body: image, headers: { "Content-Type": image.type || "application/octet-stream" } });
-      setOutcome({ value, milliseconds: performance.now() - started, problem: null });
+      const total = performance.now() - started;
+      setOutcome({ value, parts: splitTime(total, before, await readStatistics(statisticsPath)), problem: null });
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      setOutcome({ value: null, milliseconds: 0, problem: error });
+      setOutcome({ value: null, parts: [], problem: error });
     }
   };
+  const clear = () => {
+    setFile(null);
+    setOutcome(null);
+  };
   usePastedImage(predict);
+  const shape = version?.input.image_shape;
+  const prediction = outcome?.value?.predictions[0];
+  const explained = label ?? prediction?.label;
   return html`
     <div class="trial">
-      <section class="card"><h2>Image</h2><${ImageInput} file=${file} onFile=${predict} />${shape && html`<p class="dim">The model takes ${shape[2]} × ${shape[1]} pixels with ${shape[0] === 1 ? "one channel" : `${shape[0]} channels`}; other images are resized.</p>`}</section>
+      <section class="card">
+        <header class="section-head"><h2>Image</h2>${file && html`<button type="button" class="bare" onClick=${clear}><${Icon} name="close" /> Clear</button>`}</header>
+        <${ImageInput} file=${file} onFile=${predict} />
+        ${shape && html`<p class="dim">The model takes ${shape[2]} × ${shape[1]} pixels with ${shape[0] === 1 ? "one channel" : `${shape[0]} channels`}; other images are resized.</p>`}
+        ${version?.dataset && html`<${Samples} dataset=${version.dataset} onFile=${predict} />`}
+      </section>
       <section class="card" aria-live="polite">
         <h2>Prediction</h2>
-        ${!outcome && html`<p class="dim">Drop an image, paste one, choose a file or use the camera.</p>`}
+        ${!outcome && version?.classes.length > 0 && html`<div class="ghost" aria-hidden="true"><p class="verdict">–</p><${Bars} items=${version.classes.slice(0, TOP_K).map((name) => ({ key: name, label: name, share: 0, text: "–" }))} /></div>`}
+        ${!outcome && html`<p class="dim">Drop or paste an image, choose a file, use the camera, or try a sample.</p>`}
         ${outcome?.problem && html`<${ProblemNotice} problem=${outcome.problem} />`}
-        ${outcome?.value && html`<${Prediction} prediction=${outcome.value.predictions[0]} /><p class="dim">Answered in ${outcome.milliseconds.toFixed(0)} ms, the way through the browser included.</p>`}
+        ${prediction && html`<${Prediction} prediction=${prediction} onChoose=${explainPath && setLabel} /><${Timing} parts=${outcome?.parts || []} />`}
       </section>
-      ${explainPath && file && outcome?.value && html`<section class="card"><h2>What the network looks at</h2><${HeatmapOverlay} image=${file} explainPath=${explainPath} /></section>`}
+      ${explainPath && file && explained !== undefined && html`<section class="card"><h2>Why ${explained}? <span class="dim">Grad-CAM</span></h2><${HeatmapOverlay} image=${file} explainPath=${buildPath(explainPath, { label })} /></section>`}
     </div>
     <${CallExamples} path=${path} />
   `;
 }
 
-/** @param {{prediction: any}} properties */
-function Prediction({ prediction }) {
+/** The counters of a model version, which the difference of two reads splits. @param {string | null} path */
+async function readStatistics(path) {
+  if (!path) return null;
+  try {
+    return (await request(path)).model_stats[0].inference_stats;
+  } catch (error) {
+    if (error instanceof Problem) return null;
+    throw error;
+  }
+}
+
+/** @param {number} total milliseconds @param {any} before @param {any} after @returns {[string, number][]} */
+function splitTime(total, before, after) {
+  const parts = /** @type {[string, number][]} */ (PARTS.map(([key, text]) => [text, before && after && after[key].count > before[key].count ? (after[key].ns - before[key].ns) / (after[key].count - before[key].count) / 1e6 : 0]));
+  const known = parts.reduce((sum, [, part]) => sum + part, 0);
+  return known > 0 && known <= total ? [...parts, ["network and API", total - known]] : [["the whole request", total]];
+}
+
+/** Where the time of a request went. */
+function Timing({ parts }) {
+  const total = parts.reduce((sum, [, part]) => sum + part, 0);
+  return html`<h3>Time <span class="dim">${total.toFixed(0)} ms</span></h3>
+    <div class="timing" aria-hidden="true">${parts.map(([name, part], index) => html`<span key=${name} class=${`series-${index}`} style=${{ flexGrow: String(part) }}></span>`)}</div>
+    <ul class="legend">${parts.map(([name, part], index) => html`<li key=${name}><span class=${`dot series-${index}`}></span>${name} <b>${part < 10 ? part.toFixed(1) : part.toFixed(0)} ms</b></li>`)}</ul>`;
+}
+
+/** Images of the model's dataset. */
+function Samples({ dataset, onFile }) {
+  const path = `v1/datasets/${dataset.name}/versions/${dataset.version}/samples`;
+  const samples = useResource(buildPath(path, { limit: NUM_SAMPLES })).value?.items;
+  if (!samples?.length) return null;
+  const choose = async (one) => onFile(await (await send(`${path}/${one.split}/${one.index}`, { headers: { Accept: "image/png" } })).blob());
+  return html`<h3>Or a sample of ${dataset.name}@${dataset.version}</h3>
+    <div class="try-samples">${samples.map((one) => html`<button type="button" class="thumb" key=${one.index} aria-label=${`Predict sample ${one.name}, ${one.labels.join(", ")}`} onClick=${() => choose(one)}><img src=${`${path}/${one.split}/${one.index}?size=48`} alt="" width="48" height="48" /></button>`)}</div>`;
+}
+
+function Prediction({ prediction, onChoose }) {
   if (prediction.error) return html`<p role="alert">${prediction.error.detail}</p>`;
   if (prediction.values) return html`<ul class="plain">${prediction.values.map((value, index) => html`<li key=${index}><b>${formatNumber(value)}</b></li>`)}</ul>`;
   return html`<p class="verdict">${prediction.label}</p>
-    <ul class="bars">
-      ${prediction.top_k.slice(0, TOP_K).map((one) => html`<li key=${one.index}><span class="clip">${one.label}</span><meter min="0" max="1" value=${one.probability} aria-label=${one.label}></meter><span class="number">${formatPercent(one.probability)}</span></li>`)}
-    </ul>`;
+    <${Bars} hint="Explain this class" items=${prediction.top_k.slice(0, TOP_K).map((one) => ({ key: one.index, label: one.label, share: one.probability, text: formatPercent(one.probability), action: onChoose && (() => onChoose(one.label)) }))} />`;
 }
 
-/** @param {{file: Blob | null, onFile: (file: Blob) => void}} properties */
 export function ImageInput({ file, onFile }) {
   const input = useRef(/** @type {HTMLInputElement | null} */ (null));
   const [isOver, setOver] = useState(false);
@@ -119,8 +170,10 @@ export function ImageInput({ file, onFile }) {
   const address = useObjectUrl(file);
   const accept = (files) => files?.[0] && onFile(files[0]);
   return html`
-    <div
+    <button
+      type="button"
       class=${isOver ? "drop drop-over" : "drop"}
+      onClick=${() => input.current?.click()}
       onDragOver=${(event) => {
         event.preventDefault();
         setOver(true);
@@ -132,18 +185,13 @@ export function ImageInput({ file, onFile }) {
         accept(event.dataTransfer?.files);
       }}
     >
-      ${address ? html`<img src=${address} alt="The image to predict" />` : html`<p><${Icon} name="upload" /> Drop or paste an image</p>`}
-    </div>
-    <p class="actions">
-      <button type="button" onClick=${() => input.current?.click()}><${Icon} name="upload" /> Choose a file</button>
-      ${navigator.mediaDevices && html`<button type="button" aria-pressed=${isCameraOpen ? "true" : "false"} onClick=${() => setCameraOpen(!isCameraOpen)}><${Icon} name="camera" /> Camera</button>`}
-      <input ref=${input} type="file" accept="image/*" class="sr-only" tabindex="-1" aria-label="Image file" onChange=${(event) => accept(event.target.files)} />
-    </p>
+      ${address ? html`<img src=${address} alt="The image to predict. Choose another file" />` : html`<span><${Icon} name="upload" /> Drop or paste an image, or choose a file</span>`}
+    </button>
+    ${navigator.mediaDevices && html`<button type="button" aria-pressed=${String(isCameraOpen)} onClick=${() => setCameraOpen(!isCameraOpen)}><${Icon} name="camera" /> Camera</button>`}
+    <input ref=${input} type="file" accept="image/*" class="sr-only" tabindex="-1" aria-label="Image file" onChange=${(event) => accept(event.target.files)} />
     ${isCameraOpen && html`<${Camera} onFile=${onFile} />`}
   `;
 }
-
-/** @param {{onFile: (file: Blob) => void}} properties */
 function Camera({ onFile }) {
   const video = useRef(/** @type {HTMLVideoElement | null} */ (null));
   const [failure, setFailure] = useState("");
@@ -186,12 +234,9 @@ function usePastedImage(onFile) {
   }, []);
 }
 
-/** @param {{path: string}} properties */
 function CallExamples({ path }) {
-  const address = `${location.origin}/${path}`;
   const ref = /models\/([^/]+)\//.exec(path)?.[1];
-  return html`<section class="columns">
-    <${CodeBlock} label="curl" text=${`curl -s '${address}' -H 'Content-Type: image/png' --data-binary @image.png`} />
-    ${ref && html`<${CodeBlock} label="Python" text=${`from candela import Client\n\nwith Client("${location.origin}") as client:\n    print(client.models.predict("${ref}", "image.png"))`} />`}
-  </section>`;
+  const blocks = [["curl", `curl -s '${location.origin}/${path}' \\\n  -H 'Content-Type: image/png' --data-binary @image.png`]];
+  if (ref) blocks.push(["Python", `from candela import Client\n\nwith Client("${location.origin}") as client:\n    print(client.models.predict("${ref}", "image.png"))`]);
+  return html`<${CodeBlock} blocks=${blocks} />`;
 }

@@ -4,7 +4,6 @@ import { Problem, request } from "../lib/api.js";
 import { ProblemNotice } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
 
-/** @param {{onSignedIn: () => void}} properties */
 export function SignIn({ onSignedIn }) {
   const [key, setKey] = useState("");
   const [problem, setProblem] = useState(/** @type {Problem | null} */ (null));

@@ -2,6 +2,7 @@
 import { html, useMemo, useRef } from "../../lib/preact.js";
 import { buildPath } from "../../lib/api.js";
 import { useEvents } from "../../lib/events.js";
+import { getStroke } from "../../lib/colors.js";
 import { formatMetricName } from "../../lib/format.js";
 import { ENDED } from "../../lib/jobs.js";
 import { useThrottle } from "../../lib/throttle.js";
@@ -10,31 +11,31 @@ import { EmptyState, Loaded } from "../../components/feedback.js";
 import { CurveControls, readCurveSettings } from "../../components/curve_controls.js";
 import { MetricChart } from "../../components/metric_chart.js";
 
-const OF_THE_TRAINING = new Set(["seconds", "epoch_seconds", "data_wait", "images_per_s", "peak_memory_mib"]);
+const OF_THE_TRAINING = ["step_loss", "lr", "seconds", "epoch_seconds", "data_wait", "images_per_s", "peak_memory_mib"];
 const MAX_CURVES = 64; // of a request
-const SPLITS = /** @type {Record<string, string>} */ ({ train: "#0072b2", valid: "#d55e00", test: "#009e73" });
+const SPLITS = ["train", "valid", "test"];
 
-/** @param {{job: any, query: URLSearchParams}} properties */
 export function CurvesTab({ job, query }) {
   const settings = readCurveSettings(query);
   // The names of the series: few points per series are enough.
   const series = useResource(buildPath(`v1/jobs/${job.id}/metrics`, { max_points: 4 }), { everyMs: ENDED.has(job.state) ? 0 : 5000 });
   return html`<${Loaded} resource=${series}>
     ${(value) =>
-      value.series.length === 0
-        ? html`<${EmptyState} icon="compare" title=${job.kind === "train" ? "No metrics yet" : "This kind of job has no curves"}><p>${job.kind === "train" ? "Curves appear with the first step of the training." : "See the evaluation and the history."}</p><//>`
+      value.series.length === 0 && (job.kind !== "train" || ENDED.has(job.state))
+        ? html`<${EmptyState} icon="compare" title=${job.kind === "train" ? "No metrics" : "This kind of job has no curves"}><p>${job.kind === "train" ? "The job ended before its first step." : "See the evaluation and the history."}</p><//>`
         : html`<${CurveControls} settings=${settings} /><${Charts} job=${job} series=${value.series} settings=${settings} />`}
   <//>`;
 }
 
-/** @param {{job: any, series: any[], settings: any}} properties */
 function Charts({ job, series, settings }) {
   const names = useMemo(() => {
     const splits = /** @type {Map<string, string[]>} */ (new Map());
     for (const { name, split } of series) splits.set(name, [...(splits.get(name) || []), split]);
-    // The loss first, then what is computed for several splits, then figures of the training itself, such as its speed.
-    const rank = (name, found) => (name === "loss" ? 0 : OF_THE_TRAINING.has(name) ? 3 : found.length > 1 ? 1 : 2);
-    return [...splits].sort((a, b) => rank(...a) - rank(...b) || a[0].localeCompare(b[0]));
+    // Until the first epoch ends, empty frames keep the places of its curves.
+    if (!splits.has("loss") && job.kind === "train") for (const name of ["loss", ...(job.spec.metrics || []).map((metric) => metric.name || metric), "step_loss", "lr"]) if (!splits.has(name)) splits.set(name, []);
+    // The loss first, then the metrics, then figures of the training itself, such as its speed.
+    const rank = (name) => (name === "loss" ? -2 : OF_THE_TRAINING.indexOf(name));
+    return [...splits].sort(([a], [b]) => rank(a) - rank(b) || a.localeCompare(b));
   }, [series]);
   const grid = useCurves(job, names, settings);
   return html`<div class="charts">
@@ -42,8 +43,9 @@ function Charts({ job, series, settings }) {
       ([name]) => html`<${MetricChart}
         key=${name}
         title=${formatMetricName(name)}
+        emptyText=${grid ? "Drawn when the first epoch ends" : ""}
         settings=${settings}
-        sources=${(grid?.series || []).filter((one) => one.name === name).map((one) => ({ key: one.split, label: one.split, color: SPLITS[one.split], x: grid.x, series: one }))}
+        sources=${(grid?.series || []).filter((one) => one.name === name).map((one) => ({ key: one.split, label: one.split, ...getStroke(Math.max(SPLITS.indexOf(one.split), 0)), x: grid.x, series: one }))}
       />`,
     )}
   </div>`;

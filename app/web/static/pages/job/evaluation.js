@@ -3,7 +3,7 @@ import { html, useState } from "../../lib/preact.js";
 import { formatCount, formatNumber, formatPercent } from "../../lib/format.js";
 import { useResource } from "../../lib/resource.js";
 import { changeQuery, href } from "../../lib/router.js";
-import { Dialog } from "../../components/controls.js";
+import { Bars, Dialog, Facts, Segments } from "../../components/controls.js";
 import { EmptyState, Loaded } from "../../components/feedback.js";
 import { HeatmapOverlay } from "../../components/heatmap_overlay.js";
 
@@ -15,7 +15,6 @@ const DOCUMENTS = ["confusion_matrix.json", "class_metrics.json", "calibration.j
  * @typedef {{index: number, name: string, true: any, predicted: any, confidence?: number, probability?: number | null, loss?: number}} Sample
  */
 
-/** @param {{job: any, query: URLSearchParams}} properties */
 export function EvaluationTab({ job, query }) {
   const artifacts = useResource(`v1/jobs/${job.id}/artifacts`);
   return html`<${Loaded} resource=${artifacts}>
@@ -24,7 +23,7 @@ export function EvaluationTab({ job, query }) {
       if (!DOCUMENTS.some((name) => names.has(name))) {
         return html`<${EmptyState} icon="models" title="No evaluation">
           <p>Add the callbacks <code>confusion_matrix</code> and <code>worst_samples</code> to a training, or evaluate its model. The files are written when the job ends.</p>
-          <p><a class="button" href=${href("/new", { from: job.id })}>Change and run again</a></p>
+          <p><a class="button" href=${href("/new", { from: job.id })}>Clone</a></p>
         <//>`;
       }
       return html`<${Documents} job=${job} names=${names} query=${query} />`;
@@ -32,20 +31,44 @@ export function EvaluationTab({ job, query }) {
   <//>`;
 }
 
-/** @param {{job: any, names: Set<string>, query: URLSearchParams}} properties */
 function Documents({ job, names, query }) {
   const [shown, setShown] = useState(/** @type {{sample: Sample, split: string} | null} */ (null));
   const load = (name) => useResource(names.has(name) ? `v1/jobs/${job.id}/artifacts/${name}` : null);
   const [confusion, classes, calibration, worst] = DOCUMENTS.map(load);
   return html`
-    <div class="columns">
-      ${confusion.value && html`<section class="card wide-card"><h2>Confusion matrix</h2><${ConfusionMatrix} document=${confusion.value} query=${query} /></section>`}
-      ${confusion.value && html`<${Cell} job=${job} document=${confusion.value} query=${query} onShow=${setShown} />`}
-      ${classes.value && html`<section class="card"><h2>Classes</h2><${ClassTable} rows=${classes.value.classes} /></section>`}
-      ${calibration.value && html`<section class="card"><h2>Calibration</h2><${ReliabilityDiagram} document=${calibration.value} /></section>`}
+    ${confusion.value && html`<${Summary} job=${job} document=${confusion.value} classes=${classes.value} calibration=${calibration.value} />`}
+    <div class="evaluation">
+      <div class="stack">
+        ${confusion.value && html`<section class="card"><${ConfusionMatrix} document=${confusion.value} query=${query} /></section>`}
+        ${classes.value && html`<section class="card"><h2>Classes <span class="dim">weakest first</span></h2><${ClassTable} rows=${classes.value.classes} counts=${confusion.value?.counts} /></section>`}
+      </div>
+      <div class="stack">
+        ${confusion.value && html`<${Cell} job=${job} document=${confusion.value} query=${query} onShow=${setShown} />`}
+        ${calibration.value && html`<section class="card"><h2>Calibration</h2><${ReliabilityDiagram} document=${calibration.value} /></section>`}
+      </div>
     </div>
     ${worst.value && html`<section><h2>Largest loss</h2><${SampleList} job=${job} split=${worst.value.split} samples=${worst.value.samples} onShow=${setShown} /></section>`}
     ${shown && html`<${SampleDialog} job=${job} split=${shown.split} sample=${shown.sample} onClose=${() => setShown(null)} />`}
+  `;
+}
+
+/** What was evaluated, and the main figures. A training evaluates the weights of its last epoch, which are not always those it registers. */
+function Summary({ job, document, classes, calibration }) {
+  const isTraining = job.kind === "train";
+  const best = job.metrics_best;
+  const numRight = document.task === "multilabel" ? null : sum(document.counts.map((row, index) => row[index]));
+  return html`
+    <${Facts}
+      items=${[
+        ["Weights", isTraining ? `last epoch, ${job.progress.epoch}` : job.spec.model || "evaluated model"],
+        ["Split", isTraining && document.split === "train" ? "validation, held out of train" : document.split],
+        ["Samples", formatNumber(document.num_samples)],
+        ["Accuracy", numRight === null ? null : formatNumber(numRight / document.num_samples)],
+        ["Macro F1", classes ? formatNumber(sum(classes.classes.map((row) => row.f1)) / classes.classes.length) : null],
+        ["Calibration error", calibration ? formatPercent(calibration.ece) : null],
+      ]}
+    />
+    ${isTraining && best && best.epoch !== job.progress.epoch && html`<p class="dim">The registered model has the weights of epoch ${best.epoch}. Evaluate it to see its own matrix.</p>`}
   `;
 }
 
@@ -55,33 +78,46 @@ function getImagePath(job, split, index, size) {
   return `v1/datasets/${name}/versions/${version}/samples/${split}/${index}?size=${size}`;
 }
 
-/** @param {{document: any, query: URLSearchParams}} properties */
 function ConfusionMatrix({ document, query }) {
   const { labels, counts } = document;
-  if (document.task === "multilabel") return html`<p class="dim">Each label has its own matrix; see the classes.</p>`;
-  if (labels.length ** 2 > MAX_CELLS) return html`<p class="dim">${formatCount(labels.length, "class", "classes")}: the list beside shows the most frequent confusions.</p>`;
-  const sums = counts.map((row) => row.reduce((sum, count) => sum + count, 0));
-  return html`<div class="scroll matrix" tabindex="0" role="region" aria-label="Confusion matrix">
-    <table>
-      <caption class="dim">Rows: true class. Columns: predicted class. Choose a cell to see its samples.</caption>
-      <thead><tr><td></td>${labels.map((label) => html`<th scope="col" key=${label}>${label}</th>`)}</tr></thead>
-      <tbody>
-        ${labels.map(
-          (label, row) => html`<tr key=${label}>
-            <th scope="row">${label}</th>
-            ${labels.map((predicted, column) => {
-              const count = counts[row][column];
-              const level = sums[row] ? Math.ceil((8 * count) / sums[row]) : 0;
-              const isChosen = query.get("true") === label && query.get("predicted") === predicted;
-              return html`<td key=${predicted} class=${`level-${level} ${row === column ? "right" : "wrong"}`}>
-                ${count > 0 && html`<button type="button" aria-pressed=${isChosen ? "true" : "false"} aria-label=${`${count} of ${label} predicted as ${predicted}`} onClick=${() => changeQuery({ true: label, predicted })}>${count}</button>`}
-              </td>`;
-            })}
-          </tr>`,
-        )}
-      </tbody>
-    </table>
-  </div>`;
+  const title = html`<h2>Confusion matrix</h2>`;
+  if (document.task === "multilabel") return html`${title}<p class="dim">Each label has its own matrix; see the classes.</p>`;
+  if (labels.length ** 2 > MAX_CELLS) return html`${title}<p class="dim">${formatCount(labels.length, "class", "classes")}: the list beside shows the most frequent confusions.</p>`;
+  const sums = counts.map(sum);
+  const never = labels.filter((_, column) => sum(counts.map((row) => row[column])) === 0);
+  const isShare = query.get("cells") === "share";
+  return html`
+    <header class="section-head">${title}<${Segments} label="Cells" chosen=${isShare ? "share" : ""} options=${[["", "Counts"], ["share", "Row %"]]} onChoose=${(value) => changeQuery({ cells: value })} /></header>
+    <p class="dim">Choose a cell to see its samples.${never.length > 0 && ` Never predicted: ${never.slice(0, 12).join(", ")}.`}</p>
+    <div class="scroll matrix" tabindex="0" role="region" aria-label="Confusion matrix">
+      <table>
+        <thead>
+          <tr><td></td><th scope="colgroup" colspan=${labels.length}>predicted class</th></tr>
+          <tr><th scope="col">true</th>${labels.map((label) => html`<th scope="col" key=${label} title=${label}>${label}</th>`)}</tr>
+        </thead>
+        <tbody>
+          ${labels.map(
+            (label, row) => html`<tr key=${label}>
+              <th scope="row" title=${label}>${label}</th>
+              ${labels.map((predicted, column) => {
+                const count = counts[row][column];
+                const level = sums[row] ? Math.ceil((8 * count) / sums[row]) : 0;
+                const isChosen = query.get("true") === label && query.get("predicted") === predicted;
+                return html`<td key=${predicted} class=${`level-${level} ${row === column ? "right" : "wrong"}`}>
+                  ${count > 0 && html`<button type="button" aria-pressed=${String(isChosen)} aria-label=${`${count} of ${label} predicted as ${predicted}`} onClick=${() => changeQuery({ true: label, predicted })}>${isShare ? Math.round((100 * count) / sums[row]) : count}</button>`}
+                </td>`;
+              })}
+            </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>
+  `;
+}
+
+/** @param {number[]} values */
+function sum(values) {
+  return values.reduce((total, value) => total + value, 0);
 }
 
 /** The samples of the chosen cell, or the most frequent confusions. */
@@ -98,17 +134,22 @@ function Cell({ job, document, query, onShow }) {
   return html`<section class="card">
     <h2>Most frequent confusions</h2>
     ${mistakes.length === 0 && html`<p class="dim">Every sample was predicted correctly.</p>`}
-    <ul class="plain">
-      ${mistakes.slice(0, 12).map((one) => html`<li key=${`${one.label ?? ""} ${one.true} ${one.predicted}`}><button type="button" class="bare" onClick=${() => changeQuery({ true: one.true, predicted: one.predicted })}>${one.label ? `${one.label}: ` : ""}${String(one.true)} → ${String(one.predicted)}</button> <span class="dim">${one.count}</span></li>`)}
-    </ul>
+    <${Bars}
+      hint="Show the samples"
+      items=${mistakes.slice(0, 8).map((one) => {
+        const share = one.count / (one.label ? document.num_samples : sum(document.counts[document.labels.indexOf(one.true)]));
+        return { key: `${one.label ?? ""} ${one.true} ${one.predicted}`, label: `${one.label ? `${one.label}: ` : ""}${one.true} → ${one.predicted}`, share, text: `${one.count} · ${formatPercent(share, 0)}`, action: () => changeQuery({ true: one.true, predicted: one.predicted }) };
+      })}
+    />
   </section>`;
 }
 
-/** @param {{rows: any[]}} properties */
-function ClassTable({ rows }) {
+function ClassTable({ rows, counts }) {
+  const isPredicted = (index) => !Array.isArray(counts?.[0]) || Array.isArray(counts[0][0]) || sum(counts.map((row) => row[index])) > 0;
+  const cells = rows.map((row, index) => ({ ...row, precision: isPredicted(index) ? row.precision : null })).sort((a, b) => a.f1 - b.f1);
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Metrics of each class"><table class="dense">
-    <thead><tr><th scope="col">Class</th><th scope="col" class="number">Precision</th><th scope="col" class="number">Recall</th><th scope="col" class="number">F1</th><th scope="col" class="number">Samples</th></tr></thead>
-    <tbody>${rows.map((row) => html`<tr key=${row.label}><th scope="row">${row.label}</th><td class="number">${formatNumber(row.precision, 3)}</td><td class="number">${formatNumber(row.recall, 3)}</td><td class="number">${formatNumber(row.f1, 3)}</td><td class="number">${formatNumber(row.support)}</td></tr>`)}</tbody>
+    <thead><tr><th scope="col">Class</th>${["Precision", "Recall", "F1", "Samples"].map((name) => html`<th scope="col" class="number" key=${name}>${name}</th>`)}</tr></thead>
+    <tbody>${cells.map((row) => html`<tr key=${row.label}><th scope="row">${row.label}</th>${[row.precision, row.recall, row.f1].map((value, index) => html`<td class="number" key=${index}>${value === null ? "–" : value.toFixed(3)}</td>`)}<td class="number">${formatNumber(row.support)}</td></tr>`)}</tbody>
   </table></div>`;
 }
 
@@ -130,7 +171,6 @@ function ReliabilityDiagram({ document }) {
   `;
 }
 
-/** @param {{job: any, split: string, samples: Sample[], onShow: (shown: {sample: Sample, split: string}) => void}} properties */
 function SampleList({ job, split, samples, onShow }) {
   return html`<ul class="gallery">
     ${samples.map(

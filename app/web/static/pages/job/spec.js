@@ -1,25 +1,13 @@
 // The resolved spec of a job, as YAML and as code.
-import { html, useState } from "../../lib/preact.js";
+import { html } from "../../lib/preact.js";
 import { specToCurl, specToPython, specToR, specToYaml } from "../../lib/snippets.js";
 import { CodeBlock } from "../../components/controls.js";
 
-const FORMATS = /** @type {[string, string, (spec: any) => string][]} */ ([
-  ["yaml", "YAML", specToYaml],
-  ["curl", "curl", specToCurl],
-  ["python", "Python", specToPython],
-  ["r", "R", specToR],
-]);
-
-/** @param {{job: any}} properties */
 export function SpecTab({ job }) {
-  const [format, setFormat] = useState("yaml");
-  const [, text, convert] = FORMATS.find(([name]) => name === format) || FORMATS[0];
+  const spec = removeEmpty(job.spec);
   return html`
     <p class="dim">The spec with all defaults and the version of the dataset. Submitting it again trains the same network.</p>
-    <div class="segments" role="group" aria-label="Format">
-      ${FORMATS.map(([name, label]) => html`<button key=${name} type="button" aria-pressed=${name === format ? "true" : "false"} onClick=${() => setFormat(name)}>${label}</button>`)}
-    </div>
-    <${CodeBlock} label=${text} text=${convert(removeEmpty(job.spec))} />
+    <${CodeBlock} blocks=${[["YAML", specToYaml(spec)], ["curl", specToCurl(spec)], ["Python", specToPython(spec)], ["R", specToR(spec)]]} />
   `;
 }
 
