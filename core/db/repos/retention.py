@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, delete, exists, func, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, exists, func, inspect, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
@@ -99,9 +99,9 @@ class RetentionRepo:
         if not self._lock(job_id):
             return 0
         for table in (MetricPointRow, MetricRollupRow, JobEventRow):
-            key = tuple_(*table.__table__.primary_key.columns)
-            rows = select(*table.__table__.primary_key.columns).where(table.job_id == job_id).limit(limit)
-            statement = delete(table).where(key.in_(rows)).execution_options(synchronize_session=False)
+            key = inspect(table).primary_key
+            rows = select(*key).where(table.job_id == job_id).limit(limit)
+            statement = delete(table).where(tuple_(*key).in_(rows)).execution_options(synchronize_session=False)
             deleted: int = self._session.execute(statement).rowcount  # type: ignore[attr-defined]  # of a DELETE
             if deleted:
                 return deleted
