@@ -85,8 +85,8 @@ def convert_weights(
         raise CandelaError(f"{source}: no tensor fits the architecture {architecture!r}")
     _write(tensors, target)
     num_bytes = target.stat().st_size
-    outputs = (None, None) if comparison is None else (comparison.num_outputs, comparison.channels)
-    return Conversion(target, len(tensors), num_bytes, *outputs, dropped)
+    num_outputs, channels = (None, None) if comparison is None else (comparison.num_outputs, comparison.channels)
+    return Conversion(target, len(tensors), num_bytes, num_outputs, channels, dropped)
 
 
 def read_state_dict(path: Path) -> dict[str, "Tensor"]:

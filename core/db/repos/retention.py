@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, delete, exists, func, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, exists, func, inspect, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from core.db.base import Base
 from core.db.clock import now
 from core.db.metric_tables import MetricRollupRow
 from core.db.repos.checkpoints import CheckpointRepo
@@ -98,10 +99,11 @@ class RetentionRepo:
         """Delete at most `limit` metric points, rollups or events of a job, and return their number."""
         if not self._lock(job_id):
             return 0
-        for table in (MetricPointRow, MetricRollupRow, JobEventRow):
-            key = tuple_(*table.__table__.primary_key.columns)
-            rows = select(*table.__table__.primary_key.columns).where(table.job_id == job_id).limit(limit)
-            statement = delete(table).where(key.in_(rows)).execution_options(synchronize_session=False)
+        tables: tuple[type[Base], ...] = (MetricPointRow, MetricRollupRow, JobEventRow)
+        for table in tables:
+            key = inspect(table).primary_key
+            rows = select(*key).where(inspect(table).columns["job_id"] == job_id).limit(limit)
+            statement = delete(table).where(tuple_(*key).in_(rows)).execution_options(synchronize_session=False)
             deleted: int = self._session.execute(statement).rowcount  # type: ignore[attr-defined]  # of a DELETE
             if deleted:
                 return deleted
