@@ -30,7 +30,8 @@ class TypeForm(NamedTuple):
         item: the form of the items of its arrays; None if it accepts no arrays of any length.
         key: the field that a name alone sets in its objects; None if a name is not enough.
         members: the models of its objects.
-        is_single_allowed: whether an array of one item is valid, so that the item may stand for it.
+        is_single_allowed: whether an item may stand for an array of one. It may not if arrays have more items, or if an
+            item can be an array itself.
     """
 
     kinds: frozenset[str]
@@ -114,7 +115,7 @@ def _parse_annotated(annotation: Any, metadata: Iterable[Any], discriminator: An
     is_single_allowed = True
     for each in metadata:
         if isinstance(each, _VALIDATORS):
-            return TypeForm(_ALL)
+            return TypeForm(_ALL - {"array"} | _parse_type(annotation).kinds)
         if isinstance(each, MinLen):
             is_single_allowed = each.min_length <= 1
         if isinstance(each, FieldInfo):
@@ -136,9 +137,9 @@ def _parse_type(annotation: Any, discriminator: str | None = None) -> TypeForm: 
         return TypeForm(frozenset({_SCALARS[annotation]}))
     if origin is tuple:
         is_variable = len(arguments) == 2 and arguments[1] is Ellipsis
-        return TypeForm(frozenset({"array"}), _parse_type(arguments[0]) if is_variable else None)
+        return _build_array_form(arguments[0]) if is_variable else TypeForm(frozenset({"array"}))
     if origin in _ARRAYS:
-        return TypeForm(frozenset({"array"}), _parse_type(arguments[0]))
+        return _build_array_form(arguments[0])
     if origin is dict or origin is Mapping or annotation is dict:
         return TypeForm(frozenset({"object"}))
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -146,6 +147,11 @@ def _parse_type(annotation: Any, discriminator: str | None = None) -> TypeForm: 
     if isinstance(annotation, type) and issubclass(annotation, Enum):
         return TypeForm(frozenset(_get_kind(each.value) for each in annotation))
     return TypeForm(_ALL)  # `Any`, or a type that this module does not know
+
+
+def _build_array_form(item_type: Any) -> TypeForm:  # noqa: ANN401 - any type
+    item = _parse_type(item_type)
+    return TypeForm(frozenset({"array"}), item, is_single_allowed="array" not in item.kinds)
 
 
 def _merge_forms(forms: Sequence[TypeForm], discriminator: str | None) -> TypeForm:

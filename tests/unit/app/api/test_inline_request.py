@@ -184,7 +184,7 @@ def test_the_same_name_creates_another_version(client: TestClient, run_import: A
         ({"targets": NUMBERS, "horizon": 3}, "", "horizon requires window"),
         ({"targets": NUMBERS, "image_size": "8"}, "/image_size", "is not an option of a table"),
         ({"targets": NUMBERS, "target_column": "y"}, "/target_column", "did you mean 'target'"),
-        ({"targets": NUMBERS, "name": "No Name"}, "/name", "pattern"),
+        ({"targets": NUMBERS, "name": "No Name"}, "/name", "should be 1 to 63 lower-case letters"),
     ],
 )  # fmt: skip
 def test_invalid_rows_have_a_pointer(
