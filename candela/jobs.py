@@ -288,15 +288,7 @@ class Jobs:
             fields: the fields of `response` to request, besides `id`; the others are absent. Default: all but `spec`.
             limit: maximum number of jobs.
         """
-        params: dict[str, Any] = {
-            "id": id,
-            "state": state,
-            "name": name,
-            "kind": kind,
-            "q": q,
-            "dataset": dataset,
-            "model": model,
-        }
-        params |= {"sort": sort, "tag": [*tags] or None, "fields": ",".join(fields) or None}
+        params: dict[str, Any] = {"id": id, "state": state, "name": name, "kind": kind, "q": q, "sort": sort}
+        params |= {"dataset": dataset, "model": model, "tag": [*tags] or None, "fields": ",".join(fields) or None}
         for item in iterate_items(self._transport, "/v1/jobs", params=params, limit=limit):
             yield Job(self._transport, item)

@@ -290,15 +290,7 @@ class AsyncJobs:
             fields: the fields of `response` to request, besides `id`; the others are absent. Default: all but `spec`.
             limit: maximum number of jobs.
         """
-        params: dict[str, Any] = {
-            "id": id,
-            "state": state,
-            "name": name,
-            "kind": kind,
-            "q": q,
-            "dataset": dataset,
-            "model": model,
-        }
-        params |= {"sort": sort, "tag": [*tags] or None, "fields": ",".join(fields) or None}
+        params: dict[str, Any] = {"id": id, "state": state, "name": name, "kind": kind, "q": q, "sort": sort}
+        params |= {"dataset": dataset, "model": model, "tag": [*tags] or None, "fields": ",".join(fields) or None}
         async for item in iterate_items(self._transport, "/v1/jobs", params=params, limit=limit):
             yield AsyncJob(self._transport, item)
