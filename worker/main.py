@@ -29,6 +29,7 @@ from core.startup import exit_on_configuration_error, load_settings_or_exit
 from core.storage import open_storage, require_storage
 from worker import kombu_channel
 from worker.control.attempt import WorkerContext
+from worker.control.device_probe import has_accelerator
 from worker.control.devices import DeviceAllocator
 from worker.control.heartbeat import WorkerHeartbeat
 from worker.control.lease import SupervisionTimeouts
@@ -36,6 +37,7 @@ from worker.control.slots import Slots
 from worker.control.standby import Standby
 from worker.control.supervisor import Supervisor
 from worker.control.tracing import AttemptTracer
+from worker.control.zygote import Zygote
 from worker.importing.importer import Importer
 from worker.tasks import Tasks
 
@@ -99,8 +101,7 @@ def build_worker(settings: Settings) -> Worker:
     resources.callback(heartbeat.close)
     tracer = AttemptTracer.from_environment()
     resources.callback(tracer.close)
-    standby = Standby(environment=_build_trainer_environment())
-    standby.start()
+    standby = _start_trainer_source()
     resources.callback(standby.close)
     timeouts = SupervisionTimeouts(settings.lease_s, settings.heartbeat_s, settings.grace_s, settings.stall_s)
     context = WorkerContext(
@@ -119,6 +120,14 @@ def build_worker(settings: Settings) -> Worker:
     return Worker(
         Tasks(sessions, supervisor, importer, Slots(settings.slots), heartbeat.record_message), supervisor, resources
     )
+
+
+def _start_trainer_source() -> Standby | Zygote:
+    """Start what starts the trainers. A forked process cannot use a GPU, so a machine with one needs new processes."""
+    environment = _build_trainer_environment()
+    source = Standby(environment=environment) if has_accelerator() else Zygote(environment)
+    source.start()
+    return source
 
 
 def _start_pinned_standby(number: int) -> Standby:

@@ -138,8 +138,9 @@ class FaultInjector:
                 assert stack.worker is not None
                 stack.worker.terminate()
                 stack.worker.wait(60)
-            case "trainer":  # one that trains, starts or waits
-                pids = stack.list_trainer_pids()
+            case "trainer":  # one that trains, or sometimes the process that forks them
+                zygote = stack.find_zygote_pid()
+                pids = [*stack.list_trainer_pids(), *([] if zygote is None else [zygote])]
                 if not pids:
                     return False
                 os.kill(self.chance.choice(pids), signal.SIGKILL)

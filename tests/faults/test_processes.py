@@ -168,14 +168,15 @@ def test_row_45_a_job_over_its_time_limit_fails(stack: Stack) -> None:
 
 def test_row_38_a_trainer_without_memory_is_retried(stack: Stack) -> None:
     """The trainer reports the failure, and the worker retries with another trainer."""
-    (standby,) = wait_for(
-        lambda: stack.list_trainer_pids() if len(stack.list_trainer_pids()) == 1 else None, "only the standby"
-    )
-    wait_for(lambda: is_idle(standby), "the end of its imports")
-    size = int(Path(f"/proc/{standby}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    resource.prlimit(standby, resource.RLIMIT_AS, (size + 40 * 2**20, size + 40 * 2**20))
+    zygote = wait_for(stack.find_zygote_pid, "the process that forks trainers")
+    wait_for(lambda: is_idle(zygote), "the end of its imports")
+    size = int(Path(f"/proc/{zygote}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    unlimited = resource.prlimit(zygote, resource.RLIMIT_AS, (size + 40 * 2**20, resource.RLIM_INFINITY))
     changes = {"architecture": {"name": "mlp", "hidden": [3000, 3000]}, "epochs": 1}  # with Adam's state: 144 MB
-    row = stack.wait_for_end(job_id := stack.submit_job(**changes))
+    job_id = stack.submit_job(**changes)
+    wait_for(stack.list_trainer_pids, "the first trainer, which inherits the limit")
+    resource.prlimit(zygote, resource.RLIMIT_AS, unlimited)
+    row = stack.wait_for_end(job_id)
     assert (row.state, row.attempt, row.lost_attempts) == (JobState.SUCCEEDED, 2, 1), row.failure
     transitions = stack.http.get(f"/v1/jobs/{job_id}").json()["transitions"]
     assert "host_out_of_memory" in [move["reason"] for move in transitions]

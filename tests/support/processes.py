@@ -99,3 +99,24 @@ def is_alive(pid: int) -> bool:
             return stat.read().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def list_children(pid: int) -> list[int]:
+    """Return the ids of the children of a process, without zombies."""
+    children = []
+    for folder in Path("/proc").iterdir():
+        try:
+            state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+        except (OSError, ValueError):  # not a process, or the process ended meanwhile
+            continue
+        if int(parent) == pid and state not in "ZX":
+            children.append(int(folder.name))
+    return sorted(children)
+
+
+def read_command(pid: int) -> bytes:
+    """Return the command line of a process; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -11,7 +11,7 @@ import httpx
 from core.db.session import SessionFactory
 from core.jobs import JobState
 from core.storage import Storage
-from tests.support.processes import wait_for
+from tests.support.processes import list_children, read_command, wait_for
 from tests.support.service import WorkerProcesses
 
 TINY: dict[str, Any] = {
@@ -84,17 +84,14 @@ class Stack(WorkerProcesses):
         return {process.pid for process in self._processes if process.poll() is None}
 
     def list_trainer_pids(self) -> list[int]:
-        """Return the ids of the running worker's trainers, including the one in standby."""
-        pid = self.worker.pid if self.worker is not None else 0
-        pids = []
-        for folder in Path("/proc").iterdir():
-            try:
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                if parent == pid and b"worker.trainer" in (folder / "cmdline").read_bytes():
-                    pids.append(int(folder.name))
-            except (OSError, ValueError, IndexError):  # not a process, or the process ended meanwhile
-                continue
-        return sorted(pids)
+        """Return the ids of the running worker's trainers."""
+        zygote = self.find_zygote_pid()
+        return [] if zygote is None else list_children(zygote)
+
+    def find_zygote_pid(self) -> int | None:
+        """Return the id of the process that forks the worker's trainers, if it runs."""
+        children = list_children(self.worker.pid) if self.worker is not None else []
+        return next((pid for pid in children if b"worker.trainer.zygote" in read_command(pid)), None)
 
     def close(self) -> None:
         self.stop()

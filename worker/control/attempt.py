@@ -34,10 +34,9 @@ from worker.control.outcome import (
 )
 from worker.control.recorder import Recorder
 from worker.control.staging import InputStaging
-from worker.control.standby import Standby
 from worker.control.stop_controller import StopController
 from worker.control.timeouts import AttemptTimeouts
-from worker.control.trainer_process import TrainerExited, TrainerProcess
+from worker.control.trainer_process import TrainerExited, TrainerProcess, TrainerSource
 from worker.protocol import Start
 
 log = structlog.get_logger()
@@ -59,7 +58,7 @@ class WorkerContext:
 
     sessions: SessionFactory
     storage: Storage
-    standby: Standby
+    standby: TrainerSource
     owner: str
     timeouts: SupervisionTimeouts
     max_attempts: int = 5
@@ -184,7 +183,7 @@ class AttemptRunner:
         except TrainerExited:
             return self._handle_trainer_exit(trainer, has_oom_kill=count_oom_kills() > num_kills_before)
 
-    def _build_handler(self, trainer: TrainerProcess, standby: Standby) -> MessageHandler:
+    def _build_handler(self, trainer: TrainerProcess, standby: TrainerSource) -> MessageHandler:
         placement = {
             "worker": self._context.owner,
             "worker_device": self._allocation.name,

@@ -11,8 +11,8 @@ from core.storage import Storage
 from worker.control.outcome import AttemptFailed, AttemptLost, AttemptOutcome, AttemptSucceeded, DiskFull
 from worker.control.recorder import Recorder
 from worker.control.staging import build_dataset_lineage, check_storage
-from worker.control.standby import Standby
 from worker.control.stop_controller import StopController
+from worker.control.trainer_process import TrainerSource
 from worker.protocol import (
     ArtifactWritten,
     CheckpointWritten,
@@ -43,7 +43,7 @@ class MessageHandler:
         storage: Storage,
         version: DatasetVersionRow | None,
         stop: StopController,
-        standby: Standby,
+        standby: TrainerSource,
         placement: dict[str, Any],
     ) -> None:
         self._recorder = recorder

@@ -85,7 +85,7 @@ class Standby:
                     return
                 self._is_requested = False
                 try:
-                    self._ready = TrainerProcess(self._command, self._environment)
+                    self._ready = TrainerProcess.spawn(self._command, self._environment)
                 except OSError as error:
                     log.exception("standby.start_failed")
                     self._error = error

@@ -1,27 +1,26 @@
-"""Starts a trainer process and exchanges protocol messages with it over pipes."""
+"""Exchanges protocol messages with a trainer process over pipes."""
 
 import os
 import select
 import signal
-import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import IO
+from typing import IO, Protocol
 
 import structlog
 from pydantic import ValidationError
 
-from core.child_environment import build_child_environment
-from core.parent_death import die_with_parent
-from core.python_process import ROOT, set_import_path
+from worker.control.child_process import ChildProcess, SpawnedProcess
 from worker.protocol import TRAINER_MESSAGES, RunFailed, Start, SupervisorMessage, TrainerMessage
 
 log = structlog.get_logger()
 _CHUNK_BYTES = 2**20
 _STDERR_TAIL_BYTES = 4096
+ProcessStarter = Callable[[int, int, int], ChildProcess]
+"""Starts a process with the given file descriptors as its stdin, stdout and stderr."""
 
 
 class TrainerExited(Exception):
@@ -32,31 +31,46 @@ class TrainerProcess:
     """A trainer process in a separate session. It ends when the worker process dies.
 
     Only the worker has the writing end of the trainer's stdin. If the worker dies, the pipe closes and the trainer
-    exits. The kernel also kills the trainer when the *thread* that started the trainer ends. Therefore `Standby` starts
-    all trainers from one permanent thread.
-
-    Without an `environment`, the trainer inherits the variables that `core.child_environment` selects.
+    exits. The kernel also kills the trainer when the *thread* that started the trainer ends. Therefore `Standby` and
+    `Zygote` start processes from one permanent thread.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, start_process: ProcessStarter) -> None:
+        """Start a trainer.
+
+        Raises:
+            OSError: it cannot be started.
+        """
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
-        self._process = subprocess.Popen(  # noqa: S603 - no client can change the command
-            die_with_parent(command),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env=set_import_path(build_child_environment(os.environ) if environment is None else environment),
-            cwd=ROOT,  # a trainer must not depend on the worker's folder
-            start_new_session=True,
-            bufsize=0,
-        )
-        assert self._process.stdin is not None  # noqa: S101 - `stdin=PIPE` creates it
-        assert self._process.stdout is not None  # noqa: S101 - `stdout=PIPE` creates it
-        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        stdin, self._stdin_fd = os.pipe()
+        self._stdout_fd, stdout = os.pipe()
+        try:
+            self._process = start_process(stdin, stdout, self._stderr.fileno())
+        except BaseException:
+            os.close(self._stdin_fd)
+            os.close(self._stdout_fd)
+            self._stderr.close()
+            raise
+        finally:
+            os.close(stdin)
+            os.close(stdout)
         self._mutex = threading.Lock()
         self._partial_line = b""
         self._pending_lines: list[bytes] = []
-        self._is_reaped = False
+        self._is_stdin_open = True
+        self._status: int | None = None
+
+    @classmethod
+    def spawn(cls, command: Sequence[str], environment: Mapping[str, str] | None = None) -> "TrainerProcess":
+        """Start a trainer as a new process that runs a command.
+
+        Without an `environment`, the trainer inherits the variables that `core.child_environment` selects.
+        """
+        return cls(
+            lambda stdin, stdout, stderr: SpawnedProcess(
+                command, environment, stdin=stdin, stdout=stdout, stderr=stderr
+            )
+        )
 
     @property
     def pid(self) -> int:
@@ -66,18 +80,20 @@ class TrainerProcess:
     @property
     def is_alive(self) -> bool:
         """Return whether the process is running. A dead process remains a zombie until `stop` is called."""
-        if self._is_reaped:
+        if self._status is not None:
             return False
-        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        return not self._process.has_exited()
 
     def send(self, message: SupervisorMessage) -> None:
         """Send a message. Drop it if the trainer is dead, or if the pipe is full and the message is not `Start`."""
         line = message.model_dump_json().encode() + b"\n"
-        with self._mutex, suppress(BrokenPipeError, BlockingIOError, ValueError):
-            os.set_blocking(
-                self._stdin.fileno(), isinstance(message, Start)
-            )  # only `Start` may block: shorter messages are written completely or not at all
-            self._stdin.write(line)
+        with self._mutex, suppress(BrokenPipeError, BlockingIOError):
+            if not self._is_stdin_open:
+                return
+            # Only `Start` may block and be written in parts: a shorter message is written completely or not at all.
+            os.set_blocking(self._stdin_fd, isinstance(message, Start))
+            while line:
+                line = line[os.write(self._stdin_fd, line) :]
 
     def receive(self, timeout_s: float) -> TrainerMessage | None:
         """Return the next message, or None if none arrives within the timeout.
@@ -86,10 +102,10 @@ class TrainerProcess:
             TrainerExited: the trainer closed its pipe.
         """
         if not self._pending_lines:
-            readable, _, _ = select.select([self._stdout], [], [], timeout_s)
+            readable, _, _ = select.select([self._stdout_fd], [], [], timeout_s)
             if not readable:
                 return None
-            chunk = os.read(self._stdout.fileno(), _CHUNK_BYTES)
+            chunk = os.read(self._stdout_fd, _CHUNK_BYTES)
             if not chunk:
                 raise TrainerExited
             *self._pending_lines, self._partial_line = (self._partial_line + chunk).split(b"\n")
@@ -98,7 +114,7 @@ class TrainerProcess:
     def kill(self) -> None:
         """Kill the process and its children immediately. This method is thread-safe."""
         with self._mutex:
-            if not self._is_reaped:
+            if self._status is None:
                 with suppress(ProcessLookupError):
                     os.killpg(self.pid, signal.SIGKILL)
 
@@ -107,17 +123,20 @@ class TrainerProcess:
 
         Return the exit status, which is -9 if the process was killed.
         """
-        with self._mutex, suppress(BrokenPipeError):
-            self._stdin.close()
+        if self._status is not None:
+            return self._status
+        with self._mutex:
+            if self._is_stdin_open:
+                os.close(self._stdin_fd)
+                self._is_stdin_open = False
         deadline = time.monotonic() + timeout_s
         while self.is_alive and time.monotonic() < deadline:
             time.sleep(0.01)
         self.kill()  # safe even if the process exited: its zombie keeps the process id in use
         with self._mutex:
-            status = self._process.wait()
-            self._is_reaped = True
-        self._stdout.close()
-        return status
+            self._status = self._process.wait()
+        os.close(self._stdout_fd)
+        return self._status
 
     def read_stderr_tail(self) -> str:
         """Return the last 4 KiB of the process's stderr."""
@@ -128,6 +147,22 @@ class TrainerProcess:
     def close(self) -> None:
         """Delete the recorded stderr. Afterwards, `read_stderr_tail` must not be called."""
         self._stderr.close()
+
+
+class TrainerSource(Protocol):
+    """Starts trainers: `Standby` keeps one in reserve, and `Zygote` forks them."""
+
+    def take(self) -> TrainerProcess:
+        """Return a trainer that waits for its start message.
+
+        Raises:
+            OSError: a trainer cannot be started.
+        """
+        ...
+
+    def replenish(self) -> None:
+        """Prepare the next trainer. Called when the taken trainer has started its job, to not delay the job."""
+        ...
 
 
 def _parse_message(line: bytes) -> TrainerMessage:

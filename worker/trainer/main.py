@@ -23,19 +23,31 @@ EXIT_FAILED = 1
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one job and return the exit status: 0 if it finished, 75 if it stopped as requested, 1 if it failed."""
     options = cli.create_parser().parse_args(arguments)
+    if options.spec is None:
+        return serve_supervisor()
     channel = Channel(redirect_stdout())
     keep_freed_memory()
-    if options.spec is not None:
-        preempt_on_signal(channel, signal.SIGTERM, signal.SIGINT)
-        try:
-            start = cli.build_start_message(options, partial(channel.send_log, level="warning"))
-        except BadSnapshot as error:
-            channel.send_final(classify_error(error, None))
-            return EXIT_FAILED
-        return launch_or_run(start, channel)
+    preempt_on_signal(channel, signal.SIGTERM, signal.SIGINT)
+    try:
+        start = cli.build_start_message(options, partial(channel.send_log, level="warning"))
+    except BadSnapshot as error:
+        channel.send_final(classify_error(error, None))
+        return EXIT_FAILED
+    return launch_or_run(start, channel)
+
+
+def serve_supervisor(*, is_warm: bool = False) -> int:
+    """Run the job of the start message that arrives on stdin, and return the exit status.
+
+    Args:
+        is_warm: this process has already run a training step.
+    """
+    channel = Channel(redirect_stdout())
+    keep_freed_memory()
     set_niceness(TRAIN_NICENESS)
     channel.start_listening(STDIN)
-    warm_up()
+    if not is_warm:
+        warm_up()
     start = channel.wait_for_start()
     preempt_on_signal(channel, signal.SIGTERM)  # before the start message, SIGTERM ends the process
     return launch_or_run(start, channel)

@@ -61,7 +61,7 @@ def test_an_error_at_the_start_is_raised_by_take(monkeypatch: pytest.MonkeyPatch
     def fail(*_: object) -> None:
         raise OSError("too many processes")
 
-    monkeypatch.setattr("worker.control.standby.TrainerProcess", fail)
+    monkeypatch.setattr("worker.control.standby.TrainerProcess.spawn", fail)
     standby = Standby(WAITING)
     standby.start()
     with pytest.raises(OSError, match="too many processes"):

@@ -21,7 +21,7 @@ def start_trainer() -> Iterator[StartTrainer]:
     started: list[TrainerProcess] = []
 
     def start(program: str) -> TrainerProcess:
-        started.append(TrainerProcess([sys.executable, "-c", program]))
+        started.append(TrainerProcess.spawn([sys.executable, "-c", program]))
         return started[-1]
 
     yield start

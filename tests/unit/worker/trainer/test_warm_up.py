@@ -11,7 +11,7 @@ from worker.trainer import warm_up
 def test_warm_up_uses_no_gpu_if_there_are_several(monkeypatch: pytest.MonkeyPatch, num_gpus: int, device: str) -> None:
     requested: list[str] = []
 
-    def build_placement(name: str) -> Placement:
+    def build_placement(name: str, threads: object) -> Placement:
         requested.append(name)
         return cpu_placement()
 

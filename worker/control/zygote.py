@@ -1,0 +1,149 @@
+"""Starts trainers by forking a process that has imported torch, so that a job starts without delay."""
+
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping
+from typing import IO
+
+import structlog
+
+from core.python_process import PYTHON
+from worker.control.child_process import ForkedProcess, SpawnedProcess
+from worker.control.trainer_process import TrainerProcess
+from worker.fork_protocol import FORK, PROCESS_ID
+
+log = structlog.get_logger()
+_STDERR_TAIL_BYTES = 4096
+
+
+class Zygote:
+    """Forks trainers. It has the interface of `Standby`, but needs no trainer in reserve: a fork takes 0.2 s.
+
+    The kernel kills a process when the thread that started it ends, so the thread that starts the zygote runs until
+    this object is closed. The kernel also kills all trainers when the zygote ends.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self._environment = environment
+        self._condition = threading.Condition()
+        self._process: SpawnedProcess | None = None
+        self._socket: socket.socket | None = None
+        self._stderr: IO[bytes] | None = None
+        self._error: OSError | None = None
+        self._is_requested = True
+        self._is_closed = False
+        self._fork_mutex = threading.Lock()
+        self._thread = threading.Thread(target=self._run_thread, name="zygote", daemon=True)
+
+    def start(self) -> None:
+        """Start the zygote in the background. It accepts requests as soon as it has imported torch."""
+        self._thread.start()
+
+    def take(self) -> TrainerProcess:
+        """Fork a trainer and return it. Waits for the zygote, and starts it again once if it has ended.
+
+        Raises:
+            OSError: no process can be started, or the zygote ends again.
+        """
+        with self._fork_mutex:
+            for is_last in (False, True):
+                requests = self._get_socket()
+                try:
+                    return TrainerProcess(lambda *fds, requests=requests: _fork(requests, fds))  # type: ignore[misc]
+                except (ConnectionError, struct.error) as error:
+                    status, text = self._discard()
+                    log.warning("zygote.exited", status=status, stderr=text)
+                    if is_last:
+                        raise OSError(
+                            f"The process that starts trainers exited with status {status}. {text}"
+                        ) from error
+        raise AssertionError
+
+    def replenish(self) -> None:
+        """Do nothing: no trainer waits in reserve."""
+
+    def close(self) -> None:
+        """Stop the zygote. Call this after all trainers have ended, because it kills them too."""
+        with self._condition:
+            self._is_closed = True
+            self._condition.notify_all()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._process is not None:
+            self._discard()
+
+    def _get_socket(self) -> socket.socket:
+        with self._condition:
+            while self._socket is None:
+                if self._error is not None:
+                    error, self._error = self._error, None
+                    raise error
+                self._is_requested = True
+                self._condition.notify_all()
+                self._condition.wait()
+            return self._socket
+
+    def _discard(self) -> tuple[int, str]:
+        """Close the connection to the zygote, which ends it. Return its exit status and the end of its stderr."""
+        with self._condition:
+            process, connection, stderr = self._process, self._socket, self._stderr
+            self._process = self._socket = self._stderr = None
+        assert process is not None and connection is not None and stderr is not None  # noqa: S101, PT018 - set together
+        connection.close()
+        status = process.wait()
+        size = stderr.seek(0, 2)
+        stderr.seek(max(0, size - _STDERR_TAIL_BYTES))
+        text = stderr.read().decode("utf-8", "replace").strip()
+        stderr.close()
+        return status, text
+
+    def _run_thread(self) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._is_closed or (self._is_requested and self._socket is None))
+                if self._is_closed:
+                    return
+                self._is_requested = False
+                try:
+                    self._start_process()
+                except OSError as error:
+                    log.exception("zygote.start_failed")
+                    self._error = error
+                self._condition.notify_all()
+
+    def _start_process(self) -> None:
+        connection, remote = socket.socketpair()
+        stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `_discard`
+        with remote:
+            fd = remote.fileno()
+            self._process = SpawnedProcess(
+                [*PYTHON, "-m", "worker.trainer.zygote", str(fd)],
+                self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                pass_fds=[fd],
+            )
+        self._socket, self._stderr = connection, stderr
+
+
+def _fork(requests: socket.socket, fds: tuple[int, int, int]) -> ForkedProcess:
+    """Request a trainer with these file descriptors as stdin, stdout and stderr.
+
+    Raises:
+        ConnectionError: the zygote has ended.
+        struct.error: the zygote ended before it responded.
+    """
+    control, remote = socket.socketpair()
+    try:
+        with remote:
+            socket.send_fds(requests, [FORK], [*fds, remote.fileno()])
+            response = requests.recv(PROCESS_ID.size)
+        (pid,) = PROCESS_ID.unpack(response)
+    except BaseException:
+        control.close()
+        raise
+    return ForkedProcess(pid, control)

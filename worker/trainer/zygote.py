@@ -1,0 +1,157 @@
+"""Forks trainers: `python -m worker.trainer.zygote FD`. It has imported torch, so that a trainer starts in 0.2 s.
+
+A fork copies only the thread that calls it, so this process must have one thread. An operation of torch on two threads
+would create the thread pool of OpenMP, and a trainer that then used two threads would wait forever: therefore torch
+computes on one thread here. A trainer creates its own pool. CUDA does not work in a forked process, so a worker with a
+GPU starts new processes instead. Measurements: benchmarks/RESULTS.md, `tiny_jobs.py`.
+"""
+
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
+
+_BLAS_THREADS = "OPENBLAS_NUM_THREADS"
+_NUM_BLAS_THREADS = os.environ.get(_BLAS_THREADS)
+os.environ[_BLAS_THREADS] = "1"  # read when numpy is imported, which otherwise starts threads
+
+from core.parent_death import set_parent_death_signal  # noqa: E402 - numpy must be imported after the line above
+from core.python_process import PYTHON  # noqa: E402
+from worker.engine.device import use_threads  # noqa: E402
+from worker.fork_protocol import EXIT_STATUS, FORK, NUM_FDS, PROCESS_ID  # noqa: E402
+from worker.trainer.main import serve_supervisor  # noqa: E402
+from worker.trainer.warm_up import warm_up  # noqa: E402
+
+# Most jobs need these modules, which the trainer imports only when it needs them.
+_LAZY_MODULES = ("worker.engine.metrics.factory", "matplotlib.figure", "matplotlib.backends.backend_agg")
+_STDIN, _STDOUT, _STDERR = range(3)
+
+
+class Zygote:
+    """Forks trainers on request, and reports how they end.
+
+    Args:
+        requests: the socket on which the worker sends `FORK`. This process ends when the worker closes it.
+    """
+
+    def __init__(self, requests: socket.socket) -> None:
+        self._requests = requests
+        self._wakeup, self._wakeup_writer = socket.socketpair()
+        self._running: dict[int, socket.socket] = {}
+        self._exited: dict[socket.socket, int] = {}
+
+    def run(self, lazy_modules: Iterable[str] = _LAZY_MODULES) -> None:
+        """Serve requests until the worker closes the socket. While no request waits, import lazy modules."""
+        for end in (self._wakeup, self._wakeup_writer):
+            end.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wakeup_writer.fileno())
+        remaining = list(lazy_modules)
+        while True:
+            sockets = [self._requests, self._wakeup, *self._exited]
+            readable, _, _ = select.select(sockets, [], [], 0 if remaining else None)
+            if not readable:
+                importlib.import_module(remaining.pop(0))
+                gc.freeze()
+            if self._requests in readable and not self._handle_request():
+                return
+            if self._wakeup in readable:
+                self._wakeup.recv(4096)
+                self._report_exits()
+            for control in [one for one in readable if one in self._exited]:
+                self._release(control)
+
+    def _handle_request(self) -> bool:
+        """Fork a trainer. Return False if the worker has closed the socket."""
+        message, fds, _, _ = socket.recv_fds(self._requests, len(FORK), NUM_FDS)
+        if message != FORK:
+            return False
+        stdin, stdout, stderr, control = fds
+        parent, num_threads = os.getpid(), _count_threads()
+        prepared, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            _run_trainer(parent, (stdin, stdout, stderr), is_safe=num_threads == 1)
+        for fd in (stdin, stdout, stderr, writer):
+            os.close(fd)
+        os.read(prepared, 1)  # until the trainer has its session, so that the worker can kill its process group
+        os.close(prepared)
+        self._running[pid] = socket.socket(fileno=control)
+        self._requests.sendall(PROCESS_ID.pack(pid))
+        return True
+
+    def _report_exits(self) -> None:
+        for pid, control in list(self._running.items()):
+            result = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if result is None:
+                continue
+            del self._running[pid]
+            self._exited[control] = pid
+            is_normal = result.si_code == os.CLD_EXITED
+            try:
+                control.sendall(EXIT_STATUS.pack(result.si_status if is_normal else -result.si_status))
+            except OSError:  # the worker does not wait for it any more
+                continue
+
+    def _release(self, control: socket.socket) -> None:
+        """Reap a trainer whose exit status the worker has read."""
+        os.waitpid(self._exited.pop(control), 0)
+        control.close()
+
+
+def _run_trainer(parent: int, fds: tuple[int, int, int], *, is_safe: bool) -> NoReturn:
+    """Become a trainer: in a session of its own, with these file descriptors, and killed when the zygote ends.
+
+    Args:
+        parent: the process id of the zygote.
+        fds: its stdin, stdout and stderr.
+        is_safe: the zygote had one thread. Otherwise, a lock of another thread may be held forever: run a new program.
+    """
+    status = 1
+    try:
+        os.setsid()
+        set_parent_death_signal(parent)
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for target, fd in zip((_STDIN, _STDOUT, _STDERR), fds, strict=True):
+            os.dup2(fd, target)
+        os.closerange(_STDERR + 1, os.sysconf("SC_OPEN_MAX"))  # closes the pipe that the zygote reads
+        if not is_safe:
+            os.execv(sys.executable, [*PYTHON, "-m", "worker.trainer"])  # noqa: S606 - our own program
+        status = serve_supervisor(is_warm=True)
+    except SystemExit as error:
+        status = error.code if isinstance(error.code, int) else 1
+    except BaseException:  # noqa: BLE001 - a forked process must not return into the loop of its parent
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _count_threads() -> int:
+    folder = Path("/proc/self/task")
+    return len(list(folder.iterdir())) if folder.is_dir() else 1
+
+
+def main() -> None:
+    """Import the trainer, run a training step on one thread, and serve the worker."""
+    use_threads(1)
+    warm_up(threads=1)
+    if _NUM_BLAS_THREADS is None:
+        del os.environ[_BLAS_THREADS]
+    else:
+        os.environ[_BLAS_THREADS] = _NUM_BLAS_THREADS
+    gc.collect()
+    gc.freeze()  # the collector would write to pages that the trainers share
+    Zygote(socket.socket(fileno=int(sys.argv[1]))).run()
+
+
+if __name__ == "__main__":
+    main()
