@@ -27,9 +27,9 @@ RESUMABLE_BYTES = 32 * 2**20
 class Datasets(DatasetVersions):
     """The datasets of a server, available as `client.datasets`."""
 
-    def list(self) -> list[Dataset]:
-        """Return the datasets with their versions."""
-        return list_items(self._transport, "/v1/datasets")
+    def list(self, *, tag: str | None = None) -> list[Dataset]:
+        """Return the datasets with their versions, or only those with a tag."""
+        return list_items(self._transport, "/v1/datasets", params={"tag": tag})
 
     def get(self, name: str) -> Dataset:
         """Return a dataset with its versions."""

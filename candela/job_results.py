@@ -76,17 +76,19 @@ class JobResults:
         frames.require_pandas("usage_frame")
         return frames.build_usage_frame(self.usage(max_points=max_points))
 
-    def logs(self, *, after: int | None = None, limit: int | None = None) -> str:
-        """Return the log as text. `after` is the `seq` of a line; only the lines after it are returned."""
+    def logs(self, *, after: int | None = None, limit: int | None = None, last: int | None = None) -> str:
+        """Return the log as text: the lines after the one with the `seq` `after`, or the `last` lines."""
         headers = {"Accept": "text/plain"}
-        params = {"after": after, "limit": limit}
+        params = {"after": after, "limit": limit, "last": last}
         response = self._transport.request("GET", f"/v1/jobs/{self.id}/logs", params=params, headers=headers)
         return response.text
 
-    def log_lines(self, *, after: int | None = None, limit: int | None = None) -> list[LogLine]:
+    def log_lines(
+        self, *, after: int | None = None, limit: int | None = None, last: int | None = None
+    ) -> list[LogLine]:
         """Return the log as lines with their time and level. Pass the last `seq` as `after` to get the next lines."""
         headers = {"Accept": "application/json"}
-        params = {"after": after, "limit": limit}
+        params = {"after": after, "limit": limit, "last": last}
         path = f"/v1/jobs/{self.id}/logs"
         response = self._transport.request_json("GET", path, params=params, headers=headers)
         return list(response["items"])

@@ -19,9 +19,9 @@ class Models(ModelPredictions):
     A `ref` is `name` (the default version), `name@3` or `name@alias`.
     """
 
-    def list(self) -> list[Json]:
-        """Return the models with their versions and aliases."""
-        return list_items(self._transport, "/v1/models")
+    def list(self, *, tag: str | None = None) -> list[Json]:
+        """Return the models with their versions and aliases, or only those with a tag."""
+        return list_items(self._transport, "/v1/models", params={"tag": tag})
 
     def get(self, name: str) -> Json:
         """Return the versions and aliases of a model."""

@@ -48,7 +48,7 @@ def _describe_range(kind: type, constraints: list[Any]) -> str:
         if isinstance(item, bound)
     }
     above, low, high = bounds.get("gt"), bounds.get("ge"), bounds.get("le")
-    if kind is int and above is not None:
+    if kind is int and isinstance(above, int):
         above, low = None, above + 1
     if low is not None and high is not None:
         return f" from {low} to {high}"

@@ -37,7 +37,7 @@ from worker.control.slots import Slots
 from worker.control.standby import Standby
 from worker.control.supervisor import Supervisor
 from worker.control.tracing import AttemptTracer
-from worker.control.zygote import Zygote
+from worker.control.zygote import TrainerZygote
 from worker.importing.importer import Importer
 from worker.tasks import Tasks
 
@@ -122,10 +122,10 @@ def build_worker(settings: Settings) -> Worker:
     )
 
 
-def _start_trainer_source() -> Standby | Zygote:
+def _start_trainer_source() -> Standby | TrainerZygote:
     """Start what starts the trainers. A forked process cannot use a GPU, so a machine with one needs new processes."""
     environment = _build_trainer_environment()
-    source = Standby(environment=environment) if has_accelerator() else Zygote(environment)
+    source = Standby(environment=environment) if has_accelerator() else TrainerZygote(environment)
     source.start()
     return source
 

@@ -101,7 +101,7 @@ def show_dataset(name: DatasetName, datasets: DatasetReaderDep) -> DatasetOut:
 
 
 @router.patch("/{name}", responses=problem_responses(400, 404, 413, 415, 422))
-def describe_dataset(
+def update_dataset(
     name: DatasetName, changes: DescriptionIn, datasets: DatasetsDep, descriptions: ResourceDescriptionsDep
 ) -> DatasetOut:
     """Describe a dataset.
@@ -178,7 +178,7 @@ def show_dataset_version(name: DatasetName, version: Version, datasets: DatasetR
 
 
 @router.patch("/{name}/versions/{version}", responses=problem_responses(400, 404, 413, 415, 422))
-def describe_dataset_version(
+def update_dataset_version(
     name: DatasetName,
     version: Version,
     changes: DescriptionIn,

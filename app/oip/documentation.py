@@ -82,7 +82,7 @@ EXAMPLES = {
     401: "The API key is missing or wrong.",
     404: "Request for unknown model: Model 'cats' does not exist.",
     413: "The body is larger than 67108864 bytes.",
-    415: "Content-Encoding must be br, deflate, gzip, identity or zstd; got 'lzma'",
+    415: "The Content-Encoding 'lzma' is not supported; send gzip, deflate, br, zstd or none.",
     429: "Too many requests; try again in 1 s.",
     500: "Internal error; the log contains the details under the request id 3f2a.",
     501: "sequences are not supported: every image is predicted independently",

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -42,7 +42,7 @@ router = APIRouter(
     generate_unique_id_function=documentation.get_operation_id,
 )
 
-Endpoint = Callable[..., Any]
+InferEndpoint = TypeVar("InferEndpoint", bound=Callable[..., Any])
 BINARY_HINT = "Send numbers as binary tensor data, or images as files."
 HEADER_LENGTH = "Inference-Header-Content-Length"
 HEADER_LENGTH_KEY = HEADER_LENGTH.lower().encode()
@@ -73,7 +73,7 @@ class RequestLimits(NamedTuple):
             table_inputs.check_rows(metadata, model.table, self.max_batch_size)
 
 
-def add_routes(endpoint: Endpoint) -> Endpoint:
+def add_routes(endpoint: InferEndpoint) -> InferEndpoint:
     """Register the endpoint for the default version of a model, and for a version."""
     responses = {200: documentation.INFER_RESPONSE, **documentation.describe_errors(400, 404, 413, 501)}
     operation = documentation.INFER_OPERATION

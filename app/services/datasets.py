@@ -285,10 +285,8 @@ def check_new_name(name: str, pointer: str = "{name}") -> None:
     """
     if reason := find_name_error(name):
         reject(pointer, reason)
-    if name in builtin.list_names():
-        raise Conflict(
-            f"{name!r} is a built-in dataset; upload the dataset under another name.", built_in=builtin.list_names()
-        )
+    if name in (built_in := builtin.list_names()):
+        raise Conflict(f"{name!r} is a built-in dataset; upload the dataset under another name.", built_in=built_in)
 
 
 def build_not_ready_error(row: DatasetVersionRow) -> DatasetNotReady:

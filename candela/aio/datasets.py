@@ -26,9 +26,9 @@ RESUMABLE_BYTES = 32 * 2**20
 class AsyncDatasets(AsyncDatasetVersions):
     """The datasets of a server, available as `client.datasets`."""
 
-    async def list(self) -> list[Dataset]:
-        """Return the datasets with their versions."""
-        return await list_items(self._transport, "/v1/datasets")
+    async def list(self, *, tag: str | None = None) -> list[Dataset]:
+        """Return the datasets with their versions, or only those with a tag."""
+        return await list_items(self._transport, "/v1/datasets", params={"tag": tag})
 
     async def get(self, name: str) -> Dataset:
         """Return a dataset with its versions."""

@@ -18,9 +18,9 @@ class AsyncModels(AsyncModelPredictions):
     A `ref` is `name` (the default version), `name@3` or `name@alias`.
     """
 
-    async def list(self) -> list[Json]:
-        """Return the models with their versions and aliases."""
-        return await list_items(self._transport, "/v1/models")
+    async def list(self, *, tag: str | None = None) -> list[Json]:
+        """Return the models with their versions and aliases, or only those with a tag."""
+        return await list_items(self._transport, "/v1/models", params={"tag": tag})
 
     async def get(self, name: str) -> Json:
         """Return the versions and aliases of a model."""

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 UploadId = Annotated[str, typer.Argument(metavar="ID", help="Id of the upload.")]
 
 
-def list_datasets(context: typer.Context, as_json: AsJson = False) -> None:
+def list_datasets(
+    context: typer.Context,
+    tag: Annotated[str | None, typer.Option("--tag", "-t", help="List only those with this tag.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """List datasets and the state of their versions."""
     from candela.client import Client
     from candela.rendering import responses, terminal
@@ -23,7 +27,7 @@ def list_datasets(context: typer.Context, as_json: AsJson = False) -> None:
     if context.invoked_subcommand is not None:
         return
     with Client() as client:
-        listed_datasets = client.datasets.list()
+        listed_datasets = client.datasets.list(tag=tag)
         terminal.print_json_or(listed_datasets, as_json, lambda: responses.print_datasets(listed_datasets))
 
 

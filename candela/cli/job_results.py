@@ -23,6 +23,9 @@ FOLLOW_INTERVAL_S = 1.0
 def logs(
     ref: JobRef,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until the job ends.")] = False,
+    last: Annotated[
+        int | None, typer.Option("--last", "-n", min=1, max=MAX_LINES, help="Start with the last N lines.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the log of a job. With --follow and --json, each line is a JSON object."""
@@ -30,7 +33,7 @@ def logs(
 
     with Client() as client:
         job = find_job(client, ref)
-        lines = _iterate_log_lines(job, follow=follow)
+        lines = _iterate_log_lines(job, follow=follow, last=last)
         if as_json and not follow:
             print_json(list(lines))
             return
@@ -38,14 +41,14 @@ def logs(
             print(json.dumps(line, ensure_ascii=False) if as_json else _format_log_line(line), flush=follow)
 
 
-def _iterate_log_lines(job: "Job", *, follow: bool) -> Iterator["LogLine"]:
+def _iterate_log_lines(job: "Job", *, follow: bool, last: int | None) -> Iterator["LogLine"]:
     """Yield the lines of a log; with `follow`, until the job has ended."""
-    after = 0
+    after: int | None = None if last else 0
     while True:
         has_ended = not follow or job.refresh().is_finished  # read before the lines, so that the last lines are printed
-        lines = job.log_lines(after=after, limit=MAX_LINES)
+        lines = job.log_lines(last=last) if after is None else job.log_lines(after=after, limit=MAX_LINES)
         yield from lines
-        after = lines[-1]["seq"] if lines else after
+        after = lines[-1]["seq"] if lines else after or 0
         if len(lines) == MAX_LINES:
             continue
         if has_ended:

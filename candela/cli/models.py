@@ -10,7 +10,11 @@ from candela.cli.options import AsJson, ModelName, ModelVersion, Target, parse_p
 from candela.cli.output import exit_unless_succeeded, print_job, print_json, print_path
 
 
-def list_models(context: typer.Context, as_json: AsJson = False) -> None:
+def list_models(
+    context: typer.Context,
+    tag: Annotated[str | None, typer.Option("--tag", "-t", help="List only those with this tag.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """List the registered models."""
     from candela.client import Client
     from candela.rendering import responses, terminal
@@ -18,7 +22,7 @@ def list_models(context: typer.Context, as_json: AsJson = False) -> None:
     if context.invoked_subcommand is not None:
         return
     with Client() as client:
-        listed_models = client.models.list()
+        listed_models = client.models.list(tag=tag)
         terminal.print_json_or(listed_models, as_json, lambda: responses.print_models(listed_models))
 
 

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from candela.cli.options import AsJson
+from candela.cli.output import print_json
+
 
 def convert(
     file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="A .pth or .pt file.")],
@@ -23,11 +26,16 @@ def convert(
     partial: Annotated[
         bool, typer.Option("--partial", help="Leave out tensors that do not fit, instead of an error.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Convert PyTorch weights to a safetensors file that `weights: "file:NAME"` accepts."""
     from candela.weights import convert_weights
 
     done = convert_weights(file, output, architecture, image_size=image_size, is_checked=check, is_partial=partial)
+    if as_json:
+        fields = {"path": str(done.path), "num_tensors": done.num_tensors, "num_bytes": done.num_bytes}
+        print_json({**fields, "num_outputs": done.num_outputs, "dropped": list(done.dropped)})
+        return
     network = "" if done.num_outputs is None else f", {done.channels} channels, {done.num_outputs} outputs"
     print(f"{done.path}: {done.num_tensors} tensors, {done.num_bytes / 2**20:.1f} MiB{network}")
     if done.dropped:

@@ -77,7 +77,7 @@ def find_nearest(name: str, valid_names: Sequence[str]) -> list[str]:
     return [match for match, score, _ in matches if score > matches[0][1] - 0.15]
 
 
-def summarize_error(error: Exception) -> str:
+def summarize_error(error: BaseException) -> str:
     """Return an error as one line. Of a pydantic error, name each invalid field by its JSON pointer."""
     if isinstance(error, ValidationError):
         items = error.errors(include_url=False)

@@ -98,6 +98,7 @@ def _find_curves(name: str, available: Iterable[str]) -> list[str]:
     parts = re.split(r"[_/. -]", name[:MAX_LENGTH].lower(), maxsplit=1)
     split, metric = _SPLITS.get(parts[0]), parts[-1]
     metrics = [metric, *_TARGETS["metrics"].get(normalize_name(metric), ())]
+    splits: tuple[str, ...]
     if split is None:  # Keras names the training's curves without a prefix
         splits, metrics = ("train", "valid"), [name.lower(), *_TARGETS["metrics"].get(normalize_name(name), ())]
     else:

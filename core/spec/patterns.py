@@ -14,6 +14,7 @@ DESCRIPTIONS: dict[str, str] = {
     r"^(auto|fp32|bf16)$": "'auto', 'fp32' or 'bf16'",
     r"^(train|valid|test)$": "'train', 'valid' or 'test'",
     r"^(train|valid|test|usage)$": "'train', 'valid', 'test' or 'usage'",
+    r"^(train|valid|test|usage)/[a-z0-9][a-z0-9._-]{0,62}$": "a split and a metric, such as 'valid/loss'",
     r"^[!-~]{1,255}$": "1 to 255 printable ASCII characters without spaces",
     r"^[0-9a-f]{1,32}$": "an id of 32 hexadecimal digits in lower case",
     r"^[0-9a-f]{32}$": "an id of 32 hexadecimal digits in lower case",

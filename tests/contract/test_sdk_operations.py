@@ -27,6 +27,7 @@ EXCEPTIONS = {
 }
 UNUSED_PARAMETERS = {
     ("stream_many_events", "after"): "the SDK sends the header Last-Event-ID, which has the same meaning",
+    ("show_metric_grid", "curve"): "`Job.metrics` returns all curves of a job",
     ("stream_many_events", "topic"): "test_events.py tests it: it excludes `job`",
 }
 IMAGE = b"\x89PNG"
@@ -46,12 +47,15 @@ CALLS: dict[str, Call] = {
     "show_catalog": lambda client, job, folder: client.catalog(),
     "show_session": lambda client, job, folder: client.session(),
     "show_system": lambda client, job, folder: client.system(),
-    "list_datasets": lambda client, job, folder: client.datasets.list(),
+    "list_datasets": lambda client, job, folder: client.datasets.list(tag="a"),
     "create_dataset": lambda client, job, folder: client.datasets.create("pets", [[1]], [1]),
     "show_dataset": lambda client, job, folder: client.datasets.get("pets"),
     "upload_dataset": lambda client, job, folder: client.datasets.add(
         "pets", write_file(folder, "pets.csv"), options=dict.fromkeys(list_query("upload_dataset"), "1")
     ),
+    "delete_dataset": lambda client, job, folder: client.datasets.delete("pets"),
+    "update_dataset": lambda client, job, folder: client.datasets.describe("pets", tags=["a"]),
+    "update_dataset_version": lambda client, job, folder: client.datasets.describe("pets", 1, tags=["a"]),
     "delete_dataset_version": lambda client, job, folder: client.datasets.delete("pets", 1),
     "show_dataset_version": lambda client, job, folder: client.datasets.get_version("pets", 1),
     "compare_dataset_versions": lambda client, job, folder: client.datasets.diff("pets", 1, 2, base_name="cats"),
@@ -89,16 +93,21 @@ CALLS: dict[str, Call] = {
     "extend_job": lambda client, job, folder: job.extend(2),
     "download_file": lambda client, job, folder: job.download_file("predictions.csv", folder),
     "finish_job": lambda client, job, folder: job.finish(),
-    "show_logs": lambda client, job, folder: job.logs(after=1, limit=2),
+    "show_logs": lambda client, job, folder: job.logs(after=1, limit=2, last=3),
     "show_metrics": lambda client, job, folder: job.metrics(name="loss", split="train", since_step=1, max_points=4),
     "pause_job": lambda client, job, folder: job.pause(),
     "predict_with_checkpoint": lambda client, job, folder: job.predict(IMAGE, checkpoint="best", top_k=1),
     "resume_job": lambda client, job, folder: job.resume(),
     "show_usage": lambda client, job, folder: job.usage(),
     "show_metric_grid": lambda client, job, folder: client.jobs.curves(["a1"], "loss", "valid", start=0, end=9),
-    "list_models": lambda client, job, folder: client.models.list(),
+    "list_models": lambda client, job, folder: client.models.list(tag="a"),
     "register_model": lambda client, job, folder: client.models.register("m", "convnet"),
     "show_model": lambda client, job, folder: client.models.get("m"),
+    "update_model": lambda client, job, folder: client.models.describe("m", tags=["a"]),
+    "update_model_version": lambda client, job, folder: client.models.describe("m", 1, tags=["a"]),
+    "delete_model": lambda client, job, folder: client.models.delete("m"),
+    "delete_model_version": lambda client, job, folder: client.models.delete("m", 1),
+    "delete_alias": lambda client, job, folder: client.models.delete_alias("m", "champion"),
     "set_alias": lambda client, job, folder: client.models.set_alias("m", "champion", 1),
     "show_model_version": lambda client, job, folder: client.models.get_version("m", 1),
     "download_bundle": lambda client, job, folder: client.models.download_bundle("m", 1, folder),

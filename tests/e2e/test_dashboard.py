@@ -177,7 +177,7 @@ def test_the_address_restores_a_view(visit: Callable[..., Visitor], jobs: list[s
 
 def test_figures_say_which_epoch_they_are_of(visit: Callable[..., Visitor], client: Client) -> None:
     spec = TINY | {"name": "best", "callbacks": [*TINY["callbacks"], {"name": "keep_best", "monitor": "valid_loss"}]}
-    job = client.jobs.submit(spec).wait().check()
+    job = client.jobs.submit(spec).wait().raise_for_failure()
     page = visit().open(f"#/jobs/{job.id}?tab=evaluation")
     best = job.response["metrics_best"]["epoch"]
     facts = page.locator(".summary .facts")
@@ -313,8 +313,8 @@ def test_a_service_with_keys_asks_for_one_and_keeps_it_out_of_the_browser(browse
 def test_a_model_is_described_and_a_version_is_deleted_unless_it_is_undone(
     visit: Callable[..., Visitor], client: Client, jobs: list[str]
 ) -> None:
-    client.jobs.submit(TINY | {"model": "doomed"}).wait().check()
-    client.models.alias("doomed", "champion", 1)
+    client.jobs.submit(TINY | {"model": "doomed"}).wait().raise_for_failure()
+    client.models.set_alias("doomed", "champion", 1)
     page = visit().open("#/models/doomed")
     page.get_by_role("button", name="Add description", exact=True).click()
     page.get_by_label("Description", exact=True).fill("For the demo.")

@@ -16,7 +16,7 @@ from worker.fork_protocol import EXIT_STATUS
 
 
 class ChildProcess(Protocol):
-    """A process in a session of its own, whose process id stays reserved until `wait` returns."""
+    """A process that leads a session. Its process id stays reserved until `wait` returns."""
 
     pid: int
 

@@ -32,7 +32,7 @@ class TrainerProcess:
 
     Only the worker has the writing end of the trainer's stdin. If the worker dies, the pipe closes and the trainer
     exits. The kernel also kills the trainer when the *thread* that started the trainer ends. Therefore `Standby` and
-    `Zygote` start processes from one permanent thread.
+    `TrainerZygote` start processes from one permanent thread.
     """
 
     def __init__(self, start_process: ProcessStarter) -> None:
@@ -150,7 +150,7 @@ class TrainerProcess:
 
 
 class TrainerSource(Protocol):
-    """Starts trainers: `Standby` keeps one in reserve, and `Zygote` forks them."""
+    """Starts trainers: `Standby` keeps one in reserve, and `TrainerZygote` forks them."""
 
     def take(self) -> TrainerProcess:
         """Return a trainer that waits for its start message.

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Mapping
+from functools import partial
 from typing import IO
 
 import structlog
@@ -19,7 +20,7 @@ log = structlog.get_logger()
 _STDERR_TAIL_BYTES = 4096
 
 
-class Zygote:
+class TrainerZygote:
     """Forks trainers. It has the interface of `Standby`, but needs no trainer in reserve: a fork takes 0.2 s.
 
     The kernel kills a process when the thread that started it ends, so the thread that starts the zygote runs until
@@ -52,7 +53,7 @@ class Zygote:
             for is_last in (False, True):
                 requests = self._get_socket()
                 try:
-                    return TrainerProcess(lambda *fds, requests=requests: _fork(requests, fds))  # type: ignore[misc]
+                    return TrainerProcess(partial(_fork, requests))
                 except (ConnectionError, struct.error) as error:
                     status, text = self._discard()
                     log.warning("zygote.exited", status=status, stderr=text)
@@ -130,7 +131,7 @@ class Zygote:
         self._socket, self._stderr = connection, stderr
 
 
-def _fork(requests: socket.socket, fds: tuple[int, int, int]) -> ForkedProcess:
+def _fork(requests: socket.socket, *fds: int) -> ForkedProcess:
     """Request a trainer with these file descriptors as stdin, stdout and stderr.
 
     Raises:

@@ -107,7 +107,7 @@ class Zygote:
 
 
 def _run_trainer(parent: int, fds: tuple[int, int, int], *, is_safe: bool) -> NoReturn:
-    """Become a trainer: in a session of its own, with these file descriptors, and killed when the zygote ends.
+    """Become a trainer: in a new session, with these file descriptors, and killed when the zygote ends.
 
     Args:
         parent: the process id of the zygote.
@@ -124,7 +124,7 @@ def _run_trainer(parent: int, fds: tuple[int, int, int], *, is_safe: bool) -> No
             os.dup2(fd, target)
         os.closerange(_STDERR + 1, os.sysconf("SC_OPEN_MAX"))  # closes the pipe that the zygote reads
         if not is_safe:
-            os.execv(sys.executable, [*PYTHON, "-m", "worker.trainer"])  # noqa: S606 - our own program
+            os.execv(PYTHON[0], [*PYTHON, "-m", "worker.trainer"])  # noqa: S606 - our own program
         status = serve_supervisor(is_warm=True)
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else 1

@@ -163,7 +163,9 @@ async def count_pieces(body: DecodedBody) -> tuple[int, int]:
 @pytest.mark.parametrize("coding", CODINGS)
 def test_a_large_body_arrives_in_small_pieces(coding: str) -> None:
     body = serve([compress(bytes(50 * MAX_INLINE_BYTES), coding)], [coding], 2**30)
-    assert asyncio.run(count_pieces(body)) == (50 * MAX_INLINE_BYTES, pytest.approx(2**16, rel=1))
+    total, largest = asyncio.run(count_pieces(body))
+    assert total == 50 * MAX_INLINE_BYTES
+    assert 0 < largest <= 2**17
 
 
 def empty_members() -> Iterator[bytes]:

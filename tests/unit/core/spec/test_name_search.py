@@ -1,6 +1,7 @@
 """Names of other tools lead to the names of this service, and every suggested name exists."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ from models import registry
 from models.layers_spec import LayersOptions
 from models.registry import Options
 
-assert models
+assert models.registry
 SCHEMA = JobSpec.model_json_schema()
 UNIONS = {
     kind: [member.model_fields["name"].default for member in list_union_members(SPEC_UNIONS[kind])]
@@ -32,7 +33,7 @@ CURVES = list_curves(
 JOB_FIELDS = list(JobSpec.model_fields)
 
 
-def iterate_subclasses(base: type) -> Iterator[type]:
+def iterate_subclasses(base: type[Any]) -> Iterator[type]:
     for subclass in base.__subclasses__():
         yield subclass
         yield from iterate_subclasses(subclass)

@@ -9,33 +9,33 @@ import pytest
 
 from tests.support.processes import is_alive, wait_for
 from worker.control.trainer_process import TrainerProcess
-from worker.control.zygote import Zygote
+from worker.control.zygote import TrainerZygote
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
-def zygote() -> Iterator[Zygote]:
-    zygote = Zygote()
+def zygote() -> Iterator[TrainerZygote]:
+    zygote = TrainerZygote()
     zygote.start()
     yield zygote
     zygote.close()
 
 
 @pytest.fixture
-def trainer(zygote: Zygote) -> Iterator[TrainerProcess]:
+def trainer(zygote: TrainerZygote) -> Iterator[TrainerProcess]:
     taken = zygote.take()
     yield taken
     taken.stop()
     taken.close()
 
 
-def get_zygote_pid(zygote: Zygote) -> int:
+def get_zygote_pid(zygote: TrainerZygote) -> int:
     assert zygote._process is not None
     return zygote._process.pid
 
 
-def test_trainers_have_their_own_sessions_and_threads(zygote: Zygote, trainer: TrainerProcess) -> None:
+def test_trainers_have_their_own_sessions_and_threads(zygote: TrainerZygote, trainer: TrainerProcess) -> None:
     other = zygote.take()
     assert len({trainer.pid, other.pid, get_zygote_pid(zygote)}) == 3
     assert os.getsid(trainer.pid) == trainer.pid
@@ -64,7 +64,9 @@ def test_a_trainer_has_no_file_descriptor_of_the_zygote(trainer: TrainerProcess)
     assert not [link for link in links if "socket" in link]
 
 
-def test_a_killed_zygote_takes_its_trainers_along_and_is_replaced(zygote: Zygote, trainer: TrainerProcess) -> None:
+def test_a_killed_zygote_takes_its_trainers_along_and_is_replaced(
+    zygote: TrainerZygote, trainer: TrainerProcess
+) -> None:
     before = get_zygote_pid(zygote)
     os.kill(before, signal.SIGKILL)
     wait_for(lambda: not trainer.is_alive, "the end of the trainer")
@@ -78,7 +80,7 @@ def test_a_killed_zygote_takes_its_trainers_along_and_is_replaced(zygote: Zygote
 
 
 def test_a_zygote_that_ends_at_once_is_an_error() -> None:
-    zygote = Zygote({"PYTHONHOME": "/nowhere"})  # Python cannot start
+    zygote = TrainerZygote({"PYTHONHOME": "/nowhere"})  # Python cannot start
     zygote.start()
     with pytest.raises(OSError, match="exited with status 1"):
         zygote.take()
