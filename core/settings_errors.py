@@ -41,7 +41,7 @@ def _format_error(item: ErrorDetails) -> str:
 
 
 def _describe_range(kind: type, constraints: list[Any]) -> str:
-    bounds: dict[str, Any] = {
+    bounds: dict[str, float] = {
         name: getattr(item, name)
         for item in constraints
         for bound, name in ((annotated_types.Gt, "gt"), (annotated_types.Ge, "ge"), (annotated_types.Le, "le"))
@@ -49,7 +49,7 @@ def _describe_range(kind: type, constraints: list[Any]) -> str:
     }
     above, low, high = bounds.get("gt"), bounds.get("ge"), bounds.get("le")
     if kind is int and above is not None:
-        above, low = None, above + 1
+        low = above + 1
     if low is not None and high is not None:
         return f" from {low} to {high}"
     if low is not None:
