@@ -119,7 +119,8 @@ class ExampleComposer:
                 return 0.5
             case "boolean":
                 return False
-        return None
+            case _:
+                return None
 
     def _fits_items(self, example: Any, schema: Schema) -> bool:  # noqa: ANN401 - any JSON value
         """Return whether an example of an array or object has the types of its items."""

@@ -5,7 +5,7 @@ The endpoints do not check the Content-Type, because clients of the protocol sen
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version as version_of
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from fastapi import APIRouter
@@ -26,7 +26,7 @@ from app.serving.statistics import InferenceStatistics
 from core.errors import ServiceError
 
 router = APIRouter(prefix="/v2", tags=[documentation.TAG], generate_unique_id_function=documentation.get_operation_id)
-Endpoint = Callable[..., Any]
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 LOADED = {"description": "The model is loaded; the body is empty."}
 UNLOADED = {"description": "The model is unloaded; the body is empty."}
 

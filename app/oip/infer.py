@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -42,7 +42,7 @@ router = APIRouter(
     generate_unique_id_function=documentation.get_operation_id,
 )
 
-Endpoint = Callable[..., Any]
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 BINARY_HINT = "Send numbers as binary tensor data, or images as files."
 HEADER_LENGTH = "Inference-Header-Content-Length"
 HEADER_LENGTH_KEY = HEADER_LENGTH.lower().encode()

@@ -1,12 +1,14 @@
 """The names of models that jobs register."""
 
+from typing import Any
+
 import pytest
 
 from tests.support.validation import find_errors, resolve_training
 
 
 @pytest.mark.parametrize(("fields", "pointer"), [({"name": "stats"}, "/name"), ({"model": "ready"}, "/model")])
-def test_reserved_names_are_refused(fields: dict[str, str], pointer: str) -> None:
+def test_reserved_names_are_refused(fields: dict[str, Any], pointer: str) -> None:
     ((found, reason),) = find_errors(**fields)
     assert found == pointer
     assert "is reserved" in reason
