@@ -26,7 +26,7 @@ from core.errors import ServiceError
 from core.version import get_version
 
 router = APIRouter(prefix="/v2", tags=[documentation.TAG], generate_unique_id_function=documentation.get_operation_id)
-Endpoint = Callable[..., Any]
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 LOADED = {"description": "The model is loaded; the body is empty."}
 UNLOADED = {"description": "The model is unloaded; the body is empty."}
 

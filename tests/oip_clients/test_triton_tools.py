@@ -6,7 +6,7 @@ what `image_client.py`, `simple_http_health_metadata.py` and `simple_http_model_
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,15 +134,16 @@ def test_image_client_classifies(client: Any, served: tuple[str, RegisteredModel
 
 def test_health_metadata_and_infer_recognize_an_unknown_model(client: Any) -> None:
     tensor = triton.InferInput("image", list(IMAGES.shape), "UINT8").set_data_from_numpy(IMAGES)
-    for call in (
-        lambda: client.get_model_metadata("wrong_model_name"),
-        lambda: client.get_model_config("wrong_model_name"),
-        lambda: client.get_inference_statistics("wrong_model_name"),
-        lambda: client.infer("wrong_model_name", [tensor]),
-        lambda: client.infer("cats", [tensor], "99"),
-    ):
+    calls: list[tuple[Callable[..., Any], list[Any]]] = [
+        (client.get_model_metadata, ["wrong_model_name"]),
+        (client.get_model_config, ["wrong_model_name"]),
+        (client.get_inference_statistics, ["wrong_model_name"]),
+        (client.infer, ["wrong_model_name", [tensor]]),
+        (client.infer, ["cats", [tensor], "99"]),
+    ]
+    for call, arguments in calls:
         with pytest.raises(InferenceServerException) as raised:
-            call()
+            call(*arguments)
         assert raised.value.message().startswith("Request for unknown model")
     assert len(client.get_inference_statistics("cats")["model_stats"]) == 1
 
