@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from annotated_types import MinLen
 from pydantic import BaseModel, BeforeValidator, PlainValidator, WrapValidator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 _NAME_FIELDS = ("name", "job")
 _ALL = frozenset({"string", "number", "boolean", "null", "object", "array"})
@@ -111,11 +112,13 @@ def parse_field(field: FieldInfo) -> TypeForm:
 
 
 def _parse_annotated(annotation: Any, metadata: Iterable[Any], discriminator: Any = None) -> TypeForm:  # noqa: ANN401
-    """Return the form of a type with metadata. A type with its own validator may accept every value."""
+    """Return the form of a type with metadata. A type with its own validator accepts what it declares, or any value."""
     is_single_allowed = True
     for each in metadata:
         if isinstance(each, _VALIDATORS):
-            return TypeForm(_ALL - {"array"} | _parse_type(annotation).kinds)
+            declared = getattr(each, "json_schema_input_type", PydanticUndefined)
+            is_declared = declared is not PydanticUndefined
+            return _parse_type(declared) if is_declared else TypeForm(_ALL - {"array"} | _parse_type(annotation).kinds)
         if isinstance(each, MinLen):
             is_single_allowed = each.min_length <= 1
         if isinstance(each, FieldInfo):

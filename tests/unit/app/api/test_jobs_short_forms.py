@@ -107,6 +107,7 @@ def test_one_instance_may_stand_for_an_array_of_one(client: TestClient, state: S
     ("changes", "pointer", "reason"),
     [
         ({"metrics": "acuracy"}, "/metrics/0", "did you mean 'accuracy'"),
+        ({"metrics": 5}, "/metrics", "should be an array, not 5"),
         ({"optimizer": "Adamm"}, "/optimizer", "did you mean 'adam'"),
         ({"schedule": "step"}, "/schedule/step_size", "is missing"),
         ({"architecture": {"name": "mlp", "hidden": "32"}}, "/architecture/hidden", 'should be an array, not "32"'),
