@@ -66,6 +66,9 @@ soak: setup ## Run small jobs with random kills for T=600 seconds, and count los
 fuzz: setup ## Fuzz the readers of untrusted bytes for T=600 seconds, and print a table
 	$(BIN)/python -m tests.fuzz --seconds $(or $(T),600)
 
+sdk: setup ## Write the synchronous SDK from candela/aio
+	$(BIN)/python generate_sync_sdk.py
+
 migration: setup ## Create a migration; m="what changed"
 	$(BIN)/alembic revision --autogenerate -m "$(m)"
 
@@ -74,4 +77,4 @@ openapi: setup ## Write docs/reference/openapi.json
 
 check: lint test-avx2 test ## Run everything that CI checks
 
-.PHONY: help setup demo up format lint audit test test-avx2 test-fast oip-clients faults soak fuzz migration openapi check
+.PHONY: help setup demo up format lint audit test test-avx2 test-fast oip-clients faults soak fuzz migration openapi sdk check

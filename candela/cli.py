@@ -88,7 +88,7 @@ def submit(
             follow_job(job, quiet=as_json)
         _print_job(job, as_json=as_json)
         if watch:
-            job.check()
+            job.raise_for_failure()
 
 
 @app.command()
@@ -176,7 +176,7 @@ def download(
 ) -> None:
     """Download an artifact of a job and print its path."""
     with _create_client() as client:
-        print(client.jobs.get(job_id).download(name, to))
+        print(client.jobs.get(job_id).download_artifact(name, to))
 
 
 @app.command()

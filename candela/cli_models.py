@@ -71,7 +71,7 @@ def register_model(
         text = f"{job.id} {job.state}" if model is None else f"{model['name']}@{model['version']}"
         render.print_json_or(job.response, as_json, lambda: print(text))
         if wait:
-            job.check()
+            job.raise_for_failure()
 
 
 def _parse_numbers(text: str | None, option: str) -> list[float] | None:

@@ -22,4 +22,4 @@ def watch(
             follow_jobs(client, jobs)
             render.print_jobs(jobs)
         for job in jobs:
-            job.check()
+            job.raise_for_failure()

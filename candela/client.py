@@ -1,6 +1,7 @@
+# Generated from candela/aio/client.py by `make sdk`. Edit that file.
 """The SDK client of one server, with its jobs, datasets, models and uploads."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,8 +19,11 @@ class Client:
     """A client of one Candela server.
 
         from candela import Client
-        job = Client().jobs.submit({"dataset": {"name": "digits"}, "architecture": {"name": "convnet"}})
-        print(job.wait().check().latest_metrics)
+        with Client() as client:
+            spec = {"dataset": {"name": "digits"}, "architecture": {"name": "convnet"}}
+            job = client.jobs.submit(spec)
+            job.wait()
+            print(job.raise_for_failure().latest_metrics)
 
     Args:
         base_url: URL of the server; default: `CANDELA_URL`, else http://127.0.0.1:8000.
@@ -43,15 +47,15 @@ class Client:
 
     def catalog(self) -> dict[str, Any]:
         """Return all components of job specs, such as optimizers, with the JSON Schemas of their options."""
-        response: dict[str, Any] = self._transport.json("GET", "/v1/catalog")
+        response: dict[str, Any] = self._transport.request_json("GET", "/v1/catalog")
         return response
 
     def system(self) -> dict[str, Any]:
         """Return the versions, devices, queue depth and workers of the server."""
-        response: dict[str, Any] = self._transport.json("GET", "/v1/system")
+        response: dict[str, Any] = self._transport.request_json("GET", "/v1/system")
         return response
 
-    def events(self, jobs: Iterable[Job | str] | None = None, *, after: str | None = None) -> Iterator[JobEvent]:
+    def events(self, jobs: Iterable[Job | str] | None = None, *, after: str | None = None) -> Generator[JobEvent, None]:
         """Yield the events of several jobs over one connection until all of them end. Each event has its `job`.
 
         Args:
@@ -71,6 +75,7 @@ class Client:
         return True
 
     def close(self) -> None:
+        """Close all connections."""
         self._transport.close()
 
     def __enter__(self) -> Self:

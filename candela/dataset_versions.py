@@ -1,3 +1,4 @@
+# Generated from candela/aio/dataset_versions.py by `make sdk`. Edit that file.
 """Edits, compares and exports dataset versions."""
 
 import os
@@ -37,7 +38,7 @@ class DatasetVersions:
             body["name"] = new_name
         url = f"/v1/datasets/{name}/versions/{version}/edits"
         # Not repeatable: every request creates a new version.
-        response: DatasetVersion = self._transport.json("POST", url, json=body, repeatable=False)
+        response: DatasetVersion = self._transport.request_json("POST", url, json=body, repeatable=False)
         return response
 
     def diff(
@@ -52,9 +53,9 @@ class DatasetVersions:
             base_name: dataset of the base version; default: `name`.
             by: `content` compares pixels or numbers; `names` compares names only, which is fast for large datasets.
         """
-        params: dict[str, Any] = {"base": base, "by": by} | ({} if base_name is None else {"base_name": base_name})
+        params = {"base": base, "by": by, "base_name": base_name}
         url = f"/v1/datasets/{name}/versions/{version}/diff"
-        response: DatasetComparison = self._transport.json("GET", url, params=params, timeout=LONG_TIMEOUT_S)
+        response: DatasetComparison = self._transport.request_json("GET", url, params=params, timeout=LONG_TIMEOUT_S)
         return response
 
     def export(
@@ -73,18 +74,5 @@ class DatasetVersions:
             path: file to write, or a folder, in which the file is called `name-version.zip`.
             progress: function that is called with the number of received bytes.
         """
-        target = Path(path)
-        if target.is_dir():
-            target /= f"{name}-{version}.zip"
-        part = target.with_name(target.name + ".part")
-        try:
-            url = f"/v1/datasets/{name}/versions/{version}/export"
-            with self._transport.stream("GET", url, timeout=LONG_TIMEOUT_S) as response, part.open("wb") as file:
-                for chunk in response.iter_bytes():
-                    file.write(chunk)
-                    if progress is not None:
-                        progress(file.tell())
-            part.replace(target)  # a rename, so that other processes never read an incomplete archive
-        finally:
-            part.unlink(missing_ok=True)
-        return target
+        url = f"/v1/datasets/{name}/versions/{version}/export"
+        return self._transport.download(url, path, f"{name}-{version}.zip", progress=progress, timeout=LONG_TIMEOUT_S)

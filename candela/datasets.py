@@ -1,31 +1,25 @@
+# Generated from candela/aio/datasets.py by `make sdk`. Edit that file.
 """Uploads images and tables from files or memory, lists datasets, and reads import reports."""
 
-import json
 import os
 import tempfile
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from candela.concurrency import run_blocking, sleep
 from candela.dataset_versions import DatasetVersions
-from candela.errors import CandelaError, NotFound, ProblemError
-from candela.folder_archive import SkippedEntry, format_skipped, list_entries, zip_folder
-from candela.pagination import iterate_items
-from candela.resumable import ResumableUploader, UploadSource
-from candela.types import Dataset, DatasetVersion, SampleResponse
+from candela.errors import CandelaError, ProblemError
+from candela.file_upload import post_file
+from candela.folder_archive import SkippedEntry, list_entries, warn_of_skipped, zip_folder
+from candela.inline_data import encode_inline_data
+from candela.media_types import get_media_type
+from candela.pagination import iterate_items, list_items
+from candela.resumable import ResumableUploader
+from candela.tus import UploadSource, is_unsupported
+from candela.types import Dataset, DatasetVersion, ProgressCallback, SampleResponse
 
-Progress = Callable[[int, int], None]  # called with the number of sent bytes and the total number of bytes
-MEDIA_TYPES = {
-    ".zip": "application/zip",
-    ".tar": "application/x-tar",
-    ".gz": "application/gzip",
-    ".tgz": "application/gzip",
-    ".csv": "text/csv",
-    ".tsv": "text/csv",
-}
-CHUNK_BYTES = 256 * 1024
 RESUMABLE_BYTES = 32 * 2**20
 """Files of at least this size are uploaded in chunks, which continue after an interruption."""
 
@@ -34,22 +28,18 @@ class Datasets(DatasetVersions):
     """The datasets of a server, available as `client.datasets`."""
 
     def list(self) -> list[Dataset]:
-        return list(iterate_items(self._transport, "/v1/datasets"))
+        """Return the datasets with their versions."""
+        return list_items(self._transport, "/v1/datasets")
 
     def get(self, name: str) -> Dataset:
-        response: Dataset = self._transport.json("GET", f"/v1/datasets/{name}")
+        """Return a dataset with its versions."""
+        response: Dataset = self._transport.request_json("GET", f"/v1/datasets/{name}")
         return response
 
-    def version(self, name: str, version: int) -> DatasetVersion:
-        """Return one version of a dataset.
-
-        Raises:
-            CandelaError: the dataset does not have this version.
-        """
-        for candidate in self.get(name)["versions"]:
-            if candidate["version"] == version:
-                return candidate
-        raise CandelaError(f"dataset {name!r} has no version {version}")
+    def get_version(self, name: str, version: int) -> DatasetVersion:
+        """Return one version of a dataset."""
+        response: DatasetVersion = self._transport.request_json("GET", f"/v1/datasets/{name}/versions/{version}")
+        return response
 
     def add(
         self,
@@ -57,10 +47,10 @@ class Datasets(DatasetVersions):
         path: str | os.PathLike[str],
         *,
         options: Mapping[str, Any] | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
         on_skipped: Callable[[Sequence[SkippedEntry]], None] | None = None,
         resumable: bool | None = None,
-        on_resumed: Progress | None = None,
+        on_resumed: ProgressCallback | None = None,
     ) -> DatasetVersion:
         """Upload a new version. The import continues after this call (see `wait`).
 
@@ -82,10 +72,10 @@ class Datasets(DatasetVersions):
         source = Path(path)
         if source.is_dir():
             with tempfile.TemporaryDirectory(prefix="candela-") as scratch:
-                archive = zip_folder(source, Path(scratch) / "upload.zip")
+                archive = run_blocking(zip_folder, source, Path(scratch) / "upload.zip")
                 if archive.skipped:
-                    (on_skipped or _warn_of_skipped)(archive.skipped)
-                contents = (str(source.resolve()), list_entries(archive.path))
+                    (on_skipped or warn_of_skipped)(archive.skipped)
+                contents = (str(source.resolve()), run_blocking(list_entries, archive.path))
                 return self._upload(name, archive.path, options, progress, resumable, on_resumed, contents)
         if not source.is_file():
             raise CandelaError(f"{source} does not exist, or is neither a file nor a folder")
@@ -106,16 +96,10 @@ class Datasets(DatasetVersions):
             CandelaError: a value cannot be encoded as JSON, such as NaN.
             ProblemError: the server rejected the data; the pointers in `errors` locate the invalid values.
         """
-        body = {"name": name, "inputs": _to_lists(inputs), **{key: _to_lists(value) for key, value in options.items()}}
-        if targets is not None:
-            body["targets"] = _to_lists(targets)
-        try:
-            content = json.dumps(body, allow_nan=False, separators=(",", ":"))
-        except (TypeError, ValueError) as error:
-            raise CandelaError(f"dataset {name!r} cannot be sent as JSON: {error}") from error
+        content = run_blocking(encode_inline_data, name, inputs, targets, options)
         # Not repeatable: every request creates a new version.
         headers = {"Content-Type": "application/json"}
-        response: DatasetVersion = self._transport.json(
+        response: DatasetVersion = self._transport.request_json(
             "POST", "/v1/datasets", content=content, headers=headers, repeatable=False
         )
         return response
@@ -128,21 +112,21 @@ class Datasets(DatasetVersions):
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         pause_s = 0.1
-        while (response := self.version(name, version))["state"] == "importing":
+        while (response := self.get_version(name, version))["state"] == "importing":
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"dataset {name} version {version} is still importing after {timeout_s} s")
-            time.sleep(pause_s)
+            sleep(pause_s)
             pause_s = min(pause_s * 1.5, 2.0)
         return response
 
     def report(self, name: str, version: int) -> dict[str, Any]:
         """Return the import report: class counts, unreadable files, equal and near-equal images, leaks and means."""
-        response: dict[str, Any] = self._transport.json("GET", f"/v1/datasets/{name}/versions/{version}/report")
+        response: dict[str, Any] = self._transport.request_json("GET", f"/v1/datasets/{name}/versions/{version}/report")
         return response
 
     def preview(self, name: str, version: int) -> bytes:
         """Return a PNG file with a grid of images of the dataset."""
-        return self._transport.request("GET", f"/v1/datasets/{name}/versions/{version}/preview").content
+        return (self._transport.request("GET", f"/v1/datasets/{name}/versions/{version}/preview")).content
 
     def samples(
         self,
@@ -152,7 +136,7 @@ class Datasets(DatasetVersions):
         label: str | None = None,
         split: str | None = None,
         limit: int | None = None,
-    ) -> Iterator[SampleResponse]:
+    ) -> Generator[SampleResponse, None]:
         """Yield the samples of a version with their names, labels and, for tables, values.
 
         Args:
@@ -162,16 +146,18 @@ class Datasets(DatasetVersions):
             split: only samples of `train`, `valid` or `test`.
             limit: maximum number of samples; default: all.
         """
-        params = {key: value for key, value in (("class", label), ("split", split)) if value is not None}
         path = f"/v1/datasets/{name}/versions/{version}/samples"
-        return iterate_items(self._transport, path, params=params, limit=limit)
+        params = {"class": label, "split": split}
+        for sample in iterate_items(self._transport, path, params=params, limit=limit):
+            yield sample
 
     def sample_image(self, name: str, version: int, split: str, index: int, *, size: int | None = None) -> bytes:
         """Return the image of a sample as a PNG file. `size` is the longer side in pixels, from 8 to 1024."""
         path = f"/v1/datasets/{name}/versions/{version}/samples/{split}/{index}"
-        return self._transport.request("GET", path, params={} if size is None else {"size": size}).content
+        return (self._transport.request("GET", path, params={"size": size})).content
 
     def delete(self, name: str, version: int) -> None:
+        """Delete a version and its files. Models that were trained on it remain."""
         self._transport.request("DELETE", f"/v1/datasets/{name}/versions/{version}")
 
     def _upload(
@@ -179,74 +165,24 @@ class Datasets(DatasetVersions):
         name: str,
         archive: Path,
         options: Mapping[str, Any] | None,
-        progress: Progress | None,
+        progress: ProgressCallback | None,
         resumable: bool | None,
-        on_resumed: Progress | None,
+        on_resumed: ProgressCallback | None,
         identity: tuple[Any, ...],
     ) -> DatasetVersion:
         is_large = archive.stat().st_size >= RESUMABLE_BYTES
         if resumable or (resumable is None and is_large):
-            source = UploadSource(archive, name, options or {}, _get_media_type(archive), identity)
+            source = UploadSource(archive, name, options or {}, get_media_type(archive), identity)
             uploader = ResumableUploader(self._transport)
             try:
                 return uploader.upload(source, progress=progress or _ignore, on_resumed=on_resumed or _ignore)
             except ProblemError as error:
-                if resumable or not _is_unsupported(error):
+                if resumable or not is_unsupported(error):
                     raise
-        return self._upload_at_once(name, archive, options, progress or _ignore)
-
-    def _upload_at_once(
-        self, name: str, archive: Path, options: Mapping[str, Any] | None, progress: Progress
-    ) -> DatasetVersion:
-        size_bytes = archive.stat().st_size
-        headers = {
-            "Content-Type": _get_media_type(archive),
-            "Content-Length": str(size_bytes),
-        }
-        with archive.open("rb") as file:
-            chunks = _read_chunks(file, size_bytes, progress)
-            # Not repeatable: every upload creates a new version, and a partly read file cannot be sent again.
-            response: DatasetVersion = self._transport.json(
-                "POST",
-                f"/v1/datasets/{name}/versions",
-                content=chunks,
-                headers=headers,
-                params=dict(options or {}),
-                repeatable=False,
-            )
+        url = f"/v1/datasets/{name}/versions"
+        response: DatasetVersion = post_file(self._transport, url, archive, options or {}, progress or _ignore)
         return response
 
 
 def _ignore(_sent: int, _size: int) -> None:
     pass
-
-
-def _is_unsupported(error: ProblemError) -> bool:
-    """Return whether the server is older than resumable uploads."""
-    return error.problem.get("instance") == "/v1/uploads" and (isinstance(error, NotFound) or error.status == 405)
-
-
-def _warn_of_skipped(skipped: Sequence[SkippedEntry]) -> None:
-    warnings.warn(format_skipped(skipped), stacklevel=3)
-
-
-def _to_lists(values: Any) -> Any:  # noqa: ANN401 - arrays, lists or scalars
-    """Convert arrays to nested lists, including arrays inside lists."""
-    if hasattr(values, "tolist"):
-        return values.tolist()
-    return [_to_lists(value) for value in values] if isinstance(values, list | tuple) else values
-
-
-def _get_media_type(path: Path) -> str:
-    """Return the media type of a file by its name. A gzipped table is sent as a table."""
-    name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
-    is_table = MEDIA_TYPES.get(name.suffix.lower()) == "text/csv"
-    return "text/csv" if is_table else MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
-
-
-def _read_chunks(file: IO[bytes], size_bytes: int, progress: Progress) -> Iterator[bytes]:
-    sent = 0
-    while chunk := file.read(CHUNK_BYTES):
-        yield chunk
-        sent += len(chunk)
-        progress(sent, size_bytes)

@@ -71,7 +71,7 @@ def _train_and_predict(client: Client, scratch: Path, console: Console) -> None:
     job = client.jobs.submit(SPEC)
     console.print(f"Job {job.id}: a convnet with batch norm on {len(train)} scanned digits, {SPEC['epochs']} epochs")
     follow_job(job, console=console)
-    job.check()
+    job.raise_for_failure()
     accuracy = _get_final_accuracy(job)
     console.print(f"Final validation accuracy: [bold]{accuracy:.4f}[/bold]")
     _require_condition(

@@ -69,7 +69,7 @@ class Unavailable(ProblemError):
 
 
 class JobFailed(CandelaError):
-    """`Job.check` was called on a job that failed, was cancelled, or has not ended."""
+    """`Job.raise_for_failure` was called on a job that failed, was cancelled, or has not ended."""
 
     def __init__(self, job_id: str, state: str, failure: Mapping[str, Any] | None) -> None:
         self.job_id = job_id

@@ -1,19 +1,21 @@
+# Generated from candela/aio/events.py by `make sdk`. Edit that file.
 """Iterates over the server-sent events of jobs and reconnects after a lost connection."""
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from http import HTTPStatus
 from typing import NamedTuple
 
 import httpx
-from httpx_sse import EventSource, ServerSentEvent, SSEError
+from httpx_sse import EventSource, SSEError
 
-from candela.errors import CandelaError, ProblemError, Unreachable
+from candela import concurrency
+from candela.errors import ProblemError, Unreachable
+from candela.event_stream import SILENCE_S, StreamEnded, compute_reconnect_wait_s, may_reconnect, parse_event
 from candela.transport import Transport
 from candela.types import JobEvent
 
-SILENCE_S = 60.0  # read timeout; the server sends events or comments at shorter intervals
 Parameters = Mapping[str, str | list[str]]
 
 
@@ -24,8 +26,8 @@ def watch_events(
     after: str | None = None,
     reconnect_timeout_s: float = 60.0,
     clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[JobEvent]:
+    sleep: Callable[[float], None] = concurrency.sleep,
+) -> Generator[JobEvent, None]:
     """Yield the events of a job until it ends. With `after`, yield only the events after this event id.
 
     After a lost connection, the stream continues after the last received event, without gaps or duplicates.
@@ -47,8 +49,8 @@ def watch_many_events(
     after: str | None = None,
     reconnect_timeout_s: float = 60.0,
     clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[JobEvent]:
+    sleep: Callable[[float], None] = concurrency.sleep,
+) -> Generator[JobEvent, None]:
     """Yield the events of jobs over one connection until all of them end; if `job_ids` is None, of all jobs forever.
 
     Args:
@@ -71,10 +73,6 @@ def watch_many_events(
     return _iterate_events(stream, _Retries(reconnect_timeout_s, clock, sleep), has_ended)
 
 
-class _StreamEnded(Exception):
-    """The jobs have ended and have no events after the requested id."""
-
-
 class _Retries(NamedTuple):
     """For how long a lost connection is restored, and the clock of these attempts."""
 
@@ -92,7 +90,7 @@ class _EventStream:
         self._params = params
         self._last_id = last_id
 
-    def open(self) -> Iterator[JobEvent | None]:
+    def open(self) -> Generator[JobEvent | None, None]:
         """Yield the events after the last message of the previous connection, and None for messages without event."""
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if self._last_id:
@@ -101,11 +99,11 @@ class _EventStream:
         request = self._transport.stream("GET", self._path, params=self._params, headers=headers, timeout=timeout)
         with request as response:
             if response.status_code == HTTPStatus.NO_CONTENT:
-                raise _StreamEnded
+                raise StreamEnded
             try:
                 for message in EventSource(response).iter_sse():
                     self._last_id = message.id or self._last_id
-                    yield _parse_event(message) if message.event != "message" or message.data else None
+                    yield parse_event(message) if message.event != "message" or message.data else None
             except SSEError as error:  # not an event stream, for example an error page of a proxy
                 url = self._transport.base_url
                 raise Unreachable(f"{url} did not respond with an event stream: {error}") from error
@@ -113,36 +111,24 @@ class _EventStream:
 
 def _iterate_events(
     stream: _EventStream, retries: _Retries, has_ended: Callable[[JobEvent], bool]
-) -> Iterator[JobEvent]:
+) -> Generator[JobEvent, None]:
     """Yield events over several connections. Stop after an end of a connection whose last event `has_ended`."""
-    disconnected_at, num_tries, is_last = None, 0, False
+    lost_at, num_tries, is_last = None, 0, False
     while not is_last:
         try:
-            for event in stream.open():
-                disconnected_at, num_tries = None, 0
-                if event is not None:
-                    is_last = has_ended(event)
-                    yield event
-        except _StreamEnded:
+            with closing(stream.open()) as received:
+                for event in received:
+                    lost_at, num_tries = None, 0
+                    if event is not None:
+                        is_last = has_ended(event)
+                        yield event
+        except StreamEnded:
             return
         except (Unreachable, ProblemError) as error:
-            disconnected_at = retries.clock() if disconnected_at is None else disconnected_at
-            if not _is_temporary(error) or retries.clock() - disconnected_at > retries.timeout_s:
+            lost_at = retries.clock() if lost_at is None else lost_at
+            if not may_reconnect(error) or retries.clock() - lost_at > retries.timeout_s:
                 raise
             is_last = False
         if not is_last:
-            retries.sleep(min(0.1 * 2**num_tries, 5.0))
-            num_tries = min(num_tries + 1, 10)
-
-
-def _is_temporary(error: CandelaError) -> bool:
-    return isinstance(error, Unreachable) or (isinstance(error, ProblemError) and error.status in {502, 503, 504})
-
-
-def _parse_event(message: ServerSentEvent) -> JobEvent:
-    body = json.loads(message.data) if message.data else {}
-    payload = body.get("payload", body) if isinstance(body, dict) else {"value": body}
-    event = JobEvent(id=message.id, type=message.event, payload=payload)
-    if isinstance(body, dict) and "job" in body:
-        event["job"] = str(body["job"])
-    return event
+            retries.sleep(compute_reconnect_wait_s(num_tries))
+            num_tries += 1

@@ -3,6 +3,7 @@
 import os
 import shutil
 import stat
+import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -75,6 +76,11 @@ def format_skipped(skipped: Sequence[SkippedEntry], prefix: str = "") -> str:
         for reason, names in names_by_reason.items()
     ]
     return prefix + "; ".join(parts) if parts else ""
+
+
+def warn_of_skipped(skipped: Sequence[SkippedEntry]) -> None:
+    """Show the skipped entries as a Python warning."""
+    warnings.warn(format_skipped(skipped), stacklevel=3)
 
 
 def _write_file(out: zipfile.ZipFile, path: Path, name: str) -> None:

@@ -1,47 +1,38 @@
-"""Submits, follows and controls jobs, and reads their results."""
+# Generated from candela/aio/jobs.py by `make sdk`. Edit that file.
+"""Submits, follows and controls jobs."""
 
-import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Self
 
-from candela import events
+from candela import events, frames
+from candela.concurrency import sleep
 from candela.errors import JobFailed
-from candela.metric_curves import compare_jobs, read_metric_grid
+from candela.job_results import JobResults
 from candela.pagination import iterate_items
 from candela.transport import Transport
 from candela.types import (
     FINISHED,
-    Artifact,
     BestEpochMetrics,
-    Checkpoint,
     CurveGrid,
     JobDifferences,
     JobEvent,
-    JobResponse,
     ModelVersionRef,
     Number,
-    Series,
     State,
-    UsageSeries,
 )
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
-class Job:
+
+class Job(JobResults):
     """A job as returned by the last request. Call `refresh()` to update it.
 
     `response` is the job as JSON, as returned by the last request.
     """
-
-    def __init__(self, transport: Transport, response: JobResponse) -> None:
-        self._transport = transport
-        self.response = response
-
-    @property
-    def id(self) -> str:
-        return self.response["id"]
 
     @property
     def name(self) -> str:
@@ -78,28 +69,8 @@ class Job:
     def __repr__(self) -> str:
         return f"<Job {self.id} {self.name!r} {self.state}>"
 
-    def refresh(self) -> Self:
-        """Request the current state of the job and update this object."""
-        self.response = self._transport.json("GET", f"/v1/jobs/{self.id}")
-        return self
-
-    def wait(self, timeout_s: float | None = None) -> Self:
-        """Wait until the job has ended. Call `check()` afterwards to raise an exception if it did not succeed.
-
-        Raises:
-            TimeoutError: the job has not ended after `timeout_s` seconds.
-        """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        pause_s = 0.1
-        while not self.refresh().is_finished:
-            if deadline is not None and time.monotonic() >= deadline:
-                raise TimeoutError(f"job {self.id} is still {self.state} after {timeout_s} s")
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 1.5, 2.0)
-        return self
-
-    def check(self) -> Self:
-        """Return the job if it succeeded.
+    def raise_for_failure(self) -> Self:
+        """Return the job if it succeeded, else raise an exception.
 
         Raises:
             JobFailed: the job failed, was cancelled, or has not ended.
@@ -108,19 +79,78 @@ class Job:
             raise JobFailed(self.id, self.state, self.response["failure"])
         return self
 
-    def watch(self, after: str | None = None) -> Iterator[JobEvent]:
+    def refresh(self) -> Self:
+        """Request the current state of the job and update this object."""
+        self.response = self._transport.request_json("GET", f"/v1/jobs/{self.id}")
+        return self
+
+    def wait(self, timeout_s: float | None = None) -> Self:
+        """Wait until the job has ended. Call `raise_for_failure()` afterwards to raise an exception if it failed.
+
+        Raises:
+            TimeoutError: the job has not ended after `timeout_s` seconds.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        pause_s = 0.1
+        while not (self.refresh()).is_finished:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"job {self.id} is still {self.state} after {timeout_s} s")
+            sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 2.0)
+        return self
+
+    def watch(self, after: str | None = None) -> Generator[JobEvent, None]:
         """Yield the events of the job until it ends. With `after`, yield only the events after this event id.
 
         Each complete epoch has one event of the type `epoch` (see `JobEvent`).
         """
-        for event in events.watch_events(self._transport, self.id, after=after):
-            yield event
-            if event["type"] == "end":
-                self.refresh()
+        with closing(events.watch_events(self._transport, self.id, after=after)) as received:
+            for event in received:
+                yield event
+                if event["type"] == "end":
+                    self.refresh()
 
     def cancel(self, *, force: bool = False) -> Self:
         """Cancel the job. With `force`, cancel it at once, without writing a last checkpoint."""
-        return self._post_action("cancel?force=true" if force else "cancel", repeatable=True)
+        return self._post("cancel", params={"force": "true" if force else None}, repeatable=True)
+
+    def pause(self) -> Self:
+        """Pause the job. `resume` continues it."""
+        return self._post("pause")
+
+    def resume(self) -> Self:
+        """Resume the paused job."""
+        return self._post("resume")
+
+    def finish(self) -> Self:
+        """Finish the job after the current epoch, evaluate the model and register it."""
+        return self._post("finish")
+
+    def extend(self, epochs: int, *, schedule: Mapping[str, Any] | None = None) -> Self:
+        """Train a succeeded job for more epochs.
+
+        Args:
+            epochs: number of additional epochs.
+            schedule: a new schedule for these epochs, for example `{"name": "cosine"}`. Default: the schedule of the
+                job continues; after its planned end, the learning rate is constant.
+        """
+        body = {"epochs": epochs} | ({} if schedule is None else {"schedule": dict(schedule)})
+        return self._post("extend", json=body)
+
+    def clone(self, changes: Mapping[str, Any] | None = None) -> "Job":
+        """Submit a new job with the spec of this job, and return the new job.
+
+        Args:
+            changes: a JSON merge patch of the spec, for example `{"optimizer": {"lr": 0.01}}`. A field that is None
+                gets its default.
+        """
+        # Not repeatable: every request creates a job.
+        path = f"/v1/jobs/{self.id}/clone"
+        return Job(self._transport, self._transport.request_json("POST", path, json=dict(changes or {})))
+
+    def delete(self) -> None:
+        """Delete the job with its checkpoints and artifacts. Models that it registered remain."""
+        self._transport.request("DELETE", f"/v1/jobs/{self.id}")
 
     def set_priority(self, priority: int) -> Self:
         """Set the priority. Jobs with a higher priority run first; the default is 0."""
@@ -134,83 +164,13 @@ class Job:
         """Set the note of the job, which is Markdown, in any state. None deletes it."""
         return self._change({"note": note})
 
-    def artifacts(self) -> list[Artifact]:
-        """Return the artifacts of the job."""
-        return list(self._transport.json("GET", f"/v1/jobs/{self.id}/artifacts")["items"])
-
-    def download(self, name: str, path: str | os.PathLike[str]) -> Path:
-        """Download an artifact to a file or folder, and return the path of the file.
-
-        If `path` is a folder, the file is named after the artifact.
-        """
-        target = Path(path) / name if Path(path).is_dir() else Path(path)
-        part = target.with_name(target.name + ".part")
-        try:
-            with (
-                self._transport.stream("GET", f"/v1/jobs/{self.id}/artifacts/{name}") as response,
-                part.open("wb") as file,
-            ):
-                file.writelines(response.iter_bytes())
-            part.replace(target)  # a rename, so that other processes never read an incomplete file
-        finally:
-            part.unlink(missing_ok=True)
-        return target
-
-    def read_artifact(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
-        """Return the content of a JSON artifact, such as `confusion_matrix.json`."""
-        return self._transport.json("GET", f"/v1/jobs/{self.id}/artifacts/{name}")
-
-    def pause(self) -> Self:
-        return self._post_action("pause")
-
-    def resume(self) -> Self:
-        return self._post_action("resume")
-
-    def finish(self) -> Self:
-        """Finish the job after the current epoch, evaluate the model and register it."""
-        return self._post_action("finish")
-
-    def extend(self, epochs: int, *, schedule: Mapping[str, Any] | None = None) -> Self:
-        """Train a succeeded job for more epochs.
-
-        Args:
-            epochs: number of additional epochs.
-            schedule: a new schedule for these epochs, for example `{"name": "cosine"}`. Default: the schedule of the
-                job continues; after its planned end, the learning rate is constant.
-        """
-        body = {"epochs": epochs} | ({} if schedule is None else {"schedule": dict(schedule)})
-        self.response = self._transport.json("POST", f"/v1/jobs/{self.id}/extend", json=body)
-        return self
-
-    def delete(self) -> None:
-        self._transport.request("DELETE", f"/v1/jobs/{self.id}")
-
-    def metrics(
-        self, *, name: str | None = None, split: str | None = None, max_points: int | None = None
-    ) -> list[Series]:
-        """Return the metrics of the job, each with at most `max_points` points."""
-        params = {"name": name, "split": split, "max_points": max_points}
-        response = self._transport.json("GET", f"/v1/jobs/{self.id}/metrics", params=drop_unset(params))
-        return list(response["series"])
-
-    def logs(self) -> str:
-        """Return the log of the trainer."""
-        return self._transport.request("GET", f"/v1/jobs/{self.id}/logs").text
-
-    def checkpoints(self) -> list[Checkpoint]:
-        return list(self._transport.json("GET", f"/v1/jobs/{self.id}/checkpoints")["items"])
-
-    def usage(self, *, max_points: int = 1000) -> list[UsageSeries]:
-        """Return processor time, memory, waiting time and throughput of the training as series of samples."""
-        response = self._transport.json("GET", f"/v1/jobs/{self.id}/usage", params={"max_points": max_points})
-        return list(response["series"])
-
     def _change(self, changes: Mapping[str, Any]) -> Self:
-        self.response = self._transport.json("PATCH", f"/v1/jobs/{self.id}", json=dict(changes), repeatable=True)
+        path = f"/v1/jobs/{self.id}"
+        self.response = self._transport.request_json("PATCH", path, json=dict(changes), repeatable=True)
         return self
 
-    def _post_action(self, action: str, *, repeatable: bool = False) -> Self:
-        self.response = self._transport.json("POST", f"/v1/jobs/{self.id}/{action}", repeatable=repeatable)
+    def _post(self, action: str, **options: Any) -> Self:  # noqa: ANN401 - options of the transport
+        self.response = self._transport.request_json("POST", f"/v1/jobs/{self.id}/{action}", **options)
         return self
 
 
@@ -228,27 +188,75 @@ class Jobs:
             idempotency_key: requests with the same key and spec return the same job. Default: a random key.
         """
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        response = self._transport.json("POST", "/v1/jobs", json=dict(spec), headers=headers, repeatable=True)
+        response = self._transport.request_json("POST", "/v1/jobs", json=dict(spec), headers=headers, repeatable=True)
         return Job(self._transport, response)
 
-    def check(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+    def dry_run(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """Validate a spec without submitting it. Return the resolved spec, `num_parameters` and `output_shape`."""
-        params = {"dry_run": "true"}
-        response: dict[str, Any] = self._transport.json(
-            "POST", "/v1/jobs", json=dict(spec), params=params, repeatable=True
+        response: dict[str, Any] = self._transport.request_json(
+            "POST", "/v1/jobs", json=dict(spec), params={"dry_run": "true"}, repeatable=True
         )
         return response
 
     def get(self, job_id: str) -> Job:
-        return Job(self._transport, self._transport.json("GET", f"/v1/jobs/{job_id}"))
+        return Job(self._transport, self._transport.request_json("GET", f"/v1/jobs/{job_id}"))
 
     def compare(self, job_ids: Sequence[str]) -> JobDifferences:
         """Compare 2 to 50 jobs: the differences of their specs, their last and best metrics and their environments."""
-        return compare_jobs(self._transport, job_ids)
+        comparison: JobDifferences = self._transport.request_json(
+            "GET", "/v1/jobs/compare", params={"job": list(job_ids)}
+        )
+        return comparison
 
-    def curves(self, job_ids: Sequence[str], name: str, split: str, **options: Any) -> CurveGrid:  # noqa: ANN401
-        """Return one metric of up to 200 jobs on one grid. The options are those of `read_metric_grid`."""
-        return read_metric_grid(self._transport, job_ids, name, split, **options)
+    def curves(
+        self,
+        job_ids: Sequence[str],
+        name: str,
+        split: str,
+        *,
+        x: str = "step",
+        buckets: int = 500,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> CurveGrid:
+        """Return one metric of up to 200 jobs on one grid.
+
+        Args:
+            job_ids: ids of the jobs.
+            name: name of the metric, such as `loss`.
+            split: `train`, `valid`, `test` or `usage`.
+            x: the axis: `step`, `epoch` or `time`, which is in seconds.
+            buckets: maximum number of buckets, into which the axis is divided.
+            start: lowest position on the axis.
+            end: highest position on the axis.
+        """
+        params = {"job": list(job_ids), "name": name, "split": split, "x": x, "buckets": buckets}
+        grid: CurveGrid = self._transport.request_json(
+            "GET", "/v1/metrics", params={**params, "from": start, "to": end}
+        )
+        return grid
+
+    def curves_frame(
+        self,
+        job_ids: Sequence[str],
+        name: str,
+        split: str,
+        *,
+        x: str = "step",
+        buckets: int = 500,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> "DataFrame":
+        """Return one metric of several jobs as a pandas DataFrame: the index is the axis, one column per job.
+
+        Each value is the last one of its bucket.
+
+        Raises:
+            CandelaError: pandas is not installed.
+        """
+        frames.require_pandas("curves_frame")
+        grid = self.curves(job_ids, name, split, x=x, buckets=buckets, start=start, end=end)
+        return frames.build_curves_frame(grid)
 
     def list(
         self,
@@ -261,8 +269,9 @@ class Jobs:
         dataset: str | None = None,
         model: str | None = None,
         sort: str | None = None,
+        fields: Sequence[str] = (),
         limit: int | None = None,
-    ) -> Iterator[Job]:
+    ) -> Generator[Job, None]:
         """Yield at most `limit` jobs, newest first; default: all.
 
         Args:
@@ -274,13 +283,17 @@ class Jobs:
             dataset: only jobs with this dataset, for example `digits` or `digits@2`.
             model: only jobs whose model has this name.
             sort: the order, for example `-metrics.valid_accuracy.best` or `duration`.
+            fields: the fields of `response` to request, besides `id`; the others are absent. Default: all but `spec`.
             limit: maximum number of jobs.
         """
-        params = drop_unset({"state": state, "name": name, "kind": kind, "q": q, "dataset": dataset, "model": model})
-        params |= drop_unset({"sort": sort, "tag": [*tags] or None})
+        params: dict[str, Any] = {
+            "state": state,
+            "name": name,
+            "kind": kind,
+            "q": q,
+            "dataset": dataset,
+            "model": model,
+        }
+        params |= {"sort": sort, "tag": [*tags] or None, "fields": ",".join(fields) or None}
         for item in iterate_items(self._transport, "/v1/jobs", params=params, limit=limit):
             yield Job(self._transport, item)
-
-
-def drop_unset(params: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if value is not None}

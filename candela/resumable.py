@@ -1,42 +1,18 @@
+# Generated from candela/aio/resumable.py by `make sdk`. Edit that file.
 """Uploads a file in chunks with the tus protocol 1.0.0, and continues after interruptions.
 
 Source: https://tus.io/protocols/resumable-upload.
 """
 
-import base64
-import hashlib
-import json
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
+from candela import concurrency, tus
+from candela.concurrency import run_blocking
 from candela.errors import CandelaError, ProblemError, Unreachable, problem_error
 from candela.transport import Transport
-from candela.types import DatasetVersion, UploadResponse
+from candela.types import DatasetVersion, ProgressCallback, UploadResponse
 from candela.upload_cache import UploadCache, compute_fingerprint
-
-CHUNK_BYTES = 8 * 2**20
-TUS = {"Tus-Resumable": "1.0.0"}
-CHUNK_HEADERS = TUS | {"Content-Type": "application/offset+octet-stream"}
-MAX_WAIT_S = 15.0
-_FIRST_WAIT_S = 0.2
-_TEMPORARY = frozenset({409, 423, 429, 460, 502, 503, 504})
-Progress = Callable[[int, int], None]  # called with the number of received bytes and the total number of bytes
-
-
-class UploadSource(NamedTuple):
-    """A file to upload, and the dataset that gets a new version.
-
-    Attributes:
-        identity: identifies the content, for example the path, the size and the modification time.
-    """
-
-    path: Path
-    dataset: str
-    options: Mapping[str, Any]
-    media_type: str
-    identity: tuple[Any, ...]
 
 
 class ResumableUploader:
@@ -59,14 +35,16 @@ class ResumableUploader:
         cache: UploadCache | None = None,
         *,
         max_attempts: int = 10,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = concurrency.sleep,
     ) -> None:
         self._transport = transport
         self._cache = cache or UploadCache()
         self._max_attempts = max_attempts
         self._sleep = sleep
 
-    def upload(self, source: UploadSource, *, progress: Progress, on_resumed: Progress) -> DatasetVersion:
+    def upload(
+        self, source: tus.UploadSource, *, progress: ProgressCallback, on_resumed: ProgressCallback
+    ) -> DatasetVersion:
         """Upload a file, and return the dataset version that the server created from it.
 
         `on_resumed` is called if the server already has a part of the file.
@@ -86,14 +64,16 @@ class ResumableUploader:
         try:
             result = self._send_file(path, source.path, size, progress)
         except ProblemError as error:
-            if _is_final(error):
+            if tus.is_final(error):
                 self._cache.forget(fingerprint)
             raise
         self._cache.forget(fingerprint)
-        version: DatasetVersion = self._transport.json("GET", result)
+        version: DatasetVersion = self._transport.request_json("GET", result)
         return version
 
-    def _find_upload(self, fingerprint: str, size: int, progress: Progress, on_resumed: Progress) -> str | None:
+    def _find_upload(
+        self, fingerprint: str, size: int, progress: ProgressCallback, on_resumed: ProgressCallback
+    ) -> str | None:
         """Return the path of an unfinished upload of the same file, or None."""
         path = self._cache.find(fingerprint)
         if path is None:
@@ -101,7 +81,7 @@ class ResumableUploader:
         try:
             upload = self._get_upload(path)
         except ProblemError as error:
-            if error.status in _TEMPORARY:
+            if error.status in tus.TEMPORARY:
                 raise
             return None
         if upload["state"] == "failed" or upload["length"] != size:
@@ -110,15 +90,13 @@ class ResumableUploader:
         on_resumed(upload["offset"], size)
         return path
 
-    def _create_upload(self, source: UploadSource, size: int) -> str:
-        values = {"dataset": source.dataset, "filename": source.path.name, "filetype": source.media_type}
-        values |= {key: _format_option(value) for key, value in source.options.items() if value not in (None, [])}
-        headers = {**TUS, "Upload-Length": str(size), "Upload-Metadata": encode_metadata(values)}
+    def _create_upload(self, source: tus.UploadSource, size: int) -> str:
+        headers = tus.build_creation_headers(source, size)
         # Repeatable: an upload that the client does not know expires.
         response = self._transport.request("POST", "/v1/uploads", headers=headers, repeatable=True)
         return response.headers["Location"]
 
-    def _send_file(self, path: str, file: Path, size: int, progress: Progress) -> str:
+    def _send_file(self, path: str, file: Path, size: int, progress: ProgressCallback) -> str:
         """Send the missing bytes of a file. Return the path of the dataset version."""
         num_attempts, received = 0, -1
         while True:
@@ -138,17 +116,16 @@ class ResumableUploader:
                     return result
             except (Unreachable, ProblemError) as error:
                 num_attempts += 1
-                if num_attempts >= self._max_attempts or not _is_temporary(error):
+                if num_attempts >= self._max_attempts or not tus.is_temporary_error(error):
                     raise
-                self._sleep(_compute_wait_s(error, num_attempts))
+                self._sleep(tus.compute_wait_s(error, num_attempts))
 
-    def _send_chunks(self, path: str, file: Path, offset: int, size: int, progress: Progress) -> str | None:
+    def _send_chunks(self, path: str, file: Path, offset: int, size: int, progress: ProgressCallback) -> str | None:
         """Send the chunks of a file from `offset`. Return the path of the dataset version after the last one."""
-        with file.open("rb") as opened:
+        with run_blocking(file.open, "rb") as opened:
             opened.seek(offset)
-            while chunk := opened.read(min(CHUNK_BYTES, size - offset)):
-                checksum = base64.b64encode(hashlib.sha256(chunk).digest()).decode()
-                headers = {**CHUNK_HEADERS, "Upload-Offset": str(offset), "Upload-Checksum": f"sha256 {checksum}"}
+            while chunk := run_blocking(opened.read, min(tus.CHUNK_BYTES, size - offset)):
+                headers = run_blocking(tus.build_chunk_headers, chunk, offset)
                 response = self._transport.request("PATCH", path, content=chunk, headers=headers, repeatable=False)
                 offset = int(response.headers["Upload-Offset"])
                 progress(offset, size)
@@ -159,32 +136,5 @@ class ResumableUploader:
         return None
 
     def _get_upload(self, path: str) -> UploadResponse:
-        upload: UploadResponse = self._transport.json("GET", path)
+        upload: UploadResponse = self._transport.request_json("GET", path)
         return upload
-
-
-def encode_metadata(values: Mapping[str, str]) -> str:
-    """Return the value of `Upload-Metadata`: pairs of a key and a base64 value."""
-    return ",".join(f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in values.items())
-
-
-def _format_option(value: Any) -> str:  # noqa: ANN401 - any value of an import option
-    """Format an import option. Several names become a JSON array."""
-    if isinstance(value, str) or not isinstance(value, list | tuple):
-        return value if isinstance(value, str) and not value.startswith("[") else json.dumps(value)
-    is_single = len(value) == 1 and isinstance(value[0], str) and not value[0].startswith("[")
-    return str(value[0]) if is_single else json.dumps(list(value))
-
-
-def _is_final(error: ProblemError) -> bool:
-    """Return whether the upload cannot continue. After errors of the server, such as a full disk, it can."""
-    return error.status < 500 and error.status not in _TEMPORARY
-
-
-def _is_temporary(error: CandelaError) -> bool:
-    return isinstance(error, Unreachable) or (isinstance(error, ProblemError) and error.status in _TEMPORARY)
-
-
-def _compute_wait_s(error: CandelaError, num_attempts: int) -> float:
-    requested = error.retry_after_s if isinstance(error, ProblemError) else None
-    return min(max(requested or 0.0, _FIRST_WAIT_S * 2.0 ** (num_attempts - 1)), MAX_WAIT_S)

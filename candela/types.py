@@ -1,8 +1,13 @@
-"""Types of the JSON responses of the API. Newer servers may add fields."""
+"""Types of the arguments of the SDK and of the JSON responses of the API. Newer servers may add fields."""
 
+import os
+from collections.abc import Callable
 from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 T = TypeVar("T")
+
+Image = str | os.PathLike[str] | bytes  # a path, or the content of an image file
+ProgressCallback = Callable[[int, int], None]  # called with the number of sent bytes and the total number of bytes
 
 State = Literal["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"]
 FINISHED: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})

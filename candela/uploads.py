@@ -1,6 +1,7 @@
+# Generated from candela/aio/uploads.py by `make sdk`. Edit that file.
 """Lists and deletes resumable uploads."""
 
-from candela.pagination import iterate_items
+from candela.pagination import list_items
 from candela.transport import Transport
 from candela.types import UploadResponse
 
@@ -13,10 +14,10 @@ class Uploads:
 
     def list(self) -> list[UploadResponse]:
         """Return the uploads that have not expired, newest first."""
-        return list(iterate_items(self._transport, "/v1/uploads"))
+        return list_items(self._transport, "/v1/uploads")
 
     def get(self, upload_id: str) -> UploadResponse:
-        response: UploadResponse = self._transport.json("GET", f"/v1/uploads/{upload_id}")
+        response: UploadResponse = self._transport.request_json("GET", f"/v1/uploads/{upload_id}")
         return response
 
     def delete(self, upload_id: str) -> None:

@@ -69,7 +69,7 @@ def _run_sections(
     with run_candela(PLACE / "home", environment | precision) as (url, pid):
         bundles = {name: models.train_if_missing(url, model) for name, model in models.MODELS.items()}
         with Client(url) as client:
-            client.models.alias("small", "default", 1)
+            client.models.set_alias("small", "default", 1)
         bench = sections.Bench(
             url=url,
             pid=pid,

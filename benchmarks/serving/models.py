@@ -65,10 +65,10 @@ def train_if_missing(url: str, model: Model) -> Path:
         num_existing = len(existing[model.name]["versions"]) if model.name in existing else 0
         for seed in range(num_existing, model.num_versions):
             job = client.jobs.submit({"name": model.name, "model": model.name, "seed": seed, **model.job})
-            job.wait(timeout_s=JOB_WITHIN_S).check()
+            job.wait(timeout_s=JOB_WITHIN_S).raise_for_failure()
         folder = PLACE / "bundles" / model.name
         folder.mkdir(parents=True, exist_ok=True)
-        archive = client.models.bundle(model.name, 1, folder / "bundle.zip")
+        archive = client.models.download_bundle(model.name, 1, folder / "bundle.zip")
     with zipfile.ZipFile(archive) as files:
         files.extractall(folder)
     return folder

@@ -228,10 +228,10 @@ def measure_alias_switch(bench: Bench) -> list[Row]:
             with Client(bench.url) as client:
                 while not stop.wait(SWITCH_EVERY_S):
                     count[0] += 1
-                    client.models.alias(SMALL.name, "live", 1 + count[0] % 2)
+                    client.models.set_alias(SMALL.name, "live", 1 + count[0] % 2)
 
         with Client(bench.url) as client:
-            client.models.alias(SMALL.name, "live", 1)
+            client.models.set_alias(SMALL.name, "live", 1)
         switching = threading.Thread(target=switch_alias)
         switching.start()
         try:

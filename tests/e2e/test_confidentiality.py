@@ -51,7 +51,7 @@ def trainer_environment(service: Service, spec: Any, image: bytes) -> dict[str, 
         job = client.jobs.submit(spec())
         pid = wait_for(lambda: get_trainer_pid(client, job.id), "the trainer")
         environment = read_environment(pid)
-        job.wait().check()
+        job.wait().raise_for_failure()
         client.models.predict("small", image)
     return environment
 

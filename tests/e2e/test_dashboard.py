@@ -57,7 +57,7 @@ def jobs(client: Client) -> list[str]:
     ids = []
     for number, rate in enumerate((0.001, 0.01)):
         spec = TINY | {"name": f"tiny-{number}", "optimizer": {"name": "adam", "lr": rate}}
-        ids.append(client.jobs.submit(spec).wait().check().id)
+        ids.append(client.jobs.submit(spec).wait().raise_for_failure().id)
     return ids
 
 

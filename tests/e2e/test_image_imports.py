@@ -73,7 +73,7 @@ def test_images_are_padded_in_imports_and_predictions(service: Service, folder: 
     assert status == 0, error
     assert json.loads(printed)["metrics"]["valid_accuracy"] == 1.0
     with service.client() as client:
-        version: dict[str, Any] = client.models.version("shades", 1)
+        version: dict[str, Any] = client.models.get_version("shades", 1)
         assert version["input"]["resize"] == "pad"
         assert version["input"]["pad_color"] == [255, 128, 0]
         for number, suffix in enumerate(SUFFIXES):

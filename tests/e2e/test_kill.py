@@ -33,9 +33,9 @@ def undisturbed(service: Service, spec: Spec) -> str:
 
 def get_weights_checksum(client: Client, job: Job) -> str:
     """Wait for the job and return the sha256 of its model."""
-    model = job.wait(timeout_s=200).check().model
+    model = job.wait(timeout_s=200).raise_for_failure().model
     assert model is not None
-    sha256: str = client.models.version(model["name"], model["version"])["sha256"]
+    sha256: str = client.models.get_version(model["name"], model["version"])["sha256"]
     return sha256
 
 

@@ -1,7 +1,5 @@
 """A registered network over HTTP, the SDK and the command line: it predicts, and jobs use it like a trained model."""
 
-import io
-import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -44,9 +42,11 @@ def test_a_registered_network_is_a_model_like_any_other(shared_up: Callable[...,
     network = build_network()
     save_file(dict(network.state_dict()), weights_dir / "shapes.safetensors")
     with Client(service.url, timeout_s=120, max_attempts=8) as client:
-        job = client.models.register("shapes", CONVNET, "file:shapes.safetensors", **FIELDS).wait(120).check()
+        job = (
+            client.models.register("shapes", CONVNET, "file:shapes.safetensors", **FIELDS).wait(120).raise_for_failure()
+        )
         assert job.model == {"name": "shapes", "version": 1}
-        version = client.models.version("shapes", 1)
+        version = client.models.get_version("shapes", 1)
         assert (version["dataset"], version["spec"]["kind"], version["classes"]) == (None, "register", CLASSES)
         check_prediction(client, network)
         check_jobs(client)
@@ -74,9 +74,9 @@ def check_prediction(client: Client, network: torch.nn.Module) -> None:
 def check_jobs(client: Client) -> None:
     """Other jobs read the model: predictions of a dataset, and a variant, which needs a dataset."""
     job = client.jobs.submit({"kind": "predict", "model": "shapes@1", "dataset": DATASET, "split": "valid"})
-    assert job.wait(120).check().result is not None
+    assert job.wait(120).raise_for_failure().result is not None
     with pytest.raises(CandelaError, match="is required: the version was registered without training"):
-        client.models.make_variant("shapes", 1, "onnx")
+        client.models.create_variant("shapes", 1, "onnx")
 
 
 def check_cached_head(client: Client, sha256: str) -> None:
@@ -91,25 +91,24 @@ def check_cached_head(client: Client, sha256: str) -> None:
         "device": "cpu",
         "threads": 1,
     }
-    jobs = [client.jobs.submit({**spec, "cache_features": choice}).wait(120).check() for choice in (True, False)]
+    jobs = [
+        client.jobs.submit({**spec, "cache_features": choice}).wait(120).raise_for_failure() for choice in (True, False)
+    ]
     responses: list[Any] = [job.response for job in jobs]
     reports = [response["runtime"].get("cached_features") for response in responses]
     assert reports[0]["used"] is True
     assert reports[1] is None
-    versions = [client.models.version("head", number) for number in (1, 2)]
+    versions = [client.models.get_version("head", number) for number in (1, 2)]
     assert versions[0]["sha256"] == versions[1]["sha256"] != sha256
 
 
 def check_archive(service: Service, tmp_path: Path) -> None:
     """The images of an archive are predicted, although the model has no dataset."""
-    body = io.BytesIO()
-    with zipfile.ZipFile(body, "w") as archive:
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("one.png", encode_image(Image.new("RGB", (20, 10), "red")))
     with Client(service.url, timeout_s=120, max_attempts=8) as client:
-        transport = client.models._transport
-        headers = {"Content-Type": "application/zip"}
-        job = transport.json("POST", "/v1/models/shapes/predictions", content=body.getvalue(), headers=headers)
-        done = client.jobs.get(job["id"]).wait(120).check()
-        assert done.result is not None
-        assert done.result["num_pictures"] == 1
-        assert json.dumps(job["spec"]["dataset"]) == "null"
+        job = client.models.predict_archive("shapes", path).wait(120).raise_for_failure()
+        assert job.result is not None
+        assert job.result["num_pictures"] == 1
+        assert job.response["spec"]["dataset"] is None

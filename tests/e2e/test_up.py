@@ -38,7 +38,7 @@ def test_a_stopped_service_leaves_no_process_and_restarts_with_its_data(
     with service.client() as client:
         job = client.jobs.submit(spec())
         events = list(job.watch())
-        job.check()
+        job.raise_for_failure()
         before = client.models.predict("small", image)
         dataset = client.datasets.get("synthetic")
     assert [event["id"] for event in events] == [str(n + 1) for n in range(len(events))]
@@ -51,9 +51,9 @@ def test_a_stopped_service_leaves_no_process_and_restarts_with_its_data(
         assert client.jobs.get(job.id).response == job.response
         assert client.datasets.get("synthetic") == dataset
         assert client.models.predict("small@1", image) == before
-        again = client.jobs.submit(spec()).wait().check()
+        again = client.jobs.submit(spec()).wait().raise_for_failure()
         assert again.model == {"name": "small", "version": 2}
-        hashes = [client.models.version("small", number)["sha256"] for number in (1, 2)]
+        hashes = [client.models.get_version("small", number)["sha256"] for number in (1, 2)]
         assert hashes[0] == hashes[1]
 
 
@@ -78,7 +78,7 @@ def test_http_processes_share_the_inference_process_and_survive_a_kill(up: Up, s
     service = up(None, "--http", "2")
     ((owner, inference_pid),) = list_inference_processes(service)
     with service.client() as client:
-        client.jobs.submit(spec(epochs=1)).wait().check()
+        client.jobs.submit(spec(epochs=1)).wait().raise_for_failure()
         before = [client.models.predict("small", image) for _ in range(8)]
         assert all(one == before[0] for one in before)
         os.kill(owner, signal.SIGKILL)

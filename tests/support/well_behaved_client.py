@@ -62,7 +62,7 @@ class WellBehavedClient:
     def train_model(self) -> None:
         """Train the model for the predictions, and request the first one, which loads the model."""
         with self._open_client() as client:
-            client.jobs.submit(build_job() | {"model": MODEL}).wait(_MAX_JOB_S).check()
+            client.jobs.submit(build_job() | {"model": MODEL}).wait(_MAX_JOB_S).raise_for_failure()
             client.models.predict(MODEL, self._image)
 
     def run_job(self) -> None:

@@ -197,7 +197,7 @@ def test_images_are_added_and_the_import_is_awaited(
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.png").write_bytes(b"picture")
     server.json("POST /v1/datasets/pets/versions", {"version": 1, "state": "importing"}, 202)
-    server.json("GET /v1/datasets/pets", {"name": "pets", "versions": [{"version": 1, "state": state}]})
+    server.json("GET /v1/datasets/pets/versions/1", {"version": 1, "state": state})
     server.json("GET /v1/datasets/pets/versions/1/report", IMPORT_REPORT)
     status, printed, _ = run("datasets", "add", "pets", tmp_path)
     assert status == expected
@@ -216,7 +216,7 @@ def test_images_are_added_and_the_import_is_awaited(
 def test_an_import_without_a_report_is_added(server: Any, run: Run, tmp_path: Path) -> None:
     (tmp_path / "pets.csv").write_text("a,b\n")
     server.json("POST /v1/datasets/pets/versions", {"version": 1, "state": "importing"}, 202)
-    server.json("GET /v1/datasets/pets", {"name": "pets", "versions": [{"version": 1, "state": "failed"}]})
+    server.json("GET /v1/datasets/pets/versions/1", {"version": 1, "state": "failed"})
     server.problem("GET /v1/datasets/pets/versions/1/report", 409, "dataset-not-ready")
     status, printed, _ = run("datasets", "add", "pets", tmp_path / "pets.csv")
     assert (status, printed.splitlines()) == (1, ["pets version 1 is failed"])

@@ -89,7 +89,7 @@ def test_wrong_options_are_rejected_before_sending(options: list[str], server: A
 def test_a_failed_edit_sets_the_exit_status(server: Any, run: Run) -> None:
     failed = {"version": 3, "state": "failed", "failure": {"message": "unknown sample", "hint": "Change it."}}
     server.json(f"POST {VERSION}/edits", {"version": 3, "state": "importing"}, 202)
-    server.json("GET /v1/datasets/pets", {"name": "pets", "versions": [failed]})
+    server.json("GET /v1/datasets/pets/versions/3", failed)
     status, printed, _ = run("edit", "pets", "2", "--drop", "x")
     assert (status, "unknown sample" in printed) == (1, True)
 

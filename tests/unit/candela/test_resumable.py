@@ -9,8 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.main import create_app
 from app.state import State
-from candela import Client, ProblemError, Unreachable, resumable
-from candela.resumable import encode_metadata
+from candela import Client, ProblemError, Unreachable, tus
 from tests.support.http_server import run_server
 from tests.support.http_service import settings_options, state
 from tests.support.images import class_images, write_zip
@@ -84,8 +83,8 @@ def port(faulty: FaultyApp) -> Iterator[int]:
 @pytest.fixture
 def client(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(resumable, "CHUNK_BYTES", CHUNK_BYTES)
-    monkeypatch.setattr(resumable, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(tus, "CHUNK_BYTES", CHUNK_BYTES)
+    monkeypatch.setattr(tus, "_FIRST_WAIT_S", 0.01)
     with Client(f"http://127.0.0.1:{port}", max_attempts=1) as client:
         yield client
 
@@ -142,7 +141,7 @@ def test_it_continues_after_a_fault(
 def test_the_version_is_found_if_the_last_response_is_lost(
     client: Client, faulty: FaultyApp, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resumable, "CHUNK_BYTES", 2**20)
+    monkeypatch.setattr(tus, "CHUNK_BYTES", 2**20)
     faulty.faults = [lose_response]
     assert client.datasets.add("pets", archive, resumable=True)["version"] == 1
     assert len(client.datasets.get("pets")["versions"]) == 1
@@ -243,7 +242,3 @@ def test_a_file_that_becomes_shorter_is_an_error(client: Client, archive: Path) 
 def test_small_files_are_sent_at_once(client: Client, archive: Path) -> None:
     client.datasets.add("pets", archive)
     assert client.uploads.list() == []
-
-
-def test_encode_metadata() -> None:
-    assert encode_metadata({"dataset": "pets", "filename": "ü.zip"}) == "dataset cGV0cw==,filename w7wuemlw"

@@ -1,0 +1,301 @@
+"""Submits, follows and controls jobs."""
+
+import time
+import uuid
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Self
+
+from candela import frames
+from candela.aio import events
+from candela.aio.concurrency import sleep
+from candela.aio.job_results import AsyncJobResults
+from candela.aio.pagination import iterate_items
+from candela.aio.transport import AsyncTransport
+from candela.errors import JobFailed
+from candela.types import (
+    FINISHED,
+    BestEpochMetrics,
+    CurveGrid,
+    JobDifferences,
+    JobEvent,
+    ModelVersionRef,
+    Number,
+    State,
+)
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+class AsyncJob(AsyncJobResults):
+    """A job as returned by the last request. Call `refresh()` to update it.
+
+    `response` is the job as JSON, as returned by the last request.
+    """
+
+    @property
+    def name(self) -> str:
+        return self.response["name"]
+
+    @property
+    def state(self) -> State:
+        return self.response["state"]
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in FINISHED
+
+    @property
+    def latest_metrics(self) -> dict[str, Number]:
+        """The metrics of the last complete epoch, for example `valid_accuracy`."""
+        return self.response["metrics"]
+
+    @property
+    def best_epoch(self) -> BestEpochMetrics | None:
+        """The best epoch and its metrics, if the job has the callback `keep_best`."""
+        return self.response.get("metrics_best")
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """The result of a succeeded job. Jobs of the kind `train` have a `model` instead."""
+        return self.response["result"]
+
+    @property
+    def model(self) -> ModelVersionRef | None:
+        """The model version that a succeeded job registered."""
+        return self.response["model"]
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id} {self.name!r} {self.state}>"
+
+    def raise_for_failure(self) -> Self:
+        """Return the job if it succeeded, else raise an exception.
+
+        Raises:
+            JobFailed: the job failed, was cancelled, or has not ended.
+        """
+        if self.state != "succeeded":
+            raise JobFailed(self.id, self.state, self.response["failure"])
+        return self
+
+    async def refresh(self) -> Self:
+        """Request the current state of the job and update this object."""
+        self.response = await self._transport.request_json("GET", f"/v1/jobs/{self.id}")
+        return self
+
+    async def wait(self, timeout_s: float | None = None) -> Self:
+        """Wait until the job has ended. Call `raise_for_failure()` afterwards to raise an exception if it failed.
+
+        Raises:
+            TimeoutError: the job has not ended after `timeout_s` seconds.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        pause_s = 0.1
+        while not (await self.refresh()).is_finished:
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"job {self.id} is still {self.state} after {timeout_s} s")
+            await sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 2.0)
+        return self
+
+    async def watch(self, after: str | None = None) -> AsyncGenerator[JobEvent, None]:
+        """Yield the events of the job until it ends. With `after`, yield only the events after this event id.
+
+        Each complete epoch has one event of the type `epoch` (see `JobEvent`).
+        """
+        async with aclosing(events.watch_events(self._transport, self.id, after=after)) as received:
+            async for event in received:
+                yield event
+                if event["type"] == "end":
+                    await self.refresh()
+
+    async def cancel(self, *, force: bool = False) -> Self:
+        """Cancel the job. With `force`, cancel it at once, without writing a last checkpoint."""
+        return await self._post("cancel", params={"force": "true" if force else None}, repeatable=True)
+
+    async def pause(self) -> Self:
+        """Pause the job. `resume` continues it."""
+        return await self._post("pause")
+
+    async def resume(self) -> Self:
+        """Resume the paused job."""
+        return await self._post("resume")
+
+    async def finish(self) -> Self:
+        """Finish the job after the current epoch, evaluate the model and register it."""
+        return await self._post("finish")
+
+    async def extend(self, epochs: int, *, schedule: Mapping[str, Any] | None = None) -> Self:
+        """Train a succeeded job for more epochs.
+
+        Args:
+            epochs: number of additional epochs.
+            schedule: a new schedule for these epochs, for example `{"name": "cosine"}`. Default: the schedule of the
+                job continues; after its planned end, the learning rate is constant.
+        """
+        body = {"epochs": epochs} | ({} if schedule is None else {"schedule": dict(schedule)})
+        return await self._post("extend", json=body)
+
+    async def clone(self, changes: Mapping[str, Any] | None = None) -> "AsyncJob":
+        """Submit a new job with the spec of this job, and return the new job.
+
+        Args:
+            changes: a JSON merge patch of the spec, for example `{"optimizer": {"lr": 0.01}}`. A field that is None
+                gets its default.
+        """
+        # Not repeatable: every request creates a job.
+        path = f"/v1/jobs/{self.id}/clone"
+        return AsyncJob(self._transport, await self._transport.request_json("POST", path, json=dict(changes or {})))
+
+    async def delete(self) -> None:
+        """Delete the job with its checkpoints and artifacts. Models that it registered remain."""
+        await self._transport.request("DELETE", f"/v1/jobs/{self.id}")
+
+    async def set_priority(self, priority: int) -> Self:
+        """Set the priority. Jobs with a higher priority run first; the default is 0."""
+        return await self._change({"priority": priority})
+
+    async def set_tags(self, tags: Sequence[str]) -> Self:
+        """Set all tags of the job, in any state. An empty list deletes them."""
+        return await self._change({"tags": list(tags)})
+
+    async def set_note(self, note: str | None) -> Self:
+        """Set the note of the job, which is Markdown, in any state. None deletes it."""
+        return await self._change({"note": note})
+
+    async def _change(self, changes: Mapping[str, Any]) -> Self:
+        path = f"/v1/jobs/{self.id}"
+        self.response = await self._transport.request_json("PATCH", path, json=dict(changes), repeatable=True)
+        return self
+
+    async def _post(self, action: str, **options: Any) -> Self:  # noqa: ANN401 - options of the transport
+        self.response = await self._transport.request_json("POST", f"/v1/jobs/{self.id}/{action}", **options)
+        return self
+
+
+class AsyncJobs:
+    """The jobs of a server, available as `client.jobs`."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def submit(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> AsyncJob:
+        """Submit a job. The request is repeated after connection errors, but only one job is created.
+
+        Args:
+            spec: job spec, the body of `POST /v1/jobs`; only `dataset` and `architecture` are required.
+            idempotency_key: requests with the same key and spec return the same job. Default: a random key.
+        """
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        response = await self._transport.request_json(
+            "POST", "/v1/jobs", json=dict(spec), headers=headers, repeatable=True
+        )
+        return AsyncJob(self._transport, response)
+
+    async def dry_run(self, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """Validate a spec without submitting it. Return the resolved spec, `num_parameters` and `output_shape`."""
+        response: dict[str, Any] = await self._transport.request_json(
+            "POST", "/v1/jobs", json=dict(spec), params={"dry_run": "true"}, repeatable=True
+        )
+        return response
+
+    async def get(self, job_id: str) -> AsyncJob:
+        return AsyncJob(self._transport, await self._transport.request_json("GET", f"/v1/jobs/{job_id}"))
+
+    async def compare(self, job_ids: Sequence[str]) -> JobDifferences:
+        """Compare 2 to 50 jobs: the differences of their specs, their last and best metrics and their environments."""
+        comparison: JobDifferences = await self._transport.request_json(
+            "GET", "/v1/jobs/compare", params={"job": list(job_ids)}
+        )
+        return comparison
+
+    async def curves(
+        self,
+        job_ids: Sequence[str],
+        name: str,
+        split: str,
+        *,
+        x: str = "step",
+        buckets: int = 500,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> CurveGrid:
+        """Return one metric of up to 200 jobs on one grid.
+
+        Args:
+            job_ids: ids of the jobs.
+            name: name of the metric, such as `loss`.
+            split: `train`, `valid`, `test` or `usage`.
+            x: the axis: `step`, `epoch` or `time`, which is in seconds.
+            buckets: maximum number of buckets, into which the axis is divided.
+            start: lowest position on the axis.
+            end: highest position on the axis.
+        """
+        params = {"job": list(job_ids), "name": name, "split": split, "x": x, "buckets": buckets}
+        grid: CurveGrid = await self._transport.request_json(
+            "GET", "/v1/metrics", params={**params, "from": start, "to": end}
+        )
+        return grid
+
+    async def curves_frame(
+        self,
+        job_ids: Sequence[str],
+        name: str,
+        split: str,
+        *,
+        x: str = "step",
+        buckets: int = 500,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> "DataFrame":
+        """Return one metric of several jobs as a pandas DataFrame: the index is the axis, one column per job.
+
+        Each value is the last one of its bucket.
+
+        Raises:
+            CandelaError: pandas is not installed.
+        """
+        frames.require_pandas("curves_frame")
+        grid = await self.curves(job_ids, name, split, x=x, buckets=buckets, start=start, end=end)
+        return frames.build_curves_frame(grid)
+
+    async def list(
+        self,
+        *,
+        state: str | None = None,
+        name: str | None = None,
+        kind: str | None = None,
+        q: str | None = None,
+        tags: Sequence[str] = (),
+        dataset: str | None = None,
+        model: str | None = None,
+        sort: str | None = None,
+        fields: Sequence[str] = (),
+        limit: int | None = None,
+    ) -> AsyncGenerator[AsyncJob, None]:
+        """Yield at most `limit` jobs, newest first; default: all.
+
+        Args:
+            state: only jobs in this state.
+            name: only jobs with this name.
+            kind: only jobs of this kind.
+            q: only jobs whose name or note has this text, or whose id starts with it.
+            tags: only jobs with all these tags.
+            dataset: only jobs with this dataset, for example `digits` or `digits@2`.
+            model: only jobs whose model has this name.
+            sort: the order, for example `-metrics.valid_accuracy.best` or `duration`.
+            fields: the fields of `response` to request, besides `id`; the others are absent. Default: all but `spec`.
+            limit: maximum number of jobs.
+        """
+        params: dict[str, Any] = {
+            "state": state,
+            "name": name,
+            "kind": kind,
+            "q": q,
+            "dataset": dataset,
+            "model": model,
+        }
+        params |= {"sort": sort, "tag": [*tags] or None, "fields": ",".join(fields) or None}
+        async for item in iterate_items(self._transport, "/v1/jobs", params=params, limit=limit):
+            yield AsyncJob(self._transport, item)

@@ -1,0 +1,32 @@
+"""Iterates over paginated lists."""
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from candela.aio.transport import AsyncTransport
+
+MAX_PAGE_SIZE = 200
+
+
+async def iterate_items(
+    transport: AsyncTransport, path: str, *, params: Mapping[str, Any] | None = None, limit: int | None = None
+) -> AsyncGenerator[Any, None]:
+    """Yield at most `limit` items from all pages of `path`; default: all items."""
+    query = dict(params or {})
+    remaining = limit
+    while remaining is None or remaining > 0:
+        size = MAX_PAGE_SIZE if remaining is None else min(remaining, MAX_PAGE_SIZE)
+        page = await transport.request_json("GET", path, params={**query, "limit": size})
+        items = page["items"][:size]
+        for item in items:
+            yield item
+        if remaining is not None:
+            remaining -= len(items)
+        if not page.get("next_cursor"):
+            return
+        query["cursor"] = page["next_cursor"]
+
+
+async def list_items(transport: AsyncTransport, path: str) -> list[Any]:
+    """Return the items of all pages of `path`."""
+    return [item async for item in iterate_items(transport, path)]

@@ -1,0 +1,167 @@
+# Generated from candela/aio/job_results.py by `make sdk`. Edit that file.
+"""Reads what a job has produced: metrics, logs, checkpoints, artifacts and predictions of its checkpoints."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from candela import frames
+from candela.concurrency import run_blocking
+from candela.instances import Body, build_images_body, build_instances_body, build_rows_body, set_timeout
+from candela.result_types import CheckpointPredictions, LogLine
+from candela.transport import Transport
+from candela.types import Artifact, Checkpoint, Image, JobResponse, Series, UsageSeries
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+CheckpointChoice = Literal["latest", "best"]
+
+
+class JobResults:
+    """The methods of a job that read its results."""
+
+    def __init__(self, transport: Transport, response: JobResponse) -> None:
+        self._transport = transport
+        self.response = response
+
+    @property
+    def id(self) -> str:
+        return self.response["id"]
+
+    def metrics(
+        self,
+        *,
+        name: str | None = None,
+        split: str | None = None,
+        since_step: int | None = None,
+        max_points: int | None = None,
+    ) -> list[Series]:
+        """Return the metrics of the job, one series per metric and split.
+
+        Args:
+            name: only this metric, such as `loss`.
+            split: only `train`, `valid` or `test`.
+            since_step: only points after this step.
+            max_points: maximum number of points per series; the lowest and the highest value are retained.
+        """
+        params = {"name": name, "split": split, "since_step": since_step, "max_points": max_points}
+        response = self._transport.request_json("GET", f"/v1/jobs/{self.id}/metrics", params=params)
+        return list(response["series"])
+
+    def metrics_frame(self, *, name: str | None = None, split: str | None = None) -> "DataFrame":
+        """Return the metrics as a pandas DataFrame: one row per step, one column per split and metric.
+
+        The index is `step`. The columns are `epoch` and, for example, `train_loss` and `valid_accuracy`.
+
+        Raises:
+            CandelaError: pandas is not installed.
+        """
+        frames.require_pandas("metrics_frame")
+        return frames.build_metrics_frame(self.metrics(name=name, split=split))
+
+    def usage(self, *, max_points: int = 1000) -> list[UsageSeries]:
+        """Return processor time, memory, waiting time and throughput of the training as series of samples."""
+        params = {"max_points": max_points}
+        response = self._transport.request_json("GET", f"/v1/jobs/{self.id}/usage", params=params)
+        return list(response["series"])
+
+    def usage_frame(self, *, max_points: int = 1000) -> "DataFrame":
+        """Return the usage as a pandas DataFrame with the index `step`: one column per quantity.
+
+        Raises:
+            CandelaError: pandas is not installed.
+        """
+        frames.require_pandas("usage_frame")
+        return frames.build_usage_frame(self.usage(max_points=max_points))
+
+    def logs(self, *, after: int | None = None, limit: int | None = None) -> str:
+        """Return the log as text. `after` is the `seq` of a line; only the lines after it are returned."""
+        headers = {"Accept": "text/plain"}
+        params = {"after": after, "limit": limit}
+        response = self._transport.request("GET", f"/v1/jobs/{self.id}/logs", params=params, headers=headers)
+        return response.text
+
+    def log_lines(self, *, after: int | None = None, limit: int | None = None) -> list[LogLine]:
+        """Return the log as lines with their time and level. Pass the last `seq` as `after` to get the next lines."""
+        headers = {"Accept": "application/json"}
+        params = {"after": after, "limit": limit}
+        path = f"/v1/jobs/{self.id}/logs"
+        response = self._transport.request_json("GET", path, params=params, headers=headers)
+        return list(response["items"])
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Return the checkpoints of the job, oldest first."""
+        return list((self._transport.request_json("GET", f"/v1/jobs/{self.id}/checkpoints"))["items"])
+
+    def artifacts(self) -> list[Artifact]:
+        """Return the artifacts of the job, which `download_artifact` downloads."""
+        return list((self._transport.request_json("GET", f"/v1/jobs/{self.id}/artifacts"))["items"])
+
+    def read_artifact(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
+        """Return the content of a JSON artifact, such as `confusion_matrix.json`."""
+        return self._transport.request_json("GET", f"/v1/jobs/{self.id}/artifacts/{name}")
+
+    def download_artifact(self, name: str, path: str | os.PathLike[str]) -> Path:
+        """Download an artifact to a file, or to a folder, where it has its name. Return the path of the file."""
+        return self._transport.download(f"/v1/jobs/{self.id}/artifacts/{name}", path, name)
+
+    def download_file(self, name: str, path: str | os.PathLike[str]) -> Path:
+        """Download a file of `result["files"]`, such as `predictions.csv`. Return the path of the file."""
+        return self._transport.download(f"/v1/jobs/{self.id}/files/{name}", path, name)
+
+    def download_weights(self, number: int, path: str | os.PathLike[str]) -> Path:
+        """Download the weights of a checkpoint as a safetensors file. Return the path of the file.
+
+        In a folder, the file is called, for example, `checkpoint-3.safetensors`.
+        """
+        url = f"/v1/jobs/{self.id}/checkpoints/{number}/weights"
+        return self._transport.download(url, path, f"checkpoint-{number}.safetensors")
+
+    def predict(
+        self,
+        images: Image | Sequence[Image],
+        *,
+        checkpoint: CheckpointChoice = "latest",
+        top_k: int | None = None,
+        timeout_s: float | None = None,
+    ) -> CheckpointPredictions:
+        """Predict images with a checkpoint, also while the job runs. The arguments are those of `Models.predict`.
+
+        `checkpoint` is `latest`, or `best` by the metric that a callback monitors.
+        """
+        body = run_blocking(build_images_body, images)
+        return self._predict(body, {"checkpoint": checkpoint, "top_k": top_k}, timeout_s)
+
+    def predict_instances(
+        self,
+        instances: Sequence[Mapping[str, Any]],
+        *,
+        checkpoint: CheckpointChoice = "latest",
+        top_k: int | None = None,
+        timeout_s: float | None = None,
+    ) -> CheckpointPredictions:
+        """Predict instances with a checkpoint: `{"image": <base64 or bytes>}` or `{"values": […]}`."""
+        return self._predict(build_instances_body(instances, top_k), {"checkpoint": checkpoint}, timeout_s)
+
+    def predict_rows(
+        self,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        checkpoint: CheckpointChoice = "latest",
+        top_k: int | None = None,
+        timeout_s: float | None = None,
+    ) -> CheckpointPredictions:
+        """Predict table rows with a checkpoint."""
+        return self._predict(build_rows_body(rows, top_k), {"checkpoint": checkpoint}, timeout_s)
+
+    def _predict(self, body: Body, params: Mapping[str, Any], timeout_s: float | None) -> CheckpointPredictions:
+        response: CheckpointPredictions = self._transport.request_json(
+            "POST",
+            f"/v1/jobs/{self.id}/predict",
+            params=params,
+            repeatable=True,
+            **set_timeout(body, timeout_s),
+        )
+        return response
