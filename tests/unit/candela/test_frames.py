@@ -15,6 +15,7 @@ from candela.types import CurveGrid, Series, UsageSeries
 TRAIN: Any = [{"step": step, "epoch": (step + 1) // 2, "value": 4.0 - step} for step in (1, 2, 3)]
 SERIES: list[Series] = [
     {"name": "loss", "split": "train", "points": TRAIN},
+    {"name": "loss", "split": "valid", "points": [{"step": 2, "epoch": 1, "value": "NaN"}]},
     {"name": "accuracy", "split": "valid", "points": [{"step": 4, "epoch": 2, "value": 0.5}]},
 ]
 
