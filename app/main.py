@@ -3,7 +3,6 @@
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from importlib.metadata import version
 
 from fastapi import FastAPI
 from starlette.types import Scope
@@ -56,6 +55,7 @@ from core.process_tuning import freeze_gc, lower_switch_interval
 from core.settings import Settings
 from core.startup import exit_on_configuration_error, load_settings_or_exit
 from core.storage import open_storage
+from core.version import get_version
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 UPLOAD_PATHS = re.compile(r"/v1/datasets/[^/]+/versions/?|/v1/models/[^/]+/predictions/?|/v1/uploads(/[^/]+)?/?")
@@ -112,7 +112,7 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
     tracing = Tracing.from_environment()
     app = FastAPI(
         title="Candela",
-        version=version("candela"),
+        version=get_version(),
         lifespan=_build_lifespan(settings, state, tracing),
         docs_url=None,
         redoc_url=None,

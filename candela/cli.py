@@ -15,6 +15,7 @@ from candela.cli_models import models_app
 from candela.cli_samples import list_samples
 from candela.cli_watch import watch
 from candela.errors import CandelaError
+from candela.installation import require_server
 
 if TYPE_CHECKING:
     from candela.client import Client
@@ -53,6 +54,7 @@ def up(
     ] = None,
 ) -> None:
     """Run the service on this machine until Ctrl-C or SIGTERM. Print `ready http://…` when it accepts requests."""
+    require_server()
     from candela.components import UpOptions
     from candela.up import run_service
 
@@ -64,6 +66,7 @@ def demo(
     home: Annotated[Path | None, typer.Option(help="Home folder of the demo (default: a temporary folder).")] = None,
 ) -> None:
     """Start the service, train a network on real images, predict unseen images, and stop the service."""
+    require_server()
     from candela.demo import run_demo
 
     run_demo(home)
@@ -217,6 +220,7 @@ def predict(
 @app.command()
 def doctor(home: Home = Path("var")) -> None:
     """Check whether the service can run here: torch, device, numerics, database, queue and storage."""
+    require_server()
     from candela.doctor import run_checks
 
     if not run_checks(home):
@@ -251,7 +255,7 @@ def _print_state(job: "Job") -> None:
 
 
 def _exit_with_error(text: str) -> NoReturn:
-    from core.redaction import redact_credentials
+    from candela.redaction import redact_credentials
 
     print(f"candela: {redact_credentials(text)}", file=sys.stderr)
     sys.exit(1)

@@ -1,7 +1,6 @@
 """Defines the processes of the embedded service: their commands and environment variables."""
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from candela.home import Home
 from candela.managed_process import ManagedProcess
 from candela.sockets import is_loopback
 from core.child_environment import build_child_environment
+from core.python_process import PYTHON, set_import_path
 
 DEFAULT_GRACE_S = 30.0
 
@@ -62,7 +62,7 @@ def build_settings(
         environment["PROMETHEUS_MULTIPROC_DIR"] = str(
             rendezvous_dir / "metrics"
         )  # prometheus_client adds up the metrics files of all processes
-    return environment
+    return set_import_path(environment)
 
 
 def get_num_http_processes(environment: Mapping[str, str]) -> int:
@@ -99,7 +99,7 @@ def create_broker(
 
 def create_migration(home: Home, environment: Mapping[str, str], shared_fd: int) -> ManagedProcess:
     """Return the process that migrates the database."""
-    command = [sys.executable, "-m", "core.db.migrate"]
+    command = [*PYTHON, "-m", "core.db.migrate"]
     return ManagedProcess(
         "migration", command, omit_api_keys(environment), home.logs / "migration.log", 10.0, [shared_fd]
     )
@@ -113,10 +113,10 @@ def create_services(
     grace_s = float(environment.get("CANDELA_GRACE_S") or DEFAULT_GRACE_S)
     # Two more threads than slots: one for imports, one for messages that arrive when no slot is free.
     threads = int(environment.get("CANDELA_SLOTS") or 1) + 2
-    api = [sys.executable, "-m", "candela.serve", str(listener_fd)]
-    worker = [sys.executable, "-m", "celery", "-A", "worker.main", "worker", "-P", "threads", "-c", str(threads)]
+    api = [*PYTHON, "-m", "candela.serve", str(listener_fd)]
+    worker = [*PYTHON, "-m", "worker", "--pool", "threads", "--concurrency", str(threads)]
     worker += ["-Q", "train,train-gpu,import", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
-    maintenance = [sys.executable, "-m", "worker.maintenance"]
+    maintenance = [*PYTHON, "-m", "worker.maintenance"]
     names = ["api", *(f"api-{number}" for number in range(2, get_num_http_processes(environment) + 1))]
     return [
         *(

@@ -1,7 +1,7 @@
 """Runs the demo: starts the service, uploads real images, trains, predicts unseen images, and stops the service."""
 
+import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +22,7 @@ from candela.render import format_prediction
 from candela.sample_digits import DigitImage, load_digit_images, write_archive
 from candela.types import Prediction, Series
 from core.parent_death import die_with_parent
+from core.python_process import PYTHON, set_import_path
 
 NAME = "scanned-digits"
 MIN_VALID_ACCURACY = 0.97
@@ -143,9 +144,12 @@ def _draw_curves(curves: Sequence[Series], path: Path) -> None:
 @contextmanager
 def _run_service(home: Path, console: Console) -> Iterator[str]:
     """Run `candela up` on a free port while the context is open."""
-    command = die_with_parent([sys.executable, "-m", "candela", "up", "--home", str(home), "--port", "0"])
+    command = die_with_parent([*PYTHON, "-m", "candela", "up", "--home", str(home), "--port", "0"])
     with console.status("Starting the service …"):
-        service = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, process_group=0)  # noqa: S603 - ours
+        environment = set_import_path(os.environ)
+        service = subprocess.Popen(  # noqa: S603 - our command
+            command, env=environment, stdout=subprocess.PIPE, text=True, process_group=0
+        )
         url = _wait_until_ready(service)
     console.print(f"The service is ready at {url}; its files are in {home}")
     try:

@@ -6,7 +6,6 @@ import shutil
 import socket
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from candela.errors import CandelaError
 from candela.home import Home
 from candela.managed_process import ManagedProcess
 from core.child_environment import build_child_environment
+from core.python_process import PYTHON, set_import_path
 from core.redaction import redact_credentials
 
 MIN_FREE_BYTES = 2 * 2**30
@@ -96,7 +96,7 @@ def check_numerics(_home: Path, _environ: Mapping[str, str]) -> str:
 
 def check_figures(_home: Path, environ: Mapping[str, str]) -> str:
     """Run the self-test of the training engine in a separate process and compare its results with expected values."""
-    command, environment = [sys.executable, "-m", "worker.engine.selftest"], build_child_environment(environ)
+    command, environment = [*PYTHON, "-m", "worker.engine.selftest"], set_import_path(build_child_environment(environ))
     root = Path(__file__).resolve().parent.parent
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
@@ -173,8 +173,8 @@ def check_storage(home: Path, environ: Mapping[str, str]) -> str:
 def check_bucket(home: Path, environ: Mapping[str, str]) -> str:
     """Write an object to the bucket and delete it, with the storage code of the service."""
     command, environment = (
-        [sys.executable, "-m", "core.storage"],
-        {**components.omit_api_keys(environ), "CANDELA_HOME": str(home)},
+        [*PYTHON, "-m", "core.storage"],
+        set_import_path({**components.omit_api_keys(environ), "CANDELA_HOME": str(home)}),
     )
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)  # noqa: S603 - ours
     if done.returncode:

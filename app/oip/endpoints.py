@@ -4,7 +4,6 @@ The endpoints do not check the Content-Type, because clients of the protocol sen
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from importlib.metadata import version as version_of
 from typing import Any
 
 import orjson
@@ -21,6 +20,7 @@ from app.services.prediction.inference import InferenceService, ModelIndexEntry
 from app.services.prediction.version_cache import ServedModel
 from app.serving.statistics import InferenceStatistics
 from core.errors import ServiceError
+from core.version import get_version
 
 router = APIRouter(prefix="/v2")
 
@@ -37,7 +37,7 @@ def json_response(content: Any) -> Response:  # noqa: ANN401 - any JSON value
 @router.get("/")
 async def describe_server() -> Response:
     """Get the name and version of the server, and its extensions."""
-    return json_response(metadata.describe_server(version_of("candela")))
+    return json_response(metadata.describe_server(get_version()))
 
 
 @router.get("/health/live")

@@ -12,8 +12,9 @@ from core.db.repos.jobs import JobRepo
 from core.db.repos.usage import UsageRepo
 from core.db.repos.workers import WorkerRepo
 from core.jobs import JobState
+from core.version import get_version
 
-PACKAGES = ("candela", "torch", "torchvision", "fastapi", "celery", "sqlalchemy")
+PACKAGES = ("torch", "torchvision", "fastapi", "celery", "sqlalchemy")
 
 
 class WorkerView(NamedTuple):
@@ -99,4 +100,5 @@ class SystemService:
 
 def read_package_versions() -> dict[str, str]:
     """Return the versions of Python and the main packages."""
-    return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
+    packages = {package: version(package) for package in PACKAGES}
+    return {"python": platform.python_version(), "candela": get_version(), **packages}

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -23,9 +22,9 @@ from app.serving.types import BundleRef
 from core.child_environment import build_child_environment
 from core.errors import ServiceError, Unavailable
 from core.parent_death import die_with_parent
+from core.python_process import PYTHON, ROOT, set_import_path
 
 log = structlog.get_logger(__name__)
-ROOT = Path(__file__).resolve().parents[2]
 HEARTBEAT_S, HEARTBEAT_TIMEOUT_S = 0.5, 1.25  # a frozen process is detected within the sum of the two
 START_S = 180.0  # start timeout; importing torch from a slow disk may take a minute
 HANG_S = 120.0  # a process that does not respond for this long is killed
@@ -203,9 +202,9 @@ def _start_process(
         sock = connect_unix(path, memory_fd)
         try:
             process = subprocess.Popen(  # noqa: S603 - the command is fixed
-                die_with_parent([sys.executable, "-m", "app.inference", str(listener.fileno()), device]),
+                die_with_parent([*PYTHON, "-m", "app.inference", str(listener.fileno()), device]),
                 env=environment,
-                cwd=ROOT,  # `-m` imports from this folder first, so the caller's folder cannot shadow our packages
+                cwd=ROOT,  # the process must not depend on the caller's folder
                 stdin=subprocess.DEVNULL,
                 pass_fds=(listener.fileno(),),
             )
@@ -217,4 +216,4 @@ def _start_process(
 
 def build_environment(parent: Mapping[str, str], extra_variables: Collection[str] = ()) -> dict[str, str]:
     """Return the environment variables of the process: without credentials, with allocator and OpenMP settings."""
-    return ALLOCATOR | build_child_environment(parent, extra_variables)
+    return set_import_path(ALLOCATOR | build_child_environment(parent, extra_variables))

@@ -80,4 +80,4 @@ def import_package(name: str) -> Any:  # noqa: ANN401 - the packages have no typ
 
 
 def _missing_package_error(name: str) -> MissingPackage:
-    return MissingPackage(f"the package {name!r} is not installed; run `pip install candela[serving]`")
+    return MissingPackage(f"the package {name!r} is not installed; run `pip install -e '.[serving]'` in the repository")

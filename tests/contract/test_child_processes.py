@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("app", "worker", "models", "core", "candela")
 STARTERS = {"Popen", "run", "call", "check_call", "check_output"}
-ALLOWED = {"candela/demo.py"}
-"""The demo starts `candela up`, which selects the environment of each of its processes."""
+STARTS_PYTHON = {"core/python_process.py", "core/parent_death.py"}
+"""The first has the option -P, and the second the option -I, which implies it."""
 
 FORKED = {"app/inference/validation_process.py"}
 """The process that validates networks is a fork of the inference process, which has no credentials."""
@@ -42,11 +42,20 @@ def test_every_process_gets_an_explicit_environment(starts: list[tuple[str, ast.
     """Otherwise the process inherits all credentials of its parent."""
     assert len(starts) >= 7
     lacking = [
-        f"{path}:{call.lineno}"
-        for path, call in starts
-        if path not in ALLOWED and "env" not in {keyword.arg for keyword in call.keywords}
+        f"{path}:{call.lineno}" for path, call in starts if "env" not in {keyword.arg for keyword in call.keywords}
     ]
-    assert not lacking, f"pass env=build_child_environment(os.environ) in {lacking}"
+    assert not lacking, f"pass env=set_import_path(build_child_environment(os.environ)) in {lacking}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_python_is_started_without_the_current_folder_in_its_import_path(package: str) -> None:
+    """A file `core.py` or `torch.py` in the current folder must not be imported."""
+    users = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / package).rglob("*.py"))
+        if "sys.executable" in path.read_text(encoding="utf-8")
+    ]
+    assert set(users) <= STARTS_PYTHON, "use core.python_process.PYTHON and set_import_path"
 
 
 def test_no_process_is_started_by_a_shell(starts: list[tuple[str, ast.Call]]) -> None:

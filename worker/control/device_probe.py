@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from core.child_environment import build_child_environment
+from core.python_process import PYTHON, set_import_path
 
 log = structlog.get_logger()
 # The script runs in a separate process, so that CUDA and torch do not occupy memory in the worker.
@@ -38,8 +39,8 @@ def probe_devices() -> list[dict[str, Any]]:
         return [{"name": "cpu", "threads": len(os.sched_getaffinity(0))}]
     try:
         process = subprocess.run(  # noqa: S603 - our interpreter and our script
-            [sys.executable, "-c", _PROBE_SCRIPT],
-            env=build_child_environment(os.environ),
+            [*PYTHON, "-c", _PROBE_SCRIPT],
+            env=set_import_path(build_child_environment(os.environ)),
             capture_output=True,
             check=True,
             timeout=_PROBE_TIMEOUT_S,

@@ -13,11 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.db.repos.workers import WorkerRepo
 from core.db.session import SessionFactory, transaction
+from core.version import get_version
 from worker.control.device_probe import probe_devices
 
 log = structlog.get_logger()
 DevicesCallback = Callable[[list[dict[str, Any]]], None]
-_PACKAGES = ("candela", "torch", "torchvision", "celery")
+_PACKAGES = ("torch", "torchvision", "celery")
 
 
 class WorkerHeartbeat(threading.Thread):
@@ -90,7 +91,7 @@ class WorkerHeartbeat(threading.Thread):
 
 def list_package_versions() -> dict[str, str]:
     """Return the versions of Python and of the installed packages that affect results."""
-    versions = {"python": sys.version.split()[0]}
+    versions = {"python": sys.version.split()[0], "candela": get_version()}
     for name in _PACKAGES:
         try:
             versions[name] = version(name)

@@ -1,15 +1,15 @@
 """Keeps one trainer process ready, with torch already imported, so that a job starts without delay."""
 
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 
 import structlog
 
+from core.python_process import PYTHON
 from worker.control.trainer_process import TrainerProcess
 
 log = structlog.get_logger()
-TRAINER = (sys.executable, "-m", "worker.trainer")
+TRAINER = (*PYTHON, "-m", "worker.trainer")
 
 
 class Standby:

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import IO
 
 import structlog
@@ -17,11 +16,11 @@ from pydantic import ValidationError
 
 from core.child_environment import build_child_environment
 from core.parent_death import die_with_parent
+from core.python_process import ROOT, set_import_path
 from worker.protocol import TRAINER_MESSAGES, RunFailed, Start, SupervisorMessage, TrainerMessage
 
 log = structlog.get_logger()
 _CHUNK_BYTES = 2**20
-_ROOT = Path(__file__).resolve().parents[2]
 _STDERR_TAIL_BYTES = 4096
 
 
@@ -46,8 +45,8 @@ class TrainerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
-            env=build_child_environment(os.environ) if environment is None else environment,
-            cwd=_ROOT,  # `python -m` searches this folder first: a package in the current folder could shadow `worker`
+            env=set_import_path(build_child_environment(os.environ) if environment is None else environment),
+            cwd=ROOT,  # a trainer must not depend on the worker's folder
             start_new_session=True,
             bufsize=0,
         )

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -12,13 +11,13 @@ import structlog
 
 from core.child_environment import build_child_environment
 from core.parent_death import die_with_parent
+from core.python_process import PYTHON, ROOT, set_import_path
 from worker.importing.process import ImportFailure, PackRequest, PackResult
 
 log = structlog.get_logger(__name__)
 _POLL_S = 0.05
 _MAX_S = 4 * 3600.0
 _STDERR_CHARACTERS = 4000
-_REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def run_packer(
@@ -44,12 +43,12 @@ def run_packer(
     ends_at = clock() + max_s
     with (scratch / "stderr").open("w+b") as stderr:
         process = subprocess.Popen(  # noqa: S603 - the command is constant
-            die_with_parent([sys.executable, "-m", "worker.importing.process"]),
-            env=build_child_environment(os.environ, extra_variables),
+            die_with_parent([*PYTHON, "-m", "worker.importing.process"]),
+            env=set_import_path(build_child_environment(os.environ, extra_variables)),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
-            cwd=_REPOSITORY,
+            cwd=ROOT,
             start_new_session=True,
         )
         try:
