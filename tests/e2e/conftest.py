@@ -38,11 +38,13 @@ class Service:
     url: str = ""
     options: tuple[str, ...] = ()
     variables: dict[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = (sys.executable, "-m", "candela")
+    folder: Path | None = None  # the current folder; None: that of the tests
     process: "subprocess.Popen[str] | None" = None
 
     @property
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "candela", "up", "--home", str(self.home), "--port", "0", *self.options]
+        return [*self.program, "up", "--home", str(self.home), "--port", "0", *self.options]
 
     @property
     def pid(self) -> int:
@@ -53,6 +55,7 @@ class Service:
         self.process = subprocess.Popen(
             self.command,
             env=environment(**self.variables),
+            cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
