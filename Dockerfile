@@ -11,25 +11,25 @@ ARG TORCH_INDEX_URL=""
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/candela
 ENV PATH=/opt/candela/bin:$PATH
-WORKDIR /src
+WORKDIR /srv/candela
 # torch is installed first, so that its layer stays cached when the source changes.
 COPY constraints.txt ./
 RUN pip install -c constraints.txt ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} torch torchvision
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md hatch_build.py alembic.ini ./
 COPY app ./app
 COPY worker ./worker
 COPY models ./models
 COPY core ./core
 COPY candela ./candela
 COPY migrations ./migrations
-RUN pip install -c constraints.txt '.[otel]'
+# The service is an editable installation: a wheel contains the client only.
+RUN pip install -c constraints.txt -e '.[otel]'
 
 FROM python:${PYTHON_VERSION}-slim AS runtime
 RUN useradd --system --uid 10001 --user-group --create-home candela \
     && install -d -m 700 -o candela -g candela /var/lib/candela
 COPY --from=build /opt/candela /opt/candela
-COPY alembic.ini /srv/candela/
-COPY migrations /srv/candela/migrations
+COPY --from=build /srv/candela /srv/candela
 ENV PATH=/opt/candela/bin:$PATH PYTHONUNBUFFERED=1 CANDELA_HOME=/var/lib/candela
 WORKDIR /srv/candela
 USER candela

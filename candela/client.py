@@ -8,7 +8,8 @@ from typing import Any, Self
 from candela import events
 from candela.datasets import Datasets
 from candela.errors import ProblemError, Unreachable
-from candela.jobs import Job, Jobs
+from candela.job_collection import Jobs
+from candela.jobs import Job
 from candela.models import Models
 from candela.transport import Transport
 from candela.types import JobEvent

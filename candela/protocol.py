@@ -53,7 +53,7 @@ def translate_errors(base_url: str) -> Iterator[None]:
 
 
 def raise_for_problem(response: httpx.Response) -> httpx.Response:
-    """Return a response that is no error. The body of an error must have been read.
+    """Return the response unless it is an error, whose body must have been read.
 
     Raises:
         ProblemError: the server responded with an error.

@@ -5,7 +5,7 @@ from typing import Any, TypedDict
 from candela.types import ModelVersionRef, Prediction
 
 
-class CheckpointRef(TypedDict):
+class PredictionCheckpoint(TypedDict):
     job_id: str
     checkpoint: int
     epoch: int
@@ -14,7 +14,7 @@ class CheckpointRef(TypedDict):
 
 
 class CheckpointPredictions(TypedDict):
-    checkpoint: CheckpointRef
+    checkpoint: PredictionCheckpoint
     predictions: list[Prediction]
 
 

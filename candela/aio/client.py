@@ -6,7 +6,8 @@ from typing import Any, Self
 
 from candela.aio import events
 from candela.aio.datasets import AsyncDatasets
-from candela.aio.jobs import AsyncJob, AsyncJobs
+from candela.aio.job_collection import AsyncJobs
+from candela.aio.jobs import AsyncJob
 from candela.aio.models import AsyncModels
 from candela.aio.transport import AsyncTransport
 from candela.aio.uploads import AsyncUploads

@@ -78,10 +78,19 @@ def test_copied_files_exist_and_are_not_ignored(instructions: list[tuple[str, st
 
 def test_every_package_is_in_the_image(instructions: list[tuple[str, str]]) -> None:
     copied = {rest.split()[0] for name, rest in instructions if name == "COPY"}
-    packages = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"][
-        "packages"
-    ]
-    assert set(packages) <= copied
+    packages = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["importlinter"]["root_packages"]
+    assert {*packages, "migrations"} <= copied
+
+
+def test_the_image_has_an_editable_installation_of_the_service(stages: dict[str, list[tuple[str, str]]]) -> None:
+    """A wheel contains the client only. The source is at the same path in the stage that builds and in the images."""
+    commands = [rest for name, rest in stages["build"] if name == "RUN"]
+    extras = re.search(r"-e '\.\[(\w+)\]'", commands[-1])
+    assert extras is not None
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    assert "candela-ml[server]" in project["optional-dependencies"][extras[1]]
+    (folder,) = [rest for name, rest in stages["build"] if name == "WORKDIR"]
+    assert ("COPY", f"--from=build {folder} {folder}") in stages["runtime"]
 
 
 def test_services_of_production() -> None:
