@@ -17,8 +17,8 @@ from rich.text import Text
 from candela.client import Client
 from candela.errors import CandelaError
 from candela.jobs import Job
-from candela.live_view import follow_job
-from candela.render import format_prediction
+from candela.rendering.live_view import follow_job
+from candela.rendering.responses import format_prediction
 from candela.sample_digits import DigitImage, load_digit_images, write_archive
 from candela.types import Prediction, Series
 from core.parent_death import die_with_parent

@@ -18,8 +18,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from candela import Client, render
+from candela import Client
 from candela.cli import main
+from candela.rendering import responses as render
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from candela.render import console
+from candela.rendering.responses import console
 
 Report = Mapping[str, Any]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from candela import render
 from candela.cli import main
+from candela.rendering import responses as render
 
 Run = Callable[..., tuple[int, str, str]]
 VERSION = "/v1/datasets/pets/versions/2"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candela.cli_datasets import AsJson
+from candela.cli.datasets import AsJson
 from candela.errors import CandelaError
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def edit(
 def _submit_edit(
     name: str, version: int, operations: list[dict[str, Any]], new_name: str | None, *, wait: bool, as_json: bool
 ) -> None:
-    from candela import render
     from candela.client import Client
+    from candela.rendering import responses as render
 
     with Client() as client:
         target = new_name or name
@@ -96,8 +96,9 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Show what differs between a base version and a version: added, removed, relabelled, moved and changed samples."""
-    from candela import render, render_datasets
     from candela.client import Client
+    from candela.rendering import dataset_comparison as render_datasets
+    from candela.rendering import responses as render
 
     with Client() as client:
         found = client.datasets.diff(name, base, version, base_name=base_name, by=by)
@@ -111,7 +112,7 @@ def export(
 ) -> None:
     """Download a version as a zip archive of PNG files or CSV files, and print its path."""
     from candela.client import Client
-    from candela.live_view import export_version
+    from candela.rendering.live_view import export_version
 
     with Client() as client:
         print(export_version(client.datasets, name, version, path))
@@ -119,9 +120,9 @@ def export(
 
 def report(name: Name, version: NewestVersion = None, as_json: AsJson = False) -> None:
     """Show the import report of a version: counts, duplicates, leaks, conflicts and unreadable files."""
-    from candela import render
     from candela.client import Client
-    from candela.report_view import print_report
+    from candela.rendering import responses as render
+    from candela.rendering.import_report import print_report
 
     with Client() as client:
         versions = [] if version is not None else client.datasets.get(name)["versions"]

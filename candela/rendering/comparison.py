@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from rich.markup import escape
 
-from candela import render
-from candela.render import create_table, format_number, format_sparkline, format_state, print_table
+from candela.rendering import responses as render
+from candela.rendering.responses import create_table, format_number, format_sparkline, format_state, print_table
 from candela.types import CurveGrid, JobDifferences, UsageSeries
 
 ID_CHARACTERS = 8

@@ -6,7 +6,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from candela import render
+from candela.rendering import responses as render
 from candela.types import DatasetComparison
 
 MAX_LISTED = 10

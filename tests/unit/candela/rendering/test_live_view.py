@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from candela import Client
-from candela.live_view import LiveJobView, follow_jobs
+from candela.rendering.live_view import LiveJobView, follow_jobs
 from candela.types import JobEvent
 
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from candela.cli_compare import annotate, compare, curves, jobs, usage
-from candela.cli_dataset_versions import add_version_commands
-from candela.cli_datasets import AsJson, datasets_app
-from candela.cli_extend import JobId, extend
-from candela.cli_models import models_app
-from candela.cli_samples import list_samples
-from candela.cli_watch import watch
+from candela.cli.compare import annotate, compare, curves, jobs, usage
+from candela.cli.dataset_versions import add_version_commands
+from candela.cli.datasets import AsJson, datasets_app
+from candela.cli.extend import JobId, extend
+from candela.cli.models import models_app
+from candela.cli.samples import list_samples
+from candela.cli.watch import watch
 from candela.errors import CandelaError
 from candela.installation import require_server
 
@@ -82,7 +82,7 @@ def submit(
     ] = None,
 ) -> None:
     """Submit a job. The exit status is 0 if the job was accepted; with --watch, only if the job succeeded."""
-    from candela.live_view import follow_job
+    from candela.rendering.live_view import follow_job
     from candela.specs import read_spec
 
     with _create_client() as client:
@@ -154,7 +154,7 @@ def metrics(
     as_json: AsJson = False,
 ) -> None:
     """Show the last, lowest and highest value of each metric of a job, and its curve as a sparkline."""
-    from candela import render
+    from candela.rendering import responses as render
 
     with _create_client() as client:
         series = client.jobs.get(job_id).metrics(name=name, split=split, max_points=500)
@@ -164,7 +164,7 @@ def metrics(
 @app.command()
 def artifacts(job_id: JobId, as_json: AsJson = False) -> None:
     """List the artifacts of a job."""
-    from candela import render
+    from candela.rendering import responses as render
 
     with _create_client() as client:
         files = client.jobs.get(job_id).artifacts()
@@ -185,7 +185,7 @@ def download(
 @app.command()
 def workers(as_json: AsJson = False) -> None:
     """List the workers with their last heartbeats, devices and jobs."""
-    from candela import render
+    from candela.rendering import responses as render
 
     with _create_client() as client:
         listed_workers = client.system()["workers"]
@@ -200,8 +200,8 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Predict images, or the rows of a .csv file. The exit status is 1 if an image or a row is invalid."""
-    from candela import render
     from candela.csv_rows import SUFFIXES, read_rows
+    from candela.rendering import responses as render
 
     is_table = len(images) == 1 and images[0].name.lower().endswith(SUFFIXES)
     rows = read_rows(images[0]) if is_table else []
@@ -245,7 +245,7 @@ def _create_client() -> "Client":
 
 
 def _print_job(job: "Job", *, as_json: bool) -> None:
-    from candela import render
+    from candela.rendering import responses as render
 
     render.print_json_or(job.response, as_json, lambda: render.print_job(job))
 

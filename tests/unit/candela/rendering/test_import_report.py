@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from candela.report_view import print_report
+from candela.rendering.import_report import print_report
 
 
 def build_groups(*sizes: int, split: str = "train") -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from candela.cli_datasets import AsJson
+from candela.cli.datasets import AsJson
 
 
 def list_samples(
@@ -20,8 +20,8 @@ def list_samples(
     as_json: AsJson = False,
 ) -> None:
     """List the samples of a dataset version with their labels and, for tables, values."""
-    from candela import render
     from candela.client import Client
+    from candela.rendering import responses as render
 
     with Client() as client:
         samples = list(client.datasets.samples(name, version, label=label, split=split, limit=limit))

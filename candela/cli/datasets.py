@@ -16,8 +16,8 @@ datasets_app = typer.Typer(help="List, add, edit, compare and export datasets.",
 @datasets_app.callback()
 def datasets(context: typer.Context, as_json: AsJson = False) -> None:
     """List datasets and the state of their versions."""
-    from candela import render
     from candela.client import Client
+    from candela.rendering import responses as render
 
     if context.invoked_subcommand is not None:
         return
@@ -54,10 +54,10 @@ def add_dataset(
 
     The exit status is 0 if the import succeeds; with --no-wait, if the upload succeeds.
     """
-    from candela import render
     from candela.client import Client
-    from candela.import_summary import print_import_report
-    from candela.live_view import upload_dataset
+    from candela.rendering import responses as render
+    from candela.rendering.import_summary import print_import_report
+    from candela.rendering.live_view import upload_dataset
 
     with Client() as client:
         options = _parse_options(option or [])
@@ -88,8 +88,8 @@ def show_uploads(
     as_json: AsJson = False,
 ) -> None:
     """List resumable uploads that have not expired."""
-    from candela import render
     from candela.client import Client
+    from candela.rendering import responses as render
 
     with Client() as client:
         if delete is not None:

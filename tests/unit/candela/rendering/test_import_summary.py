@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from candela import render
-from candela.import_summary import list_lines, print_import_report
+from candela.rendering import responses as render
+from candela.rendering.import_summary import list_lines, print_import_report
 
 NO_GROUPS: dict[str, Any] = {"num_groups": 0, "items": []}
 IMAGES: dict[str, Any] = {

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from candela.cli_datasets import AsJson
+from candela.cli.datasets import AsJson
 
 models_app = typer.Typer(help="List the registered models, or register one.", invoke_without_command=True)
 
@@ -14,8 +14,8 @@ models_app = typer.Typer(help="List the registered models, or register one.", in
 @models_app.callback()
 def models(context: typer.Context, as_json: AsJson = False) -> None:
     """List the registered models."""
-    from candela import render
     from candela.client import Client
+    from candela.rendering import responses as render
 
     if context.invoked_subcommand is not None:
         return
@@ -52,8 +52,8 @@ def register_model(
     Options that are not set have the values of the published weights. The exit status is 0 if the model is registered;
     with --no-wait, if the request was accepted.
     """
-    from candela import render
     from candela.client import Client
+    from candela.rendering import responses as render
 
     fields: dict[str, Any] = {
         "image_shape": _parse_numbers(image_shape, "--image-shape"),

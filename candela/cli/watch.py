@@ -9,9 +9,9 @@ def watch(
     job_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of one or more jobs, at most 200.")],
 ) -> None:
     """Show the progress of jobs until they end. The exit status is 0 only if all jobs succeeded."""
-    from candela import render
     from candela.client import Client
-    from candela.live_view import follow_job, follow_jobs
+    from candela.rendering import responses as render
+    from candela.rendering.live_view import follow_job, follow_jobs
 
     with Client() as client:
         jobs = [client.jobs.get(job_id) for job_id in dict.fromkeys(job_ids)]

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from candela.cli_datasets import AsJson
-from candela.cli_extend import JobId
+from candela.cli.datasets import AsJson
+from candela.cli.extend import JobId
 
 JobIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of the jobs.")]
 
@@ -24,8 +24,8 @@ def jobs(
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first or in the order of --sort."""
-    from candela import render
     from candela.client import Client
+    from candela.rendering import responses as render
 
     with Client() as client:
         found = client.jobs.list(
@@ -59,9 +59,9 @@ def annotate(
 
 def compare(job_ids: JobIds, as_json: AsJson = False) -> None:
     """Compare 2 to 50 jobs: differences of their specs, last and best metrics, environments."""
-    from candela import render
     from candela.client import Client
-    from candela.render_comparison import print_comparison
+    from candela.rendering import responses as render
+    from candela.rendering.comparison import print_comparison
 
     with Client() as client:
         comparison = client.jobs.compare(job_ids)
@@ -79,9 +79,9 @@ def curves(
     as_json: AsJson = False,
 ) -> None:
     """Show one metric of several jobs on one axis."""
-    from candela import render
     from candela.client import Client
-    from candela.render_comparison import print_grid
+    from candela.rendering import responses as render
+    from candela.rendering.comparison import print_grid
 
     with Client() as client:
         grid = client.jobs.curves(job_ids, name, split, x=x, buckets=buckets, start=start, end=end)
@@ -90,9 +90,9 @@ def curves(
 
 def usage(job_id: JobId, as_json: AsJson = False) -> None:
     """Show processor time, memory, waiting time and throughput of a training."""
-    from candela import render
     from candela.client import Client
-    from candela.render_comparison import print_usage
+    from candela.rendering import responses as render
+    from candela.rendering.comparison import print_usage
 
     with Client() as client:
         series = client.jobs.get(job_id).usage()

@@ -7,12 +7,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-from candela import render
 from candela.client import Client
 from candela.datasets import Datasets
 from candela.errors import CandelaError
 from candela.folder_archive import format_skipped
 from candela.jobs import Job
+from candela.rendering import responses as render
 from candela.types import DatasetVersion, JobEvent, Number
 
 WARNING_LEVELS = frozenset({"warning", "error"})

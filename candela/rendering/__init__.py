@@ -1,0 +1,1 @@
+"""Renders responses, reports and progress in the terminal."""
