@@ -106,6 +106,7 @@ class Jobs:
     def list(
         self,
         *,
+        id: str | None = None,
         state: str | None = None,
         name: str | None = None,
         kind: str | None = None,
@@ -120,6 +121,7 @@ class Jobs:
         """Yield at most `limit` jobs, newest first; default: all.
 
         Args:
+            id: only jobs whose id starts with these hexadecimal digits.
             state: only jobs in this state.
             name: only jobs with this name.
             kind: only jobs of this kind.
@@ -132,6 +134,7 @@ class Jobs:
             limit: maximum number of jobs.
         """
         params: dict[str, Any] = {
+            "id": id,
             "state": state,
             "name": name,
             "kind": kind,

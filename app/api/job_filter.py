@@ -15,6 +15,7 @@ from core.spec.error_pointers import format_unknown_name
 
 MAX_FILTER_TAGS = 10
 DATASET_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}(@[1-9][0-9]{0,8})?$"
+ID_PREFIX_PATTERN = r"^[0-9a-f]{1,32}$"
 FIELDS = tuple(JobSummaryOut.model_fields)
 
 
@@ -35,6 +36,10 @@ async def _parse_filter(
         str | None,
         Query(pattern=DATASET_PATTERN, description="Only jobs with this dataset: `digits`, or `digits@2`, a version."),
     ] = None,
+    id_prefix: Annotated[
+        str | None,
+        Query(alias="id", pattern=ID_PREFIX_PATTERN, description="Only jobs whose id starts with these digits."),
+    ] = None,
     tag: Annotated[
         list[Annotated[str, Field(pattern=TAG_PATTERN)]] | None,
         Query(max_length=MAX_FILTER_TAGS, description="Only jobs with this tag. Repeat it for jobs with several tags."),
@@ -50,6 +55,7 @@ async def _parse_filter(
         tags=tag or (),
         dataset=dataset_name or None,
         dataset_version=int(version) if version else None,
+        id_prefix=id_prefix,
     )
 
 

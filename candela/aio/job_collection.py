@@ -107,6 +107,7 @@ class AsyncJobs:
     async def list(
         self,
         *,
+        id: str | None = None,
         state: str | None = None,
         name: str | None = None,
         kind: str | None = None,
@@ -121,6 +122,7 @@ class AsyncJobs:
         """Yield at most `limit` jobs, newest first; default: all.
 
         Args:
+            id: only jobs whose id starts with these hexadecimal digits.
             state: only jobs in this state.
             name: only jobs with this name.
             kind: only jobs of this kind.
@@ -133,6 +135,7 @@ class AsyncJobs:
             limit: maximum number of jobs.
         """
         params: dict[str, Any] = {
+            "id": id,
             "state": state,
             "name": name,
             "kind": kind,

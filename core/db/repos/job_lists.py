@@ -44,6 +44,7 @@ class JobFilter(NamedTuple):
         tags: tags that the job has all.
         dataset: the name of the dataset.
         dataset_version: the version of the dataset.
+        id_prefix: hexadecimal digits with which the id starts.
     """
 
     state: JobState | None = None
@@ -54,6 +55,7 @@ class JobFilter(NamedTuple):
     tags: Sequence[str] = ()
     dataset: str | None = None
     dataset_version: int | None = None
+    id_prefix: str | None = None
 
 
 class JobListRepo:
@@ -142,6 +144,9 @@ def _build_conditions(conditions: JobFilter) -> list[ColumnElement[bool]]:
     columns: tuple[Any, ...] = (JobRow.state, JobRow.name, JobRow.kind, JobRow.model_name)
     found = [column == value for column, value in zip(columns, values, strict=True) if value is not None]
     found += [exists().where(JobTagRow.tag == tag, JobTagRow.job_id == JobRow.id) for tag in conditions.tags]
+    if conditions.id_prefix is not None:  # a range, which the primary key serves on every database, unlike LIKE
+        found.append(JobRow.id >= conditions.id_prefix)
+        found.append(JobRow.id < f"{conditions.id_prefix}g")
     if conditions.text is not None:
         text = conditions.text
         places = [column.icontains(text, autoescape=True) for column in (JobRow.name, JobRow.note)]

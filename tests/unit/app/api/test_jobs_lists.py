@@ -77,6 +77,14 @@ def test_tags_and_notes_are_set_found_and_deleted(client: TestClient, state: Sta
     assert client.delete(f"/v1/jobs/{ids[0]}").status_code == 204
 
 
+def test_jobs_are_found_by_the_start_of_their_id(client: TestClient, ids: list[str]) -> None:
+    assert list_ids(client, id=ids[1]) == [ids[1]]
+    assert ids[1] in list_ids(client, id=ids[1][:2])
+    for invalid in ("", "x", "A", "%", "0" * 33):
+        response = client.get("/v1/jobs", params={"id": invalid})
+        assert (response.status_code, response.json()["errors"][0]["pointer"]) == (422, "?id")
+
+
 def test_a_finished_job_has_a_duration(client: TestClient, state: State, ids: list[str]) -> None:
     finish_job(state, ids[1])
     job = client.get(f"/v1/jobs/{ids[1]}").json()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, inspect, update
+from sqlalchemy import delete, event, inspect, update
 
 from core.db.repos.job_lists import JobField, JobFilter, JobListRepo, JobOrder
 from core.db.repos.jobs import JobRepo
@@ -135,6 +135,29 @@ def test_the_start_of_an_id_is_found(sessions: SessionFactory, ids: list[str]) -
     with transaction(sessions, read_only=True) as session:
         rows, _ = JobListRepo(session).list_page(JobFilter(text=ids[2][:12].upper()))
     assert [row.id for row in rows] == [ids[2]]
+
+
+def test_jobs_are_found_by_the_first_digits_of_their_ids(sessions: SessionFactory, ids: list[str]) -> None:
+    with transaction(sessions, read_only=True) as session:
+        for prefix in {job_id[:length] for job_id in ids for length in (1, 2, 8, 31, 32)} | {"0", "f"}:
+            rows, _ = JobListRepo(session).list_page(JobFilter(id_prefix=prefix))
+            assert {row.id for row in rows} == {job_id for job_id in ids if job_id.startswith(prefix)}, prefix
+
+
+def test_a_search_for_an_id_reads_a_range_of_the_primary_key(sqlite_sessions: SessionFactory) -> None:
+    with transaction(sqlite_sessions, read_only=True) as session:
+        statements: list[tuple[str, Any]] = []
+        engine = session.get_bind()
+
+        def record(*arguments: Any) -> None:
+            statements.append((arguments[2], arguments[3]))
+
+        event.listen(engine, "before_cursor_execute", record)
+        JobListRepo(session).list_page(JobFilter(id_prefix="abc"), limit=5)
+        event.remove(engine, "before_cursor_execute", record)
+        statement, parameters = statements[0]
+        plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        assert "sqlite_autoindex_job_1 (id>? AND id<?)" in str(plan.all())
 
 
 @pytest.mark.parametrize("cursor", ["x", "%%%", "WzEsMl0", "WyIyMDIwLTAxLTAxIiwgIngiXQ", ""])
