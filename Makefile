@@ -66,6 +66,9 @@ soak: setup ## Run small jobs with random kills for T=600 seconds, and count los
 fuzz: setup ## Fuzz the readers of untrusted bytes for T=600 seconds, and print a table
 	$(BIN)/python -m tests.fuzz --seconds $(or $(T),600)
 
+cli-reference: setup ## Write docs/reference/cli.md
+	$(BIN)/python -m typer candela.cli.app utils docs --name candela --title "Command line reference" --output docs/reference/cli.md
+
 sdk: setup ## Write the synchronous SDK from candela/aio
 	$(BIN)/python generate_sync_sdk.py
 
@@ -77,4 +80,4 @@ openapi: setup ## Write docs/reference/openapi.json
 
 check: lint test-avx2 test ## Run everything that CI checks
 
-.PHONY: help setup demo up format lint audit test test-avx2 test-fast oip-clients faults soak fuzz migration openapi sdk check
+.PHONY: help setup demo up format lint audit test test-avx2 test-fast oip-clients faults soak fuzz migration openapi cli-reference sdk check

@@ -51,6 +51,11 @@ class Client:
         response: dict[str, Any] = self._transport.request_json("GET", "/v1/catalog")
         return response
 
+    def session(self) -> dict[str, Any]:
+        """Return how the server authenticates the requests, and the start of the SHA-256 of the API key."""
+        response: dict[str, Any] = self._transport.request_json("GET", "/v1/session")
+        return response
+
     def system(self) -> dict[str, Any]:
         """Return the versions, devices, queue depth and workers of the server."""
         response: dict[str, Any] = self._transport.request_json("GET", "/v1/system")

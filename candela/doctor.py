@@ -8,8 +8,9 @@ import sqlite3
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -26,24 +27,38 @@ DASHBOARD_STAMP = Path(__file__).resolve().parents[1] / "app" / "web" / "vendor"
 Check = Callable[[Path, Mapping[str, str]], str]
 
 
+class CheckResult(NamedTuple):
+    """The result of one check: what it found, or why it failed."""
+
+    name: str
+    has_passed: bool
+    text: str
+
+
 def run_checks(home: Path) -> bool:
     """Run every check and print its result. Return True if all checks passed."""
     console = Console(highlight=False, soft_wrap=True)
-    verdicts = [_run_check(console, name, check, home.absolute()) for name, check in CHECKS.items()]
-    return all(verdicts)
+    has_passed = True
+    for result in iterate_results(home):
+        verdict = "[green]ok[/green]    " if result.has_passed else "[red]bad[/red]   "
+        console.print(f"{verdict}{result.name:<10}", end="")
+        console.print(result.text, markup=False)
+        has_passed = has_passed and result.has_passed
+    return has_passed
 
 
-def _run_check(console: Console, name: str, check: Check, home: Path) -> bool:
+def iterate_results(home: Path) -> Iterator[CheckResult]:
+    """Run every check, and yield its result when it has ended."""
+    for name, check in CHECKS.items():
+        yield _run_check(name, check, home.absolute())
+
+
+def _run_check(name: str, check: Check, home: Path) -> CheckResult:
     try:
-        finding = check(home, os.environ)
+        return CheckResult(name, True, check(home, os.environ))
     except Exception as error:  # noqa: BLE001 - any exception means that the check failed
         reason = redact_credentials(" ".join(str(error).split())) or type(error).__name__
-        console.print(f"[red]bad[/red]   {name:<10}", end="")
-        console.print(reason, markup=False)
-        return False
-    console.print(f"[green]ok[/green]    {name:<10}", end="")
-    console.print(finding, markup=False)
-    return True
+        return CheckResult(name, False, reason)
 
 
 def check_torch(_home: Path, _environ: Mapping[str, str]) -> str:

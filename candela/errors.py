@@ -42,10 +42,13 @@ class ProblemError(CandelaError):
         super().__init__(self._format_text())
 
     def _format_text(self) -> str:
-        lines = [f"{self.detail} ({self.status} {self.slug})"]
-        # Print a single error too: its detail is the same as the message, but the message does not contain its pointer.
-        lines += [f"  {pointer or '/'}: {detail}" for pointer, detail in self.errors]
-        return "\n".join(lines)
+        """Return the detail, then the invalid fields. A text that is the same in both is not repeated."""
+        listed = [f"{pointer or '/'}: {detail}" for pointer, detail in self.errors]
+        repeats = bool(self.errors) and self.errors[0].detail in self.detail
+        if repeats and len(listed) == 1:
+            return f"{listed[0]} ({self.status} {self.slug})"
+        heading = self.title if repeats and self.title else self.detail
+        return "\n".join([f"{heading} ({self.status} {self.slug})", *(f"  {line}" for line in listed)])
 
 
 class Unauthorized(ProblemError):

@@ -32,13 +32,23 @@ def read_spec(path: Path) -> dict[str, Any]:
     """
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-        spec = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader # nosec B506
     except OSError as error:
         raise CandelaError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise CandelaError(f"{path} is not UTF-8 text: {error.reason}") from error
-    except yaml.YAMLError as error:
-        raise CandelaError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    spec = parse_yaml(text, str(path))
     if not isinstance(spec, dict):
         raise CandelaError(f"{path} must be a mapping with fields such as `dataset` and `architecture`")
     return spec
+
+
+def parse_yaml(text: str, source: str) -> Any:  # noqa: ANN401 - any YAML value
+    """Return the value of a YAML text. `source` names the text in the error message.
+
+    Raises:
+        CandelaError: the text is not valid YAML.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader # nosec B506
+    except yaml.YAMLError as error:
+        raise CandelaError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error

@@ -50,6 +50,11 @@ class AsyncClient:
         response: dict[str, Any] = await self._transport.request_json("GET", "/v1/catalog")
         return response
 
+    async def session(self) -> dict[str, Any]:
+        """Return how the server authenticates the requests, and the start of the SHA-256 of the API key."""
+        response: dict[str, Any] = await self._transport.request_json("GET", "/v1/session")
+        return response
+
     async def system(self) -> dict[str, Any]:
         """Return the versions, devices, queue depth and workers of the server."""
         response: dict[str, Any] = await self._transport.request_json("GET", "/v1/system")

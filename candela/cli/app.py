@@ -1,264 +1,211 @@
-"""Defines the commands of `candela`. To start quickly, each command imports its modules when it is called."""
+"""Assembles the commands of `candela`. To start quickly, each command imports its modules when it is called."""
 
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from candela.cli.compare import annotate, compare, curves, jobs, usage
-from candela.cli.dataset_versions import add_version_commands
-from candela.cli.datasets import AsJson, datasets_app
-from candela.cli.extend import JobId, extend
-from candela.cli.models import models_app
-from candela.cli.samples import list_samples
+from candela.cli import (
+    compare,
+    dataset_versions,
+    datasets,
+    job_results,
+    jobs,
+    models,
+    predict,
+    samples,
+    service,
+    variants,
+)
+from candela.cli import system as server
+from candela.cli.errors import exit_with_error, wants_json
+from candela.cli.submit import submit
 from candela.cli.watch import watch
 from candela.errors import CandelaError
-from candela.installation import require_server
 
-if TYPE_CHECKING:
-    from candela.client import Client
-    from candela.jobs import Job
+Commands = dict[str, Callable[..., None]]
+JOBS, MODELS = "Jobs", "Datasets, models and predictions"  # panels of the help
+ClickError: type[Exception] = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 
-app = typer.Typer(
-    help="Train and serve neural networks over HTTP.\n\n"
-    "Set CANDELA_URL to the URL of the server (default: http://127.0.0.1:8000) and CANDELA_API_KEY to your API key.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-datasets_app.command("samples")(list_samples)
-add_version_commands(datasets_app)
-app.add_typer(datasets_app, name="datasets")
-app.command()(watch)
-for command in (extend, jobs, annotate, compare, curves, usage):
-    app.command()(command)
-app.add_typer(models_app, name="models")
+JOB_COMMANDS: Commands = {
+    "submit": submit,
+    "watch": watch,
+    "show": jobs.show,
+    "logs": job_results.logs,
+    "metrics": job_results.metrics,
+    "usage": job_results.usage,
+    "events": job_results.events,
+    "checkpoints": job_results.checkpoints,
+    "artifacts": job_results.artifacts,
+    "download": job_results.download,
+    "compare": compare.compare,
+    "curves": compare.curves,
+    "cancel": jobs.cancel,
+    "pause": jobs.pause,
+    "resume": jobs.resume,
+    "finish": jobs.finish,
+    "extend": jobs.extend,
+    "clone": jobs.clone,
+    "priority": jobs.priority,
+    "annotate": jobs.annotate,
+    "delete": jobs.delete,
+}
+RARE_JOB_COMMANDS: Commands = {
+    "list": jobs.list_jobs,
+    "weights": job_results.weights,
+    "predict": predict.predict_with_job,
+}
+PREDICTION_COMMANDS: Commands = {
+    "predict": predict.predict,
+    "predict-archive": predict.predict_archive,
+    "explain": predict.explain,
+    "embed": predict.embed,
+}
+MODEL_COMMANDS: Commands = {
+    "list": models.list_models,
+    "show": models.show_model,
+    "register": models.register_model,
+    "alias": models.set_alias,
+    "bundle": models.download_bundle,
+    "variants": variants.list_variants,
+    "create-variant": variants.create_variant,
+    "delete-variant": variants.delete_variant,
+    "export": variants.export_variant,
+    **PREDICTION_COMMANDS,
+}
+DATASET_COMMANDS: Commands = {
+    "list": datasets.list_datasets,
+    "show": datasets.show_dataset,
+    "add": datasets.add_dataset,
+    "create": datasets.create_dataset,
+    "report": dataset_versions.report,
+    "preview": dataset_versions.preview,
+    "samples": samples.list_samples,
+    "diff": dataset_versions.diff,
+    "edit": dataset_versions.edit,
+    "export": dataset_versions.export,
+    "delete": dataset_versions.delete,
+}
+UPLOAD_COMMANDS: Commands = {
+    "list": datasets.list_uploads,
+    "show": datasets.show_upload,
+    "delete": datasets.delete_upload,
+}
+SERVER_COMMANDS: Commands = {
+    "catalog": server.catalog,
+    "workers": server.workers,
+    "system": server.system,
+    "whoami": server.whoami,
+}
+SERVICE_COMMANDS: Commands = {
+    "up": service.up,
+    "demo": service.demo,
+    "doctor": service.doctor,
+    "serve": service.serve,
+    "worker": service.worker,
+    "maintenance": service.maintenance,
+    "migrate": service.migrate,
+}
 
-Home = Annotated[Path, typer.Option(envvar="CANDELA_HOME", help="Folder for all files of the service.")]
+
+def build_app() -> typer.Typer:
+    """Build the command line from the tables above."""
+    app = _create_group(no_args_is_help=True)
+    app.callback(help=_join_lines(configure))(configure)
+    jobs_group = _create_list(jobs.list_jobs, JOB_COMMANDS | RARE_JOB_COMMANDS)
+    datasets_group = _create_list(datasets.list_datasets, DATASET_COMMANDS)
+    uploads_group = _create_list(datasets.list_uploads, UPLOAD_COMMANDS)
+    datasets_group.add_typer(uploads_group, name="uploads", help="List, show or delete resumable uploads.")
+    models_group = _create_list(models.list_models, MODEL_COMMANDS)
+    app.add_typer(jobs_group, name="jobs", help="List jobs, or control one.", rich_help_panel=JOBS)
+    _add_commands(app, JOB_COMMANDS, JOBS)
+    app.add_typer(datasets_group, name="datasets", help="List, add, edit and export datasets.", rich_help_panel=MODELS)
+    app.add_typer(models_group, name="models", help="List, register and export models.", rich_help_panel=MODELS)
+    _add_commands(app, PREDICTION_COMMANDS, MODELS)
+    _add_commands(app, SERVER_COMMANDS, "Server")
+    _add_commands(app, SERVICE_COMMANDS, "Run the service")
+    return app
 
 
-@app.command()
-def up(
-    host: Annotated[str, typer.Option(envvar="CANDELA_HOST", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(envvar="CANDELA_PORT", min=0, max=65535, help="Port to listen on; 0 selects a free port.")
-    ] = 8000,
-    home: Home = Path("var"),
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Maximum concurrent training jobs (default: CANDELA_SLOTS, else 1).")
+def configure(
+    url: Annotated[
+        str | None,
+        typer.Option("--url", metavar="URL", help="Server (default: CANDELA_URL, else http://127.0.0.1:8000)."),
     ] = None,
-    http: Annotated[
-        int | None, typer.Option(min=1, help="Number of HTTP processes (default: CANDELA_HTTP_PROCESSES, else 1).")
+    key_file: Annotated[
+        Path | None,
+        typer.Option("--key-file", metavar="FILE", help="File with the API key (default: the key in CANDELA_API_KEY)."),
     ] = None,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=lambda value: _print_version(value)),
+    ] = False,
 ) -> None:
-    """Run the service on this machine until Ctrl-C or SIGTERM. Print `ready http://…` when it accepts requests."""
-    require_server()
-    from candela.components import UpOptions
-    from candela.up import run_service
+    """Train and serve neural networks over HTTP.
 
-    run_service(UpOptions(home=home, host=host, port=port, workers=workers, http=http), os.environ)
-
-
-@app.command()
-def demo(
-    home: Annotated[Path | None, typer.Option(help="Home folder of the demo (default: a temporary folder).")] = None,
-) -> None:
-    """Start the service, train a network on real images, predict unseen images, and stop the service."""
-    require_server()
-    from candela.demo import run_demo
-
-    run_demo(home)
+    CANDELA_URL is the server (default: http://127.0.0.1:8000), CANDELA_API_KEY your API key. Commands for one job take
+    its id, the start of its id, its name, or latest.
+    """
+    if url is not None:
+        os.environ["CANDELA_URL"] = url
+    if key_file is not None:
+        key = key_file.read_text(encoding="utf-8").strip()
+        if not key:
+            raise CandelaError(f"{key_file} is empty; it must contain an API key")
+        os.environ["CANDELA_API_KEY"] = key
 
 
-@app.command()
-def submit(
-    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="Job spec as YAML or JSON; - reads standard input.")],
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show the progress until the job ends.")] = False,
-    as_json: AsJson = False,
-    key: Annotated[
-        str | None, typer.Option("--idempotency-key", help="Requests with the same key and spec return the same job.")
-    ] = None,
-) -> None:
-    """Submit a job. The exit status is 0 if the job was accepted; with --watch, only if the job succeeded."""
-    from candela.rendering.live_view import follow_job
-    from candela.specs import read_spec
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
+        from candela.version import __version__
 
-    with _create_client() as client:
-        job = client.jobs.submit(read_spec(spec), idempotency_key=key)
-        if watch:
-            follow_job(job, quiet=as_json)
-        _print_job(job, as_json=as_json)
-        if watch:
-            job.raise_for_failure()
+        print(f"candela {__version__}")
+        raise typer.Exit
 
 
-@app.command()
-def show(job_id: JobId, as_json: AsJson = False) -> None:
-    """Show the state, progress, metrics, failure and history of a job."""
-    with _create_client() as client:
-        _print_job(client.jobs.get(job_id), as_json=as_json)
+def _create_group(**options: Any) -> typer.Typer:  # noqa: ANN401 - options of Typer
+    settings = {"help_option_names": ["-h", "--help"]}
+    return typer.Typer(pretty_exceptions_enable=False, context_settings=settings, **options)
 
 
-@app.command()
-def cancel(
-    job_id: JobId,
-    force: Annotated[bool, typer.Option("--force", help="Cancel at once, without writing a last checkpoint.")] = False,
-) -> None:
-    """Cancel a job. Its checkpoints are retained."""
-    with _create_client() as client:
-        _print_state(client.jobs.get(job_id).cancel(force=force))
+def _create_list(callback: Callable[..., None], commands: Commands) -> typer.Typer:
+    """Create a group that lists something when it is called without a command."""
+    group = _create_group(invoke_without_command=True)
+    group.callback()(callback)
+    _add_commands(group, commands)
+    return group
 
 
-@app.command()
-def priority(job_id: JobId, value: Annotated[int, typer.Argument(metavar="N", min=-1000, max=1000)]) -> None:
-    """Set the priority of a queued job. Higher priorities run first; the default is 0."""
-    with _create_client() as client:
-        _print_state(client.jobs.get(job_id).set_priority(value))
+def _add_commands(app: typer.Typer, commands: Commands, panel: str | None = None) -> None:
+    for name, command in commands.items():
+        app.command(name, help=_join_lines(command), rich_help_panel=panel)(command)
 
 
-@app.command()
-def pause(job_id: JobId) -> None:
-    """Pause a job. `candela resume` continues it, with the same results as without a pause."""
-    with _create_client() as client:
-        _print_state(client.jobs.get(job_id).pause())
+def _join_lines(command: Callable[..., None]) -> str:
+    """Return the docstring with one line per paragraph, because the help is as wide as the terminal."""
+    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
-@app.command()
-def resume(job_id: JobId) -> None:
-    """Resume a paused job."""
-    with _create_client() as client:
-        _print_state(client.jobs.get(job_id).resume())
-
-
-@app.command()
-def finish(job_id: JobId) -> None:
-    """Finish a job after the current epoch and register its model."""
-    with _create_client() as client:
-        _print_state(client.jobs.get(job_id).finish())
-
-
-@app.command()
-def logs(job_id: JobId) -> None:
-    """Print the log of a job."""
-    with _create_client() as client:
-        sys.stdout.write(client.jobs.get(job_id).logs())
-
-
-@app.command()
-def metrics(
-    job_id: JobId,
-    name: Annotated[str | None, typer.Option(help="Show only this metric, for example accuracy.")] = None,
-    split: Annotated[str | None, typer.Option(help="Show only this split: train, valid or test.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show the last, lowest and highest value of each metric of a job, and its curve as a sparkline."""
-    from candela.rendering import responses as render
-
-    with _create_client() as client:
-        series = client.jobs.get(job_id).metrics(name=name, split=split, max_points=500)
-        render.print_json_or(series, as_json, lambda: render.print_series(series))
-
-
-@app.command()
-def artifacts(job_id: JobId, as_json: AsJson = False) -> None:
-    """List the artifacts of a job."""
-    from candela.rendering import responses as render
-
-    with _create_client() as client:
-        files = client.jobs.get(job_id).artifacts()
-        render.print_json_or(files, as_json, lambda: render.print_artifacts(files))
-
-
-@app.command()
-def download(
-    job_id: JobId,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of an artifact.")],
-    to: Annotated[Path, typer.Argument(metavar="PATH", help="Target file or folder.")] = Path(),
-) -> None:
-    """Download an artifact of a job and print its path."""
-    with _create_client() as client:
-        print(client.jobs.get(job_id).download_artifact(name, to))
-
-
-@app.command()
-def workers(as_json: AsJson = False) -> None:
-    """List the workers with their last heartbeats, devices and jobs."""
-    from candela.rendering import responses as render
-
-    with _create_client() as client:
-        listed_workers = client.system()["workers"]
-        render.print_json_or(listed_workers, as_json, lambda: render.print_workers(listed_workers))
-
-
-@app.command()
-def predict(
-    ref: Annotated[str, typer.Argument(metavar="REF", help="Model: name, name@3 (a version) or name@alias.")],
-    images: Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False)],
-    top_k: Annotated[int, typer.Option(min=1, help="Number of classes to show per prediction.")] = 3,
-    as_json: AsJson = False,
-) -> None:
-    """Predict images, or the rows of a .csv file. The exit status is 1 if an image or a row is invalid."""
-    from candela.csv_rows import SUFFIXES, read_rows
-    from candela.rendering import responses as render
-
-    is_table = len(images) == 1 and images[0].name.lower().endswith(SUFFIXES)
-    rows = read_rows(images[0]) if is_table else []
-    names = [f"row {number}" for number in range(1, len(rows) + 1)] or [path.name for path in images]
-    with _create_client() as client:
-        response = (
-            client.models.predict_rows(ref, rows, top_k=top_k)
-            if rows
-            else client.models.predict(ref, images, top_k=top_k)
-        )
-        render.print_json_or(response, as_json, lambda: render.print_predictions(response, names))
-        if any("error" in prediction for prediction in response["predictions"]):
-            raise typer.Exit(1)
-
-
-@app.command()
-def doctor(home: Home = Path("var")) -> None:
-    """Check whether the service can run here: torch, device, numerics, database, queue and storage."""
-    require_server()
-    from candela.doctor import run_checks
-
-    if not run_checks(home):
-        raise typer.Exit(1)
+app = build_app()
 
 
 def main() -> NoReturn:
-    """Run a command. If it fails, print the error in a few lines and exit with status 1."""
+    """Run a command. If it fails, print the error once and exit with a nonzero status."""
+    as_json = wants_json(sys.argv[1:])
     try:
-        app()
-    except (CandelaError, TimeoutError) as error:
-        _exit_with_error(str(error))
-    except OSError as error:
-        _exit_with_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-    sys.exit(0)
-
-
-def _create_client() -> "Client":
-    from candela.client import Client
-
-    return Client()
-
-
-def _print_job(job: "Job", *, as_json: bool) -> None:
-    from candela.rendering import responses as render
-
-    render.print_json_or(job.response, as_json, lambda: render.print_job(job))
-
-
-def _print_state(job: "Job") -> None:
-    print(f"{job.id} {job.state}")
-
-
-def _exit_with_error(text: str) -> NoReturn:
-    from candela.redaction import redact_credentials
-
-    print(f"candela: {redact_credentials(text)}", file=sys.stderr)
-    sys.exit(1)
+        status = app(prog_name="candela", standalone_mode=not as_json)
+    except ClickError as error:  # the command line is invalid; without --json, typer prints the error
+        exit_with_error(error, as_json=as_json, status=getattr(error, "exit_code", 2))
+    except typer.Abort:  # a question was answered with no
+        exit_with_error(CandelaError("cancelled; nothing was changed"), as_json=as_json)
+    except (CandelaError, OSError) as error:
+        exit_with_error(error, as_json=as_json)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 if __name__ == "__main__":

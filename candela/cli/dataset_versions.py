@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candela.cli.datasets import AsJson
+from candela.cli.options import AsJson, Target
+from candela.cli.output import print_deleted, print_path
 from candela.errors import CandelaError
 
 if TYPE_CHECKING:
@@ -16,14 +17,6 @@ Version = Annotated[int, typer.Argument(min=1, help="Number of the version.")]
 NewestVersion = Annotated[int | None, typer.Argument(min=1, help="Number of the version. Default: the newest.")]
 Base = Annotated[int, typer.Argument(min=1, help="Number of the base version.")]
 Texts = list[str] | None
-
-
-def add_version_commands(app: typer.Typer) -> None:
-    """Add the commands to the commands of `candela datasets`."""
-    for name, command in (("edit", edit), ("diff", diff), ("export", export), ("report", report)):
-        app.command(name)(command)
-    app.command("preview")(preview)
-    app.command("delete")(delete)
 
 
 def edit(
@@ -75,14 +68,14 @@ def _submit_edit(
     name: str, version: int, operations: list[dict[str, Any]], new_name: str | None, *, wait: bool, as_json: bool
 ) -> None:
     from candela.client import Client
-    from candela.rendering import responses as render
+    from candela.rendering import responses, terminal
 
     with Client() as client:
         target = new_name or name
         created: DatasetVersion = client.datasets.edit(name, version, operations, new_name=new_name)
         if wait:
             created = client.datasets.wait(target, created["version"])
-        render.print_json_or(created, as_json, lambda: render.print_dataset_version(target, created))
+        terminal.print_json_or(created, as_json, lambda: responses.print_dataset_version(target, created))
         if created["state"] == "failed":
             raise typer.Exit(1)
 
@@ -97,31 +90,26 @@ def diff(
 ) -> None:
     """Show what differs between a base version and a version: added, removed, relabelled, moved and changed samples."""
     from candela.client import Client
-    from candela.rendering import dataset_comparison as render_datasets
-    from candela.rendering import responses as render
+    from candela.rendering import dataset_comparison, terminal
 
     with Client() as client:
         found = client.datasets.diff(name, base, version, base_name=base_name, by=by)
-        render.print_json_or(found, as_json, lambda: render_datasets.print_comparison(found))
+        terminal.print_json_or(found, as_json, lambda: dataset_comparison.print_comparison(found))
 
 
-def export(
-    name: Name,
-    version: Version,
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="Target file or folder.")] = Path(),
-) -> None:
+def export(name: Name, version: Version, path: Target = Path(), as_json: AsJson = False) -> None:
     """Download a version as a zip archive of PNG files or CSV files, and print its path."""
     from candela.client import Client
-    from candela.rendering.live_view import export_version
+    from candela.rendering.transfers import export_version
 
     with Client() as client:
-        print(export_version(client.datasets, name, version, path))
+        print_path(export_version(client.datasets, name, version, path), as_json=as_json)
 
 
 def report(name: Name, version: NewestVersion = None, as_json: AsJson = False) -> None:
     """Show the import report of a version: counts, duplicates, leaks, conflicts and unreadable files."""
     from candela.client import Client
-    from candela.rendering import responses as render
+    from candela.rendering import terminal
     from candela.rendering.import_report import print_report
 
     with Client() as client:
@@ -129,27 +117,30 @@ def report(name: Name, version: NewestVersion = None, as_json: AsJson = False) -
         if version is None and not versions:
             raise CandelaError(f"{name} has no versions; a built-in dataset is imported by the first job that uses it")
         found = client.datasets.report(name, versions[0]["version"] if version is None else version)
-        render.print_json_or(found, as_json, lambda: print_report(found, render.console))
+        terminal.print_json_or(found, as_json, lambda: print_report(found, terminal.console))
 
 
 def preview(
-    name: Name, version: Version, file: Annotated[Path, typer.Argument(metavar="FILE", help="Target file.")]
+    name: Name,
+    version: Version,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Target file.")],
+    as_json: AsJson = False,
 ) -> None:
     """Save the preview of a version as a PNG file, and print its path."""
     from candela.client import Client
 
     with Client() as client:
         file.write_bytes(client.datasets.preview(name, version))
-        print(file)
+        print_path(file, as_json=as_json)
 
 
-def delete(name: Name, version: Version) -> None:
+def delete(name: Name, version: Version, as_json: AsJson = False) -> None:
     """Delete a version and its files. Models that were trained on it remain."""
     from candela.client import Client
 
     with Client() as client:
         client.datasets.delete(name, version)
-        print(f"deleted {name} version {version}")
+        print_deleted(f"{name} version {version}", as_json=as_json, name=name, version=version)
 
 
 def _read_operations(path: Path) -> list[dict[str, Any]]:

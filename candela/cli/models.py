@@ -6,25 +6,66 @@ from typing import Annotated, Any
 
 import typer
 
-from candela.cli.datasets import AsJson
+from candela.cli.options import AsJson, ModelName, ModelVersion, Target, parse_pairs
+from candela.cli.output import exit_unless_succeeded, print_job, print_json, print_path
 
-models_app = typer.Typer(help="List the registered models, or register one.", invoke_without_command=True)
 
-
-@models_app.callback()
-def models(context: typer.Context, as_json: AsJson = False) -> None:
+def list_models(context: typer.Context, as_json: AsJson = False) -> None:
     """List the registered models."""
     from candela.client import Client
-    from candela.rendering import responses as render
+    from candela.rendering import responses, terminal
 
     if context.invoked_subcommand is not None:
         return
     with Client() as client:
         listed_models = client.models.list()
-        render.print_json_or(listed_models, as_json, lambda: render.print_models(listed_models))
+        terminal.print_json_or(listed_models, as_json, lambda: responses.print_models(listed_models))
 
 
-@models_app.command("register")
+def show_model(
+    name: ModelName,
+    version: Annotated[int | None, typer.Argument(min=1, help="Number of a version (default: all versions).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the versions and aliases of a model, or one version with its metrics and origin."""
+    from candela.client import Client
+    from candela.rendering import model_view, terminal
+
+    with Client() as client:
+        if version is None:
+            model = client.models.get(name)
+            terminal.print_json_or(model, as_json, lambda: model_view.print_model(model))
+        else:
+            found = client.models.get_version(name, version)
+            terminal.print_json_or(found, as_json, lambda: model_view.print_model_version(found))
+
+
+def set_alias(
+    name: ModelName,
+    alias: Annotated[str, typer.Argument(metavar="ALIAS", help="Alias, for example champion.")],
+    version: ModelVersion,
+    variant: Annotated[str | None, typer.Option(help="Variant of the version, for example onnx.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set an alias to a version of a model or to one of its variants."""
+    from candela.client import Client
+
+    with Client() as client:
+        model = client.models.set_alias(name, alias, version, variant=variant)
+        if as_json:
+            print_json(model)
+        else:
+            print(f"{name}@{alias} = {name}@{version}{f' ({variant})' if variant else ''}")
+
+
+def download_bundle(name: ModelName, version: ModelVersion, path: Target = Path(), as_json: AsJson = False) -> None:
+    """Download a version as a zip of its weights and its description, and print its path."""
+    from candela.client import Client
+
+    with Client() as client:
+        print_path(client.models.download_bundle(name, version, path), as_json=as_json)
+
+
 def register_model(
     name: Annotated[str, typer.Argument(help="Name of the model. If it exists, it gets a new version.")],
     architecture: Annotated[str, typer.Argument(help="Name of the architecture, for example efficientnet_lite0.")],
@@ -53,7 +94,6 @@ def register_model(
     with --no-wait, if the request was accepted.
     """
     from candela.client import Client
-    from candela.rendering import responses as render
 
     fields: dict[str, Any] = {
         "image_shape": _parse_numbers(image_shape, "--image-shape"),
@@ -64,14 +104,16 @@ def register_model(
     }
     chosen = {key: value for key, value in fields.items() if value is not None}
     with Client() as client:
-        job = client.models.register(name, {"name": architecture, **_parse_options(option or [])}, weights, **chosen)
+        job = client.models.register(name, {"name": architecture, **parse_json_options(option)}, weights, **chosen)
         if wait:
             job.wait()
         model = job.model
-        text = f"{job.id} {job.state}" if model is None else f"{model['name']}@{model['version']}"
-        render.print_json_or(job.response, as_json, lambda: print(text))
+        if as_json or (wait and model is None):
+            print_job(job, as_json=as_json)
+        else:
+            print(f"{job.id} {job.state}" if model is None else f"{model['name']}@{model['version']}")
         if wait:
-            job.raise_for_failure()
+            exit_unless_succeeded(job)
 
 
 def _parse_numbers(text: str | None, option: str) -> list[float] | None:
@@ -84,14 +126,12 @@ def _parse_numbers(text: str | None, option: str) -> list[float] | None:
         raise typer.BadParameter(f"{text!r} must be numbers separated by commas", param_hint=option) from None
 
 
-def _parse_options(arguments: list[str]) -> dict[str, Any]:
+def parse_json_options(arguments: list[str] | None) -> dict[str, Any]:
+    """Return options of the form KEY=VALUE. A value that is not JSON is a text."""
     options = {}
-    for text in arguments:
-        key, equals, value = text.partition("=")
+    for key, value in parse_pairs(arguments, "--option"):
         try:
             options[key] = json.loads(value)
         except ValueError:
             options[key] = value
-        if not key or not equals:
-            raise typer.BadParameter(f"{text!r} must have the form KEY=VALUE", param_hint="--option")
     return options

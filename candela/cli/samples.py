@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from candela.cli.datasets import AsJson
+from candela.cli.options import AsJson
 
 
 def list_samples(
@@ -17,17 +17,18 @@ def list_samples(
     images: Annotated[
         Path | None, typer.Option(metavar="FOLDER", file_okay=False, help="Also write the images to this folder.")
     ] = None,
+    size: Annotated[int | None, typer.Option(min=8, max=1024, help="Longer side of the images in pixels.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the samples of a dataset version with their labels and, for tables, values."""
     from candela.client import Client
-    from candela.rendering import responses as render
+    from candela.rendering import responses, terminal
 
     with Client() as client:
         samples = list(client.datasets.samples(name, version, label=label, split=split, limit=limit))
         if images is not None:
             images.mkdir(parents=True, exist_ok=True)
             for sample in samples:
-                content = client.datasets.sample_image(name, version, sample["split"], sample["index"])
+                content = client.datasets.sample_image(name, version, sample["split"], sample["index"], size=size)
                 (images / f"{sample['split']}-{sample['index']}.png").write_bytes(content)
-        render.print_json_or(samples, as_json, lambda: render.print_samples(samples))
+        terminal.print_json_or(samples, as_json, lambda: responses.print_samples(samples))

@@ -1,25 +1,49 @@
 """Defines the command `candela watch`."""
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from candela.cli.job_lookup import find_job
+from candela.cli.options import AsJson
+from candela.cli.output import exit_unless_succeeded, print_job, print_json
+
+if TYPE_CHECKING:
+    from candela.jobs import Job
+
 
 def watch(
-    job_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of one or more jobs, at most 200.")],
+    refs: Annotated[
+        list[str],
+        typer.Argument(metavar="ID...", help="Ids of 1 to 200 jobs, the starts of ids, names, or latest."),
+    ],
+    as_json: AsJson = False,
 ) -> None:
     """Show the progress of jobs until they end. The exit status is 0 only if all jobs succeeded."""
     from candela.client import Client
-    from candela.rendering import responses as render
+    from candela.rendering.job_table import print_jobs
     from candela.rendering.live_view import follow_job, follow_jobs
 
     with Client() as client:
-        jobs = [client.jobs.get(job_id) for job_id in dict.fromkeys(job_ids)]
+        jobs = list({job.id: job for job in (find_job(client, ref) for ref in dict.fromkeys(refs))}.values())
         if len(jobs) == 1:
-            follow_job(jobs[0])
-            render.print_job(jobs[0])
+            follow_job(jobs[0], quiet=as_json)
+            print_job(jobs[0], as_json=as_json)
         else:
-            follow_jobs(client, jobs)
-            render.print_jobs(jobs)
-        for job in jobs:
-            job.raise_for_failure()
+            follow_jobs(client, jobs, quiet=as_json)
+            if as_json:
+                print_json([job.response for job in jobs])
+            else:
+                print_jobs(jobs)
+                _print_failures(jobs)
+        exit_unless_succeeded(*jobs)
+
+
+def _print_failures(jobs: list["Job"]) -> None:
+    """Print why jobs did not succeed, which the table of the jobs does not say."""
+    from candela.errors import JobFailed
+
+    for job in jobs:
+        if job.state != "succeeded":
+            print(f"candela: {JobFailed(job.id, job.state, job.response['failure'])}", file=sys.stderr)

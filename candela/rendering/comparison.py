@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from rich.markup import escape
 
-from candela.rendering import responses as render
-from candela.rendering.responses import create_table, format_number, format_sparkline, format_state, print_table
+from candela.rendering import terminal
+from candela.rendering.formats import format_number, format_sparkline, format_state
+from candela.rendering.terminal import create_table, print_table
 from candela.types import CurveGrid, JobDifferences, UsageSeries
 
 ID_CHARACTERS = 8
@@ -35,7 +36,7 @@ def print_comparison(comparison: JobDifferences) -> None:
     print_table(table, "no jobs")
     rest = comparison["num_differences"] - len(comparison["differences"])
     if rest > 0:
-        render.console.print(f"and {rest} more fields", style="dim")
+        terminal.console.print(f"and {rest} more fields", style="dim")
 
 
 def print_grid(grid: CurveGrid) -> None:
@@ -47,10 +48,11 @@ def print_grid(grid: CurveGrid) -> None:
         lows, highs = ([value for value in series[key] if value is not None] for key in ("min", "max"))
         numbers = (present[-1:] or [math.nan], lows and [min(lows)], highs and [max(highs)])
         cells = (format_number(values[0]) if values else "" for values in numbers)
-        table.add_row(series["job"], str(sum(series["count"])), *cells, format_sparkline(last))
+        job_id = series["job"][:ID_CHARACTERS] if terminal.is_limited(terminal.console) else series["job"]
+        table.add_row(job_id, str(sum(series["count"])), *cells, format_sparkline(last, terminal.get_trend_width()))
     print_table(table, "no jobs")
     if grid["x"]:
-        render.console.print(f"{grid['axis']} {grid['x'][0]:g} to {grid['x'][-1] + grid['width']:g}", style="dim")
+        terminal.console.print(f"{grid['axis']} {grid['x'][0]:g} to {grid['x'][-1] + grid['width']:g}", style="dim")
 
 
 def print_usage(series: Sequence[UsageSeries]) -> None:
@@ -59,5 +61,10 @@ def print_usage(series: Sequence[UsageSeries]) -> None:
     for curve in series:
         values = [float(point["value"]) for point in curve["points"]]
         numbers = (values[-1], sum(values) / len(values), max(values))
-        table.add_row(curve["name"], curve["unit"], *map(format_number, numbers), format_sparkline(values))
+        table.add_row(
+            curve["name"],
+            curve["unit"],
+            *map(format_number, numbers),
+            format_sparkline(values, terminal.get_trend_width()),
+        )
     print_table(table, "no samples yet")

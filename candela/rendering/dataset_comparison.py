@@ -6,7 +6,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from candela.rendering import responses as render
+from candela.rendering import terminal
 from candela.types import DatasetComparison
 
 MAX_LISTED = 10
@@ -29,7 +29,7 @@ def print_comparison(comparison: DatasetComparison) -> None:
         table.add_row(split, "", *_format_counts(counts))
         for label, by_class in counts["classes"].items():
             table.add_row("", escape(label), *_format_counts(by_class))
-    render.console.print(table)
+    terminal.print_renderable(table)
     for change in CHANGES:
         samples = comparison["samples"][change]
         if samples:
@@ -52,14 +52,14 @@ def _format_sample(sample: Mapping[str, Any]) -> str:
 
 
 def _print_line(text: str) -> None:
-    render.console.print(text, markup=False)
+    terminal.console.print(text, markup=False)
 
 
 def _print_lines(lines: Sequence[str]) -> None:
     for line in lines[:MAX_LISTED]:
-        render.console.print(f"  {line}", markup=False, soft_wrap=True)
+        terminal.console.print(f"  {line}", markup=False, soft_wrap=True)
     if len(lines) > MAX_LISTED:
-        render.console.print(f"  … (--json prints all of {len(lines)})", markup=False)
+        terminal.console.print(f"  … (--json prints all of {len(lines)})", markup=False)
 
 
 def _create_table(*headings: str) -> Table:

@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from candela.rendering.responses import console
+from candela.rendering import terminal
 
 Report = Mapping[str, Any]
 
@@ -21,7 +21,7 @@ def print_import_report(report: Report) -> None:
     table.add_column(overflow="fold")
     for name, value in list_lines(report):
         table.add_row(name, Text(value))
-    console.print(table)
+    terminal.print_renderable(table)
 
 
 def list_lines(report: Report) -> Iterator[tuple[str, str]]:

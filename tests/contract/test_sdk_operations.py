@@ -23,7 +23,6 @@ OPERATIONS = {
 }
 EXCEPTIONS = {
     "open_session": "sets the cookie of a browser; the SDK sends the API key",
-    "show_session": "is for browsers, which cannot read the cookie",
     "close_session": "deletes the cookie of a browser",
 }
 UNUSED_PARAMETERS = {
@@ -45,6 +44,7 @@ Call = Callable[[Any, Any, Path], Any]  # (client, job, folder)
 
 CALLS: dict[str, Call] = {
     "show_catalog": lambda client, job, folder: client.catalog(),
+    "show_session": lambda client, job, folder: client.session(),
     "show_system": lambda client, job, folder: client.system(),
     "list_datasets": lambda client, job, folder: client.datasets.list(),
     "create_dataset": lambda client, job, folder: client.datasets.create("pets", [[1]], [1]),
@@ -63,6 +63,7 @@ CALLS: dict[str, Call] = {
     "show_sample_image": lambda client, job, folder: client.datasets.sample_image("pets", 1, "train", 0, size=64),
     "stream_many_events": lambda client, job, folder: client.events(["a1"]),
     "list_jobs": lambda client, job, folder: client.jobs.list(
+        id="a1",
         state="queued",
         name="a",
         kind="train",

@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from candela import Client
 from candela.cli import main
-from candela.rendering import responses as render
+from candela.rendering import terminal
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -128,7 +128,7 @@ def run(
 
     def call(*words: str | Path) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["candela", *map(str, words)])
-        monkeypatch.setattr(render, "console", Console(highlight=False, width=200))
+        monkeypatch.setattr(terminal, "console", Console(highlight=False, width=200))
         with pytest.raises(SystemExit) as caught:
             main()
         printed = capsys.readouterr()

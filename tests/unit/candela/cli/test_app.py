@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 JobAnswer = Callable[..., dict[str, Any]]
+JOB, OTHER = "a1" * 16, "b2" * 16
 Run = Callable[..., tuple[int, str, str]]
 END = 'id: 9\nevent: end\ndata: {{"payload": {{"state": "{state}"}}}}\n\n'
 METRICS = (
@@ -43,7 +44,7 @@ def test_submitting_posts_the_spec(server: Any, run: Run, spec: Path, job_answer
     server.json("POST /v1/jobs", job_answer(), 202)
     status, printed, _ = run("submit", spec)
     assert status == 0
-    assert "j1" in printed
+    assert JOB in printed
     assert "queued" in printed
     assert server.seen[0].json()["optimizer"] == {"name": "adam", "lr": 0.001}
 
@@ -53,29 +54,29 @@ def test_exit_status_of_watch_is_that_of_the_job(
     server: Any, run: Run, spec: Path, job_answer: JobAnswer, state: str, expected: int
 ) -> None:
     server.json("POST /v1/jobs", job_answer(), 202)
-    server.stream("GET /v1/jobs/j1/events", METRICS + END.format(state=state))
-    server.json("GET /v1/jobs/j1", job_answer(state=state))
+    server.stream(f"GET /v1/jobs/{JOB}/events", METRICS + END.format(state=state))
+    server.json(f"GET /v1/jobs/{JOB}", job_answer(state=state))
     status, printed, told = run("submit", spec, "--watch")
     assert status == expected
     assert state in printed
-    assert "epoch 1/2  train_loss 0.5  valid_accuracy 0.875" in told
+    assert "epoch 1/2  1:01 left  valid_accuracy 0.875  train_loss 0.5" in told
 
 
 def test_several_jobs_are_watched_until_all_end(server: Any, run: Run, job_answer: JobAnswer) -> None:
-    server.json("GET /v1/jobs/j1", job_answer(state="succeeded"))
-    server.json("GET /v1/jobs/j2", job_answer(id="j2", state="failed"))
-    ends = (f'id: x\nevent: end\ndata: {{"job": "{job}", "payload": {{}}}}\n\n' for job in ("j1", "j2"))
+    server.json(f"GET /v1/jobs/{JOB}", job_answer(state="succeeded"))
+    server.json(f"GET /v1/jobs/{OTHER}", job_answer(id=OTHER, state="failed"))
+    ends = (f'id: x\nevent: end\ndata: {{"job": "{job}", "payload": {{}}}}\n\n' for job in (JOB, OTHER))
     server.stream("GET /v1/events", "".join(ends))
-    status, printed, told = run("watch", "j1", "j2")
+    status, printed, told = run("watch", JOB, OTHER)
     assert status == 1
-    assert {"j1", "j2", "succeeded", "failed"} <= set(printed.split())
-    assert "job j2 did not succeed" in told
+    assert {JOB[:8], OTHER[:8], "succeeded", "failed"} <= set(printed.split())
+    assert f"job {OTHER} did not succeed" in told
 
 
 def test_json_is_the_only_output_on_stdout(server: Any, run: Run, spec: Path, job_answer: JobAnswer) -> None:
     server.json("POST /v1/jobs", job_answer(), 202)
-    server.stream("GET /v1/jobs/j1/events", METRICS + END.format(state="succeeded"))
-    server.json("GET /v1/jobs/j1", job_answer(state="succeeded"))
+    server.stream(f"GET /v1/jobs/{JOB}/events", METRICS + END.format(state="succeeded"))
+    server.json(f"GET /v1/jobs/{JOB}", job_answer(state="succeeded"))
     status, printed, _ = run("submit", spec, "--watch", "--json")
     assert status == 0
     assert json.loads(printed)["state"] == "succeeded"
@@ -85,17 +86,17 @@ def test_extend_posts_the_schedule_and_prints_new_warnings(
     server: Any, run: Run, tmp_path: Path, job_answer: JobAnswer
 ) -> None:
     (tmp_path / "schedule.yaml").write_text("name: cosine\neta_min: 1e-5\n")
-    server.json("GET /v1/jobs/j1", job_answer(state="succeeded", warnings=["an old one"]))
-    server.json("POST /v1/jobs/j1/extend", job_answer(state="queued", warnings=["an old one", "a new one"]), 202)
-    status, printed, errors = run("extend", "j1", "--epochs", "3", "--schedule", tmp_path / "schedule.yaml")
-    assert (status, printed, errors) == (0, "j1 queued\n", "warning: a new one\n")
+    server.json(f"GET /v1/jobs/{JOB}", job_answer(state="succeeded", warnings=["an old one"]))
+    server.json(f"POST /v1/jobs/{JOB}/extend", job_answer(state="queued", warnings=["an old one", "a new one"]), 202)
+    status, printed, errors = run("extend", JOB, "--epochs", "3", "--schedule", tmp_path / "schedule.yaml")
+    assert (status, printed, errors) == (0, f"{JOB} queued\n", "warning: a new one\n")
     assert server.seen[-1].json() == {"epochs": 3, "schedule": {"name": "cosine", "eta_min": 1e-5}}
 
 
 def test_job_is_shown_with_its_best_epoch(server: Any, run: Run, job_answer: JobAnswer) -> None:
     best = {"epoch": 4, "metrics": {"valid_loss": 0.25}}
-    server.json("GET /v1/jobs/j1", job_answer(metrics={"valid_loss": 0.5}, metrics_best=best))
-    _, printed, _ = run("show", "j1")
+    server.json(f"GET /v1/jobs/{JOB}", job_answer(metrics={"valid_loss": 0.5}, metrics_best=best))
+    _, printed, _ = run("show", JOB)
     assert "metrics  valid_loss 0.5" in printed
     assert "best     epoch 4: valid_loss 0.25" in printed
 
@@ -121,15 +122,17 @@ def test_jobs_are_listed(server: Any, run: Run, job_answer: JobAnswer) -> None:
     server.json("GET /v1/jobs", {"items": [listed], "next_cursor": None})
     status, printed, _ = run("jobs")
     assert status == 0
-    assert printed.splitlines()[1].split() == [
-        *["j1", "digits", "running", "3/10", "valid_loss", "nan", "2026-11-23", "08:00:00"]
+    assert [line.split() for line in printed.splitlines()] == [
+        ["valid"],
+        ["ID", "NAME", "STATE", "PROGRESS", "EPOCH", "TIME", "loss", "CREATED"],
+        [JOB[:8], "digits", "running", "━━━━────", "3/10", "-", "nan", "2026-11-23", "08:00:00", "UTC"],
     ]
 
 
 def test_failure_is_shown_with_its_hint(server: Any, run: Run, job_answer: JobAnswer) -> None:
     failure = {"code": "diverged", "message": "Loss [nan].", "hint": "Lower it.", "retryable": False}
-    server.json("GET /v1/jobs/j1", job_answer(state="failed", failure=failure))
-    status, printed, _ = run("show", "j1")
+    server.json(f"GET /v1/jobs/{JOB}", job_answer(state="failed", failure=failure))
+    status, printed, _ = run("show", JOB)
     assert status == 0
     assert "Loss [nan]. (diverged)" in printed
     assert "Lower it." in printed
@@ -137,16 +140,16 @@ def test_failure_is_shown_with_its_hint(server: Any, run: Run, job_answer: JobAn
 
 @pytest.mark.parametrize("action", ["cancel", "pause", "resume", "finish"])
 def test_job_is_controlled(server: Any, run: Run, job_answer: JobAnswer, action: str) -> None:
-    server.json("GET /v1/jobs/j1", job_answer())
-    server.json(f"POST /v1/jobs/j1/{action}", job_answer(state="cancelled"), 202)
-    assert run(action, "j1")[:2] == (0, "j1 cancelled\n")
+    server.json(f"GET /v1/jobs/{JOB}", job_answer())
+    server.json(f"POST /v1/jobs/{JOB}/{action}", job_answer(state="cancelled"), 202)
+    assert run(action, JOB)[:2] == (0, f"{JOB} cancelled\n")
 
 
 def test_metrics_are_shown_as_sparklines(server: Any, run: Run, job_answer: JobAnswer) -> None:
     points = [{"step": n, "epoch": n, "value": value} for n, value in enumerate([3.0, 2.0, "NaN", 1.0])]
-    server.json("GET /v1/jobs/j1", job_answer())
-    server.json("GET /v1/jobs/j1/metrics", {"series": [{"name": "loss", "split": "train", "points": points}]})
-    status, printed, _ = run("metrics", "j1")
+    server.json(f"GET /v1/jobs/{JOB}", job_answer())
+    server.json(f"GET /v1/jobs/{JOB}/metrics", {"series": [{"name": "loss", "split": "train", "points": points}]})
+    status, printed, _ = run("metrics", JOB)
     assert status == 0
     assert printed.splitlines()[1].split() == ["train_loss", "1", "1", "3", "█▅!▁"]
 
@@ -278,14 +281,14 @@ def test_failed_start_is_reported_in_one_line(words: list[str]) -> None:
 def test_artifacts_are_listed_and_downloaded(server: Any, run: Run, job_answer: JobAnswer, tmp_path: Path) -> None:
     file = {"name": "metrics.csv", "media_type": "text/csv", "size_bytes": 9, "sha256": "a" * 64}
     file["created_at"] = "2026-11-23T08:00:00Z"
-    server.json("GET /v1/jobs/j1", job_answer(result=None))
-    server.json("GET /v1/jobs/j1/artifacts", {"items": [file], "next_cursor": None})
-    server.stream("GET /v1/jobs/j1/artifacts/metrics.csv", "epoch,set", "application/octet-stream")
-    status, printed, _ = run("artifacts", "j1")
+    server.json(f"GET /v1/jobs/{JOB}", job_answer(result=None))
+    server.json(f"GET /v1/jobs/{JOB}/artifacts", {"items": [file], "next_cursor": None})
+    server.stream(f"GET /v1/jobs/{JOB}/artifacts/metrics.csv", "epoch,set", "application/octet-stream")
+    status, printed, _ = run("artifacts", JOB)
     assert status == 0
     assert "metrics.csv" in printed
     assert "text/csv" in printed
-    status, printed, _ = run("download", "j1", "metrics.csv", tmp_path)
+    status, printed, _ = run("download", JOB, "metrics.csv", tmp_path)
     assert (status, printed.strip()) == (0, str(tmp_path / "metrics.csv"))
     assert (tmp_path / "metrics.csv").read_text() == "epoch,set"
 
@@ -310,7 +313,7 @@ def test_models_register_posts_the_network_and_waits(
 ) -> None:
     (tmp_path / "classes.txt").write_text("cat\ndog\n")
     server.json("POST /v1/models", job_answer(), 202)
-    server.json("GET /v1/jobs/j1", job_answer(state="succeeded", model={"name": "pets", "version": 2}))
+    server.json(f"GET /v1/jobs/{JOB}", job_answer(state="succeeded", model={"name": "pets", "version": 2}))
     arguments = ["--weights", "file:pets.safetensors", "-o", "head=[8]", "-o", "kernel=5", "--image-shape", "3,32,32"]
     moments = ["--mean", "0.5,0.5,0.5", "--std", "0.2,0.2,0.2", "--resize", "crop"]
     status, printed, _ = run(
@@ -338,6 +341,6 @@ def test_an_invalid_option_of_models_register_sends_nothing(arguments: list[str]
 def test_a_failed_registration_has_exit_status_1(server: Any, run: Run, job_answer: JobAnswer) -> None:
     failure = {"code": "invalid_spec", "message": "No such file.", "hint": "Correct it.", "retryable": False}
     server.json("POST /v1/models", job_answer(), 202)
-    server.json("GET /v1/jobs/j1", job_answer(state="failed", failure=failure))
-    status, _, errors = run("models", "register", "pets", "convnet")
-    assert (status, "No such file." in errors) == (1, True)
+    server.json(f"GET /v1/jobs/{JOB}", job_answer(state="failed", failure=failure))
+    status, printed, errors = run("models", "register", "pets", "convnet")
+    assert (status, "No such file." in printed, errors) == (1, True, "")

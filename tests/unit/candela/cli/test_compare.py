@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 JobAnswer = Callable[..., dict[str, Any]]
+JOB, OTHER = "a1" * 16, "b2" * 16
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -22,19 +23,19 @@ def test_jobs_are_listed_with_filters_and_an_order(server: Any, run: Run, job_an
 
 
 def test_tags_and_notes_are_set(server: Any, run: Run, job_answer: JobAnswer) -> None:
-    server.json("GET /v1/jobs/j1", job_answer(tags=[]))
-    server.json("PATCH /v1/jobs/j1", job_answer(tags=["a", "b"]))
-    assert run("annotate", "j1", "--tag", "a", "--tag", "b", "--note", "")[:2] == (0, "j1 a b\n")
+    server.json(f"GET /v1/jobs/{JOB}", job_answer(tags=[]))
+    server.json(f"PATCH /v1/jobs/{JOB}", job_answer(tags=["a", "b"]))
+    assert run("annotate", JOB, "--tag", "a", "--tag", "b", "--note", "")[:2] == (0, f"{JOB} a b\n")
     assert [seen.json() for seen in server.seen if seen.method == "PATCH"] == [{"tags": ["a", "b"]}, {"note": None}]
-    run("annotate", "j1", "--no-tags")
+    run("annotate", JOB, "--no-tags")
     assert server.seen[-1].json() == {"tags": []}
-    assert run("annotate", "j1")[0] == 2
-    assert run("annotate", "j1", "--tag", "a", "--no-tags")[0] == 2
+    assert run("annotate", JOB)[0] == 2
+    assert run("annotate", JOB, "--tag", "a", "--no-tags")[0] == 2
 
 
 def test_a_job_shows_its_tags_and_note(server: Any, run: Run, job_answer: JobAnswer) -> None:
-    server.json("GET /v1/jobs/j1", job_answer(tags=["a", "b"], note="Fine [really]."))
-    _, printed, _ = run("show", "j1")
+    server.json(f"GET /v1/jobs/{JOB}", job_answer(tags=["a", "b"], note="Fine [really]."))
+    _, printed, _ = run("show", JOB)
     assert "tags     a  b" in printed
     assert "note     Fine [really]." in printed
 
@@ -42,19 +43,19 @@ def test_a_job_shows_its_tags_and_note(server: Any, run: Run, job_answer: JobAns
 def test_a_comparison_has_a_column_per_job(server: Any, run: Run) -> None:
     comparison = {
         "jobs": [
-            {"id": "aaaaaaaaaaaa", "name": "one", "state": "succeeded", "duration_s": 1.0},
-            {"id": "bbbbbbbbbbbb", "name": "two", "state": "queued", "duration_s": None},
+            {"id": JOB, "name": "one", "state": "succeeded", "duration_s": 1.0},
+            {"id": OTHER, "name": "two", "state": "queued", "duration_s": None},
         ],
-        "differences": [{"pointer": "/optimizer/lr", "values": {"aaaaaaaaaaaa": 0.1}}],
+        "differences": [{"pointer": "/optimizer/lr", "values": {JOB: 0.1}}],
         "num_differences": 3,
-        "metrics": {"valid_loss": {"aaaaaaaaaaaa": {"last": 0.5, "best": 0.25, "best_epoch": 2}}},
-        "environments": {"aaaaaaaaaaaa": {"device": "cpu"}, "bbbbbbbbbbbb": {}},
+        "metrics": {"valid_loss": {JOB: {"last": 0.5, "best": 0.25, "best_epoch": 2}}},
+        "environments": {JOB: {"device": "cpu"}, OTHER: {}},
     }
     server.json("GET /v1/jobs/compare", comparison)
-    status, printed, _ = run("compare", "aaaaaaaaaaaa", "bbbbbbbbbbbb")
+    status, printed, _ = run("compare", JOB, OTHER)
     assert status == 0
     assert [line.split() for line in printed.splitlines()] == [
-        ["FIELD", "aaaaaaaa", "bbbbbbbb"],
+        ["FIELD", JOB[:8], OTHER[:8]],
         ["name", "one", "two"],
         ["state", "succeeded", "queued"],
         ["/optimizer/lr", "0.1"],
@@ -66,8 +67,8 @@ def test_a_comparison_has_a_column_per_job(server: Any, run: Run) -> None:
 
 
 def test_curves_are_shown_on_one_axis(server: Any, run: Run) -> None:
-    series = {"job": "a", "min": [1.0, None, 0.5], "max": [3.0, None, 2.0], "last": [2.0, None, 0.5]}
-    empty = {"job": "b", "min": [None] * 3, "max": [None] * 3, "last": [None] * 3}
+    series = {"job": JOB, "min": [1.0, None, 0.5], "max": [3.0, None, 2.0], "last": [2.0, None, 0.5]}
+    empty = {"job": OTHER, "min": [None] * 3, "max": [None] * 3, "last": [None] * 3}
     grid = {
         "axis": "step",
         "width": 64,
@@ -78,16 +79,16 @@ def test_curves_are_shown_on_one_axis(server: Any, run: Run) -> None:
         ],
     }
     server.json("GET /v1/metrics", grid)
-    status, printed, _ = run("curves", "a", "b", "--name", "loss", "--from", "0", "--to", "150")
+    status, printed, _ = run("curves", JOB, OTHER, "--name", "loss", "--from", "0", "--to", "150")
     assert status == 0
     assert [line.split() for line in printed.splitlines()] == [
         ["ID", "POINTS", "LAST", "LOWEST", "HIGHEST", "TREND"],
-        ["a", "68", "0.5", "0.5", "3", "█!▁"],
-        ["b", "0", "nan", "!!!"],
+        [JOB[:8], "68", "0.5", "0.5", "3", "█!▁"],
+        [OTHER[:8], "0", "nan", "!!!"],
         ["step", "0", "to", "192"],
     ]
     assert server.seen[-1].query == {
-        "job": "b",
+        "job": OTHER,
         "name": "loss",
         "split": "valid",
         "x": "step",
@@ -99,8 +100,8 @@ def test_curves_are_shown_on_one_axis(server: Any, run: Run) -> None:
 
 def test_usage_is_shown(server: Any, run: Run, job_answer: JobAnswer) -> None:
     points = [{"step": step, "epoch": 1, "seconds": 5.0 * step, "value": 100.0 * step} for step in (1, 2)]
-    server.json("GET /v1/jobs/j1", job_answer())
-    server.json("GET /v1/jobs/j1/usage", {"series": [{"name": "cpu_percent", "unit": "percent", "points": points}]})
-    status, printed, _ = run("usage", "j1")
+    server.json(f"GET /v1/jobs/{JOB}", job_answer())
+    server.json(f"GET /v1/jobs/{JOB}/usage", {"series": [{"name": "cpu_percent", "unit": "percent", "points": points}]})
+    status, printed, _ = run("usage", JOB)
     assert status == 0
     assert printed.splitlines()[1].split() == ["cpu_percent", "percent", "200", "150", "200", "▁█"]

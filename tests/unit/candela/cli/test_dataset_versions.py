@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from candela.cli import main
-from candela.rendering import responses as render
+from candela.rendering import terminal
 
 Run = Callable[..., tuple[int, str, str]]
 VERSION = "/v1/datasets/pets/versions/2"
@@ -24,7 +24,7 @@ def run(server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 
     def call(*arguments: str | Path) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["candela", "datasets", *map(str, arguments)])
-        monkeypatch.setattr(render, "console", Console(highlight=False, width=80))
+        monkeypatch.setattr(terminal, "console", Console(highlight=False, width=80))
         with pytest.raises(SystemExit) as caught:
             main()
         printed = capsys.readouterr()

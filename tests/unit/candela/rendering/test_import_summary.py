@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from candela.rendering import responses as render
+from candela.rendering import terminal
 from candela.rendering.import_summary import list_lines, print_import_report
 
 NO_GROUPS: dict[str, Any] = {"num_groups": 0, "items": []}
@@ -68,7 +68,7 @@ def test_a_report_of_an_earlier_server_is_summarized() -> None:
 
 
 def test_the_summary_fits_into_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render.console, "width", 80)
+    monkeypatch.setattr(terminal.console, "width", 80)
     item = {"split": "train", "name": "folder/" * 20 + "1.jpg"}
     suffixes = {f".suffix{number}": 10**6 for number in range(20)}
     wide = IMAGES | {"ignored_by_suffix": suffixes, "leaks": {"num_groups": 1, "items": [[item, item]]}}

@@ -33,8 +33,8 @@ def test_epoch_is_one_line_with_its_validation_metrics() -> None:
         view.show_event(told)
     assert [" ".join(line.split()) for line in out.getvalue().splitlines()] == [
         "running: claimed",
-        "epoch 1/2 train_loss 0.8 valid_loss 0.7",
-        "epoch 2/2 train_loss 0.5 valid_loss 0.4",
+        "epoch 1/2 valid_loss 0.7 train_loss 0.8",
+        "epoch 2/2 valid_loss 0.4 train_loss 0.5",
     ]
 
 
@@ -52,8 +52,8 @@ def test_every_epoch_is_a_line_at_once_and_progress_is_none() -> None:
     ):
         view.show_event(message)
     assert [" ".join(line.split()) for line in out.getvalue().splitlines()] == [
-        "epoch 1/2 train_loss 0.8 valid_loss 0.7",
-        "epoch 2/2 train_loss 0.5 valid_loss 0.4",
+        "epoch 1/2 valid_loss 0.7 train_loss 0.8",
+        "epoch 2/2 valid_loss 0.4 train_loss 0.5",
     ]
 
 

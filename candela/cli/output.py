@@ -1,0 +1,54 @@
+"""Prints what commands return: a job, its state, a deleted thing or the path of a file."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from candela.jobs import Job
+
+
+def print_json(response: object) -> None:
+    print(json.dumps(response, indent=2, ensure_ascii=False))
+
+
+def print_job(job: "Job", *, as_json: bool) -> None:
+    """Print a job with its progress, metrics and history."""
+    from candela.rendering import job_view
+
+    if as_json:
+        print_json(job.response)
+    else:
+        job_view.print_job(job)
+
+
+def print_state(job: "Job", *, as_json: bool) -> None:
+    """Print the id and the state of a job."""
+    if as_json:
+        print_json(job.response)
+    else:
+        print(f"{job.id} {job.state}")
+
+
+def print_path(path: Path, *, as_json: bool) -> None:
+    """Print the path of a file that was written."""
+    if as_json:
+        print_json({"path": str(path)})
+    else:
+        print(path)
+
+
+def print_deleted(text: str, /, *, as_json: bool, **fields: Any) -> None:  # noqa: ANN401 - JSON
+    """Print what was deleted. `fields` identify it in JSON."""
+    if as_json:
+        print_json({"deleted": fields})
+    else:
+        print(f"deleted {text}")
+
+
+def exit_unless_succeeded(*jobs: "Job") -> None:
+    """Exit with status 1 if a job did not succeed. Its failure has been printed with the job."""
+    if any(job.state != "succeeded" for job in jobs):
+        raise typer.Exit(1)
