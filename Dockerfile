@@ -41,9 +41,8 @@ ENV CANDELA_HOST=0.0.0.0 CANDELA_PORT=8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health/ready', timeout=4)"]
 # When the container stops, active requests have twenty seconds to complete.
-CMD ["python", "-m", "candela.serve", "0.0.0.0:8000"]
+CMD ["candela", "serve"]
 
 FROM runtime AS worker
-# Threads only wait for trainer processes. Their number is CANDELA_SLOTS plus two.
-CMD ["celery", "-A", "worker.main", "worker", "-P", "threads", "-c", "3", "-Q", "train,import", \
-     "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
+# CANDELA_SLOTS is the number of concurrent trainings.
+CMD ["candela", "worker"]

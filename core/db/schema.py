@@ -97,7 +97,7 @@ def check_schema(engine: Engine) -> None:
     head = _get_script().get_current_head()
     if current != head:
         raise ConfigurationError(
-            f"The database schema is {current or 'absent'}; required: {head}. Run `alembic upgrade head`."
+            f"The database schema is {current or 'absent'}; required: {head}. Run `candela migrate`."
         )
 
 

@@ -133,8 +133,8 @@ def test_row_23_a_killed_migration_can_be_repeated(empty_database_url: str, mome
     except ConfigurationError as error:
         message = str(error)
     else:
-        message = "complete: alembic upgrade head"
-    assert "alembic upgrade head" in message
+        message = "complete: candela migrate"
+    assert "candela migrate" in message
     schema.upgrade_schema(empty_database_url)
     schema.check_schema(engine)
     schema.check_migrations(empty_database_url)

@@ -34,9 +34,10 @@ def test_an_invalid_address_is_rejected_in_one_line(address: list[str]) -> None:
 
 
 @pytest.mark.services
+@pytest.mark.parametrize("module", ["candela.serve", "candela serve"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
 def test_the_api_listens_on_its_address_and_stops_on_sigterm(
-    host: str, sqlite_template: Path, tmp_path: Path, valkey: RedisServer
+    host: str, module: str, sqlite_template: Path, tmp_path: Path, valkey: RedisServer
 ) -> None:
     if host == "[::1]" and not has_ipv6():
         pytest.skip("no IPv6 on this machine")
@@ -47,7 +48,7 @@ def test_the_api_listens_on_its_address_and_stops_on_sigterm(
         "CANDELA_DATABASE_URL": f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'candela.db')}",
         "CANDELA_REDIS_URL": valkey.url,
     }
-    command = [sys.executable, "-m", "candela.serve", f"{host}:{port}"]
+    command = [sys.executable, "-m", *module.split(), f"{host}:{port}"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as api:
         try:
 
