@@ -41,15 +41,18 @@ def print_comparison(comparison: JobDifferences) -> None:
 
 def print_grid(grid: CurveGrid) -> None:
     """Print the last, lowest and highest value of each job, and its curve on the common axis."""
-    table = create_table("ID", "POINTS", "LAST", "LOWEST", "HIGHEST", "TREND")
-    for series in grid["series"]:
+    curves = [f"{series.get('split')}_{series.get('name')}" for series in grid["series"]]
+    has_several = len(set(curves)) > 1
+    table = create_table("ID", *(["CURVE"] if has_several else []), "POINTS", "LAST", "LOWEST", "HIGHEST", "TREND")
+    for series, curve in zip(grid["series"], curves, strict=True):
         last = [math.nan if value is None else value for value in series["last"]]
         present = [value for value in last if not math.isnan(value)]
         lows, highs = ([value for value in series[key] if value is not None] for key in ("min", "max"))
         numbers = (present[-1:] or [math.nan], lows and [min(lows)], highs and [max(highs)])
         cells = (format_number(values[0]) if values else "" for values in numbers)
         job_id = series["job"][:ID_CHARACTERS] if terminal.is_limited(terminal.console) else series["job"]
-        table.add_row(job_id, str(sum(series["count"])), *cells, format_sparkline(last, terminal.get_trend_width()))
+        start = (job_id, *([curve] if has_several else []), str(sum(series["count"])))
+        table.add_row(*start, *cells, format_sparkline(last, terminal.get_trend_width()))
     print_table(table, "no jobs")
     if grid["x"]:
         terminal.console.print(f"{grid['axis']} {grid['x'][0]:g} to {grid['x'][-1] + grid['width']:g}", style="dim")
