@@ -4,7 +4,8 @@ import os
 from collections.abc import Callable
 from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
-T = TypeVar("T")
+Image = str | os.PathLike[str] | bytes  # a path, or the content of an image file
+ProgressCallback = Callable[[int, int], None]  # called with the number of sent bytes and the total number of bytes
 
 Image = str | os.PathLike[str] | bytes  # a path, or the content of an image file
 ProgressCallback = Callable[[int, int], None]  # called with the number of sent bytes and the total number of bytes
@@ -12,11 +13,6 @@ ProgressCallback = Callable[[int, int], None]  # called with the number of sent 
 State = Literal["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"]
 FINISHED: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
 Number = float | Literal["NaN", "Infinity", "-Infinity"]  # JSON has no NaN and infinity, so they are strings
-
-
-class PageResponse(TypedDict, Generic[T]):
-    items: list[T]
-    next_cursor: str | None
 
 
 class Progress(TypedDict, total=False):
@@ -97,9 +93,11 @@ class Series(TypedDict):
 
 
 class GridSeries(TypedDict):
-    """The curve of a job on the grid of a `CurveGrid`: lists with one value per value of `x`."""
+    """A curve of a job on a `CurveGrid`: lists with one value per value of `x`. Older servers omit name and split."""
 
     job: str
+    name: NotRequired[str]
+    split: NotRequired[str]
     min: list[float | None]
     max: list[float | None]
     last: list[float | None]

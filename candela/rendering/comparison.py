@@ -41,8 +41,10 @@ def print_comparison(comparison: JobDifferences) -> None:
 
 def print_grid(grid: CurveGrid) -> None:
     """Print the last, lowest and highest value of each job, and its curve on the common axis."""
-    table = create_table("ID", "POINTS", "LAST", "LOWEST", "HIGHEST", "TREND")
-    for series in grid["series"]:
+    curves = [f"{series.get('split')}_{series.get('name')}" for series in grid["series"]]
+    has_several = len(set(curves)) > 1
+    table = create_table("ID", *(["CURVE"] if has_several else []), "POINTS", "LAST", "LOWEST", "HIGHEST", "TREND")
+    for series, curve in zip(grid["series"], curves, strict=True):
         last = [math.nan if value is None else value for value in series["last"]]
         present = [value for value in last if not math.isnan(value)]
         lows, highs = ([value for value in series[key] if value is not None] for key in ("min", "max"))

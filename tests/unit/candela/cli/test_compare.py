@@ -98,6 +98,24 @@ def test_curves_are_shown_on_one_axis(server: Any, run: Run) -> None:
     }
 
 
+def test_several_curves_have_a_column_with_their_names(server: Any, run: Run) -> None:
+    values = {"min": [1.0], "max": [1.0], "last": [1.0], "count": [1], "non_finite": [0]}
+    series = [{"job": JOB, "split": split, "name": "loss", **values} for split in ("train", "valid")]
+    server.json("GET /v1/metrics", {"axis": "step", "width": 1, "x": [0], "series": series})
+    status, printed, _ = run("curves", JOB, "--curve", "train/loss", "--curve", "valid/loss")
+    assert (status, [value for key, value in server.seen[0].queries if key == "curve"]) == (
+        0,
+        ["train/loss", "valid/loss"],
+    )
+    assert [line.split()[:2] for line in printed.splitlines()[:3]] == [
+        ["ID", "CURVE"],
+        [JOB[:8], "train_loss"],
+        [JOB[:8], "valid_loss"],
+    ]
+    assert run("curves", JOB)[0] == 2
+    assert run("curves", JOB, "--curve", "train/loss", "--name", "loss")[0] == 2
+
+
 def test_usage_is_shown(server: Any, run: Run, job_answer: JobAnswer) -> None:
     points = [{"step": step, "epoch": 1, "seconds": 5.0 * step, "value": 100.0 * step} for step in (1, 2)]
     server.json(f"GET /v1/jobs/{JOB}", job_answer())
