@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-SERVER = "app core models worker migrations torch torchvision celery cv2 sqlalchemy fastapi numpy PIL pandas pydantic"
+SERVER = "app core models worker migrations torch torchvision celery cv2 sqlalchemy fastapi numpy PIL pandas"
 SDK = """
 import candela
 from candela import AsyncClient, Client

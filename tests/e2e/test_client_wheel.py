@@ -73,7 +73,7 @@ def test_the_client_has_light_dependencies(installed: Environment) -> None:
     listed = json.loads(installed.run("python", "-m", "pip", "list", "--format", "json").stdout)
     names = {package["name"].lower() for package in listed}
     assert {"candela-ml", "httpx"} <= names
-    assert not names & {"torch", "numpy", "celery", "sqlalchemy", "fastapi", "pydantic", "pillow", "pandas"}
+    assert not names & {"torch", "numpy", "celery", "sqlalchemy", "fastapi", "pillow", "pandas"}
     assert len(names) < 30
 
 
