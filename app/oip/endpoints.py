@@ -4,7 +4,7 @@ The endpoints do not check the Content-Type, because clients of the protocol sen
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from fastapi import APIRouter
