@@ -50,13 +50,22 @@ def build_usage_frame(series: Sequence[UsageSeries]) -> "DataFrame":
     return _build_frame(columns)
 
 
-def build_curves_frame(grid: CurveGrid) -> "DataFrame":
-    """Return one row per bucket and one column per job, with the last value of each bucket."""
+def build_curves_frame(grid: CurveGrid, *, has_many_curves: bool = False) -> "DataFrame":
+    """Return one row per bucket and one column per job, with the last value of each bucket.
+
+    With `has_many_curves`, there is one column per job and curve, such as `("ID", "valid/loss")`.
+    """
     import pandas as pd
 
     index = pd.Index(grid["x"], name=AXIS_NAMES[grid["axis"]])
-    columns = {one["job"]: [_parse_number(value) for value in one["last"]] for one in grid["series"]}
-    return pd.DataFrame(columns, index=index, dtype=float)
+    columns = {
+        (one["job"], f"{one.get('split')}/{one.get('name')}") if has_many_curves else one["job"]: [
+            _parse_number(value) for value in one["last"]
+        ]
+        for one in grid["series"]
+    }
+    frame = pd.DataFrame(columns, index=index, dtype=float)
+    return frame.rename_axis(columns=["job", "curve"]) if has_many_curves and columns else frame
 
 
 def _build_frame(columns: Columns) -> "DataFrame":

@@ -52,52 +52,56 @@ class Jobs:
     def curves(
         self,
         job_ids: Sequence[str],
-        name: str,
-        split: str,
+        name: str | None = None,
+        split: str | None = None,
         *,
+        curves: Sequence[str] = (),
         x: str = "step",
         buckets: int = 500,
         start: float | None = None,
         end: float | None = None,
     ) -> CurveGrid:
-        """Return one metric of up to 200 jobs on one grid.
+        """Return one or several metrics of up to 200 jobs on one grid.
 
         Args:
             job_ids: ids of the jobs.
             name: name of the metric, such as `loss`.
             split: `train`, `valid`, `test` or `usage`.
+            curves: several splits and metrics, such as `["train/loss", "valid/loss"]`, instead of `name` and `split`.
             x: the axis: `step`, `epoch` or `time`, which is in seconds.
             buckets: maximum number of buckets, into which the axis is divided.
             start: lowest position on the axis.
             end: highest position on the axis.
         """
-        params = {"job": list(job_ids), "name": name, "split": split, "x": x, "buckets": buckets}
+        params = {"job": list(job_ids), "name": name, "split": split, "curve": [*curves] or None, "x": x}
         grid: CurveGrid = self._transport.request_json(
-            "GET", "/v1/metrics", params={**params, "from": start, "to": end}
+            "GET", "/v1/metrics", params={**params, "buckets": buckets, "from": start, "to": end}
         )
         return grid
 
     def curves_frame(
         self,
         job_ids: Sequence[str],
-        name: str,
-        split: str,
+        name: str | None = None,
+        split: str | None = None,
         *,
+        curves: Sequence[str] = (),
         x: str = "step",
         buckets: int = 500,
         start: float | None = None,
         end: float | None = None,
     ) -> "DataFrame":
-        """Return one metric of several jobs as a pandas DataFrame: the index is the axis, one column per job.
+        """Return metrics of several jobs as a pandas DataFrame. The arguments are those of `curves`.
 
+        The index is the axis. Each column is a job; with `curves`, a job and a curve, such as `("ID", "valid/loss")`.
         Each value is the last one of its bucket.
 
         Raises:
             CandelaError: pandas is not installed.
         """
         frames.require_pandas("curves_frame")
-        grid = self.curves(job_ids, name, split, x=x, buckets=buckets, start=start, end=end)
-        return frames.build_curves_frame(grid)
+        grid = self.curves(job_ids, name, split, curves=curves, x=x, buckets=buckets, start=start, end=end)
+        return frames.build_curves_frame(grid, has_many_curves=bool(curves))
 
     def list(
         self,

@@ -2,10 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar
-
-Image = str | os.PathLike[str] | bytes  # a path, or the content of an image file
-ProgressCallback = Callable[[int, int], None]  # called with the number of sent bytes and the total number of bytes
+from typing import Any, Literal, NotRequired, TypedDict
 
 Image = str | os.PathLike[str] | bytes  # a path, or the content of an image file
 ProgressCallback = Callable[[int, int], None]  # called with the number of sent bytes and the total number of bytes

@@ -51,7 +51,8 @@ def print_grid(grid: CurveGrid) -> None:
         numbers = (present[-1:] or [math.nan], lows and [min(lows)], highs and [max(highs)])
         cells = (format_number(values[0]) if values else "" for values in numbers)
         job_id = series["job"][:ID_CHARACTERS] if terminal.is_limited(terminal.console) else series["job"]
-        table.add_row(job_id, str(sum(series["count"])), *cells, format_sparkline(last, terminal.get_trend_width()))
+        start = (job_id, *([curve] if has_several else []), str(sum(series["count"])))
+        table.add_row(*start, *cells, format_sparkline(last, terminal.get_trend_width()))
     print_table(table, "no jobs")
     if grid["x"]:
         terminal.console.print(f"{grid['axis']} {grid['x'][0]:g} to {grid['x'][-1] + grid['width']:g}", style="dim")

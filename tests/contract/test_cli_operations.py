@@ -28,8 +28,8 @@ EXCEPTIONS = {
 UNUSED_PARAMETERS = {
     ("stream_many_events", "after"): "a lost connection continues with the header Last-Event-ID",
     ("show_logs", "after"): "test_jobs.py tests it: `--follow` sends it",
-    ("show_metric_grid", "curve"): "the command shows one metric",
     ("stream_many_events", "topic"): "commands follow the jobs that they are given",
+    ("show_metric_grid", "curve"): "replaces `name` and `split`; `candela curves --curve` sends it",
     ("list_jobs", "fields"): "the table needs all fields, and `--json` prints them",
 }
 JOB, OTHER = "a1" * 16, "b2" * 16

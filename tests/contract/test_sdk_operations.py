@@ -27,7 +27,6 @@ EXCEPTIONS = {
 }
 UNUSED_PARAMETERS = {
     ("stream_many_events", "after"): "the SDK sends the header Last-Event-ID, which has the same meaning",
-    ("show_metric_grid", "curve"): "`Job.metrics` returns all curves of a job",
     ("stream_many_events", "topic"): "test_events.py tests it: it excludes `job`",
 }
 IMAGE = b"\x89PNG"
@@ -99,7 +98,9 @@ CALLS: dict[str, Call] = {
     "predict_with_checkpoint": lambda client, job, folder: job.predict(IMAGE, checkpoint="best", top_k=1),
     "resume_job": lambda client, job, folder: job.resume(),
     "show_usage": lambda client, job, folder: job.usage(),
-    "show_metric_grid": lambda client, job, folder: client.jobs.curves(["a1"], "loss", "valid", start=0, end=9),
+    "show_metric_grid": lambda client, job, folder: client.jobs.curves(
+        ["a1"], "loss", "valid", curves=["valid/loss"], start=0, end=9
+    ),
     "list_models": lambda client, job, folder: client.models.list(tag="a"),
     "register_model": lambda client, job, folder: client.models.register("m", "convnet"),
     "show_model": lambda client, job, folder: client.models.get("m"),

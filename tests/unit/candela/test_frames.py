@@ -67,6 +67,16 @@ def test_curves_have_one_column_per_job(axis: Any, name: str) -> None:
     assert list(frame["b"]) == [2.0, 3.0]
 
 
+def test_several_curves_have_one_column_per_job_and_curve() -> None:
+    empty: dict[str, list[Any]] = {"min": [], "max": [], "count": [], "non_finite": []}
+    names = [("a", "train", "loss"), ("a", "valid", "loss"), ("b", "train", "loss")]
+    series: Any = [{"job": job, "split": split, "name": name, "last": [1.0], **empty} for job, split, name in names]
+    frame = build_curves_frame({"axis": "step", "width": 1.0, "x": [0.0], "series": series}, has_many_curves=True)
+    assert list(frame.columns) == [("a", "train/loss"), ("a", "valid/loss"), ("b", "train/loss")]
+    assert list(frame.columns.names) == ["job", "curve"]
+    assert list(frame["a"].columns) == ["train/loss", "valid/loss"]
+
+
 def test_a_job_returns_its_metrics_as_a_frame(server: Any, client: Client, job_answer: Callable[..., Any]) -> None:
     server.json("GET /v1/jobs/j1", job_answer())
     server.json("GET /v1/jobs/j1/metrics", {"series": SERIES})
