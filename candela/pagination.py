@@ -28,6 +28,6 @@ def iterate_items(
         query["cursor"] = page["next_cursor"]
 
 
-def list_items(transport: Transport, path: str) -> list[Any]:
+def list_items(transport: Transport, path: str, *, params: Mapping[str, Any] | None = None) -> list[Any]:
     """Return the items of all pages of `path`."""
-    return list(iterate_items(transport, path))
+    return list(iterate_items(transport, path, params=params))

@@ -49,7 +49,7 @@ def _describe_range(kind: type, constraints: list[Any]) -> str:
     }
     above, low, high = bounds.get("gt"), bounds.get("ge"), bounds.get("le")
     if kind is int and isinstance(above, int):
-        above, low = None, above + 1
+        low, above = above + 1, None
     if low is not None and high is not None:
         return f" from {low} to {high}"
     if low is not None:

@@ -27,6 +27,6 @@ async def iterate_items(
         query["cursor"] = page["next_cursor"]
 
 
-async def list_items(transport: AsyncTransport, path: str) -> list[Any]:
+async def list_items(transport: AsyncTransport, path: str, *, params: Mapping[str, Any] | None = None) -> list[Any]:
     """Return the items of all pages of `path`."""
-    return [item async for item in iterate_items(transport, path)]
+    return [item async for item in iterate_items(transport, path, params=params)]

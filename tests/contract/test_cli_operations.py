@@ -184,7 +184,8 @@ def matches(request: httpx.Request, operation_id: str) -> bool:
 
 def list_commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
     for name, command in group.commands.items():
-        yield " ".join((*path, name)), command
+        if not hasattr(command, "commands") or command.invoke_without_command:
+            yield " ".join((*path, name)), command
         if hasattr(command, "commands"):
             yield from list_commands(command, (*path, name))
 

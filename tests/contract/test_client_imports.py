@@ -46,5 +46,5 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     import candela
 
     with pytest.raises(AttributeError, match="no attribute 'Server'"):
-        _ = candela.Server  # type: ignore[attr-defined]
+        _ = candela.Server
     assert {name for name in candela.__all__ if getattr(candela, name) is None} == set()

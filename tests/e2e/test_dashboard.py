@@ -179,7 +179,8 @@ def test_figures_say_which_epoch_they_are_of(visit: Callable[..., Visitor], clie
     spec = TINY | {"name": "best", "callbacks": [*TINY["callbacks"], {"name": "keep_best", "monitor": "valid_loss"}]}
     job = client.jobs.submit(spec).wait().raise_for_failure()
     page = visit().open(f"#/jobs/{job.id}?tab=evaluation")
-    best = job.response["metrics_best"]["epoch"]
+    assert job.best_epoch is not None
+    best = job.best_epoch["epoch"]
     facts = page.locator(".summary .facts")
     expect(facts).to_contain_text(f"valid accuracy · epoch {best}")
     expect(facts).to_contain_text(f"best epoch, {best} of 2")

@@ -21,7 +21,7 @@ from models import registry
 from models.layers_spec import LayersOptions
 from models.registry import Options
 
-assert models.registry
+assert models.__name__
 SCHEMA = JobSpec.model_json_schema()
 UNIONS = {
     kind: [member.model_fields["name"].default for member in list_union_members(SPEC_UNIONS[kind])]
