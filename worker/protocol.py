@@ -82,8 +82,8 @@ class Stop(ProtocolMessage):
 class RunStarted(ProtocolMessage):
     """Reports that the run is built and that its first step is about to start.
 
-    `runtime` contains the device, the precision, the number of threads, the torch version, `num_parameters` and
-    `resumed_from_step`.
+    `runtime` contains the device, the precision, the number of threads, the torch version, `num_parameters`,
+    `splits` (the numbers of samples) and `resumed_from_step`.
     """
 
     type: Literal["started"] = "started"
@@ -137,6 +137,9 @@ class Metrics(ProtocolMessage):
     progress: RunProgress
     epoch_end: bool = False
     best: BestEpoch | None = Field(default=None, description="The best epoch so far, if the job keeps it.")
+    is_best: bool = Field(default=False, description="Whether a callback has marked this epoch as the best so far.")
+    lr: float | None = Field(default=None, description="The learning rate of the last step of a complete epoch.")
+    epoch_seconds: float | None = Field(default=None, description="The duration of a complete epoch.")
 
 
 class TrainerAlive(ProtocolMessage):
@@ -246,13 +249,17 @@ class RunStopped(ProtocolMessage):
 
 
 class RunFailed(ProtocolMessage):
-    """Reports that the run failed. This is the last message; the exit status is 1."""
+    """Reports that the run failed. This is the last message; the exit status is 1.
+
+    The job shows `message` and `hint`. `traceback` is written to the worker's log only.
+    """
 
     type: Literal["failed"] = "failed"
     code: FailureCode
     message: str
     hint: str
     extra: dict[str, Any] = Field(default_factory=dict)
+    traceback: str | None = None
 
 
 SupervisorMessage = Annotated[Start | LeaseRenewed | Stop, Field(discriminator="type")]

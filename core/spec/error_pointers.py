@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
 from rapidfuzz import process
 from rapidfuzz.distance import JaroWinkler
 
@@ -11,6 +12,7 @@ MAX_ERRORS = 100
 """Maximum number of errors that are explained. A body of 1 MB can have 100,000 errors."""
 UNEXPLAINED = "has more errors"
 MAX_NAMES = 30
+MAX_SUMMARIZED = 5
 MAX_CANDIDATES = 1000
 MAX_NAME_LENGTH = 64
 MAX_VALUE_LENGTH = 40
@@ -57,6 +59,16 @@ def find_nearest(name: str, valid_names: Sequence[str]) -> list[str]:
     candidates = valid_names[:MAX_CANDIDATES]
     matches = process.extract(name[:MAX_NAME_LENGTH].lower(), candidates, scorer=alike, limit=3, score_cutoff=0.7)
     return [match for match, score, _ in matches if score > matches[0][1] - 0.15]
+
+
+def summarize_error(error: Exception) -> str:
+    """Return an error as one line. Of a pydantic error, name each invalid field by its JSON pointer."""
+    if isinstance(error, ValidationError):
+        items = error.errors(include_url=False)
+        reasons = [f"{build_pointer(item['loc']) or '/'} {format_reason(item)}" for item in items[:MAX_SUMMARIZED]]
+        more = len(items) - len(reasons)
+        return "; ".join([*reasons, *([f"{more} more errors"] if more else [])])
+    return " ".join(str(error).split())
 
 
 def format_unknown_name(kind: str, name: str, valid_names: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, assert_never
 
@@ -16,8 +16,10 @@ from core.db.session import SessionFactory
 from core.db.tables import DatasetVersionRow, JobRow
 from core.errors import CorruptFile, InvalidSpec, LostLease, NotFound, StorageFull, Unavailable
 from core.failures import build_failure
+from core.spec.error_pointers import summarize_error
 from core.storage import Storage
 from worker.control.devices import DeviceAllocation
+from worker.control.job_log import STOP_REQUESTS, describe_attempt, describe_exit
 from worker.control.lease import LEASE_SHARE, LeaseRenewer, SupervisionTimeouts
 from worker.control.message_handler import MessageHandler
 from worker.control.oom import count_oom_kills
@@ -136,6 +138,8 @@ class AttemptRunner:
         return True
 
     def _execute(self) -> AttemptOutcome:
+        header = describe_attempt(self._claimed.job.attempt, self._context.owner, self._allocation.name)
+        self._recorder.progress.log_message("info", header)
         staging = InputStaging(
             self._context.storage,
             self._recorder,
@@ -153,7 +157,7 @@ class AttemptRunner:
             return AttemptFailed(build_failure(code, error.detail, hint, error.extra))
         except (ValidationError, InvalidSpec, NotFound) as error:
             hint = "Correct the named field and submit the job again."
-            return AttemptFailed(build_failure("invalid_spec", str(error), hint))
+            return AttemptFailed(build_failure("invalid_spec", summarize_error(error), hint))
         self._work_dir = Path(start.work_dir)
         if self._stop.must_stop_now:
             return self._stop.build_outcome()
@@ -190,7 +194,9 @@ class AttemptRunner:
         return MessageHandler(self._recorder, self._context.storage, version, self._stop, standby, placement)
 
     def _handle_next_message(self, trainer: TrainerProcess, handler: MessageHandler) -> AttemptOutcome | None:
-        self._stop.forward_stop_request(trainer)
+        mode = self._stop.forward_stop_request(trainer)
+        if mode is not None:
+            self._recorder.progress.log_message("info", STOP_REQUESTS[mode])
         self._stop.enforce_timeouts(trainer)
         flush_s = self._context.timeouts.flush_s
         message = trainer.receive(flush_s if self._recorder.progress.has_unwritten else max(flush_s, _POLL_S))
@@ -210,9 +216,10 @@ class AttemptRunner:
         self._recorder.progress.flush()
         if self._stop.is_immediate_stop_forwarded:
             return self._stop.build_outcome()
-        text = f"The trainer exited with status {status} without a final message. {trainer.read_stderr_tail()}"
-        self._recorder.progress.log_message("error", text)
-        return classify_trainer_exit(status, is_stalled=self._timeouts.is_stalled, has_oom_kill=has_oom_kill)
+        output = trainer.read_stderr_tail()
+        log.error("trainer.exited", status=status, stderr=output)
+        outcome = classify_trainer_exit(status, is_stalled=self._timeouts.is_stalled, has_oom_kill=has_oom_kill)
+        return replace(outcome, detail=describe_exit(status, output))
 
     def _handle_disk_full(self, outcome: DiskFull) -> AttemptLost | AttemptFailed:
         """Delete checkpoints that are not needed. Return an outcome that retries the job if this freed space."""
@@ -228,8 +235,8 @@ class AttemptRunner:
                 pass
             case AttemptReleased(reason=reason):
                 self._recorder.completion.release(reason)
-            case AttemptLost(failure=cause):
-                self._recorder.completion.record_loss(cause, self._context.max_attempts)
+            case AttemptLost(failure=cause, detail=detail):
+                self._recorder.completion.record_loss(cause, self._context.max_attempts, detail)
             case AttemptFailed(failure=cause):
                 self._recorder.completion.fail(cause)
             case _:

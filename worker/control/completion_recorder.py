@@ -8,17 +8,24 @@ from sqlalchemy.orm import Session
 
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
+from core.db.repos.events import EventRepo
 from core.db.repos.jobs import get_result_key
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
 from core.db.session import on_commit
 from core.db.tables import JobRow, ModelVariantRow, ModelVersionRow
+from core.events import Event, EventType
 from core.failures import FAILURES
+from core.job_log import describe_failure
+from core.redaction import redact_credentials
 from core.storage import Storage
 from core.storage.deletion import delete_stored_files
+from worker.control import job_log
 from worker.control.fenced_transactions import FencedTransactions
 from worker.control.file_recorder import FileRecorder, dump_digests
+from worker.control.progress_recorder import build_log_entry
 from worker.control.storable_json import strip_unstorable
+from worker.control.timeouts import sum_active_seconds
 from worker.protocol import JobCompleted, TrainingFinished
 
 
@@ -59,32 +66,55 @@ class CompletionRecorder:
         def write(session: Session) -> None:
             if self._job.kind == "variant":
                 VariantRepo(session).put(self._build_variant(message), self._job.token)
+            success = job_log.describe_success(self._measure_running_s(session), self._job.attempt)
+            self._log(session, "info", *job_log.describe_result(message), success)
             AttemptRepo(session).complete_with_result(self._job.id, self._job.token, result, message.metrics)
 
         self._transactions.run(write)
 
     def fail(self, failure: dict[str, Any]) -> None:
-        """Mark the job as failed. It is not retried."""
+        """Mark the job as failed. It is not retried. The last line of its log says why."""
         failure = strip_unstorable(failure)
 
         def write(session: Session) -> None:
             complete = failure
             if failure.get("hint") == FAILURES[failure["code"]].hint:  # other hints are complete
                 complete = {**failure, "hint": failure["hint"] + self._describe_checkpoint(session, failure["code"])}
+            self._log(session, "error", describe_failure(complete, self._measure_running_s(session)))
             AttemptRepo(session).fail(self._job.id, self._job.token, complete)
 
         self._transactions.run(write)
 
-    def record_loss(self, failure: dict[str, Any], max_attempts: int) -> None:
-        """Count a lost attempt. The job is queued again, or fails if it has reached the retry limit."""
-        failure = strip_unstorable(failure)
+    def record_loss(self, failure: dict[str, Any], max_attempts: int, detail: str = "") -> None:
+        """Count a lost attempt. The job is queued again, or fails if it has reached the retry limit.
+
+        `detail`: a sentence for the job's log on how the attempt ended.
+        """
+        failure, detail = strip_unstorable(failure), strip_unstorable(redact_credentials(detail))
+        job_id, token = self._job.id, self._job.token
         self._transactions.run(
-            lambda session: AttemptRepo(session).requeue_or_fail(self._job.id, self._job.token, failure, max_attempts)
+            lambda session: AttemptRepo(session).requeue_or_fail(job_id, token, failure, max_attempts, detail)
         )
 
     def release(self, reason: str) -> None:
         """End the attempt without counting it as lost. The job is cancelled, paused or queued again."""
-        self._transactions.run(lambda session: AttemptRepo(session).release(self._job.id, self._job.token, reason))
+
+        def write(session: Session) -> None:
+            self._log(session, "info", job_log.describe_release(reason, self._measure_running_s(session)))
+            AttemptRepo(session).release(self._job.id, self._job.token, reason)
+
+        self._transactions.run(write)
+
+    def _log(self, session: Session, level: str, *lines: str) -> None:
+        """Append lines to the job's log. Raise LostLease if another attempt holds the lease of the job."""
+        AttemptRepo(session).check_lease(self._job.id, self._job.token)
+        EventRepo(session).append(self._job.id, [build_log_entry(level, line) for line in lines])
+
+    def _measure_running_s(self, session: Session) -> float:
+        """Return the running time of all attempts of the job up to now."""
+        events = EventRepo(session)
+        end = Event(self._job.id, 0, EventType.STATE, events.get_time(), {"to": None})
+        return sum_active_seconds([*events.list_transitions(self._job.id), end])
 
     def _describe_checkpoint(self, session: Session, code: str) -> str:
         """Return the end of a failure's hint: which checkpoint of the job is retained, if any."""
@@ -101,11 +131,15 @@ class CompletionRecorder:
     ) -> None:
         attempts, job_id, token = AttemptRepo(session), self._job.id, self._job.token
         version = self._find_unchanged_model(session, message, key)
+        is_new = version is None
         if version is None:
             version = ModelRepo(session).register(self._build_version(message, key, description, dataset), token)
         runtime = attempts.check_lease(job_id, token).runtime or {}
         attempts.set_runtime(job_id, token, {**runtime, "evaluation": message.evaluation})
         best = None if message.best_epoch is None else message.best_epoch.model_dump()
+        ref = f"{version.name}@{version.version}"
+        success = job_log.describe_success(self._measure_running_s(session), self._job.attempt)
+        self._log(session, "info", *job_log.describe_training_result(message, ref, is_new=is_new), success)
         attempts.complete_with_model(job_id, token, version.version, message.metrics, message.stop_reason, best)
 
     def _find_unchanged_model(self, session: Session, message: TrainingFinished, key: str) -> ModelVersionRow | None:

@@ -17,7 +17,8 @@ from core.events import EventType
 from core.storage import Storage
 from core.storage.deletion import delete_stored_files
 from worker.control.fenced_transactions import FencedTransactions
-from worker.control.progress_recorder import ProgressRecorder
+from worker.control.job_log import describe_checkpoint
+from worker.control.progress_recorder import ProgressRecorder, build_log_entry
 from worker.protocol import ArtifactWritten, CheckpointWritten, FileDigest
 
 RESERVED_BYTES = 32 * 2**20  # disk space to leave free for logs, the database and other processes
@@ -74,7 +75,8 @@ class FileRecorder:
                 files=dump_digests(checkpoint.files),
                 retained_epochs=None if retained is None else frozenset(retained),
             )
-            EventRepo(session).append(job_id, [(EventType.CHECKPOINT, payload)])
+            line = describe_checkpoint(number, checkpoint.epoch, checkpoint.step, checkpoint.tags, size_bytes)
+            EventRepo(session).append(job_id, [(EventType.CHECKPOINT, payload), build_log_entry("info", line)])
             self._prune_checkpoints(session, num_newest=2 if has_room else 1)
 
         self._transactions.run(write)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import structlog
+
 from core.db.tables import DatasetVersionRow
 from core.errors import StorageFull
 from core.failures import FAILURES, build_failure
@@ -24,6 +26,8 @@ from worker.protocol import (
     TrainerMessage,
     TrainingFinished,
 )
+
+log = structlog.get_logger()
 
 
 class MessageHandler:
@@ -100,6 +104,8 @@ class MessageHandler:
                 return self._classify_failure(message)
 
     def _classify_failure(self, message: RunFailed) -> AttemptOutcome:
+        write = log.error if message.code == "internal" else log.info  # others are mistakes in the job, or known causes
+        write("trainer.failed", code=message.code, message=message.message, traceback=message.traceback)
         if message.code == "internal":  # `check_storage` raises Unavailable if the storage caused the failure
             check_storage(self._storage)
         cause = build_failure(message.code, message.message, message.hint, message.extra)

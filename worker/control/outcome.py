@@ -21,9 +21,13 @@ class AttemptReleased:
 
 @dataclass(frozen=True)
 class AttemptLost:
-    """Outcome if the attempt ended unexpectedly. The job is queued again, or fails if the retry limit is reached."""
+    """Outcome if the attempt ended unexpectedly. The job is queued again, or fails if the retry limit is reached.
+
+    `detail` says in the job's log how the attempt ended. Empty: the message of the failure says it.
+    """
 
     failure: dict[str, Any]
+    detail: str = ""
 
 
 @dataclass(frozen=True)

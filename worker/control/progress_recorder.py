@@ -10,11 +10,13 @@ from core.db.repos.metric_summaries import MetricSummaryRepo
 from core.db.repos.metrics import MetricPoint, MetricRepo
 from core.events import EventType
 from core.redaction import redact_credentials
+from worker.control import job_log
 from worker.control.fenced_transactions import FencedTransactions
 from worker.control.storable_json import strip_unstorable
 from worker.protocol import CurvePoint, Metrics
 
 _MAX_TEXT = 8192
+LogEntry = tuple[EventType, dict[str, Any]]
 
 
 class ProgressRecorder:
@@ -30,11 +32,16 @@ class ProgressRecorder:
         """Store the job's `runtime`, such as the device, the precision and the package versions of the trainer.
 
         With `num_steps`, also delete the metric points after this step: the attempt computes these steps again.
+        The job's log gets lines on the data, the device and the network.
         """
         job_id, token = self._transactions.job_id, self._transactions.token
 
         def write(session: Session) -> None:
-            AttemptRepo(session).set_runtime(job_id, token, strip_unstorable(runtime))
+            attempts = AttemptRepo(session)
+            job = attempts.check_lease(job_id, token)
+            lines = job_log.describe_start(job.spec, runtime, is_first=job.runtime is None)
+            attempts.set_runtime(job_id, token, strip_unstorable(runtime))
+            EventRepo(session).append(job_id, [build_log_entry("info", line) for line in lines])
             if num_steps is not None:
                 MetricRepo(session).truncate(job_id, num_steps)
 
@@ -55,8 +62,8 @@ class ProgressRecorder:
     def flush(self) -> None:
         """Write all buffered metrics in a single transaction.
 
-        This adds one `epoch` event for each complete epoch, in order, and then a `progress` event if an epoch is
-        running. An epoch that an earlier attempt has already recorded gets no second event.
+        This adds one `epoch` event and one log line for each complete epoch, in order, and then a `progress` event if
+        an epoch is running. An epoch that an earlier attempt has already recorded gets no second event or line.
         """
         newest, epochs = self._newest, self._epochs
         if newest is None:
@@ -76,7 +83,11 @@ class ProgressRecorder:
                 summaries = [(epoch.progress.epoch, epoch.latest) for epoch in epochs]
                 MetricSummaryRepo(session).record_epochs(job_id, summaries)
             num_recorded = events.get_last_epoch(job_id) if epochs else 0
-            entries = [(EventType.EPOCH, _build_payload(it)) for it in epochs if it.progress.epoch > num_recorded]
+            entries: list[LogEntry] = []
+            for epoch in epochs:
+                if epoch.progress.epoch > num_recorded:
+                    line = build_log_entry("info", job_log.describe_epoch(epoch))
+                    entries += [(EventType.EPOCH, _build_payload(epoch)), line]
             if newest is not last_epoch:
                 entries.append((EventType.PROGRESS, _build_payload(newest)))
             events.append(job_id, entries)
@@ -85,21 +96,30 @@ class ProgressRecorder:
         self._points, self._epochs, self._newest = [], [], None
 
     def log_message(self, level: str, message: str) -> None:
-        """Append a line to the job's log, without credentials."""
+        """Append a line to the job's log."""
         job_id, token = self._transactions.job_id, self._transactions.token
-        payload = {"level": level, "message": strip_unstorable(redact_credentials(message)[:_MAX_TEXT])}
 
         def write(session: Session) -> None:
             AttemptRepo(session).check_lease(job_id, token)
-            EventRepo(session).append(job_id, [(EventType.LOG, payload)])
+            EventRepo(session).append(job_id, [build_log_entry(level, message)])
 
         self._transactions.run(write)
 
     def add_warning(self, message: str) -> None:
         """Add a warning to the job's `warnings` and to its log."""
         job_id, token = self._transactions.job_id, self._transactions.token
-        self._transactions.run(lambda session: AttemptRepo(session).add_warning(job_id, token, message))
-        self.log_message("warning", message)
+
+        def write(session: Session) -> None:
+            AttemptRepo(session).add_warning(job_id, token, message)
+            EventRepo(session).append(job_id, [build_log_entry("warning", message)])
+
+        self._transactions.run(write)
+
+
+def build_log_entry(level: str, message: str) -> LogEntry:
+    """Build the event of one line of a job's log: without credentials, line breaks and characters past the limit."""
+    line = " ".join(part.strip() for part in message.splitlines() if part.strip())
+    return EventType.LOG, {"level": level, "message": strip_unstorable(redact_credentials(line)[:_MAX_TEXT])}
 
 
 def _build_payload(message: Metrics) -> dict[str, Any]:

@@ -64,15 +64,19 @@ class StopController:
         """Return whether the last request that was sent to the trainer was to stop after the current step."""
         return self._forwarded in IMMEDIATE_STOP_MODES
 
-    def forward_stop_request(self, trainer: StoppableTrainer) -> None:
-        """Send a new stop request to the trainer and start the grace period. Do nothing if there is no new request."""
+    def forward_stop_request(self, trainer: StoppableTrainer) -> StopMode | None:
+        """Send a new stop request to the trainer and start the grace period. Return its mode, or None if it is not new.
+
+        Without a new request, do nothing.
+        """
         mode = self.current_mode
         if mode is None or mode == self._forwarded:
-            return
+            return None
         log.info("attempt.stop_requested", mode=mode)
         self._forwarded = mode
         trainer.send(Stop(mode=mode))
         self._timeouts.start_grace_period(is_immediate=mode in IMMEDIATE_STOP_MODES)
+        return mode
 
     def enforce_timeouts(self, trainer: StoppableTrainer) -> None:
         """Kill the trainer if it has exceeded its grace period or is stalled."""

@@ -11,12 +11,15 @@ import structlog
 from core.datasets.archives.configured_limits import build_upload_limits
 from core.datasets.image_preview import PREVIEW_FILE
 from core.db.repos.datasets import DatasetRepo
+from core.db.repos.events import EventRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import SessionFactory, on_commit, transaction
 from core.db.tables import DatasetVersionRow
 from core.errors import LostLease, ServiceError, StorageFull
+from core.events import EventType
 from core.failures import build_failure
+from core.job_log import describe_failure
 from core.settings import Settings
 from core.storage import Storage
 from core.storage.deletion import delete_stored_files
@@ -167,6 +170,8 @@ class Importer:
                 repo.finish(claimed.id, claimed.token, meta=meta, report=result.report or {}, packed_key=key)
                 for job_id in JobRepo(session).list_waiting_ids(claimed.id):
                     OutboxRepo(session).add("train", job_id)
+                    text = f"The dataset {claimed.name} was imported; the job waits for a worker."
+                    EventRepo(session).append(job_id, [(EventType.LOG, {"level": "info", "message": text})])
                 on_commit(session, self._wake_relay)
         except LostLease:
             self._storage.delete(key)
@@ -178,7 +183,11 @@ class Importer:
         log.warning("import.failed", code=cause["code"], message=cause["message"])
         with transaction(self._sessions) as session:
             DatasetRepo(session).fail(claimed.id, claimed.token, cause, result.report)
-            JobRepo(session).fail_waiting_jobs(claimed.id, _build_dependency_failure(claimed, cause))
+            failure = _build_dependency_failure(claimed, cause)
+            text = " ".join(describe_failure(failure).split())
+            for job_id in JobRepo(session).list_waiting_ids(claimed.id):
+                EventRepo(session).append(job_id, [(EventType.LOG, {"level": "error", "message": text})])
+            JobRepo(session).fail_waiting_jobs(claimed.id, failure)
         self._delete_upload(claimed)
 
     def _delete_upload(self, claimed: _ClaimedImport) -> None:

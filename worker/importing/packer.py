@@ -92,10 +92,10 @@ def _kill_process(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _read_result(scratch: Path, status: int) -> PackResult:
+    stderr = (scratch / "stderr").read_text(errors="replace")[-_STDERR_CHARACTERS:]
     try:
-        return PackResult.model_validate_json((scratch / "result.json").read_bytes())
+        result = PackResult.model_validate_json((scratch / "result.json").read_bytes())
     except (OSError, ValueError):
-        stderr = (scratch / "stderr").read_text(errors="replace")[-_STDERR_CHARACTERS:]
         log.exception("import.crashed", status=status, stderr=stderr)
         cause = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         return PackResult(
@@ -105,3 +105,6 @@ def _read_result(scratch: Path, status: int) -> PackResult:
                 hint="A file may crash its decoder, or the import ran out of memory; see the worker's log.",
             )
         )
+    if result.failure is not None and result.failure.code == "internal":
+        log.error("import.crashed", status=status, stderr=stderr)  # stderr has the traceback, which no client sees
+    return result

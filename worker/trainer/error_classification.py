@@ -13,6 +13,7 @@ from core.datasets.packed import PackedDataset
 from core.errors import CorruptFile, InvalidSpec
 from core.failures import FAILURES
 from core.spec import AnyJobSpec, RegisterSpec, TrainingSpec
+from core.spec.error_pointers import summarize_error
 from models.bundle import BadBundle
 from models.logits import NotProbabilities
 from models.registry import ArchitectureBuildError, UnknownArchitecture
@@ -50,9 +51,9 @@ def classify_error(error: BaseException, spec: AnyJobSpec | None, dataset_dir: P
         failed = _classify_oom(cause, spec, dataset_dir) or _classify_by_type(cause)
         if failed is not None:
             return failed
-    text = f"{type(error).__name__}: {error}"
+    text = f"{type(error).__name__}: {summarize_error(error)}"
     return RunFailed(
-        code="internal", message=text, hint="This is an error in the trainer; the job's log has the traceback."
+        code="internal", message=text, hint="This is an error in the trainer; the worker's log has the traceback."
     )
 
 
@@ -83,7 +84,7 @@ def _classify_oom(error: BaseException, spec: AnyJobSpec | None, dataset_dir: Pa
 
 
 def _classify_by_type(error: BaseException) -> RunFailed | None:
-    text = str(error)
+    text = summarize_error(error) if isinstance(error, Exception) else str(error)
     match error:
         case TrainingDiverged(extra=extra):
             return RunFailed(code="diverged", message=text, hint=FAILURES["diverged"].hint, extra=extra)
@@ -123,7 +124,7 @@ def _classify_by_type(error: BaseException) -> RunFailed | None:
             hint = "Batch norm requires at least two samples per batch: add samples, or use a larger batch_size."
             return RunFailed(code="invalid_spec", message=text, hint=hint)
         case RuntimeError() if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            hint = "Set compile to false. The job's log has the output of the compiler."
+            hint = "Set compile to false. The worker's log has the output of the compiler."
             return RunFailed(code="invalid_spec", message=f"The network cannot be compiled: {text[:500]}", hint=hint)
         case _:
             return None

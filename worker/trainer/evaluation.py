@@ -49,7 +49,8 @@ def start_evaluation(
         InvalidSpec: the dataset does not have the split or is not compatible with the model.
     """
     setup = build_evaluation(spec, requested_metrics, context.open_dataset(), context.model_dir, context.placement)
-    runtime = context.placement.describe() | {"num_parameters": setup.num_parameters}
+    sizes = {"num_parameters": setup.num_parameters, "splits": {spec.split: len(setup.names)}}
+    runtime = context.placement.describe() | sizes
     context.channel.send(RunStarted(runtime=runtime))
     return setup
 

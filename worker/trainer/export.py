@@ -79,7 +79,8 @@ def make_variant(spec: VariantSpec, context: JobContext) -> JobCompleted:
     channel, packed, folder = context.channel, context.open_dataset(), context.result_dir
     cpu = Placement(torch.device("cpu"), "fp32", context.placement.threads)
     setup = build_evaluation(spec, (), packed, context.model_dir, cpu)
-    channel.send(RunStarted(runtime=cpu.describe() | {"num_parameters": setup.num_parameters}))
+    sizes = {"num_parameters": setup.num_parameters, "splits": {spec.split: len(setup.names)}}
+    channel.send(RunStarted(runtime=cpu.describe() | sizes))
     folder.mkdir()
     network, description = bundle.load_bundle(context.model_dir)
     calibration = _select_calibration_images(spec, packed) if spec.format == "int8" else None

@@ -10,6 +10,7 @@ from sqlalchemy import exists, func, or_, select, update
 from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now
+from core.db.repos.events import EventRepo
 from core.db.repos.metric_summaries import MetricSummaryRepo
 from core.db.repos.placement import WorkerCapacity, is_schedulable_on, requires_gpu
 from core.db.repos.transitions import apply_transition, lock_job_for_attempt, record_transition
@@ -17,9 +18,11 @@ from core.db.tables import DatasetVersionRow, JobEventRow, JobRow, OutboxRow
 from core.errors import LostLease
 from core.events import EventType
 from core.failures import build_failure
+from core.job_log import describe_lost_attempt
 from core.jobs import ACTIVE, DatasetState, JobState, StopRequest
 
 MAX_ATTEMPTS = 5
+_RELEASED_STATES = {JobState.CANCELLING: JobState.CANCELLED, JobState.PAUSING: JobState.PAUSED}
 
 
 class AttemptRepo:
@@ -175,11 +178,14 @@ class AttemptRepo:
         return job
 
     def requeue_or_fail(
-        self, job_id: str, token: int, failure: dict[str, Any], max_attempts: int = MAX_ATTEMPTS
+        self, job_id: str, token: int, failure: dict[str, Any], max_attempts: int = MAX_ATTEMPTS, detail: str = ""
     ) -> JobRow:
-        """End a lost attempt. Queue the job again, or mark it as failed if the retry limit is reached."""
+        """End a lost attempt. Queue the job again, or mark it as failed if the retry limit is reached.
+
+        `detail`: a sentence for the job's log on how the attempt ended. Default: the message of the failure.
+        """
         job = lock_job_for_attempt(self._session, job_id, token)
-        self._requeue_or_fail_job(job, failure, max_attempts)
+        self._requeue_or_fail_job(job, failure, max_attempts, detail)
         return job
 
     def find_expired_ids(self, limit: int = 100) -> list[str]:
@@ -214,8 +220,12 @@ class AttemptRepo:
         query = query.where(changed_at.scalar_subquery() < now(self._session, -older_than_s))
         return list(self._session.scalars(query.order_by(JobRow.priority.desc(), JobRow.created_at).limit(limit)))
 
-    def _requeue_or_fail_job(self, job: JobRow, failure: dict[str, Any], max_attempts: int) -> None:
-        if job.state is JobState.RUNNING and job.lost_attempts + 1 >= max_attempts:
+    def _requeue_or_fail_job(self, job: JobRow, failure: dict[str, Any], max_attempts: int, detail: str = "") -> None:
+        is_over_limit = job.state is JobState.RUNNING and job.lost_attempts + 1 >= max_attempts
+        target = JobState.FAILED if is_over_limit else _RELEASED_STATES.get(job.state, JobState.QUEUED)
+        line = describe_lost_attempt(failure, job.attempt, target, detail)
+        EventRepo(self._session).append(job.id, [(EventType.LOG, line)])
+        if is_over_limit:
             final_failure = {**failure, "attempts": job.attempt}
             lost_attempts = job.lost_attempts + 1
             apply_transition(

@@ -112,6 +112,9 @@ class MetricsCallback(Callback):
             progress=build_progress(state),
             epoch_end=epoch_end,
             best=build_best_epoch(self._keep_best) if epoch_end else None,
+            is_best=epoch_end and "best" in state.tags,
+            lr=state.lr if epoch_end and math.isfinite(state.lr) else None,
+            epoch_seconds=state.epoch_seconds if epoch_end else None,
         )
         self._channel.send(message)
         self._sent_at = self._clock()

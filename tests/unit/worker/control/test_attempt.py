@@ -82,7 +82,15 @@ def test_a_finished_attempt_completes_the_job_and_registers_a_model(
         assert [(p.step, p.value, p.special) for p in series.points] == [(1, 0.5, None), (2, None, "NaN")]
     storage.fetch(version.key, {name: file["sha256"] for name, file in version.files.items()})
     assert [p["to"] for p in get_payloads(EventType.STATE)] == ["queued", "running", "succeeded"]
-    assert get_payloads(EventType.LOG) == [{"level": "info", "message": "hello \ufffd there"}]
+    lines = [payload["message"] for payload in get_payloads(EventType.LOG)]
+    assert lines[:4] == [
+        "Attempt 1 started on worker worker-1.",
+        "Dataset digits version latest.",
+        "Device: cpu.",
+        "hello \ufffd there",
+    ]
+    assert "Registered model tiny@1: 42 parameters, 0.0 kB." in lines
+    assert lines[-1].startswith("Succeeded after ")
     assert get_payloads(EventType.END) == [{"state": "succeeded"}]
 
 
