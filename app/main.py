@@ -54,7 +54,7 @@ from core.errors import ConfigurationError
 from core.file_permissions import apply_umask
 from core.process_tuning import freeze_gc, lower_switch_interval
 from core.settings import Settings
-from core.startup import exit_on_configuration_error, load_settings_or_exit
+from core.startup import exit_on_configuration_error, load_settings_or_exit, require_storage
 from core.storage import open_storage
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -173,7 +173,11 @@ def validate_settings(settings: Settings) -> None:
     require_keys_on_public_host(settings)
     RedisBus(settings.redis_url).close()
     storage_url, cache = settings.effective_storage_url, settings.cache_dir
-    open_storage(storage_url, cache=cache, max_cache_bytes=settings.max_cache_bytes).close()
+    storage = open_storage(storage_url, cache=cache, max_cache_bytes=settings.max_cache_bytes)
+    try:
+        require_storage(storage)
+    finally:
+        storage.close()
     engine = make_engine(settings.sqlalchemy_url)
     require_current_schema(engine)
     engine.dispose()

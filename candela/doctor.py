@@ -9,9 +9,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from dotenv import dotenv_values
 from rich.console import Console
 
 from candela import components
@@ -22,20 +24,29 @@ from core.child_environment import build_child_environment
 from core.redaction import redact_credentials
 
 MIN_FREE_BYTES = 2 * 2**30
-DASHBOARD_STAMP = Path(__file__).resolve().parents[1] / "app" / "web" / "vendor" / ".lock-sha256"  # written last
+QUEUE_TIMEOUT_S = 5.0
+ROOT = Path(__file__).resolve().parents[1]
+DASHBOARD_STAMP = ROOT / "app" / "web" / "vendor" / ".lock-sha256"  # written last
 Check = Callable[[Path, Mapping[str, str]], str]
 
 
 def run_checks(home: Path) -> bool:
     """Run every check and print its result. Return True if all checks passed."""
     console = Console(highlight=False, soft_wrap=True)
-    verdicts = [_run_check(console, name, check, home.absolute()) for name, check in CHECKS.items()]
+    environ = read_environment()
+    verdicts = [_run_check(console, name, check, home.absolute(), environ) for name, check in CHECKS.items()]
     return all(verdicts)
 
 
-def _run_check(console: Console, name: str, check: Check, home: Path) -> bool:
+def read_environment() -> dict[str, str]:
+    """Return the environment, and the variables of `.env` that it does not set, as the service reads them."""
+    file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    return {**{name: value for name, value in file.items() if name.startswith("CANDELA_")}, **os.environ}
+
+
+def _run_check(console: Console, name: str, check: Check, home: Path, environ: Mapping[str, str]) -> bool:
     try:
-        finding = check(home, os.environ)
+        finding = check(home, environ)
     except Exception as error:  # noqa: BLE001 - any exception means that the check failed
         reason = redact_credentials(" ".join(str(error).split())) or type(error).__name__
         console.print(f"[red]bad[/red]   {name:<10}", end="")
@@ -97,8 +108,7 @@ def check_numerics(_home: Path, _environ: Mapping[str, str]) -> str:
 def check_figures(_home: Path, environ: Mapping[str, str]) -> str:
     """Run the self-test of the training engine in a separate process and compare its results with expected values."""
     command, environment = [sys.executable, "-m", "worker.engine.selftest"], build_child_environment(environ)
-    root = Path(__file__).resolve().parent.parent
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
         raise CandelaError(f"the engine's self-test failed: {done.stderr.strip()[-300:]}")
     figures = {figure["name"]: figure for figure in json.loads(done.stdout)}
@@ -117,28 +127,53 @@ FIGURES = (
 )
 
 
+def check_settings(_home: Path, _environ: Mapping[str, str]) -> str:
+    """Check the values of all settings, and list the variables that are set without effect."""
+    from core.settings import find_variables
+    from core.startup import describe_unknown_variables, load_settings
+
+    unknown = describe_unknown_variables(load_settings())
+    names = sorted(find_variables())
+    found = f"{len(names)} variables are set" if names else "all settings have their defaults"
+    return "; ".join([found, *unknown])
+
+
 def check_database(home: Path, environ: Mapping[str, str]) -> str:
-    """Check the database file completely, or whether the database server accepts connections."""
+    """Connect to the database, write and delete a row, compare its schema, and read every page of a SQLite file."""
     from core.db.damage import check_database_file, get_database_file
-    from core.db.schema import check_integrity
+    from core.db.schema import check_integrity, check_writable, read_schema_version
     from core.db.session import make_engine
 
-    engine = make_engine(environ.get("CANDELA_DATABASE_URL") or f"sqlite:///{home / 'candela.db'}")
+    url = environ.get("CANDELA_DATABASE_URL")
+    engine = make_engine(url or f"sqlite:///{home / 'candela.db'}")
     file = get_database_file(engine.url)
     if file is not None:
         if file.parent.is_dir():
             check_database_file(file)
         if not file.exists():
             return f"SQLite {sqlite3.sqlite_version}; {file} will be created at the first start"
-    check_integrity(engine)
-    if file is not None:
-        return f"SQLite {sqlite3.sqlite_version}; {file} is intact"
-    return f"{engine.dialect.name} at {engine.url.render_as_string()} is reachable"
+    try:
+        check_integrity(engine)
+        version = read_schema_version(engine)
+        is_current = version.current == version.required
+        if is_current:
+            check_writable(engine)
+    finally:
+        engine.dispose()
+    where = f"SQLite {sqlite3.sqlite_version}" if file is not None else engine.url.render_as_string()
+    if not is_current and url:
+        raise CandelaError(
+            f"the schema of {where} is {version.current or 'absent'}; required: {version.required}; run "
+            "`python -m core.db.migrate`"
+        )
+    state = f"schema {version.current} is writable" if is_current else "the schema is upgraded at the next start"
+    return f"{where}; {state}" + ("" if file is None else f"; {file} is intact")
 
 
 def check_queue(_home: Path, environ: Mapping[str, str]) -> str:
+    """Write a key to the queue server and delete it. Without a server in the settings, start the private one."""
     if url := environ.get("CANDELA_REDIS_URL"):
-        return f"{url.rsplit('@', 1)[-1]} is reachable, version {_redis_version(url)}"
+        return f"{url.rsplit('@', 1)[-1]} is writable, version {_probe_queue(url)}"
     with tempfile.TemporaryDirectory(prefix="candela-") as folder:
         scratch = Home(Path(folder))
         scratch.logs.mkdir(parents=True)
@@ -148,22 +183,29 @@ def check_queue(_home: Path, environ: Mapping[str, str]) -> str:
         part.start()
         try:
             _wait_for_socket(path, part)
-            return f"a private Valkey starts, version {_redis_version(f'unix://{path}')}"
+            return f"a private Valkey starts, version {_probe_queue(f'unix://{path}')}"
         finally:
             part.stop(lambda: False)
             scratch.remove_socket(path)
 
 
 def check_storage(home: Path, environ: Mapping[str, str]) -> str:
+    """Write a file to the storage and delete it."""
     url = environ.get("CANDELA_STORAGE_URL", "")
-    if url.startswith("s3://"):
+    if url and not url.startswith("file:///"):
         return check_bucket(home, environ)
-    folder = Path(url.removeprefix("file://")) if url.startswith("file://") else home
+    folder = Path(url.removeprefix("file://")) if url else home
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    with tempfile.NamedTemporaryFile(dir=existing, prefix=".doctor-") as file:
-        file.write(b"candela")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=".doctor-") as file:
+            file.write(b"candela")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise CandelaError(
+            f"{existing} cannot be written: {error.strerror}; give the user of the service access, or set "
+            "CANDELA_STORAGE_URL or CANDELA_HOME to another folder"
+        ) from error
     free_bytes = shutil.disk_usage(existing).free
     if free_bytes < MIN_FREE_BYTES:
         raise CandelaError(f"{existing} has only {free_bytes / 2**30:.1f} GiB free; at least 2 GiB are required")
@@ -172,13 +214,15 @@ def check_storage(home: Path, environ: Mapping[str, str]) -> str:
 
 def check_bucket(home: Path, environ: Mapping[str, str]) -> str:
     """Write an object to the bucket and delete it, with the storage code of the service."""
-    command, environment = (
-        [sys.executable, "-m", "core.storage"],
-        {**components.omit_api_keys(environ), "CANDELA_HOME": str(home)},
-    )
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)  # noqa: S603 - ours
+    command = [sys.executable, "-m", "core.storage"]
+    with tempfile.TemporaryDirectory(prefix="candela-") as folder:
+        environment = {**components.omit_api_keys(environ), "CANDELA_HOME": str(home), "CANDELA_CACHE": folder}
+        done = subprocess.run(  # noqa: S603 - ours
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
     if done.returncode:
-        raise CandelaError((done.stderr.strip().splitlines() or ["the check failed"])[-1].rpartition("Error: ")[2])
+        last_line = (done.stderr.strip().splitlines() or ["the check failed"])[-1]
+        raise CandelaError(last_line.removeprefix("candela: "))
     return f"{environ['CANDELA_STORAGE_URL']} is writable"
 
 
@@ -192,14 +236,29 @@ def _wait_for_socket(path: Path, part: ManagedProcess) -> None:
     raise CandelaError(f"the broker did not start: {part.read_last_lines(3)}")
 
 
-def _redis_version(url: str) -> str:
+def _probe_queue(url: str) -> str:
+    """Write and delete a key, and return the version of the server."""
     import redis
 
-    if url.startswith("redis+socket://"):
-        url = "unix://" + url.removeprefix("redis+socket://").split("?")[0]
-    with redis.Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=5.0) as connection:
-        server = connection.info("server")
-        return str(server.get("valkey_version") or server["redis_version"])
+    from core.bus import to_redis_py_url
+
+    key = f"candela:doctor:{uuid.uuid4().hex}"
+    try:
+        with redis.Redis.from_url(
+            to_redis_py_url(url), socket_timeout=QUEUE_TIMEOUT_S, socket_connect_timeout=QUEUE_TIMEOUT_S, retry=None
+        ) as connection:
+            connection.set(key, "written", ex=60)
+            if not connection.delete(key):
+                raise CandelaError("the server does not keep a key; the database number of CANDELA_REDIS_URL is shared")
+            server, memory = connection.info("server"), connection.info("memory")
+    except redis.AuthenticationError as error:
+        raise CandelaError(f"{error}; correct the user and the password in CANDELA_REDIS_URL") from error
+    except (redis.RedisError, OSError, ValueError) as error:
+        raise CandelaError(f"{error}; check CANDELA_REDIS_URL and the Redis or Valkey server") from error
+    policy = str(memory.get("maxmemory_policy", ""))
+    if policy.startswith("allkeys"):
+        raise CandelaError(f"the server may delete messages (maxmemory-policy {policy}); set it to noeviction")
+    return str(server.get("valkey_version") or server["redis_version"])
 
 
 def check_dashboard(_home: Path, _environ: Mapping[str, str]) -> str:
@@ -210,6 +269,7 @@ def check_dashboard(_home: Path, _environ: Mapping[str, str]) -> str:
 
 
 CHECKS: dict[str, Check] = {
+    "settings": check_settings,
     "torch": check_torch,
     "device": check_device,
     "numerics": check_numerics,

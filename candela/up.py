@@ -21,6 +21,7 @@ from candela.managed_process import ManagedProcess
 from candela.sockets import build_url, open_listener
 from core.errors import ConfigurationError
 from core.file_permissions import DEFAULT_UMASK, parse_umask
+from core.startup import load_settings_or_exit
 
 POLL_S = 0.1
 START_TIMEOUT_S = 180.0  # long, because importing torch from a slow disk may take a minute
@@ -74,6 +75,7 @@ def run_service(options: UpOptions, environ: Mapping[str, str]) -> None:
     Raises:
         CandelaError: the service cannot start.
     """
+    load_settings_or_exit()  # report invalid values here: the processes report them in their logs
     embedded.require_keys_on_public_host(options.host, environ)
     umask = _apply_umask(environ)
     home = Home(options.home, umask)

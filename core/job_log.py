@@ -36,7 +36,8 @@ def describe_failure(failure: Mapping[str, Any], running_s: float | None = None)
     """Return the last line of a job that failed: one sentence on the cause, and the hint."""
     elapsed = "" if running_s is None else f" after {format_duration(running_s)} of running time"
     hint = str(failure.get("hint", ""))
-    return f"Failed{elapsed} ({failure['code']}): {end_sentence(str(failure.get('message') or 'no message'))} {hint}".rstrip()
+    message = end_sentence(str(failure.get("message") or "no message"))
+    return f"Failed{elapsed} ({failure['code']}): {message} {hint}".rstrip()
 
 
 def format_duration(seconds: float) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -20,6 +21,13 @@ RENAMED_VARIABLES = {  # old name -> new name; an old name stops the start inste
     "CANDELA_SWEEP_S": "CANDELA_MAINTENANCE_S",
 }
 
+OTHER_VARIABLES = frozenset({"CANDELA_URL", "CANDELA_API_KEY", "CANDELA_LISTEN"})
+"""Variables that are not settings: those of the client, and of docker-compose.yml."""
+PREFIX = "CANDELA_"
+ENV_FILE = ".env"
+BROKER_SCHEMES = ("redis", "rediss", "redis+socket")
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
 HOST_PATTERN = re.compile(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", re.IGNORECASE)
 ORIGIN_PATTERN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE)
 
@@ -27,7 +35,9 @@ ORIGIN_PATTERN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5
 class Settings(BaseSettings):
     """The settings of all processes. An invalid value stops the process at its start."""
 
-    model_config = SettingsConfigDict(env_prefix="CANDELA_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True, allow_inf_nan=False
+    )
 
     home: Path = Field(
         default=Path("var"), description="Folder for all data. Other settings can move parts of the data elsewhere."
@@ -154,8 +164,8 @@ class Settings(BaseSettings):
         description="Maximum predicted queue time in seconds; requests that would wait longer are rejected.",
     )
     max_loaded_models: PositiveInt = Field(default=8, description="Maximum number of loaded models.")
-    log_level: str = Field(
-        default="INFO", description="Lowest level that is logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`."
+    log_level: LogLevel = Field(
+        default="INFO", description="Lowest level that is logged: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`."
     )
 
     @field_validator(
@@ -170,6 +180,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split_list(cls, value: object) -> object:
         return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _normalize_log_level(cls, value: object) -> object:
+        return value.strip().upper() if isinstance(value, str) else value
 
     @field_validator("allowed_hosts")
     @classmethod
@@ -203,12 +218,15 @@ class Settings(BaseSettings):
     @classmethod
     def _check_redis_url(cls, value: str) -> str:
         try:
-            _ = urlsplit(value).port
+            parts = urlsplit(value)
+            is_valid = parts.scheme in {"", *BROKER_SCHEMES} and parts.port != 0 and not (value and not parts.scheme)
         except ValueError:  # the error may contain a part of the password
+            is_valid = False
+        if not is_valid:
             raise ValueError(
-                "must be redis://user:password@host:port/0 or redis+socket:///path?virtual_host=0; quote special "
-                "characters of the password, for example / as %2F"
-            ) from None
+                "must be redis://user:password@host:port/0, rediss://… with TLS, or "
+                "redis+socket:///path?virtual_host=0; quote special characters of the password, for example / as %2F"
+            )
         return value
 
     @cached_property
@@ -232,6 +250,24 @@ class Settings(BaseSettings):
         return (self.datasets or self.home / "datasets").absolute()
 
 
+def get_variable_name(field_name: str) -> str:
+    """Return the name of the environment variable of a setting."""
+    return f"{PREFIX}{field_name.upper()}"
+
+
+def find_variables() -> set[str]:
+    """Return the names of all `CANDELA_…` variables of the environment and of `.env`, in upper case."""
+    names = {name.upper() for name in (*os.environ, *dotenv_values(ENV_FILE))}
+    return {name for name in names if name.startswith(PREFIX)}
+
+
 def find_renamed_variables() -> dict[str, str]:
-    """Return the old variable names that the environment sets, with their new names."""
-    return {old: new for old, new in RENAMED_VARIABLES.items() if old in os.environ}
+    """Return the old variable names that are set, with their new names."""
+    found = find_variables()
+    return {old: new for old, new in RENAMED_VARIABLES.items() if old in found}
+
+
+def find_unknown_variables(settings: Settings) -> list[str]:
+    """Return the names of `CANDELA_…` variables that are not settings, sorted. Nothing reads them."""
+    known = {get_variable_name(field_name) for field_name in Settings.model_fields}
+    return sorted(find_variables() - known - OTHER_VARIABLES - set(settings.child_variables) - set(RENAMED_VARIABLES))

@@ -1,15 +1,26 @@
-"""Loads the settings. If the configuration is invalid, exits with a one-line message and status 1."""
+"""Loads the settings and checks the storage. An invalid configuration ends the process with one line and status 1."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
+from rapidfuzz import process
+from rapidfuzz.distance import JaroWinkler
 
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, NotReady
 from core.redaction import redact_credentials
-from core.settings import Settings, find_renamed_variables
+from core.settings import PREFIX, Settings, find_renamed_variables, find_unknown_variables, get_variable_name
+from core.settings_errors import format_validation_error
+
+if TYPE_CHECKING:
+    from core.storage import Storage  # its import loads obstore, which not every process needs
+
+WARNING = "candela warning: "  # not `candela: `, by which `candela up` finds the error that ended a process
+MIN_SIMILARITY = 0.75
+_warnings: set[str] = set()
+"""Lines that this process has printed. A process may load its settings several times."""
 
 
 @contextmanager
@@ -28,31 +39,61 @@ def exit_on_configuration_error() -> Iterator[None]:
 
 
 def load_settings_or_exit() -> Settings:
-    """Load the settings from the environment.
+    """Load the settings from the environment. Warn of `CANDELA_…` variables that are not settings.
 
     Raises:
         SystemExit: a setting is invalid, or a variable has an old name. The printed message names the variable and the
             reason.
     """
     with exit_on_configuration_error():
-        if renamed := find_renamed_variables():
-            raise ConfigurationError("; ".join(f"{old} was renamed: set {new} instead" for old, new in renamed.items()))
-        try:
-            return Settings()
-        except ValidationError as error:
-            raise ConfigurationError(format_validation_error(error)) from error
+        settings = load_settings()
+    for line in describe_unknown_variables(settings):
+        if line not in _warnings:
+            _warnings.add(line)
+            sys.stderr.write(f"{WARNING}{line}\n")
+    sys.stderr.flush()
+    return settings
 
 
-def format_validation_error(error: ValidationError) -> str:
-    """Format all invalid settings as one line with their variable names. Omit values that may contain secrets."""
-    return "; ".join(_format_error(item) for item in error.errors(include_url=False))
+def load_settings() -> Settings:
+    """Load the settings from the environment.
+
+    Raises:
+        ConfigurationError: a setting is invalid, or a variable has an old name.
+    """
+    if renamed := find_renamed_variables():
+        raise ConfigurationError("; ".join(f"{old} was renamed: set {new} instead" for old, new in renamed.items()))
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise ConfigurationError(format_validation_error(error)) from error
 
 
-def _format_error(item: ErrorDetails) -> str:
-    name = "_".join(str(part) for part in item["loc"]).upper()
-    return f"CANDELA_{name}{_format_value(item['input'])}: {item['msg'].removeprefix('Value error, ')}"
+def describe_unknown_variables(settings: Settings) -> list[str]:
+    """Return a line for each `CANDELA_…` variable that is not a setting, with the settings of similar names."""
+    return [_describe_unknown(name) for name in find_unknown_variables(settings)]
 
 
-def _format_value(value: object) -> str:
-    is_harmless = isinstance(value, str) and "@" not in value and "://" not in value
-    return f"={value!r}" if is_harmless else ""
+def _describe_unknown(name: str) -> str:
+    names = [field_name.lower() for field_name in Settings.model_fields]
+    similar = [
+        get_variable_name(names[index])
+        for _, score, index in process.extract(
+            name.removeprefix(PREFIX).lower(), names, scorer=JaroWinkler.normalized_similarity, limit=1
+        )
+        if score >= MIN_SIMILARITY
+    ]
+    suggestion = f"; did you mean {similar[0]}?" if similar else "; docs/reference/settings.md lists all settings"
+    return f"{name} is not a setting and has no effect{suggestion}"
+
+
+def require_storage(storage: "Storage") -> None:
+    """Check at the start of a process that its storage can be written.
+
+    Raises:
+        ConfigurationError: it cannot, for example because the bucket has no credentials. The message says what to do.
+    """
+    try:
+        storage.check_writable()
+    except NotReady as error:
+        raise ConfigurationError(f"CANDELA_STORAGE_URL: {error.detail}") from error

@@ -11,7 +11,7 @@ from core.db.base import UtcDateTime
 from core.db.session import make_engine
 from core.db.tables import METADATA
 from core.file_permissions import apply_umask
-from core.settings import Settings
+from core.startup import exit_on_configuration_error, load_settings_or_exit
 
 
 def render_item(kind: str, item: Any, autogen: AutogenContext) -> str | Literal[False]:  # noqa: ANN401 - Alembic's
@@ -43,8 +43,10 @@ configured_connection = context.config.attributes.get("connection")
 if configured_connection is not None:
     migrate(configured_connection)
 else:
-    settings = Settings()
+    settings = load_settings_or_exit()
     apply_umask(settings.umask)
-    with make_engine(settings.sqlalchemy_url).connect() as new_connection:
+    with exit_on_configuration_error():
+        engine = make_engine(settings.sqlalchemy_url)
+    with engine.connect() as new_connection:
         migrate(new_connection)
         new_connection.commit()

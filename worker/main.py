@@ -25,7 +25,7 @@ from core.logging import configure_logging
 from core.outbox import OutboxRelay
 from core.queue import TASKS, CeleryQueue, build_celery
 from core.settings import Settings
-from core.startup import exit_on_configuration_error, load_settings_or_exit
+from core.startup import exit_on_configuration_error, load_settings_or_exit, require_storage
 from core.storage import open_storage
 from worker import kombu_channel
 from worker.control.attempt import WorkerContext
@@ -71,7 +71,8 @@ def build_worker(settings: Settings) -> Worker:
     """Build the worker, and start its background threads and its standby trainer.
 
     Raises:
-        ConfigurationError: the database is unreachable, damaged or of another version, or a setting is invalid.
+        ConfigurationError: the database is unreachable, damaged or of another version, the storage cannot be written,
+            or a setting is invalid.
     """
     resources = ExitStack()
     engine = make_engine(settings.sqlalchemy_url)
@@ -83,6 +84,7 @@ def build_worker(settings: Settings) -> Worker:
     storage = open_storage(
         settings.effective_storage_url, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes
     )
+    require_storage(storage)
     # Delete the scratch folders of killed workers here: the maintenance loop may run on a different machine.
     storage.delete_abandoned_scratch()
     relay = OutboxRelay(sessions, CeleryQueue(settings.redis_url))

@@ -196,7 +196,10 @@ class ArtifactWritten(ProtocolMessage):
 
 
 class Log(ProtocolMessage):
-    """A line of the job's log. A warning is also added to the job's `warnings`."""
+    """A line of the job's log. A warning is also added to the job's `warnings`.
+
+    Lines of the level `error` contain tracebacks. They are written to the worker's log instead of the job's.
+    """
 
     type: Literal["log"] = "log"
     level: Literal["debug", "info", "warning", "error"]
@@ -249,17 +252,13 @@ class RunStopped(ProtocolMessage):
 
 
 class RunFailed(ProtocolMessage):
-    """Reports that the run failed. This is the last message; the exit status is 1.
-
-    The job shows `message` and `hint`. `traceback` is written to the worker's log only.
-    """
+    """Reports that the run failed. This is the last message; the exit status is 1."""
 
     type: Literal["failed"] = "failed"
     code: FailureCode
     message: str
     hint: str
     extra: dict[str, Any] = Field(default_factory=dict)
-    traceback: str | None = None
 
 
 SupervisorMessage = Annotated[Start | LeaseRenewed | Stop, Field(discriminator="type")]

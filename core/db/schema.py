@@ -1,15 +1,18 @@
 """Upgrades the database schema and checks its version."""
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import NamedTuple
 
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, delete, insert, text
 from sqlalchemy.exc import DBAPIError
 
 from core.db.damage import (
@@ -20,6 +23,7 @@ from core.db.damage import (
     is_database_damaged,
 )
 from core.db.session import is_database_unavailable, make_engine, make_read_only
+from core.db.tables import IdempotencyRow
 from core.errors import ConfigurationError, DatabaseUnreachable
 
 _ADVISORY_LOCK = 0x63616E64  # "cand" in ASCII; this lock makes concurrent migrations run one after the other
@@ -85,6 +89,24 @@ def check_integrity(engine: Engine) -> None:
         engine.dispose()
 
 
+class SchemaVersion(NamedTuple):
+    """The schema version of a database, or None if it has no schema, and the version that this code requires."""
+
+    current: str | None
+    required: str | None
+
+
+def read_schema_version(engine: Engine) -> SchemaVersion:
+    """Return the schema version of the database.
+
+    Raises:
+        DatabaseUnreachable: the database does not accept connections.
+        ConfigurationError: the schema is newer than the code, or the database is damaged.
+    """
+    with _translate_errors(engine), make_read_only(engine).connect() as connection:
+        return SchemaVersion(_reject_newer_schema(connection), _get_script().get_current_head())
+
+
 def check_schema(engine: Engine) -> None:
     """Check that the database has the schema version of this code.
 
@@ -92,13 +114,33 @@ def check_schema(engine: Engine) -> None:
         DatabaseUnreachable: the database does not accept connections.
         ConfigurationError: the schema is older or newer than the code, or missing, or the database is damaged.
     """
-    with _translate_errors(engine), make_read_only(engine).connect() as connection:
-        current = _reject_newer_schema(connection)
-    head = _get_script().get_current_head()
+    current, head = read_schema_version(engine)
     if current != head:
         raise ConfigurationError(
             f"The database schema is {current or 'absent'}; required: {head}. Run `alembic upgrade head`."
         )
+
+
+def check_writable(engine: Engine) -> None:
+    """Write a row and delete it again.
+
+    Raises:
+        DatabaseUnreachable: the database does not accept connections, or is locked or read-only.
+        ConfigurationError: this user may not write, or the database is damaged.
+    """
+    table = IdempotencyRow.__table__
+    key = f"probe-{uuid.uuid4().hex}"
+    probe = {"key": key, "request_hash": "", "job_id": "", "created_at": datetime.now(UTC)}
+    try:
+        with _translate_errors(engine), engine.begin() as connection:
+            connection.execute(insert(table).values(probe))
+            connection.execute(delete(table).where(table.c.key == key))
+    except DBAPIError as error:
+        reason = " ".join(str(error.orig).split()).rstrip(".")
+        raise ConfigurationError(
+            f"The database {engine.url.render_as_string()} cannot be written: {reason}. Grant the user of "
+            "CANDELA_DATABASE_URL the right to change its tables."
+        ) from error
 
 
 def _reject_newer_schema(connection: Connection) -> str | None:

@@ -21,9 +21,10 @@ SQLITE_BUSY_TIMEOUT_S = 10.0
 POSTGRES_CONNECT_TIMEOUT_S = 10
 POSTGRES_RESPONSE_TIMEOUT_MS = 20_000  # a server that does not acknowledge data for this time is treated as lost
 _DRIVERS = {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"}
+_ACCEPTED_URLS = "sqlite:////path/to/file or postgresql://user:password@host:port/name"
 _INVALID_URL = (
-    "CANDELA_DATABASE_URL is not a valid database URL. It must be sqlite:////path/to/file or "
-    "postgresql://user:password@host:port/name; quote special characters of the password, for example @ as %40."
+    f"CANDELA_DATABASE_URL is not a valid database URL. It must be {_ACCEPTED_URLS}; quote special characters of the "
+    "password, for example @ as %40."
 )
 _READ_ONLY = "candela_read_only"
 _ACTIONS = "candela_on_commit"
@@ -68,9 +69,24 @@ def _parse_url(url: str) -> URL:
         raise ConfigurationError(_INVALID_URL) from None  # the error may contain a part of the password
     # After an unquoted @ or / in the password, the rest of the password is parsed as the host or the database.
     is_misquoted = parsed.host is not None and "@" in f"{parsed.host}{parsed.database}"
-    if parsed.drivername not in _DRIVERS or is_misquoted:
+    if is_misquoted:
         raise ConfigurationError(_INVALID_URL)
+    if parsed.drivername not in _DRIVERS:
+        raise ConfigurationError(_describe_unknown_scheme(parsed.drivername))
     return parsed
+
+
+def _describe_unknown_scheme(scheme: str) -> str:
+    """Return an error message for a scheme that is not supported, with the right scheme if there is one."""
+    name = scheme.lower()
+    if name.startswith(("postgres", "psycopg", "pgsql")):
+        return (
+            f"CANDELA_DATABASE_URL starts with {scheme}://; write postgresql:// instead, or postgresql+psycopg://. "
+            "Other drivers are not supported."
+        )
+    if name.startswith("sqlite"):
+        return f"CANDELA_DATABASE_URL starts with {scheme}://; write sqlite:////path/to/file instead."
+    return f"CANDELA_DATABASE_URL starts with {scheme}://, which is not supported. It must be {_ACCEPTED_URLS}."
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -26,11 +26,20 @@ def open_storage(url: str, *, cache: Path = Path("var/cache"), max_cache_bytes: 
         ConfigurationError: the URL is not supported, or the storage cannot be opened.
     """
     if url.startswith("file:///"):
-        return LocalStorage.open_folder(url.removeprefix("file://"))
+        try:
+            return LocalStorage.open_folder(url.removeprefix("file://"))
+        except OSError as error:
+            raise ConfigurationError(
+                f"The storage folder {error.filename} cannot be created: {error.strerror}. Give the user of the "
+                "service access, or set CANDELA_STORAGE_URL or CANDELA_HOME to another folder."
+            ) from error
     if url.startswith("s3://"):
         name, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
         try:
             return S3Storage(Bucket(validate_key(name), validate_key(prefix) if prefix else ""), cache, max_cache_bytes)
         except (BaseError, ValueError, OSError) as error:
-            raise ConfigurationError(f"CANDELA_STORAGE_URL: {url!r} cannot be opened: {error}") from error
-    raise ConfigurationError(f"CANDELA_STORAGE_URL: {url!r} must be file:///path or s3://bucket/prefix")
+            reason = str(error).partition("\n")[0]
+            raise ConfigurationError(f"CANDELA_STORAGE_URL: {url!r} cannot be opened: {reason}") from error
+    raise ConfigurationError(
+        f"CANDELA_STORAGE_URL: {url!r} must be file:///path, with an absolute path, or s3://bucket/prefix"
+    )

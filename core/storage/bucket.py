@@ -1,5 +1,7 @@
 """Reads and writes S3 objects with obstore. Retries failed requests, and raises errors that `core.errors` defines."""
 
+import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +24,9 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 _CHUNK = 16 * 2**20
 _MAX_ATTEMPTS, _FIRST_WAIT_S = 4, 0.25
+_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_ENDPOINT = re.compile(r"https?://[^\s/?#]+(/[^\s]*)?", re.IGNORECASE)
+_CREDENTIALS_SERVICE = re.compile(r"169\.254\.|/latest/(api|meta-data)|fd00:ec2")
 _STORAGE_FULL_TEXTS = ("QuotaExceeded", "StorageFull", "InsufficientStorage", "507 ", "no space left")
 
 
@@ -42,8 +47,13 @@ class Bucket:
     def __init__(
         self, name: str, prefix: str, *, max_retries: int = 5, sleep: Callable[[float], None] = time.sleep
     ) -> None:
-        """Open the bucket with the endpoint, region and credentials of the standard `AWS_…` variables."""
+        """Open the bucket with the endpoint, region and credentials of the standard `AWS_…` variables.
+
+        Raises:
+            ValueError: AWS_ENDPOINT_URL is not a URL.
+        """
         self._name = f"s3://{name}/{prefix}".rstrip("/")
+        _check_endpoint()
         # Requests are also retried here, because obstore does not retry interrupted downloads.
         self._retrying = Retrying(
             retry=retry_if_exception_type(Unavailable),
@@ -54,7 +64,7 @@ class Bucket:
             reraise=True,
         )
         self._store = _open_store(name, prefix, timeout_s=60, max_retries=max_retries, retry_s=45)
-        self._probe_store = _open_store(name, prefix, timeout_s=5, max_retries=1, retry_s=5)
+        self._probe_store = _open_store(name, prefix, timeout_s=5, max_retries=1, retry_s=5, connect_s=3)
 
     def put_file(self, path: str, source: Path) -> None:
         """Upload a local file.
@@ -112,10 +122,19 @@ class Bucket:
                 self._retry(lambda: obstore.delete(self._store, paths))
 
     def probe(self, path: str) -> None:
-        """Check with short timeouts that the object `path` can be written and deleted."""
-        with self._translate_errors():
-            obstore.put(self._probe_store, path, b"written")
-            obstore.delete(self._probe_store, path)
+        """Check with short timeouts that the object `path` can be written and deleted.
+
+        Raises:
+            Unavailable: it cannot; the message says what to do.
+        """
+        try:
+            with self._translate_errors():
+                obstore.put(self._probe_store, path, b"written")
+                obstore.delete(self._probe_store, path)
+        except NotFound as error:
+            raise Unavailable(f"The bucket of {self._name} does not exist at {get_endpoint()}.") from error
+        except Unavailable as error:
+            raise Unavailable(_add_advice(self._name, error.detail)) from error
 
     def _get_range(self, path: str, start: int, end: int) -> bytes:
         def read() -> bytes:
@@ -167,10 +186,38 @@ def _log_retry(state: RetryCallState) -> None:
     log.warning("storage.retried", error=str(error), attempt=state.attempt_number)
 
 
-def _open_store(name: str, prefix: str, *, timeout_s: float, max_retries: int, retry_s: float) -> S3Store:
+def get_endpoint() -> str:
+    """Return the URL of the S3 server, or a name for the default."""
+    return next(filter(None, map(os.environ.get, _ENDPOINT_VARIABLES)), "Amazon S3")
+
+
+def _check_endpoint() -> None:
+    """Check the URL here, because obstore panics if it is not valid."""
+    for variable in _ENDPOINT_VARIABLES:
+        if (value := os.environ.get(variable)) and not _ENDPOINT.fullmatch(value):
+            raise ValueError(f"{variable}={value!r} must be a URL such as https://s3.example.org")
+
+
+def _add_advice(name: str, detail: str) -> str:
+    """Return the message of a failed probe with advice on what to change."""
+    if _CREDENTIALS_SERVICE.search(detail):
+        return (
+            f"The storage {name} has no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the "
+            "environment (they are not read from .env), or run on a machine whose role may use the bucket."
+        )
+    if "403" in detail or "401" in detail:
+        return f"{detail}. Check the AWS_… credentials and their permission to list, get, put and delete objects."
+    if "error sending request" in detail or "timed out" in detail:
+        return f"The storage {name} cannot be reached at {get_endpoint()}: check AWS_ENDPOINT_URL and the network."
+    return detail
+
+
+def _open_store(
+    name: str, prefix: str, *, timeout_s: float, max_retries: int, retry_s: float, connect_s: float = 5
+) -> S3Store:
     client: ClientConfig = {
         "allow_http": True,  # permits endpoints whose URL starts with http://
-        "connect_timeout": timedelta(seconds=5),
+        "connect_timeout": timedelta(seconds=connect_s),
         "timeout": timedelta(seconds=timeout_s),
     }
     retry: RetryConfig = {

@@ -82,6 +82,8 @@ class MessageHandler:
                 self._recorder.progress.buffer_metrics(message)
             case Log(level="warning", message=text):
                 self._recorder.progress.add_warning(text)
+            case Log(level="error", message=text):
+                log.warning("trainer.error_reported", text=text)  # a traceback, which is of no use to the job's owner
             case Log(level=level, message=text):
                 self._recorder.progress.log_message(level, text)
             case CheckpointWritten():
@@ -104,8 +106,6 @@ class MessageHandler:
                 return self._classify_failure(message)
 
     def _classify_failure(self, message: RunFailed) -> AttemptOutcome:
-        write = log.error if message.code == "internal" else log.info  # others are mistakes in the job, or known causes
-        write("trainer.failed", code=message.code, message=message.message, traceback=message.traceback)
         if message.code == "internal":  # `check_storage` raises Unavailable if the storage caused the failure
             check_storage(self._storage)
         cause = build_failure(message.code, message.message, message.hint, message.extra)

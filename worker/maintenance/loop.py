@@ -28,7 +28,7 @@ from core.logging import configure_logging
 from core.outbox import OutboxRelay
 from core.queue import CANARY, CeleryQueue, Queue, QueueUnavailable
 from core.settings import Settings
-from core.startup import exit_on_configuration_error, load_settings_or_exit
+from core.startup import exit_on_configuration_error, load_settings_or_exit, require_storage
 from core.storage import Storage, open_storage
 from core.storage.deletion import delete_stored_files
 from worker.maintenance.metric_rollups import MetricBackfill
@@ -164,6 +164,7 @@ def main() -> None:
         storage = open_storage(
             settings.effective_storage_url, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes
         )
+        require_storage(storage)
     sessions = make_session_factory(engine, bus.publish)
     relay = OutboxRelay(sessions, queue)
     relay.start()

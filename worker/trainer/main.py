@@ -57,8 +57,8 @@ def run_job(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -
     try:
         message = execute_job(start, channel, snapshot_every_s=snapshot_every_s)
     except Exception as error:  # noqa: BLE001 - every error is reported to the supervisor
-        failed = classify_error(error, start.spec, Path(start.dataset_dir))
-        channel.send_final(failed.model_copy(update={"traceback": traceback.format_exc()}))
+        channel.send_log(traceback.format_exc(), "error")
+        channel.send_final(classify_error(error, start.spec, Path(start.dataset_dir)))
         return EXIT_FAILED
     if message is None:
         return 0

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from core.datasets.packed import PackedDataset, PackedMeta
-from core.jobs import IMMEDIATE_STOP_MODES
+from core.jobs import IMMEDIATE_STOP_MODES, StopMode
 from core.spec import JobSpec
 from core.spec.extension import Extension
 from models import bundle
@@ -13,9 +13,10 @@ from worker.builders import build_run
 from worker.builders.bundle_metadata import build_description
 from worker.builders.metric_warnings import find_metric_warnings
 from worker.engine import snapshot
-from worker.engine.callback import Callback
+from worker.engine.callback import Callback, SaveArtifact
 from worker.engine.distributed import DistributedContext
 from worker.engine.extended_run import restore_finished_run
+from worker.engine.metric_history import MetricHistory
 from worker.engine.run import EvaluationInterrupted, Run
 from worker.protocol import RunStarted, Start, TrainingFinished
 from worker.trainer.artifacts import to_file_digests
@@ -24,9 +25,11 @@ from worker.trainer.callbacks import (
     CheckpointCallback,
     CompileTimeCallback,
     KeepAliveCallback,
+    LearningCurveCallback,
     MetricsCallback,
     StopRequestCallback,
 )
+from worker.trainer.callbacks.learning_curve import KEY as HISTORY
 from worker.trainer.callbacks.metrics import build_best_epoch
 from worker.trainer.channel import Channel
 from worker.trainer.extension import KEY as EXTENSION
@@ -71,11 +74,16 @@ def train_model(spec: JobSpec, context: JobContext) -> TrainingFinished | None:
     if run.oom_splitter is not None:
         run.oom_splitter.on_split = warn
     keep_alive = KeepAliveCallback(channel)
-    observers = _build_observers(shared, tuned_spec, packed.meta, context, keep_alive, remembered)
-    shared.build_loop(observers, warn).fit(run.state)
-    if not run.state.is_done:
-        raise EvaluationInterrupted
-    return _finish_run(run, start, packed.meta, channel, keep_alive) if ranks.rank == 0 else None
+    history = MetricHistory.from_dict(previous[HISTORY]) if HISTORY in previous else MetricHistory()
+    curve = _build_learning_curve(run, history, context, save_artifact)
+    observers = _build_observers(shared, tuned_spec, packed.meta, context, keep_alive, remembered, curve, history)
+    try:
+        shared.build_loop(observers, warn).fit(run.state)
+        if not run.state.is_done:
+            raise EvaluationInterrupted
+        return _finish_run(run, start, packed.meta, channel, keep_alive) if ranks.rank == 0 else None
+    finally:
+        curve.wait()
 
 
 def _tune_spec(
@@ -125,6 +133,8 @@ def _build_observers(
     context: JobContext,
     keep_alive: KeepAliveCallback,
     remembered: dict[str, Any],
+    curve: LearningCurveCallback,
+    history: MetricHistory,
 ) -> tuple[Callback, ...]:
     """Build the callbacks that report the run to the supervisor, in the order in which they are called."""
     start, channel, ranks = context.start, context.channel, DistributedContext()
@@ -141,9 +151,23 @@ def _build_observers(
         context.placement.describe() | {"job_id": start.job_id, "epochs": spec.epochs} | remembered,
         (metrics.flush_pending,),
         description=build_description(start.spec, meta, start.job_id, start.dataset),
+        get_metadata=lambda: {HISTORY: history.to_dict()},
         every_s=context.snapshot_every_s,
     )
-    return (*observers, checkpoints)
+    return (*observers, curve, checkpoints)
+
+
+def _build_learning_curve(
+    run: Run, history: MetricHistory, context: JobContext, save_artifact: SaveArtifact
+) -> LearningCurveCallback:
+    channel = context.channel
+    return LearningCurveCallback(
+        history,
+        save_artifact,
+        partial(channel.send_log, level="warning"),
+        get_best_epoch=lambda: None if run.keep_best is None else run.keep_best.epoch,
+        is_preempted=lambda: channel.stop_mode == StopMode.PREEMPT,
+    )
 
 
 def _finish_run(

@@ -3,6 +3,7 @@
 from worker.trainer.callbacks.checkpoint import CheckpointCallback
 from worker.trainer.callbacks.compile_time import CompileTimeCallback
 from worker.trainer.callbacks.keep_alive import KeepAliveCallback
+from worker.trainer.callbacks.learning_curve import LearningCurveCallback
 from worker.trainer.callbacks.metrics import MetricsCallback
 from worker.trainer.callbacks.progress import ProgressReporter
 from worker.trainer.callbacks.stop_request import StopRequestCallback
@@ -11,6 +12,7 @@ __all__ = [
     "CheckpointCallback",
     "CompileTimeCallback",
     "KeepAliveCallback",
+    "LearningCurveCallback",
     "MetricsCallback",
     "ProgressReporter",
     "StopRequestCallback",

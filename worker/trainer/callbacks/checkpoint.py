@@ -29,6 +29,7 @@ class CheckpointCallback(Callback):
     Args:
         folder: the parent folder. Each snapshot is a subfolder.
         metadata: values to store in every snapshot.
+        get_metadata: returns values to store that change during the run. Default: none.
         before_write: functions to call before each snapshot is taken.
         description: the content of `bundle.json`. If it is given, each snapshot is also a bundle.
         every_s: seconds between two snapshots within an epoch. Default: 60.
@@ -43,6 +44,7 @@ class CheckpointCallback(Callback):
         before_write: Sequence[Callable[[RunState], None]] = (),
         *,
         description: bundle.BundleDescription | None = None,
+        get_metadata: Callable[[], dict[str, Any]] = dict,
         every_s: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -50,6 +52,7 @@ class CheckpointCallback(Callback):
         self._run = run
         self._folder = folder
         self._metadata = metadata
+        self._get_metadata = get_metadata
         self._description = description
         self._before_write = before_write
         self._every_s = every_s
@@ -111,7 +114,7 @@ class CheckpointCallback(Callback):
             folder,
             self._run.network,
             self._run.stateful_parts(),
-            self._metadata | {"epoch": state.epoch, "step": state.step},
+            self._metadata | self._get_metadata() | {"epoch": state.epoch, "step": state.step},
             report,
             self._run.guard.build_weight_check(state),
         )
