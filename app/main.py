@@ -131,6 +131,13 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
     return app
 
 
+def __getattr__(name: str) -> FastAPI:
+    """Create the application for `uvicorn app.main:app`. The import of the module alone reads no settings."""
+    if name == "app":
+        return create_app()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def _add_middleware(app: FastAPI, settings: Settings, tracing: Tracing | None) -> None:
     """Add the middleware. The middleware that is added last handles requests first."""
     app.add_middleware(CompressionMiddleware)  # inside of the fast path, whose responses it never sees

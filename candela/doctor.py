@@ -254,7 +254,8 @@ def _probe_queue(url: str) -> str:
     except redis.AuthenticationError as error:
         raise CandelaError(f"{error}; correct the user and the password in CANDELA_REDIS_URL") from error
     except (redis.RedisError, OSError, ValueError) as error:
-        raise CandelaError(f"{error}; check CANDELA_REDIS_URL and the Redis or Valkey server") from error
+        reason = str(error).rstrip(".")
+        raise CandelaError(f"{reason}; check CANDELA_REDIS_URL and the Redis or Valkey server") from error
     policy = str(memory.get("maxmemory_policy", ""))
     if policy.startswith("allkeys"):
         raise CandelaError(f"the server may delete messages (maxmemory-policy {policy}); set it to noeviction")

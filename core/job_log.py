@@ -1,6 +1,5 @@
 """Formats the lines of a job's log on attempts and jobs that failed."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,11 +41,11 @@ def describe_failure(failure: Mapping[str, Any], running_s: float | None = None)
 
 def format_duration(seconds: float) -> str:
     """Format a duration such as `0.42 s`, `12.3 s`, `3 min 5 s` or `2 h 10 min`."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.3g} s"
-    minutes = int(seconds // 60)
+    minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {math.floor(seconds % 60)} s"
+        return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
 
 

@@ -79,14 +79,12 @@ def _parse_url(url: str) -> URL:
 def _describe_unknown_scheme(scheme: str) -> str:
     """Return an error message for a scheme that is not supported, with the right scheme if there is one."""
     name = scheme.lower()
+    advice = f"It must be {_ACCEPTED_URLS}."
     if name.startswith(("postgres", "psycopg", "pgsql")):
-        return (
-            f"CANDELA_DATABASE_URL starts with {scheme}://; write postgresql:// instead, or postgresql+psycopg://. "
-            "Other drivers are not supported."
-        )
-    if name.startswith("sqlite"):
-        return f"CANDELA_DATABASE_URL starts with {scheme}://; write sqlite:////path/to/file instead."
-    return f"CANDELA_DATABASE_URL starts with {scheme}://, which is not supported. It must be {_ACCEPTED_URLS}."
+        advice = "Write postgresql:// instead; the driver is psycopg."
+    elif name.startswith("sqlite"):
+        advice = "Write sqlite:////path/to/file instead."
+    return f"CANDELA_DATABASE_URL is not a valid database URL: {scheme}:// is not supported. {advice}"
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -39,6 +39,8 @@ def open_storage(url: str, *, cache: Path = Path("var/cache"), max_cache_bytes: 
             return S3Storage(Bucket(validate_key(name), validate_key(prefix) if prefix else ""), cache, max_cache_bytes)
         except (BaseError, ValueError, OSError) as error:
             reason = str(error).partition("\n")[0]
+            if "Missing" in reason:
+                reason += "; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             raise ConfigurationError(f"CANDELA_STORAGE_URL: {url!r} cannot be opened: {reason}") from error
     raise ConfigurationError(
         f"CANDELA_STORAGE_URL: {url!r} must be file:///path, with an absolute path, or s3://bucket/prefix"

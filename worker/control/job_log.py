@@ -215,4 +215,4 @@ def format_count(count: int, noun: str) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) or value in {"NaN", "Infinity", "-Infinity"}
+    return isinstance(value, int | float) or value in ("NaN", "Infinity", "-Infinity")

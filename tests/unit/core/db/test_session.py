@@ -137,3 +137,24 @@ def test_an_invalid_url_is_reported_without_its_password(url: str) -> None:
     with pytest.raises(ConfigurationError, match="CANDELA_DATABASE_URL is not a valid database URL") as raised:
         make_engine(url)
     assert "hidden" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "right"),
+    [
+        ("postgres", "postgresql://"),
+        ("POSTGRES", "postgresql://"),
+        ("postgresql+psycopg2", "postgresql://"),
+        ("postgresql+asyncpg", "postgresql://"),
+        ("psycopg", "postgresql://"),
+        ("sqlite3", "sqlite:////path/to/file"),
+        ("mysql", "sqlite:////path/to/file or postgresql://"),
+    ],
+)
+def test_a_wrong_scheme_is_reported_with_the_right_one(scheme: str, right: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        make_engine(f"{scheme}://candela:hidden@db/candela")
+    message = str(raised.value)
+    assert f"{scheme}://" in message
+    assert right in message.partition("not supported")[2]
+    assert "hidden" not in message
