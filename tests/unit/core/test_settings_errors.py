@@ -6,7 +6,9 @@ from pydantic import ValidationError
 from core.settings import Settings, get_variable_name
 from core.settings_errors import describe_accepted, format_validation_error
 
-NUMBERS = [name for name in Settings.model_fields if describe_accepted(name).startswith(("must be an integer", "must be a "))]
+NUMBERS = [
+    name for name in Settings.model_fields if describe_accepted(name).startswith(("must be an integer", "must be a "))
+]
 
 
 def format_invalid(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -40,7 +42,8 @@ def test_every_number_names_its_variable_its_value_and_the_accepted_range(
         (
             "CANDELA_UPLOAD_EXPIRY_S",
             "0",
-            "CANDELA_UPLOAD_EXPIRY_S='0': must be a finite number greater than 0 and at most 2592000 (default: 86400.0)",
+            "CANDELA_UPLOAD_EXPIRY_S='0': must be a finite number greater than 0 and at most 2592000 "
+            "(default: 86400.0)",
         ),
         (
             "CANDELA_SESSION_IDLE_S",

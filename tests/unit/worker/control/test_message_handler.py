@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
+from core.db.repos.events import EventRepo
 from core.db.repos.metrics import MetricPoint, MetricRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow
 from core.errors import NotReady, StorageFull, Unavailable
+from core.events import EventType
 from core.jobs import JobState, StopMode, StopRequest
 from core.storage import LocalStorage
 from tests.support.fakes import Clock
@@ -97,6 +100,18 @@ def test_a_report_does_not_end_the_attempt(handler: MessageHandler, recorder: Re
         assert handler.handle(message) is None
     assert recorder.progress.has_unwritten
     assert get_job().warnings == ["mind the gap"]
+
+
+def test_a_traceback_is_in_the_log_of_the_worker_and_not_in_that_of_the_job(
+    handler: MessageHandler, sqlite_sessions: SessionFactory, get_job: GetJob
+) -> None:
+    with structlog.testing.capture_logs() as lines:
+        handler.handle(Log(level="error", message="Traceback (most recent call last):\nKeyError: 'x'"))
+        handler.handle(Log(level="info", message="one\n  line"))
+    assert any("KeyError" in str(line) for line in lines)
+    with transaction(sqlite_sessions, read_only=True) as session:
+        logs = EventRepo(session).list_after(get_job().id, 0, types=[EventType.LOG])
+    assert [event.payload for event in logs] == [{"level": "info", "message": "one line"}]
 
 
 def test_metrics_are_flushed_before_the_outcome(handler: MessageHandler, get_job: GetJob) -> None:

@@ -53,6 +53,7 @@ def test_artifact_that_cannot_be_written_is_a_warning_and_changes_no_weight(data
     assert first["weights.safetensors"] == second["weights.safetensors"]
     assert not channel.select_messages(ArtifactWritten)
     warnings = [message.message for message in channel.select_messages(Log) if message.level == "warning"]
+    assert warnings.pop().startswith("The learning curve could not be drawn: ")
     assert [text.split()[0] for text in warnings] == ["CsvLogger", "TensorBoard"]  # once each, at the first epoch's end
     assert all("is disabled; the run continues" in text for text in warnings)
     status, resumed = run_job(
@@ -64,7 +65,8 @@ def test_artifact_that_cannot_be_written_is_a_warning_and_changes_no_weight(data
         )
     )
     assert status == 0
-    assert not resumed.select_messages(ArtifactWritten)  # disabled callbacks stay disabled
+    (curve,) = resumed.select_messages(ArtifactWritten)  # disabled callbacks stay disabled
+    assert curve.name == "learning_curve.png"
 
 
 @pytest.mark.parametrize("task", ["classification", "binary", "multilabel", "regression"])
