@@ -54,8 +54,8 @@ from core.errors import ConfigurationError
 from core.file_permissions import apply_umask
 from core.process_tuning import freeze_gc, lower_switch_interval
 from core.settings import Settings
-from core.startup import exit_on_configuration_error, load_settings_or_exit, require_storage
-from core.storage import open_storage
+from core.startup import exit_on_configuration_error, load_settings_or_exit
+from core.storage import open_storage, require_storage
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 UPLOAD_PATHS = re.compile(r"/v1/datasets/[^/]+/versions/?|/v1/models/[^/]+/predictions/?|/v1/uploads(/[^/]+)?/?")

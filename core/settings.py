@@ -269,5 +269,5 @@ def find_renamed_variables() -> dict[str, str]:
 
 def find_unknown_variables(settings: Settings) -> list[str]:
     """Return the names of `CANDELA_…` variables that are not settings, sorted. Nothing reads them."""
-    known = {get_variable_name(field_name) for field_name in Settings.model_fields}
-    return sorted(find_variables() - known - OTHER_VARIABLES - set(settings.child_variables) - set(RENAMED_VARIABLES))
+    accepted = {get_variable_name(field_name) for field_name in Settings.model_fields} | OTHER_VARIABLES
+    return sorted(find_variables() - accepted - set(settings.child_variables) - set(RENAMED_VARIABLES))

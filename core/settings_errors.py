@@ -19,7 +19,7 @@ def format_validation_error(error: ValidationError) -> str:
     return "; ".join(_format_error(item) for item in error.errors(include_url=False))
 
 
-def describe_accepted(field_name: str) -> str:
+def describe_accepted_values(field_name: str) -> str:
     """Return what a setting accepts, such as `must be an integer from 0 to 65535`. Empty: its validator says it."""
     field = Settings.model_fields[field_name]
     kind = _unwrap_optional(field.annotation)
@@ -34,7 +34,7 @@ def _format_error(item: ErrorDetails) -> str:
     field_name = str(item["loc"][0])
     reason = item["msg"].removeprefix("Value error, ")
     default = ""
-    if item["type"] != "value_error" and (accepted := describe_accepted(field_name)):
+    if item["type"] != "value_error" and (accepted := describe_accepted_values(field_name)):
         reason = accepted
         default = _describe_default(field_name)
     return f"{get_variable_name(field_name)}{_format_value(item['input'])}: {reason}{default}"

@@ -1,21 +1,17 @@
-"""Loads the settings and checks the storage. An invalid configuration ends the process with one line and status 1."""
+"""Loads the settings. If the configuration is invalid, exits with a one-line message and status 1."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 from rapidfuzz import process
 from rapidfuzz.distance import JaroWinkler
 
-from core.errors import ConfigurationError, NotReady
+from core.errors import ConfigurationError
 from core.redaction import redact_credentials
 from core.settings import PREFIX, Settings, find_renamed_variables, find_unknown_variables, get_variable_name
 from core.settings_errors import format_validation_error
-
-if TYPE_CHECKING:
-    from core.storage import Storage  # its import loads obstore, which not every process needs
 
 WARNING = "candela warning: "  # not `candela: `, by which `candela up` finds the error that ended a process
 MIN_SIMILARITY = 0.75
@@ -85,15 +81,3 @@ def _describe_unknown(name: str) -> str:
     ]
     suggestion = f"; did you mean {similar[0]}?" if similar else "; docs/reference/settings.md lists all settings"
     return f"{name} is not a setting and has no effect{suggestion}"
-
-
-def require_storage(storage: "Storage") -> None:
-    """Check at the start of a process that its storage can be written.
-
-    Raises:
-        ConfigurationError: it cannot, for example because the bucket has no credentials. The message says what to do.
-    """
-    try:
-        storage.check_writable()
-    except NotReady as error:
-        raise ConfigurationError(f"CANDELA_STORAGE_URL: {error.detail}") from error

@@ -25,8 +25,8 @@ from core.logging import configure_logging
 from core.outbox import OutboxRelay
 from core.queue import TASKS, CeleryQueue, build_celery
 from core.settings import Settings
-from core.startup import exit_on_configuration_error, load_settings_or_exit, require_storage
-from core.storage import open_storage
+from core.startup import exit_on_configuration_error, load_settings_or_exit
+from core.storage import open_storage, require_storage
 from worker import kombu_channel
 from worker.control.attempt import WorkerContext
 from worker.control.devices import DeviceAllocator
@@ -71,8 +71,7 @@ def build_worker(settings: Settings) -> Worker:
     """Build the worker, and start its background threads and its standby trainer.
 
     Raises:
-        ConfigurationError: the database is unreachable, damaged or of another version, the storage cannot be written,
-            or a setting is invalid.
+        ConfigurationError: the database, the storage or a setting cannot be used.
     """
     resources = ExitStack()
     engine = make_engine(settings.sqlalchemy_url)
@@ -102,7 +101,6 @@ def build_worker(settings: Settings) -> Worker:
     standby.start()
     resources.callback(standby.close)
     timeouts = SupervisionTimeouts(settings.lease_s, settings.heartbeat_s, settings.grace_s, settings.stall_s)
-    weights_dir = settings.datasets_dir / "weights"
     context = WorkerContext(
         sessions,
         storage,
@@ -110,7 +108,7 @@ def build_worker(settings: Settings) -> Worker:
         owner,
         timeouts,
         settings.max_attempts,
-        weights_dir,
+        settings.datasets_dir / "weights",
         archive_limits=build_upload_limits(settings),
         max_feature_bytes=settings.max_feature_bytes,
     )

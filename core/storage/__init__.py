@@ -4,14 +4,14 @@ from pathlib import Path
 
 from obstore.exceptions import BaseError
 
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, NotReady
 from core.storage.base import Storage
 from core.storage.bucket import Bucket
 from core.storage.files import validate_key
 from core.storage.local import LocalStorage
 from core.storage.s3 import S3Storage
 
-__all__ = ["LocalStorage", "S3Storage", "Storage", "open_storage"]
+__all__ = ["LocalStorage", "S3Storage", "Storage", "open_storage", "require_storage"]
 
 
 def open_storage(url: str, *, cache: Path = Path("var/cache"), max_cache_bytes: int = 50 * 2**30) -> Storage:
@@ -45,3 +45,15 @@ def open_storage(url: str, *, cache: Path = Path("var/cache"), max_cache_bytes: 
     raise ConfigurationError(
         f"CANDELA_STORAGE_URL: {url!r} must be file:///path, with an absolute path, or s3://bucket/prefix"
     )
+
+
+def require_storage(storage: Storage) -> None:
+    """Check at the start of a process that its storage can be written.
+
+    Raises:
+        ConfigurationError: it cannot, for example because the bucket has no credentials. The message says what to do.
+    """
+    try:
+        storage.check_writable()
+    except NotReady as error:
+        raise ConfigurationError(f"CANDELA_STORAGE_URL: {error.detail}") from error

@@ -1,8 +1,8 @@
 """Checks that the storage of the settings is writable: `python -m core.storage`."""
 
 from core.file_permissions import apply_umask
-from core.startup import exit_on_configuration_error, load_settings_or_exit, require_storage
-from core.storage import open_storage
+from core.startup import exit_on_configuration_error, load_settings_or_exit
+from core.storage import open_storage, require_storage
 
 if __name__ == "__main__":
     settings = load_settings_or_exit()

@@ -162,8 +162,13 @@ def describe_result(completed: JobCompleted) -> list[str]:
     """Return lines on the result of a job that trains no model."""
     lines = [f"Result: {format_metrics(completed.metrics)}."] if completed.metrics else []
     counts = {name: completed.result.get(name) for name in ("num_samples", "num_pictures", "num_failed", "num_ignored")}
-    words = {"num_samples": "samples", "num_pictures": "images", "num_failed": "not readable", "num_ignored": "ignored"}
-    numbers = [f"{count:,} {words[name]}" for name, count in counts.items() if isinstance(count, int)]
+    labels = {
+        "num_samples": "samples",
+        "num_pictures": "images",
+        "num_failed": "not readable",
+        "num_ignored": "ignored",
+    }
+    numbers = [f"{count:,} {labels[name]}" for name, count in counts.items() if isinstance(count, int)]
     if numbers:
         lines.append(f"Processed: {', '.join(numbers)}.")
     if completed.files:

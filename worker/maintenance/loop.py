@@ -28,8 +28,8 @@ from core.logging import configure_logging
 from core.outbox import OutboxRelay
 from core.queue import CANARY, CeleryQueue, Queue, QueueUnavailable
 from core.settings import Settings
-from core.startup import exit_on_configuration_error, load_settings_or_exit, require_storage
-from core.storage import Storage, open_storage
+from core.startup import exit_on_configuration_error, load_settings_or_exit
+from core.storage import Storage, open_storage, require_storage
 from core.storage.deletion import delete_stored_files
 from worker.maintenance.metric_rollups import MetricBackfill
 from worker.maintenance.orphaned_files import UPLOAD_PARTS, find_orphaned_files

@@ -4,10 +4,12 @@ import pytest
 from pydantic import ValidationError
 
 from core.settings import Settings, get_variable_name
-from core.settings_errors import describe_accepted, format_validation_error
+from core.settings_errors import describe_accepted_values, format_validation_error
 
 NUMBERS = [
-    name for name in Settings.model_fields if describe_accepted(name).startswith(("must be an integer", "must be a "))
+    name
+    for name in Settings.model_fields
+    if describe_accepted_values(name).startswith(("must be an integer", "must be a "))
 ]
 
 

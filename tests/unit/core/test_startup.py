@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigurationError, NotReady
+from core.errors import ConfigurationError
 from core.settings import RENAMED_VARIABLES, Settings
-from core.startup import exit_on_configuration_error, load_settings_or_exit, require_storage
-from core.storage import LocalStorage
+from core.startup import exit_on_configuration_error, load_settings_or_exit
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED_VARIABLES.items())
@@ -88,15 +87,3 @@ def test_variables_of_the_client_and_of_child_processes_are_no_warning(
     monkeypatch.setenv(variable, "2")
     load_settings_or_exit()
     assert "CANDELA" not in capsys.readouterr().err
-
-
-def test_a_storage_that_cannot_be_written_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = LocalStorage.open_folder(tmp_path)
-    require_storage(storage)
-
-    def fail(_: object) -> None:
-        raise NotReady("The disk is read-only.")
-
-    monkeypatch.setattr(LocalStorage, "check_writable", fail)
-    with pytest.raises(ConfigurationError, match=r"CANDELA_STORAGE_URL: The disk is read-only\."):
-        require_storage(storage)

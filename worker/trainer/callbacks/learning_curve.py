@@ -87,5 +87,5 @@ class LearningCurveCallback(Callback):
     def _draw(self, history: MetricHistory, best_epoch: int | None) -> None:
         try:
             self._save_artifact(NAME, plots.PNG, plots.plot_learning_curve(history, best_epoch))
-        except Exception as error:  # noqa: BLE001 - the model does not depend on the picture
+        except Exception as error:  # noqa: BLE001 - the model does not depend on the plot
             self._warn(f"The learning curve could not be drawn: {type(error).__name__}: {error}")

@@ -14,7 +14,7 @@ import pytest
 from obstore.store import S3Store
 
 from core.errors import ConfigurationError, Conflict, CorruptFile, NotFound, NotReady, StorageFull, Unavailable
-from core.storage import LocalStorage, Storage, open_storage
+from core.storage import LocalStorage, Storage, open_storage, require_storage
 from core.storage.files import compute_sha256
 from tests.support.moto import MotoServer
 from tests.support.processes import end
@@ -253,3 +253,15 @@ def test_scratch_folders_of_ended_processes_are_deleted(store: Storage, url: str
 def test_an_unknown_url_is_rejected() -> None:
     with pytest.raises(ConfigurationError, match="CANDELA_STORAGE_URL"):
         open_storage("ftp://nowhere")
+
+
+def test_a_storage_that_cannot_be_written_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = LocalStorage.open_folder(tmp_path)
+    require_storage(storage)
+
+    def fail(_: object) -> None:
+        raise NotReady("The disk is read-only.")
+
+    monkeypatch.setattr(LocalStorage, "check_writable", fail)
+    with pytest.raises(ConfigurationError, match=r"CANDELA_STORAGE_URL: The disk is read-only\."):
+        require_storage(storage)
