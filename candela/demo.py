@@ -37,7 +37,7 @@ SPEC: dict[str, Any] = {
     },
     "architecture": {"name": "convnet", "channels": [32, 64], "batch_norm": True, "head": [128]},
     "optimizer": {"name": "adamw", "lr": 0.003},
-    "schedule": {"name": "cosine"},
+    "schedule": {"name": "one_cycle", "max_lr": 0.01},
     "metrics": ["accuracy"],
     "epochs": 15,
     "batch_size": 64,

@@ -41,18 +41,21 @@ def _format_error(item: ErrorDetails) -> str:
 
 
 def _describe_range(kind: type, constraints: list[Any]) -> str:
-    above, low, high = (
-        next((getattr(item, name) for item in constraints if isinstance(item, bound)), None)
+    bounds: dict[str, float] = {
+        name: getattr(item, name)
+        for item in constraints
         for bound, name in ((annotated_types.Gt, "gt"), (annotated_types.Ge, "ge"), (annotated_types.Le, "le"))
-    )
-    if low is None and kind is int and above is not None:
-        above, low = None, above + 1
+        if isinstance(item, bound)
+    }
+    above, low, high = bounds.get("gt"), bounds.get("ge"), bounds.get("le")
+    if kind is int and above is not None:
+        low = above + 1
     if low is not None and high is not None:
         return f" from {low} to {high}"
     if low is not None:
         return f" of at least {low}"
-    bounds = [*([f"greater than {above}"] if above is not None else []), *([f"at most {high}"] if high else [])]
-    return " " + " and ".join(bounds) if bounds else ""
+    parts = [*([f"greater than {above}"] if above is not None else []), *([f"at most {high}"] if high else [])]
+    return " " + " and ".join(parts) if parts else ""
 
 
 def _describe_default(field_name: str) -> str:

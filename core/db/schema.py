@@ -128,13 +128,12 @@ def check_writable(engine: Engine) -> None:
         DatabaseUnreachable: the database does not accept connections, or is locked or read-only.
         ConfigurationError: this user may not write, or the database is damaged.
     """
-    table = IdempotencyRow.__table__
     key = f"probe-{uuid.uuid4().hex}"
     probe = {"key": key, "request_hash": "", "job_id": "", "created_at": datetime.now(UTC)}
     try:
         with _translate_errors(engine), engine.begin() as connection:
-            connection.execute(insert(table).values(probe))
-            connection.execute(delete(table).where(table.c.key == key))
+            connection.execute(insert(IdempotencyRow).values(probe))
+            connection.execute(delete(IdempotencyRow).where(IdempotencyRow.key == key))
     except DBAPIError as error:
         reason = " ".join(str(error.orig).split()).rstrip(".")
         raise ConfigurationError(

@@ -47,7 +47,7 @@ def plot_learning_curve(history: MetricHistory, best_epoch: int | None = None) -
     names = sorted(panels, key=lambda name: name != "loss")[:MAX_PANELS]
     columns = min(max(1, len(names)), PANEL_COLUMNS)
     rows = max(1, -(-len(names) // columns))
-    figure = _create_figure(4.6 * columns, 3.4 * rows, layout="none")  # fixed margins halve the time of the drawing
+    figure = _create_figure(4.6 * columns, 3.4 * rows, layout=None)  # fixed margins halve the time of the drawing
     _set_margins(figure)
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in grid[len(names) :]:
@@ -146,7 +146,7 @@ def plot_contact_sheet(images: Sequence[NDArray[np.uint8]], captions: Sequence[s
     return _encode_png(figure)
 
 
-def _create_figure(width: float, height: float, layout: Literal["constrained", "none"] = "constrained") -> "Figure":
+def _create_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> "Figure":
     """Create a figure with the size in inches. pyplot is not used, because it keeps references to figures."""
     from matplotlib.figure import Figure
 

@@ -46,7 +46,7 @@ export const DEMO = {
   dataset: { name: "digits", valid: 0.15, train_transforms: [{ name: "affine", degrees: 10, translate: 0.1 }] },
   architecture: { name: "convnet", channels: [32, 64], batch_norm: true, head: [128] },
   optimizer: { name: "adamw", lr: 0.003 },
-  schedule: { name: "cosine" },
+  schedule: { name: "one_cycle", max_lr: 0.01 },
   metrics: ["accuracy"],
   epochs: 15,
   batch_size: 64,
