@@ -256,7 +256,7 @@ def test_an_unknown_url_is_rejected() -> None:
 
 
 def test_a_storage_that_cannot_be_written_stops_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = LocalStorage.open_folder(tmp_path)
+    storage = LocalStorage.open_folder(str(tmp_path))
     require_storage(storage)
 
     def fail(_: object) -> None:
