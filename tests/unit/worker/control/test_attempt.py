@@ -21,6 +21,7 @@ from core.storage import LocalStorage
 from tests.support.builders import job, job_spec
 from tests.support.processes import is_alive
 from tests.support.supervision import SupervisorFactory, running_attempt
+from worker.control.job_log import STOP_REQUESTS
 
 S = JobState
 
@@ -99,7 +100,9 @@ def test_a_completed_job_is_not_claimed_again(make_supervisor: SupervisorFactory
     assert not make_supervisor("succeed").run(get_job().id)
 
 
-def test_the_trainers_failure_is_stored_with_the_job(make_supervisor: SupervisorFactory, get_job: Any) -> None:
+def test_the_trainers_failure_is_stored_with_the_job(
+    make_supervisor: SupervisorFactory, get_job: Any, get_payloads: Any
+) -> None:
     make_supervisor("diverge").run(get_job().id)
     job = get_job()
     assert job.state is S.FAILED
@@ -110,6 +113,10 @@ def test_the_trainers_failure_is_stored_with_the_job(make_supervisor: Supervisor
         "retryable": False,
         "step": 3,
     }
+    last = get_payloads(EventType.LOG)[-1]
+    assert last["level"] == "error"
+    assert last["message"].startswith("Failed after ")
+    assert last["message"].endswith("(diverged): loss is NaN. lower lr")
 
 
 def test_a_job_whose_trainer_was_killed_resumes_from_the_last_checkpoint(
@@ -134,15 +141,25 @@ def test_a_job_whose_trainer_was_killed_resumes_from_the_last_checkpoint(
     supervisor.run(get_job().id)
     job = get_job()
     assert (job.state, job.attempt, job.runtime["resumed_from_step"]) == (S.SUCCEEDED, 2, 14)
+    lines = [payload["message"] for payload in get_payloads(EventType.LOG)]
+    lost = next(number for number, line in enumerate(lines) if line.startswith("Attempt 1 was lost (worker_lost): "))
+    assert lines[lost].endswith("its last line of output: about to crash. The job is queued again.")
+    assert lines[lost + 1].startswith("Attempt 2 started on worker ")
+    assert "Resumes from step 14." in lines[lost:]
+    assert not any(line.startswith("Dataset ") for line in lines[lost:])  # only the first attempt describes it
+    assert lines[-1].endswith("of running time in 2 attempts.")
 
 
-def test_a_job_fails_at_the_retry_limit(make_supervisor: SupervisorFactory, get_job: Any) -> None:
+def test_a_job_fails_at_the_retry_limit(make_supervisor: SupervisorFactory, get_job: Any, get_payloads: Any) -> None:
     supervisor = make_supervisor("crash")
     for _ in range(3):
         assert supervisor.run(get_job().id)
     job = get_job()
     assert (job.state, job.failure["code"], job.failure["attempts"]) == (S.FAILED, "worker_lost", 3)
     assert not supervisor.run(job.id)
+    last = get_payloads(EventType.LOG)[-1]
+    assert last["level"] == "error"
+    assert last["message"].endswith("The retry limit is reached, so the job has failed.")
 
 
 @pytest.mark.parametrize(
@@ -166,6 +183,9 @@ def test_a_stop_request_ends_the_attempt_after_a_last_checkpoint(
         JobRepo(session).request_stop(get_job().id, stop_request)
     assert (get_job().state, get_payloads(EventType.STATE)[-1]["reason"]) == (state, reason)
     assert get_payloads(EventType.CHECKPOINT)[-1]["step"] == 7
+    lines = [payload["message"] for payload in get_payloads(EventType.LOG)]
+    assert STOP_REQUESTS[stop_request] in lines
+    assert lines[-1].startswith({S.CANCELLED: "Cancelled, after ", S.PAUSED: "Paused, after "}.get(state, "Succeeded "))
 
 
 def test_a_shutdown_releases_the_job_without_counting_the_attempt(

@@ -85,6 +85,8 @@ def test_every_epoch_has_one_event_with_its_values(
     recorded = list_recorded_epochs(sqlite_sessions, claimed.id)
     assert recorded == [(epoch, 2.0 / epoch) for epoch in range(1, len(recorded) + 1)]
     assert len(recorded) >= num_epochs
+    lines = [payload["message"] for payload in list_payloads(sqlite_sessions, claimed.id, EventType.LOG)]
+    assert [line.partition(":")[0] for line in lines] == [f"Epoch {epoch}/9" for epoch, _ in recorded]
 
 
 def test_a_running_epoch_does_not_change_the_metrics_of_the_last_epoch(

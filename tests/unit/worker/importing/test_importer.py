@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from core.datasets.packed import PackedDataset
 from core.db.repos.datasets import DatasetRepo
+from core.db.repos.events import EventRepo
 from core.db.repos.job_lists import JobListRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow
+from core.events import EventType
 from core.jobs import DatasetState, JobState
 from core.settings import Settings
 from core.storage import LocalStorage
@@ -77,6 +80,14 @@ def list_jobs(sessions: SessionFactory) -> list[tuple[JobState, Any]]:
         return [(row.state, row.failure) for row in JobListRepo(session).list_page()[0]]
 
 
+def list_log_lines(sessions: SessionFactory) -> list[tuple[str, str]]:
+    """Return the level and the text of each line of the job's log."""
+    with transaction(sessions) as session:
+        (job_row,) = JobListRepo(session).list_page()[0]
+        events = EventRepo(session).list_after(job_row.id, 0, types=[EventType.LOG])
+        return [(event.payload["level"], event.payload["message"]) for event in events]
+
+
 def list_messages(sessions: SessionFactory) -> list[str]:
     with transaction(sessions) as session:
         return [row.topic for row in OutboxRepo(session).list_oldest()]
@@ -99,6 +110,8 @@ def test_a_builtin_becomes_ready_and_its_jobs_are_queued(
     assert storage.fetch_file(f"{row.packed_key}/preview.png").read_bytes()[:4] == b"\x89PNG"
     assert list_messages(sqlite_sessions) == ["train"]
     assert list_jobs(sqlite_sessions) == [(JobState.QUEUED, None)]
+    (line,) = list_log_lines(sqlite_sessions)
+    assert line == ("info", f"The dataset {row.name} was imported; the job waits for a worker.")
     assert not importer.run(version_id), "a second message does nothing"
 
 
@@ -144,6 +157,10 @@ def test_an_invalid_upload_fails_with_its_jobs_and_leaves_no_file(
     assert list(storage.list_keys("")) == []
     [(state, failure)] = list_jobs(sqlite_sessions)
     assert (state, failure["code"], failure["dataset"]["code"]) == (JobState.FAILED, "dependency_failed", code)
+    ((level, line),) = list_log_lines(sqlite_sessions)
+    assert level == "error"
+    assert line.startswith(f"Failed (dependency_failed): The dataset {row.name} could not be imported: ")
+    assert "\n" not in line
     assert list_messages(sqlite_sessions) == []
     if code == "dataset_unreadable_pictures":
         assert row.report is not None
@@ -185,6 +202,26 @@ def test_a_crashed_decoder_fails_only_its_import(
     failure = get_version(version_id).failure
     assert failure is not None
     assert failure["code"] == "import_crashed"
+
+
+def test_the_traceback_of_an_internal_fault_is_in_the_log_of_the_worker(
+    importer: Importer,
+    add_version: Callable[..., str],
+    get_version: GetVersion,
+    sqlite_sessions: SessionFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    code = """import json, pathlib, sys
+request = json.loads(sys.stdin.read())
+failure = {"code": "internal", "message": "KeyError: 'x'", "hint": "This is a bug."}
+pathlib.Path(request["out"]).with_name("result.json").write_text(json.dumps({"failure": failure}))
+sys.stderr.write("Traceback of the fault")"""
+    replace_packer(monkeypatch, code)
+    version_id = add_version(BUILTIN)
+    with structlog.testing.capture_logs() as logged:
+        assert importer.run(version_id)
+    assert "Traceback of the fault" in [line.get("stderr") for line in logged]
+    assert "Traceback" not in str(get_version(version_id).failure) + str(list_log_lines(sqlite_sessions))
 
 
 def test_an_import_that_takes_too_long_fails(
