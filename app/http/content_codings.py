@@ -27,7 +27,7 @@ COMPRESSION_LEVEL = 1
 MAX_FRAMES = 1000
 """Maximum number of concatenated gzip members or zstd frames in a body."""
 _ALIASES = {"x-gzip": "gzip"}  # RFC 9110, section 8.4.1.3
-_ZSTD_OPTIONS = {zstd.DecompressionParameter.window_log_max: WINDOW_BYTES["zstd"].bit_length() - 1}
+_ZSTD_OPTIONS: dict[int, int] = {zstd.DecompressionParameter.window_log_max: WINDOW_BYTES["zstd"].bit_length() - 1}
 # In HTTP, `deflate` is the zlib format (RFC 9110, section 8.4.1.2), but some clients send it without the zlib header.
 _GZIP_BITS, _ZLIB_BITS, _RAW_BITS = 31, 15, -15
 

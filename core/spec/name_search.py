@@ -96,10 +96,8 @@ def _iterate_candidates(name: str) -> Iterator[str]:
 def _find_curves(name: str, available: Iterable[str]) -> list[str]:
     """Return the curve that a name such as `val_acc` means."""
     parts = re.split(r"[_/. -]", name[:MAX_LENGTH].lower(), maxsplit=1)
-    split, metric = _SPLITS.get(parts[0]), parts[-1]
-    metrics = [metric, *_TARGETS["metrics"].get(normalize_name(metric), ())]
-    if split is None:  # Keras names the training's curves without a prefix
-        splits, metrics = ("train", "valid"), [name.lower(), *_TARGETS["metrics"].get(normalize_name(name), ())]
-    else:
-        splits = (split,)
+    split = _SPLITS.get(parts[0])
+    splits = ("train", "valid") if split is None else (split,)  # Keras names the training's curves without a prefix
+    metric = name if split is None else parts[-1]
+    metrics = (metric.lower(), *_TARGETS["metrics"].get(normalize_name(metric), ()))
     return [curve for each in metrics for one in splits if (curve := f"{one}_{each}") in available]

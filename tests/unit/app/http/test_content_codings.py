@@ -29,8 +29,8 @@ else:
 
 PLAIN = b"candela " * 100
 LARGE = os.urandom(3 * CHUNK_BYTES) + bytes(20 * CHUNK_BYTES) + b"end"
-WINDOW_8_MIB = {zstd.CompressionParameter.window_log: 23}
-WINDOW_16_MIB = {zstd.CompressionParameter.window_log: 24}
+WINDOW_8_MIB: dict[int, int] = {zstd.CompressionParameter.window_log: 23}
+WINDOW_16_MIB: dict[int, int] = {zstd.CompressionParameter.window_log: 24}
 
 
 def decode(body: bytes, codings: list[str], chunk_bytes: int = 2**16) -> bytes:

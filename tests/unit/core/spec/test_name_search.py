@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-import models
+import models  # registers the architectures
 from app.services.catalog import SPEC_UNIONS, list_union_members
 from core.datasets.builtin import list_names
 from core.spec import JobSpec
@@ -20,7 +20,7 @@ from models import registry
 from models.layers_spec import LayersOptions
 from models.registry import Options
 
-assert models
+assert models.__name__
 SCHEMA = JobSpec.model_json_schema()
 UNIONS = {
     kind: [member.model_fields["name"].default for member in list_union_members(SPEC_UNIONS[kind])]
@@ -32,7 +32,7 @@ CURVES = list_curves(
 JOB_FIELDS = list(JobSpec.model_fields)
 
 
-def iterate_subclasses(base: type) -> Iterator[type]:
+def iterate_subclasses(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
     for subclass in base.__subclasses__():
         yield subclass
         yield from iterate_subclasses(subclass)
@@ -40,7 +40,7 @@ def iterate_subclasses(base: type) -> Iterator[type]:
 
 def list_options() -> set[str]:
     classes = [*iterate_subclasses(Spec), *iterate_subclasses(Options)]
-    return {field.alias or name for each in classes for name, field in each.model_fields.items()}  # type: ignore[attr-defined]
+    return {field.alias or name for each in classes for name, field in each.model_fields.items()}
 
 
 def list_layers() -> list[str]:
