@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-import models
+import models  # registers the architectures
 from app.services.catalog import SPEC_UNIONS, list_union_members
 from core.datasets.builtin import list_names
 from core.spec import JobSpec
@@ -41,7 +41,7 @@ def iterate_subclasses(base: type[Any]) -> Iterator[type]:
 
 def list_options() -> set[str]:
     classes = [*iterate_subclasses(Spec), *iterate_subclasses(Options)]
-    return {field.alias or name for each in classes for name, field in each.model_fields.items()}  # type: ignore[attr-defined]
+    return {field.alias or name for each in classes for name, field in each.model_fields.items()}
 
 
 def list_layers() -> list[str]:
