@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from sklearn.datasets import load_digits
 from candela import Client
 from tests.e2e.conftest import Service
 from tests.support.browser import NARROW, WIDE, Visitor, start_browser
+from tests.support.page_scripts import RENDER_MARKDOWN, ZIP_FOLDER
 from tests.support.processes import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(600)]
@@ -159,7 +161,7 @@ def test_two_jobs_are_selected_and_compared_by_keyboard(visit: Callable[..., Vis
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("Compare 2 jobs")
     page.wait_for_selector(".plot canvas")
-    expect(page.get_by_role("rowheader", name="optimizer › lr")).to_be_visible()
+    expect(page.get_by_role("rowheader", name=re.compile("^optimizer . lr$"))).to_be_visible()
     page.get_by_role("button", name="valid loss as a table").press("Enter")
     expect(page.locator(".chart table").first.get_by_role("row")).to_have_count(1 + 2)
 
@@ -195,20 +197,8 @@ def test_a_model_card_is_rendered_as_elements(visit: Callable[..., Visitor], job
     page = visit().open("#/models/tiny?tab=card")
     expect(page.locator(".markdown table").get_by_role("cell", name="valid accuracy")).to_be_visible()
     html = page.evaluate(RENDER_MARKDOWN, "# <b>x</b>\n\n[a](javascript:alert(1)) [b](https://example.org) <img src=x>")
-    assert "<b>" not in html and "<img" not in html
+    assert [tag for tag in ("<b>", "<img") if tag in html] == []
     assert html.count("<a ") == 1
-
-
-# Text of users may look like HTML.
-RENDER_MARKDOWN = """
-async (text) => {
-  const {Markdown} = await import("/ui/static/components/markdown.js");
-  const {html, render} = await import("/ui/static/lib/preact.js");
-  const box = document.createElement("div");
-  render(html`<${Markdown} text=${text} />`, box);
-  return box.innerHTML;
-}
-"""
 
 
 def type_value(page: Page, label: str, text: str) -> None:
@@ -232,23 +222,6 @@ def test_a_form_shows_errors_at_their_fields_and_submits(visit: Callable[..., Vi
     expect(page.locator("h1 .badge")).to_be_visible()
     job = client.jobs.get(page.url.rsplit("/", 1)[1].split("?")[0])
     assert (job.response["spec"]["epochs"], job.response["spec"]["optimizer"]["lr"]) == (1, 0.02)
-
-
-# Stands for a dropped folder, which Playwright cannot drop: entries with the methods that the page uses.
-ZIP_FOLDER = """
-async (files) => {
-  const {zipFiles} = await import("/ui/static/lib/zip.js");
-  const makeFile = (name, text) => ({name, isDirectory: false, file: (done) => done(new File([text], name))});
-  const makeFolder = (name, entries) => ({
-    name, isDirectory: true,
-    createReader: () => { let rest = entries; return {readEntries: (done) => { done(rest); rest = []; }}; },
-  });
-  const folders = Object.entries(files).map(([name, texts]) =>
-    makeFolder(name, Object.entries(texts).map(([file, text]) => makeFile(file, text))));
-  const archive = await zipFiles(makeFolder("set", folders));
-  return [...new Uint8Array(await archive.arrayBuffer())];
-}
-"""
 
 
 def test_a_dropped_folder_becomes_a_zip(visit: Callable[..., Visitor]) -> None:
