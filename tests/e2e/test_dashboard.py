@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import zipfile
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from sklearn.datasets import load_digits
 from candela import Client
 from tests.e2e.conftest import Service
 from tests.support.browser import NARROW, WIDE, Visitor, start_browser
+from tests.support.page_scripts import RENDER_MARKDOWN, ZIP_FOLDER
 from tests.support.processes import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(600)]
@@ -201,18 +203,6 @@ def test_a_model_card_is_rendered_as_elements(visit: Callable[..., Visitor], job
     assert html.count("<a ") == 1
 
 
-# Text of users may look like HTML.
-RENDER_MARKDOWN = """
-async (text) => {
-  const {Markdown} = await import("/ui/static/components/markdown.js");
-  const {html, render} = await import("/ui/static/lib/preact.js");
-  const box = document.createElement("div");
-  render(html`<${Markdown} text=${text} />`, box);
-  return box.innerHTML;
-}
-"""
-
-
 def type_value(page: Page, label: str, text: str) -> None:
     field = page.get_by_label(label, exact=True)
     field.fill("")
@@ -234,23 +224,6 @@ def test_a_form_shows_errors_at_their_fields_and_submits(visit: Callable[..., Vi
     expect(page.locator("h1 .badge")).to_be_visible()
     job = client.jobs.get(page.url.rsplit("/", 1)[1].split("?")[0])
     assert (job.response["spec"]["epochs"], job.response["spec"]["optimizer"]["lr"]) == (1, 0.02)
-
-
-# Stands for a dropped folder, which Playwright cannot drop: entries with the methods that the page uses.
-ZIP_FOLDER = """
-async (files) => {
-  const {zipFiles} = await import("/ui/static/lib/zip.js");
-  const makeFile = (name, text) => ({name, isDirectory: false, file: (done) => done(new File([text], name))});
-  const makeFolder = (name, entries) => ({
-    name, isDirectory: true,
-    createReader: () => { let rest = entries; return {readEntries: (done) => { done(rest); rest = []; }}; },
-  });
-  const folders = Object.entries(files).map(([name, texts]) =>
-    makeFolder(name, Object.entries(texts).map(([file, text]) => makeFile(file, text))));
-  const archive = await zipFiles(makeFolder("set", folders));
-  return [...new Uint8Array(await archive.arrayBuffer())];
-}
-"""
 
 
 def test_a_dropped_folder_becomes_a_zip(visit: Callable[..., Visitor]) -> None:

@@ -15,6 +15,7 @@ import { Icon } from "./icon.js";
 
 const MAX_BANDS = 8;
 const MAX_MARKERS = 20;
+const LEGEND_HEIGHT = 18;
 const MAX_TABLE_ROWS = 200;
 
 /** @param {ChartProperties} properties */
@@ -28,7 +29,7 @@ export function Chart(properties) {
         <${Icon} name=${isTable ? "compare" : "table"} />
       </button>
     </figcaption>
-    ${!lines.length ? html`<div class="plot plot-empty" style=${{ minHeight: `${height}px` }}>${properties.emptyText}</div>` : isTable ? html`<${ValueTable} title=${title} x=${x} lines=${lines} xLabel=${xLabel} height=${height} />` : html`<${Plot} ...${properties} height=${height} />`}
+    ${!lines.length ? html`<div class="plot plot-empty" style=${{ minHeight: `${height + LEGEND_HEIGHT}px` }}>${properties.emptyText}</div>` : isTable ? html`<${ValueTable} title=${title} x=${x} lines=${lines} xLabel=${xLabel} height=${height} />` : html`<${Plot} ...${properties} height=${height} />`}
     ${hasLegend && lines.length > 0 && html`<${Legend} ...${properties} />`}
   </figure>`;
 }

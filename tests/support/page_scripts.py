@@ -1,0 +1,28 @@
+"""Scripts that run in a page of the dashboard and call its modules."""
+
+# Stands for a dropped folder, which Playwright cannot drop: entries with the methods that the page uses.
+ZIP_FOLDER = """
+async (files) => {
+  const {zipFiles} = await import("/ui/static/lib/zip.js");
+  const makeFile = (name, text) => ({name, isDirectory: false, file: (done) => done(new File([text], name))});
+  const makeFolder = (name, entries) => ({
+    name, isDirectory: true,
+    createReader: () => { let rest = entries; return {readEntries: (done) => { done(rest); rest = []; }}; },
+  });
+  const folders = Object.entries(files).map(([name, texts]) =>
+    makeFolder(name, Object.entries(texts).map(([file, text]) => makeFile(file, text))));
+  const archive = await zipFiles(makeFolder("set", folders));
+  return [...new Uint8Array(await archive.arrayBuffer())];
+}
+"""
+
+# Returns the elements that a Markdown text of a user becomes.
+RENDER_MARKDOWN = """
+async (text) => {
+  const {Markdown} = await import("/ui/static/components/markdown.js");
+  const {html, render} = await import("/ui/static/lib/preact.js");
+  const box = document.createElement("div");
+  render(html`<${Markdown} text=${text} />`, box);
+  return box.innerHTML;
+}
+"""
