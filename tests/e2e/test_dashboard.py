@@ -2,7 +2,6 @@
 
 import io
 import os
-import re
 import signal
 import zipfile
 from collections.abc import Callable, Iterator

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from app.http.body_budget import BodyBudget
-from app.http.content_codings import CHUNK_BYTES, CODINGS, WINDOW_BYTES, compress
+from app.http.content_codings import CODINGS, WINDOW_BYTES, compress
 from app.http.content_decoding import MAX_INLINE_BYTES, DecodedBody
 from app.state import State
 from tests.support import bundles
