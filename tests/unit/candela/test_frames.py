@@ -92,8 +92,9 @@ def test_without_pandas_the_error_says_what_to_install(
     job = client.jobs.get("j1")
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pandas" else find_spec(name))
-    methods: list[Callable[[], Any]] = [job.metrics_frame, job.usage_frame]
-    for method in (*methods, lambda: client.jobs.curves_frame(["j1"], "loss", "valid")):
+    curves: Callable[[], Any] = lambda: client.jobs.curves_frame(["j1"], "loss", "valid")  # noqa: E731
+    methods: list[Callable[[], Any]] = [job.metrics_frame, job.usage_frame, curves]
+    for method in methods:
         with pytest.raises(CandelaError, match=r"requires pandas.*pip install 'candela-ml\[pandas\]'"):
             method()
     assert len(server.seen) == 1

@@ -33,7 +33,7 @@ CURVES = list_curves(
 JOB_FIELDS = list(JobSpec.model_fields)
 
 
-def iterate_subclasses(base: type[Any]) -> Iterator[type]:
+def iterate_subclasses(base: type[Any]) -> Iterator[type[Any]]:
     for subclass in base.__subclasses__():
         yield subclass
         yield from iterate_subclasses(subclass)
