@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, assert_never
+from typing import TYPE_CHECKING, Literal, assert_never
 
-from torchmetrics import Metric
 
 from core.datasets.packed import PackedMeta
 from core.errors import InvalidSpec
@@ -16,8 +15,11 @@ from worker.engine.losses import TargetScaler
 from worker.engine.metrics import factory
 from worker.engine.metrics.accumulator import MetricAccumulator
 
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
-def make_metric(spec: metrics.MetricSpec, meta: PackedMeta) -> Metric:
+
+def make_metric(spec: metrics.MetricSpec, meta: PackedMeta) -> "Metric":
     """Build a metric from its spec.
 
     Raises:

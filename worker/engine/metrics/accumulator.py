@@ -2,11 +2,13 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 MAX_PENDING_BATCHES = 32
 MAX_PENDING_VALUES = 2**20
@@ -34,7 +36,9 @@ class MetricAccumulator:
     Snapshots contain the batches of an incomplete group.
     """
 
-    def __init__(self, metrics: Mapping[str, Metric], adapt: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
+    def __init__(
+        self, metrics: Mapping[str, "Metric"], adapt: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    ) -> None:
         """`adapt` converts raw scores (N, num_outputs) and targets into the metrics' inputs."""
         self._metrics = dict(metrics)
         for metric in self._metrics.values():
@@ -167,7 +171,7 @@ class MetricAccumulator:
             restore_metric(metric, state_dict["metrics"][name])
 
 
-def restore_metric(metric: Metric, saved: Mapping[str, Any]) -> None:
+def restore_metric(metric: "Metric", saved: Mapping[str, Any]) -> None:
     """Restore the state of a metric from a snapshot."""
     for name, value in _clone_state(saved).items():
         setattr(metric, name, value)

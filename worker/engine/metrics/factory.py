@@ -1,14 +1,16 @@
-"""Creates the torchmetrics metric for a metric name and a task."""
+"""Creates the torchmetrics metric for a metric name and a task.
+
+torchmetrics is imported by the first metric: it imports scipy, matplotlib and torchvision, which takes five seconds.
+"""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric, classification, regression
 
-from worker.engine.metrics.auroc import BinaryAuroc, MicroAuroc, MulticlassAuroc, MultilabelAuroc
-from worker.engine.metrics.r2 import R2Score
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 Task = Literal["classification", "binary", "multilabel", "regression"]
 AurocAverage = Literal["macro", "weighted", "micro", "none"]
@@ -25,7 +27,7 @@ def build_classification_metric(
     *,
     threshold: float = 0.5,
     **options: Any,  # noqa: ANN401
-) -> Metric:
+) -> "Metric":
     """Create the metric `kind` ("Accuracy", "AUROC", …) for the task.
 
     An AUROC leaves out classes that do not occur, see `MulticlassAuroc`.
@@ -49,15 +51,19 @@ def build_classification_metric(
             raise UnsupportedTask(f"{kind} requires classes; the dataset's targets are numbers")
 
 
-def _get_metric_class(name: str) -> Callable[..., Metric]:
+def _get_metric_class(name: str) -> "Callable[..., Metric]":
+    from torchmetrics import classification
+
     cls: Callable[..., Metric] = getattr(classification, name)
     return cls
 
 
 def _build_auroc(
     task: Task, num_outputs: int, *, average: AurocAverage = "macro", thresholds: int | None = None
-) -> Metric:
+) -> "Metric":
     """Build the exact AUROC, or an approximation with a number of thresholds. A binary task ignores `average`."""
+    from worker.engine.metrics.auroc import BinaryAuroc, MicroAuroc, MulticlassAuroc, MultilabelAuroc
+
     if task == "binary":
         return BinaryAuroc(thresholds)
     if average == "micro":
@@ -67,18 +73,24 @@ def _build_auroc(
     return MultilabelAuroc(num_outputs, average, thresholds)
 
 
-def build_mean_absolute_error() -> Metric:
+def build_mean_absolute_error() -> "Metric":
     """Build the mean absolute error."""
+    from torchmetrics import regression
+
     return regression.MeanAbsoluteError()
 
 
-def build_mean_squared_error(*, root: bool = False) -> Metric:
+def build_mean_squared_error(*, root: bool = False) -> "Metric":
     """Build the mean squared error, or with `root` the root mean squared error."""
+    from torchmetrics import regression
+
     return regression.MeanSquaredError(squared=not root)
 
 
-def build_r2_score(num_outputs: int) -> Metric:
+def build_r2_score(num_outputs: int) -> "Metric":
     """Build the coefficient of determination, averaged over outputs."""
+    from worker.engine.metrics.r2 import R2Score
+
     return R2Score(num_outputs)
 
 
