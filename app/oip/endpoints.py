@@ -171,8 +171,8 @@ async def load_model(model: Model, request: Request, inference: InferenceDep) ->
     Loads the default version, and responds after the warm-up.
     """
     try:
-        parameters = (await read_json_object(request)).get("parameters") or {}
-        if not isinstance(parameters, dict) or any(key == "config" or key.startswith("file:") for key in parameters):
+        parameters = await read_parameters(request)
+        if any(key == "config" or key.startswith("file:") for key in parameters):
             raise InvalidInferRequest(f"model '{model}' is immutable: its configuration and files cannot be replaced")
         await inference.load_model(model)
     except ServiceError as error:  # Triton's clients recognize a failed load by these words
@@ -191,10 +191,21 @@ async def unload_model(model: Model, request: Request, inference: InferenceDep) 
 
     Unloads all versions. Requests for the model are then rejected until it is loaded by name.
     """
-    if not isinstance((await read_json_object(request)).get("parameters") or {}, dict):
-        raise InvalidInferRequest("'parameters' must be an object")
+    await read_parameters(request)
     await inference.unload_model(model)
     return Response(status_code=200)
+
+
+async def read_parameters(request: Request) -> dict[str, Any]:
+    """Return the `parameters` of a request to load or unload a model.
+
+    Raises:
+        InvalidInferRequest: they are neither an object nor null.
+    """
+    parameters = (await read_json_object(request)).get("parameters")
+    if not isinstance(parameters, dict | None):
+        raise InvalidInferRequest("'parameters' must be an object")
+    return parameters or {}
 
 
 @router.api_route("/systemsharedmemory/{rest:path}", methods=["GET", "POST"], include_in_schema=False)

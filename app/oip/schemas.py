@@ -128,7 +128,7 @@ class OipServerOut(BaseModel):
     """The metadata of the server."""
 
     name: str = Field(description="The name of the server.", examples=["candela"])
-    version: str = Field(description="The version of the server.", examples=["0.1.0"])
+    version: str = Field(description="The version of the server.", examples=["1.2.3"])
     extensions: list[str] = Field(description="The supported extensions of the protocol.", examples=[["statistics"]])
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal, assert_never
 
-
 from core.datasets.packed import PackedMeta
 from core.errors import InvalidSpec
 from core.spec import JobSpec, metrics

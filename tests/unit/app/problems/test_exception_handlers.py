@@ -33,7 +33,7 @@ def lenient_client(app: FastAPI) -> Iterator[TestClient]:
         ("/v1/jobs", "GET, HEAD, POST, OPTIONS"),
         ("/v1/jobs/0123", "GET, HEAD, PATCH, DELETE, OPTIONS"),
         ("/v1/jobs/0123/cancel", "POST, OPTIONS"),
-        ("/v1/models/a/aliases/b", "PUT, OPTIONS"),
+        ("/v1/models/a/aliases/b", "PUT, DELETE, OPTIONS"),
     ],
 )
 @pytest.mark.parametrize("method", ["TRACE", "PROPFIND"])
