@@ -104,9 +104,8 @@ def main() -> None:
         found = measure(options.jobs, slots)
         import_s.append(measure_import_s())
         ratio = found["first_step_s"] / statistics.mean(import_s)
-        lines.append(
-            f"| {slots} | {found['cpu_s']:.2f} | {found['per_minute']:.1f} | {found['first_step_s']:.2f} | {ratio:.2f} |"
-        )
+        cells = (found["cpu_s"], found["per_minute"], found["first_step_s"], ratio)
+        lines.append(f"| {slots} | {' | '.join(f'{cell:.2f}' for cell in cells)} |")
         print("\n".join(lines), flush=True)
     if options.write:
         RESULTS.write_text(replace_section(RESULTS.read_text(), HEADING, "\n".join(lines)))
