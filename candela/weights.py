@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from pickle import UnpicklingError  # nosec B403 - only the type of an error; nothing is unpickled
+from pickle import UnpicklingError  # nosec B403
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from candela.errors import CandelaError
