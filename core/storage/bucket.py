@@ -206,10 +206,10 @@ def _add_advice(name: str, detail: str) -> str:
             f"The storage {name} has no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the "
             "environment (they are not read from .env), or run on a machine whose role may use the bucket."
         )
-    if "403" in detail or "401" in detail:
-        return f"{detail}. Check the AWS_… credentials and their permission to list, get, put and delete objects."
     if "error sending request" in detail or "timed out" in detail:
         return f"The storage {name} cannot be reached at {get_endpoint()}: check AWS_ENDPOINT_URL and the network."
+    if re.search(r"\b40[13]\b", detail):  # the name of the probe may contain these digits too
+        return f"{detail}. Check the AWS_… credentials and their permission to list, get, put and delete objects."
     return detail
 
 

@@ -47,10 +47,11 @@ RENAMED_FIELDS: dict[str, str] = {}
 """Fields of HTTP responses that have another name since version 0.1: old name to new name. CHANGELOG lists them."""
 NEW_ARTIFACTS = frozenset(
     {f"{name}.json" for name in ("calibration", "class_metrics", "confusion_matrix", "worst_samples")}
+    | {"learning_curve.png"}
 )
 """Files that later versions write in addition."""
-REWORDED_FIELDS = frozenset({"summary"})
-"""Texts of the code, which are not stored."""
+REWORDED_FIELDS = frozenset({"summary", "media_type"})
+"""Texts of the code, which are not stored. Files have more exact media types now."""
 
 Test = TypeVar("Test", bound=Callable[..., None])
 

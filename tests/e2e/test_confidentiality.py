@@ -74,7 +74,7 @@ def test_a_trainer_gets_no_credentials(trainer_environment: dict[str, str]) -> N
     assert "PATH" in trainer_environment
 
 
-@pytest.mark.parametrize("module", ["app.inference", "worker.trainer"])
+@pytest.mark.parametrize("module", ["app.inference", "worker.trainer.zygote"])
 def test_a_waiting_process_gets_no_credentials(service: Service, module: str) -> None:
     assert find_credentials(read_environment(wait_for_child(module, [service.pid]))) == []
 

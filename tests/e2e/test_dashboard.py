@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 
 from candela import Client
 from tests.e2e.conftest import Service
-from tests.support.browser import NARROW, WIDE, Visitor, start_browser
+from tests.support.browser import NARROW, WIDE, RequestCounter, Visitor, start_browser
 from tests.support.page_scripts import RENDER_MARKDOWN, ZIP_FOLDER
 from tests.support.processes import wait_for
 
@@ -234,25 +234,27 @@ def test_a_dropped_folder_becomes_a_zip(visit: Callable[..., Visitor]) -> None:
     assert found == {f"{folder}/{name}": text for folder, texts in files.items() for name, text in texts.items()}
 
 
-def test_the_curve_continues_while_the_service_restarts(
-    browser: Browser, tmp_path: Path, spec: Callable[..., dict[str, Any]]
-) -> None:
-    service = Service(tmp_path / "home").start()
-    try:
-        with service.client() as client:
-            job = client.jobs.submit(TINY | {"epochs": 400, "name": "long"})
-            visitor = Visitor(browser, service.url)
-            page = visitor.open(f"#/jobs/{job.id}")
-            page.wait_for_selector(".plot canvas")
-            before = read_epoch(page)
-            for pid, command in service.processes().items():
-                if "candela.serve" in command:
-                    os.kill(pid, signal.SIGKILL)
-            wait_for(lambda: read_epoch(page) > before + 3, "more epochs on the page", timeout_s=120)
-            expect(page.locator(".notice-bad")).to_have_count(0)
-            job.cancel()
-    finally:
-        service.end()
+def test_curves_continue_while_the_service_restarts(browser: Browser, service: Service, client: Client) -> None:
+    job = client.jobs.submit(TINY | {"epochs": 400, "name": "long"})
+    visitor = Visitor(browser, service.url)
+    counter = RequestCounter(visitor.page)
+    page = visitor.open(f"#/jobs/{job.id}?x=epoch")
+    page.wait_for_selector(".plot canvas")
+    before = read_epoch(page)
+    for pid, command in service.processes().items():
+        if "candela.serve" in command:
+            os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: read_epoch(page) > before + 3, "more epochs on the page", timeout_s=120)
+    expect(page.locator(".notice-bad")).to_have_count(0)
+    job.cancel().wait()
+    expect(page.locator("h1 .badge")).to_have_text("cancelled")
+    page.get_by_role("button", name="loss as a table", exact=True).click()
+    epochs = [int(text) for text in page.locator(".chart table tbody th").all_inner_texts()]
+    assert len(epochs) > before + 3
+    assert epochs[0] == 1
+    assert set(np.diff(epochs[:-1])) == {epochs[1] - 1}  # no gap and no repeat; a long table omits epochs evenly
+    assert counter.highest == 1
+    visitor.close()
 
 
 def read_epoch(page: Page) -> int:

@@ -24,6 +24,7 @@ FILES = {
     "confusion_matrix.json",
     "confusion_matrix.png",
     "events.out.tfevents.candela",
+    "learning_curve.png",
     "metrics.csv",
     "worst_samples.csv",
     "worst_samples.json",

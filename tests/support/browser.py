@@ -27,11 +27,11 @@ expect.set_options(timeout=60_000)
 
 
 def find_chromium() -> str:
-    """Return the path of Chromium. Without it, skip the test, or fail it if CANDELA_TEST_BROWSER=1."""
+    """Return the path of Chromium. Without it, skip the test, or fail it if REQUIRE_BROWSER=1."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         reason = "Chromium is not installed: apt-get install chromium"
-        if os.environ.get("CANDELA_TEST_BROWSER") == "1":
+        if os.environ.get("REQUIRE_BROWSER") == "1":
             pytest.fail(reason)
         pytest.skip(reason)
     return path
@@ -108,3 +108,19 @@ class Visitor:
         address = urlsplit(request.url)
         if address.scheme not in ("blob", "data") and f"{address.scheme}://{address.netloc}" != self.url:
             self.faults.append(f"request: {request.url}")
+
+
+class RequestCounter:
+    """Counts how many requests for curves are on their way at once: a browser sends six to a host, for all tabs."""
+
+    def __init__(self, page: Page) -> None:
+        self.highest = 0
+        self._pending: set[Request] = set()
+        page.on("request", self._add)
+        page.on("requestfinished", self._pending.discard)
+        page.on("requestfailed", self._pending.discard)
+
+    def _add(self, request: Request) -> None:
+        if "/v1/metrics?" in request.url:
+            self._pending.add(request)
+            self.highest = max(self.highest, len(self._pending))

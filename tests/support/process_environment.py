@@ -41,7 +41,10 @@ def wait_for_child(module: str, parents: Iterable[int] = ()) -> int:
         for parent in ancestors:
             for thread in Path(f"/proc/{parent}/task").glob("*/children"):
                 for pid in map(int, thread.read_text().split()):
-                    command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                    try:
+                        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                    except FileNotFoundError:  # it ended meanwhile
+                        continue
                     if module.encode() in command and b"-I" not in command:  # not `core.parent_death` before its exec
                         return pid
                     ancestors.append(pid)
