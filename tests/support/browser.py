@@ -117,8 +117,8 @@ class RequestCounter:
         self.highest = 0
         self._pending: set[Request] = set()
         page.on("request", self._add)
-        page.on("requestfinished", self._pending.discard)
-        page.on("requestfailed", self._pending.discard)
+        page.on("requestfinished", lambda request: self._pending.discard(request))
+        page.on("requestfailed", lambda request: self._pending.discard(request))
 
     def _add(self, request: Request) -> None:
         if "/v1/metrics?" in request.url:
