@@ -19,7 +19,7 @@ def test_a_generated_module_is_up_to_date(source: Path) -> None:
 
 
 @pytest.mark.parametrize("source", generate_sync_sdk.list_sources(), ids=lambda source: source.stem)
-def test_a_generated_module_is_free_of_asynchronous_words(source: Path) -> None:
+def test_a_generated_module_has_no_asynchronous_code(source: Path) -> None:
     text = generate_sync_sdk.get_target(source).read_text(encoding="utf-8")
     code = text.split("\n", 1)[1]  # without the line that names the source
     assert not [word for word in ("async", "await", "Async", "aiter", "aclos", "anyio", "candela.aio") if word in code]

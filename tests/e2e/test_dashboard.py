@@ -176,7 +176,7 @@ def test_the_address_restores_a_view(visit: Callable[..., Visitor], jobs: list[s
     expect(other.page.get_by_label("Smoothing")).to_have_value("0.5")
 
 
-def test_figures_say_which_epoch_they_are_of(visit: Callable[..., Visitor], client: Client) -> None:
+def test_figures_are_labeled_with_their_epoch(visit: Callable[..., Visitor], client: Client) -> None:
     spec = TINY | {"name": "best", "callbacks": [*TINY["callbacks"], {"name": "keep_best", "monitor": "valid_loss"}]}
     job = client.jobs.submit(spec).wait().raise_for_failure()
     page = visit().open(f"#/jobs/{job.id}?tab=evaluation")

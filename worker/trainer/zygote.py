@@ -1,4 +1,4 @@
-"""Forks trainers: `python -m worker.trainer.zygote FD`. It has imported torch, so that a trainer starts in 0.2 s.
+"""Forks trainers: `python -m worker.trainer.zygote FD`. It has imported torch, so that a trainer starts in 20 ms.
 
 A fork copies only the thread that calls it, so this process must have one thread. An operation of torch on two threads
 would create the thread pool of OpenMP, and a trainer that then used two threads would wait forever: therefore torch
@@ -58,8 +58,7 @@ class Zygote:
             sockets = [self._requests, self._wakeup, *self._exited]
             readable, _, _ = select.select(sockets, [], [], 0 if remaining else None)
             if not readable:
-                importlib.import_module(remaining.pop(0))
-                gc.freeze()
+                _import_ahead(remaining.pop(0))
             if self._requests in readable and not self._handle_request():
                 return
             if self._wakeup in readable:
@@ -106,6 +105,15 @@ class Zygote:
         control.close()
 
 
+def _import_ahead(name: str) -> None:
+    """Import a module for later trainers. An error is that of the trainer which needs the module."""
+    try:
+        importlib.import_module(name)
+    except Exception:  # noqa: BLE001 - the zygote must not end, because its trainers would end too
+        traceback.print_exc()
+    gc.freeze()
+
+
 def _run_trainer(parent: int, fds: tuple[int, int, int], *, is_safe: bool) -> NoReturn:
     """Become a trainer: in a new session, with these file descriptors, and killed when the zygote ends.
 
@@ -136,8 +144,7 @@ def _run_trainer(parent: int, fds: tuple[int, int, int], *, is_safe: bool) -> No
 
 
 def _count_threads() -> int:
-    folder = Path("/proc/self/task")
-    return len(list(folder.iterdir())) if folder.is_dir() else 1
+    return len(list(Path("/proc/self/task").iterdir()))
 
 
 def main() -> None:

@@ -119,9 +119,8 @@ class MetricGridRepo:
         width = choose_width(low, high, query.max_buckets, unit)
         bounds = (low // width * width, (high // width + 1) * width - 1)
         by_curve: dict[CurveKey, list[_Cell]] = defaultdict(list)
-        for level in sorted(set(levels.values())):
-            for cell in self._read_cells(query, levels, level, width, bounds):
-                by_curve[cell.key].append(cell)
+        for cell in self._read_cells(query, levels, width, bounds):
+            by_curve[cell.key].append(cell)
         buckets = sorted({cell.bucket for cells in by_curve.values() for cell in cells})
         places = {bucket: place for place, bucket in enumerate(buckets)}
         curves = [_build_curve(key, by_curve[key], places) for key in keys]
@@ -144,20 +143,22 @@ class MetricGridRepo:
         }
 
     def _read_cells(
-        self, query: CurveQuery, levels: Mapping[CurveKey, int], level: int, width: int, bounds: tuple[int, int]
+        self, query: CurveQuery, levels: Mapping[CurveKey, int], width: int, bounds: tuple[int, int]
     ) -> Iterator[_Cell]:
-        """Read the cells of the curves that are read at one level, in one statement."""
-        keys = [key for key, chosen in levels.items() if chosen == level]
-        job_ids = list(dict.fromkeys(key.job_id for key in keys))
-        mine = query._replace(curves=list(dict.fromkeys(CurveName(key.split, key.name) for key in keys)))
-        if level == 1:
-            statement = select_point_cells(mine, job_ids, width, bounds)
-        else:
-            statement = select_rollup_cells(mine, job_ids, level, width, bounds)
-        selected = set(keys)  # the statement also selects these names on other splits, and of jobs of other levels
-        for job_id, split, name, *values in self._session.execute(statement):
-            if (key := CurveKey(job_id, split, name)) in selected:
-                yield _Cell(key, *values)
+        """Read the cells with a statement for each curve and level.
+
+        A statement for several curves would also read the points of long curves, which are read from rollups.
+        """
+        job_ids: dict[tuple[CurveName, int], list[str]] = defaultdict(list)
+        for (job_id, *curve), level in levels.items():
+            job_ids[CurveName(*curve), level].append(job_id)
+        for (curve_name, level), mine in job_ids.items():
+            if level == 1:
+                statement = select_point_cells(query, curve_name, mine, width, bounds)
+            else:
+                statement = select_rollup_cells(query, curve_name, mine, level, width, bounds)
+            for job_id, *values in self._session.execute(statement):
+                yield _Cell(CurveKey(job_id, *curve_name), *values)
 
 
 def choose_width(low: int, high: int, max_buckets: int, unit: int) -> int:

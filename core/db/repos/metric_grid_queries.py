@@ -72,31 +72,33 @@ def select_point_extents(query: CurveQuery, job_ids: Sequence[str]) -> Select[*t
 
 
 def select_point_cells(
-    query: CurveQuery, job_ids: Sequence[str], width: int, bounds: tuple[int, int]
+    query: CurveQuery, curve: CurveName, job_ids: Sequence[str], width: int, bounds: tuple[int, int]
 ) -> Select[*tuple[Any, ...]]:
-    """Select (job, split, name, bucket, lowest, highest, last, number of points and of special points) from points."""
+    """Select (job, bucket, lowest, highest, last, number of points, number of special points) from points."""
     row, last = MetricPointRow, aliased(MetricPointRow)
     position = _get_position(row, query.axis)
     num_special = func.sum(case((row.value.is_(None), 1), else_=0))
     values = (func.min(row.value), func.max(row.value), func.max(row.step), func.count(), num_special)
-    conditions = (*_select_curves(row, query, job_ids), *_limit_range(position, *bounds))
+    conditions = (*_select_curve(row, curve, job_ids), *_limit_range(position, *bounds))
     cells = _group_cells(row, position // width, values, conditions)
-    return _join_last(cells, last, last.value, last.step == cells.c.last_step)
+    is_last = and_(*_select_curve(last, curve, [cells.c.job_id]), last.step == cells.c.last_step)
+    return _join_last(cells, last, last.value, is_last)
 
 
 def select_rollup_cells(
-    query: CurveQuery, job_ids: Sequence[str], level: int, width: int, bounds: tuple[int, int]
+    query: CurveQuery, curve: CurveName, job_ids: Sequence[str], level: int, width: int, bounds: tuple[int, int]
 ) -> Select[*tuple[Any, ...]]:
     """Select the columns of `select_point_cells` from the rollups of one level."""
     row, last = MetricRollupRow, aliased(MetricRollupRow)
     position = _get_position(row, query.axis)
     num_points = func.sum(row.num_finite + row.num_special)
     values = (func.min(row.min_value), func.max(row.max_value), func.max(row.last_step), num_points)
-    conditions = [*_select_curves(row, query, job_ids), row.level == level, *_limit_range(position, *bounds)]
+    conditions = [*_select_curve(row, curve, job_ids), row.level == level, *_limit_range(position, *bounds)]
     if query.axis is GridAxis.STEP:  # a range of the primary key
         conditions += _limit_range(row.bucket, bounds[0] // level, bounds[1] // level)
     cells = _group_cells(row, position // width, (*values, func.sum(row.num_special)), conditions)
-    is_last = and_(last.level == level, last.bucket == cells.c.last_step // level)
+    block = (last.level == level, last.bucket == cells.c.last_step // level)
+    is_last = and_(*_select_curve(last, curve, [cells.c.job_id]), *block)
     return _join_last(cells, last, last.last_value, is_last)
 
 
@@ -109,9 +111,8 @@ def _group_cells(
     names = ("lowest", "highest", "last_step", "num_points", "num_special")
     columns = [value.label(name) for name, value in zip(names, values, strict=True)]
     # Group by the name, because PostgreSQL does not see that two expressions with parameters are the same.
-    curve = (row.job_id, row.split, row.name)
-    cells = select(*curve, bucket.label("cell"), *columns).where(*conditions)
-    return cells.group_by(*curve, literal_column("cell")).subquery()
+    cells = select(row.job_id, bucket.label("cell"), *columns).where(*conditions)
+    return cells.group_by(row.job_id, literal_column("cell")).subquery()
 
 
 def _join_last(
@@ -121,10 +122,8 @@ def _join_last(
     is_last: ColumnElement[bool],
 ) -> Select[*tuple[Any, ...]]:
     """Select the cells with the value of their last point, which is found by its primary key."""
-    columns = (cells.c.job_id, cells.c.split, cells.c.name, cells.c.cell, cells.c.lowest, cells.c.highest, value)
-    is_same_curve = (last.job_id == cells.c.job_id, last.split == cells.c.split, last.name == cells.c.name)
-    selected = select(*columns, cells.c.num_points, cells.c.num_special)
-    return selected.join_from(cells, last, and_(*is_same_curve, is_last))
+    columns = (cells.c.job_id, cells.c.cell, cells.c.lowest, cells.c.highest, value)
+    return select(*columns, cells.c.num_points, cells.c.num_special).join_from(cells, last, is_last)
 
 
 def _get_position(row: Any, axis: GridAxis) -> Any:  # noqa: ANN401 - a column of one of two tables
@@ -134,15 +133,14 @@ def _get_position(row: Any, axis: GridAxis) -> Any:  # noqa: ANN401 - a column o
 
 
 def _select_curves(row: Any, query: CurveQuery, job_ids: Sequence[str]) -> list[ColumnElement[bool]]:  # noqa: ANN401
-    """Select the requested names on the requested splits, which includes pairs that are not requested."""
+    """Select the names and the splits of all curves of the query, which includes pairs that it does not name."""
     splits, names = ({curve[index] for curve in query.curves} for index in (0, 1))
-    return [_match(row.job_id, job_ids), _match(row.split, sorted(splits)), _match(row.name, sorted(names))]
+    return [row.job_id.in_(job_ids), row.split.in_(sorted(splits)), row.name.in_(sorted(names))]
 
 
-def _match(column: Any, values: Sequence[str]) -> ColumnElement[bool]:  # noqa: ANN401
-    """Compare a column with one value or several: with `=`, SQLite reads fewer rows than with `IN`."""
-    matches: ColumnElement[bool] = column == values[0] if len(values) == 1 else column.in_(values)
-    return matches
+def _select_curve(row: Any, curve: CurveName, job_ids: Sequence[Any]) -> list[ColumnElement[bool]]:  # noqa: ANN401
+    is_mine = row.job_id == job_ids[0] if len(job_ids) == 1 else row.job_id.in_(job_ids)
+    return [is_mine, row.split == curve.split, row.name == curve.name]
 
 
 def _limit_range(column: Any, low: int | None, high: int | None) -> list[ColumnElement[bool]]:  # noqa: ANN401

@@ -87,7 +87,7 @@ def test_what_generators_do_not_support_is_replaced() -> None:
     assert document["delimiter"]["x-enum-varnames"] == ["comma", "semicolon", "tab", "pipe"]
 
 
-def test_a_description_remains_beside_a_default() -> None:
+def test_a_default_is_added_to_the_description() -> None:
     document: dict[str, Any] = {"part": {"oneOf": [], "default": {"name": "adam"}, "description": "The optimizer."}}
     _adapt_to_generators(document)
     assert document["part"]["description"] == 'The optimizer. Default: `{"name": "adam"}`.'

@@ -136,7 +136,7 @@ def test_no_code_of_a_file_is_run(save: Callable[..., Path], tmp_path: Path) -> 
         ({"weight": torch.tensor([float("nan")])}, "not finite: weight"),
     ],
 )
-def test_what_is_wrong_with_a_document_is_said(save: Callable[..., Path], document: Any, reason: str) -> None:
+def test_an_invalid_document_is_explained(save: Callable[..., Path], document: Any, reason: str) -> None:
     with pytest.raises(CandelaError, match=reason):
         convert_weights(save(document), None, "anything", is_checked=False)
 

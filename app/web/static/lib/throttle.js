@@ -29,8 +29,11 @@ export function useThrottle(run, everyMs = EVERY_MS) {
     own.timer = setTimeout(async () => {
       own.timer = 0;
       own.isRunning = true;
-      await current.current();
-      own.isRunning = false;
+      try {
+        await current.current();
+      } finally {
+        own.isRunning = false;
+      }
       if (own.isWanted) {
         own.isWanted = false;
         start();

@@ -210,7 +210,7 @@ def test_a_new_schedule_monitors_the_training_loss_without_validation_samples(ex
     assert [error["pointer"] for error in response.json()["errors"]] == ["/schedule/monitor"]
 
 
-def test_a_job_whose_checkpoints_have_expired_is_refused(
+def test_a_job_with_expired_checkpoints_is_not_extended(
     client: TestClient, post_job: Post, set_state: Callable[..., None]
 ) -> None:
     job_id = post_job(epochs=4)["id"]

@@ -81,7 +81,7 @@ def test_a_long_name_is_shortened_in_the_middle() -> None:
     assert re.search(r" a-ver\S*…\S*t-17 ", row)
 
 
-def test_equal_starts_of_ids_are_told_apart() -> None:
+def test_ids_with_the_same_prefix_are_printed_differently() -> None:
     rows = print_text([build_job(id="a" * 31 + "0"), build_job(id="a" * 31 + "1")], 80)[-2:]
     assert rows[0].split()[0] != rows[1].split()[0]
 

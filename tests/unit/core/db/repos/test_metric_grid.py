@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from core.db.metric_rollup import MetricPoint
 from core.db.repos import metric_grid
@@ -191,3 +192,31 @@ def test_several_curves_of_jobs_share_one_grid(sessions: SessionFactory, jobs: d
     expected = {1: build_points(300), 2: sparse, 3: build_points(9000)}
     for index, points in expected.items():
         check_curve(grid, index, points, GridAxis.STEP)
+
+
+def test_points_of_a_long_curve_are_not_read_with_those_of_short_ones(
+    sessions: SessionFactory, jobs: dict[str, str]
+) -> None:
+    short = [CurveName("valid", "loss"), CurveName("train", "accuracy")]  # the names of both occur in `LOSS`
+    points = [MetricPoint(*curve, step, 1, 0.5, None, step) for curve in short for step in (100, 200)]
+    with transaction(sessions) as session:
+        MetricRepo(session).upsert(jobs["long"], points)
+    seen: list[tuple[str, Any]] = []
+
+    def record(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        seen.append((statement, parameters))
+
+    with transaction(sessions, read_only=True) as session:
+        event.listen(session.get_bind(), "before_cursor_execute", record)
+        grid = MetricGridRepo(session).read_grid(
+            CurveQuery([jobs["long"]], [LOSS, *short], GridAxis.STEP, None, None, 50)
+        )
+        event.remove(session.get_bind(), "before_cursor_execute", record)
+    assert [curve.num_points.sum() for curve in grid.curves] == [9000, 2, 2]
+    of_points = [
+        list(values.values() if isinstance(values, dict) else values)
+        for text, values in seen
+        if "FROM metric_point" in text
+    ]
+    assert len(of_points) == 2
+    assert not [values for values in of_points if {"train", "loss"} <= set(map(str, values))]

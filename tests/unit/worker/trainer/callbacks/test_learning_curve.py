@@ -128,7 +128,7 @@ def test_a_long_run_draws_at_most_once_per_interval(recorder: Recorder) -> None:
     assert len(recorder.saved) == 2  # after 75 s and 150 s
 
 
-def test_no_picture_is_saved_twice_at_the_end(recorder: Recorder) -> None:
+def test_the_final_plot_is_saved_once(recorder: Recorder) -> None:
     curve = recorder.build(every_s=0.0)
     state = end_epoch(1, 0.5)
     state.max_epochs = 1
