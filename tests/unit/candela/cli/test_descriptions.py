@@ -1,11 +1,14 @@
 """Models, versions, aliases and datasets are deleted and described on the command line."""
 
+import io
+import json
+import sys
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from candela.cli.app import app
+from candela.cli.app import app, main
 from candela.errors import Conflict
 
 KINDS = {"models": "/v1/models/pets", "datasets": "/v1/datasets/pets"}
@@ -41,6 +44,21 @@ def test_all_versions_are_deleted_after_a_confirmation(server: Any, kind: str) -
     assert run(kind, "delete", "pets", answer="y\n")[1].endswith("deleted pets\n")
     assert run(kind, "delete", "pets", "--yes") == (0, "deleted pets\n")
     assert [seen.method for seen in server.seen] == ["GET", "GET", "DELETE", "DELETE"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_question_is_not_in_the_json_document(
+    server: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    server.json(f"GET {KINDS[kind]}", {"versions": [{}]})
+    server.text(f"DELETE {KINDS[kind]}", "", 204)
+    monkeypatch.setattr(sys, "argv", ["candela", kind, "delete", "pets", "--json"])
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    with pytest.raises(SystemExit):
+        main()
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {"deleted": {"name": "pets", "version": None}}
+    assert printed.err.startswith("Delete pets with 1 version?")
 
 
 def test_dependents_are_listed(server: Any) -> None:
