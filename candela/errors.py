@@ -8,6 +8,10 @@ class CandelaError(Exception):
     """Base class of all exceptions of the SDK."""
 
 
+class Interrupted(CandelaError):
+    """The user interrupted a command; its exit status is 130."""
+
+
 class Unreachable(CandelaError):
     """The server is unreachable, or the connection was lost."""
 

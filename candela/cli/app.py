@@ -27,9 +27,10 @@ from candela.cli import system as server
 from candela.cli.errors import exit_with_error, wants_json
 from candela.cli.submit import submit
 from candela.cli.watch import watch
-from candela.errors import CandelaError
+from candela.errors import CandelaError, Interrupted
 
 Commands = dict[str, Callable[..., None]]
+INTERRUPTED_STATUS = 130  # as of a shell, after Ctrl-C
 JOBS, MODELS = "Jobs", "Datasets, models and predictions"  # panels of the help
 ClickError: type[Exception] = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 
@@ -213,6 +214,8 @@ def main() -> NoReturn:
         exit_with_error(error, as_json=as_json, status=getattr(error, "exit_code", 2))
     except typer.Abort:  # a question was answered with no
         exit_with_error(CandelaError("cancelled; nothing was changed"), as_json=as_json)
+    except Interrupted as error:
+        exit_with_error(error, as_json=as_json, status=INTERRUPTED_STATUS)
     except (CandelaError, OSError) as error:
         exit_with_error(error, as_json=as_json)
     sys.exit(status if isinstance(status, int) else 0)

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -47,6 +47,28 @@ def test_submitting_posts_the_spec(server: Any, run: Run, spec: Path, job_answer
     assert JOB in printed
     assert "queued" in printed
     assert server.seen[0].json()["optimizer"] == {"name": "adam", "lr": 0.001}
+
+
+@pytest.mark.parametrize("arguments", [("submit", "--watch"), ("watch", JOB), ("watch", JOB, OTHER)])
+def test_ctrl_c_stops_watching_with_exit_status_130(
+    server: Any,
+    run: Run,
+    spec: Path,
+    job_answer: JobAnswer,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+) -> None:
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    for name in ("candela.jobs.Job.watch", "candela.client.Client.events"):
+        monkeypatch.setattr(name, interrupt)
+    server.json("POST /v1/jobs", job_answer(), 202)
+    for job_id in (JOB, OTHER):
+        server.json(f"GET /v1/jobs/{job_id}", job_answer(id=job_id))
+    status, printed, errors = run(*arguments, *([spec] if arguments[0] == "submit" else []))
+    assert (status, printed) == (130, "")
+    assert f"candela watch {JOB}" in errors
 
 
 @pytest.mark.parametrize(("state", "expected"), [("succeeded", 0), ("failed", 1), ("cancelled", 1)])
