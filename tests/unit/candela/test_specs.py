@@ -29,8 +29,11 @@ def test_json_specs_are_read(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         (b"a: [1", "is not valid YAML"),
-        (b"- 1", "must be a mapping"),
-        (b"", "must be a mapping"),
+        (b"- 1", r'must contain an object, such as \{"name": …\}; got an array$'),
+        (b"digits", "got a string$"),
+        (b"1e-3", "got a number$"),
+        (b"true", "got a boolean$"),
+        (b"", "got null$"),
         (b"\xff\xfe\x00", "is no"),
     ],
 )
