@@ -134,11 +134,7 @@ def _find_report(client: "Client", name: str, version: "DatasetVersion") -> dict
         return None
 
 
-def list_uploads(
-    context: typer.Context,
-    delete: Annotated[str | None, typer.Option(metavar="ID", help="Delete this upload first.")] = None,
-    as_json: AsJson = False,
-) -> None:
+def list_uploads(context: typer.Context, as_json: AsJson = False) -> None:
     """List resumable uploads that have not expired."""
     from candela.client import Client
     from candela.rendering import responses, terminal
@@ -146,8 +142,6 @@ def list_uploads(
     if context.invoked_subcommand is not None:
         return
     with Client() as client:
-        if delete is not None:
-            client.uploads.delete(delete)
         uploads = client.uploads.list()
         terminal.print_json_or(uploads, as_json, lambda: responses.print_uploads(uploads))
 
