@@ -179,7 +179,7 @@ def check_database(home: Path, environ: Mapping[str, str]) -> str:
     if not is_current and url:
         raise CandelaError(
             f"the schema of {where} is {version.current or 'absent'}; required: {version.required}; run "
-            "`python -m core.db.migrate`"
+            "`candela migrate`"
         )
     state = f"schema {version.current} is writable" if is_current else "the schema is upgraded at the next start"
     return f"{where}; {state}" + ("" if file is None else f"; {file} is intact")

@@ -1,4 +1,4 @@
-"""The Celery app and composition root of the worker: `celery -A worker.main worker -P threads`.
+"""The Celery app and composition root of the worker, which `candela worker` runs.
 
 Tasks run in threads, because a supervisor mostly waits for its trainer and for the database.
 The worker has two more threads than slots, so that an import and a `train` message that gets no slot are handled

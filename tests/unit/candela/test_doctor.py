@@ -104,7 +104,7 @@ def test_a_database_server_is_written_and_its_schema_compared(
         assert connection.execute(select(func.count()).select_from(IdempotencyRow)).scalar_one() == 0
     engine.dispose()
     create_file(empty_database_url)
-    with pytest.raises(CandelaError, match=r"the schema of .* is absent; .*; run `python -m core.db.migrate`"):
+    with pytest.raises(CandelaError, match=r"the schema of .* is absent; .*; run `candela migrate`"):
         doctor.check_database(tmp_path, {"CANDELA_DATABASE_URL": empty_database_url})
 
 

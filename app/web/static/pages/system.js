@@ -19,7 +19,7 @@ export default function SystemPage() {
         <p class="counts">${Object.entries(value.jobs).map(([state, count]) => html`<a key=${state} href=${href("/jobs", { state })}><b>${count}</b> ${state}</a>`)}</p>
         <h2>Workers</h2>
         ${value.workers.length === 0
-          ? html`<${EmptyState} icon="system" title="No worker"><p>Jobs wait until a worker starts: <code>celery -A worker.main worker</code>, or <code>candela up</code> on one machine.</p><//>`
+          ? html`<${EmptyState} icon="system" title="No worker"><p>Jobs wait until a worker starts: <code>candela worker</code>, or <code>candela up</code> on one machine.</p><//>`
           : html`<${Table} label="Workers" head=${["Worker", "Host", "Slots#", "Devices", "Current job", "Broker", "Heartbeat#", "Started#"]}>${value.workers.map((one) => html`<${WorkerRow} key=${one.id} worker=${one} />`)}<//>`}
         <h2>Queue <span class="dim">${value.queue_depth}</span></h2>
         ${queue.value?.items.length
