@@ -20,10 +20,7 @@ from candela.types import (
 
 
 class AsyncJob(AsyncJobResults):
-    """A job as returned by the last request. Call `refresh()` to update it.
-
-    `response` is the job as JSON, as returned by the last request.
-    """
+    """A job of the server. `response` is the job as JSON, as of the last request; `refresh()` updates it."""
 
     @property
     def name(self) -> str:
