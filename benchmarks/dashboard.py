@@ -1,11 +1,11 @@
 """Measures the dashboard in headless Chromium: long curves, many runs, many tabs, and the delay of live curves.
 
-    .venv/bin/python -m benchmarks.dashboard [--rounds 5] [--write]
+    .venv/bin/python -m benchmarks.dashboard [--rounds 5]
 
 Requires Chromium (`apt-get install chromium`). It starts its own service with a database that it fills: 20 jobs with
-curves of 100,000 steps and 200 jobs with curves of 2,000 steps. `--write` puts the table into benchmarks/RESULTS.md.
+curves of 100,000 steps and 200 jobs with curves of 2,000 steps. benchmarks/RESULTS.md has the targets.
 
-- *answer*: from the request of a chart to the last byte of its response; *draw*: from there until the chart is drawn,
+- *response*: from the request of a chart to the last byte of its body; *draw*: from there until the chart is drawn,
   parsing included.
 - *frame*: from a change of the smoothing slider until the chart is drawn again.
 - *longest frame*: the longest gap between two frames of the animation while the page loads and while the slider moves.
@@ -28,7 +28,6 @@ from playwright.sync_api import Browser, Page
 from sqlalchemy import create_engine, func, select, text
 
 from benchmarks.dashboard_data import fill_jobs
-from benchmarks.serving.arithmetic import replace_section
 from candela import Client
 from core.db.schema import upgrade_schema
 from core.db.session import make_engine, make_session_factory
@@ -36,13 +35,6 @@ from core.db.tables import MetricPointRow
 from tests.e2e.conftest import Service
 from tests.support.browser import Visitor, start_browser
 
-RESULTS = Path(__file__).parent / "RESULTS.md"
-HEADING = "## `dashboard.py`: the dashboard in Chromium"
-INTRODUCTION = """\
-`python -m benchmarks.dashboard`: headless Chromium, the API and, for the last two rows, a trainer share two cores. The
-curves are in SQLite. All ten tabs are visible, as ten windows are: a hidden tab requests nothing. Targets: answer
-300 ms and 250 kB, draw 100 ms, frame 50 ms; no frame above 200 ms with 200 runs; a metric is drawn within 1 s; every
-request of ten tabs below 200 ms."""
 # Records, in every page, when a chart is drawn and up to which x, and the gaps between frames.
 RECORDER = """
 (() => {
@@ -128,14 +120,14 @@ def wait_until_drawn(page: Page, quiet_s: float = 1.0) -> None:
 
 def measure_comparison(browser: Browser, url: str, ids: list[str], rounds: int) -> dict[str, list[float]]:
     """Compare jobs in a new window each round, and move the slider of the smoothing."""
-    found: dict[str, list[float]] = {name: [] for name in ("answer", "kB", "draw", "frame", "longest frame")}
+    found: dict[str, list[float]] = {name: [] for name in ("response", "kB", "draw", "frame", "longest frame")}
     view = "#/compare?" + "&".join(f"job={one}" for one in ids)
     for _ in range(rounds + 1):
         visitor = open_view(browser, url, view)
         wait_until_drawn(visitor.page)
         chart = max(visitor.page.evaluate(CHARTS), key=lambda entry: entry["bytes"])
         draws = visitor.page.evaluate("record.draws")
-        found["answer"].append(chart["end"] - chart["start"])
+        found["response"].append(chart["end"] - chart["start"])
         found["kB"].append(chart["bytes"] / 1000)
         found["draw"].append(max(draw["at"] for draw in draws) - chart["end"])
         frames = visitor.page.evaluate(SLIDE, [round(0.03 * step, 2) for step in range(1, 31)])
@@ -217,7 +209,12 @@ def measure_delay(browser: Browser, url: str, database_url: str, client: Client)
     return delays
 
 
-def run(home: Path, rounds: int) -> list[str]:
+def print_row(label: str, times: str) -> None:
+    print(f"| {label} | {times} |", flush=True)
+
+
+def run(home: Path, rounds: int) -> None:
+    """Measure everything, and print the rows of a table."""
     database_url = f"sqlite:///{home / 'candela.db'}"
     upgrade_schema(database_url)
     engine = make_engine(database_url)
@@ -229,38 +226,30 @@ def run(home: Path, rounds: int) -> list[str]:
         connection.execute(text("ANALYZE"))
     engine.dispose()
     service = Service(home).start()
-    rows = []
     try:
         with start_browser() as browser, service.client() as client:
             for label, ids in (("20 runs x 100,000 steps", long), ("200 runs x 2,000 steps", many)):
                 found = measure_comparison(browser, service.url, ids, rounds)
-                for name in ("answer", "kB", "draw", "frame", "longest frame"):
-                    rows.append(f"| {label}: {name} | {format_times(found[name], 'kB' if name == 'kB' else 'ms')} |")
-                    print(rows[-1], flush=True)
+                for name in ("response", "kB", "draw", "frame", "longest frame"):
+                    print_row(f"{label}: {name}", format_times(found[name], "kB" if name == "kB" else "ms"))
             delays = measure_delay(browser, service.url, database_url, client)
-            rows.append(f"| metric committed to drawn, {len(delays)} epochs | {format_times(delays)} |")
-            print(rows[-1], flush=True)
+            print_row(f"metric committed to drawn, {len(delays)} epochs", format_times(delays))
             durations, slowest = measure_many_tabs(browser, service.url, client)
             label = f"ten tabs on two running jobs, {len(durations)} requests (slowest: `{slowest}`)"
-            rows.append(f"| {label} | {format_times(durations)} |")
-            print(rows[-1], flush=True)
+            print_row(label, format_times(durations))
     finally:
         service.end()
-    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--write", action="store_true", help="write the table into benchmarks/RESULTS.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         home.mkdir()
-        rows = run(home, options.rounds)
-    if options.write:
-        table = "\n".join(["| figure | min / median / 95 % / max |", "|---|--:|", *rows])
-        RESULTS.write_text(replace_section(RESULTS.read_text(), HEADING, f"{INTRODUCTION}\n\n{table}"))
+        print("| figure | min / median / 95 % / max |\n|---|--:|", flush=True)
+        run(home, options.rounds)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Measures the CPU time of tiny jobs: thirty jobs of one epoch on digits, queued at once, with one and with two slots.
 
-    .venv/bin/python -m benchmarks.tiny_jobs [--jobs 30] [--slots 1 2] [--write]
+    .venv/bin/python -m benchmarks.tiny_jobs [--jobs 30] [--slots 1 2]
 
 The CPU time is that of all processes of the service, from the first submission to the end of the last job. Before, the
 worker has started and one job has run.
@@ -16,11 +16,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks.serving.arithmetic import replace_section
 from tests.e2e.conftest import Service
 
-RESULTS = Path(__file__).parent / "RESULTS.md"
-HEADING = "## `tiny_jobs.py`: the CPU time of tiny jobs"
 SPEC: dict[str, Any] = {
     "dataset": {"name": "digits", "valid": 0.2},
     "architecture": {"name": "mlp", "hidden": [32]},
@@ -67,15 +64,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=30)
     parser.add_argument("--slots", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--write", action="store_true", help="write the table into benchmarks/RESULTS.md")
     options = parser.parse_args()
-    lines = ["| slots | CPU s/job | jobs/minute |", "|--:|--:|--:|"]
+    print("| slots | CPU s/job | jobs/minute |\n|--:|--:|--:|", flush=True)
     for slots in options.slots:
         cpu_s, rate = measure(options.jobs, slots)
-        lines.append(f"| {slots} | {cpu_s:.2f} | {rate:.1f} |")
-        print(lines[-1], flush=True)
-    if options.write:
-        RESULTS.write_text(replace_section(RESULTS.read_text(), HEADING, "\n".join(lines)))
+        print(f"| {slots} | {cpu_s:.2f} | {rate:.1f} |", flush=True)
 
 
 if __name__ == "__main__":
