@@ -13,6 +13,7 @@ from core.child_environment import build_child_environment
 from core.python_process import PYTHON, set_import_path
 
 DEFAULT_GRACE_S = 30.0
+SPARE_THREADS = 2  # of a worker, next to its slots: one for imports, one for messages that arrive when no slot is free
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,9 @@ def create_services(
     """Return the long-running processes, in the order in which they are stopped."""
     background = omit_api_keys(environment)
     grace_s = float(environment.get("CANDELA_GRACE_S") or DEFAULT_GRACE_S)
-    # Two more threads than slots: one for imports, one for messages that arrive when no slot is free.
-    threads = int(environment.get("CANDELA_SLOTS") or 1) + 2
+    slots = int(environment.get("CANDELA_SLOTS") or 1)
     api = [*PYTHON, "-m", "candela.serve", str(listener_fd)]
-    worker = [*PYTHON, "-m", "worker", "--pool", "threads", "--concurrency", str(threads)]
-    worker += ["-Q", "train,train-gpu,import", "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
+    worker = [*PYTHON, "-m", "worker", *build_worker_arguments(slots, "train,train-gpu,import")]
     maintenance = [*PYTHON, "-m", "worker.maintenance"]
     names = ["api", *(f"api-{number}" for number in range(2, get_num_http_processes(environment) + 1))]
     return [
@@ -126,6 +125,13 @@ def create_services(
         ManagedProcess("worker", worker, background, home.logs / "worker.log", grace_s + 15.0, [shared_fd]),
         ManagedProcess("maintenance", maintenance, background, home.logs / "maintenance.log", 10.0, [shared_fd]),
     ]
+
+
+def build_worker_arguments(slots: int, queues: str) -> list[str]:
+    """Return the arguments of `python -m worker`. The names of the queues are separated by commas."""
+    threads = str(slots + SPARE_THREADS)
+    limits = ["--pool", "threads", "--concurrency", threads, "-Q", queues]
+    return [*limits, "--without-gossip", "--without-mingle", "--loglevel", "INFO"]
 
 
 def _valkey_server() -> Path:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from core.settings import Settings
 
 Home = Annotated[Path, typer.Option(envvar="CANDELA_HOME", help="Folder for all files of the service.")]
-SPARE_THREADS = 2  # of a worker, next to its slots: one for imports, one for messages that arrive when no slot is free
 
 
 def up(
@@ -96,12 +95,12 @@ def worker(
 ) -> None:
     """Run one worker of a deployment. It trains jobs and imports datasets."""
     require_server()
+    from candela.components import build_worker_arguments
+
     if slots is not None:
         os.environ["CANDELA_SLOTS"] = str(slots)
-    threads = load_settings().slots + SPARE_THREADS
     names = queues or ("train-gpu,train,import" if gpu else "train,import")
-    arguments = ["--pool", "threads", "--concurrency", str(threads), "-Q", names]
-    replace_process("worker", *arguments, "--without-gossip", "--without-mingle", "--loglevel", "INFO")
+    replace_process("worker", *build_worker_arguments(load_settings().slots, names))
 
 
 def maintenance(as_json: ErrorAsJson = False) -> None:
