@@ -80,4 +80,4 @@ openapi: setup ## Write docs/reference/openapi.json
 
 check: lint test-avx2 test ## Run everything that CI checks
 
-.PHONY: help setup demo up format lint audit test test-avx2 test-fast clients faults soak fuzz migration openapi cli-reference sdk check
+.PHONY: help setup demo up format lint lint-web audit test test-avx2 test-fast clients faults soak fuzz migration openapi cli-reference sdk check
