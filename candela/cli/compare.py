@@ -6,17 +6,17 @@ import typer
 
 from candela.cli.job_lookup import find_job_id
 from candela.cli.options import AsJson, JobRefs
+from candela.cli.output import print_json_or
 
 
 def compare(refs: JobRefs, as_json: AsJson = False) -> None:
     """Compare 2 to 50 jobs: differences of their specs, last and best metrics, environments."""
     from candela.client import Client
-    from candela.rendering import terminal
     from candela.rendering.comparison import print_comparison
 
     with Client() as client:
         comparison = client.jobs.compare([find_job_id(client, ref) for ref in refs])
-        terminal.print_json_or(comparison, as_json, lambda: print_comparison(comparison))
+        print_json_or(comparison, as_json, lambda: print_comparison(comparison))
 
 
 def curves(
@@ -35,7 +35,6 @@ def curves(
 ) -> None:
     """Show metrics of several jobs on one axis: the one of --name and --split, or those of --curve."""
     from candela.client import Client
-    from candela.rendering import terminal
     from candela.rendering.comparison import print_grid
 
     if (name is None) == (not curve):
@@ -44,4 +43,4 @@ def curves(
         job_ids = [find_job_id(client, ref) for ref in refs]
         options: dict[str, Any] = {"curves": curve} if curve else {"name": name, "split": split}
         grid = client.jobs.curves(job_ids, **options, x=x, buckets=buckets, start=start, end=end)
-        terminal.print_json_or(grid, as_json, lambda: print_grid(grid))
+        print_json_or(grid, as_json, lambda: print_grid(grid))

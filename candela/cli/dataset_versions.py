@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from candela.cli.options import AsJson, Target
-from candela.cli.output import print_path
+from candela.cli.output import print_json_or, print_path
 from candela.errors import CandelaError
 
 if TYPE_CHECKING:
@@ -68,14 +68,14 @@ def _submit_edit(
     name: str, version: int, operations: list[dict[str, Any]], new_name: str | None, *, wait: bool, as_json: bool
 ) -> None:
     from candela.client import Client
-    from candela.rendering import responses, terminal
+    from candela.rendering import responses
 
     with Client() as client:
         target = new_name or name
         created: DatasetVersion = client.datasets.edit(name, version, operations, new_name=new_name)
         if wait:
             created = client.datasets.wait(target, created["version"])
-        terminal.print_json_or(created, as_json, lambda: responses.print_dataset_version(target, created))
+        print_json_or(created, as_json, lambda: responses.print_dataset_version(target, created))
         if created["state"] == "failed":
             raise typer.Exit(1)
 
@@ -90,11 +90,11 @@ def diff(
 ) -> None:
     """Show what differs between a base version and a version: added, removed, relabelled, moved and changed samples."""
     from candela.client import Client
-    from candela.rendering import dataset_comparison, terminal
+    from candela.rendering import dataset_comparison
 
     with Client() as client:
         found = client.datasets.diff(name, base, version, base_name=base_name, by=by)
-        terminal.print_json_or(found, as_json, lambda: dataset_comparison.print_comparison(found))
+        print_json_or(found, as_json, lambda: dataset_comparison.print_comparison(found))
 
 
 def export(name: Name, version: Version, path: Target = Path(), as_json: AsJson = False) -> None:
@@ -117,7 +117,7 @@ def report(name: Name, version: NewestVersion = None, as_json: AsJson = False) -
         if version is None and not versions:
             raise CandelaError(f"{name} has no versions; a built-in dataset is imported by the first job that uses it")
         found = client.datasets.report(name, versions[0]["version"] if version is None else version)
-        terminal.print_json_or(found, as_json, lambda: print_report(found, terminal.console))
+        print_json_or(found, as_json, lambda: print_report(found, terminal.console))
 
 
 def preview(
@@ -136,12 +136,9 @@ def preview(
 
 def _read_operations(path: Path) -> list[dict[str, Any]]:
     """Return the list of operations in a YAML or JSON file, or in its field `operations`."""
-    import yaml
+    from candela.specs import read_document
 
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CandelaError(f"{path} is not valid YAML: {error}") from error
+    document = read_document(path)
     listed = document.get("operations") if isinstance(document, dict) else document
     if not isinstance(listed, list) or not all(isinstance(operation, dict) for operation in listed):
         raise CandelaError(f"{path} must contain a list of operations, such as `- kind: drop_blank`")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from candela.cli.options import AsJson, parse_pairs
-from candela.cli.output import print_deleted
+from candela.cli.output import print_deleted, print_json_or
 
 if TYPE_CHECKING:
     from candela.client import Client
@@ -22,13 +22,13 @@ def list_datasets(
 ) -> None:
     """List datasets and the state of their versions."""
     from candela.client import Client
-    from candela.rendering import responses, terminal
+    from candela.rendering import responses
 
     if context.invoked_subcommand is not None:
         return
     with Client() as client:
         listed_datasets = client.datasets.list(tag=tag)
-        terminal.print_json_or(listed_datasets, as_json, lambda: responses.print_datasets(listed_datasets))
+        print_json_or(listed_datasets, as_json, lambda: responses.print_datasets(listed_datasets))
 
 
 def show_dataset(
@@ -38,15 +38,15 @@ def show_dataset(
 ) -> None:
     """Show the versions of a dataset, or one version."""
     from candela.client import Client
-    from candela.rendering import responses, terminal
+    from candela.rendering import responses
 
     with Client() as client:
         if version is None:
             dataset = client.datasets.get(name)
-            terminal.print_json_or(dataset, as_json, lambda: responses.print_datasets([dataset]))
+            print_json_or(dataset, as_json, lambda: responses.print_datasets([dataset]))
         else:
             found = client.datasets.get_version(name, version)
-            terminal.print_json_or(found, as_json, lambda: responses.print_dataset_versions(name, [found]))
+            print_json_or(found, as_json, lambda: responses.print_dataset_versions(name, [found]))
 
 
 def create_dataset(
@@ -63,7 +63,7 @@ def create_dataset(
     """
     from candela.client import Client
     from candela.errors import CandelaError
-    from candela.rendering import responses, terminal
+    from candela.rendering import responses
     from candela.specs import read_spec
 
     fields = read_spec(file) | ({} if name is None else {"name": name})
@@ -74,7 +74,7 @@ def create_dataset(
         created = client.datasets.create(target, fields.pop("inputs"), **fields)
         if wait:
             created = client.datasets.wait(target, created["version"])
-        terminal.print_json_or(created, as_json, lambda: responses.print_dataset_version(target, created))
+        print_json_or(created, as_json, lambda: responses.print_dataset_version(target, created))
         if created["state"] == "failed":
             raise typer.Exit(1)
 
@@ -107,14 +107,14 @@ def add_dataset(
     The exit status is 0 if the import succeeds; with --no-wait, if the upload succeeds.
     """
     from candela.client import Client
-    from candela.rendering import responses, terminal
+    from candela.rendering import responses
     from candela.rendering.import_summary import print_import_report
     from candela.rendering.transfers import upload_dataset
 
     with Client() as client:
         options = _parse_options(option)
         version = upload_dataset(client.datasets, name, path, options, wait=wait, quiet=as_json, resumable=resumable)
-        terminal.print_json_or(version, as_json, lambda: responses.print_dataset_version(name, version))
+        print_json_or(version, as_json, lambda: responses.print_dataset_version(name, version))
         report = None if as_json else _find_report(client, name, version)
         if report is not None:
             print_import_report(report)
@@ -137,23 +137,23 @@ def _find_report(client: "Client", name: str, version: "DatasetVersion") -> dict
 def list_uploads(context: typer.Context, as_json: AsJson = False) -> None:
     """List resumable uploads that have not expired."""
     from candela.client import Client
-    from candela.rendering import responses, terminal
+    from candela.rendering import responses
 
     if context.invoked_subcommand is not None:
         return
     with Client() as client:
         uploads = client.uploads.list()
-        terminal.print_json_or(uploads, as_json, lambda: responses.print_uploads(uploads))
+        print_json_or(uploads, as_json, lambda: responses.print_uploads(uploads))
 
 
 def show_upload(upload_id: UploadId, as_json: AsJson = False) -> None:
     """Show a resumable upload: its received bytes, its state and its dataset version."""
     from candela.client import Client
-    from candela.rendering import responses, terminal
+    from candela.rendering import responses
 
     with Client() as client:
         upload = client.uploads.get(upload_id)
-        terminal.print_json_or(upload, as_json, lambda: responses.print_uploads([upload]))
+        print_json_or(upload, as_json, lambda: responses.print_uploads([upload]))
 
 
 def delete_upload(upload_id: UploadId, as_json: AsJson = False) -> None:

@@ -1,11 +1,11 @@
 """Reports an error of a command: as text on standard error, or as JSON on standard output."""
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from candela.cli.job_lookup import AmbiguousJob
+from candela.cli.output import print_json
 from candela.errors import CandelaError, Interrupted, JobFailed, ProblemError, Unreachable
 from candela.redaction import redact_credentials
 
@@ -19,7 +19,7 @@ def wants_json(arguments: Sequence[str]) -> bool:
 def exit_with_error(error: Exception, *, as_json: bool, status: int = 1) -> NoReturn:
     """Print the error once and exit."""
     if as_json:
-        print(json.dumps(describe_error(error), indent=2, ensure_ascii=False))
+        print_json(describe_error(error))
     else:
         print(f"candela: {format_error(error)}", file=sys.stderr)
     sys.exit(status)

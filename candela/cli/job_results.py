@@ -10,7 +10,7 @@ import typer
 
 from candela.cli.job_lookup import find_job
 from candela.cli.options import AsJson, JobRef, Target
-from candela.cli.output import print_json, print_path
+from candela.cli.output import print_json, print_json_or, print_path
 
 if TYPE_CHECKING:
     from candela.jobs import Job
@@ -71,11 +71,11 @@ def metrics(
 ) -> None:
     """Show the last, lowest and highest value of each metric of a job, and its curve as a sparkline."""
     from candela.client import Client
-    from candela.rendering import responses, terminal
+    from candela.rendering import responses
 
     with Client() as client:
         series = find_job(client, ref).metrics(name=name, split=split, since_step=since, max_points=500)
-        terminal.print_json_or(series, as_json, lambda: responses.print_series(series))
+        print_json_or(series, as_json, lambda: responses.print_series(series))
 
 
 def events(ref: JobRef, as_json: AsJson = False) -> None:
@@ -91,11 +91,11 @@ def events(ref: JobRef, as_json: AsJson = False) -> None:
 def artifacts(ref: JobRef, as_json: AsJson = False) -> None:
     """List the artifacts of a job."""
     from candela.client import Client
-    from candela.rendering import responses, terminal
+    from candela.rendering import responses
 
     with Client() as client:
         files = find_job(client, ref).artifacts()
-        terminal.print_json_or(files, as_json, lambda: responses.print_artifacts(files))
+        print_json_or(files, as_json, lambda: responses.print_artifacts(files))
 
 
 def download(
@@ -114,11 +114,11 @@ def download(
 def checkpoints(ref: JobRef, as_json: AsJson = False) -> None:
     """List the checkpoints of a job."""
     from candela.client import Client
-    from candela.rendering import responses, terminal
+    from candela.rendering import responses
 
     with Client() as client:
         found = find_job(client, ref).checkpoints()
-        terminal.print_json_or(found, as_json, lambda: responses.print_checkpoints(found))
+        print_json_or(found, as_json, lambda: responses.print_checkpoints(found))
 
 
 def weights(
@@ -137,8 +137,8 @@ def weights(
 def usage(ref: JobRef, as_json: AsJson = False) -> None:
     """Show processor time, memory, waiting time and throughput of a training."""
     from candela.client import Client
-    from candela.rendering import comparison, terminal
+    from candela.rendering import comparison
 
     with Client() as client:
         series = find_job(client, ref).usage()
-        terminal.print_json_or(series, as_json, lambda: comparison.print_usage(series))
+        print_json_or(series, as_json, lambda: comparison.print_usage(series))

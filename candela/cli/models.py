@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from candela.cli.options import AsJson, ModelName, ModelVersion, Target, parse_pairs
-from candela.cli.output import exit_unless_succeeded, print_job, print_json, print_path
+from candela.cli.output import exit_unless_succeeded, print_job, print_json, print_json_or, print_path
 
 
 def list_models(
@@ -17,13 +17,13 @@ def list_models(
 ) -> None:
     """List the registered models."""
     from candela.client import Client
-    from candela.rendering import responses, terminal
+    from candela.rendering import responses
 
     if context.invoked_subcommand is not None:
         return
     with Client() as client:
         listed_models = client.models.list(tag=tag)
-        terminal.print_json_or(listed_models, as_json, lambda: responses.print_models(listed_models))
+        print_json_or(listed_models, as_json, lambda: responses.print_models(listed_models))
 
 
 def show_model(
@@ -33,15 +33,15 @@ def show_model(
 ) -> None:
     """Show the versions and aliases of a model, or one version with its metrics and origin."""
     from candela.client import Client
-    from candela.rendering import model_view, terminal
+    from candela.rendering import model_view
 
     with Client() as client:
         if version is None:
             model = client.models.get(name)
-            terminal.print_json_or(model, as_json, lambda: model_view.print_model(model))
+            print_json_or(model, as_json, lambda: model_view.print_model(model))
         else:
             found = client.models.get_version(name, version)
-            terminal.print_json_or(found, as_json, lambda: model_view.print_model_version(found))
+            print_json_or(found, as_json, lambda: model_view.print_model_version(found))
 
 
 def set_alias(

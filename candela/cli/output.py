@@ -1,6 +1,7 @@
-"""Prints what commands return: a job, its state, a deleted thing or the path of a file."""
+"""Prints what commands return: JSON, a job, its state, a deleted thing or the path of a file."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,14 @@ if TYPE_CHECKING:
 
 def print_json(response: object) -> None:
     print(json.dumps(response, indent=2, ensure_ascii=False))
+
+
+def print_json_or(response: object, as_json: bool, show: Callable[[], None]) -> None:
+    """Print the response as JSON if requested, otherwise call `show`."""
+    if as_json:
+        print_json(response)
+    else:
+        show()
 
 
 def print_job(job: "Job", *, as_json: bool) -> None:

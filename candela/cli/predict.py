@@ -8,7 +8,7 @@ import typer
 
 from candela.cli.job_lookup import find_job
 from candela.cli.options import AsJson, JobRef, ModelRef
-from candela.cli.output import exit_unless_succeeded, print_job, print_json, print_path, print_state
+from candela.cli.output import exit_unless_succeeded, print_job, print_json, print_json_or, print_path, print_state
 
 Files = Annotated[
     list[Path],
@@ -131,10 +131,10 @@ def _read_table(files: Sequence[Path]) -> list[dict[str, Any]]:
 def _print_predictions(
     response: dict[str, Any], files: Sequence[Path], rows: Sequence[object], *, as_json: bool
 ) -> None:
-    from candela.rendering import responses, terminal
+    from candela.rendering import responses
 
     predictions = response["predictions"]
     names = [f"row {number}" for number in range(1, len(rows) + 1)] or [path.name for path in files]
-    terminal.print_json_or(response, as_json, lambda: responses.print_predictions(predictions, names))
+    print_json_or(response, as_json, lambda: responses.print_predictions(predictions, names))
     if any("error" in prediction for prediction in predictions):
         raise typer.Exit(1)

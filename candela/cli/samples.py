@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from candela.cli.options import AsJson
+from candela.cli.output import print_json_or
 
 
 def list_samples(
@@ -22,7 +23,7 @@ def list_samples(
 ) -> None:
     """List the samples of a dataset version with their labels and, for tables, values."""
     from candela.client import Client
-    from candela.rendering import responses, terminal
+    from candela.rendering import responses
 
     with Client() as client:
         samples = list(client.datasets.samples(name, version, label=label, split=split, limit=limit))
@@ -31,4 +32,4 @@ def list_samples(
             for sample in samples:
                 content = client.datasets.sample_image(name, version, sample["split"], sample["index"], size=size)
                 (images / f"{sample['split']}-{sample['index']}.png").write_bytes(content)
-        terminal.print_json_or(samples, as_json, lambda: responses.print_samples(samples))
+        print_json_or(samples, as_json, lambda: responses.print_samples(samples))

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from candela.cli.options import AsJson
-from candela.cli.output import print_json
+from candela.cli.output import print_json, print_json_or
 from candela.errors import CandelaError
 
 
@@ -48,21 +48,21 @@ def _choose(choices: dict[str, object], name: str, what: str) -> Any:  # noqa: A
 def workers(as_json: AsJson = False) -> None:
     """List the workers with their last heartbeats, devices and jobs."""
     from candela.client import Client
-    from candela.rendering import responses, terminal
+    from candela.rendering import responses
 
     with Client() as client:
         listed_workers = client.system()["workers"]
-        terminal.print_json_or(listed_workers, as_json, lambda: responses.print_workers(listed_workers))
+        print_json_or(listed_workers, as_json, lambda: responses.print_workers(listed_workers))
 
 
 def system(as_json: AsJson = False) -> None:
     """Show the state of the server: versions, devices, queue and workers."""
     from candela.client import Client
-    from candela.rendering import responses, terminal
+    from candela.rendering import responses
 
     with Client() as client:
         state = client.system()
-        terminal.print_json_or(state, as_json, lambda: responses.print_system(state))
+        print_json_or(state, as_json, lambda: responses.print_system(state))
 
 
 def whoami(as_json: AsJson = False) -> None:

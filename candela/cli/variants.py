@@ -7,7 +7,7 @@ import typer
 
 from candela.cli.models import parse_json_options
 from candela.cli.options import AsJson, ModelName, ModelVersion, Target
-from candela.cli.output import exit_unless_succeeded, print_deleted, print_job, print_path, print_state
+from candela.cli.output import exit_unless_succeeded, print_deleted, print_job, print_json_or, print_path, print_state
 
 Format = Annotated[str, typer.Argument(metavar="FORMAT", help="onnx, int8, openvino, torch-compile or torch-export.")]
 
@@ -22,15 +22,15 @@ def list_variants(
 ) -> None:
     """List the variants of a version with their size, score and speed."""
     from candela.client import Client
-    from candela.rendering import model_view, terminal
+    from candela.rendering import model_view
 
     with Client() as client:
         if format is None:
             variants = client.models.variants(name, version)
-            terminal.print_json_or(variants, as_json, lambda: model_view.print_variants(variants))
+            print_json_or(variants, as_json, lambda: model_view.print_variants(variants))
         else:
             variant = client.models.get_variant(name, version, format)
-            terminal.print_json_or(variant, as_json, lambda: model_view.print_variants([variant]))
+            print_json_or(variant, as_json, lambda: model_view.print_variants([variant]))
 
 
 def create_variant(

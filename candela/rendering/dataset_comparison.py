@@ -1,10 +1,9 @@
-"""Renders dataset reports and comparisons in the terminal."""
+"""Renders comparisons of dataset versions in the terminal."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
 
 from candela.rendering import terminal
 from candela.types import DatasetComparison
@@ -24,7 +23,7 @@ def print_comparison(comparison: DatasetComparison) -> None:
     for title, classes in (("new", comparison["classes_added"]), ("removed", comparison["classes_removed"])):
         if classes:
             _print_line(f"{title} classes: {', '.join(classes)}")
-    table = _create_table("SPLIT", "CLASS", *(change.upper() for change in CHANGES))
+    table = terminal.create_table("SPLIT", "CLASS", *(change.upper() for change in CHANGES))
     for split, counts in comparison["splits"].items():
         table.add_row(split, "", *_format_counts(counts))
         for label, by_class in counts["classes"].items():
@@ -60,12 +59,3 @@ def _print_lines(lines: Sequence[str]) -> None:
         terminal.console.print(f"  {line}", markup=False, soft_wrap=True)
     if len(lines) > MAX_LISTED:
         terminal.console.print(f"  … (--json prints all of {len(lines)})", markup=False)
-
-
-def _create_table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        table.add_column(
-            heading, no_wrap=heading in {"SPLIT", *(change.upper() for change in CHANGES)}, overflow="fold"
-        )
-    return table

@@ -11,6 +11,8 @@ from candela.types import Number, Progress
 
 STATE_STYLE = {"succeeded": "green", "ready": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
 LEVELS = "▁▂▃▄▅▆▇█"
+MINUTES = "%Y-%m-%d %H:%M %Z"  # a time without seconds
+SHORT_ID = 8  # digits of an id
 SPLITS = ("valid", "test", "train")  # the order of metrics, if not all of them fit
 
 

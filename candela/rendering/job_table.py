@@ -11,6 +11,7 @@ from rich.text import Text
 from candela.jobs import Job
 from candela.rendering import terminal
 from candela.rendering.formats import (
+    SHORT_ID,
     SPLITS,
     format_bar,
     format_duration,
@@ -23,7 +24,6 @@ from candela.rendering.formats import (
     sort_metrics,
 )
 
-SHORT_ID = 8
 BAR_WIDTH = 8
 MIN_NAME_WIDTH = 8
 GAP = 2  # between columns

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from candela.rendering import terminal
 from candela.rendering.formats import (
+    MINUTES,
     format_metric,
     format_metrics,
     format_number,
@@ -26,7 +27,7 @@ def print_model(model: Mapping[str, Any]) -> None:
     for version in model["versions"]:
         aliases = [alias for alias, number in model["aliases"].items() if number == version["version"]]
         names = (str(version["version"]), escape(", ".join(aliases)), f"{version['num_parameters']}")
-        created = format_time(version["created_at"], "%Y-%m-%d %H:%M %Z")
+        created = format_time(version["created_at"], MINUTES)
         table.add_row(*names, created, format_metrics(version["metrics"]))
     print_table(table, "no versions")
 
@@ -59,7 +60,7 @@ def _list_lines(version: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "created", format_time(version["created_at"])
     yield "sha256", version["sha256"]
     if variants := version["variants"]:
-        yield "variants", ", ".join(variant if isinstance(variant, str) else variant["format"] for variant in variants)
+        yield "variants", ", ".join(variant["format"] for variant in variants)
 
 
 def print_variants(variants: Sequence[Mapping[str, Any]]) -> None:

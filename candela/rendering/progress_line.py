@@ -8,6 +8,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from candela.rendering.formats import (
+    SHORT_ID,
     fit_parts,
     format_bar,
     format_eta,
@@ -16,14 +17,12 @@ from candela.rendering.formats import (
     shorten_middle,
     sort_metrics,
 )
-from candela.types import Number
+from candela.types import FINISHED, Number
 
 MIN_BAR_WIDTH = 8
 MAX_BAR_WIDTH = 24
 MIN_WIDTH_WITH_BAR = 40
-SHORT_ID = 8
 MIN_WIDTH_WITH_NAME = 30
-FINAL_STATES = frozenset({"succeeded", "failed", "cancelled"})
 EPOCH_STATES = frozenset({"running", "waiting"})  # in these states, the epoch says more than the state
 
 
@@ -55,7 +54,7 @@ class ProgressLine:
 
     def set_state(self, state: str) -> None:
         self.state = state
-        if state in FINAL_STATES:
+        if state in FINISHED:
             self.eta_s = None
 
     def render(self, width: int) -> Text:
@@ -66,7 +65,7 @@ class ProgressLine:
             line.append(format_bar(self.step, self.steps, bar_width)).append("  ")
         line.append(fit_parts(self._list_parts(), max(0, width - line.cell_len)))
         line.rstrip()
-        if self.state in FINAL_STATES:
+        if self.state in FINISHED:
             line.highlight_regex(rf"\b{self.state}\b", format_state(self.state).style)
         return line
 

@@ -8,7 +8,14 @@ from rich.markup import escape
 from rich.text import Text
 
 from candela.rendering import terminal
-from candela.rendering.formats import format_metrics, format_number, format_sparkline, format_state, format_time
+from candela.rendering.formats import (
+    MINUTES,
+    format_metrics,
+    format_number,
+    format_sparkline,
+    format_state,
+    format_time,
+)
 from candela.rendering.terminal import create_table, print_table
 from candela.types import (
     Artifact,
@@ -24,7 +31,6 @@ from candela.types import (
 
 BAR_WIDTH = 30
 MAX_VALUES = 4  # of an embedding
-MINUTES = "%Y-%m-%d %H:%M %Z"
 
 
 def print_samples(samples: Sequence[SampleResponse]) -> None:
@@ -111,10 +117,9 @@ def print_uploads(uploads: Sequence[UploadResponse]) -> None:
 def print_models(listed_models: Sequence[Mapping[str, Any]]) -> None:
     table = create_table("NAME", "VERSIONS", "ALIASES")
     for model in listed_models:
-        versions = [str(v["version"]) if isinstance(v, Mapping) else str(v) for v in model.get("versions", [])]
-        aliases = model.get("aliases") or {}
-        pairs = aliases.items() if isinstance(aliases, Mapping) else ((a["alias"], a["version"]) for a in aliases)
-        table.add_row(model["name"], ", ".join(versions), ", ".join(f"{a} = {v}" for a, v in pairs))
+        versions = ", ".join(str(version["version"]) for version in model["versions"])
+        aliases = ", ".join(f"{alias} = {version}" for alias, version in model["aliases"].items())
+        table.add_row(model["name"], versions, aliases)
     print_table(table, "no models")
 
 

@@ -1,8 +1,6 @@
-"""The consoles of the command line, tables, and the choice between JSON and text."""
+"""The consoles and tables of the command line."""
 
-import json
 import os
-from collections.abc import Callable
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -12,6 +10,7 @@ UNLIMITED_WIDTH = 100_000
 UNDIVIDED = frozenset(  # columns whose values stay on one line
     {"ID", "TREND", "LAST", "LOWEST", "HIGHEST", "MEAN", "POINTS", "BYTES", "VERSION", "SAMPLES", "CLASSES", "SHAPE"}
     | {"NUMBER", "EPOCH", "STEP", "PARAMETERS", "SPEED", "BEFORE", "SLOTS", "ACTIVE", "SIZE", "RECEIVED"}
+    | {"SPLIT", "ADDED", "REMOVED", "RELABELLED", "MOVED", "CHANGED"}
 )
 
 
@@ -34,14 +33,6 @@ def is_limited(console: Console) -> bool:
 def get_trend_width() -> int:
     """Return the width of sparklines: less in a narrow terminal, so that the numbers next to them fit."""
     return max(8, min(24, console.width - 60))
-
-
-def print_json_or(response: object, as_json: bool, show: Callable[[], None]) -> None:
-    """Print the response as JSON if requested, otherwise call `show`."""
-    if as_json:
-        print(json.dumps(response, indent=2, ensure_ascii=False))
-    else:
-        show()
 
 
 def create_table(*headings: str) -> Table:
