@@ -5,22 +5,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candela.cli.options import AsJson, Target
+from candela.cli.options import AsJson, DatasetName, Target, Version
 from candela.cli.output import print_json_or, print_path
 from candela.errors import CandelaError
 
 if TYPE_CHECKING:
     from candela.types import DatasetVersion
 
-Name = Annotated[str, typer.Argument(help="Name of the dataset.")]
-Version = Annotated[int, typer.Argument(min=1, help="Number of the version.")]
-NewestVersion = Annotated[int | None, typer.Argument(min=1, help="Number of the version. Default: the newest.")]
-Base = Annotated[int, typer.Argument(min=1, help="Number of the base version.")]
+NewestVersion = Annotated[
+    int | None, typer.Argument(metavar="[VERSION]", min=1, help="Number of a version (default: the newest).")
+]
+Base = Annotated[int, typer.Argument(metavar="BASE", min=1, help="Number of the base version.")]
 Texts = list[str] | None
 
 
 def edit(
-    name: Name,
+    name: DatasetName,
     version: Version,
     operations: Annotated[
         Path | None, typer.Option("--file", "-f", help="A YAML or JSON file with a list of operations.")
@@ -81,7 +81,7 @@ def _submit_edit(
 
 
 def diff(
-    name: Name,
+    name: DatasetName,
     base: Base,
     version: Version,
     base_name: Annotated[str | None, typer.Option(help="Dataset of the base version (default: NAME).")] = None,
@@ -97,7 +97,7 @@ def diff(
         print_json_or(found, as_json, lambda: dataset_comparison.print_comparison(found))
 
 
-def export(name: Name, version: Version, path: Target = Path(), as_json: AsJson = False) -> None:
+def export(name: DatasetName, version: Version, path: Target = Path(), as_json: AsJson = False) -> None:
     """Download a version as a zip archive of PNG files or CSV files, and print its path."""
     from candela.client import Client
     from candela.rendering.transfers import export_version
@@ -106,7 +106,7 @@ def export(name: Name, version: Version, path: Target = Path(), as_json: AsJson 
         print_path(export_version(client.datasets, name, version, path), as_json=as_json)
 
 
-def report(name: Name, version: NewestVersion = None, as_json: AsJson = False) -> None:
+def report(name: DatasetName, version: NewestVersion = None, as_json: AsJson = False) -> None:
     """Show the import report of a version: counts, duplicates, leaks, conflicts and unreadable files."""
     from candela.client import Client
     from candela.rendering import terminal
@@ -121,7 +121,7 @@ def report(name: Name, version: NewestVersion = None, as_json: AsJson = False) -
 
 
 def preview(
-    name: Name,
+    name: DatasetName,
     version: Version,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Target file.")],
     as_json: AsJson = False,

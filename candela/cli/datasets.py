@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from candela.cli.options import AsJson, parse_pairs
+from candela.cli.options import AsJson, DatasetName, OptionalVersion, TagFilter, parse_pairs
 from candela.cli.output import print_deleted, print_json_or
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ UploadId = Annotated[str, typer.Argument(metavar="ID", help="Id of the upload.")
 
 def list_datasets(
     context: typer.Context,
-    tag: Annotated[str | None, typer.Option("--tag", "-t", help="List only those with this tag.")] = None,
+    tag: TagFilter = None,
     as_json: AsJson = False,
 ) -> None:
     """List datasets and the state of their versions."""
@@ -32,8 +32,8 @@ def list_datasets(
 
 
 def show_dataset(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the dataset.")],
-    version: Annotated[int | None, typer.Argument(min=1, help="Number of a version (default: all versions).")] = None,
+    name: DatasetName,
+    version: OptionalVersion = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the versions of a dataset, or one version."""

@@ -4,11 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from candela.cli.options import AsJson
+from candela.cli.options import AsJson, DatasetName, ModelName, OptionalVersion
 from candela.cli.output import print_deleted, print_json
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the model or dataset.")]
-Version = Annotated[int | None, typer.Argument(metavar="[VERSION]", min=1, help="Version. Default: all versions.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before all versions are deleted.")]
 Described = Annotated[int | None, typer.Option("--version", min=1, help="Describe this version.")]
 Text = Annotated[
@@ -17,7 +15,7 @@ Text = Annotated[
 Tags = Annotated[list[str] | None, typer.Option("--tag", "-t", help="Tag; repeat it for all tags. '' deletes them.")]
 
 
-def delete_model(name: Name, version: Version = None, yes: Yes = False, as_json: AsJson = False) -> None:
+def delete_model(name: ModelName, version: OptionalVersion = None, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete a version of a model with its variants, or the model with all versions and aliases."""
     from candela.client import Client
 
@@ -29,7 +27,7 @@ def delete_model(name: Name, version: Version = None, yes: Yes = False, as_json:
 
 
 def delete_alias(
-    name: Name,
+    name: ModelName,
     alias: Annotated[str, typer.Argument(metavar="ALIAS", help="Name of the alias.")],
     as_json: AsJson = False,
 ) -> None:
@@ -41,7 +39,9 @@ def delete_alias(
         print_deleted(f"{name}@{alias}", as_json=as_json, name=name, alias=alias)
 
 
-def delete_dataset(name: Name, version: Version = None, yes: Yes = False, as_json: AsJson = False) -> None:
+def delete_dataset(
+    name: DatasetName, version: OptionalVersion = None, yes: Yes = False, as_json: AsJson = False
+) -> None:
     """Delete a version of a dataset and its files, or all versions. Models that were trained on it remain."""
     from candela.client import Client
 
@@ -53,7 +53,7 @@ def delete_dataset(name: Name, version: Version = None, yes: Yes = False, as_jso
 
 
 def describe_model(
-    name: Name, version: Described = None, description: Text = None, tag: Tags = None, as_json: AsJson = False
+    name: ModelName, version: Described = None, description: Text = None, tag: Tags = None, as_json: AsJson = False
 ) -> None:
     """Set the description or the tags of a model, or of a version."""
     from candela.client import Client
@@ -64,7 +64,7 @@ def describe_model(
 
 
 def describe_dataset(
-    name: Name, version: Described = None, description: Text = None, tag: Tags = None, as_json: AsJson = False
+    name: DatasetName, version: Described = None, description: Text = None, tag: Tags = None, as_json: AsJson = False
 ) -> None:
     """Set the description or the tags of a dataset, or of a version."""
     from candela.client import Client

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from candela.cli.options import AsJson, ModelName, ModelVersion, Target, parse_pairs
+from candela.cli.options import AsJson, ModelName, OptionalVersion, TagFilter, Target, Version, parse_pairs
 from candela.cli.output import exit_unless_succeeded, print_job, print_json, print_json_or, print_path
 
 
 def list_models(
     context: typer.Context,
-    tag: Annotated[str | None, typer.Option("--tag", "-t", help="List only those with this tag.")] = None,
+    tag: TagFilter = None,
     as_json: AsJson = False,
 ) -> None:
     """List the registered models."""
@@ -28,7 +28,7 @@ def list_models(
 
 def show_model(
     name: ModelName,
-    version: Annotated[int | None, typer.Argument(min=1, help="Number of a version (default: all versions).")] = None,
+    version: OptionalVersion = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the versions and aliases of a model, or one version with its metrics and origin."""
@@ -47,7 +47,7 @@ def show_model(
 def set_alias(
     name: ModelName,
     alias: Annotated[str, typer.Argument(metavar="ALIAS", help="Alias, for example champion.")],
-    version: ModelVersion,
+    version: Version,
     variant: Annotated[str | None, typer.Option(help="Variant of the version, for example onnx.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -62,7 +62,7 @@ def set_alias(
             print(f"{name}@{alias} = {name}@{version}{f' ({variant})' if variant else ''}")
 
 
-def download_bundle(name: ModelName, version: ModelVersion, path: Target = Path(), as_json: AsJson = False) -> None:
+def download_bundle(name: ModelName, version: Version, path: Target = Path(), as_json: AsJson = False) -> None:
     """Download a version as a zip of its weights and its description, and print its path."""
     from candela.client import Client
 

@@ -14,7 +14,12 @@ JobRefs = Annotated[
     list[str], typer.Argument(metavar="ID...", help="Ids of jobs, the starts of ids, names, or latest.")
 ]
 ModelName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.")]
-ModelVersion = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Number of the version.")]
+DatasetName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the dataset.")]
+Version = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Number of the version.")]
+OptionalVersion = Annotated[
+    int | None, typer.Argument(metavar="[VERSION]", min=1, help="Number of a version (default: all versions).")
+]
+TagFilter = Annotated[str | None, typer.Option("--tag", "-t", help="List only those with this tag.")]
 ModelRef = Annotated[str, typer.Argument(metavar="REF", help="Model: name, name@3 (a version) or name@alias.")]
 Target = Annotated[Path, typer.Argument(metavar="[PATH]", help="Target file or folder.")]
 Overrides = Annotated[

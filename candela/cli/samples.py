@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from candela.cli.options import AsJson
+from candela.cli.options import AsJson, DatasetName, Version
 from candela.cli.output import print_json_or
 
 
 def list_samples(
-    name: Annotated[str, typer.Argument(help="Name of the dataset.")],
-    version: Annotated[int, typer.Argument(min=1, help="Number of the version.")],
+    name: DatasetName,
+    version: Version,
     label: Annotated[str | None, typer.Option("--class", help="List only samples of this class.")] = None,
     split: Annotated[str | None, typer.Option(help="List only samples of this split: train, valid or test.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of samples.")] = 20,

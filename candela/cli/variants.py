@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from candela.cli.models import parse_json_options
-from candela.cli.options import AsJson, ModelName, ModelVersion, Target
+from candela.cli.options import AsJson, ModelName, Target, Version
 from candela.cli.output import exit_unless_succeeded, print_deleted, print_job, print_json_or, print_path, print_state
 
 Format = Annotated[str, typer.Argument(metavar="FORMAT", help="onnx, int8, openvino, torch-compile or torch-export.")]
@@ -14,7 +14,7 @@ Format = Annotated[str, typer.Argument(metavar="FORMAT", help="onnx, int8, openv
 
 def list_variants(
     name: ModelName,
-    version: ModelVersion,
+    version: Version,
     format: Annotated[
         str | None, typer.Option("--format", metavar="FORMAT", help="Show only the variant of this format.")
     ] = None,
@@ -35,7 +35,7 @@ def list_variants(
 
 def create_variant(
     name: ModelName,
-    version: ModelVersion,
+    version: Version,
     format: Format,
     option: Annotated[
         list[str] | None,
@@ -63,7 +63,7 @@ def create_variant(
         exit_unless_succeeded(job)
 
 
-def delete_variant(name: ModelName, version: ModelVersion, format: Format, as_json: AsJson = False) -> None:
+def delete_variant(name: ModelName, version: Version, format: Format, as_json: AsJson = False) -> None:
     """Delete a variant and its files."""
     from candela.client import Client
 
@@ -75,7 +75,7 @@ def delete_variant(name: ModelName, version: ModelVersion, format: Format, as_js
 
 def export_variant(
     name: ModelName,
-    version: ModelVersion,
+    version: Version,
     format: Format,
     path: Target = Path(),
     file: Annotated[
