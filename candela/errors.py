@@ -8,8 +8,8 @@ class CandelaError(Exception):
     """Base class of all exceptions of the SDK."""
 
 
-class Interrupted(CandelaError):
-    """The user interrupted a command; its exit status is 130."""
+class WatchInterrupted(CandelaError):
+    """The user stopped watching jobs, which continue. The exit status of the command is 130."""
 
 
 class Unreachable(CandelaError):

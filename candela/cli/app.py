@@ -27,7 +27,7 @@ from candela.cli import system as server
 from candela.cli.errors import exit_with_error, wants_json
 from candela.cli.submit import submit
 from candela.cli.watch import watch
-from candela.errors import CandelaError, Interrupted
+from candela.errors import CandelaError, WatchInterrupted
 
 Commands = dict[str, Callable[..., None]]
 INTERRUPTED_STATUS = 130  # as of a shell, after Ctrl-C
@@ -214,7 +214,7 @@ def main() -> NoReturn:
         exit_with_error(error, as_json=as_json, status=getattr(error, "exit_code", 2))
     except typer.Abort:  # a question was answered with no
         exit_with_error(CandelaError("cancelled; nothing was changed"), as_json=as_json)
-    except Interrupted as error:
+    except WatchInterrupted as error:
         exit_with_error(error, as_json=as_json, status=INTERRUPTED_STATUS)
     except (CandelaError, OSError) as error:
         exit_with_error(error, as_json=as_json)

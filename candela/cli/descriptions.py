@@ -77,8 +77,8 @@ def describe_dataset(
 def _confirm(name: str, resource: Any) -> None:  # noqa: ANN401 - a model or a dataset
     if resource is not None:
         count = len(resource["versions"])
-        question = f"Delete {name} with {count} version{'' if count == 1 else 's'}?"
-        typer.confirm(question, abort=True, err=True)  # standard output is for the result
+        prompt = f"Delete {name} with {count} version{'' if count == 1 else 's'}?"
+        typer.confirm(prompt, abort=True, err=True)  # standard output is for the result
 
 
 def _build_changes(description: str | None, tags: list[str] | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from candela.cli.job_lookup import AmbiguousJob
 from candela.cli.output import print_json
-from candela.errors import CandelaError, Interrupted, JobFailed, ProblemError, Unreachable
+from candela.errors import CandelaError, JobFailed, ProblemError, Unreachable, WatchInterrupted
 from candela.redaction import redact_credentials
 
 
@@ -53,7 +53,7 @@ def _classify(error: Exception) -> tuple[str, str, dict[str, Any]]:
             return "ambiguous-job", "Several jobs match", {"candidates": error.candidates}
         case Unreachable():
             return "unreachable", "The server cannot be reached", {}
-        case Interrupted():
+        case WatchInterrupted():
             return "interrupted", "The command was interrupted", {}
         case TimeoutError():
             return "timeout", "The time is over", {}

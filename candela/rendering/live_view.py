@@ -7,7 +7,7 @@ from rich.console import Console, Group
 from rich.live import Live
 
 from candela.client import Client
-from candela.errors import Interrupted
+from candela.errors import WatchInterrupted
 from candela.jobs import Job
 from candela.rendering.progress_line import ProgressLine
 from candela.rendering.terminal import create_console, is_limited
@@ -22,7 +22,7 @@ def follow_job(job: Job, *, quiet: bool = False, console: Console | None = None)
     """Show the progress of a job until it ends: epoch, remaining time, metrics and state changes.
 
     Raises:
-        Interrupted: the user interrupted the view; the job continues.
+        WatchInterrupted: the user interrupted the view; the job continues.
     """
     console = console or create_console(stderr=True, quiet=quiet)
     view = LiveJobView(console)
@@ -31,14 +31,14 @@ def follow_job(job: Job, *, quiet: bool = False, console: Console | None = None)
             for event in job.watch():
                 view.show_event(event)
     except KeyboardInterrupt:
-        raise Interrupted(f"stopped watching; the job continues. Watch it again: candela watch {job.id}") from None
+        raise WatchInterrupted(f"stopped watching; the job continues. Watch it again: candela watch {job.id}") from None
 
 
 def follow_jobs(client: Client, jobs: Sequence[Job], *, quiet: bool = False, console: Console | None = None) -> None:
     """Show the progress of several jobs until all end. In a terminal that is high enough, each job has a line.
 
     Raises:
-        Interrupted: the user interrupted the view; the jobs continue.
+        WatchInterrupted: the user interrupted the view; the jobs continue.
     """
     console = console or create_console(stderr=True, quiet=quiet)
     is_live = console.is_terminal and len(jobs) + RESERVED_LINES <= console.height
@@ -51,7 +51,7 @@ def follow_jobs(client: Client, jobs: Sequence[Job], *, quiet: bool = False, con
                 views[event["job"]].show_event(event)
     except KeyboardInterrupt:
         ids = " ".join(job.id for job in jobs)
-        raise Interrupted(f"stopped watching; the jobs continue. Watch them again: candela watch {ids}") from None
+        raise WatchInterrupted(f"stopped watching; the jobs continue. Watch them again: candela watch {ids}") from None
     for job in jobs:
         job.refresh()
 

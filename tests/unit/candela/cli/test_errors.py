@@ -10,7 +10,7 @@ import pytest
 
 from candela.cli.errors import describe_error, exit_with_error, format_error, wants_json
 from candela.cli.job_lookup import AmbiguousJob
-from candela.errors import CandelaError, Interrupted, JobFailed, Unreachable, problem_error
+from candela.errors import CandelaError, JobFailed, Unreachable, WatchInterrupted, problem_error
 
 Run = Callable[..., tuple[int, str, str]]
 PROBLEM = {"type": "/problems/not-found", "title": "Not found", "status": 404, "detail": "Nothing.", "facts": {"a": 1}}
@@ -42,7 +42,7 @@ def test_a_problem_is_the_json_of_the_server() -> None:
         (Unreachable("no connection"), "unreachable"),
         (JobFailed("a1", "failed", {"message": "It broke."}), "job-failed"),
         (AmbiguousJob("a", []), "ambiguous-job"),
-        (Interrupted("stopped watching"), "interrupted"),
+        (WatchInterrupted("stopped watching"), "interrupted"),
         (TimeoutError("still importing"), "timeout"),
         (FileNotFoundError(2, "No such file", "x.png"), "file"),
         (CandelaError("it failed"), "failed"),
