@@ -196,7 +196,10 @@ def test_figures_are_labeled_with_their_epoch(visit: Callable[..., Visitor], cli
 def test_a_model_card_is_rendered_as_elements(visit: Callable[..., Visitor], jobs: list[str]) -> None:
     page = visit().open("#/models/tiny?tab=card")
     expect(page.locator(".markdown table").get_by_role("cell", name="valid accuracy")).to_be_visible()
-    html = page.evaluate(RENDER_MARKDOWN, "# <b>x</b>\n\n[a](javascript:alert(1)) [b](https://example.org) <img src=x>")
+    text = "# <b>x</b>\n\n[a](javascript:alert(1))\n\n- [a](javascript:alert(1))\n\n`x`[a](javascript:alert(1))\n\n"
+    html = page.evaluate(RENDER_MARKDOWN, text + "[b](https://example.org) <img src=x> **open")
+    assert "javascript:" not in html.replace("(javascript:", "")
+    assert "**open" in html
     assert "<b>" not in html
     assert "<img" not in html
     assert html.count("<a ") == 1

@@ -252,7 +252,9 @@ def run_undisturbed(stack: Stack) -> dict[str, tuple[float, int]]:
         stack.wait_for_end(job_id)
         stack.http.get("/v1/jobs")
     parts = {"api": stack.api, "worker": stack.worker, "maintenance": stack.maintenance}
-    return {name: measure_process(part.pid) for name, part in parts.items() if part is not None}
+    pids = {name: part.pid for name, part in parts.items() if part is not None}
+    pids["zygote"] = wait_for(stack.find_zygote_pid, "the process that forks trainers")
+    return {name: measure_process(pid) for name, pid in pids.items()}
 
 
 def list_leftovers(stack: Stack) -> list[str]:

@@ -43,6 +43,7 @@ def list_active_jobs(stack: Stack) -> list[str]:
 def list_orphans(stack: Stack) -> list[str]:
     """Return trainers and import processes of this stack that have no parent in it."""
     mark = f"CANDELA_HOME={stack.home}".encode()
+    parents = {os.getpid(), stack.find_zygote_pid(), *stack.pids}
     found = []
     for folder in Path("/proc").iterdir():
         try:
@@ -53,7 +54,7 @@ def list_orphans(stack: Stack) -> list[str]:
         except (OSError, ValueError, IndexError):  # the process ended meanwhile
             continue
         is_child = "worker.trainer" in command or "worker.importing.process" in command
-        if is_child and is_alive(int(folder.name)) and parent not in stack.pids and parent != os.getpid():
+        if is_child and is_alive(int(folder.name)) and parent not in parents:
             found.append(f"{folder.name} {command}")
     return found
 

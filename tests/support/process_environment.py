@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.support.processes import wait_for
+from tests.support.processes import list_children, read_command, wait_for
 
 CREDENTIAL = re.compile(r"KEY|SECRET|PASSWORD|TOKEN|_URL", re.IGNORECASE)
 CREDENTIALS = {
@@ -39,15 +39,11 @@ def wait_for_child(module: str, parents: Iterable[int] = ()) -> int:
     def find() -> int | None:
         ancestors = [os.getpid(), *parents]
         for parent in ancestors:
-            for thread in Path(f"/proc/{parent}/task").glob("*/children"):
-                for pid in map(int, thread.read_text().split()):
-                    try:
-                        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                    except FileNotFoundError:  # it ended meanwhile
-                        continue
-                    if module.encode() in command and b"-I" not in command:  # not `core.parent_death` before its exec
-                        return pid
-                    ancestors.append(pid)
+            for pid in list_children(parent):
+                command = read_command(pid).split(b"\0")
+                if module.encode() in command and b"-I" not in command:  # not `core.parent_death` before its exec
+                    return pid
+                ancestors.append(pid)
         return None
 
     return wait_for(find, f"the process of {module}")

@@ -14,6 +14,9 @@ from core.parent_death import die_with_parent
 from core.python_process import ROOT, set_import_path
 from worker.fork_protocol import EXIT_STATUS
 
+_STATUS_TIMEOUT_S = 10.0
+_TAIL_BYTES = 4096
+
 
 class ChildProcess(Protocol):
     """A process that leads a session. Its process id stays reserved until `wait` returns."""
@@ -22,6 +25,10 @@ class ChildProcess(Protocol):
 
     def has_exited(self) -> bool:
         """Return whether the process has exited. It remains a zombie until `wait` is called."""
+        ...
+
+    def kill(self) -> None:
+        """Kill the process and its children, also if it has exited. Call this only before `wait`."""
         ...
 
     def wait(self) -> int:
@@ -61,9 +68,21 @@ class SpawnedProcess:
         """Return whether the process has exited."""
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
+    def kill(self) -> None:
+        """Kill the process and its children."""
+        _kill_group(self.pid)
+
     def wait(self) -> int:
         """Wait until the process has exited, and return its exit status."""
         return self._process.wait()
+
+    def end(self, timeout_s: float) -> int:
+        """Wait until the process has exited, kill it after a timeout, and return its exit status."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self._process.wait()
 
 
 class ForkedProcess:
@@ -76,6 +95,7 @@ class ForkedProcess:
     def __init__(self, pid: int, control: socket.socket) -> None:
         self.pid = pid
         self._control = control
+        control.settimeout(_STATUS_TIMEOUT_S)
         try:
             self._pidfd = os.pidfd_open(pid)
         except ProcessLookupError:  # the zygote, and with it the process, has been killed
@@ -85,6 +105,13 @@ class ForkedProcess:
         """Return whether the process has exited."""
         return self._pidfd < 0 or bool(select.select([self._pidfd], [], [], 0)[0])
 
+    def kill(self) -> None:
+        """Kill the process and its children. If the zygote has ended, the kernel has killed the process."""
+        is_readable = bool(select.select([self._control], [], [], 0)[0])
+        if is_readable and not self._control.recv(EXIT_STATUS.size, socket.MSG_PEEK):
+            return  # the process id is not reserved any more, and may be that of another process
+        _kill_group(self.pid)
+
     def wait(self) -> int:
         """Wait until the process has exited, and return its exit status. It is -9 if the zygote was killed."""
         if self._pidfd >= 0:
@@ -92,7 +119,19 @@ class ForkedProcess:
             os.close(self._pidfd)
             self._pidfd = -1
         status = b""
-        with suppress(ConnectionError):
+        with suppress(ConnectionError, TimeoutError):  # the timeout is that of a zygote that does not respond
             status = self._control.recv(EXIT_STATUS.size)
         self._control.close()
         return int(EXIT_STATUS.unpack(status)[0]) if len(status) == EXIT_STATUS.size else -signal.SIGKILL
+
+
+def read_tail(file: IO[bytes]) -> str:
+    """Return the last 4 KiB of a file as text."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _TAIL_BYTES))
+    return file.read().decode("utf-8", "replace").strip()
+
+
+def _kill_group(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)

@@ -2,7 +2,6 @@
 
 import os
 import select
-import signal
 import tempfile
 import threading
 import time
@@ -13,12 +12,11 @@ from typing import IO, Protocol
 import structlog
 from pydantic import ValidationError
 
-from worker.control.child_process import ChildProcess, SpawnedProcess
+from worker.control.child_process import ChildProcess, SpawnedProcess, read_tail
 from worker.protocol import TRAINER_MESSAGES, RunFailed, Start, SupervisorMessage, TrainerMessage
 
 log = structlog.get_logger()
 _CHUNK_BYTES = 2**20
-_STDERR_TAIL_BYTES = 4096
 ProcessStarter = Callable[[int, int, int], ChildProcess]
 """Starts a process with the given file descriptors as its stdin, stdout and stderr."""
 
@@ -115,8 +113,7 @@ class TrainerProcess:
         """Kill the process and its children immediately. This method is thread-safe."""
         with self._mutex:
             if self._status is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(self.pid, signal.SIGKILL)
+                self._process.kill()
 
     def stop(self, timeout_s: float = 0.0) -> int:
         """Close stdin, wait up to `timeout_s` seconds for the process to exit, then kill its process group.
@@ -132,7 +129,7 @@ class TrainerProcess:
         deadline = time.monotonic() + timeout_s
         while self.is_alive and time.monotonic() < deadline:
             time.sleep(0.01)
-        self.kill()  # safe even if the process exited: its zombie keeps the process id in use
+        self.kill()
         with self._mutex:
             self._status = self._process.wait()
         os.close(self._stdout_fd)
@@ -140,9 +137,7 @@ class TrainerProcess:
 
     def read_stderr_tail(self) -> str:
         """Return the last 4 KiB of the process's stderr."""
-        size = self._stderr.seek(0, os.SEEK_END)
-        self._stderr.seek(max(0, size - _STDERR_TAIL_BYTES))
-        return self._stderr.read().decode("utf-8", "replace").strip()
+        return read_tail(self._stderr)
 
     def close(self) -> None:
         """Delete the recorded stderr. Afterwards, `read_stderr_tail` must not be called."""

@@ -1,23 +1,26 @@
 """Starts trainers by forking a process that has imported torch, so that a job starts without delay."""
 
+import os
 import socket
 import struct
 import subprocess
 import tempfile
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import IO
 
 import structlog
 
 from core.python_process import PYTHON
-from worker.control.child_process import ForkedProcess, SpawnedProcess
+from worker.control.child_process import ForkedProcess, SpawnedProcess, read_tail
 from worker.control.trainer_process import TrainerProcess
 from worker.fork_protocol import FORK, PROCESS_ID
 
 log = structlog.get_logger()
-_STDERR_TAIL_BYTES = 4096
+_RESPONSE_TIMEOUT_S = 300.0  # the first response waits for the imports, on a busy machine for minutes
+_EXIT_WAIT_S = 1.0
 
 
 class ZygoteExited(OSError):
@@ -77,13 +80,15 @@ class TrainerZygote:
         requests = self._get_socket()
         try:
             return TrainerProcess(partial(_fork, requests))
-        except (ConnectionError, struct.error) as error:
+        except (ConnectionError, TimeoutError, struct.error) as error:
             status, text = self._discard()
             raise ZygoteExited(f"The process that starts trainers exited with status {status}. {text}") from error
 
     def _get_socket(self) -> socket.socket:
         with self._condition:
             while self._socket is None:
+                if self._is_closed:
+                    raise OSError("The worker is stopping.")
                 if self._error is not None:
                     error, self._error = self._error, None
                     raise error
@@ -99,12 +104,9 @@ class TrainerZygote:
             self._process = self._socket = self._stderr = None
         assert process is not None and connection is not None and stderr is not None  # noqa: S101, PT018 - set together
         connection.close()
-        status = process.wait()
-        size = stderr.seek(0, 2)
-        stderr.seek(max(0, size - _STDERR_TAIL_BYTES))
-        text = stderr.read().decode("utf-8", "replace").strip()
-        stderr.close()
-        return status, text
+        status = process.end(_EXIT_WAIT_S)
+        with stderr:
+            return status, read_tail(stderr)
 
     def _run_thread(self) -> None:
         while True:
@@ -115,24 +117,28 @@ class TrainerZygote:
                 self._is_requested = False
                 try:
                     self._start_process()
-                except OSError as error:
+                except Exception as error:
                     log.exception("zygote.start_failed")
-                    self._error = error
+                    self._error = error if isinstance(error, OSError) else OSError(str(error))
                 self._condition.notify_all()
 
     def _start_process(self) -> None:
-        connection, remote = socket.socketpair()
-        stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `_discard`
-        with remote:
-            fd = remote.fileno()
-            self._process = SpawnedProcess(
-                [*PYTHON, "-m", "worker.trainer.zygote", str(fd)],
-                self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=stderr,
-                pass_fds=[fd],
-            )
+        with ExitStack() as failed:
+            connection, remote = socket.socketpair()
+            failed.enter_context(connection)
+            connection.settimeout(_RESPONSE_TIMEOUT_S)
+            stderr: IO[bytes] = failed.enter_context(tempfile.TemporaryFile())
+            with remote:
+                fd = remote.fileno()
+                self._process = SpawnedProcess(
+                    [*PYTHON, "-m", "worker.trainer.zygote", str(fd)],
+                    self._environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=stderr,
+                    pass_fds=[fd],
+                )
+            failed.pop_all()  # closed in `_discard`
         self._socket, self._stderr = connection, stderr
 
 
@@ -141,6 +147,8 @@ def _fork(requests: socket.socket, *fds: int) -> ForkedProcess:
 
     Raises:
         ConnectionError: the zygote has ended.
+        TimeoutError: the zygote does not respond.
+        OSError: the zygote cannot fork.
         struct.error: the zygote ended before it responded.
     """
     control, remote = socket.socketpair()
@@ -148,8 +156,14 @@ def _fork(requests: socket.socket, *fds: int) -> ForkedProcess:
         with remote:
             socket.send_fds(requests, [FORK], [*fds, remote.fileno()])
             response = requests.recv(PROCESS_ID.size)
-        (pid,) = PROCESS_ID.unpack(response)
+        return ForkedProcess(_parse_process_id(response), control)
     except BaseException:
         control.close()
         raise
-    return ForkedProcess(pid, control)
+
+
+def _parse_process_id(response: bytes) -> int:
+    (pid,) = PROCESS_ID.unpack(response)
+    if pid < 0:
+        raise OSError(-pid, f"No trainer can be started: {os.strerror(-pid)}")
+    return int(pid)

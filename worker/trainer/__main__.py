@@ -7,5 +7,6 @@ from worker.trainer.main import main
 
 if __name__ == "__main__":
     status = main()
+    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # a normal exit unloads torch, which is slow; all files are already closed

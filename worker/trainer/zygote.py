@@ -6,6 +6,7 @@ computes on one thread here. A trainer creates its own pool. CUDA does not work 
 GPU starts new processes instead. Measurements: benchmarks/RESULTS.md, `tiny_jobs.py`.
 """
 
+import errno
 import gc
 import importlib
 import os
@@ -14,13 +15,15 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 _BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 _NUM_BLAS_THREADS = os.environ.get(_BLAS_THREADS)
-os.environ[_BLAS_THREADS] = "1"  # read when numpy is imported, which otherwise starts threads
+if __name__ == "__main__":  # not in the ranks of a distributed run, which import this module again
+    # OpenBLAS reads it once, when numpy is imported, and otherwise starts threads. Forked trainers keep one thread.
+    os.environ[_BLAS_THREADS] = "1"
 
 from core.parent_death import set_parent_death_signal  # noqa: E402 - numpy must be imported after the line above
 from core.python_process import PYTHON  # noqa: E402
@@ -52,13 +55,15 @@ class Zygote:
         for end in (self._wakeup, self._wakeup_writer):
             end.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        # SIGTERM to all processes of a service makes the trainers save a snapshot: they must not be killed meanwhile.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.set_wakeup_fd(self._wakeup_writer.fileno())
         remaining = list(lazy_modules)
         while True:
             sockets = [self._requests, self._wakeup, *self._exited]
             readable, _, _ = select.select(sockets, [], [], 0 if remaining else None)
             if not readable:
-                _import_ahead(remaining.pop(0))
+                import_ahead(remaining.pop(0))
             if self._requests in readable and not self._handle_request():
                 return
             if self._wakeup in readable:
@@ -72,17 +77,16 @@ class Zygote:
         message, fds, _, _ = socket.recv_fds(self._requests, len(FORK), NUM_FDS)
         if message != FORK:
             return False
-        stdin, stdout, stderr, control = fds
-        parent, num_threads = os.getpid(), _count_threads()
-        prepared, writer = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            _run_trainer(parent, (stdin, stdout, stderr), is_safe=num_threads == 1)
-        for fd in (stdin, stdout, stderr, writer):
+        try:
+            pid = _fork_trainer(fds)
+        except OSError as error:  # too many processes or files, or no memory: only this trainer does not start
+            for fd in fds:
+                os.close(fd)
+            self._requests.sendall(PROCESS_ID.pack(-(error.errno or errno.EAGAIN)))
+            return True
+        for fd in fds[:-1]:
             os.close(fd)
-        os.read(prepared, 1)  # until the trainer has its session, so that the worker can kill its process group
-        os.close(prepared)
-        self._running[pid] = socket.socket(fileno=control)
+        self._running[pid] = socket.socket(fileno=fds[-1])
         self._requests.sendall(PROCESS_ID.pack(pid))
         return True
 
@@ -105,7 +109,7 @@ class Zygote:
         control.close()
 
 
-def _import_ahead(name: str) -> None:
+def import_ahead(name: str) -> None:
     """Import a module for later trainers. An error is that of the trainer which needs the module."""
     try:
         importlib.import_module(name)
@@ -114,7 +118,33 @@ def _import_ahead(name: str) -> None:
     gc.freeze()
 
 
-def _run_trainer(parent: int, fds: tuple[int, int, int], *, is_safe: bool) -> NoReturn:
+def _fork_trainer(fds: Sequence[int]) -> int:
+    """Fork a trainer with these file descriptors, and return its process id once it leads a session.
+
+    Until then, the worker could not kill its process group.
+
+    Raises:
+        OSError: the process cannot be forked.
+    """
+    if len(fds) != NUM_FDS:  # the kernel drops descriptors that exceed the limit of open files
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    parent, num_threads = os.getpid(), _count_threads()
+    prepared, writer = os.pipe()
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _run_trainer(parent, fds[:-1], is_safe=num_threads == 1)
+        os.close(writer)
+        writer = -1
+        os.read(prepared, 1)
+    finally:
+        os.close(prepared)
+        if writer >= 0:
+            os.close(writer)
+    return pid
+
+
+def _run_trainer(parent: int, fds: Sequence[int], *, is_safe: bool) -> NoReturn:
     """Become a trainer: in a new session, with these file descriptors, and killed when the zygote ends.
 
     Args:
@@ -128,6 +158,7 @@ def _run_trainer(parent: int, fds: tuple[int, int, int], *, is_safe: bool) -> No
         set_parent_death_signal(parent)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for target, fd in zip((_STDIN, _STDOUT, _STDERR), fds, strict=True):
             os.dup2(fd, target)
         os.closerange(_STDERR + 1, os.sysconf("SC_OPEN_MAX"))  # closes the pipe that the zygote reads
@@ -135,12 +166,15 @@ def _run_trainer(parent: int, fds: tuple[int, int, int], *, is_safe: bool) -> No
             os.execv(PYTHON[0], [*PYTHON, "-m", "worker.trainer"])  # noqa: S606 - our own program
         status = serve_supervisor(is_warm=True)
     except SystemExit as error:
-        status = error.code if isinstance(error.code, int) else 1
+        status = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:  # noqa: BLE001 - a forked process must not return into the loop of its parent
         traceback.print_exc()
     finally:
-        sys.stderr.flush()
-        os._exit(status)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
 
 
 def _count_threads() -> int:

@@ -4,10 +4,11 @@ import { html } from "../lib/preact.js";
 /** Bold text, code and links to web pages in a line. @param {string} text */
 function renderLine(text) {
   return text.split(/(`[^`]+`|\*\*[^*]+\*\*|\[[^\]]+\]\(https?:[^)\s]+\))/).map((part, index) => {
-    const link = /^\[(.+)\]\((.+)\)$/.exec(part);
+    if (index % 2 === 0) return part; // the others are what the expression matches
+    const link = /^\[(.+)\]\((https?:.+)\)$/.exec(part);
     if (link) return html`<a key=${index} href=${link[2]} rel="noopener noreferrer">${link[1]}</a>`;
     if (part.startsWith("`")) return html`<code key=${index}>${part.slice(1, -1)}</code>`;
-    return part.startsWith("**") ? html`<b key=${index}>${part.slice(2, -2)}</b>` : part;
+    return html`<b key=${index}>${part.slice(2, -2)}</b>`;
   });
 }
 

@@ -1,5 +1,5 @@
 // The description and the tags of a model, a dataset or a version, and buttons that delete them.
-import { html, useEffect, useState } from "../lib/preact.js";
+import { html, useEffect, useRef, useState } from "../lib/preact.js";
 import { request } from "../lib/api.js";
 import { Dialog } from "./controls.js";
 import { attempt, showToast } from "./feedback.js";
@@ -53,20 +53,32 @@ export function Description({ path, value, onChange, what = "" }) {
  */
 export function DeleteButton({ label, name, note, path, listDependents, onDeleted }) {
   const [isOpen, setOpen] = useState(false);
+  const [timer, setTimer] = useState(0);
+  const isShown = useRef(true);
+  useEffect(
+    () => () => {
+      isShown.current = false;
+    },
+    [],
+  );
   const remove = () => {
     setOpen(false);
-    const timer = setTimeout(
-      () =>
-        attempt(async () => {
-          await request(path, { method: "DELETE" });
-          onDeleted();
-        }),
-      UNDO_MS,
-    );
-    showToast(`${name} is deleted in ${UNDO_MS / 1000} s, while this page is open`, { undo: () => clearTimeout(timer) });
+    const started = setTimeout(async () => {
+      await attempt(async () => {
+        await request(path, { method: "DELETE" });
+        if (isShown.current) onDeleted();
+      });
+      setTimer(0);
+    }, UNDO_MS);
+    setTimer(started);
+    const undo = () => {
+      clearTimeout(started);
+      setTimer(0);
+    };
+    showToast(`${name} is deleted in ${UNDO_MS / 1000} s, while this page is open`, { undo });
   };
   return html`
-    <button type="button" onClick=${() => setOpen(true)}><${Icon} name="trash" /> ${label}</button>
+    <button type="button" disabled=${timer > 0} onClick=${() => setOpen(true)}><${Icon} name="trash" /> ${label}</button>
     ${isOpen &&
     html`<${Dialog} title=${`Delete ${name}?`} onClose=${() => setOpen(false)}>
       <${Confirmation} note=${note} listDependents=${listDependents} onKeep=${() => setOpen(false)} onDelete=${remove} />

@@ -95,7 +95,13 @@ function isTemporary(response) {
  */
 export async function request(path, options = {}) {
   const response = await send(path, options);
-  return response.status === 204 ? null : response.json();
+  if (response.status === 204) return null;
+  try {
+    return await response.json();
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new Problem(0, { title: "No connection", detail: "The response is incomplete." });
+  }
 }
 
 /** @param {Response} response @returns {Promise<ProblemBody>} */

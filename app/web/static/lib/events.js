@@ -100,7 +100,9 @@ const missed = new Map();
 
 function deliver(event) {
   if (document.hidden) {
-    missed.set(`${event.job} ${event.type}`, event);
+    const key = `${event.job} ${event.type}`;
+    missed.delete(key); // so that the events stay in their order
+    if (listeners.has(event.job) || listeners.has("*")) missed.set(key, event);
     return;
   }
   for (const name of [event.job, "*"]) listeners.get(name)?.forEach((listener) => listener(event));

@@ -8,7 +8,7 @@ const MAX_RESPONSES = 200;
 
 /**
  * @template T
- * @typedef {{value: T | undefined, problem: Problem | null, isLoading: boolean, refresh: () => Promise<void>, replace: (value: T) => void}} Resource
+ * @typedef {{value: T | undefined, problem: Problem | null, isLoading: boolean, refresh: () => Promise<void>, replace: (value: any) => void}} Resource
  */
 
 /**
@@ -45,8 +45,11 @@ export function useResource(path, { everyMs = 0 } = {}) {
     const tick = async () => {
       if (document.hidden || isRunning) return;
       isRunning = true;
-      await refresh();
-      isRunning = false;
+      try {
+        await refresh();
+      } finally {
+        isRunning = false;
+      }
     };
     const timer = setInterval(tick, everyMs);
     document.addEventListener("visibilitychange", tick);
@@ -57,7 +60,7 @@ export function useResource(path, { everyMs = 0 } = {}) {
   }, [path, everyMs, refresh]);
 
   const replace = useCallback((value) => {
-    if (path !== null) remember(path, value);
+    if (path !== null) remember(path, typeof value === "function" ? value(responses.get(path)) : value);
     redraw({});
   }, [path]);
   return { value: path === null ? undefined : responses.get(path), problem: current.problem, isLoading: current.isLoading, refresh, replace };

@@ -33,10 +33,9 @@ export function useThrottle(run, everyMs = EVERY_MS) {
         await current.current();
       } finally {
         own.isRunning = false;
-      }
-      if (own.isWanted) {
+        const isWanted = own.isWanted;
         own.isWanted = false;
-        start();
+        if (isWanted) start();
       }
     }, everyMs);
   }, []);

@@ -40,7 +40,7 @@ export default function JobPage({ name: id, query }) {
     if (!progress || !job.value) return refresh();
     // The event contains what changed, so that a running job needs no request for each of them.
     const changes = event.type === "epoch" ? { metrics } : {};
-    return job.replace({ ...job.value, ...changes, progress: { ...job.value.progress, ...progress } });
+    return job.replace((value) => ({ ...value, ...changes, progress: { ...value.progress, ...progress } }));
   });
   return html`<${Loaded} resource=${job}>${(value) => html`<${JobView} job=${value} query=${query} onChange=${job.replace} />`}<//>`;
 }
