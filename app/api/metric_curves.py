@@ -11,7 +11,7 @@ from app.api.strict_route import StrictRoute
 from app.deps import MetricCurvesDep
 from app.schemas.metric_curves import MetricGridOut, dump_grid
 from app.schemas.problems import problem_responses
-from app.services.metric_curves import MAX_BUCKETS, MAX_CURVES, MAX_JOBS, CurveSelection
+from app.services.metric_curves import MAX_BUCKETS, MAX_CURVES, MAX_JOBS, MAX_SERIES, CurveSelection
 from app.services.validation.report import reject
 from core.db.repos.metric_grid_queries import CurveName, GridAxis
 from core.spec.base import NAME_PATTERN
@@ -45,7 +45,8 @@ def show_metric_grid(
         Query(
             min_length=1,
             max_length=MAX_CURVES,
-            description="A split and a metric, such as `valid/loss`; repeatable. Replaces `name` and `split`.",
+            description="A split and a metric, such as `valid/loss`; repeatable. Replaces `name` and `split`. "
+            f"Jobs times curves: at most {MAX_SERIES}.",
         ),
     ] = None,
     x: Annotated[
