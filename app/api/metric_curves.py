@@ -7,6 +7,7 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from app.api.etags import UNCHANGED, build_json_response
+from app.api.job_ids import JobIdText
 from app.api.strict_route import StrictRoute
 from app.deps import MetricCurvesDep
 from app.schemas.metric_curves import MetricGridOut, dump_grid
@@ -20,7 +21,6 @@ router = APIRouter(prefix="/v1/metrics", tags=["jobs"], route_class=StrictRoute)
 
 MAX_POSITION = 1e15
 SPLIT_PATTERN = "^(train|valid|test|usage)$"
-JobIdText = Annotated[str, Field(pattern=r"^[0-9a-f]{1,32}$")]
 CurveText = Annotated[str, Field(pattern=f"{SPLIT_PATTERN[:-1]}/{NAME_PATTERN[1:]}")]
 
 
