@@ -74,7 +74,7 @@ class ContentDecodingMiddleware:
         try:
             codings = parse_content_encoding(encoding)
         except UnsupportedCoding as error:
-            await _refuse(scope, _describe_unsupported(error.name))(scope, receive, send)
+            await _refuse(scope, describe_unsupported(error.name))(scope, receive, send)
             return
         if len(codings) > MAX_CODINGS:
             detail = f"Content-Encoding has {len(codings)} codings; at most {MAX_CODINGS} are accepted."
@@ -199,7 +199,8 @@ def _get_threads() -> CapacityLimiter:
     return threads
 
 
-def _describe_unsupported(name: str) -> str:
+def describe_unsupported(name: str) -> str:
+    """Return the detail of the 415 for a coding that the client sent."""
     return f"The Content-Encoding {name!r:.{MAX_QUOTED}} is not supported; send {', '.join(CODINGS)} or none."
 
 
