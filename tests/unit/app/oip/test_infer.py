@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from app.inference.batcher import DynamicBatcher
 from app.inference.types import Request
-from app.oip import infer, requests
+from app.oip import infer, requests, responses
 from app.oip.infer import get_priority_level
 from app.state import State
 from tests.support import hostile_json
@@ -127,7 +127,7 @@ def test_large_responses_are_encoded_in_a_thread(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, is_large: bool
 ) -> None:
     threads: set[str] = set()
-    encode = infer.encode_response
+    encode = responses.encode_response
 
     def record(*arguments: Any) -> Any:
         threads.add(threading.current_thread().name.partition(" ")[0])

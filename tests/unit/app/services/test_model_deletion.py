@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -29,8 +30,15 @@ class NoUnloader:
 
 
 def build_version(number: int) -> ModelVersionRow:
-    filled = {"key": "k", "files": {}, "sha256": "a" * 64, "size_bytes": 1, "num_parameters": 1, "job_token": 1}
-    documents = {"bundle": {}, "spec": {}, "metrics": {}, "dataset": {}}
+    filled: dict[str, Any] = {
+        "key": "k",
+        "files": {},
+        "sha256": "a" * 64,
+        "size_bytes": 1,
+        "num_parameters": 1,
+        "job_token": 1,
+    }
+    documents: dict[str, Any] = {"bundle": {}, "spec": {}, "metrics": {}, "dataset": {}}
     return ModelVersionRow(
         name="shapes", version=number, job_id=f"job-{number}", created_at=CREATED_AT, **filled, **documents
     )
