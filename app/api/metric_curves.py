@@ -22,6 +22,15 @@ router = APIRouter(prefix="/v1/metrics", tags=["jobs"], route_class=StrictRoute)
 MAX_POSITION = 1e15
 SPLIT_PATTERN = "^(train|valid|test|usage)$"
 CurveText = Annotated[str, Field(pattern=f"{SPLIT_PATTERN[:-1]}/{NAME_PATTERN[1:]}")]
+Curves = Annotated[
+    list[CurveText] | None,
+    Query(
+        min_length=1,
+        max_length=MAX_CURVES,
+        description="A split and a metric, such as `valid/loss`; repeatable. Replaces `name` and `split`. "
+        f"Jobs times curves: at most {MAX_SERIES}.",
+    ),
+]
 
 
 @router.get("", response_model=MetricGridOut, responses={**UNCHANGED, **problem_responses(404, 422)})
@@ -40,15 +49,7 @@ def show_metric_grid(
             pattern=SPLIT_PATTERN, description="The split: `train`, `valid` or `test`; `usage` for the resource usage."
         ),
     ] = None,
-    curve: Annotated[
-        list[CurveText] | None,
-        Query(
-            min_length=1,
-            max_length=MAX_CURVES,
-            description="A split and a metric, such as `valid/loss`; repeatable. Replaces `name` and `split`. "
-            f"Jobs times curves: at most {MAX_SERIES}.",
-        ),
-    ] = None,
+    curve: Curves = None,
     x: Annotated[
         GridAxis, Query(description="What the grid divides: steps, epochs, or seconds of training over all attempts.")
     ] = GridAxis.STEP,
