@@ -180,7 +180,7 @@ def test_the_job_of_a_registered_version_is_kept_until_the_version_is_deleted(
     with transaction(sessions) as session:
         assert JobRepo(session).get(job_id).has_expired_checkpoints
         models = ModelRepo(session)
-        models.delete_version(models.lock("tiny", 1))
+        models.delete_versions([models.lock("tiny", 1)])
     assert find_orphaned_files(sessions, storage, -60.0) == [f"jobs/{job_id}/t1/bundle"]
     run_round(**ALL)
     assert count(sessions, JobRow, job_id) == 0
