@@ -150,7 +150,7 @@ def _add_middleware(app: FastAPI, settings: Settings, tracing: Tracing | None) -
     get_limit = build_body_limits(settings)
     budget = BodyBudget(settings.max_buffered_bytes, on_idle=release_memory_later)
     app.add_middleware(BodySizeLimitMiddleware, get_limit=get_limit, is_streamed=is_upload, budget=budget)
-    app.add_middleware(ContentDecodingMiddleware, get_limit=get_limit, budget=budget)
+    app.add_middleware(ContentDecodingMiddleware, get_limit=get_limit, is_streamed=is_upload, budget=budget)
     app.add_middleware(ApiKeyMiddleware, keys=[key.get_secret_value() for key in settings.api_keys])
     wrong_keys = rate_limit.WrongKeyLimit(settings.max_wrong_keys_per_min)
     rate_limit.add_rate_limit(app, settings, wrong_keys)

@@ -15,6 +15,7 @@ from app.api.predict_request import FILES_BODY, FILES_SCHEMA
 from app.http.browser_sessions import LOOPBACK_COOKIE, SECURE_COOKIE
 from app.http.middleware import is_public_path
 from app.oip import documentation as oip
+from app.oip.schemas import InferIn, InferOut, OipErrorOut
 from app.openapi_examples import ExampleComposer, build_problem_example
 from app.schemas.job_events import EventStreamOut
 from app.schemas.predictions import PredictIn, PredictionsOut
@@ -46,9 +47,9 @@ TAGS = [
 ]
 SPECS = ("JobSpec", "LrFindSpec", "EvaluateSpec", "PredictSpec", "VariantSpec", "PredictArchiveSpec")
 METHODS = frozenset({"get", "put", "post", "delete", "patch"})
-BODIES = (PredictIn, InlineIn, oip.InferIn, *oip.REPOSITORY_BODIES)
+BODIES = (PredictIn, InlineIn, InferIn, *oip.REPOSITORY_BODIES)
 """Request bodies that endpoints parse without FastAPI."""
-DOCUMENTED = (ProblemOut, EventStreamOut, PredictionsOut, oip.InferOut, oip.OipErrorOut)
+DOCUMENTED = (ProblemOut, EventStreamOut, PredictionsOut, InferOut, OipErrorOut)
 """Response bodies that endpoints write without FastAPI, or whose examples contain null, which FastAPI removes."""
 SERVERS = [{"url": "/", "description": "This service."}]
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}

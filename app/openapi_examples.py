@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from app.http.middleware import format_size_limit
 from app.problems.exception_handlers import HTTP_PROBLEMS, STATUS
 from app.schemas.response_examples import BY_FIELD, BY_NAME, BY_SCHEMA, JOB_ID, NULL_PROPERTIES, TEXTS
 from core import errors
@@ -27,7 +28,7 @@ PROBLEMS: dict[int, tuple[str, str, str]] = {
     409: (errors.Conflict.slug, errors.Conflict.title, "The job is succeeded; it must be running."),
     410: (errors.UploadGone.slug, errors.UploadGone.title, "The file was rejected: it is not an archive."),
     412: (errors.UnsupportedVersion.slug, errors.UnsupportedVersion.title, "Tus-Resumable: must be 1.0.0; got none."),
-    413: (errors.TooLarge.slug, errors.TooLarge.title, "The body is larger than 1048576 bytes."),
+    413: (errors.TooLarge.slug, errors.TooLarge.title, format_size_limit(2**20)),
     415: (*HTTP_PROBLEMS[415], "The media type of the body must be application/json; got text/plain."),
     416: (*HTTP_PROBLEMS[416], "The range is outside the file of 2632 bytes."),
     422: (errors.InvalidSpec.slug, errors.InvalidSpec.title, "/epochs: must be at least 1; got 0"),

@@ -3,8 +3,8 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import Field
 
+from app.api.job_ids import JobIdText
 from app.api.strict_route import StrictRoute
 from app.deps import JobComparisonDep
 from app.schemas.job_comparison import JobComparisonOut
@@ -12,8 +12,6 @@ from app.schemas.problems import problem_responses
 from app.services.job_comparison import MAX_JOBS
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
-
-JobIdText = Annotated[str, Field(pattern=r"^[0-9a-f]{1,32}$")]
 
 
 @router.get("/compare", responses=problem_responses(404, 422))

@@ -6,6 +6,7 @@ from fastapi import Depends, Query
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field
 
+from app.api.job_ids import JOB_ID_PATTERN
 from app.schemas.job_changes import TAG_PATTERN
 from app.schemas.jobs import JobSummaryOut
 from core.db.repos.job_lists import JobFilter
@@ -15,7 +16,6 @@ from core.spec.error_pointers import format_unknown_name
 
 MAX_FILTER_TAGS = 10
 DATASET_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}(@[1-9][0-9]{0,8})?$"
-ID_PREFIX_PATTERN = r"^[0-9a-f]{1,32}$"
 FIELDS = tuple(JobSummaryOut.model_fields)
 
 
@@ -38,7 +38,7 @@ async def _parse_filter(
     ] = None,
     id_prefix: Annotated[
         str | None,
-        Query(alias="id", pattern=ID_PREFIX_PATTERN, description="Only jobs whose id starts with these digits."),
+        Query(alias="id", pattern=JOB_ID_PATTERN, description="Only jobs whose id starts with these digits."),
     ] = None,
     tag: Annotated[
         list[Annotated[str, Field(pattern=TAG_PATTERN)]] | None,

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 
 from app.api.etags import UNCHANGED, build_json_response
 from app.api.job_filter import JobFilterDep, parse_fields
+from app.api.job_ids import JOB_ID_PATTERN
 from app.api.strict_route import StrictRoute
 from app.deps import JobReaderDep, JobsDep, SubmissionDep, TraceparentDep
 from app.pagination import Cursor, Limit, Page
@@ -21,7 +22,6 @@ from core.spec.job import MAX_OPTIONS
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 
-JOB_ID_PATTERN = r"^[0-9a-f]{1,32}$"
 JobId = Annotated[str, Path(pattern=JOB_ID_PATTERN, description="The id of the job.")]
 IdempotencyKey = Annotated[
     str | None,

@@ -11,7 +11,7 @@ from pydantic import StringConstraints
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app.api.events import StreamResponse
-from app.api.jobs import JOB_ID_PATTERN
+from app.api.job_ids import JobIdText
 from app.api.strict_route import StrictRoute
 from app.deps import EventStreamsDep
 from app.schemas.job_events import STREAM
@@ -45,7 +45,7 @@ class Topic(StrEnum):
 async def stream_many_events(
     streams: EventStreamsDep,
     job: Annotated[
-        list[Annotated[str, StringConstraints(pattern=JOB_ID_PATTERN)]] | None,
+        list[JobIdText] | None,
         Query(max_length=MAX_JOBS, description="The ids of the jobs, one parameter each: `job=…&job=…`."),
     ] = None,
     topic: Annotated[

@@ -7,11 +7,12 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from app.api.etags import UNCHANGED, build_json_response
+from app.api.job_ids import JobIdText
 from app.api.strict_route import StrictRoute
 from app.deps import MetricCurvesDep
 from app.schemas.metric_curves import MetricGridOut, dump_grid
 from app.schemas.problems import problem_responses
-from app.services.metric_curves import MAX_BUCKETS, MAX_CURVES, MAX_JOBS, CurveSelection
+from app.services.metric_curves import MAX_BUCKETS, MAX_CURVES, MAX_JOBS, MAX_SERIES, CurveSelection
 from app.services.validation.report import reject
 from core.db.repos.metric_grid_queries import CurveName, GridAxis
 from core.spec.base import NAME_PATTERN
@@ -20,8 +21,16 @@ router = APIRouter(prefix="/v1/metrics", tags=["jobs"], route_class=StrictRoute)
 
 MAX_POSITION = 1e15
 SPLIT_PATTERN = "^(train|valid|test|usage)$"
-JobIdText = Annotated[str, Field(pattern=r"^[0-9a-f]{1,32}$")]
 CurveText = Annotated[str, Field(pattern=f"{SPLIT_PATTERN[:-1]}/{NAME_PATTERN[1:]}")]
+Curves = Annotated[
+    list[CurveText] | None,
+    Query(
+        min_length=1,
+        max_length=MAX_CURVES,
+        description="A split and a metric, such as `valid/loss`; repeatable. Replaces `name` and `split`. "
+        f"Jobs times curves: at most {MAX_SERIES}.",
+    ),
+]
 
 
 @router.get("", response_model=MetricGridOut, responses={**UNCHANGED, **problem_responses(404, 422)})
@@ -40,14 +49,7 @@ def show_metric_grid(
             pattern=SPLIT_PATTERN, description="The split: `train`, `valid` or `test`; `usage` for the resource usage."
         ),
     ] = None,
-    curve: Annotated[
-        list[CurveText] | None,
-        Query(
-            min_length=1,
-            max_length=MAX_CURVES,
-            description="A split and a metric, such as `valid/loss`; repeatable. Replaces `name` and `split`.",
-        ),
-    ] = None,
+    curve: Curves = None,
     x: Annotated[
         GridAxis, Query(description="What the grid divides: steps, epochs, or seconds of training over all attempts.")
     ] = GridAxis.STEP,

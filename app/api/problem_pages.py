@@ -14,9 +14,8 @@ import app
 from app.api.docs import HEADERS, render_head
 from core.errors import NotFound
 
-PACKAGE = FilePath(app.__file__).parent
-SOURCES = (PACKAGE / "problems" / "problems.md", PACKAGE.parent / "docs" / "reference" / "problems.md")
-"""The text in an installed package, and in the repository."""
+SOURCE = FilePath(app.__file__).parents[1] / "docs" / "reference" / "problems.md"
+"""The text about all problems, which is part of every installation of the server."""
 SECTION = re.compile(r"^## (?P<slug>[a-z-]+)\n(?P<text>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 STATUS = re.compile(r"^(\d{3})\.", re.MULTILINE)
 router = APIRouter(prefix="/problems", include_in_schema=False)
@@ -26,8 +25,7 @@ Slug = Annotated[str, Path(max_length=64)]
 @cache
 def read_text() -> str:
     """Return the text about all problems, as Markdown. A status at the start of a line would be a numbered list."""
-    text = next(path for path in SOURCES if path.is_file()).read_text(encoding="utf-8")
-    return STATUS.sub(r"**Status \1.**", text)
+    return STATUS.sub(r"**Status \1.**", SOURCE.read_text(encoding="utf-8"))
 
 
 @cache

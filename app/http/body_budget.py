@@ -44,6 +44,10 @@ class BodyBudget:
         """The total size of all bodies."""
         return self._num_bytes
 
+    def get_time(self) -> float:
+        """Return the time of the monotonic clock in seconds."""
+        return self._clock()
+
     def open_body(self) -> "BufferedBody":
         """Add a body, which must be closed at the end of its request."""
         body = BufferedBody(self, self._clock())
@@ -95,8 +99,8 @@ class BufferedBody:
         self._budget = budget
         self._timeout: asyncio.Timeout | None = None
 
-    async def receive(self, receive: Receive) -> Message:
-        """Return the next message of the request and count its bytes.
+    async def receive(self, receive: Receive, *, is_counted: bool = True) -> Message:
+        """Return the next message of the request and count its bytes, unless the caller does not keep them.
 
         Raises:
             HTTPException: 503, the total would exceed the limit, or this body arrives too slowly meanwhile.
@@ -110,15 +114,20 @@ class BufferedBody:
             raise build_overload_error() from None
         finally:
             self._timeout = None
-        self.count(message)
+        self.count(message, is_counted=is_counted)
         return message
 
-    def count(self, message: Message) -> None:
+    def count(self, message: Message, *, is_counted: bool = True) -> None:
         """Count the bytes of a message. Raises HTTPException as `receive` does."""
         if self._is_rejected:
             raise build_overload_error()
         self.is_arriving = bool(message.get("more_body"))
-        self._budget.reserve(self, len(message.get("body", b"")))
+        if is_counted:
+            self._budget.reserve(self, len(message.get("body", b"")))
+
+    def restart_clock(self) -> None:
+        """Count the time until this body is too slow from now on."""
+        self.started_at = self._budget.get_time()
 
     def reject(self) -> None:
         """Stop receiving this body, and remove it from the budget."""

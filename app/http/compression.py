@@ -4,18 +4,15 @@ Predictions are requests with POST and are not compressed. Starlette's GZipMiddl
 response of a few megabytes would block it for tens of milliseconds. This one compresses large bodies in a thread.
 """
 
-from functools import partial
 from http import HTTPStatus
 
-from anyio.to_thread import run_sync
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.asgi import get_header
-from app.http.content_codings import choose_encoding, compress
+from app.http.content_codings import choose_encoding, compress_body
 
 MIN_COMPRESSIBLE_BYTES = 1024
-MAX_INLINE_BYTES = 64 * 2**10  # a larger body is compressed in a thread
 MEDIA_TYPES = ("application/json", "text/csv")
 
 
@@ -64,9 +61,7 @@ async def _compress_response(start: Message, message: Message, encoding: str) ->
     headers = MutableHeaders(raw=list(start["headers"]))
     headers.add_vary_header("Accept-Encoding")
     if encoding:
-        body = message["body"]
-        run = partial(compress, body, encoding)
-        body = run() if len(body) <= MAX_INLINE_BYTES else await run_sync(run)
+        body = await compress_body(message["body"], encoding)
         headers["Content-Encoding"], headers["Content-Length"] = encoding, str(len(body))
         message = {**message, "body": body}
     start["headers"] = headers.raw

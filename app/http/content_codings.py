@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import brotli
+from anyio.to_thread import run_sync
 
 from app.problems import parse_weight
 
@@ -24,6 +25,8 @@ CHUNK_BYTES = 2**16
 WINDOW_BYTES = {"br": 2**24, "zstd": 2**23}
 """The memory that a body can make its decoder allocate. The decoders of other codings need less than 64 KiB."""
 COMPRESSION_LEVEL = 1
+MAX_INLINE_BYTES = 2**16
+"""A larger body is compressed in a thread."""
 MAX_FRAMES = 1000
 """Maximum number of concatenated gzip members or zstd frames in a body."""
 _ALIASES = {"x-gzip": "gzip"}  # RFC 9110, section 8.4.1.3
@@ -84,6 +87,13 @@ def compress(body: bytes, coding: str) -> bytes:
         case _:
             stream = zlib.compressobj(COMPRESSION_LEVEL, wbits=_GZIP_BITS if coding == "gzip" else _ZLIB_BITS)
             return stream.compress(body) + stream.flush()
+
+
+async def compress_body(body: bytes, coding: str) -> bytes:
+    """Compress a body: a large one in a thread, because that blocks the event loop for milliseconds."""
+    if len(body) <= MAX_INLINE_BYTES:
+        return compress(body, coding)
+    return await run_sync(compress, body, coding)
 
 
 class CodingDecoder(Protocol):

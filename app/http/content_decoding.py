@@ -49,12 +49,20 @@ class ContentDecodingMiddleware:
         app: the next ASGI application.
         get_limit: returns the maximum size of a body for a path. It also limits the compressed size, and the size
             between two codings.
+        is_streamed: returns whether the application writes the bodies for a path to a file.
         budget: the budget of large bodies in memory. The windows of the decoders count in it.
     """
 
-    def __init__(self, app: ASGIApp, get_limit: Callable[[str], int], budget: BodyBudget) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        get_limit: Callable[[str], int],
+        is_streamed: Callable[[str], bool],
+        budget: BodyBudget,
+    ) -> None:
         self._app = app
         self._get_limit = get_limit
+        self._is_streamed = is_streamed
         self._budget = budget
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +74,7 @@ class ContentDecodingMiddleware:
         try:
             codings = parse_content_encoding(encoding)
         except UnsupportedCoding as error:
-            await _refuse(scope, _describe_unsupported(error.name))(scope, receive, send)
+            await _refuse(scope, describe_unsupported(error.name))(scope, receive, send)
             return
         if len(codings) > MAX_CODINGS:
             detail = f"Content-Encoding has {len(codings)} codings; at most {MAX_CODINGS} are accepted."
@@ -83,7 +91,8 @@ class ContentDecodingMiddleware:
             return
         scope["headers"] = [header for header in scope["headers"] if header[0] not in HEADERS]
         scope["headers"].append((b"transfer-encoding", b"chunked"))  # the decompressed length is unknown
-        body = DecodedBody(codings, limit, receive, self._budget)
+        is_streamed = self._is_streamed(scope["path"])
+        body = DecodedBody(codings, limit, receive, self._budget, is_streamed=is_streamed)
         try:
             await self._app(scope, body.receive, send)
         finally:
@@ -91,13 +100,20 @@ class ContentDecodingMiddleware:
 
 
 class DecodedBody:
-    """The decompressed body of a request."""
+    """The decompressed body of a request. Only the windows of its decoders count in the budget, until its end.
 
-    def __init__(self, codings: list[str], limit: int, receive: Receive, budget: BodyBudget) -> None:
+    Args:
+        is_streamed: whether the body is written to a file. It may take any time, but is too slow if it stops arriving.
+    """
+
+    def __init__(
+        self, codings: list[str], limit: int, receive: Receive, budget: BodyBudget, *, is_streamed: bool = False
+    ) -> None:
         self._decoder = ContentDecoder(codings, self._count_input)
         self._limit = limit
         self._receive = receive
         self._budget = budget
+        self._is_streamed = is_streamed
         self._window: BufferedBody | None = None
         self._window_bytes = sum(WINDOW_BYTES.get(coding, 0) for coding in codings)
         self._num_input = [0] * len(codings)
@@ -144,7 +160,10 @@ class DecodedBody:
                 self._window = self._budget.open_body()
                 self._budget.reserve(self._window, self._window_bytes)
             return message
-        return await self._window.receive(self._receive)
+        message = await self._window.receive(self._receive, is_counted=False)
+        if self._is_streamed:
+            self._window.restart_clock()
+        return message
 
     async def _read_chunk(self) -> bytes:
         try:
@@ -180,7 +199,8 @@ def _get_threads() -> CapacityLimiter:
     return threads
 
 
-def _describe_unsupported(name: str) -> str:
+def describe_unsupported(name: str) -> str:
+    """Return the detail of the 415 for a coding that the client sent."""
     return f"The Content-Encoding {name!r:.{MAX_QUOTED}} is not supported; send {', '.join(CODINGS)} or none."
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
-"""prometheus_client's environment variable: the folder in which the HTTP processes share their metrics."""
+from app.serving.metrics import MULTIPROCESS_DIR
 
 REQUESTS = Counter("candela_http_requests_total", "HTTP requests.", ["method", "route", "status"])
 LATENCY = Histogram(

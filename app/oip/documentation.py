@@ -6,10 +6,10 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
 from app.http.cancellation import TIMEOUT_PARAMETER
+from app.http.content_decoding import describe_unsupported
+from app.http.middleware import format_size_limit
 from app.oip.repository_schemas import OipIndexIn, OipLoadIn
 from app.oip.schemas import InferIn, InferOut, OipErrorOut
-
-__all__ = ["InferIn", "InferOut", "OipErrorOut"]
 
 TAG = "open inference protocol"
 REPOSITORY_BODIES = (OipIndexIn, OipLoadIn)
@@ -81,8 +81,8 @@ EXAMPLES = {
     400: "input 'image' is UINT8 of shape [1, 2, 2, 3]; the model takes shape [-1, 2, 2, 1] or [-1, 1, 2, 2]",
     401: "The API key is missing or wrong.",
     404: "Request for unknown model: Model 'cats' does not exist.",
-    413: "The body is larger than 67108864 bytes.",
-    415: "The Content-Encoding 'lzma' is not supported; send gzip, deflate, br, zstd or none.",
+    413: format_size_limit(64 * 2**20),
+    415: describe_unsupported("lzma"),
     429: "Too many requests; try again in 1 s.",
     500: "Internal error; the log contains the details under the request id 3f2a.",
     501: "sequences are not supported: every image is predicted independently",

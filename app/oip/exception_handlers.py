@@ -22,7 +22,8 @@ JSON = "application/json"
 MAX_MESSAGE_LENGTH = 1000
 UNKNOWN_MODEL = "Request for unknown model: "
 """Triton's clients and examples recognize an unknown model or version by this start of the message."""
-# `/v2` does not use these statuses of `/v1`. Each is replaced by the status after the colon.
+# `/v2` does not use these statuses of `/v1`, except for 415 of a Content-Encoding. Each is replaced by the status after
+# the colon.
 PROTOCOL_STATUS = {409: 400, 415: 400, 422: 400, 502: 500, 504: 503}
 RETRY_AFTER_S = 1
 

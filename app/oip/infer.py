@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from anyio.to_thread import run_sync
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,7 +15,7 @@ from app.deps import InferenceDep
 from app.http.asgi import get_header, read_body
 from app.http.cancellation import cancel_on_disconnect, parse_timeout
 from app.http.compression import MIN_COMPRESSIBLE_BYTES
-from app.http.content_codings import choose_encoding, compress
+from app.http.content_codings import MAX_INLINE_BYTES, choose_encoding, compress_body
 from app.http.json_bodies import (
     MAX_DATA_VALUES,
     MAX_QUICK_BYTES,
@@ -99,7 +101,9 @@ async def infer(model: Model, request: Request, inference: InferenceDep, version
     deadline = compute_deadline(infer_request, request, received_at)
     level = get_priority_level(infer_request.priority)
     scores = await cancel_on_disconnect(request, compute_scores(inference, served_model, images, deadline, level))
-    return build_response(build_response_body(infer_request, served_model, requested, scores), request.scope)
+    encode = partial(build_response_body, infer_request, served_model, requested, scores)
+    content = encode() if scores.nbytes <= MAX_INLINE_BYTES else await run_sync(encode)
+    return await build_response(content, request.scope)
 
 
 async def parse_body(body: bytes, scope: Scope, limits: RequestLimits) -> tuple[InferRequest, Images]:
@@ -176,7 +180,7 @@ def build_response_body(
     return encode_response(model.name, str(model.version), infer_request.id, tensors)
 
 
-def build_response(content: ResponseBody, scope: Scope) -> Response:
+async def build_response(content: ResponseBody, scope: Scope) -> Response:
     """Return the HTTP response. Its Inference-Header-Content-Length is the length of the JSON before compression."""
     fields = {"Content-Type": JSON}
     if content.json_bytes is not None:
@@ -185,6 +189,6 @@ def build_response(content: ResponseBody, scope: Scope) -> Response:
     is_compressible = len(body) >= MIN_COMPRESSIBLE_BYTES
     encoding = choose_encoding(get_header(scope, b"accept-encoding") or "") if is_compressible else ""
     if encoding:
-        body = compress(body, encoding)
+        body = await compress_body(body, encoding)
         fields |= {"Content-Encoding": encoding, "Vary": "Accept-Encoding"}
     return Response(body, headers=fields)

@@ -19,7 +19,7 @@ VERSION_PARAMETER: dict[str, Any] = {
 }
 
 
-def get_version(request: Request) -> str:
+def get_path_version(request: Request) -> str:
     """Return the version in the path; empty if the path has none, which means the model's default version."""
     return str(request.path_params.get("version", ""))
 
@@ -28,4 +28,4 @@ Model = Annotated[
     str,
     Path(description="The name of the model.", examples=["digits"], json_schema_extra={"maxLength": MAX_NAME_LENGTH}),
 ]
-Version = Annotated[str, Depends(get_version)]
+Version = Annotated[str, Depends(get_path_version)]

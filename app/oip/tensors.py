@@ -120,9 +120,11 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], content: object)
         raise InvalidInferRequest(f"input '{name}' is {datatype}, which JSON cannot represent; send it as binary data")
     elements = _flatten(name, shape, content)
     dtype = NUMPY_DTYPES[datatype]
-    if dtype.kind in "iu":
+    types = set(map(type, elements))
+    if dtype.kind in "iu" and float in types:
         elements = _convert_whole_numbers(name, datatype, elements)
-    wrong_types = set(map(type, elements)) - _JSON_TYPES[dtype.kind]
+        types.remove(float)
+    wrong_types = types - _JSON_TYPES[dtype.kind]
     if wrong_types:
         names = ", ".join(sorted(JSON_TYPE_NAMES.get(kind, kind.__name__) for kind in wrong_types))
         raise InvalidInferRequest(f"input '{name}' has elements that are not {datatype}: {names}")
@@ -189,8 +191,6 @@ def _make_axis_error(name: str, shape: tuple[int, ...], axis: int) -> InvalidInf
 
 def _convert_whole_numbers(name: str, datatype: str, elements: list[Any]) -> list[Any]:
     """Return the elements with numbers such as 1.0 as integers, which they are in JSON Schema."""
-    if float not in set(map(type, elements)):  # most requests, checked in one pass of C code
-        return elements
     for element in elements:
         if type(element) is float and not element.is_integer():
             raise InvalidInferRequest(f"input '{name}' has elements that are not {datatype}: number {element!r}")

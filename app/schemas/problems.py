@@ -33,7 +33,7 @@ class ProblemOut(BaseModel):
     )
 
     type: str = Field(
-        description="`/problems/<slug>`. All slugs are described in docs/reference/problems.md.",
+        description="`/problems/<slug>`, a page that describes the problem.",
         examples=["/problems/not-found"],
     )
     title: str = Field(description="The kind of error.", examples=["Not found"])

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
+from app.services.in_use import build_in_use_error
 from core.datasets import builtin
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.descriptions import DescriptionRepo
 from core.db.repos.jobs import JobRepo
 from core.db.session import on_commit
 from core.db.tables import DatasetVersionRow
-from core.errors import NotFound, ResourceInUse
+from core.errors import NotFound
 from core.jobs import ResourceKind
 from core.storage import Storage
 from core.storage.deletion import delete_stored_files
@@ -42,7 +43,7 @@ class DatasetDeletion:
             NotFound: the dataset does not exist.
             ResourceInUse: a job uses a version, or a version that edits one of them is being imported.
         """
-        rows = [self._versions.lock(name, row.version) for row in self._versions.list_versions([name])]
+        rows = self._versions.lock_all(name)
         if not rows and name not in builtin.list_names():
             raise NotFound(f"Dataset {name!r} does not exist.")
         self._refuse_dependents(f"dataset {name}", rows)
@@ -52,7 +53,7 @@ class DatasetDeletion:
     def _refuse_dependents(self, resource: str, rows: Sequence[DatasetVersionRow]) -> None:
         jobs = [job.id for row in rows for job in JobRepo(self._session).list_dependents(row.id)]
         if jobs:
-            raise ResourceInUse(f"Jobs use {resource}; delete the jobs first.", dependents=jobs[:20], kind="job")
+            raise build_in_use_error(f"Jobs use {resource}; delete the jobs first.", jobs, "job")
         deleted = {row.id for row in rows}
         edits = [
             f"{edit.name}/{edit.version}"
@@ -61,14 +62,14 @@ class DatasetDeletion:
             if edit.id not in deleted
         ]
         if edits:
-            raise ResourceInUse(
-                f"{resource} is being edited; wait until the new versions have been imported.",
-                dependents=edits[:20],
-                kind="dataset version",
-            )
+            detail = f"{resource} is being edited; wait until the new versions have been imported."
+            raise build_in_use_error(detail, edits, "dataset version")
 
     def _delete_rows(self, rows: Sequence[DatasetVersionRow]) -> None:
         keys = [key for row in rows for key in (row.packed_key, row.source.get("key")) if key]
         for row in rows:
             self._versions.delete(row)
+        for name in {row.name for row in rows}.difference(builtin.list_names()):
+            if not self._versions.list_versions([name]):
+                DescriptionRepo(self._session, ResourceKind.DATASET).delete(name)
         on_commit(self._session, lambda: delete_stored_files(self._storage, keys))

@@ -14,6 +14,7 @@ from core.errors import NotFound
 
 MAX_JOBS = 200
 MAX_CURVES = 64
+MAX_SERIES = 400
 MAX_BUCKETS = 2000
 MAX_CELLS = 100_000
 MS_PER_S = 1000
@@ -41,10 +42,12 @@ class MetricCurveService:
 
         Raises:
             NotFound: a job does not exist.
-            InvalidSpec: the range is empty, or there are too many buckets for the number of curves.
+            InvalidSpec: the range is empty, or there are too many curves, or too many buckets for their number.
         """
         job_ids, curves = list(dict.fromkeys(selection.job_ids)), list(dict.fromkeys(selection.curves))
         num_curves = len(job_ids) * len(curves)
+        if num_curves > MAX_SERIES:
+            reject("?curve", f"jobs times curves must be at most {MAX_SERIES}; got {num_curves}")
         if num_curves * selection.max_buckets > MAX_CELLS:
             limit = MAX_CELLS // num_curves
             reject("?buckets", f"must be at most {limit} for {num_curves} curves; got {selection.max_buckets}")

@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 from anyio.to_thread import run_sync
 from sqlalchemy.orm import Session
 
+from app.services.in_use import MAX_LISTED, build_in_use_error
 from app.services.prediction.deleted_models import DeletedModelUnloader
 from app.services.prediction.version_cache import VersionCache
 from app.serving.unload_state import UnloadedModels
 from core.db.repos.model_dependents import ModelDependentRepo
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
-from core.errors import NotFound, ResourceInUse
+from core.errors import NotFound
 
-MAX_LISTED = 20
 _JOBS_HINT = "Cancel these jobs or wait until they have ended."
 
 
@@ -81,9 +81,9 @@ class ModelDeletion:
 
 def _delete_model(session: Session, name: str) -> None:
     models = ModelRepo(session)
-    models.list_versions(name)  # raises NotFound
+    rows = models.lock_all(name)  # first, so that no job that requires a version is stored after the check
     _refuse_jobs(f"model {name!r}", ModelDependentRepo(session).list_jobs(name))
-    models.delete_model(name)
+    models.delete_versions(rows)
 
 
 def _delete_version(session: Session, name: str, version: int) -> None:
@@ -91,15 +91,13 @@ def _delete_version(session: Session, name: str, version: int) -> None:
     row = models.lock(name, version)
     aliases = sorted(alias for alias, number in models.get_aliases(name).items() if number == version)
     if aliases:
-        raise ResourceInUse(
+        detail = (
             f"Aliases refer to version {version} of model {name!r}: {', '.join(aliases[:MAX_LISTED])}. Point them to "
-            "another version or delete them first.",
-            dependents=[f"{name}@{alias}" for alias in aliases[:MAX_LISTED]],
-            num_dependents=len(aliases),
-            kind="alias",
+            "another version or delete them first."
         )
+        raise build_in_use_error(detail, [f"{name}@{alias}" for alias in aliases], "alias")
     _refuse_jobs(f"version {version} of model {name!r}", ModelDependentRepo(session).list_jobs(name, {version}))
-    models.delete_version(row)
+    models.delete_versions([row])
 
 
 def _delete_alias(session: Session, name: str, alias: str) -> None:
@@ -114,9 +112,5 @@ def _delete_alias(session: Session, name: str, alias: str) -> None:
 
 def _refuse_jobs(resource: str, job_ids: Sequence[str]) -> None:
     if job_ids:
-        raise ResourceInUse(
-            f"{len(job_ids)} jobs that have not ended require {resource}. {_JOBS_HINT}",
-            dependents=list(job_ids[:MAX_LISTED]),
-            num_dependents=len(job_ids),
-            kind="job",
-        )
+        detail = f"{len(job_ids)} jobs that have not ended require {resource}. {_JOBS_HINT}"
+        raise build_in_use_error(detail, job_ids, "job")

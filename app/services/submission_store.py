@@ -148,6 +148,11 @@ class SubmissionStore:
         """Queue a job that was validated after its import, or mark it as failed if its spec is invalid."""
         if self._jobs.lock_for_resolution(job_id) is None:  # another process was faster, or the job was cancelled
             return
+        if not isinstance(resolution, InvalidSpec):
+            try:
+                self._lock_model(resolution.spec)
+            except InvalidSpec as error:  # the model version was deleted after the validation
+                resolution = error
         if isinstance(resolution, InvalidSpec):
             errors = [{"pointer": pointer, "detail": detail} for pointer, detail in resolution.errors]
             failure = build_failure("invalid_spec", resolution.detail, extra={"errors": errors})

@@ -5,6 +5,8 @@ from functools import lru_cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
+MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+"""prometheus_client's environment variable: the folder in which the HTTP processes share their metrics."""
 MODEL_LABELS = ["model", "version"]
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -59,7 +61,7 @@ def remove_series(model: str, version: str) -> None:
 
     Processes that share their metrics in files cannot remove series; theirs end when all these processes have ended.
     """
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    if MULTIPROCESS_DIR in os.environ:
         return
     labels = {"model": model, "version": version}
     for metric in (PREDICTIONS, BATCH_SIZE, BATCH_SECONDS, QUEUE_SECONDS, DECODE_SECONDS, NUM_IN_FLIGHT, REJECTED):

@@ -41,15 +41,17 @@ class Retention:
         # Whole jobs first: they take their checkpoints and artifacts along.
         if settings.job_retention_days:
             self._delete_jobs(settings.job_retention_days)
-        if settings.checkpoint_retention_days:
-            days = settings.checkpoint_retention_days
+        if days := settings.checkpoint_retention_days:
             self._delete_files(
-                "checkpoints", lambda repo: repo.find_checkpoint_jobs(days, MAX_JOBS), RetentionRepo.delete_checkpoints
+                "checkpoints",
+                lambda repo: repo.find_checkpoint_jobs(days, MAX_JOBS),
+                lambda repo, job_id: repo.delete_checkpoints(job_id, days),
             )
-        if settings.artifact_retention_days:
-            days = settings.artifact_retention_days
+        if days := settings.artifact_retention_days:
             self._delete_files(
-                "artifacts", lambda repo: repo.find_artifact_jobs(days, MAX_JOBS), RetentionRepo.delete_artifacts
+                "artifacts",
+                lambda repo: repo.find_artifact_jobs(days, MAX_JOBS),
+                lambda repo, job_id: repo.delete_artifacts(job_id, days),
             )
 
     def _delete_jobs(self, days: float) -> None:
@@ -61,12 +63,12 @@ class Retention:
             while num_deleted and remaining:
                 remaining -= 1
                 with transaction(self._sessions) as session:
-                    num_deleted = RetentionRepo(session).delete_job_rows(job_id, ROWS_PER_TRANSACTION)
+                    num_deleted = RetentionRepo(session).delete_job_rows(job_id, days, ROWS_PER_TRANSACTION)
             if num_deleted:  # the rest follows in the next round
                 self.has_more = True
                 return
             with transaction(self._sessions) as session:
-                keys = RetentionRepo(session).delete_job(job_id)
+                keys = RetentionRepo(session).delete_job(job_id, days)
             delete_stored_files(self._storage, keys)
             log.info("job.expired", job_id=job_id)
 

@@ -55,11 +55,11 @@ class InferenceService:
         model_server: ModelServer,
         *,
         max_batch_size: int,
-        unloaded: UnloadedModels | None = None,
+        unloaded: UnloadedModels,
     ) -> None:
         """Initialize the service.
 
-        `unloaded` contains the names of unloaded models. HTTP processes can share it; default: a new set.
+        `unloaded` contains the names of unloaded models. HTTP processes can share it.
         """
         self.max_batch_size = max_batch_size
         self._sessions = sessions
@@ -67,7 +67,7 @@ class InferenceService:
         self._decoder = decoder
         self._model_server = model_server
         self._rollover = VersionRollover(model_server)
-        self._unloaded = set[str]() if unloaded is None else unloaded
+        self._unloaded = unloaded
 
     async def find_model(self, name: str, version: str = "") -> ServedModel:
         """Return the version with this number or alias. Without `version`, return the model's default version.

@@ -88,7 +88,6 @@ def check_lr_range(context: LrFindContext, report: ValidationReport) -> None:
 
 
 TRAINING_RULES: tuple[Rule[TrainingContext], ...] = (
-    model_name.check_model_name,
     batches.check_window_shares,
     batches.check_batches,
     batches.check_batch_norms,
@@ -155,7 +154,7 @@ SPEC_RULES: frozenset[Rule[Any]] = frozenset(
 )
 """The rules that do not depend on the dataset. They are also applied before the import of the dataset has ended."""
 RULES: Mapping[str, RuleSet[Any]] = {
-    "train": RuleSet(TrainingContext.prepare, TRAINING_RULES),
+    "train": RuleSet(TrainingContext.prepare, (model_name.check_model_name, *TRAINING_RULES)),
     "lr_find": RuleSet(LrFindContext.prepare, (check_lr_range, *TRAINING_RULES)),
     "evaluate": RuleSet(
         ModelJobContext.prepare,

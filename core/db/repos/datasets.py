@@ -141,6 +141,11 @@ class DatasetRepo:
             raise NotFound(f"Dataset {name!r} has no version {version}.")
         return row
 
+    def lock_all(self, name: str) -> list[DatasetVersionRow]:
+        """Lock all versions of a dataset until the commit and return them, oldest first."""
+        query = select(_Row).where(_Row.name == name).order_by(_Row.version).with_for_update()
+        return list(self._session.scalars(query.execution_options(populate_existing=True)))
+
     def claim(self, version_id: str, owner: str, lease_s: float) -> DatasetVersionRow | None:
         """Claim the import of a version. Return None if a worker holds its lease or the import has ended."""
         statement = update(_Row).where(

@@ -4,8 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, ScalarSelect, Select, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from core.db.base import Base
 from core.db.registry_tables import ResourceDescriptionRow, ResourceTagRow, VersionCounterRow
 from core.jobs import ResourceKind
 
@@ -43,9 +45,10 @@ class DescriptionRepo:
 
     def change(self, name: str, version: int, changes: Mapping[str, Any]) -> None:
         """Set the `description` or the `tags`. Tags are a list without duplicates."""
-        new = Description(**(self.get(name, version)._asdict() | dict(changes)))
         key = {"kind": self._kind, "name": name, "version": version}
-        self._session.merge(ResourceDescriptionRow(**key, description=new.description, tags=list(new.tags)))
+        row = self._lock(key)
+        new = Description(**(Description(row.description, row.tags)._asdict() | dict(changes)))
+        row.description, row.tags = new.description, list(new.tags)
         self._session.execute(delete(ResourceTagRow).where(*self._build_conditions(ResourceTagRow, name, version)))
         self._session.flush()
         self._session.add_all([ResourceTagRow(**key, tag=tag) for tag in new.tags])
@@ -63,6 +66,13 @@ class DescriptionRepo:
             query = select_tagged_names(self._kind, tag).where(ResourceTagRow.name.in_(remaining))
             remaining = set(self._session.scalars(query))
         return remaining
+
+    def _lock(self, key: Mapping[str, Any]) -> ResourceDescriptionRow:
+        """Lock the row of a description until the commit and return it. Insert it if it is missing."""
+        insert = _build_insert(self._session, ResourceDescriptionRow).values(**key, description=None, tags=[])
+        lock = insert.on_conflict_do_update(index_elements=list(key), set_={"version": insert.excluded.version})
+        self._session.execute(lock)  # an update that changes nothing locks a row that exists
+        return self._session.get_one(ResourceDescriptionRow, tuple(key.values()), populate_existing=True)
 
     def _build_conditions(
         self, table: type[ResourceTagRow | ResourceDescriptionRow], name: str, version: int | None
@@ -84,10 +94,20 @@ def select_last_deleted(kind: ResourceKind, name: str) -> ScalarSelect[int]:
 
 
 def record_deleted_version(session: Session, kind: ResourceKind, name: str, version: int) -> None:
-    """Store that a version was deleted, so that no later version gets its number."""
-    row = session.get(VersionCounterRow, (kind, name), with_for_update=True)
-    if row is None:
-        session.add(VersionCounterRow(kind=kind, name=name, last_deleted=version))
-    else:
-        row.last_deleted = max(row.last_deleted, version)
-    session.flush()
+    """Store that a version was deleted, so that no later version gets its number.
+
+    Until the commit, other transactions that delete a version of this resource wait here.
+    """
+    insert = _build_insert(session, VersionCounterRow).values(kind=kind, name=name, last_deleted=version)
+    last_deleted = insert.excluded.last_deleted
+    upsert = insert.on_conflict_do_update(
+        index_elements=("kind", "name"),
+        set_={"last_deleted": last_deleted},
+        where=VersionCounterRow.last_deleted < last_deleted,
+    )
+    session.execute(upsert)
+
+
+def _build_insert(session: Session, table: type[Base]) -> Any:  # noqa: ANN401 - the inserts of the two dialects have no common type
+    is_postgres = session.get_bind().dialect.name == "postgresql"
+    return postgresql.insert(table) if is_postgres else sqlite.insert(table)

@@ -110,24 +110,33 @@ class ModelRepo:
             raise ModelNotFound(f"Model {name!r} has no version {version}.")
         return row
 
-    def delete_version(self, row: ModelVersionRow) -> None:
-        """Delete the row of a version, with its variants, description and tags. Its number is not used again.
+    def lock_all(self, name: str) -> list[ModelVersionRow]:
+        """Lock the versions of a model until the commit and return them, oldest first.
 
-        The caller first checks that nothing refers to the version. Maintenance deletes its files.
+        Raises:
+            NotFound: the model does not exist.
         """
-        record_deleted_version(self._session, ResourceKind.MODEL, row.name, row.version)
-        DescriptionRepo(self._session, ResourceKind.MODEL).delete(row.name, row.version)
-        self._session.delete(row)
-        self._session.flush()
+        query = select(ModelVersionRow).where(ModelVersionRow.name == name).order_by(ModelVersionRow.version)
+        rows = list(self._session.scalars(query.with_for_update().execution_options(populate_existing=True)))
+        if not rows:
+            raise ModelNotFound(f"Model {name!r} does not exist.")
+        return rows
 
-    def delete_model(self, name: str) -> None:
-        """Delete the rows of a model: its versions with their variants, its aliases, descriptions and tags."""
-        query = select(ModelVersionRow.version).where(ModelVersionRow.name == name).with_for_update()
-        newest = max(self._session.scalars(query), default=0)
-        record_deleted_version(self._session, ResourceKind.MODEL, name, newest)
-        DescriptionRepo(self._session, ResourceKind.MODEL).delete(name)
+    def delete_versions(self, rows: Sequence[ModelVersionRow]) -> None:
+        """Delete locked versions of one model, with their variants, aliases, descriptions and tags.
+
+        With its last version, the description and the tags of the model are deleted. The numbers are not used again.
+        The caller first checks that nothing refers to the versions. Maintenance deletes their files.
+        """
+        name, numbers = rows[0].name, [row.version for row in rows]
+        record_deleted_version(self._session, ResourceKind.MODEL, name, max(numbers))
+        descriptions = DescriptionRepo(self._session, ResourceKind.MODEL)
+        for number in numbers:
+            descriptions.delete(name, number)
         for table in (ModelAliasRow, ModelVersionRow):
-            self._session.execute(delete(table).where(table.name == name))
+            self._session.execute(delete(table).where(table.name == name, table.version.in_(numbers)))
+        if self._session.scalars(select(ModelVersionRow.version).where(ModelVersionRow.name == name)).first() is None:
+            descriptions.delete(name)
 
     def get_newest(self, name: str) -> ModelVersionRow:
         query = select(ModelVersionRow).where(ModelVersionRow.name == name)

@@ -75,29 +75,29 @@ class RetentionRepo:
         ]
         return ExpiredTotals(count, int(sum(sizes)))
 
-    def delete_checkpoints(self, job_id: str) -> list[str]:
+    def delete_checkpoints(self, job_id: str, days: float) -> list[str]:
         """Delete the checkpoints of a job, which then cannot be extended. Return their storage keys.
 
         The caller deletes the files after the commit.
         """
-        if not self._lock(job_id):
+        if not self._lock(job_id, days):
             return []
         keys = list(self._session.scalars(select(CheckpointRow.key).where(CheckpointRow.job_id == job_id)))
         self._session.execute(delete(CheckpointRow).where(CheckpointRow.job_id == job_id))
         self._session.execute(update(JobRow).where(JobRow.id == job_id).values(has_expired_checkpoints=True))
         return keys
 
-    def delete_artifacts(self, job_id: str) -> list[str]:
+    def delete_artifacts(self, job_id: str, days: float) -> list[str]:
         """Delete the artifacts of a job. Return their storage keys; the caller deletes the files after the commit."""
-        if not self._lock(job_id):
+        if not self._lock(job_id, days):
             return []
         keys = list(self._session.scalars(select(ArtifactRow.key).where(ArtifactRow.job_id == job_id)))
         self._session.execute(delete(ArtifactRow).where(ArtifactRow.job_id == job_id))
         return keys
 
-    def delete_job_rows(self, job_id: str, limit: int) -> int:
+    def delete_job_rows(self, job_id: str, days: float, limit: int) -> int:
         """Delete at most `limit` metric points, rollups or events of a job, and return their number."""
-        if not self._lock(job_id):
+        if not self._lock(job_id, days):
             return 0
         tables: tuple[type[Base], ...] = (MetricPointRow, MetricRollupRow, JobEventRow)
         for table in tables:
@@ -109,9 +109,9 @@ class RetentionRepo:
                 return deleted
         return 0
 
-    def delete_job(self, job_id: str) -> list[str]:
+    def delete_job(self, job_id: str, days: float) -> list[str]:
         """Delete the row of a job and all that is left of it. Return the storage keys that are no longer used."""
-        if not self._lock(job_id):
+        if not self._lock(job_id, days):
             return []
         try:
             return JobRepo(self._session).delete(job_id)
@@ -133,13 +133,17 @@ class RetentionRepo:
         has_expired = JobRow.finished_at < now(self._session, -days * _DAY_S)
         return [JobRow.state.in_(TERMINAL), has_expired, JobRow.id.not_in(sources)]
 
-    def _lock(self, job_id: str) -> bool:
-        """Lock a job. Return False if it was deleted, or extended, or if another job starts from its checkpoints."""
+    def _lock(self, job_id: str, days: float) -> bool:
+        """Lock a job. Return False if it was deleted or extended, or if another job starts from its checkpoints."""
         try:
             job = get_job_for_update(self._session, job_id)
         except NotFound:
             return False
-        return job.state in TERMINAL and not CheckpointRepo(self._session).find_dependents(job_id)
+        # A job that was extended may have ended again.
+        has_expired = JobRow.finished_at < now(self._session, -days * _DAY_S)
+        expired = self._session.scalars(select(JobRow.id).where(JobRow.id == job_id, has_expired)).first()
+        is_expired = job.state in TERMINAL and expired is not None
+        return is_expired and not CheckpointRepo(self._session).find_dependents(job_id)
 
 
 def _build_unregistered() -> list[ColumnElement[bool]]:

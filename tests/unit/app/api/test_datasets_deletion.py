@@ -7,9 +7,10 @@ from fastapi.testclient import TestClient
 
 from app.state import State
 from core.db.repos.datasets import DatasetRepo
+from core.db.repos.descriptions import DescriptionRepo
 from core.db.repos.jobs import JobRepo
 from core.db.session import transaction
-from core.jobs import DatasetState
+from core.jobs import DatasetState, ResourceKind
 from tests.support.builders import dataset_version, job
 
 
@@ -54,7 +55,7 @@ def test_a_dataset_is_kept_while_a_job_refers_to_a_version(client: TestClient, s
         job_id = JobRepo(session).add(job(version)).id
     response = client.delete("/v1/datasets/pets")
     assert response.status_code == 409
-    assert response.json()["facts"] == {"dependents": [job_id], "kind": "job"}
+    assert response.json()["facts"] == {"dependents": [job_id], "num_dependents": 1, "kind": "job"}
     assert len(list(state.storage.list_keys("datasets"))) == 2
     with transaction(state.sessions) as session:
         JobRepo(session).kill(job_id)
@@ -73,7 +74,22 @@ def test_an_edit_keeps_its_base_unless_it_is_deleted_too(
     response = client.delete("/v1/datasets/pets")
     assert response.status_code == status
     if status == 409:
-        assert response.json()["facts"] == {"dependents": ["others/3"], "kind": "dataset version"}
+        assert response.json()["facts"] == {"dependents": ["others/3"], "num_dependents": 1, "kind": "dataset version"}
+
+
+@pytest.mark.parametrize(("name", "is_kept"), [("pets", False), ("digits", True)])
+def test_the_last_version_takes_the_description_along_unless_the_dataset_is_built_in(
+    client: TestClient, state: State, name: str, is_kept: bool
+) -> None:
+    with transaction(state.sessions) as session:
+        session.add_all([dataset_version(name=name, version=version) for version in (1, 2)])
+    assert client.patch(f"/v1/datasets/{name}", json={"description": "text", "tags": ["a"]}).status_code == 200
+    assert client.delete(f"/v1/datasets/{name}/versions/1").status_code == 204
+    assert client.get(f"/v1/datasets/{name}").json()["tags"] == ["a"]
+    assert client.delete(f"/v1/datasets/{name}/versions/2").status_code == 204
+    with transaction(state.sessions) as session:
+        descriptions = DescriptionRepo(session, ResourceKind.DATASET).list_descriptions([name])
+    assert descriptions == ({(name, 0): ("text", ["a"])} if is_kept else {})
 
 
 def test_a_built_in_dataset_loses_its_versions_only(client: TestClient, state: State) -> None:

@@ -13,6 +13,7 @@ from core.db.repos.metrics import MetricRepo
 from core.db.session import transaction
 
 LOSS = {"name": "loss", "split": "valid"}
+UNNAMED: dict[str, Any] = {"name": None, "split": None, "buckets": 2}
 
 
 @pytest.fixture
@@ -113,6 +114,10 @@ def test_a_large_response_is_compressed(client: TestClient, job_ids: list[str]) 
         ({"to": "1e999"}, "?to"),
         ({"from": 5, "to": 4}, "?from"),
         ({"job": [f"{number:x}" for number in range(1, 102)], "buckets": 1000}, "?buckets"),
+        (
+            {"job": [f"{n:x}" for n in range(1, 9)], "curve": [f"valid/m{n}" for n in range(51)], **UNNAMED},
+            "?curve",
+        ),
         ({"name": None}, "?name"),
         ({"split": None}, "?split"),
         ({"curve": ["valid/loss"]}, "?curve"),

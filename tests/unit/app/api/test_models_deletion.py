@@ -214,7 +214,7 @@ def test_another_process_unloads_a_deleted_model(client: TestClient, state: Stat
     predict(client, "shapes@2")
     with transaction(state.sessions) as session:  # as if another process had handled the request
         models = ModelRepo(session)
-        models.delete_version(models.lock("shapes", 2))
+        models.delete_versions([models.lock("shapes", 2)])
     unloader = DeletedModelUnloader(state.sessions, state.model_server)
     assert client.portal is not None
     client.portal.call(unloader.unload_deleted)

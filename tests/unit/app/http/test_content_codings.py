@@ -1,8 +1,10 @@
 """Content codings: round trips in pieces, invalid bodies, and the choice for a response."""
 
+import asyncio
 import gzip
 import os
 import sys
+import threading
 import zlib
 
 import brotli
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.http import content_codings
 from app.http.content_codings import (
     CHUNK_BYTES,
     CODINGS,
@@ -176,3 +179,20 @@ def test_the_coding_of_a_response_is_the_one_that_the_client_prefers(accept_enco
 @given(st.text(max_size=60))
 def test_any_header_gives_a_coding_or_none(header: str) -> None:
     assert choose_encoding(header) in {"", *CODINGS}
+
+
+def test_large_bodies_are_compressed_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    def compress_body(body: bytes, coding: str) -> bytes:
+        threads.append(threading.get_ident())
+        return body
+
+    monkeypatch.setattr(content_codings, "compress", compress_body)
+
+    async def run() -> None:
+        for num_bytes in (content_codings.MAX_INLINE_BYTES, content_codings.MAX_INLINE_BYTES + 1):
+            assert len(await content_codings.compress_body(bytes(num_bytes), "br")) == num_bytes
+
+    asyncio.run(run())
+    assert [thread == threading.get_ident() for thread in threads] == [True, False]

@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from fastapi.testclient import TestClient
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
-from app.http.body_budget import BodyBudget
+from app.http.body_budget import BodyBudget, BufferedBody
 from app.http.content_codings import CODINGS, WINDOW_BYTES, compress
 from app.http.content_decoding import MAX_INLINE_BYTES, DecodedBody
 from app.state import State
 from tests.support import bundles
+from tests.support.fakes import Clock
 from tests.support.http_service import SMALL
 from tests.support.images import class_images, random_png, write_zip
 
@@ -206,6 +208,68 @@ def test_the_window_of_a_decoder_counts_until_the_end_of_the_body(coding: str) -
     assert asyncio.run(count_pieces(first)) == (0, 0)
     assert budget.num_bytes == 0
     assert asyncio.run(count_pieces(serve([compress(b"a", coding)], [coding], LIMIT, budget))) == (1, 1)
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_only_the_window_of_a_compressed_body_counts(coding: str) -> None:
+    budget = BodyBudget(WINDOW_BYTES.get(coding, 0) + 2**16)
+    other = budget.open_body()
+    budget.reserve(other, 2**16)
+    body = compress(os.urandom(2**16 + LIMIT), coding)
+    chunks = [body[start : start + 2**14] for start in range(0, len(body), 2**14)]
+    decoded = serve(chunks, [coding], 2**30, budget)
+    assert asyncio.run(count_pieces(decoded))[0] == 2**16 + LIMIT
+    assert budget.num_bytes == other.num_bytes
+
+
+@pytest.mark.parametrize(("is_streamed", "pause_s", "status"), [(False, 4, 503), (True, 4, 200), (True, 11, 503)])
+def test_a_streamed_body_is_slow_only_if_it_stops_arriving(
+    clock: Clock, is_streamed: bool, pause_s: float, status: int
+) -> None:
+    budget = BodyBudget(2 * WINDOW_BYTES["zstd"] - 1, clock)
+    body = compress(os.urandom(LIMIT), "zstd")
+    chunks = iter(body[start : start + 2**17] for start in range(0, len(body), 2**17))
+    late: list[DecodedBody] = []
+
+    async def receive() -> Message:
+        chunk = next(chunks, b"")
+        clock.now += pause_s
+        if not chunk:  # another body needs the window after the first one has been arriving for long
+            late.append(serve([compress(b"a", "zstd")], ["zstd"], LIMIT, budget))
+            with suppress(HTTPException):
+                await late[0].receive()
+        return {"type": "http.request", "body": chunk, "more_body": bool(chunk)}
+
+    async def read() -> int:
+        try:
+            total, _ = await count_pieces(DecodedBody(["zstd"], 2**30, receive, budget, is_streamed=is_streamed))
+        except HTTPException as error:
+            return error.status_code
+        return 200 if total == LIMIT else 0
+
+    assert asyncio.run(read()) == status
+
+
+@pytest.mark.parametrize("coding", WINDOW_BYTES)
+def test_a_compressed_upload_reserves_only_the_window(
+    client: TestClient, coding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_reserved = 0
+    count = BodyBudget.reserve
+
+    def reserve(self: BodyBudget, body: BufferedBody, num_bytes: int) -> None:
+        nonlocal num_reserved
+        num_reserved += num_bytes
+        count(self, body, num_bytes)
+
+    monkeypatch.setattr(BodyBudget, "reserve", reserve)
+    body = compress(b"a,b\n" + os.urandom(3 * LIMIT).hex()[: 3 * LIMIT].encode() + b",1\n", coding)
+    chunks = iter(body[start : start + 2**16] for start in range(0, len(body), 2**16))
+    response = client.post(
+        "/v1/datasets/big/versions", content=chunks, headers={"Content-Encoding": coding, "Content-Type": "text/csv"}
+    )
+    assert response.status_code in (202, 422), response.text
+    assert num_reserved == WINDOW_BYTES[coding]
 
 
 def test_a_disconnect_is_passed_on() -> None:

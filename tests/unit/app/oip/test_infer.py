@@ -1,13 +1,15 @@
 """Parameters of inference requests."""
 
 import gzip
+import threading
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from app.inference.batcher import DynamicBatcher
 from app.inference.types import Request
-from app.oip import requests
+from app.oip import infer, requests, responses
 from app.oip.infer import get_priority_level
 from app.state import State
 from tests.support import hostile_json
@@ -117,3 +119,23 @@ def test_a_version_of_many_digits_does_not_exist(version: str, client: TestClien
     ):
         assert response.status_code == 404
         assert response.json() == {"error": f"Request for unknown model: Model 'shapes' has no version {version}."}
+
+
+@pytest.mark.usefixtures("shapes")
+@pytest.mark.parametrize("is_large", [True, False])
+def test_large_responses_are_encoded_in_a_thread(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, is_large: bool
+) -> None:
+    threads: set[str] = set()
+    encode = responses.encode_response
+
+    def record(*arguments: Any) -> Any:
+        threads.add(threading.current_thread().name.partition(" ")[0])
+        return encode(*arguments)
+
+    monkeypatch.setattr(infer, "encode_response", record)
+    if is_large:
+        monkeypatch.setattr(infer, "MAX_INLINE_BYTES", 0)
+    tensor = {"name": "image", "datatype": "UINT8", "shape": [1, 8, 8, 1], "data": [0] * 64}
+    assert client.post(PATH, json={"inputs": [tensor]}).status_code == 200
+    assert (threads == {"AnyIO"}) == is_large

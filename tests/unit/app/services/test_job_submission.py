@@ -4,15 +4,18 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy import delete, update
 
 from app.services.submission_store import Submission
 from app.serving.backend import ArchitectureQuery, ArchitectureSummary
 from app.state import State
 from core.db.repos.jobs import JobRepo
 from core.db.session import transaction
+from core.db.tables import JobRow, ModelVersionRow
 from core.errors import Conflict, IdempotencyMismatch, InvalidSpec
 from core.jobs import JobState
 from core.spec import ANY_JOB, AnyJobSpec
+from tests.support import bundles
 from tests.support.local_backend import LocalBackend
 
 
@@ -82,3 +85,23 @@ async def test_dry_run_stores_nothing(state: State) -> None:
     assert count_jobs(state) == 0
     with pytest.raises(InvalidSpec):
         await state.submission.dry_run(make_spec(loss={"name": "mse"}))
+
+
+async def test_a_waiting_job_fails_if_its_model_is_deleted_during_its_validation(
+    state: State,
+) -> None:
+    bundles.register_model(state.sessions, state.storage, "shapes", 1)
+    view = await state.submission.submit_job(Submission(make_spec()))
+    resolved = await state.submission.dry_run(make_spec())
+    spec = resolved.spec.model_copy(update={"init_from": "shapes@1"})
+    with transaction(state.sessions) as session:
+        session.execute(update(JobRow).values(is_resolved=False))
+        session.execute(delete(ModelVersionRow))
+    with transaction(state.sessions) as session:
+        store = state._build_submission_store(session)
+        store.store_resolution(view.job.id, resolved._replace(spec=spec))
+    with transaction(state.sessions) as session:
+        job = JobRepo(session).get(view.job.id)
+        assert job.state is JobState.FAILED
+        assert job.failure is not None
+        assert job.failure["errors"] == [{"pointer": "/init_from", "detail": "Model 'shapes' has no version 1."}]

@@ -141,7 +141,7 @@ def test_a_training_resumes_after_the_model_of_its_initial_weights_was_deleted(
     make_supervisor("diverge").run(get_job().id)  # after its first checkpoint
     with transaction(sqlite_sessions) as session:
         models = ModelRepo(session)
-        models.delete_version(models.lock("tiny", 1))
+        models.delete_versions([models.lock("tiny", 1)])
         values = {"state": JobState.QUEUED, "failure": None, "finished_at": None}
         session.execute(update(JobRow).where(JobRow.id == get_job().id).values(values))
     make_supervisor("complete").run(get_job().id)

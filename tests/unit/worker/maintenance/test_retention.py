@@ -180,7 +180,7 @@ def test_the_job_of_a_registered_version_is_kept_until_the_version_is_deleted(
     with transaction(sessions) as session:
         assert JobRepo(session).get(job_id).has_expired_checkpoints
         models = ModelRepo(session)
-        models.delete_version(models.lock("tiny", 1))
+        models.delete_versions([models.lock("tiny", 1)])
     assert find_orphaned_files(sessions, storage, -60.0) == [f"jobs/{job_id}/t1/bundle"]
     run_round(**ALL)
     assert count(sessions, JobRow, job_id) == 0
@@ -223,3 +223,28 @@ def test_a_dry_run_only_reports(
             "artifacts": {"days": None, "num_expired": 0, "expired_bytes": 0},
             "jobs": {"days": 7.0, "num_expired": 1, "expired_bytes": 11},
         }
+
+
+@pytest.mark.parametrize("setting", ALL)
+def test_a_job_that_was_extended_and_ended_again_meanwhile_is_kept(
+    sessions: SessionFactory,
+    start_job: StartJob,
+    end_job: Callable[..., str],
+    run_round: Callable[..., Retention],
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str,
+) -> None:
+    job_id = end_job(start_job())
+    read = Retention._read
+
+    def read_before_the_job_ends_again(self: Retention, find: Any) -> list[str]:
+        found = read(self, find)
+        with transaction(sessions) as session:
+            session.execute(update(JobRow).values(finished_at=utc_now()))
+        assert found == [job_id]
+        return found
+
+    monkeypatch.setattr(Retention, "_read", read_before_the_job_ends_again)
+    run_round(**{setting: 7.0})
+    tables = (JobRow, CheckpointRow, ArtifactRow, MetricPointRow)
+    assert [count(sessions, table, job_id) for table in tables] == [1, 1, 1, 20]

@@ -32,7 +32,7 @@ async def inference(sqlite_sessions: SessionFactory, storage: LocalStorage) -> A
     model_server = ModelServer(storage, LocalBackend(), max_batch_size=4, max_waiting=8, max_loaded=4)
     decoder = Decoder(max_waiting=8, max_bytes=2**20, max_pixels=10_000)
     yield InferenceService(
-        sqlite_sessions, VersionCache(sqlite_sessions, ttl_s=0), decoder, model_server, max_batch_size=4
+        sqlite_sessions, VersionCache(sqlite_sessions, ttl_s=0), decoder, model_server, max_batch_size=4, unloaded=set()
     )
     decoder.close()
     await model_server.close()
