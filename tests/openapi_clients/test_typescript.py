@@ -2,12 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from app.main import create_app
 from tests.openapi_clients.node_tools import (
     COMPILER,
     DOCUMENT,
@@ -18,8 +16,6 @@ from tests.openapi_clients.node_tools import (
     run_node,
     run_tool,
 )
-from tests.support.http_service import service_state
-from tests.support.oip import register, serve_app
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
 OPTIONS = (
@@ -38,15 +34,6 @@ OPTIONS = (
 @pytest.fixture(scope="module", autouse=True)
 def packages() -> None:
     install_packages()
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[str]:
-    """The URL of a running service with the model `cats`."""
-    with service_state(tmp_path_factory.mktemp("home"), sqlite_template, allowed_hosts=()) as state:
-        register(state.sessions, state.storage, "cats", 1)
-        with serve_app(create_app(state=state)) as address:
-            yield f"http://{address}"
 
 
 def compile_file(file: Path, *options: str) -> None:
