@@ -61,11 +61,15 @@ def read_csv(path: Path) -> CsvTable:
 
 
 def detect_delimiter(lines: Sequence[str]) -> str:
-    """Return the delimiter that divides the header, and the first rows into as many values as the header."""
+    """Return the delimiter that divides the header, and the first rows into as many values as the header.
+
+    If several do, one that leaves no column but the first without a name is preferred, then the most frequent one.
+    """
     sample = lines[:_SAMPLE_LINES]
-    ranks = {delimiter: _rank_delimiter(sample, delimiter) for delimiter in DELIMITERS}
+    is_whole = len(lines) <= _SAMPLE_LINES
+    ranks = {delimiter: _rank_delimiter(sample, delimiter, is_whole=is_whole) for delimiter in DELIMITERS}
     if any(rank is not None for rank in ranks.values()):
-        return max(DELIMITERS, key=lambda delimiter: ranks[delimiter] or (False, False, 0))
+        return max(DELIMITERS, key=lambda delimiter: ranks[delimiter] or (False, False, False, 0))
     header = _QUOTED.sub("", next((line for line in sample if line.strip()), ""))
     return max(DELIMITERS, key=header.count)
 
@@ -99,18 +103,19 @@ def _parse_rows(path: Path, lines: Sequence[str], delimiter: str, num_skipped: i
         raise CandelaError(f"{path}, line {reader.line_num + num_skipped}: {error}") from error
 
 
-def _rank_delimiter(sample: Sequence[str], delimiter: str) -> tuple[bool, bool, int] | None:
-    """Return whether the delimiter is in the header, whether the rows match the header, and the number of columns."""
+def _rank_delimiter(sample: Sequence[str], delimiter: str, *, is_whole: bool) -> tuple[bool, bool, bool, int] | None:
+    """Return whether the delimiter is in the header, rows match the header, columns have names, and their number."""
     reader = csv.reader(sample, delimiter=delimiter, strict=True, skipinitialspace=True)
-    num_columns, is_consistent = 0, True
+    header: list[str] = []
+    is_consistent = True
     try:
         for cells in reader:
-            num_columns = num_columns or len(cells)
-            is_consistent = is_consistent and len(cells) in (0, num_columns)
+            header = header or cells
+            is_consistent = is_consistent and len(cells) in (0, len(header))
     except csv.Error:
         # A quoted value may continue after the sample; elsewhere, the quotes do not fit this delimiter.
-        is_consistent = is_consistent and reader.line_num == len(sample)
-    return (num_columns > 1, is_consistent, num_columns) if num_columns else None
+        is_consistent = is_consistent and not is_whole and reader.line_num == len(sample)
+    return (len(header) > 1, is_consistent, all(map(str.strip, header[1:])), len(header)) if header else None
 
 
 def _replace_decimal_commas(table: CsvTable) -> None:

@@ -18,9 +18,12 @@ from tests.support.servers import DEBIAN_REDIS, PostgresServer, RedisServer, pos
 from tests.support.small_disk import disk
 from tests.support.write_locks import watch_write_locks
 
-# No example fails because a machine was busy for a moment.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
+# No example fails because a machine was busy for a moment, and every run has the same examples. Others:
+# `pytest --hypothesis-profile random`, and `make fuzz`.
+_patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("random", _patient)
+settings.register_profile("repeatable", _patient, derandomize=True)
+settings.load_profile("repeatable")
 
 __all__ = ["disk"]
 

@@ -70,7 +70,7 @@ def test_the_client_reads_every_dialect_as_the_service_does(dialect: Any, frame:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "table"
         path.write_bytes(dialect.encode(frame))
-        assert read_csv(path) == read_as_import(path)
+        assert read(read_csv, path) == read(read_as_import, path)  # some tables are read with another delimiter
 
 
 @pytest.mark.parametrize(("text", "delimiter"), dialects.HEADERS)

@@ -3,7 +3,6 @@
 import csv
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-from itertools import islice
 from typing import Literal, NamedTuple, Protocol
 
 from core.errors import InvalidTable
@@ -44,50 +43,60 @@ def parse_separator_line(line: str) -> Delimiter | None:
 def detect_delimiter(lines: Iterable[str], max_header: int = _SAMPLE_CHARACTERS) -> Delimiter:
     """Return the delimiter that divides the header, and the first rows into as many values as the header.
 
-    Delimiters within quotes are not counted. If several delimiters divide all rows equally, the most frequent one in
-    the header is returned; if none is in the header, one that divides no row.
+    Delimiters within quotes are not counted. If several delimiters divide all rows equally, one that leaves no column
+    but the first without a name is preferred, then the most frequent one in the header; if none is in the header, one
+    that divides no row.
 
     Args:
         lines: the lines of the file.
         max_header: maximum number of characters of the header. A longer one is not examined.
     """
-    sample = _take_sample(lines, max_header)
-    ranks = {delimiter: _rank_delimiter(sample, delimiter) for delimiter in DELIMITERS}
+    sample, is_whole = _take_sample(lines, max_header)
+    ranks = {delimiter: _rank_delimiter(sample, delimiter, is_whole=is_whole) for delimiter in DELIMITERS}
     if any(rank is not None for rank in ranks.values()):
-        return max(DELIMITERS, key=lambda delimiter: ranks[delimiter] or (False, False, 0))
+        return max(DELIMITERS, key=lambda delimiter: ranks[delimiter] or (False, False, False, 0))
     header = _QUOTED.sub("", next((line for line in sample if line.strip()), ""))
     return max(DELIMITERS, key=header.count)
 
 
-def _take_sample(lines: Iterable[str], max_header: int) -> list[str]:
-    """Return the first lines. One that is too long, which needs much memory when it is parsed, ends the sample."""
+def _take_sample(lines: Iterable[str], max_header: int) -> tuple[list[str], bool]:
+    """Return the first lines, and whether they are all lines of the file.
+
+    A line that is too long, which needs much memory when it is parsed, ends the sample.
+    """
     sample: list[str] = []
     num_characters, max_characters = 0, max_header
-    for line in islice(lines, _SAMPLE_LINES):
+    for line in lines:
         num_characters += len(line)
-        if num_characters > max_characters:
-            break
+        if len(sample) == _SAMPLE_LINES or num_characters > max_characters:
+            return sample, False
         sample.append(line)
         if line.strip():
             max_characters = _SAMPLE_CHARACTERS
-    return sample
+    return sample, True
 
 
-def _rank_delimiter(sample: Sequence[str], delimiter: str) -> tuple[bool, bool, int] | None:
-    """Return whether the delimiter is in the header, whether the rows match the header, and the number of columns.
+def _rank_delimiter(sample: Sequence[str], delimiter: str, *, is_whole: bool) -> tuple[bool, bool, bool, int] | None:
+    """Return whether the delimiter is in the header, rows match the header, columns have names, and their number.
 
     None: the quotes of the header do not fit the delimiter, or there is no header.
+
+    Args:
+        sample: the first lines of the file.
+        delimiter: the delimiter.
+        is_whole: the file has no more lines.
     """
     reader = csv.reader(sample, delimiter=delimiter, strict=True, skipinitialspace=True)
-    num_columns, is_consistent = 0, True
+    header: list[str] = []
+    is_consistent = True
     try:
         for cells in reader:
-            num_columns = num_columns or len(cells)
-            is_consistent = is_consistent and len(cells) in (0, num_columns)
+            header = header or cells
+            is_consistent = is_consistent and len(cells) in (0, len(header))
     except csv.Error:
         # A quoted value may continue after the sample; elsewhere, the quotes do not fit this delimiter.
-        is_consistent = is_consistent and reader.line_num == len(sample)
-    return (num_columns > 1, is_consistent, num_columns) if num_columns else None
+        is_consistent = is_consistent and not is_whole and reader.line_num == len(sample)
+    return (len(header) > 1, is_consistent, all(map(str.strip, header[1:])), len(header)) if header else None
 
 
 class _NumberCounts:
