@@ -15,8 +15,8 @@ from PIL import Image
 from pydantic import SecretStr
 
 from app.main import create_app
-from tests.support.client_environments import ensure_environment
 from tests.support import bundles
+from tests.support.client_environments import ensure_environment
 from tests.support.http_service import service_state
 from tests.support.oip import CLASSES, SIZES, RegisteredModel, register, serve_app
 
