@@ -9,8 +9,8 @@ export const spec: JobSpec = {
   kind: "train",
   dataset: { name: "digits" },
   architecture: { name: "mlp" },
-  optimizer: { name: "adamw", lr: 0.003 } as Optimizer,
-} as JobSpec;
+  optimizer: { name: "adamw", lr: 0.003 },
+};
 
 export function getLearningRate(optimizer: Optimizer): number | null {
   switch (optimizer.name) {
