@@ -19,6 +19,7 @@ from app.services.event_streams import EventStreams
 from app.services.job_comparison import JobComparisonService
 from app.services.job_submission import JobSubmission
 from app.services.jobs import JobService
+from app.services.lineage import LineageService
 from app.services.metric_curves import MetricCurveService
 from app.services.model_deletion import ModelDeletion
 from app.services.models import ModelService, ModelSubmission
@@ -124,6 +125,10 @@ def _get_job_comparison(session: ReadSessionDep) -> JobComparisonService:
     return JobComparisonService(session)
 
 
+def _get_lineage(session: ReadSessionDep) -> LineageService:
+    return LineageService(session)
+
+
 def _get_metric_curves(session: ReadSessionDep) -> MetricCurveService:
     return MetricCurveService(session)
 
@@ -221,6 +226,7 @@ DatasetReaderDep = Annotated[DatasetService, Depends(_get_dataset_reader)]
 DatasetEditsDep = Annotated[DatasetEditService, Depends(_get_dataset_edits)]
 DatasetFilesDep = Annotated[DatasetFileService, Depends(_get_dataset_files)]
 JobComparisonDep = Annotated[JobComparisonService, Depends(_get_job_comparison)]
+LineageDep = Annotated[LineageService, Depends(_get_lineage)]
 JobsDep = Annotated[JobService, Depends(_get_jobs)]
 SubmissionDep = Annotated[JobSubmission, Depends(_get_submission)]
 TraceparentDep = Annotated[str | None, Depends(_get_traceparent)]

@@ -21,6 +21,7 @@ from app.api import (
     health,
     job_comparison,
     jobs,
+    lineage,
     many_job_events,
     metric_curves,
     models,
@@ -71,6 +72,7 @@ ROUTERS = (
     job_comparison,  # before `jobs`, where its path would be an id
     jobs,
     results,
+    lineage,
     metric_curves,
     events,
     many_job_events,

@@ -31,6 +31,10 @@ class Models(ModelPredictions):
         """Return one version with its job, dataset, spec, metrics and the sha256 of its weights."""
         return self._get(f"/v1/models/{name}/versions/{version}")
 
+    def lineage(self, name: str, version: int) -> Json:
+        """Return everything on which a version depends, as a graph of jobs, datasets, models and checkpoints."""
+        return self._get(f"/v1/models/{name}/versions/{version}/lineage")
+
     def register(
         self,
         name: str,

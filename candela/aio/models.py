@@ -30,6 +30,10 @@ class AsyncModels(AsyncModelPredictions):
         """Return one version with its job, dataset, spec, metrics and the sha256 of its weights."""
         return await self._get(f"/v1/models/{name}/versions/{version}")
 
+    async def lineage(self, name: str, version: int) -> Json:
+        """Return everything on which a version depends, as a graph of jobs, datasets, models and checkpoints."""
+        return await self._get(f"/v1/models/{name}/versions/{version}/lineage")
+
     async def register(
         self,
         name: str,

@@ -41,6 +41,7 @@ JOB_COMMANDS: Commands = {
     "logs": job_results.logs,
     "metrics": job_results.metrics,
     "usage": job_results.usage,
+    "lineage": job_results.lineage,
     "events": job_results.events,
     "checkpoints": job_results.checkpoints,
     "artifacts": job_results.artifacts,
@@ -71,6 +72,7 @@ PREDICTION_COMMANDS: Commands = {
 MODEL_COMMANDS: Commands = {
     "list": models.list_models,
     "show": models.show_model,
+    "lineage": models.show_lineage,
     "register": models.register_model,
     "alias": models.set_alias,
     "delete-alias": descriptions.delete_alias,

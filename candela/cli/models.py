@@ -44,6 +44,16 @@ def show_model(
             print_json_or(found, as_json, lambda: model_view.print_model_version(found))
 
 
+def show_lineage(name: ModelName, version: Version, as_json: AsJson = False) -> None:
+    """Show the jobs, datasets, models and checkpoints that a version depends on."""
+    from candela.client import Client
+    from candela.rendering import lineage_view
+
+    with Client() as client:
+        lineage = client.models.lineage(name, version)
+        print_json_or(lineage, as_json, lambda: lineage_view.print_lineage(lineage))
+
+
 def set_alias(
     name: ModelName,
     alias: Annotated[str, typer.Argument(metavar="ALIAS", help="Alias, for example champion.")],

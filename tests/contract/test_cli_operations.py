@@ -94,6 +94,8 @@ COMMANDS: dict[str, str] = {
     "predict_with_checkpoint": f"jobs predict {JOB} a.png --checkpoint best",
     "resume_job": f"resume {JOB}",
     "show_usage": f"usage {JOB}",
+    "show_job_lineage": f"lineage {JOB}",
+    "show_model_lineage": "models lineage cats 1",
     "show_metric_grid": f"curves {JOB} {OTHER} --name loss --from 0 --to 9",
     "list_models": "models --tag a",
     "register_model": "models register m convnet --no-wait",

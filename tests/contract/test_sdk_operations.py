@@ -98,6 +98,8 @@ CALLS: dict[str, Call] = {
     "predict_with_checkpoint": lambda client, job, folder: job.predict(IMAGE, checkpoint="best", top_k=1),
     "resume_job": lambda client, job, folder: job.resume(),
     "show_usage": lambda client, job, folder: job.usage(),
+    "show_job_lineage": lambda client, job, folder: job.lineage(),
+    "show_model_lineage": lambda client, job, folder: client.models.lineage("cats", 1),
     "show_metric_grid": lambda client, job, folder: client.jobs.curves(
         ["a1"], "loss", "valid", curves=["valid/loss"], start=0, end=9
     ),

@@ -19,6 +19,7 @@ from core.failures import build_failure
 from core.spec.error_pointers import summarize_error
 from core.storage import Storage
 from worker.control.devices import DeviceAllocation
+from worker.control.installation import describe_installation
 from worker.control.job_log import STOP_REQUESTS, describe_attempt, describe_exit
 from worker.control.lease import LEASE_SHARE, LeaseRenewer, SupervisionTimeouts
 from worker.control.message_handler import MessageHandler
@@ -188,6 +189,7 @@ class AttemptRunner:
             "worker": self._context.owner,
             "worker_device": self._allocation.name,
             "trainer_pid": trainer.pid,
+            **describe_installation(),
         }
         version = self._claimed.version
         return MessageHandler(self._recorder, self._context.storage, version, self._stop, standby, placement)
