@@ -21,13 +21,13 @@ class LineageNode(NamedTuple):
 
     Attributes:
         id: `model:name@version`, `job:id`, `dataset:name@version`, `checkpoint:job/number` or `weights:source`.
-        is_deleted: whether it does not exist any more, so that the facts are those that others remember.
+        is_deleted: whether it does not exist any more, so that the fields are those that others remember.
     """
 
     id: str
     kind: NodeKind
     is_deleted: bool
-    facts: dict[str, Any]
+    fields: dict[str, Any]
 
 
 class LineageEdge(NamedTuple):

@@ -112,14 +112,15 @@ class LineageOut(BaseModel):
     def from_lineage(cls, lineage: Lineage) -> Self:
         """Return the response for a lineage."""
         nodes = [
-            _NODES.validate_python(_rename_job_fields(node.kind, node.facts) | node._asdict()) for node in lineage.nodes
+            _NODES.validate_python(_rename_job_fields(node.kind, node.fields) | node._asdict())
+            for node in lineage.nodes
         ]
         edges = [LineageEdgeOut.model_validate(edge._asdict()) for edge in lineage.edges]
         return cls(nodes=nodes, edges=edges, is_complete=lineage.is_complete)
 
 
-def _rename_job_fields(kind: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts without names that nodes use for themselves."""
+def _rename_job_fields(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields without names that nodes use for themselves."""
     if kind == "job":
-        return facts | {"job_id": facts["id"], "job_kind": facts.get("kind")}
-    return facts | {"job_id": facts["job"]} if kind == "checkpoint" else facts
+        return fields | {"job_id": fields["id"], "job_kind": fields.get("kind")}
+    return fields | {"job_id": fields["job"]} if kind == "checkpoint" else fields

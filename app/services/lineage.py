@@ -66,32 +66,32 @@ class _Tracer:
         edges = [edge for edge in self._edges if {edge.source, edge.target} <= included]
         return Lineage(nodes, edges, is_complete=not self._waiting)
 
-    def _add(self, node: str, facts: Mapping[str, Any] | None = None) -> None:
-        """Visit a node later. The facts are those that a dependent remembers, in case the node was deleted."""
-        self._remembered.setdefault(node, {}).update(facts or {})
+    def _add(self, node: str, fields: Mapping[str, Any] | None = None) -> None:
+        """Visit a node later. The fields are those that a dependent remembers, in case the node was deleted."""
+        self._remembered.setdefault(node, {}).update(fields or {})
         if node not in self._seen:
             self._seen.add(node)
             self._waiting.append(node)
 
-    def _link(self, source: str, target: str, role: Role, facts: Mapping[str, Any] | None = None) -> None:
+    def _link(self, source: str, target: str, role: Role, fields: Mapping[str, Any] | None = None) -> None:
         self._edges.append(LineageEdge(source, target, role))
-        self._add(source, facts)
+        self._add(source, fields)
 
     def _visit_model(self, ref: str) -> LineageNode:
         name, _, version = ref.rpartition("@")
         row = ModelRepo(self._session).find(name, int(version))
-        facts: dict[str, Any] = {"name": name, "version": int(version)}
+        fields: dict[str, Any] = {"name": name, "version": int(version)}
         if row is None:
-            return self._build_node("model", ref, facts, is_deleted=True)
+            return self._build_node("model", ref, fields, is_deleted=True)
         self._link(f"job:{row.job_id}", f"model:{ref}", "registered", _remember_job(row))
         columns = ("sha256", "created_at", "num_parameters", "metrics")
-        return self._build_node("model", ref, facts | {column: getattr(row, column) for column in columns})
+        return self._build_node("model", ref, fields | {column: getattr(row, column) for column in columns})
 
     def _visit_job(self, job_id: str) -> LineageNode:
         row = JobRepo(self._session).find(job_id)
         if row is None:
-            facts = self._remembered[f"job:{job_id}"]
-            self._link_inputs(f"job:{job_id}", facts.get("spec", {}))
+            fields = self._remembered[f"job:{job_id}"]
+            self._link_inputs(f"job:{job_id}", fields.get("spec", {}))
             return self._build_node("job", job_id, {"id": job_id}, is_deleted=True)
         self._link_inputs(f"job:{job_id}", row.spec)
         if row.parent_id is not None:
@@ -115,25 +115,25 @@ class _Tracer:
     def _visit_dataset(self, ref: str) -> LineageNode:
         name, _, version = ref.rpartition("@")
         row = DatasetRepo(self._session).find_version(name, int(version))
-        facts: dict[str, Any] = {"name": name, "version": int(version)}
+        fields: dict[str, Any] = {"name": name, "version": int(version)}
         if row is None:
-            return self._build_node("dataset", ref, facts, is_deleted=True)
+            return self._build_node("dataset", ref, fields, is_deleted=True)
         base = row.source.get("base")
         if row.source["kind"] == "edit" and base is not None:
             self._link(f"dataset:{base['name']}@{base['version']}", f"dataset:{ref}", "edited")
         operations = row.source.get("operations")
         origin = {"source": row.source["kind"], "content_hash": row.content_hash, "created_at": row.created_at}
-        return self._build_node("dataset", ref, facts | origin | ({"operations": operations} if operations else {}))
+        return self._build_node("dataset", ref, fields | origin | ({"operations": operations} if operations else {}))
 
     def _visit_checkpoint(self, ref: str) -> LineageNode:
         job_id, _, number = ref.partition("/")
         self._link(f"job:{job_id}", f"checkpoint:{ref}", "wrote")
         rows = CheckpointRepo(self._session).list_checkpoints(job_id)
         row = next((row for row in rows if str(row.number) == number), None)
-        facts: dict[str, Any] = {"job": job_id, "number": int(number) if number.isdecimal() else None}
+        fields: dict[str, Any] = {"job": job_id, "number": int(number) if number.isdecimal() else None}
         if row is None:
-            return self._build_node("checkpoint", ref, facts, is_deleted=True)
-        return self._build_node("checkpoint", ref, facts | {"epoch": row.epoch, "step": row.step})
+            return self._build_node("checkpoint", ref, fields, is_deleted=True)
+        return self._build_node("checkpoint", ref, fields | {"epoch": row.epoch, "step": row.step})
 
     def _visit_weights(self, source: str) -> LineageNode:
         return self._build_node("weights", source, {"source": source})
@@ -146,9 +146,9 @@ class _Tracer:
             "environment": select_environment(row.runtime or {}),
         }
 
-    def _build_node(self, kind: NodeKind, ref: str, facts: dict[str, Any], *, is_deleted: bool = False) -> LineageNode:
+    def _build_node(self, kind: NodeKind, ref: str, fields: dict[str, Any], *, is_deleted: bool = False) -> LineageNode:
         node = f"{kind}:{ref}"
-        return LineageNode(node, kind, is_deleted, self._remembered[node] | facts)
+        return LineageNode(node, kind, is_deleted, self._remembered[node] | fields)
 
 
 def _remember_job(row: ModelVersionRow) -> dict[str, Any]:

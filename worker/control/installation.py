@@ -24,7 +24,7 @@ def describe_installation() -> dict[str, Any]:
 
 
 def read_processor_name() -> str | None:
-    """Return the model name of the processor; None if the system does not tell it."""
+    """Return the model name of the processor; None if the system does not report it."""
     try:
         lines = CPU_INFO.read_text().splitlines()
     except OSError:

@@ -92,15 +92,15 @@ def test_a_fine_tuned_model_has_its_ancestors(registry: Registry) -> None:
         ("dataset:pets@1", f"job:{first}", "dataset"),
         ("weights:pretrained", f"job:{first}", "initial_weights"),
     }
-    facts = {node.id: node.facts for node in lineage.nodes}
-    assert facts["dataset:clean@1"]["operations"] == [{"kind": "drop_blank"}]
-    assert facts["dataset:pets@1"]["content_hash"] == "hash of pets"
+    fields = {node.id: node.fields for node in lineage.nodes}
+    assert fields["dataset:clean@1"]["operations"] == [{"kind": "drop_blank"}]
+    assert fields["dataset:pets@1"]["content_hash"] == "hash of pets"
 
     resumed = registry.trace_job(third)
     assert LineageEdge(f"checkpoint:{first}/3", f"job:{third}", "resumed_from") in resumed.edges
     assert LineageEdge(f"job:{first}", f"checkpoint:{first}/3", "wrote") in resumed.edges
     [checkpoint] = [node for node in resumed.nodes if node.kind == "checkpoint"]
-    assert (checkpoint.facts["epoch"], checkpoint.facts["step"]) == (4, 40)
+    assert (checkpoint.fields["epoch"], checkpoint.fields["step"]) == (4, 40)
 
 
 def test_deleted_things_are_included_with_what_others_remember(registry: Registry) -> None:
@@ -108,7 +108,7 @@ def test_deleted_things_are_included_with_what_others_remember(registry: Registr
     lineage = registry.trace_version("old")
     deleted = {node.id: node for node in lineage.nodes if node.is_deleted}
     assert set(deleted) == {"job:0123456789abcdef0123456789abcdef", "dataset:pets@1"}
-    assert deleted["job:0123456789abcdef0123456789abcdef"].facts["spec"]["architecture"] == {
+    assert deleted["job:0123456789abcdef0123456789abcdef"].fields["spec"]["architecture"] == {
         "name": "mlp",
         "hidden": [8],
     }
@@ -126,9 +126,9 @@ def test_a_job_has_its_attempts(registry: Registry, sessions: SessionFactory) ->
         assert second is not None
         AttemptRepo(session).set_runtime(job_id, second.token, {"torch": "2.14", "revision": "abc", "other": 1})
     node = registry.trace_job(job_id).nodes[0]
-    attempts = [(one["number"], one["reason"], one["ended_at"] is None) for one in node.facts["attempts"]]
+    attempts = [(one["number"], one["reason"], one["ended_at"] is None) for one in node.fields["attempts"]]
     assert attempts == [(1, "worker left", False), (2, None, True)]
-    assert node.facts["environment"] == {"torch": "2.14", "revision": "abc"}
+    assert node.fields["environment"] == {"torch": "2.14", "revision": "abc"}
 
 
 def test_a_long_lineage_is_cut(registry: Registry, sessions: SessionFactory) -> None:
