@@ -57,12 +57,15 @@ class DatasetVersionRow(Base):
 
 
 def _build_queue_index(name: str, *columns: str | UnaryExpression[Any], is_resolved: bool | None = None) -> Index:
-    """Build an index of the queued jobs only, which costs other jobs nothing."""
+    """Build an index of the queued jobs only, which costs other jobs nothing.
+
+    Its first column is constant, but SQLite prefers an index with a column that a query compares with a constant.
+    """
     sqlite = postgresql = "state = 'queued'"
     if is_resolved is not None:
         sqlite += f" AND is_resolved = {int(is_resolved)}"
         postgresql += " AND is_resolved" if is_resolved else " AND NOT is_resolved"
-    return Index(name, *columns, sqlite_where=text(sqlite), postgresql_where=text(postgresql))
+    return Index(name, "state", *columns, sqlite_where=text(sqlite), postgresql_where=text(postgresql))
 
 
 class JobRow(Base):

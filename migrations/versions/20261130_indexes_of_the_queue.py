@@ -12,14 +12,14 @@ depends_on: str | Sequence[str] | None = None
 
 # name: (columns, condition on SQLite, condition on PostgreSQL)
 QUEUE_INDEXES: dict[str, tuple[list[str | sa.TextClause], str, str]] = {
-    "ix_job_queue": ([sa.text("priority DESC"), "created_at", "id"], "", ""),
+    "ix_job_queue": (["state", sa.text("priority DESC"), "created_at", "id"], "", ""),
     "ix_job_queue_device": (
-        ["requires_gpu", sa.text("priority DESC"), "created_at", "id"],
+        ["state", "requires_gpu", sa.text("priority DESC"), "created_at", "id"],
         " AND is_resolved = 1",
         " AND is_resolved",
     ),
     "ix_job_unresolved": (
-        ["dataset_version_id", "created_at", "id"],
+        ["state", "dataset_version_id", "created_at", "id"],
         " AND is_resolved = 0",
         " AND NOT is_resolved",
     ),

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
-from core.db.session import SessionFactory, transaction
+from core.db.session import SessionFactory
 
 _OPCODES_PER_CALL = 10
 Statement = tuple[str, Any]
@@ -29,25 +29,24 @@ def record_statements(engine: Engine) -> Iterator[list[Statement]]:
 
 
 def list_queries(sessions: SessionFactory, read: Callable[[Session], object]) -> list[Statement]:
-    """Return the queries of a read transaction."""
-    with transaction(sessions, read_only=True) as session, record_statements(session.get_bind().engine) as statements:
+    """Return the statements of a transaction, which is rolled back."""
+    with sessions() as session, record_statements(session.get_bind().engine) as statements:
         read(session)
     return [statement for statement in statements if not statement[0].startswith("BEGIN")]
 
 
 def measure_work(sessions: SessionFactory, read: Callable[[Session], object]) -> int:
-    """Return the work of a read transaction.
+    """Return the work of a transaction, which is rolled back.
 
     On PostgreSQL, this is the number of rows that its scans visited, whether or not they passed a filter, and of rows
     that it sorted. On SQLite, it is the number of instructions of the virtual machine.
     """
-    statements = list_statements(sessions, call)
-    with _roll_back(sessions) as session:
+    queries = list_queries(sessions, read)
+    with sessions() as session:
         connection = session.connection()
         if connection.dialect.name == "postgresql":
             return sum(
-                _count_rows(connection.exec_driver_sql(_EXPLAIN + sql, values).scalar_one())
-                for sql, values in statements
+                _count_rows(connection.exec_driver_sql(_EXPLAIN + sql, values).scalar_one()) for sql, values in queries
             )
         driver = connection.connection.driver_connection
         assert driver is not None
@@ -59,7 +58,7 @@ def measure_work(sessions: SessionFactory, read: Callable[[Session], object]) ->
 
         driver.set_progress_handler(count, _OPCODES_PER_CALL)
         try:
-            for sql, values in statements:
+            for sql, values in queries:
                 result = connection.exec_driver_sql(sql, values)
                 if result.returns_rows:
                     result.all()

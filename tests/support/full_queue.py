@@ -13,7 +13,7 @@ from core.db.repos.spec_columns import build_spec_columns
 from core.db.session import SessionFactory, transaction
 from core.db.tables import CheckpointRow, JobEventRow, JobRow, ModelVersionRow
 from core.events import EventType
-from core.jobs import JobState
+from core.jobs import DatasetState, JobState
 from core.spec import JobSpec
 from tests.support.builders import dataset_version, job_spec
 
@@ -22,26 +22,34 @@ NUM_CHECKPOINTS = 2
 AGE = timedelta(days=1)
 
 
-def fill_queue(sessions: SessionFactory, num_queued: int, *, num_finished: int = 0, device: str = "auto") -> list[str]:
-    """Store queued jobs that wait since a day, and finished jobs. Return the ids of the finished jobs.
+def fill_queue(
+    sessions: SessionFactory,
+    num_queued: int,
+    *,
+    num_finished: int = 0,
+    device: str = "auto",
+    is_resolved: bool = True,
+    dataset_state: DatasetState = DatasetState.READY,
+) -> list[str]:
+    """Store jobs of one dataset that were queued a day ago, and finished jobs. Return the ids of the finished jobs.
 
     Each finished job has two checkpoints and a model version.
     """
     spec = JobSpec.model_validate(job_spec(device=device)).model_dump(mode="json")
     now = utc_now() - AGE
     with transaction(sessions) as session:
-        version = dataset_version()
+        version = dataset_version(state=dataset_state)
         session.add(version)
         session.flush()
-        shared: dict[str, Any] = {"dataset_version_id": version.id, "spec": spec}
+        shared: dict[str, Any] = {"dataset_version_id": version.id, "spec": spec, "is_resolved": is_resolved}
+    shared |= build_spec_columns(spec)
     finished = [uuid.uuid4().hex for _ in range(num_finished)]
     jobs = [_build_job(uuid.uuid4().hex, now + timedelta(milliseconds=n), **shared) for n in range(num_queued)]
-    shared |= build_spec_columns(spec)
     ended = {"state": JobState.SUCCEEDED, "started_at": now, "finished_at": now, "duration_s": 60.0, "token": 1}
     jobs += [_build_job(job_id, now, **shared | ended) for job_id in finished]
     events = (_build_event(row["id"], now) for row in jobs)
     checkpoints = (_build_checkpoint(job_id, n, now) for job_id in finished for n in range(NUM_CHECKPOINTS))
-    versions = (_build_version(job_id, number, now) for number, job_id in enumerate(finished, 1))
+    versions = (_build_version(job_id, now) for job_id in finished)
     for table, rows in (
         (JobRow, jobs),
         (JobEventRow, events),
@@ -58,7 +66,6 @@ def _build_job(job_id: str, created_at: datetime, **changes: Any) -> dict[str, A
         "kind": "train",
         "name": "tiny",
         "model_name": "tiny",
-        "is_resolved": True,
         "state": JobState.QUEUED,
         "priority": 0,
         "warnings": [],
@@ -98,10 +105,10 @@ def _build_checkpoint(job_id: str, number: int, created_at: datetime) -> dict[st
     }
 
 
-def _build_version(job_id: str, version: int, created_at: datetime) -> dict[str, Any]:
+def _build_version(job_id: str, created_at: datetime) -> dict[str, Any]:
     return {
-        "name": "tiny",
-        "version": version,
+        "name": job_id,
+        "version": 1,
         "job_id": job_id,
         "job_token": 1,
         "key": f"jobs/{job_id}/t1/bundle",
