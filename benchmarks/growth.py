@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.growth [--sizes 1000 10000] [--rounds 7] [--claim-s 6]
 
-Each size has its own database with as many queued and as many finished jobs. The rounds of all sizes take turns, and the
-ratio is that of the least times. Then worker processes claim jobs from the PostgreSQL database of the largest size.
+Each size has its own database with as many queued and as many finished jobs. The rounds of all sizes take turns, and
+the ratio is that of the least times. Then worker processes claim jobs from the PostgreSQL database of the largest size.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,10 +93,11 @@ def compare(name: str, urls: dict[int, str], rounds: int) -> None:
         sys.stdout.flush()
 
 
-def claim_for(url: str, seconds: float, results: "multiprocessing.Queue[tuple[int, int]]") -> None:
+def claim_for(url: str, seconds: float, start: Barrier, results: "multiprocessing.Queue[tuple[int, int]]") -> None:
     """Claim jobs for a time, and put the number of claims and of lost races into `results`."""
     sessions = make_session_factory(make_engine(url))
     num_claimed = num_lost = 0
+    start.wait()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with transaction(sessions) as session:
@@ -108,7 +110,8 @@ def claim_together(url: str, num_workers: int, seconds: float) -> None:
     """Print how many jobs several processes claim per second."""
     context = multiprocessing.get_context("spawn")
     results: multiprocessing.Queue[tuple[int, int]] = context.Queue()
-    workers = [context.Process(target=claim_for, args=(url, seconds, results)) for _ in range(num_workers)]
+    start = context.Barrier(num_workers)
+    workers = [context.Process(target=claim_for, args=(url, seconds, start, results)) for _ in range(num_workers)]
     for worker in workers:
         worker.start()
     counts = [results.get() for _ in workers]
@@ -124,6 +127,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--claim-s", type=float, default=6.0)
+    parser.add_argument("--claim-rounds", type=int, default=3)
     options = parser.parse_args()
     columns = " | ".join(f"ms at {size:,}" for size in options.sizes)
     sys.stdout.write(f"| database | call | {columns} | ratio |\n|---|---|{'--:|' * (len(options.sizes) + 1)}\n")
@@ -133,7 +137,7 @@ def main() -> None:
         urls = {size: server.url(server.create()) for size in options.sizes}
         compare("postgresql", urls, options.rounds)
         sys.stdout.write("\n| workers | claims per second | lost races per claim |\n|--:|--:|--:|\n")
-        for num_workers in (1, 8, 24):
+        for num_workers in (1, 8, 24) * options.claim_rounds:
             claim_together(urls[options.sizes[-1]], num_workers, options.claim_s)
 
 
