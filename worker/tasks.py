@@ -5,7 +5,7 @@ from collections.abc import Callable
 import structlog
 
 from core.db.repos.datasets import DatasetRepo
-from core.db.repos.jobs import JobRepo
+from core.db.repos.job_queue import JobQueueRepo
 from core.db.session import SessionFactory, transaction
 from core.queue import CANARY
 from worker.control.slots import Slots
@@ -41,7 +41,9 @@ class Tasks:
         self._on_message()
         if job_id == CANARY:
             return
-        self._slots.process_queue(job_id, self._find_next_job, self._supervisor.run, self._count_slots)
+        self._slots.process_queue(
+            job_id, self._find_next_job, self._supervisor.run, self._count_slots, self._supervisor.run_next
+        )
 
     def import_dataset(self, version_id: str) -> None:
         """Import the dataset version if no other import runs. Then import other versions that wait."""
@@ -59,8 +61,8 @@ class Tasks:
         if self._supervisor.is_shutting_down:
             return None
         with transaction(self._sessions, read_only=True) as session:
-            return JobRepo(session).find_next_id(self._supervisor.devices.capacity)
+            return JobQueueRepo(session).find_next_id(self._supervisor.devices.capacity)
 
     def _count_slots(self, job_id: str) -> int:
         with transaction(self._sessions, read_only=True) as session:
-            return JobRepo(session).get_num_slots(job_id)
+            return JobQueueRepo(session).get_num_slots(job_id)

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from app.services.job_extension import plan_extension
 from app.services.job_order import parse_order
 from app.services.validation import capacity
+from core.db.queue_tables import WorkerRow
 from core.db.repos.datasets import DatasetReference, DatasetRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.job_lists import JobFilter, JobListRepo
@@ -17,7 +18,7 @@ from core.db.repos.outbox import OutboxRepo
 from core.db.repos.transitions import build_transition_conflict
 from core.db.repos.workers import WorkerRepo
 from core.db.session import on_commit
-from core.db.tables import DatasetVersionRow, JobRow, WorkerRow
+from core.db.tables import DatasetVersionRow, JobRow
 from core.errors import Conflict
 from core.events import Event
 from core.jobs import DatasetState, JobState, StopRequest

@@ -8,24 +8,25 @@ from sqlalchemy import (
     ForeignKey,
     ForeignKeyConstraint,
     Index,
-    Integer,
     String,
     Text,
+    UnaryExpression,
     UniqueConstraint,
+    desc,
     false,
+    text,
     true,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.db import metric_tables, registry_tables, upload_tables
+from core.db import metric_tables, queue_tables, registry_tables, upload_tables
 from core.db.base import Base
 from core.events import EventType
 from core.jobs import DatasetState, JobState, StopRequest
 
-# The imports declare the tables of metric rollups, summaries, descriptions, tags and resumable uploads.
-OTHER_TABLES = (metric_tables, registry_tables, upload_tables)
+# The imports declare the other tables.
+OTHER_TABLES = (metric_tables, queue_tables, registry_tables, upload_tables)
 METADATA = Base.metadata
-BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite generates ids only for INTEGER, not for BIGINT
 
 
 class DatasetVersionRow(Base):
@@ -55,13 +56,31 @@ class DatasetVersionRow(Base):
     finished_at: Mapped[datetime | None]
 
 
+def _build_queue_index(name: str, *columns: str | UnaryExpression[Any], is_resolved: bool | None = None) -> Index:
+    """Build an index of the queued jobs only, which costs other jobs nothing.
+
+    Its first column is constant, but SQLite prefers an index with a column that a query compares with a constant.
+    """
+    sqlite = postgresql = "state = 'queued'"
+    if is_resolved is not None:
+        sqlite += f" AND is_resolved = {int(is_resolved)}"
+        postgresql += " AND is_resolved" if is_resolved else " AND NOT is_resolved"
+    return Index(name, "state", *columns, sqlite_where=text(sqlite), postgresql_where=text(postgresql))
+
+
 class JobRow(Base):
     """A job, its state and its current attempt. An attempt can write only while the job has the attempt's `token`."""
 
     __tablename__ = "job"
     __table_args__ = (
         Index("ix_job_page", "created_at", "id"),
-        Index("ix_job_queue", "state", "priority", "created_at"),
+        # Queries must contain these conditions word for word, so `is_queued` in `repos/job_queue.py` builds them.
+        _build_queue_index("ix_job_queue", desc("priority"), "created_at", "id"),
+        _build_queue_index(
+            "ix_job_queue_device", "requires_gpu", desc("priority"), "created_at", "id", is_resolved=True
+        ),
+        _build_queue_index("ix_job_unresolved", "dataset_version_id", "created_at", "id", is_resolved=False),
+        Index("ix_job_resume_from", "resume_from_job_id", "state"),
         Index("ix_job_lease", "state", "lease_until"),
         Index("ix_job_event_at", "event_at", "id"),
         Index("ix_job_name_page", "name", "id"),  # these three serve sorted lists, as does ix_job_page
@@ -88,6 +107,10 @@ class JobRow(Base):
 
     state: Mapped[JobState]
     priority: Mapped[int] = mapped_column(default=0)
+    queued_at: Mapped[datetime | None]  # time at which the job was last queued, or resolved if that was later
+    # These columns repeat fields of the spec, so that indexes serve them.
+    requires_gpu: Mapped[bool] = mapped_column(default=False, server_default=false())
+    resume_from_job_id: Mapped[str | None] = mapped_column(String(32))
     stop_request: Mapped[StopRequest | None]
     stop_reason: Mapped[str | None] = mapped_column(String(255))
     failure: Mapped[dict[str, Any] | None]  # {code, message, hint, retryable, …extra}
@@ -168,7 +191,7 @@ class CheckpointRow(Base):
     step: Mapped[int] = mapped_column(BigInteger)
     metrics: Mapped[dict[str, Any]]
     tags: Mapped[list[Any]]  # "latest", "best", "kept"
-    key: Mapped[str] = mapped_column(String(255))  # storage key of a folder
+    key: Mapped[str] = mapped_column(String(255), index=True)  # storage key of a folder
     files: Mapped[dict[str, Any]]  # {file name: {"sha256": …, "size_bytes": …}}
     sha256: Mapped[str] = mapped_column(String(64))  # hash of weights.safetensors
     size_bytes: Mapped[int] = mapped_column(BigInteger)
@@ -200,7 +223,7 @@ class ModelVersionRow(Base):
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     job_id: Mapped[str] = mapped_column(String(32), index=True)
     job_token: Mapped[int]
-    key: Mapped[str] = mapped_column(String(255))
+    key: Mapped[str] = mapped_column(String(255), index=True)
     files: Mapped[dict[str, Any]]
     sha256: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
@@ -242,17 +265,6 @@ class ModelAliasRow(Base):
     variant: Mapped[str | None] = mapped_column(String(32))  # format of the variant
 
 
-class OutboxRow(Base):
-    """A queue message, stored in the transaction that changes its job or dataset version and sent after the commit."""
-
-    __tablename__ = "outbox"
-
-    id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    topic: Mapped[str] = mapped_column(String(32))  # "train" or "import"
-    subject_id: Mapped[str] = mapped_column(String(32))
-    created_at: Mapped[datetime]
-
-
 class IdempotencyRow(Base):
     """An idempotency key with the hash of its request and the id of the created job."""
 
@@ -262,22 +274,6 @@ class IdempotencyRow(Base):
     request_hash: Mapped[str] = mapped_column(String(64))
     job_id: Mapped[str] = mapped_column(String(32))
     created_at: Mapped[datetime]
-
-
-class WorkerRow(Base):
-    """A registered worker."""
-
-    __tablename__ = "worker"
-
-    id: Mapped[str] = mapped_column(String(128), primary_key=True)
-    host: Mapped[str] = mapped_column(String(255))
-    slots: Mapped[int]
-    devices: Mapped[list[Any]]
-    versions: Mapped[dict[str, Any]]
-    message: Mapped[str | None] = mapped_column(Text)
-    started_at: Mapped[datetime]
-    beat_at: Mapped[datetime]
-    took_at: Mapped[datetime | None]  # time at which the worker last received a message from the queue
 
 
 class BrowserSessionRow(Base):

@@ -6,20 +6,21 @@ because their fencing token is lower.
 
 from typing import Any
 
-from sqlalchemy import exists, func, or_, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now
 from core.db.repos.events import EventRepo
+from core.db.repos.job_queue import has_ready_dataset, select_next
 from core.db.repos.metric_summaries import MetricSummaryRepo
-from core.db.repos.placement import WorkerCapacity, is_schedulable_on, requires_gpu
+from core.db.repos.placement import WorkerCapacity, is_schedulable_on, needs_at_most
 from core.db.repos.transitions import apply_transition, lock_job_for_attempt, record_transition
-from core.db.tables import DatasetVersionRow, JobEventRow, JobRow, OutboxRow
+from core.db.tables import JobRow
 from core.errors import LostLease
 from core.events import EventType
 from core.failures import build_failure
 from core.job_log import describe_lost_attempt
-from core.jobs import ACTIVE, DatasetState, JobState, StopRequest
+from core.jobs import ACTIVE, JobState, StopRequest
 
 MAX_ATTEMPTS = 5
 _RELEASED_STATES = {JobState.CANCELLING: JobState.CANCELLED, JobState.PAUSING: JobState.PAUSED}
@@ -49,16 +50,26 @@ class AttemptRepo:
         be ready. If `capacity` is set, jobs that require more resources are not claimed.
         """
         self.release_expired_lease(job_id, max_attempts)
-        ready = select(DatasetVersionRow.id).where(DatasetVersionRow.state == DatasetState.READY)
-        statement = update(JobRow).where(
-            JobRow.id == job_id,
-            JobRow.state == JobState.QUEUED,
-            JobRow.is_resolved,
-            or_(JobRow.dataset_version_id.is_(None), JobRow.dataset_version_id.in_(ready)),
-        )
+        conditions = [JobRow.id == job_id, JobRow.is_resolved, has_ready_dataset()]
         if capacity is not None:
-            statement = statement.where(is_schedulable_on(capacity))
-        claimed = self._session.execute(
+            conditions.append(is_schedulable_on(capacity))
+        return self._claim(owner, lease_s, *conditions)
+
+    def claim_next(
+        self, owner: str, lease_s: float, capacity: WorkerCapacity | None = None, max_slots: int = 1
+    ) -> JobRow | None:
+        """Claim the job that a worker with this capacity runs next. Return None if there is none.
+
+        Jobs that other workers claim at the same time are skipped on PostgreSQL, so that workers do not wait for each
+        other. Nothing is claimed if the next job uses more than `max_slots` slots: later jobs must not overtake it.
+        """
+        candidate = select_next(capacity).with_for_update(of=JobRow, skip_locked=True).scalar_subquery()
+        return self._claim(owner, lease_s, JobRow.id == candidate, needs_at_most(max_slots))
+
+    def _claim(self, owner: str, lease_s: float, *conditions: ColumnElement[bool]) -> JobRow | None:
+        """Claim the job that is queued and fulfills the conditions, with one statement."""
+        statement = update(JobRow).where(JobRow.state == JobState.QUEUED, *conditions)
+        claimed = self._session.scalars(
             statement.values(
                 state=JobState.RUNNING,
                 attempt=JobRow.attempt + 1,
@@ -72,8 +83,8 @@ class AttemptRepo:
         ).one_or_none()
         if claimed is None:
             return None
-        record_transition(self._session, job_id, JobState.QUEUED, JobState.RUNNING, "claimed")
-        query = select(JobRow).where(JobRow.id == job_id).options(undefer(JobRow.spec))
+        record_transition(self._session, claimed, JobState.QUEUED, JobState.RUNNING, "claimed")
+        query = select(JobRow).where(JobRow.id == claimed).options(undefer(JobRow.spec))
         return self._session.scalars(query.execution_options(populate_existing=True)).one()
 
     def renew_lease(self, job_id: str, token: int, lease_s: float) -> StopRequest | None:
@@ -201,24 +212,6 @@ class AttemptRepo:
         if job is not None:
             self._requeue_or_fail_job(job, build_failure("worker_lost"), max_attempts)
         return job
-
-    def find_ids_without_message(self, older_than_s: float, limit: int = 100, *, gpu: bool | None = None) -> list[str]:
-        """Return the ids of queued jobs whose queue message may be lost, in queue order.
-
-        The returned jobs have a ready dataset and no message in the outbox, and were queued more than `older_than_s`
-        seconds ago. `gpu` selects only jobs that require a GPU (True) or only jobs that do not (False).
-        Default: all jobs.
-        """
-        has_message = exists().where(OutboxRow.topic == "train", OutboxRow.subject_id == JobRow.id)
-        changed_at = select(func.max(JobEventRow.at)).where(
-            JobEventRow.job_id == JobRow.id, JobEventRow.type == EventType.STATE
-        )
-        query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED, ~has_message)
-        query = query.where(DatasetVersionRow.state == DatasetState.READY)
-        if gpu is not None:
-            query = query.where(requires_gpu() if gpu else ~requires_gpu())
-        query = query.where(changed_at.scalar_subquery() < now(self._session, -older_than_s))
-        return list(self._session.scalars(query.order_by(JobRow.priority.desc(), JobRow.created_at).limit(limit)))
 
     def _requeue_or_fail_job(self, job: JobRow, failure: dict[str, Any], max_attempts: int, detail: str = "") -> None:
         is_over_limit = job.state is JobState.RUNNING and job.lost_attempts + 1 >= max_attempts

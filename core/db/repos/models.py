@@ -208,8 +208,6 @@ class ModelRepo:
         query = select(*columns, ModelVersionRow.key).where(tuple_(*columns).in_(versions))
         return {(name, version): key for name, version, key in self._session.execute(query)}
 
-    def is_key_referenced(self, key: str) -> bool:
-        """Return whether a model version is stored under `key`."""
-        return (
-            self._session.scalars(select(ModelVersionRow.version).where(ModelVersionRow.key == key)).first() is not None
-        )
+    def filter_keys(self, keys: Collection[str]) -> set[str]:
+        """Return the storage keys under which a model version is stored."""
+        return set(self._session.scalars(select(ModelVersionRow.key).where(ModelVersionRow.key.in_(keys))))

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, delete, exists, func, inspect, select, tuple_, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from core.db.base import Base
 from core.db.clock import now
@@ -128,10 +128,10 @@ class RetentionRepo:
         return ExpiredTotals(count, int(size))
 
     def _build_conditions(self, days: float) -> list[ColumnElement[bool]]:
-        source = JobRow.spec["resume_from"]["job"].as_string()
-        sources = set(self._session.scalars(select(source).where(JobRow.state.in_(UNFINISHED), source.is_not(None))))
+        dependent = aliased(JobRow)
+        is_source = exists().where(dependent.resume_from_job_id == JobRow.id, dependent.state.in_(UNFINISHED))
         has_expired = JobRow.finished_at < now(self._session, -days * _DAY_S)
-        return [JobRow.state.in_(TERMINAL), has_expired, JobRow.id.not_in(sources)]
+        return [JobRow.state.in_(TERMINAL), has_expired, ~is_source]
 
     def _lock(self, job_id: str, days: float) -> bool:
         """Lock a job. Return False if it was deleted or extended, or if another job starts from its checkpoints."""

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from app.state import State
 from core.db.repos.attempts import AttemptRepo
-from core.db.repos.jobs import JobRepo
+from core.db.repos.job_queue import JobQueueRepo
 from core.db.session import transaction
 from tests.support.finished import FinishedJob, finish_job
 
@@ -121,7 +121,7 @@ def test_a_registration_is_a_job_without_a_dataset(client: TestClient, state: St
     assert "dataset" not in job["spec"]
     assert client.post("/v1/models", json=PETS, headers={"Idempotency-Key": "one"}).json()["id"] == job["id"]
     with transaction(state.sessions) as session:
-        assert JobRepo(session).find_next_id() == job["id"]
+        assert JobQueueRepo(session).find_next_id() == job["id"]
         assert AttemptRepo(session).claim(job["id"], "worker-1", 30) is not None
 
 

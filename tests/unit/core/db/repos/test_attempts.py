@@ -9,6 +9,7 @@ import pytest
 
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.events import EventRepo
+from core.db.repos.job_queue import JobQueueRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import SessionFactory, transaction
@@ -94,7 +95,7 @@ def test_a_job_is_not_claimed_before_its_dataset_is_ready(
         version.state = state
     assert claim(sessions, queued.id) is None
     with transaction(sessions) as session:
-        assert JobRepo(session).find_next_id() is None
+        assert JobQueueRepo(session).find_next_id() is None
 
 
 def test_a_lost_job_is_queued_again_up_to_the_retry_limit(sessions: SessionFactory, queued: JobRow) -> None:
@@ -163,7 +164,7 @@ def test_each_state_change_is_an_event_and_the_end_is_the_last(sessions: Session
 
 def test_an_old_queued_job_without_a_message_is_found(sessions: SessionFactory, queued: JobRow) -> None:
     with transaction(sessions) as session:
-        repo = AttemptRepo(session)
+        repo = JobQueueRepo(session)
         assert repo.find_ids_without_message(older_than_s=-1.0) == [queued.id]
         assert repo.find_ids_without_message(older_than_s=60.0) == []
         OutboxRepo(session).add("train", queued.id)
