@@ -67,8 +67,16 @@ class JobRow(Base):
         Index("ix_job_name_page", "name", "id"),  # these three serve sorted lists, as does ix_job_page
         Index("ix_job_state_page", "state", "id"),
         Index("ix_job_duration_page", "duration_s", "id"),
-        Index("ix_job_model", "model_name", "created_at"),
-        Index("ix_job_dataset", "dataset_version_id", "created_at"),
+        *(
+            Index(f"ix_job_{name}_created", column, "created_at", "id")  # for filtered lists, newest first
+            for name, column in (
+                ("state", "state"),
+                ("kind", "kind"),
+                ("name", "name"),
+                ("model", "model_name"),
+                ("dataset", "dataset_version_id"),
+            )
+        ),
         Index("ix_job_finished", "finished_at", "id"),  # for retention
     )
 
@@ -123,10 +131,11 @@ class JobTagRow(Base):
     """A tag of a job, for lists of jobs with a tag."""
 
     __tablename__ = "job_tag"
-    __table_args__ = (Index("ix_job_tag_tag", "tag", "job_id"),)
+    __table_args__ = (Index("ix_job_tag_created", "tag", "created_at", "job_id"),)
 
     job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
     tag: Mapped[str] = mapped_column(String(64), primary_key=True)
+    created_at: Mapped[datetime]  # of the job, so that the index has the order of lists
 
 
 class JobEventRow(Base):

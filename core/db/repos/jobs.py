@@ -161,7 +161,9 @@ class JobRepo:
         self._session.execute(update(JobRow).where(JobRow.id == job_id).values(**texts))
         if "tags" in texts:
             self._session.execute(delete(JobTagRow).where(JobTagRow.job_id == job_id))
-            self._session.add_all([JobTagRow(job_id=job_id, tag=tag) for tag in texts["tags"]])
+            self._session.add_all(
+                [JobTagRow(job_id=job_id, tag=tag, created_at=job.created_at) for tag in texts["tags"]]
+            )
             self._session.flush()
         self._session.refresh(job)
         return job
