@@ -71,6 +71,7 @@ PREDICTION_COMMANDS: Commands = {
 MODEL_COMMANDS: Commands = {
     "list": models.list_models,
     "show": models.show_model,
+    "versions": models.list_versions,
     "register": models.register_model,
     "alias": models.set_alias,
     "delete-alias": descriptions.delete_alias,

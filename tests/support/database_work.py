@@ -30,9 +30,8 @@ def record_statements(engine: Engine) -> Iterator[list[Statement]]:
 
 def list_queries(sessions: SessionFactory, read: Callable[[Session], object]) -> list[Statement]:
     """Return the queries of a read transaction."""
-    with transaction(sessions, read_only=True) as session:
-        with record_statements(session.get_bind().engine) as statements:
-            read(session)
+    with transaction(sessions, read_only=True) as session, record_statements(session.get_bind().engine) as statements:
+        read(session)
     return [statement for statement in statements if not statement[0].startswith("BEGIN")]
 
 
