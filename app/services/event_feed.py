@@ -33,10 +33,12 @@ class EventFeed:
 
     Args:
         read_events: function that reads the events of a job with a number above the given one from the database.
+        subscription: receives the events of the job from the bus.
     """
 
-    def __init__(self, job_id: str, read_events: ReadEvents) -> None:
+    def __init__(self, job_id: str, read_events: ReadEvents, subscription: Subscription) -> None:
         self.job_id = job_id
+        self.subscription = subscription
         self.listeners: dict[FeedListener, None] = {}
         self.is_deleted = False
         self.last_number: int | None = None
@@ -52,9 +54,9 @@ class EventFeed:
             return None
         return [event for event in self._recent if event.seq > after]
 
-    async def follow(self, subscription: Subscription) -> None:
+    async def follow(self) -> None:
         """Receive the events of the bus until the task is cancelled."""
-        async with subscription:
+        async with self.subscription as subscription:
             async for event in subscription:
                 if self._newest is not None and event.seq > self._newest + 1:
                     with suppress(SQLAlchemyError):  # streams that need the missing events read them when they can
