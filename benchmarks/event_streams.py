@@ -1,6 +1,6 @@
 """Measures event streams: what silent ones cost, and the time from an event to its followers.
 
-    .venv/bin/python -m benchmarks.event_streams [--followers 5000] [--jobs 1] [--events 30] [--interval 1] [--silent 20]
+    .venv/bin/python -m benchmarks.event_streams [--followers 5000] [--jobs 1] [--events 30] [--interval 1]
 
 Starts Valkey, a database (SQLite, or PostgreSQL with --postgresql) and one API process. The clients run in another
 process, and a third one appends an event to every job every `--interval` seconds. Latencies are from the begin of the
@@ -112,7 +112,8 @@ def run_api(database: str, redis_url: str, home: Path) -> Iterator[tuple[str, in
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **{f"CANDELA_{key}": it for key, it in variables.items()}}
     command = [sys.executable, "-c", SERVE, f"127.0.0.1:{port}"]
     with (home / "api.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, preexec_fn=die_with_parent, cwd=ROOT)
+        options = {"stdout": log, "stderr": log, "cwd": ROOT}
+        process = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent, **options)  # type: ignore[call-overload]
     url = f"http://127.0.0.1:{port}"
 
     def is_live() -> bool:
@@ -161,7 +162,9 @@ def measure(options: argparse.Namespace, database: str, redis_url: str, home: Pa
         command = [sys.executable, __file__, "--follow", url, "--followers", str(options.followers), *job_ids]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        clients = subprocess.Popen(command, env=environment, text=True, preexec_fn=die_with_parent, **pipes)  # type: ignore[call-overload]
+        clients = subprocess.Popen(  # type: ignore[call-overload]
+            command, env=environment, text=True, preexec_fn=die_with_parent, **pipes
+        )
         cpu_s, started_at = read_cpu_s(pid), time.monotonic()
         opened = json.loads(clients.stdout.readline())
         opening = f"{time.monotonic() - started_at:.1f} s, {read_cpu_s(pid) - cpu_s:.1f} CPU s"
@@ -169,13 +172,15 @@ def measure(options: argparse.Namespace, database: str, redis_url: str, home: Pa
         time.sleep(5)
         silent = measure_cores(pid, options.silent)
         per_stream = 1024 * (read_memory_mib(pid) - memory) / max(1, opened["opened"])
-        print(f"silent: {100 * silent:.1f} % of a core, {100 * idle:.1f} % without streams; {per_stream:.0f} KiB a stream")
+        cost = f"{100 * silent:.1f} % of a core, {100 * idle:.1f} % without streams"
+        print(f"silent: {cost}; {per_stream:.0f} KiB a stream", flush=True)
         clients.stdin.write("\n")
         clients.stdin.flush()
         clients.stdout.readline()
         cpu_s = read_cpu_s(pid)
-        appending = [sys.executable, __file__, "--append", database, redis_url, str(options.events), str(options.interval)]
-        subprocess.run([*appending, *job_ids], env=environment, check=True)
+        rate = [str(options.events), str(options.interval)]
+        appending = [sys.executable, __file__, "--append", database, redis_url, *rate, *job_ids]
+        subprocess.run(appending, env=environment, check=True)
         time.sleep(options.settle)
         cpu_s = read_cpu_s(pid) - cpu_s
         clients.stdin.write("\n")
@@ -184,7 +189,8 @@ def measure(options: argparse.Namespace, database: str, redis_url: str, home: Pa
         expected = options.events * opened["opened"]
         milliseconds = [1e3 * latencies[int(share * (len(latencies) - 1))] for share in (0.0, 0.5, 0.99, 1.0)]
         print(
-            f"events: {len(latencies)} of {expected} received; ms min {milliseconds[0]:.1f}, p50 {milliseconds[1]:.0f}, "
+            f"events: {len(latencies)} of {expected} received; "
+            f"ms min {milliseconds[0]:.1f}, p50 {milliseconds[1]:.0f}, "
             f"p99 {milliseconds[2]:.0f}, max {milliseconds[3]:.0f}; mean {1e3 * statistics.mean(latencies):.0f}; "
             f"{1e6 * cpu_s / max(1, len(latencies)):.0f} CPU µs a delivery",
             flush=True,

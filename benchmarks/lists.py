@@ -2,9 +2,9 @@
 
     .venv/bin/python -m benchmarks.lists [--jobs 1000 10000 100000] [--rounds 5]
 
-`work` is the number of rows that the scans of PostgreSQL visited, or of instructions of SQLite's virtual machine; `ms` is
-the least time of a page of 50 items. One job in 97 has the rare values. Each of ten models has a tenth as many versions
-as there are jobs.
+`work` is the number of rows that the scans of PostgreSQL visited, or of instructions of SQLite's virtual machine. The
+times are the least ones of a page of 50 items. One job in 97 has the rare values. Each of ten models has a tenth as
+many versions as there are jobs.
 """
 
 import argparse

@@ -48,11 +48,12 @@ class EventFeed:
 
     def list_recent(self, after: int) -> Sequence[Event] | None:
         """Return the events with a number above `after`. Return None if the database must be read instead."""
-        if self._newest is not None and self._newest <= after:
-            return ()
-        if not self._recent or self._recent[0].seq > after + 1:
+        if self._newest is None:
             return None
-        return [event for event in self._recent if event.seq > after]
+        num_new = self._newest - after
+        if num_new > len(self._recent):
+            return None
+        return [self._recent[offset] for offset in range(-num_new, 0)]
 
     async def follow(self) -> None:
         """Receive the events of the bus until the task is cancelled."""

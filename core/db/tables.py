@@ -77,7 +77,9 @@ class JobRow(Base):
                 ("dataset", "dataset_version_id"),
             )
         ),
-        Index("ix_job_finished", "finished_at", "id"),  # for retention
+        Index("ix_job_finished", "finished_at", "id"),  # this one and the next two are for retention
+        Index("ix_job_points_finished", "has_expired_points", "finished_at", "id"),
+        Index("ix_job_events_finished", "has_expired_events", "finished_at", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -116,7 +118,10 @@ class JobRow(Base):
     event_seq: Mapped[int] = mapped_column(default=0)
     # false for jobs of earlier versions until maintenance has built the rollups of their curves
     has_rollups: Mapped[bool] = mapped_column(default=True, server_default=false())
-    has_expired_checkpoints: Mapped[bool] = mapped_column(default=False, server_default=false())  # deleted by retention
+    # deleted by retention: the checkpoints, the points of the curves, the events except for states and the last one
+    has_expired_checkpoints: Mapped[bool] = mapped_column(default=False, server_default=false())
+    has_expired_points: Mapped[bool] = mapped_column(default=False, server_default=false())
+    has_expired_events: Mapped[bool] = mapped_column(default=False, server_default=false())
     event_at: Mapped[datetime | None]  # time of the newest event; null if an earlier version stored it
 
     created_at: Mapped[datetime]

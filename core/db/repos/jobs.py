@@ -213,6 +213,7 @@ class JobRepo:
             raise build_transition_conflict(job, "cannot be extended")
         cleared = {
             "stop_request": None,
+            "has_expired_events": False,  # the new events expire too
             "stop_reason": None,
             "finished_at": None,
             "duration_s": None,
