@@ -3,7 +3,8 @@
     .venv/bin/python -m benchmarks.job_rows [--jobs 50] [--epochs 20] [--flushes 30]
 
 Each epoch has `--flushes` flushes, as of a job with a flush a second: each stores 10 steps of a metric and a progress
-event. An epoch ends with an `epoch` event, a log line and two validation metrics. The sizes are those of compacted tables.
+event. An epoch ends with an `epoch` event, a log line and two validation metrics. Tables are compacted before they are
+measured.
 """
 
 import argparse
@@ -45,7 +46,9 @@ def add_job(sessions: SessionFactory, num_epochs: int, num_flushes: int) -> None
     step, total = 0, num_epochs * num_flushes * STEPS_PER_FLUSH
     for epoch in range(1, num_epochs + 1):
         for flush in range(num_flushes):
-            points = [MetricPoint("train", "loss", step + i, epoch, 0.25 + i, None, 100 * i) for i in range(STEPS_PER_FLUSH)]
+            points = [
+                MetricPoint("train", "loss", step + i, epoch, 0.25 + i, None, 100 * i) for i in range(STEPS_PER_FLUSH)
+            ]
             step += STEPS_PER_FLUSH
             progress = {"epoch": epoch, "epochs": num_epochs, "step": step, "steps": total, "eta_seconds": 12.5}
             metrics = {"train_loss": 0.123456, "train_accuracy": 0.912345, "valid_loss": 0.2345, "valid_accuracy": 0.9}
@@ -68,7 +71,9 @@ def measure(engine: Engine, num_jobs: int) -> dict[str, int]:
         if engine.dialect.name == "sqlite":
             raw = engine.raw_connection()
             raw.driver_connection.execute("VACUUM")  # type: ignore[union-attr]
-            pages, size = (raw.driver_connection.execute(f"PRAGMA {it}").fetchone()[0] for it in ("page_count", "page_size"))  # type: ignore[union-attr]
+            pages, size = (
+                raw.driver_connection.execute(f"PRAGMA {it}").fetchone()[0] for it in ("page_count", "page_size")
+            )  # type: ignore[union-attr]
             raw.close()
             return {"database": pages * size // num_jobs}
         connection.execute(text("VACUUM FULL"))

@@ -19,6 +19,7 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"], route_class=Strict
 
 @router.get(
     "/events",
+    status_code=200,
     response_class=EventStreamResponse,
     responses={
         200: {

@@ -32,6 +32,7 @@ class Topic(StrEnum):
 
 @router.get(
     "",
+    status_code=200,
     response_class=EventStreamResponse,
     responses={
         200: {
