@@ -25,7 +25,7 @@ MAX_ENCODED = 256
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Connection": "keep-alive"}
 
 
-class EventSource(Protocol):
+class SendableStream(Protocol):
     """A stream of events that ends after `evict`."""
 
     def __aiter__(self) -> AsyncIterator[Event]: ...
@@ -42,7 +42,7 @@ class SendTimeoutError(TimeoutError):
 class EventConnection:
     """A client that receives the events of a stream. It must be created in the task that sends the events."""
 
-    def __init__(self, stream: EventSource, send: Send) -> None:
+    def __init__(self, stream: SendableStream, send: Send) -> None:
         self.has_timed_out = False
         self._stream = stream
         self._send = send
@@ -129,7 +129,7 @@ class EventStreamResponse(StreamingResponse):
 
     def __init__(
         self,
-        stream: EventSource,
+        stream: SendableStream,
         encode: Callable[[Event], bytes],
         connections: EventConnections,
         *,
@@ -172,10 +172,10 @@ class EventStreamResponse(StreamingResponse):
         self._stream.evict()
 
 
-def format_message(data: str = "", *, event: str = "", event_id: str) -> bytes:
+def format_message(body: str = "", *, event: str = "", event_id: str) -> bytes:
     """Return a server-sent event. Without `event`, it only sets the last event id of the client."""
-    body = f"event: {event}\r\ndata: {data}\r\n" if event else ""
-    return f"id: {event_id}\r\n{body}\r\n".encode()
+    fields = f"event: {event}\r\ndata: {body}\r\n" if event else ""
+    return f"id: {event_id}\r\n{fields}\r\n".encode()
 
 
 def is_server_stopping() -> bool:

@@ -67,16 +67,11 @@ class JobRow(Base):
         Index("ix_job_name_page", "name", "id"),  # these three serve sorted lists, as does ix_job_page
         Index("ix_job_state_page", "state", "id"),
         Index("ix_job_duration_page", "duration_s", "id"),
-        *(
-            Index(f"ix_job_{name}_created", column, "created_at", "id")  # for filtered lists, newest first
-            for name, column in (
-                ("state", "state"),
-                ("kind", "kind"),
-                ("name", "name"),
-                ("model", "model_name"),
-                ("dataset", "dataset_version_id"),
-            )
-        ),
+        Index("ix_job_state_created", "state", "created_at", "id"),  # these five serve filtered lists, newest first
+        Index("ix_job_kind_created", "kind", "created_at", "id"),
+        Index("ix_job_name_created", "name", "created_at", "id"),
+        Index("ix_job_model_created", "model_name", "created_at", "id"),
+        Index("ix_job_dataset_created", "dataset_version_id", "created_at", "id"),
         Index("ix_job_finished", "finished_at", "id"),  # this one and the next two are for retention
         Index("ix_job_points_finished", "has_expired_points", "finished_at", "id"),
         Index("ix_job_events_finished", "has_expired_events", "finished_at", "id"),

@@ -24,7 +24,7 @@ from core.errors import NotFound, ResourceInUse
 from core.events import EventType
 from core.jobs import TERMINAL, UNFINISHED
 
-KEPT_EVENTS = (EventType.STATE, EventType.END)
+RETAINED_EVENTS = (EventType.STATE, EventType.END)
 """Events that have no other source. They do not expire."""
 _DAY_S = 24 * 3600.0
 
@@ -130,7 +130,7 @@ class RetentionRepo:
             return 0
         last = select(JobRow.event_seq).where(JobRow.id == job_id).scalar_subquery()
         deleted = self._delete_rows(
-            JobEventRow, job_id, limit, JobEventRow.type.not_in(KEPT_EVENTS), JobEventRow.seq < last
+            JobEventRow, job_id, limit, JobEventRow.type.not_in(RETAINED_EVENTS), JobEventRow.seq < last
         )
         if deleted < limit:
             self._session.execute(update(JobRow).where(JobRow.id == job_id).values(has_expired_events=True))
