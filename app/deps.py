@@ -8,6 +8,7 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from app.http.event_response import EventConnections
 from app.http.rate_limit import get_api_key
 from app.services.batch_predictions import BatchPredictionService
 from app.services.browser_sessions import BrowserSessions
@@ -187,6 +188,10 @@ async def _get_event_streams(state: StateDep) -> EventStreams:
     return state.event_streams
 
 
+async def _get_event_connections(state: StateDep) -> EventConnections:
+    return state.event_connections
+
+
 async def _get_browser_sessions(state: StateDep) -> BrowserSessions:
     return state.browser_sessions
 
@@ -248,6 +253,7 @@ PredictionsDep = Annotated[PredictionService, Depends(_get_predictions)]
 CheckpointPredictionsDep = Annotated[CheckpointPredictionService, Depends(_get_checkpoint_predictions)]
 ExplanationsDep = Annotated[ExplanationService, Depends(_get_explanations)]
 InferenceDep = Annotated[InferenceService, Depends(_get_inference)]
+EventConnectionsDep = Annotated[EventConnections, Depends(_get_event_connections)]
 EventStreamsDep = Annotated[EventStreams, Depends(_get_event_streams)]
 BrowserSessionsDep = Annotated[BrowserSessions, Depends(_get_browser_sessions)]
 ReadinessDep = Annotated[ReadinessProbe, Depends(_get_readiness)]

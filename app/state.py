@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 
+from app.http.event_response import EventConnections
 from app.http.tracing import Tracing
 from app.services.browser_sessions import BrowserSessions
 from app.services.dataset_samples import SplitCache
@@ -73,6 +74,7 @@ class State:
     decoder: Decoder
     download_threads: CapacityLimiter = field(default_factory=partial(CapacityLimiter, MAX_DOWNLOAD_THREADS))
     split_cache: SplitCache = field(default_factory=SplitCache)
+    event_connections: EventConnections = field(default_factory=EventConnections)
     submission: JobSubmission = field(init=False)
     version_cache: VersionCache = field(init=False)
     event_streams: EventStreams = field(init=False)

@@ -117,6 +117,12 @@ class Settings(BaseSettings):
     artifact_retention_days: RetentionDays = Field(
         default=0.0, description="Days after the end of a job until its artifacts are deleted; 0: never."
     )
+    event_retention_days: RetentionDays = Field(
+        default=0.0, description="Days after the end of a job until its log and progress are deleted; 0: never."
+    )
+    metric_retention_days: RetentionDays = Field(
+        default=0.0, description="Days after the end of a job until only the rollups of its curves remain; 0: never."
+    )
     job_retention_days: RetentionDays = Field(
         default=0.0, description="Days after its end until a job without registered models is deleted; 0: never."
     )

@@ -73,6 +73,7 @@ MODEL_COMMANDS: Commands = {
     "list": models.list_models,
     "show": models.show_model,
     "lineage": models.show_lineage,
+    "versions": models.list_versions,
     "register": models.register_model,
     "alias": models.set_alias,
     "delete-alias": descriptions.delete_alias,

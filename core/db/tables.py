@@ -86,9 +86,14 @@ class JobRow(Base):
         Index("ix_job_name_page", "name", "id"),  # these three serve sorted lists, as does ix_job_page
         Index("ix_job_state_page", "state", "id"),
         Index("ix_job_duration_page", "duration_s", "id"),
-        Index("ix_job_model", "model_name", "created_at"),
-        Index("ix_job_dataset", "dataset_version_id", "created_at"),
-        Index("ix_job_finished", "finished_at", "id"),  # for retention
+        Index("ix_job_state_created", "state", "created_at", "id"),  # these five serve filtered lists, newest first
+        Index("ix_job_kind_created", "kind", "created_at", "id"),
+        Index("ix_job_name_created", "name", "created_at", "id"),
+        Index("ix_job_model_created", "model_name", "created_at", "id"),
+        Index("ix_job_dataset_created", "dataset_version_id", "created_at", "id"),
+        Index("ix_job_finished", "finished_at", "id"),  # this one and the next two are for retention
+        Index("ix_job_points_finished", "has_expired_points", "finished_at", "id"),
+        Index("ix_job_events_finished", "has_expired_events", "finished_at", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -131,7 +136,10 @@ class JobRow(Base):
     event_seq: Mapped[int] = mapped_column(default=0)
     # false for jobs of earlier versions until maintenance has built the rollups of their curves
     has_rollups: Mapped[bool] = mapped_column(default=True, server_default=false())
-    has_expired_checkpoints: Mapped[bool] = mapped_column(default=False, server_default=false())  # deleted by retention
+    # deleted by retention: the checkpoints, the points of the curves, the events except for states and the last one
+    has_expired_checkpoints: Mapped[bool] = mapped_column(default=False, server_default=false())
+    has_expired_points: Mapped[bool] = mapped_column(default=False, server_default=false())
+    has_expired_events: Mapped[bool] = mapped_column(default=False, server_default=false())
     event_at: Mapped[datetime | None]  # time of the newest event; null if an earlier version stored it
 
     created_at: Mapped[datetime]
@@ -146,10 +154,11 @@ class JobTagRow(Base):
     """A tag of a job, for lists of jobs with a tag."""
 
     __tablename__ = "job_tag"
-    __table_args__ = (Index("ix_job_tag_tag", "tag", "job_id"),)
+    __table_args__ = (Index("ix_job_tag_created", "tag", "created_at", "job_id"),)
 
     job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
     tag: Mapped[str] = mapped_column(String(64), primary_key=True)
+    created_at: Mapped[datetime]  # of the job, so that the index has the order of lists
 
 
 class JobEventRow(Base):

@@ -100,6 +100,7 @@ COMMANDS: dict[str, str] = {
     "list_models": "models --tag a",
     "register_model": "models register m convnet --no-wait",
     "show_model": "models show m",
+    "list_model_versions": "models versions m --limit 5",
     "update_model": "models describe m --tag a",
     "update_model_version": "models describe m --version 1 --tag a",
     "delete_model": "models delete m --yes",

@@ -106,6 +106,7 @@ CALLS: dict[str, Call] = {
     "list_models": lambda client, job, folder: client.models.list(tag="a"),
     "register_model": lambda client, job, folder: client.models.register("m", "convnet"),
     "show_model": lambda client, job, folder: client.models.get("m"),
+    "list_model_versions": lambda client, job, folder: client.models.versions("m"),
     "update_model": lambda client, job, folder: client.models.describe("m", tags=["a"]),
     "update_model_version": lambda client, job, folder: client.models.describe("m", 1, tags=["a"]),
     "delete_model": lambda client, job, folder: client.models.delete("m"),

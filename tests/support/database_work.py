@@ -1,6 +1,6 @@
 """Measures the work of statements in a database, which, unlike their duration, does not depend on the machine."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,12 +41,17 @@ def measure_work(sessions: SessionFactory, read: Callable[[Session], object]) ->
     On PostgreSQL, this is the number of rows that its scans visited, whether or not they passed a filter, and of rows
     that it sorted. On SQLite, it is the number of instructions of the virtual machine.
     """
-    queries = list_queries(sessions, read)
+    return measure_statements(sessions, list_queries(sessions, read))
+
+
+def measure_statements(sessions: SessionFactory, statements: Sequence[Statement]) -> int:
+    """Return the work of statements as `measure_work` does. They are executed again, and rolled back."""
     with sessions() as session:
         connection = session.connection()
         if connection.dialect.name == "postgresql":
             return sum(
-                _count_rows(connection.exec_driver_sql(_EXPLAIN + sql, values).scalar_one()) for sql, values in queries
+                _count_rows(connection.exec_driver_sql(_EXPLAIN + sql, values).scalar_one())
+                for sql, values in statements
             )
         driver = connection.connection.driver_connection
         assert driver is not None
@@ -58,7 +63,7 @@ def measure_work(sessions: SessionFactory, read: Callable[[Session], object]) ->
 
         driver.set_progress_handler(count, _OPCODES_PER_CALL)
         try:
-            for sql, values in queries:
+            for sql, values in statements:
                 result = connection.exec_driver_sql(sql, values)
                 if result.returns_rows:
                     result.all()

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import delete, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
@@ -13,6 +13,8 @@ from core.db.tables import JobEventRow, JobRow
 from core.errors import NotFound
 from core.events import Event, EventType
 from core.jobs import JobState
+
+_SUPERSEDING = (EventType.EPOCH, EventType.END)
 
 
 class JobChange(NamedTuple):
@@ -30,6 +32,7 @@ class EventRepo:
     def append(self, job_id: str, entries: Sequence[tuple[EventType, dict[str, Any]]]) -> list[Event]:
         """Store events of a job. They are published on the event bus after the commit.
 
+        An epoch and the end of a job supersede the progress before them, which is deleted.
         Event numbers are taken from a counter in the job's row. The row is locked until the commit, so that events
         become visible in the order of their numbers.
         """
@@ -48,8 +51,22 @@ class EventRepo:
         events = [Event(job_id, first + i, type_, at, payload) for i, (type_, payload) in enumerate(entries)]
         self._session.add_all([JobEventRow(**event._asdict()) for event in events])
         self._session.flush()
+        if any(event.type in _SUPERSEDING for event in events):
+            self._delete_superseded(job_id, first)
         publish_on_commit(self._session, events)
         return events
+
+    def _delete_superseded(self, job_id: str, seq: int) -> None:
+        """Delete the progress since the last epoch before the event `seq`: the new event has its final values.
+
+        Clients continue after the number of a deleted event as after any other.
+        """
+        row = JobEventRow
+        epochs = select(row.seq).where(row.job_id == job_id, row.seq < seq, row.type == EventType.EPOCH)
+        last_epoch = epochs.order_by(row.seq.desc()).limit(1).scalar_subquery()
+        superseded = (row.seq > func.coalesce(last_epoch, 0), row.seq < seq, row.type == EventType.PROGRESS)
+        statement = delete(row).where(row.job_id == job_id, *superseded)
+        self._session.execute(statement.execution_options(synchronize_session=False))
 
     def list_after(
         self, job_id: str, seq: int, limit: int = 1000, types: Collection[EventType] | None = None

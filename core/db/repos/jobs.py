@@ -136,7 +136,9 @@ class JobRepo:
         self._session.execute(update(JobRow).where(JobRow.id == job_id).values(**texts))
         if "tags" in texts:
             self._session.execute(delete(JobTagRow).where(JobTagRow.job_id == job_id))
-            self._session.add_all([JobTagRow(job_id=job_id, tag=tag) for tag in texts["tags"]])
+            self._session.add_all(
+                [JobTagRow(job_id=job_id, tag=tag, created_at=job.created_at) for tag in texts["tags"]]
+            )
             self._session.flush()
         self._session.refresh(job)
         return job
@@ -186,6 +188,7 @@ class JobRepo:
             raise build_transition_conflict(job, "cannot be extended")
         cleared = {
             "stop_request": None,
+            "has_expired_events": False,  # the new events expire too
             "stop_reason": None,
             "finished_at": None,
             "duration_s": None,

@@ -134,25 +134,25 @@ class MetricRollupRepo:
             yield StepBlock(row.split, row.name, row.level, row.bucket), _load_rollup(row)
 
     def _refresh_block(self, job_id: str, block: StepBlock) -> None:
-        if self._has_points(job_id, block):
+        if self._has_parts(job_id, block):
             self.store_rollups(job_id, {block: self._compute_rollup(job_id, block)})
             return
         row = MetricRollupRow
         key = (row.split == block.split, row.name == block.name, row.level == block.level, row.bucket == block.bucket)
         self._session.execute(delete(row).where(row.job_id == job_id, *key))
 
-    def _has_points(self, job_id: str, block: StepBlock) -> bool:
-        return self._session.scalars(_select_points(job_id, block).limit(1)).first() is not None
+    def _has_parts(self, job_id: str, block: StepBlock) -> bool:
+        """Return whether a fine block has points, or a coarse one has fine blocks, which are refreshed first."""
+        select_parts = _select_points if block.level == FINE else _select_fine_rollups
+        return self._session.execute(select_parts(job_id, block).limit(1)).first() is not None
 
     def _compute_rollup(self, job_id: str, block: StepBlock) -> MetricRollup:
         """Compute a rollup from the stored points; that of a coarse block from its fine blocks."""
         if block.level == FINE:
             points = self._session.execute(_select_points(job_id, block).order_by(MetricPointRow.step))
             return summarize_points(MetricPoint(*point) for point in points)
-        row, first_bucket = MetricRollupRow, block.bucket * _NUM_BLOCKS
-        query = select(*_COLUMNS).where(row.job_id == job_id, row.split == block.split, row.name == block.name)
-        query = query.where(row.level == FINE, row.bucket >= first_bucket, row.bucket < first_bucket + _NUM_BLOCKS)
-        return combine_rollups(rollup for _, rollup in self._execute(query.order_by(row.bucket)))
+        query = _select_fine_rollups(job_id, block).order_by(MetricRollupRow.bucket)
+        return combine_rollups(rollup for _, rollup in self._execute(query))
 
 
 def group_points(points: Iterable[MetricPoint], level: int) -> dict[StepBlock, list[MetricPoint]]:
@@ -174,6 +174,12 @@ def _select_points(job_id: str, block: StepBlock) -> Select[*tuple[Any, ...]]:
     row, first_step = MetricPointRow, block.bucket * block.level
     curve = (row.job_id == job_id, row.split == block.split, row.name == block.name)
     return select(*POINT_COLUMNS).where(*curve, row.step >= first_step, row.step < first_step + block.level)
+
+
+def _select_fine_rollups(job_id: str, block: StepBlock) -> Select[*tuple[Any, ...]]:
+    row, first_bucket = MetricRollupRow, block.bucket * _NUM_BLOCKS
+    query = select(*_COLUMNS).where(row.job_id == job_id, row.split == block.split, row.name == block.name)
+    return query.where(row.level == FINE, row.bucket >= first_bucket, row.bucket < first_bucket + _NUM_BLOCKS)
 
 
 def _dump_rollup(rollup: MetricRollup) -> dict[str, Any]:

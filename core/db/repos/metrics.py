@@ -78,6 +78,8 @@ class MetricRepo:
         self._session.execute(insert(row).from_select(names, query))
         if self.has_rollups(job_id):
             MetricRollupRepo(self._session).copy(job_id, target_job_id, up_to_step=up_to_step)
+            if self._has_expired_points(job_id):
+                self._session.execute(update(JobRow).where(JobRow.id == target_job_id).values(has_expired_points=True))
         else:
             self._session.execute(update(JobRow).where(JobRow.id == target_job_id).values(has_rollups=False))
 
@@ -96,8 +98,11 @@ class MetricRepo:
         A longer curve is divided into buckets of equal size. Each bucket keeps its first, last, minimum and maximum
         points, so that spikes remain visible. A non-finite value counts as the maximum. A `max_points` below 4
         counts as 4. With `max_points`, long curves are read from their rollups: the points are then selected from the
-        extremes of blocks of 64 or 4096 steps.
+        extremes of blocks of 64 or 4096 steps. If retention has deleted the points, those of the blocks of 64 steps
+        are all that is left.
         """
+        if self._has_expired_points(job_id):
+            return self._read_expired(job_id, names, split, since_step, max_points)
         if max_points is None or not self.has_rollups(job_id):
             row = MetricPointRow
             filters = [_is_split(row.split, split)]
@@ -112,6 +117,26 @@ class MetricRepo:
             else:
                 points = self._read_rollups(job_id, curve.split, curve.name, curve.level, since_step)
                 series.append(MetricSeries(curve.name, curve.split, downsample(points, max_points)))
+        return series
+
+    def _has_expired_points(self, job_id: str) -> bool:
+        return bool(self._session.scalar(select(JobRow.has_expired_points).where(JobRow.id == job_id)))
+
+    def _read_expired(
+        self,
+        job_id: str,
+        names: Collection[str] | None,
+        split: str | None,
+        since_step: int | None,
+        max_points: int | None,
+    ) -> list[MetricSeries]:
+        """Read the points that the rollups of a job still have."""
+        rollups, series = MetricRollupRepo(self._session), []
+        for curve in self._list_curves(job_id, names, split, since_step, max_points or MAX_EXACT_POINTS):
+            blocks = rollups.list_rollups(job_id, curve.split, curve.name, FINE, since_step)
+            points = [point for block in blocks for point in block.list_points()]
+            later = [point for point in points if since_step is None or point.step > since_step]
+            series.append(MetricSeries(curve.name, curve.split, downsample(later, max_points)))
         return series
 
     def _read_points(

@@ -26,13 +26,22 @@ export default function ModelPage({ name, query }) {
 }
 
 function Versions({ model, query, onChange }) {
+  const [older, setOlder] = useState(/** @type {{items: any[], next_cursor: string | null} | null} */ (null));
+  const versions = [...model.versions, ...(older?.items || []).filter((version) => version.version < model.versions[model.versions.length - 1]?.version)];
+  const cursor = older ? older.next_cursor : model.versions_cursor;
+  const loadOlder = () =>
+    attempt(async () => {
+      const page = await request(`v1/models/${model.name}/versions?cursor=${cursor}`);
+      // With the newest versions of now: they become older ones when versions are registered.
+      setOlder({ items: [...(older?.items || model.versions), ...page.items], next_cursor: page.next_cursor });
+    });
   const number = Number(query.get("version")) || model.versions[0]?.version;
   const compared = query.getAll("compare").map(Number);
-  const names = [...new Set(model.versions.flatMap((version) => Object.keys(version.metrics)))].map(String).filter((name) => !name.startsWith("train_")).slice(0, 5);
+  const names = [...new Set(versions.flatMap((version) => Object.keys(version.metrics)))].map(String).filter((name) => !name.startsWith("train_")).slice(0, 5);
   const toggle = (one) => changeQuery({ compare: (compared.includes(one) ? compared.filter((other) => other !== one) : [...compared.slice(-1), one]).map(String) });
   return html`
     <${Table} label="Versions" head=${[html`<th scope="col" class="check"><span class="sr-only">Compare</span></th>`, "Version", "Aliases", ...names.map((name) => `${formatMetricName(name)}#`), "Parameters#", "Registered#"]}>
-      ${model.versions.map(
+      ${versions.map(
         (version) => html`<tr key=${version.version} class=${version.version === number ? "selected" : ""}>
           <td class="check"><input type="checkbox" aria-label=${`Compare version ${version.version}`} checked=${compared.includes(version.version)} onChange=${() => toggle(version.version)} /></td>
           <th scope="row"><a href=${href(`/models/${model.name}`, { version: version.version })} aria-current=${version.version === number ? "true" : undefined}>${model.name}@${version.version}</a></th>
@@ -42,9 +51,10 @@ function Versions({ model, query, onChange }) {
         </tr>`,
       )}
     <//>
+    ${cursor && html`<button type="button" onClick=${loadOlder}>Older versions</button>`}
     ${compared.length === 2
       ? html`<${VersionComparison} key=${compared.join()} name=${model.name} numbers=${compared} />`
-      : model.versions.length > 1 && html`<p class="dim">${compared.length ? "Select a second version to compare." : "Select two versions to compare them."}</p>`}
+      : versions.length > 1 && html`<p class="dim">${compared.length ? "Select a second version to compare." : "Select two versions to compare them."}</p>`}
     ${number && html`<${Version} key=${number} name=${model.name} number=${number} aliases=${model.aliases} query=${query} onChange=${onChange} />`}
   `;
 }

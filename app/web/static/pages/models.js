@@ -34,7 +34,7 @@ function ModelRow({ model, names }) {
   return html`<tr>
     <th scope="row"><a href=${href(`/models/${model.name}`)}>${model.name}</a> ${model.tags.map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}</th>
     ${names.map((name) => html`<td class="number" key=${name}>${formatNumber(newest?.metrics[name])}</td>`)}
-    <td class="number">${model.versions.length}</td>
+    <td class="number">${model.versions.length}${model.versions_cursor ? "+" : ""}</td>
     <td>${Object.entries(model.aliases).map(([alias, version]) => html`<span class="tag" key=${alias}>${alias} → ${version}</span>`)}</td>
     <td class="number">${formatNumber(newest?.num_parameters)}</td>
     <td class="number dim">${formatAge(newest?.created_at)}</td>
