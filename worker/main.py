@@ -72,7 +72,7 @@ def import_dataset(version_id: str) -> None:
 
 
 def build_worker(settings: Settings) -> Worker:
-    """Build the worker, and start its background threads and its standby trainer.
+    """Build the worker, and start its background threads and its source of trainers.
 
     Raises:
         ConfigurationError: the database, the storage or a setting cannot be used.
@@ -101,19 +101,20 @@ def build_worker(settings: Settings) -> Worker:
     resources.callback(heartbeat.close)
     tracer = AttemptTracer.from_environment()
     resources.callback(tracer.close)
-    standby = _start_trainer_source()
-    resources.callback(standby.close)
+    trainers = _start_trainer_source(settings.slots)
+    resources.callback(trainers.close)
     timeouts = SupervisionTimeouts(settings.lease_s, settings.heartbeat_s, settings.grace_s, settings.stall_s)
     context = WorkerContext(
         sessions,
         storage,
-        standby,
+        trainers,
         owner,
         timeouts,
         settings.max_attempts,
         settings.datasets_dir / "weights",
         archive_limits=build_upload_limits(settings),
         max_feature_bytes=settings.max_feature_bytes,
+        slots=settings.slots,
     )
     supervisor = Supervisor(context, devices, tracer)
     importer = Importer(settings, sessions, storage, owner=owner, wake_relay=relay.wake)
@@ -122,19 +123,19 @@ def build_worker(settings: Settings) -> Worker:
     )
 
 
-def _start_trainer_source() -> Standby | TrainerZygote:
+def _start_trainer_source(slots: int) -> Standby | TrainerZygote:
     """Start what starts the trainers. A forked process cannot use a GPU, so a machine with one needs new processes."""
     environment = _build_trainer_environment()
-    source = Standby(environment=environment) if has_accelerator() else TrainerZygote(environment)
+    source = Standby(environment=environment, slots=slots) if has_accelerator() else TrainerZygote(environment)
     source.start()
     return source
 
 
-def _start_pinned_standby(number: int) -> Standby:
+def _start_pinned_standby(number: int, slots: int) -> Standby:
     """Start a standby whose trainers can use only the CUDA device with the index `number` in this process."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     device = visible.split(",")[number].strip() if visible else str(number)
-    standby = Standby(environment={**_build_trainer_environment(), "CUDA_VISIBLE_DEVICES": device})
+    standby = Standby(environment={**_build_trainer_environment(), "CUDA_VISIBLE_DEVICES": device}, slots=slots)
     standby.start()
     return standby
 
