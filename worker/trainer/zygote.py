@@ -33,7 +33,12 @@ from worker.trainer.main import serve_supervisor  # noqa: E402
 from worker.trainer.warm_up import warm_up  # noqa: E402
 
 # Most jobs need these modules, which the trainer imports only when it needs them.
-_LAZY_MODULES = ("worker.engine.metrics.factory", "matplotlib.figure", "matplotlib.backends.backend_agg")
+_LAZY_MODULES = (
+    "worker.engine.metrics.factory",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "worker.trainer.predict_archive",
+)
 _STDIN, _STDOUT, _STDERR = range(3)
 
 
