@@ -1,8 +1,8 @@
 """The Celery app and composition root of the worker, which `candela worker` runs.
 
 Tasks run in threads, because a supervisor mostly waits for its trainer and for the database.
-The worker has two more threads than slots, so that an import and a `train` message that gets no slot are handled
-while trainings occupy all slots.
+The worker has one more thread than slots, so that messages are handled while trainings occupy all slots. Imports run in
+threads of their own.
 """
 
 import logging
@@ -33,12 +33,13 @@ from worker.control.device_probe import has_accelerator
 from worker.control.devices import DeviceAllocator
 from worker.control.heartbeat import WorkerHeartbeat
 from worker.control.lease import SupervisionTimeouts
-from worker.control.slots import Slots
+from worker.slots import Slots
 from worker.control.standby import Standby
 from worker.control.supervisor import Supervisor
 from worker.control.tracing import AttemptTracer
 from worker.control.zygote import TrainerZygote
 from worker.importing.importer import Importer
+from worker.importing.pool import choose_num_places
 from worker.tasks import Tasks
 
 log = structlog.get_logger()
@@ -46,7 +47,7 @@ settings = load_settings_or_exit()
 kombu_channel.install_channel()
 # Celery needs a URL at import; `build_worker` then rejects the missing one.
 app = build_celery(settings.redis_url or "redis+socket:///CANDELA_REDIS_URL/is/not/set")
-EXTRA_THREADS = 2  # for an import, and for a message that gets no slot
+EXTRA_THREADS = 1  # for messages while trainings occupy all slots
 app.conf.worker_concurrency = settings.slots + EXTRA_THREADS  # `-c` overrides it
 
 
@@ -118,9 +119,10 @@ def build_worker(settings: Settings) -> Worker:
     )
     supervisor = Supervisor(context, devices, tracer)
     importer = Importer(settings, sessions, storage, owner=owner, wake_relay=relay.wake)
-    return Worker(
-        Tasks(sessions, supervisor, importer, Slots(settings.slots), heartbeat.record_message), supervisor, resources
-    )
+    import_places = settings.import_slots or choose_num_places()
+    tasks = Tasks(sessions, supervisor, importer, Slots(settings.slots), import_places, heartbeat.record_message)
+    resources.callback(tasks.close)
+    return Worker(tasks, supervisor, resources)
 
 
 def _start_trainer_source(slots: int) -> Standby | TrainerZygote:
