@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/import_disk.py [--images 20000] [--size 64] [--format zip tar.gz]
 
-The archive contains JPEG files of noise with blurred patches, in random order. The disk space is that of the archive and of all
-files of the import, sampled every 5 ms from the allocated blocks. The memory is the peak of the process that packs.
+The archive contains JPEG files of blurred noise in random order. The disk space is that of the archive and of all files
+of the import, sampled every 5 ms from the allocated blocks. The memory is the peak of the process that packs.
 """
 
 import argparse

@@ -98,10 +98,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     options = parser.parse_args()
     cores = count_usable_cores()
-    print(
-        f"| digits, batch 32 | steps/s, {cores} x {cores} threads | auto | ratio | one trainer: all cores | auto | its threads |"
-    )
-    print("|---|--:|--:|---|--:|--:|---|", flush=True)
+    title = f"| digits, batch 32 | steps/s, {cores} x {cores} threads | auto | ratio "
+    print(f"{title}| one trainer: all cores | auto | its threads |\n|---|--:|--:|---|--:|--:|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         dataset = Path(folder) / "packed"
         pack_builtin("digits", {}, Path(folder), dataset)

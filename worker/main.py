@@ -33,13 +33,13 @@ from worker.control.device_probe import has_accelerator
 from worker.control.devices import DeviceAllocator
 from worker.control.heartbeat import WorkerHeartbeat
 from worker.control.lease import SupervisionTimeouts
-from worker.slots import Slots
 from worker.control.standby import Standby
 from worker.control.supervisor import Supervisor
 from worker.control.tracing import AttemptTracer
 from worker.control.zygote import TrainerZygote
 from worker.importing.importer import Importer
 from worker.importing.pool import choose_num_places
+from worker.slots import Slots
 from worker.tasks import Tasks
 
 log = structlog.get_logger()

@@ -8,10 +8,10 @@ from core.db.repos.datasets import DatasetRepo
 from core.db.repos.jobs import JobRepo
 from core.db.session import SessionFactory, transaction
 from core.queue import CANARY
-from worker.slots import Slots
 from worker.control.supervisor import Supervisor
 from worker.importing.importer import Importer
 from worker.importing.pool import ImportPool
+from worker.slots import Slots
 
 log = structlog.get_logger()
 

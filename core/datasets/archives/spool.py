@@ -12,8 +12,8 @@ from core.datasets.archives.budget import Readable, make_too_large_error
 from core.datasets.archives.entries import ArchiveEntry, read_entry
 from core.datasets.archives.label_file import LABELS_FILES, is_table_file
 from core.datasets.archives.limits import UploadLimits
-from core.datasets.archives.spool_blocks import SpoolBlocks
 from core.datasets.archives.split_lists import get_list_split
+from core.datasets.archives.spool_blocks import SpoolBlocks
 from core.datasets.definition import Unreadable
 from core.datasets.import_report import get_suffix
 from core.datasets.tables import sample_weights

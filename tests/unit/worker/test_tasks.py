@@ -12,8 +12,8 @@ from core.jobs import JobState
 from core.queue import CANARY
 from tests.support.processes import wait_for
 from tests.support.supervision import GetJob, SupervisorFactory
-from worker.slots import Slots
 from worker.control.supervisor import Supervisor
+from worker.slots import Slots
 from worker.tasks import Tasks
 
 
