@@ -2,7 +2,7 @@
 
 Tasks run in threads, because a supervisor mostly waits for its trainer and for the database.
 The worker has one more thread than slots, so that messages are handled while trainings occupy all slots. Imports run in
-threads of their own.
+a separate thread pool.
 """
 
 import logging
@@ -104,13 +104,12 @@ def build_worker(settings: Settings) -> Worker:
     resources.callback(tracer.close)
     trainers = _start_trainer_source(settings.slots)
     resources.callback(trainers.close)
-    timeouts = SupervisionTimeouts(settings.lease_s, settings.heartbeat_s, settings.grace_s, settings.stall_s)
     context = WorkerContext(
         sessions,
         storage,
         trainers,
         owner,
-        timeouts,
+        SupervisionTimeouts(settings.lease_s, settings.heartbeat_s, settings.grace_s, settings.stall_s),
         settings.max_attempts,
         settings.datasets_dir / "weights",
         archive_limits=build_upload_limits(settings),
@@ -119,8 +118,8 @@ def build_worker(settings: Settings) -> Worker:
     )
     supervisor = Supervisor(context, devices, tracer)
     importer = Importer(settings, sessions, storage, owner=owner, wake_relay=relay.wake)
-    import_places = settings.import_slots or choose_num_places()
-    tasks = Tasks(sessions, supervisor, importer, Slots(settings.slots), import_places, heartbeat.record_message)
+    places = settings.import_slots or choose_num_places()
+    tasks = Tasks(sessions, supervisor, importer, Slots(settings.slots), places, heartbeat.record_message)
     resources.callback(tasks.close)
     return Worker(tasks, supervisor, resources)
 

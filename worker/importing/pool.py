@@ -1,4 +1,4 @@
-"""Runs imports in threads of their own, so that no import takes a thread that a training needs."""
+"""Runs imports in a separate thread pool, so that no import takes a thread that a training needs."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +40,7 @@ class ImportPool:
     def _run(self, version_id: str) -> None:
         try:
             self._places.process_queue(version_id, self._find_next, self._run_import)
-        except Exception:  # nobody reads the result of the thread; maintenance resends the message
+        except Exception:  # the result of the thread is not read; maintenance resends the message
             log.exception("import.failed_unexpectedly", dataset_version_id=version_id)
 
 

@@ -39,9 +39,9 @@ def tune_threads(
         EvaluationInterrupted: a stop is requested.
     """
     max_threads, start = context.placement.threads, context.start
-    is_known = spec.threads != "auto" or start.threads is not None or start.resume_dir is not None
+    is_decided = spec.threads != "auto" or start.threads is not None or start.resume_dir is not None
     is_on_cpu = context.placement.device.type == "cpu" and not DistributedContext().is_distributed
-    if is_known or not is_on_cpu or max_threads == 1:
+    if is_decided or not is_on_cpu or max_threads == 1:
         return context, {} if previous is None else {"thread_trials": list(previous)}
     trials = _measure_threads(spec, packed, context)
     threads = choose_num_threads(trials, max_threads)
