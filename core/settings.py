@@ -101,6 +101,10 @@ class Settings(BaseSettings):
     max_connections: PositiveInt = Field(default=16384, description="Maximum connections of an HTTP process.")
 
     slots: PositiveInt = Field(default=1, description="Number of concurrent trainings per worker.")
+    import_slots: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="Number of concurrent imports per worker; 0: one per core and 2 GiB of memory, at most 4.",
+    )
     lease_s: PositiveFloat = Field(default=30.0, description="Seconds without a heartbeat after which a lease expires.")
     heartbeat_s: PositiveFloat = Field(default=5.0, description="Seconds between two lease renewals of a worker.")
     grace_s: PositiveFloat = Field(

@@ -56,6 +56,10 @@ class Start(ProtocolMessage):
     extension: Extension | None = Field(default=None, description="How the job was extended. None: it was not.")
     device: str | None = Field(default=None, description="The device to use instead of the spec's `device`.")
     devices: tuple[str, ...] = Field(default=(), description="The devices of a distributed run, one per process.")
+    threads: int | None = Field(
+        default=None, description="The number of CPU threads that an earlier attempt or an equal job has chosen."
+    )
+    worker_slots: int = Field(default=1, description="The number of jobs that may share the cores of the machine.")
     lease_s: float = Field(description="Seconds without a `lease_renewed` message after which the trainer exits.")
 
 

@@ -246,7 +246,9 @@ class TrainingSpec(Spec):
     )
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         default="auto",
-        description="The number of CPU threads of the trainer. With the same number, results are bitwise reproducible.",
+        description="The number of CPU threads of the trainer. With the same number, results are bitwise reproducible. "
+        "`auto`: the cores of the worker divided by its slots, or one thread if a small network trains about as fast "
+        "with it. This is measured before the first epoch; `runtime.threads` reports the number.",
     )
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="The resources on a worker.")
     max_runtime_s: Positive | None = Field(

@@ -43,7 +43,8 @@ class ModelJobSpec(Spec):
     device: Device = "auto"
     precision: Precision = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        default="auto", description="The number of CPU threads of the trainer."
+        default="auto",
+        description="The number of CPU threads of the trainer. `auto`: the cores of the worker divided by its slots.",
     )
     max_runtime_s: Positive | None = Field(
         default=None, description="The maximum run time in seconds, summed over all attempts."

@@ -119,6 +119,11 @@ def _describe_resumption(spec: Mapping[str, Any], runtime: Mapping[str, Any]) ->
     return [f"Starts from checkpoint {source['checkpoint']} of job {source['job']}, which restores: {restored}."]
 
 
+def describe_first_step(seconds: float) -> str:
+    """Return the line of the first step of an attempt, which ended `seconds` after the claim."""
+    return f"The first step is complete, {seconds:.2f} s after the worker claimed the job."
+
+
 def describe_epoch(epoch: Metrics) -> str:
     """Return the line of a complete epoch: its metrics, learning rate and duration."""
     parts = [format_metrics(epoch.latest) or "no metrics"]

@@ -27,6 +27,7 @@ class ProgressRecorder:
         self._points: list[CurvePoint] = []
         self._epochs: list[Metrics] = []
         self._newest: Metrics | None = None
+        self._runtime: dict[str, Any] = {}
 
     def record_start(self, runtime: dict[str, Any], num_steps: int | None = None) -> None:
         """Store the job's `runtime`, such as the device, the precision and the package versions of the trainer.
@@ -44,6 +45,19 @@ class ProgressRecorder:
             EventRepo(session).append(job_id, [build_log_entry("info", line) for line in lines])
             if num_steps is not None:
                 MetricRepo(session).truncate(job_id, num_steps)
+
+        self._transactions.run(write)
+        self._runtime = runtime
+
+    def record_first_step(self, seconds: float) -> None:
+        """Add the time from the claim to the first step to the job's `runtime` and to its log."""
+        job_id, token = self._transactions.job_id, self._transactions.token
+        self._runtime = {**self._runtime, "first_step_s": round(seconds, 3)}
+        runtime = strip_unstorable(self._runtime)
+
+        def write(session: Session) -> None:
+            AttemptRepo(session).set_runtime(job_id, token, runtime)
+            EventRepo(session).append(job_id, [build_log_entry("info", job_log.describe_first_step(seconds))])
 
         self._transactions.run(write)
 

@@ -69,4 +69,5 @@ class Supervisor:
             if job is None:
                 return None
             version = None if job.dataset_version_id is None else DatasetRepo(session).get(job.dataset_version_id)
-            return ClaimedJob(job, version, sum_active_seconds(EventRepo(session).list_transitions(job.id)))
+            active_s = sum_active_seconds(EventRepo(session).list_transitions(job.id))
+            return ClaimedJob(job, version, active_s, self._context.clock())

@@ -11,7 +11,6 @@ from worker.trainer.evaluation import evaluate_model
 from worker.trainer.export import make_variant
 from worker.trainer.job_context import JobContext, create_context
 from worker.trainer.lr_finder import suggest_lr
-from worker.trainer.predict_archive import predict_archive
 from worker.trainer.predict_split import predict_split
 from worker.trainer.registration import register_network
 from worker.trainer.training import train_model
@@ -42,6 +41,9 @@ def _run_kind(context: JobContext) -> TrainingFinished | JobCompleted | None:
         case PredictSpec() as spec:
             return predict_split(spec, context)
         case PredictArchiveSpec() as spec:
+            # Imported here because it imports the readers of archives, which other jobs do not need.
+            from worker.trainer.predict_archive import predict_archive
+
             return predict_archive(spec, context)
         case VariantSpec() as spec:
             return make_variant(spec, context)

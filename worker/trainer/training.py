@@ -45,6 +45,7 @@ from worker.trainer.job_context import JobContext
 from worker.trainer.json_values import to_json_floats, to_json_values
 from worker.trainer.lr_finder import tune_lr
 from worker.trainer.runtime_info import count_parameters, describe_run
+from worker.trainer.thread_finder import tune_threads
 
 
 def train_model(spec: JobSpec, context: JobContext) -> TrainingFinished | None:
@@ -57,7 +58,7 @@ def train_model(spec: JobSpec, context: JobContext) -> TrainingFinished | None:
     packed = context.open_dataset()
     previous = {} if start.resume_dir is None else snapshot.read_metadata(Path(start.resume_dir))
     extension = find_extension(start, spec, previous)
-    tuned_spec, remembered = _tune_spec(spec, packed, context, previous)
+    tuned_spec, context, remembered = _tune_spec(spec, packed, context, previous)
     save_artifact = context.create_artifacts().save
     schedule_epochs = None if extension is None else extension.schedule_epochs
     weights = load_initial_weights(start)
@@ -88,15 +89,16 @@ def train_model(spec: JobSpec, context: JobContext) -> TrainingFinished | None:
 
 def _tune_spec(
     spec: JobSpec, packed: PackedDataset, context: JobContext, previous: dict[str, Any]
-) -> tuple[JobSpec, dict[str, Any]]:
-    """Tune the batch size and the learning rate, if the spec requests it.
+) -> tuple[JobSpec, JobContext, dict[str, Any]]:
+    """Tune the batch size, the number of threads and the learning rate, if the spec requests it.
 
-    Return the updated spec, and the tuning results as metadata to store in the snapshots. If the run resumes from a
-    snapshot, `previous` is the metadata of the snapshot, and the results that it contains are used again.
+    Return the updated spec and context, and the tuning results as metadata to store in the snapshots. If the
+    run resumes from a snapshot, `previous` is its metadata, and the results that it contains are used again.
     """
     spec, batch_size = tune_batch_size(spec, packed, context, previous.get("batch_size"))
+    context, threads = tune_threads(spec, packed, context, previous.get("thread_trials"))
     spec, lr = tune_lr(spec, packed, context, previous.get("lr_find"))
-    return spec, batch_size | lr
+    return spec, context, batch_size | threads | lr
 
 
 def _initialize_state(

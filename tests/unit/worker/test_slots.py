@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.processes import wait_for
-from worker.control.slots import Slots
+from worker.slots import Slots
 
 
 def test_one_message_runs_all_queued_jobs() -> None:
