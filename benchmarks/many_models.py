@@ -121,9 +121,20 @@ def write_script(folder: Path, num_models: int, seed: int) -> Path:
 
 def run_load(url: str, script: Path, callers: int, seconds: float) -> dict[str, float]:
     """Send requests and return the numbers of responses and failures, the rate of successes and the latencies in ms."""
-    command = ["wrk", "-t1", f"-c{callers}", f"-d{seconds:.0f}s", "--timeout", "60s", "--latency", "-s", script, url]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{callers}",
+        f"-d{seconds:.0f}s",
+        "--timeout",
+        "60s",
+        "--latency",
+        "-s",
+        str(script),
+        url,
+    ]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    found = json.loads(next(line for line in output.splitlines() if line.startswith("{")))
+    found: dict[str, float] = json.loads(next(line for line in output.splitlines() if line.startswith("{")))
     found["rate"] = (found["responses"] - found["refused"]) / (found["us"] / 1e6)
     return found
 

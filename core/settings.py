@@ -183,7 +183,7 @@ class Settings(BaseSettings):
     )
     max_loaded_models: PositiveInt = Field(default=1000, description="Maximum number of models of an HTTP process.")
     max_metric_models: PositiveInt = Field(
-        default=20, description="Maximum number of model versions with Prometheus series of their own."
+        default=20, description="Maximum number of model versions with separate Prometheus series."
     )
     log_level: LogLevel = Field(
         default="INFO", description="Lowest level that is logged: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`."

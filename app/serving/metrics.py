@@ -5,7 +5,7 @@ from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 MODEL_LABELS = ["model", "version"]
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
-disable_created_metrics()  # in the text format, `…_created` is one more series per series and has no meaning
+disable_created_metrics()  # type: ignore[no-untyped-call]  # in the text format, `…_created` is one more series per series and has no meaning
 
 PREDICTIONS = Counter("candela_predictions_total", "Predicted samples, by outcome.", [*MODEL_LABELS, "outcome"])
 BATCH_SIZE = Histogram(

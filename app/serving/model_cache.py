@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 FAILURE_TTL_S = 5.0
 LOAD_WAIT_S = 30.0
 MAX_LOADING = 256
-OVERHEAD_BYTES = 192 * 2**10
+OVERHEAD_BYTES = 256 * 2**10
 """Memory of a loaded model in addition to its weights: its modules, threads and queues in both processes."""
 
 

@@ -99,7 +99,7 @@ class ModelMonitors:
             self._series_pool.release(labels)
         for monitor in idle:
             if monitor.labels in released:
-                monitor.series = self._series_pool.shared
+                monitor.series = self._series_pool.shared_series
         self._assign_series(used)
 
     def _assign_series(self, used: set[Labels]) -> set[Labels]:

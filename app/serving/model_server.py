@@ -53,7 +53,7 @@ class ModelServer:
             pinned: names of the models that are never evicted.
             precision: `fp32`, `bf16` or `auto`. `auto` selects bf16 if it is faster and its scores agree with fp32.
             num_http_processes: number of API processes that share the models.
-            max_metric_models: maximum number of model versions that have Prometheus series of their own.
+            max_metric_models: maximum number of model versions that have separate Prometheus series.
             observer: observes predictions and batches, for tracing.
         """
         self.backend = backend

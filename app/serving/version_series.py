@@ -1,4 +1,4 @@
-"""Prometheus series of model versions. A limited number of versions have series of their own; the others share series.
+"""Prometheus series of model versions. A limited number of versions have separate series; the others share series.
 
 The number of series therefore does not grow with the number of models. HTTP processes that share their metrics in files
 cannot remove series. They share the choice of versions in a folder with an empty file per version, and hide the series
@@ -43,7 +43,7 @@ class VersionSeries:
 
 
 class VersionSeriesPool:
-    """Gives at most `max_versions` versions series of their own. All others get the same shared series."""
+    """Gives at most `max_versions` versions separate series. All others get the same shared series."""
 
     def __init__(self, max_versions: int, folder: Path | None = None) -> None:
         """Initialize with the maximum and, if processes share their metrics in files, with the folder that they share.
@@ -57,21 +57,21 @@ class VersionSeriesPool:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @cached_property
-    def shared(self) -> VersionSeries:
-        """The series of the versions without series of their own."""
+    def shared_series(self) -> VersionSeries:
+        """The series of the versions without separate series."""
         return VersionSeries(OTHER)
 
     @property
     def own_labels(self) -> list[Labels]:
-        """The labels of the versions that have series of their own in this process."""
+        """The labels of the versions that have separate series in this process."""
         return list(self._own)
 
     def assign(self, labels: Labels) -> VersionSeries:
-        """Return the version's own series. If it has none and none are free, return the shared series."""
+        """Return the version's separate series. If it has none and none are free, return the shared series."""
         series = self._own.get(labels)
         if series is None:
             if not self._claim(labels):
-                return self.shared
+                return self.shared_series
             series = self._own[labels] = VersionSeries(labels)
         return series
 
@@ -87,7 +87,7 @@ class VersionSeriesPool:
             metric.remove_by_labels(dict(zip(metrics.MODEL_LABELS, labels, strict=True)))
 
     def refresh(self, used: Collection[Labels]) -> None:
-        """Tell the other processes that these versions are in use, and end the series that no process uses."""
+        """Mark these versions as used, for the other processes, and end the series that no process uses."""
         if self._folder is None:
             return
         for labels in used:
@@ -114,7 +114,7 @@ class SeriesFilter:
         self._names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
     def is_visible(self, labels: Mapping[str, str]) -> bool:
-        """Return whether a series belongs to a version that has series of its own, or to no version."""
+        """Return whether a series belongs to a version with separate series, or to no version."""
         if "version" not in labels:
             return True
         version = labels["model"], labels["version"]

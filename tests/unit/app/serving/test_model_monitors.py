@@ -88,8 +88,21 @@ def test_series_of_idle_versions_go_to_the_versions_with_the_most_requests(
     monitors.expire(lambda _: True)
     assert {model for model, _ in pool.own_labels} == {"popular", "later-idle"}
     assert monitors.get(ref("popular")).series is pool.assign(("popular", "1"))
-    assert monitors.get(ref("idle")).series is monitors.get(ref("rare")).series is pool.shared
+    assert monitors.get(ref("idle")).series is monitors.get(ref("rare")).series is pool.shared_series
     assert not has_series("idle")
+
+
+def test_the_version_that_is_idle_for_the_longest_time_loses_its_series(
+    monitors: ModelMonitors, pool: VersionSeriesPool, clock: Clock
+) -> None:
+    for name in ("newer", "older"):
+        use(monitors, name)
+    clock.now += 1
+    use(monitors, "newer")
+    clock.now += EXPIRY_S
+    use(monitors, "a")
+    monitors.expire(lambda _: True)
+    assert {model for model, _ in pool.own_labels} == {"a", "newer"}
 
 
 def test_used_versions_keep_their_series(monitors: ModelMonitors, pool: VersionSeriesPool, clock: Clock) -> None:

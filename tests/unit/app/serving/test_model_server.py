@@ -134,11 +134,18 @@ async def test_statistics_of_a_model_without_requests_are_empty(
 
 
 async def test_api_processes_share_the_memory_of_models(storage: LocalStorage) -> None:
-    options = {"max_batch_size": 8, "max_waiting": 64, "max_loaded": 100, "max_bytes": 4 * OVERHEAD_BYTES}
     refs = [bundles.store_bundle(storage, f"jobs/{seed}/bundle", seed=seed) for seed in range(4)]
     loaded = []
     for num_http_processes in (1, 2):
-        model_server = ModelServer(storage, LocalBackend(), num_http_processes=num_http_processes, **options)
+        model_server = ModelServer(
+            storage,
+            LocalBackend(),
+            max_batch_size=8,
+            max_waiting=64,
+            max_loaded=100,
+            max_bytes=4 * OVERHEAD_BYTES,
+            num_http_processes=num_http_processes,
+        )
         for ref in refs:
             await model_server.load(ref)
         loaded.append(sum(map(model_server.is_loaded, refs)))

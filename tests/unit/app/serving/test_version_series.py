@@ -33,7 +33,7 @@ def test_further_versions_share_their_series() -> None:
     for model in ("own-1", "own-2", "third", "fourth"):
         pool.assign((model, "1")).dropped.inc()
     assert (read("own-1"), read("own-2"), read("third"), read("fourth")) == (1, 1, None, None)
-    assert pool.assign(("third", "1")) is pool.assign(("fourth", "1")) is pool.shared
+    assert pool.assign(("third", "1")) is pool.assign(("fourth", "1")) is pool.shared_series
     assert read(*OTHER) == 2
     pool.release(("own-1", "1"))
     pool.release(("own-2", "1"))
@@ -56,9 +56,9 @@ def test_released_series_end_and_later_begin_at_zero() -> None:
 
 def test_processes_choose_the_same_versions(folder: Path) -> None:
     first, second = VersionSeriesPool(1, folder), VersionSeriesPool(1, folder)
-    assert first.assign(("a", "1")) is not first.shared
-    assert second.assign(("b", "1")) is second.shared
-    assert second.assign(("a", "1")) is not second.shared
+    assert first.assign(("a", "1")) is not first.shared_series
+    assert second.assign(("b", "1")) is second.shared_series
+    assert second.assign(("a", "1")) is not second.shared_series
 
 
 def test_series_end_when_no_process_uses_them(folder: Path) -> None:
@@ -78,7 +78,7 @@ def test_series_end_when_no_process_uses_them(folder: Path) -> None:
     os.utime(path, (time.time() - 2 * EXPIRY_S,) * 2)
     first.refresh(())
     assert not SeriesFilter(folder).is_visible(labels)
-    assert first.assign(("b", "1")) is not first.shared
+    assert first.assign(("b", "1")) is not first.shared_series
 
 
 def test_other_series_are_visible(folder: Path) -> None:
