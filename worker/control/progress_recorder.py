@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from core.db.repos.attempts import AttemptRepo
+from core.db.repos.attempts import AttemptRepo, EpochMetrics
 from core.db.repos.events import EventRepo
 from core.db.repos.metric_summaries import MetricSummaryRepo
 from core.db.repos.metrics import MetricPoint, MetricRepo
@@ -73,16 +73,7 @@ class ProgressRecorder:
         last_epoch = epochs[-1] if epochs else None
 
         def write(session: Session) -> None:
-            attempts, events = AttemptRepo(session), EventRepo(session)
-            attempts.set_progress(job_id, token, newest.progress.model_dump(), newest.latest if not epochs else None)
-            if last_epoch is not None:
-                best = None if last_epoch.best is None else last_epoch.best.model_dump()
-                attempts.set_epoch_metrics(job_id, token, last_epoch.latest, best)
-            MetricRepo(session).upsert(job_id, points)
-            if epochs:
-                summaries = [(epoch.progress.epoch, epoch.latest) for epoch in epochs]
-                MetricSummaryRepo(session).record_epochs(job_id, summaries)
-            num_recorded = events.get_last_epoch(job_id) if epochs else 0
+            num_recorded = EventRepo(session).get_last_epoch(job_id) if epochs else 0
             entries: list[LogEntry] = []
             for epoch in epochs:
                 if epoch.progress.epoch > num_recorded:
@@ -90,7 +81,13 @@ class ProgressRecorder:
                     entries += [(EventType.EPOCH, _build_payload(epoch)), line]
             if newest is not last_epoch:
                 entries.append((EventType.PROGRESS, _build_payload(newest)))
-            events.append(job_id, entries)
+            progress, epoch_metrics = newest.progress.model_dump(), _get_epoch_metrics(last_epoch)
+            # The job is kept until the end, so that other queries of this transaction do not read it again.
+            job = AttemptRepo(session).record_progress(job_id, token, progress, newest.latest, epoch_metrics, entries)
+            MetricRepo(session).upsert(job.id, points)
+            if epochs:
+                summaries = [(epoch.progress.epoch, epoch.latest) for epoch in epochs]
+                MetricSummaryRepo(session).record_epochs(job_id, summaries)
 
         self._transactions.run(write)
         self._points, self._epochs, self._newest = [], [], None
@@ -114,6 +111,12 @@ class ProgressRecorder:
             EventRepo(session).append(job_id, [build_log_entry("warning", message)])
 
         self._transactions.run(write)
+
+
+def _get_epoch_metrics(message: Metrics | None) -> EpochMetrics | None:
+    if message is None:
+        return None
+    return EpochMetrics(message.latest, None if message.best is None else message.best.model_dump())
 
 
 def build_log_entry(level: str, message: str) -> LogEntry:

@@ -1,18 +1,22 @@
 """Queries for job events. The events of each job are numbered without gaps, in commit order."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
 from core.db.session import publish_on_commit
-from core.db.tables import JobEventRow, JobRow
+from core.db.tables import METADATA, JobEventRow, JobRow
 from core.errors import NotFound
 from core.events import Event, EventType
 from core.jobs import JobState
+
+_JOBS, _EVENTS = (METADATA.tables[row.__tablename__] for row in (JobRow, JobEventRow))
+_NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
 
 
 class JobChange(NamedTuple):
@@ -27,27 +31,31 @@ class EventRepo:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def append(self, job_id: str, entries: Sequence[tuple[EventType, dict[str, Any]]]) -> list[Event]:
+    def append(
+        self,
+        job_id: str,
+        entries: Sequence[tuple[EventType, dict[str, Any]]],
+        changes: Mapping[str, Any] = _NO_CHANGES,
+    ) -> list[Event]:
         """Store events of a job. They are published on the event bus after the commit.
 
         Event numbers are taken from a counter in the job's row. The row is locked until the commit, so that events
-        become visible in the order of their numbers.
+        become visible in the order of their numbers. The same statement makes other `changes` of the job's columns.
         """
-        if not entries:
+        if not entries and not changes:
             return []
-        statement = update(JobRow).where(JobRow.id == job_id)
-        statement = statement.values(event_seq=JobRow.event_seq + len(entries), event_at=now(self._session))
-        row = self._session.execute(
-            statement.returning(JobRow.event_seq, JobRow.event_at).execution_options(synchronize_session=False)
-        ).one_or_none()
+        at = {"event_at": now(self._session)} if entries else {}
+        # With the tables, because statements with the classes take longer: running jobs have events all the time.
+        statement = update(_JOBS).where(_JOBS.c.id == job_id).returning(_JOBS.c.event_seq, _JOBS.c.event_at)
+        statement = statement.values(event_seq=_JOBS.c.event_seq + len(entries), **at, **changes)
+        row = self._session.execute(statement).one_or_none()
         if row is None:
             raise NotFound(f"Job {job_id!r} does not exist.")
-        last, at = row
-        assert at is not None  # noqa: S101 - this statement sets it
+        last, time = row
         first = last - len(entries) + 1
-        events = [Event(job_id, first + i, type_, at, payload) for i, (type_, payload) in enumerate(entries)]
-        self._session.add_all([JobEventRow(**event._asdict()) for event in events])
-        self._session.flush()
+        events = [Event(job_id, first + i, type_, time, payload) for i, (type_, payload) in enumerate(entries)]
+        if events:
+            self._session.execute(insert(_EVENTS), [event._asdict() for event in events])
         publish_on_commit(self._session, events)
         return events
 

@@ -5,9 +5,9 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row, Select, delete, insert, literal, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from core.db.bulk import upsert_rows
 from core.db.metric_rollup import LEVELS, MetricPoint, MetricRollup, combine_rollups, summarize_points
 from core.db.metric_tables import MetricRollupRow
 from core.db.tables import MetricPointRow
@@ -53,19 +53,21 @@ class MetricRollupRepo:
         """
         unique = {(point.split, point.name, point.step): point for point in points}
         ordered = [unique[key] for key in sorted(unique)]
-        for level in LEVELS:
-            groups = group_points(ordered, level)
-            existing = self._load_blocks(job_id, groups)
-            changed = {}
-            for block, members in groups.items():
-                before = existing.get(block)
-                if before is None:
-                    changed[block] = summarize_points(members)
-                elif before.last.step < members[0].step:
-                    changed[block] = combine_rollups((before, summarize_points(members)))
-                else:
-                    changed[block] = self._compute_rollup(job_id, block)
-            self.store_rollups(job_id, changed)
+        groups = {block: members for level in LEVELS for block, members in group_points(ordered, level).items()}
+        existing = self._load_blocks(job_id, groups)
+        changed, outdated = dict[StepBlock, MetricRollup](), list[StepBlock]()
+        for block, members in groups.items():
+            before = existing.get(block)
+            if before is None:
+                changed[block] = summarize_points(members)
+            elif before.last.step < members[0].step:
+                changed[block] = combine_rollups((before, summarize_points(members)))
+            else:
+                outdated.append(block)
+        self.store_rollups(job_id, changed)
+        for level in LEVELS:  # fine blocks first: coarse ones use them
+            recomputed = {block: self._compute_rollup(job_id, block) for block in outdated if block.level == level}
+            self.store_rollups(job_id, recomputed)
 
     def truncate(self, job_id: str, after_step: int) -> list[tuple[str, str]]:
         """Delete the points after a step, with their rollups. Return the split and the name of each changed curve."""
@@ -101,11 +103,7 @@ class MetricRollupRepo:
     def store_rollups(self, job_id: str, rollups: dict[StepBlock, MetricRollup]) -> None:
         """Insert rollups, or replace those of the same blocks."""
         rows = [{"job_id": job_id, **block._asdict(), **_dump_rollup(rollup)} for block, rollup in rollups.items()]
-        upserting = postgresql.insert if self._session.get_bind().dialect.name == "postgresql" else sqlite.insert
-        new = upserting(MetricRollupRow)
-        statement = new.on_conflict_do_update(index_elements=_KEY, set_={name: new.excluded[name] for name in _VALUES})
-        for start in range(0, len(rows), _CHUNK):
-            self._session.execute(statement, rows[start : start + _CHUNK])
+        upsert_rows(self._session, MetricRollupRow, _KEY, rows)
 
     def delete_rollups(self, job_id: str) -> None:
         """Delete all rollups of a job."""

@@ -2,14 +2,14 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import ColumnElement, delete, func, insert, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from core.db.bulk import upsert_rows
 from core.db.metric_rollup import USAGE_SPLIT, MetricPoint
 from core.db.metric_tables import MetricRollupRow
 from core.db.repos.metric_rollups import COARSE, FINE, POINT_COLUMNS, MetricRollupRepo
@@ -17,7 +17,6 @@ from core.db.repos.metric_summaries import MetricSummaryRepo
 from core.db.tables import JobRow, MetricPointRow
 
 _KEY = ("job_id", "split", "name", "step")
-_CHUNK = 1000
 _PER_BUCKET = 4  # points per bucket: first, last, minimum and maximum
 MAX_EXACT_POINTS = 4096
 """A curve with at most this number of points is read point by point. A longer one is read from its rollups."""
@@ -50,15 +49,14 @@ class MetricRepo:
         """
         unique = {(point.split, point.name, point.step): point for point in points}
         values = [{"job_id": job_id, **point._asdict()} for point in unique.values()]
-        statement = self._build_upsert()
-        for start in range(0, len(values), _CHUNK):
-            self._session.execute(statement, values[start : start + _CHUNK])
+        upsert_rows(self._session, MetricPointRow, _KEY, values)
         if values and self.has_rollups(job_id):
             MetricRollupRepo(self._session).add_points(job_id, unique.values())
 
     def has_rollups(self, job_id: str) -> bool:
         """Return whether the rollups of a job are complete. Maintenance builds those of jobs of earlier versions."""
-        return bool(self._session.scalar(select(JobRow.has_rollups).where(JobRow.id == job_id)))
+        job = self._session.get(JobRow, job_id)  # no query if this transaction has locked the row
+        return job is not None and job.has_rollups
 
     def truncate(self, job_id: str, after_step: int) -> None:
         """Delete the points after a step, because an attempt starts there. The caller has locked the row of the job."""
@@ -158,12 +156,6 @@ class MetricRepo:
         curve = (row.split == split, row.name == name, row.step <= end)
         parts = self._read_points(job_id, curve, since_step, None)
         return [*(parts[0].points if parts else ()), *(point for point in points if point.step > end)]
-
-    def _build_upsert(self) -> Any:  # noqa: ANN401 - the inserts of the two dialects have no common type
-        upserting = postgresql.insert if self._session.get_bind().dialect.name == "postgresql" else sqlite.insert
-        new = upserting(MetricPointRow)
-        changed = {name: new.excluded[name] for name in ("epoch", "value", "special", "elapsed_ms")}
-        return new.on_conflict_do_update(index_elements=_KEY, set_=changed)
 
 
 def _is_split(column: ColumnElement[str] | InstrumentedAttribute[str], split: str | None) -> ColumnElement[bool]:
