@@ -1,10 +1,10 @@
-"""Writes many rows of a table with one statement, without the costs of the ORM."""
+"""Reads and writes many rows of a table with one statement of the driver, which takes a fraction of the ORM's time."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Float, Integer, String, Table
+from sqlalchemy import BigInteger, Float, Integer, Row, String, Table
 from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
 
@@ -16,7 +16,6 @@ _ARRAY_TYPES: dict[type[TypeEngine[Any]], str] = {
     BigInteger: "bigint",
     Integer: "bigint",
     Float: "double precision",
-    Boolean: "boolean",
 }
 
 
@@ -35,6 +34,37 @@ def upsert_rows(session: Session, row_class: type[Base], key: Sequence[str], row
     else:
         values = [tuple(row.values()) for row in rows]
         connection.exec_driver_sql(_build_sqlite_upsert(table, tuple(key), names), values)
+
+
+def select_rows(
+    session: Session, row_class: type[Base], names: Sequence[str], job_id: str, keys: Sequence[Mapping[str, Any]]
+) -> Sequence[Row[*tuple[Any, ...]]]:
+    """Return columns of the rows of a job that have one of these keys. The keys are at least one and different."""
+    table, key = Base.metadata.tables[row_class.__tablename__], tuple(keys[0])
+    connection = session.connection()
+    if connection.dialect.name == "postgresql":
+        arrays: dict[str, Any] = {name: [row[name] for row in keys] for name in key}
+        return connection.exec_driver_sql(
+            _build_postgres_select(table, tuple(names), key), {**arrays, "job_id": job_id}
+        ).all()
+    values = tuple(value for row in keys for value in row.values())
+    return connection.exec_driver_sql(
+        _build_sqlite_select(table, tuple(names), key, len(keys)), (job_id, *values)
+    ).all()
+
+
+@lru_cache
+def _build_postgres_select(table: Table, names: tuple[str, ...], key: tuple[str, ...]) -> str:
+    arrays = ", ".join(f"%({name})s::{_get_array_type(table, name)}[]" for name in key)
+    keys = f"unnest({arrays}) AS keys ({_quote(key)}) USING ({_quote(key)})"
+    return f"SELECT {_quote(names)} FROM {_quote([table.name])} JOIN {keys} WHERE job_id = %(job_id)s"  # noqa: S608 - the names are those of our tables
+
+
+@lru_cache
+def _build_sqlite_select(table: Table, names: tuple[str, ...], key: tuple[str, ...], num_keys: int) -> str:
+    places = ", ".join([f"({', '.join('?' * len(key))})"] * num_keys)
+    where = f"job_id = ? AND ({_quote(key)}) IN (VALUES {places})"
+    return f"SELECT {_quote(names)} FROM {_quote([table.name])} WHERE {where}"  # noqa: S608 - the names are those of our tables
 
 
 @lru_cache

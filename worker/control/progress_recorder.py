@@ -27,6 +27,7 @@ class ProgressRecorder:
         self._points: list[CurvePoint] = []
         self._epochs: list[Metrics] = []
         self._newest: Metrics | None = None
+        self._has_rollups: bool | None = None
 
     def record_start(self, runtime: dict[str, Any], num_steps: int | None = None) -> None:
         """Store the job's `runtime`, such as the device, the precision and the package versions of the trainer.
@@ -82,9 +83,11 @@ class ProgressRecorder:
             if newest is not last_epoch:
                 entries.append((EventType.PROGRESS, _build_payload(newest)))
             progress, epoch_metrics = newest.progress.model_dump(), _get_epoch_metrics(last_epoch)
-            # The job is kept until the end, so that other queries of this transaction do not read it again.
-            job = AttemptRepo(session).record_progress(job_id, token, progress, newest.latest, epoch_metrics, entries)
-            MetricRepo(session).upsert(job.id, points)
+            AttemptRepo(session).record_progress(job_id, token, progress, newest.latest, epoch_metrics, entries)
+            metrics = MetricRepo(session)
+            if self._has_rollups is None:
+                self._has_rollups = metrics.has_rollups(job_id)  # only changes while no attempt runs
+            metrics.upsert(job_id, points, has_rollups=self._has_rollups)
             if epochs:
                 summaries = [(epoch.progress.epoch, epoch.latest) for epoch in epochs]
                 MetricSummaryRepo(session).record_epochs(job_id, summaries)

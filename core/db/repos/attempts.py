@@ -121,21 +121,22 @@ class AttemptRepo:
         running_metrics: dict[str, Any] | None = None,
         epoch: EpochMetrics | None = None,
         entries: Sequence[tuple[EventType, dict[str, Any]]] = (),
-    ) -> JobRow:
-        """Store the progress, events and, if an epoch has ended, its metrics. Return the locked job, as it was before.
+    ) -> None:
+        """Store the progress, events and, if an epoch has ended, its metrics. Lock the job until the commit.
 
         `running_metrics` are the metrics of the current epoch so far. They are stored only before the first epoch is
         complete, because the job's metrics are those of the last complete epoch. Jobs without validation samples have
         no validation metrics.
         """
-        job = lock_job_for_attempt(self._session, job_id, token)
-        values: dict[str, Any] = {"progress": progress}
+        changes: dict[str, Any] = {"progress": progress}
         if epoch is not None:
-            values |= {"metrics": {**job.metrics, **epoch.metrics}, "metrics_best": epoch.best}
-        elif running_metrics and progress.get("epoch", 1) <= 1 and not _has_valid_metrics(job):
-            values["metrics"] = {**job.metrics, **running_metrics}
-        EventRepo(self._session).append(job_id, entries, values)
-        return job
+            metrics = lock_job_for_attempt(self._session, job_id, token).metrics
+            changes |= {"metrics": {**metrics, **epoch.metrics}, "metrics_best": epoch.best}
+        elif running_metrics and progress.get("epoch", 1) <= 1:
+            metrics = lock_job_for_attempt(self._session, job_id, token).metrics
+            if not any(name.startswith("valid_") for name in metrics):
+                changes["metrics"] = {**metrics, **running_metrics}
+        EventRepo(self._session).append(job_id, entries, changes, token)  # the fence
 
     def add_warning(self, job_id: str, token: int, text: str) -> None:
         """Add a warning to the job."""
@@ -260,7 +261,3 @@ class AttemptRepo:
     def _update_job(self, job_id: str, **values: object) -> None:
         change = update(JobRow).where(JobRow.id == job_id).values(**values)
         self._session.execute(change.execution_options(synchronize_session=False))
-
-
-def _has_valid_metrics(job: JobRow) -> bool:
-    return any(name.startswith("valid_") for name in job.metrics)

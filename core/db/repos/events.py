@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 from core.db.clock import now
 from core.db.session import publish_on_commit
 from core.db.tables import METADATA, JobEventRow, JobRow
-from core.errors import NotFound
+from core.errors import LostLease, NotFound
 from core.events import Event, EventType
-from core.jobs import JobState
+from core.jobs import ACTIVE, JobState
 
 _JOBS, _EVENTS = (METADATA.tables[row.__tablename__] for row in (JobRow, JobEventRow))
+_INSERT_EVENTS = insert(_EVENTS)
 _NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -36,11 +37,16 @@ class EventRepo:
         job_id: str,
         entries: Sequence[tuple[EventType, dict[str, Any]]],
         changes: Mapping[str, Any] = _NO_CHANGES,
+        token: int | None = None,
     ) -> list[Event]:
         """Store events of a job. They are published on the event bus after the commit.
 
         Event numbers are taken from a counter in the job's row. The row is locked until the commit, so that events
         become visible in the order of their numbers. The same statement makes other `changes` of the job's columns.
+
+        Raises:
+            NotFound: the job does not exist.
+            LostLease: `token` is set, and the attempt with this token does not hold the lease of the job.
         """
         if not entries and not changes:
             return []
@@ -48,14 +54,18 @@ class EventRepo:
         # With the tables, because statements with the classes take longer: running jobs have events all the time.
         statement = update(_JOBS).where(_JOBS.c.id == job_id).returning(_JOBS.c.event_seq, _JOBS.c.event_at)
         statement = statement.values(event_seq=_JOBS.c.event_seq + len(entries), **at, **changes)
+        if token is not None:
+            statement = statement.where(_JOBS.c.token == token, _JOBS.c.state.in_(ACTIVE))
         row = self._session.execute(statement).one_or_none()
+        if row is None and token is not None:
+            raise LostLease(f"Token {token} does not hold the lease of job {job_id}.")
         if row is None:
             raise NotFound(f"Job {job_id!r} does not exist.")
         last, time = row
         first = last - len(entries) + 1
         events = [Event(job_id, first + i, type_, time, payload) for i, (type_, payload) in enumerate(entries)]
         if events:
-            self._session.execute(insert(_EVENTS), [event._asdict() for event in events])
+            self._session.execute(_INSERT_EVENTS, [event._asdict() for event in events])
         publish_on_commit(self._session, events)
         return events
 

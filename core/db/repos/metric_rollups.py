@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Select, delete, insert, literal, select, tuple_
+from sqlalchemy import Row, Select, delete, insert, literal, select
 from sqlalchemy.orm import Session
 
-from core.db.bulk import upsert_rows
+from core.db.bulk import select_rows, upsert_rows
 from core.db.metric_rollup import LEVELS, MetricPoint, MetricRollup, combine_rollups, summarize_points
 from core.db.metric_tables import MetricRollupRow
 from core.db.tables import MetricPointRow
@@ -120,16 +120,16 @@ class MetricRollupRepo:
         return [rollup for _, rollup in self._execute(query.order_by(row.bucket))]
 
     def _load_blocks(self, job_id: str, blocks: Collection[StepBlock]) -> dict[StepBlock, MetricRollup]:
-        row, requested = MetricRollupRow, list(blocks)
+        names, requested = (*_KEY[1:], *_VALUES), [block._asdict() for block in blocks]
         found: dict[StepBlock, MetricRollup] = {}
         for start in range(0, len(requested), _CHUNK):
-            keys = tuple_(row.split, row.name, row.level, row.bucket).in_(requested[start : start + _CHUNK])
-            found.update(self._execute(select(*_COLUMNS).where(row.job_id == job_id, keys)))
+            chunk = requested[start : start + _CHUNK]
+            found.update(_load_row(row) for row in select_rows(self._session, MetricRollupRow, names, job_id, chunk))
         return found
 
     def _execute(self, query: Select[*tuple[Any, ...]]) -> Iterator[tuple[StepBlock, MetricRollup]]:
         for row in self._session.execute(query):
-            yield StepBlock(row.split, row.name, row.level, row.bucket), _load_rollup(row)
+            yield _load_row(row)
 
     def _refresh_block(self, job_id: str, block: StepBlock) -> None:
         if self._has_points(job_id, block):
@@ -186,6 +186,10 @@ def _dump_rollup(rollup: MetricRollup) -> dict[str, Any]:
     values["max_value"] = None if rollup.highest is None else rollup.highest.value
     values["special_kind"] = None if rollup.special is None else rollup.special.special
     return values
+
+
+def _load_row(row: Row[*tuple[Any, ...]]) -> tuple[StepBlock, MetricRollup]:
+    return StepBlock(row.split, row.name, row.level, row.bucket), _load_rollup(row)
 
 
 def _load_rollup(row: Row[*tuple[Any, ...]]) -> MetricRollup:

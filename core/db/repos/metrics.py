@@ -42,21 +42,20 @@ class MetricRepo:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def upsert(self, job_id: str, points: Iterable[MetricPoint]) -> None:
+    def upsert(self, job_id: str, points: Iterable[MetricPoint], *, has_rollups: bool | None = None) -> None:
         """Insert points and update the rollups. Points stored before for the same split, metric and step are replaced.
 
-        The caller has locked the row of the job.
+        The caller has locked the row of the job, and may already know whether its rollups are complete.
         """
         unique = {(point.split, point.name, point.step): point for point in points}
         values = [{"job_id": job_id, **point._asdict()} for point in unique.values()]
         upsert_rows(self._session, MetricPointRow, _KEY, values)
-        if values and self.has_rollups(job_id):
+        if values and (self.has_rollups(job_id) if has_rollups is None else has_rollups):
             MetricRollupRepo(self._session).add_points(job_id, unique.values())
 
     def has_rollups(self, job_id: str) -> bool:
         """Return whether the rollups of a job are complete. Maintenance builds those of jobs of earlier versions."""
-        job = self._session.get(JobRow, job_id)  # no query if this transaction has locked the row
-        return job is not None and job.has_rollups
+        return bool(self._session.scalar(select(JobRow.has_rollups).where(JobRow.id == job_id)))
 
     def truncate(self, job_id: str, after_step: int) -> None:
         """Delete the points after a step, because an attempt starts there. The caller has locked the row of the job."""
