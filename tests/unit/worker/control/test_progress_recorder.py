@@ -173,7 +173,9 @@ def test_a_superseded_attempt_writes_nothing(
 ) -> None:
     with transaction(sqlite_sessions) as session:
         session.query(JobRow).update({"token": claimed.token + 1})
-    for message in (build_metrics(1, 0.5), build_epoch(1)):
+    first_epoch = build_metrics(1, 0.5)
+    later_epoch = first_epoch.model_copy(update={"progress": first_epoch.progress.model_copy(update={"epoch": 2})})
+    for message in (first_epoch, later_epoch, build_epoch(1)):
         recorder.buffer_metrics(message)
         with pytest.raises(LostLease):
             recorder.flush()
