@@ -27,6 +27,7 @@ def upsert_rows(session: Session, row_class: type[Base], key: Sequence[str], row
     if not rows:
         return
     table, names = Base.metadata.tables[row_class.__tablename__], tuple(rows[0])
+    session.flush()
     connection = session.connection()
     if connection.dialect.name == "postgresql":
         arrays = {name: [row[name] for row in rows] for name in names}
@@ -41,6 +42,7 @@ def select_rows(
 ) -> Sequence[Row[*tuple[Any, ...]]]:
     """Return columns of the rows of a job that have one of these keys. The keys are at least one and different."""
     table, key = Base.metadata.tables[row_class.__tablename__], tuple(keys[0])
+    session.flush()
     connection = session.connection()
     if connection.dialect.name == "postgresql":
         arrays: dict[str, Any] = {name: [row[name] for row in keys] for name in key}
