@@ -4,7 +4,8 @@ A worker claims a job with a conditional update and then holds its lease. Writes
 because their fencing token is lower.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session, undefer
@@ -24,6 +25,13 @@ from core.jobs import ACTIVE, JobState, StopRequest
 
 MAX_ATTEMPTS = 5
 _RELEASED_STATES = {JobState.CANCELLING: JobState.CANCELLED, JobState.PAUSING: JobState.PAUSED}
+
+
+class EpochMetrics(NamedTuple):
+    """The metrics of a complete epoch, and the number and the metrics of the best epoch, if it is kept."""
+
+    metrics: dict[str, Any]
+    best: dict[str, Any] | None
 
 
 class AttemptRepo:
@@ -116,26 +124,30 @@ class AttemptRepo:
         lock_job_for_attempt(self._session, job_id, token)
         self._update_job(job_id, runtime=runtime)
 
-    def set_progress(
-        self, job_id: str, token: int, progress: dict[str, Any], running_metrics: dict[str, Any] | None = None
+    def record_progress(
+        self,
+        job_id: str,
+        token: int,
+        progress: dict[str, Any],
+        running_metrics: dict[str, Any] | None = None,
+        epoch: EpochMetrics | None = None,
+        entries: Sequence[tuple[EventType, dict[str, Any]]] = (),
     ) -> None:
-        """Store the progress.
+        """Store the progress, events and, if an epoch has ended, its metrics. Lock the job until the commit.
 
         `running_metrics` are the metrics of the current epoch so far. They are stored only before the first epoch is
         complete, because the job's metrics are those of the last complete epoch. Jobs without validation samples have
         no validation metrics.
         """
-        job = lock_job_for_attempt(self._session, job_id, token)
-        values: dict[str, Any] = {"progress": progress}
-        is_first_epoch = progress.get("epoch", 1) <= 1 and not any(name.startswith("valid_") for name in job.metrics)
-        if running_metrics and is_first_epoch:
-            values["metrics"] = {**job.metrics, **running_metrics}
-        self._update_job(job_id, **values)
-
-    def set_epoch_metrics(self, job_id: str, token: int, metrics: dict[str, Any], best: dict[str, Any] | None) -> None:
-        """Store the metrics of the last complete epoch. `best`: number and metrics of the best epoch, if it is kept."""
-        job = lock_job_for_attempt(self._session, job_id, token)
-        self._update_job(job_id, metrics={**job.metrics, **metrics}, metrics_best=best)
+        changes: dict[str, Any] = {"progress": progress}
+        if epoch is not None:
+            metrics = lock_job_for_attempt(self._session, job_id, token).metrics
+            changes |= {"metrics": {**metrics, **epoch.metrics}, "metrics_best": epoch.best}
+        elif running_metrics and progress.get("epoch", 1) <= 1:
+            metrics = lock_job_for_attempt(self._session, job_id, token).metrics
+            if not any(name.startswith("valid_") for name in metrics):
+                changes["metrics"] = {**metrics, **running_metrics}
+        EventRepo(self._session).append(job_id, entries, changes, token)  # the fence
 
     def add_warning(self, job_id: str, token: int, text: str) -> None:
         """Add a warning to the job."""

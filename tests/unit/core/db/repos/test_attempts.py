@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.db.repos.attempts import AttemptRepo
+from core.db.repos.attempts import AttemptRepo, EpochMetrics
 from core.db.repos.events import EventRepo
 from core.db.repos.job_queue import JobQueueRepo
 from core.db.repos.jobs import JobRepo
@@ -57,7 +57,7 @@ def test_a_job_with_an_expired_lease_is_claimed_again_and_the_old_attempt_is_fen
         lambda repo: repo.release(queued.id, old.token, "worker stopped"),
         lambda repo: repo.get_stop_request(queued.id, old.token),
         lambda repo: repo.requeue_or_fail(queued.id, old.token, build_failure("worker_lost")),
-        lambda repo: repo.set_progress(queued.id, old.token, {"epoch": 9}, {}),
+        lambda repo: repo.record_progress(queued.id, old.token, {"epoch": 9}, {}),
         lambda repo: repo.set_runtime(queued.id, old.token, {}),
     ]
     for write in writes:
@@ -176,10 +176,12 @@ def test_running_metrics_are_stored_in_the_first_epoch_only(sessions: SessionFac
 
     def read_metrics(progress: dict[str, Any], running: dict[str, Any]) -> dict[str, Any]:
         with transaction(sessions) as session:
-            AttemptRepo(session).set_progress(queued.id, job.token, progress, running)
+            AttemptRepo(session).record_progress(queued.id, job.token, progress, running)
             return dict(JobRepo(session).get(queued.id).metrics)
 
     assert read_metrics({"epoch": 1}, {"train_loss": 3.0}) == {"train_loss": 3.0}
     with transaction(sessions) as session:
-        AttemptRepo(session).set_epoch_metrics(queued.id, job.token, {"train_loss": 2.0}, None)
+        AttemptRepo(session).record_progress(
+            queued.id, job.token, {"epoch": 1}, None, EpochMetrics({"train_loss": 2.0}, None)
+        )
     assert read_metrics({"epoch": 2}, {"train_loss": 9.0}) == {"train_loss": 2.0}

@@ -196,7 +196,7 @@ class JobStateMachine(RuleBasedStateMachine):
     @requires_attempt
     @rule(token_age=TOKEN_AGES)
     def report(self, token_age: int) -> None:
-        self._act_as_holder(token_age, lambda repo, token: repo.set_progress(self.id, token, {"epoch": token}, {}))
+        self._act_as_holder(token_age, lambda repo, token: repo.record_progress(self.id, token, {"epoch": token}, {}))
 
     @requires_attempt
     @rule(token_age=TOKEN_AGES)
