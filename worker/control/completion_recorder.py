@@ -17,6 +17,7 @@ from core.db.tables import JobRow, ModelVariantRow, ModelVersionRow
 from core.events import Event, EventType
 from core.failures import FAILURES
 from core.job_log import describe_failure
+from core.jobs import JobState
 from core.redaction import redact_credentials
 from core.storage import Storage
 from core.storage.deletion import delete_stored_files
@@ -105,6 +106,25 @@ class CompletionRecorder:
 
         self._transactions.run(write)
 
+    def pause_at_milestone(self, epoch: int) -> None:
+        """Pause the job at a milestone. If a client has requested another stop, release the job instead.
+
+        A job that is to finish is queued again: the next attempt completes it without another epoch.
+        """
+
+        def write(session: Session) -> None:
+            attempts, job_id, token = AttemptRepo(session), self._job.id, self._job.token
+            reason = _find_release_reason(attempts.check_lease(job_id, token))
+            running_s = self._measure_running_s(session)
+            if reason is None:
+                self._log(session, "info", job_log.describe_milestone(epoch, running_s))
+                attempts.pause_at_milestone(job_id, token, epoch)
+            else:
+                self._log(session, "info", job_log.describe_release(reason, running_s))
+                attempts.release(job_id, token, reason)
+
+        self._transactions.run(write)
+
     def _log(self, session: Session, level: str, *lines: str) -> None:
         """Append lines to the job's log. Raise LostLease if another attempt holds the lease of the job."""
         AttemptRepo(session).check_lease(self._job.id, self._job.token)
@@ -186,3 +206,10 @@ class CompletionRecorder:
             size_bytes=sum(file.size_bytes for file in message.files.values()),
             measured=strip_unstorable(message.result),
         )
+
+
+def _find_release_reason(job: JobRow) -> str | None:
+    """Return why a job is released that has reached a milestone, or None if it pauses."""
+    if job.state is JobState.RUNNING:
+        return None if job.stop_request is None else "finish requested"
+    return "cancelled" if job.state is JobState.CANCELLING else "paused"

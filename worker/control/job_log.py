@@ -18,6 +18,7 @@ STOP_REQUESTS = {
 RELEASES = {
     "cancelled": "Cancelled",
     "paused": "Paused",
+    "finish requested": "An early finish was requested at a milestone, and the job waits for the attempt that completes it",
     "worker left": "The worker stopped, and the job waits for another worker",
     "storage unavailable": "The storage is unavailable, and the job waits for another attempt",
 }
@@ -184,6 +185,11 @@ def describe_success(running_s: float, attempt: int) -> str:
 def describe_release(reason: str, running_s: float) -> str:
     """Return the last line of an attempt that stopped as requested."""
     return f"{RELEASES.get(reason, reason)}, after {format_duration(running_s)} of running time."
+
+
+def describe_milestone(epoch: int, running_s: float) -> str:
+    """Return the last line of an attempt that stopped at a milestone."""
+    return f"Paused at the milestone of epoch {epoch}, after {format_duration(running_s)} of running time."
 
 
 def describe_exit(status: int, stderr: str) -> str:

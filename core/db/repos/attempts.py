@@ -19,7 +19,7 @@ from core.errors import LostLease
 from core.events import EventType
 from core.failures import build_failure
 from core.job_log import describe_lost_attempt
-from core.jobs import ACTIVE, DatasetState, JobState, StopRequest
+from core.jobs import ACTIVE, MILESTONE, DatasetState, JobState, StopRequest
 
 MAX_ATTEMPTS = 5
 _RELEASED_STATES = {JobState.CANCELLING: JobState.CANCELLED, JobState.PAUSING: JobState.PAUSED}
@@ -177,6 +177,16 @@ class AttemptRepo:
         self._release_job(job, reason, num_lost=0)
         return job
 
+    def pause_at_milestone(self, job_id: str, token: int, epoch: int) -> JobRow:
+        """End the attempt after a milestone: mark the job as paused. The next attempt continues to the next milestone.
+
+        If a client has requested that the job is cancelled, paused or finished, call `release` instead.
+        """
+        job = lock_job_for_attempt(self._session, job_id, token)
+        values: dict[str, Any] = {"stop_reason": MILESTONE, "milestone_epoch": epoch}
+        apply_transition(self._session, job, JobState.PAUSED, MILESTONE, **values)
+        return job
+
     def requeue_or_fail(
         self, job_id: str, token: int, failure: dict[str, Any], max_attempts: int = MAX_ATTEMPTS, detail: str = ""
     ) -> JobRow:
@@ -240,9 +250,8 @@ class AttemptRepo:
             values: dict[str, Any] = {"stop_request": None, "stop_reason": "user_cancelled"}
             apply_transition(self._session, job, JobState.CANCELLED, reason, lost_attempts=lost_attempts, **values)
         elif job.state is JobState.PAUSING:
-            apply_transition(
-                self._session, job, JobState.PAUSED, reason, lost_attempts=lost_attempts, stop_request=None
-            )
+            values = {"stop_request": None, "stop_reason": "user_paused"}
+            apply_transition(self._session, job, JobState.PAUSED, reason, lost_attempts=lost_attempts, **values)
         else:  # a finish request is not cleared: the next attempt handles it
             apply_transition(self._session, job, JobState.QUEUED, reason, lost_attempts=lost_attempts)
 

@@ -201,7 +201,7 @@ class JobRepo:
         job = get_job_for_update(self._session, job_id)
         if job.state is not JobState.PAUSED:
             raise build_transition_conflict(job, "cannot be resumed")
-        apply_transition(self._session, job, JobState.QUEUED, "resumed", stop_request=None)
+        apply_transition(self._session, job, JobState.QUEUED, "resumed", stop_request=None, stop_reason=None)
         return job
 
     def extend(self, job_id: str, spec: dict[str, Any], **values: Any) -> JobRow:  # noqa: ANN401 - column values
