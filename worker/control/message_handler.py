@@ -93,7 +93,9 @@ class MessageHandler:
             case ArtifactWritten():
                 self._recorder.files.store_artifact(message)
 
-    def _handle_final(self, message: TrainingFinished | JobCompleted | RunStopped | MilestoneReached | RunFailed) -> AttemptOutcome:
+    def _handle_final(
+        self, message: TrainingFinished | JobCompleted | RunStopped | MilestoneReached | RunFailed
+    ) -> AttemptOutcome:
         match message:
             case TrainingFinished():
                 self._recorder.completion.finish(message, build_dataset_lineage(self._version))

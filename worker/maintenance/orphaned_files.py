@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.datasets import DatasetRepo
+from core.db.repos.job_bundles import JobBundleRepo
 from core.db.repos.jobs import JobRepo, get_result_key, has_stored_result
 from core.db.repos.models import ModelRepo
 from core.db.repos.uploads import UploadRepo
@@ -73,6 +74,8 @@ def _are_job_files_referenced(session: Session, unit: str) -> bool:
     if job is not None and has_stored_result(job) and unit == get_result_key(job):
         return True
     if ArtifactRepo(session).is_key_referenced(job_id, unit):
+        return True
+    if JobBundleRepo(session).filter_keys([unit]):
         return True
     repos = CheckpointRepo(session), ModelRepo(session), VariantRepo(session)
     return any(repo.is_key_referenced(unit) for repo in repos)

@@ -136,12 +136,12 @@ class AttemptRepo:
         self,
         job_id: str,
         token: int,
-        model_version: int,
+        model_version: int | None,
         metrics: dict[str, Any],
         stop_reason: str | None,
         best: dict[str, Any] | None = None,
     ) -> JobRow:
-        """Mark the job as succeeded, with the number of the model version that it registered.
+        """Mark the job as succeeded, with the number of the model version that it registered; None: it registers none.
 
         `best`: the epoch of the registered weights with its metrics, if it is not the last one. The job's own metrics
         are then still those of the last epoch.

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_, update
 from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now
+from core.db.registry_tables import JobBundleRow
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.placement import WorkerCapacity, get_num_devices, is_schedulable_on, requires_gpu
 from core.db.repos.transitions import apply_transition, build_transition_conflict, get_job_for_update, record_transition
@@ -239,7 +240,8 @@ class JobRepo:
                 kind="job",
             )
         keys = list(self._session.scalars(select(CheckpointRow.key).where(CheckpointRow.job_id == job_id)))
-        keys += self._session.scalars(select(ArtifactRow.key).where(ArtifactRow.job_id == job_id))
+        for table in (ArtifactRow, JobBundleRow):
+            keys += self._session.scalars(select(table.key).where(table.job_id == job_id))
         if has_stored_result(job) and not self._has_variant(get_result_key(job)):
             keys.append(get_result_key(job))
         self._session.delete(job)
