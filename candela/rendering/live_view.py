@@ -61,17 +61,18 @@ def follow_jobs(client: Client, jobs: Sequence[Job], *, quiet: bool = False, con
 
 def _iterate_until_waiting(client: Client, jobs: Sequence[Job]) -> Iterator[JobEvent]:
     """Yield the events of jobs until all have ended or are paused at milestones."""
-    job_by_id = {job.id: job for job in jobs}
-    live = set(job_by_id)
+    has_milestone = False
     for event in client.events(jobs):
         yield event
-        job_id = event["job"]
-        if event["type"] == "state":
-            live.add(job_id)  # resumed or extended
-        if event["type"] == "end" or (is_milestone_pause(event) and job_by_id[job_id].refresh().is_at_milestone):
-            live.discard(job_id)
-        if not live:
+        has_milestone = has_milestone or is_milestone_pause(event)
+        is_stop = is_milestone_pause(event) or event["type"] == "end"
+        # Past events do not tell whether a job was resumed or extended since, so the present states are requested.
+        if has_milestone and is_stop and all(_is_waiting(job.refresh()) for job in jobs):
             return
+
+
+def _is_waiting(job: Job) -> bool:
+    return job.is_finished or job.is_at_milestone
 
 
 def _show_live(console: Console, lines: Sequence[ProgressLine]) -> AbstractContextManager[object]:

@@ -97,6 +97,7 @@ CALLS: dict[str, Call] = {
     "pause_job": lambda client, job, folder: job.pause(),
     "predict_with_checkpoint": lambda client, job, folder: job.predict(IMAGE, checkpoint="best", top_k=1),
     "resume_job": lambda client, job, folder: job.resume(),
+    "register_job": lambda client, job, folder: job.register(),
     "show_usage": lambda client, job, folder: job.usage(),
     "show_metric_grid": lambda client, job, folder: client.jobs.curves(
         ["a1"], "loss", "valid", curves=["valid/loss"], start=0, end=9
