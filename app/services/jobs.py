@@ -11,6 +11,7 @@ from app.services.validation import capacity
 from core.db.queue_tables import WorkerRow
 from core.db.repos.datasets import DatasetReference, DatasetRepo
 from core.db.repos.events import EventRepo
+from core.db.repos.job_bundles import JobBundleRepo
 from core.db.repos.job_lists import JobFilter, JobListRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.metric_summaries import MetricSummary, MetricSummaryRepo
@@ -150,6 +151,15 @@ class JobService:
             warnings=plan.warnings,
         )
         self.queue_job(job_id)
+        return self.get_job(job_id)
+
+    def register_job(self, job_id: str) -> JobView:
+        """Register the network that a job with `register: false` has trained. A second call has no effect.
+
+        Raises:
+            Conflict: the job has no trained network.
+        """
+        JobBundleRepo(self._session).register(job_id)
         return self.get_job(job_id)
 
     def delete_job(self, job_id: str) -> None:

@@ -61,6 +61,7 @@ JOB_COMMANDS: Commands = {
 RARE_JOB_COMMANDS: Commands = {
     "list": jobs.list_jobs,
     "weights": job_results.weights,
+    "register": jobs.register,
     "predict": predict.predict_with_job,
 }
 PREDICTION_COMMANDS: Commands = {

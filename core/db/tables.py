@@ -124,6 +124,7 @@ class JobRow(Base):
     progress: Mapped[dict[str, Any]]  # {epoch, epochs, step, steps, eta_seconds, steps_per_epoch}
     metrics: Mapped[dict[str, Any]]  # {name: value in the last epoch}; non-finite values are strings
     metrics_best: Mapped[dict[str, Any] | None]  # {epoch, metrics} of the epoch whose weights `keep_best` registers
+    milestone_epoch: Mapped[int] = mapped_column(default=0, server_default="0")  # at which it paused last; 0: none
     extension: Mapped[dict[str, Any] | None]  # the fields of `core.spec.extension.Extension`; null if not extended
     result: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)  # the result of a job that creates no model
     model_version: Mapped[int | None]

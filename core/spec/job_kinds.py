@@ -12,8 +12,8 @@ from core.spec.registration import RegisterSpec
 class LrFindSpec(TrainingSpec):
     """Increase the learning rate from `start_lr` to `end_lr`, one value per step, and suggest a learning rate.
 
-    All fields of a training job are accepted. `schedule`, `epochs` and callbacks that do not change the steps are
-    ignored. No model is registered. Source: Smith, 2015.
+    All fields of a training job except `milestones` and `register` are accepted. `schedule`, `epochs` and callbacks
+    that do not change the steps are ignored. No model is registered. Source: Smith, 2015.
     """
 
     kind: Literal["lr_find"] = Field(description="The kind of the job.")

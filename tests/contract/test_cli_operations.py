@@ -93,6 +93,7 @@ COMMANDS: dict[str, str] = {
     "pause_job": f"pause {JOB}",
     "predict_with_checkpoint": f"jobs predict {JOB} a.png --checkpoint best",
     "resume_job": f"resume {JOB}",
+    "register_job": f"jobs register {JOB}",
     "show_usage": f"usage {JOB}",
     "show_job_lineage": f"lineage {JOB}",
     "show_model_lineage": "models lineage cats 1",

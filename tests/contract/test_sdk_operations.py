@@ -97,6 +97,7 @@ CALLS: dict[str, Call] = {
     "pause_job": lambda client, job, folder: job.pause(),
     "predict_with_checkpoint": lambda client, job, folder: job.predict(IMAGE, checkpoint="best", top_k=1),
     "resume_job": lambda client, job, folder: job.resume(),
+    "register_job": lambda client, job, folder: job.register(),
     "show_usage": lambda client, job, folder: job.usage(),
     "show_job_lineage": lambda client, job, folder: job.lineage(),
     "show_model_lineage": lambda client, job, folder: client.models.lineage("cats", 1),

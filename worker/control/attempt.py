@@ -28,6 +28,7 @@ from worker.control.outcome import (
     AttemptFailed,
     AttemptLost,
     AttemptOutcome,
+    AttemptPaused,
     AttemptReleased,
     AttemptSucceeded,
     DiskFull,
@@ -103,7 +104,7 @@ class AttemptRunner:
         self._context = context
         self._claimed = claimed
         self._allocation = allocation
-        self._lease = LeaseRenewer(context.sessions, job.id, job.token, timeouts, clock)
+        self._lease = LeaseRenewer(context.sessions, job, timeouts, clock)
         self._recorder = Recorder(context.sessions, context.storage, job, lambda: self._lease.is_lease_lost)
         self._timeouts = AttemptTimeouts(
             clock,
@@ -259,6 +260,8 @@ class AttemptRunner:
                 pass
             case AttemptReleased(reason=reason):
                 self._recorder.completion.release(reason)
+            case AttemptPaused(epoch=epoch):
+                self._recorder.completion.pause_at_milestone(epoch)
             case AttemptLost(failure=cause, detail=detail):
                 self._recorder.completion.record_loss(cause, self._context.max_attempts, detail)
             case AttemptFailed(failure=cause):

@@ -19,6 +19,7 @@ from worker.protocol import (
     JobCompleted,
     Log,
     Metrics,
+    MilestoneReached,
     RunFailed,
     RunStarted,
     RunStopped,
@@ -67,7 +68,7 @@ class MessageHandler:
             Unavailable: the storage is unavailable.
         """
         try:
-            if isinstance(message, TrainingFinished | JobCompleted | RunStopped | RunFailed):
+            if isinstance(message, TrainingFinished | JobCompleted | RunStopped | MilestoneReached | RunFailed):
                 self._recorder.progress.flush()
                 return self._handle_final(message)
             self._handle_report(message)
@@ -101,7 +102,9 @@ class MessageHandler:
             case ArtifactWritten():
                 self._recorder.files.store_artifact(message)
 
-    def _handle_final(self, message: TrainingFinished | JobCompleted | RunStopped | RunFailed) -> AttemptOutcome:
+    def _handle_final(
+        self, message: TrainingFinished | JobCompleted | RunStopped | MilestoneReached | RunFailed
+    ) -> AttemptOutcome:
         match message:
             case TrainingFinished():
                 self._recorder.completion.finish(message, build_dataset_lineage(self._version))
@@ -111,6 +114,8 @@ class MessageHandler:
                 return AttemptSucceeded()
             case RunStopped():
                 return self._stop.build_outcome()
+            case MilestoneReached(epoch=epoch):
+                return self._stop.build_outcome(epoch)
             case RunFailed():
                 return self._classify_failure(message)
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.datasets import DatasetRepo
+from core.db.repos.job_bundles import JobBundleRepo
 from core.db.repos.jobs import JobRepo, get_result_key, has_stored_result
 from core.db.repos.models import ModelRepo
 from core.db.repos.uploads import UploadRepo
@@ -87,7 +88,7 @@ def _filter_referenced_job_files(session: Session, units: Collection[str]) -> se
     jobs = {job.id: job for job in JobRepo(session).list_by_ids(ids, with_spec=False)}
     referenced = {unit for unit in units if _is_used_by_job(jobs.get(unit.split("/")[1]), unit)}
     referenced |= ArtifactRepo(session).filter_keys(ids, units)
-    repos = CheckpointRepo(session), ModelRepo(session), VariantRepo(session)
+    repos = CheckpointRepo(session), ModelRepo(session), VariantRepo(session), JobBundleRepo(session)
     return referenced.union(*(repo.filter_keys(units) for repo in repos))
 
 

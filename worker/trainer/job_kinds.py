@@ -5,7 +5,7 @@ from typing import assert_never
 from core.jobs import StopMode
 from core.spec import EvaluateSpec, JobSpec, LrFindSpec, PredictArchiveSpec, PredictSpec, RegisterSpec, VariantSpec
 from worker.engine.run import EvaluationInterrupted
-from worker.protocol import JobCompleted, RunStopped, Start, TrainingFinished
+from worker.protocol import JobCompleted, MilestoneReached, RunStopped, Start, TrainingFinished
 from worker.trainer.channel import Channel
 from worker.trainer.evaluation import evaluate_model
 from worker.trainer.export import make_variant
@@ -18,7 +18,7 @@ from worker.trainer.training import train_model
 
 def execute_job(
     start: Start, channel: Channel, *, snapshot_every_s: float = 60.0
-) -> TrainingFinished | JobCompleted | RunStopped | None:
+) -> TrainingFinished | JobCompleted | MilestoneReached | RunStopped | None:
     """Run a job and return its final message.
 
     In a distributed run, return None in all processes except the one that sends the final message, rank 0.
@@ -30,7 +30,7 @@ def execute_job(
         return RunStopped(mode=StopMode.PREEMPT if mode is None or mode == StopMode.FINISH else mode)
 
 
-def _run_kind(context: JobContext) -> TrainingFinished | JobCompleted | None:
+def _run_kind(context: JobContext) -> TrainingFinished | JobCompleted | MilestoneReached | None:
     match context.start.spec:
         case JobSpec() as spec:
             return train_model(spec, context)

@@ -21,7 +21,7 @@ from core.errors import LostLease
 from core.events import EventType
 from core.failures import build_failure
 from core.job_log import describe_lost_attempt
-from core.jobs import ACTIVE, JobState, StopRequest
+from core.jobs import ACTIVE, MILESTONE, JobState, StopRequest
 
 MAX_ATTEMPTS = 5
 _RELEASED_STATES = {JobState.CANCELLING: JobState.CANCELLED, JobState.PAUSING: JobState.PAUSED}
@@ -159,12 +159,12 @@ class AttemptRepo:
         self,
         job_id: str,
         token: int,
-        model_version: int,
+        model_version: int | None,
         metrics: dict[str, Any],
         stop_reason: str | None,
         best: dict[str, Any] | None = None,
     ) -> JobRow:
-        """Mark the job as succeeded, with the number of the model version that it registered.
+        """Mark the job as succeeded, with the number of the model version that it registered; None: it registers none.
 
         `best`: the epoch of the registered weights with its metrics, if it is not the last one. The job's own metrics
         are then still those of the last epoch.
@@ -198,6 +198,16 @@ class AttemptRepo:
         """
         job = lock_job_for_attempt(self._session, job_id, token)
         self._release_job(job, reason, num_lost=0)
+        return job
+
+    def pause_at_milestone(self, job_id: str, token: int, epoch: int) -> JobRow:
+        """End the attempt after a milestone: mark the job as paused. The next attempt continues to the next milestone.
+
+        If a client has requested that the job is cancelled, paused or finished, call `release` instead.
+        """
+        job = lock_job_for_attempt(self._session, job_id, token)
+        values: dict[str, Any] = {"stop_reason": MILESTONE, "milestone_epoch": epoch}
+        apply_transition(self._session, job, JobState.PAUSED, MILESTONE, **values)
         return job
 
     def requeue_or_fail(
@@ -245,9 +255,8 @@ class AttemptRepo:
             values: dict[str, Any] = {"stop_request": None, "stop_reason": "user_cancelled"}
             apply_transition(self._session, job, JobState.CANCELLED, reason, lost_attempts=lost_attempts, **values)
         elif job.state is JobState.PAUSING:
-            apply_transition(
-                self._session, job, JobState.PAUSED, reason, lost_attempts=lost_attempts, stop_request=None
-            )
+            values = {"stop_request": None, "stop_reason": "user_paused"}
+            apply_transition(self._session, job, JobState.PAUSED, reason, lost_attempts=lost_attempts, **values)
         else:  # a finish request is not cleared: the next attempt handles it
             apply_transition(self._session, job, JobState.QUEUED, reason, lost_attempts=lost_attempts)
 

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now
+from core.db.registry_tables import JobBundleRow
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.job_queue import is_queued
 from core.db.repos.spec_columns import build_spec_columns
@@ -178,7 +179,7 @@ class JobRepo:
         job = get_job_for_update(self._session, job_id)
         if job.state is not JobState.PAUSED:
             raise build_transition_conflict(job, "cannot be resumed")
-        apply_transition(self._session, job, JobState.QUEUED, "resumed", stop_request=None)
+        apply_transition(self._session, job, JobState.QUEUED, "resumed", stop_request=None, stop_reason=None)
         return job
 
     def extend(self, job_id: str, spec: dict[str, Any], **values: Any) -> JobRow:  # noqa: ANN401 - column values
@@ -218,7 +219,8 @@ class JobRepo:
                 kind="job",
             )
         keys = list(self._session.scalars(select(CheckpointRow.key).where(CheckpointRow.job_id == job_id)))
-        keys += self._session.scalars(select(ArtifactRow.key).where(ArtifactRow.job_id == job_id))
+        for table in (ArtifactRow, JobBundleRow):
+            keys += self._session.scalars(select(table.key).where(table.job_id == job_id))
         if has_stored_result(job) and not self._has_variant(get_result_key(job)):
             keys.append(get_result_key(job))
         self._session.delete(job)

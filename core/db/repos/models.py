@@ -47,6 +47,10 @@ class ModelRepo:
             LostLease: the attempt with this token does not hold the lease of the job.
         """
         lock_job_for_attempt(self._session, version.job_id, token)
+        return self.add(version, token)
+
+    def add(self, version: ModelVersionRow, token: int) -> ModelVersionRow:
+        """Store a bundle of an attempt as the next version of its model. The caller has locked its job."""
         # One statement reads both numbers, so that a concurrent deletion is seen completely or not at all.
         last_deleted = select_last_deleted(ResourceKind.MODEL, version.name)
         newest = select(func.max(ModelVersionRow.version), last_deleted).where(ModelVersionRow.name == version.name)

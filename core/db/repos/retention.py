@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, aliased
 from core.db.base import Base
 from core.db.clock import now
 from core.db.metric_tables import MetricRollupRow
+from core.db.registry_tables import JobBundleRow
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.transitions import get_job_for_update
@@ -83,14 +84,14 @@ class RetentionRepo:
         return self._count(days, JobRow.has_expired_points.is_(False), JobRow.has_rollups)
 
     def sum_jobs(self, days: float) -> ExpiredTotals:
-        """Count the expired jobs, and the bytes of their checkpoints and artifacts."""
+        """Count the expired jobs, and the bytes of their checkpoints, artifacts and unregistered networks."""
         conditions = [*self._build_conditions(days), *_build_unregistered()]
         count = self._session.scalars(select(func.count()).select_from(JobRow).where(*conditions)).one()
         sizes = [
             self._session.scalars(
                 select(func.coalesce(func.sum(table.size_bytes), 0)).join(JobRow).where(*conditions)
             ).one()
-            for table in (CheckpointRow, ArtifactRow)
+            for table in (CheckpointRow, ArtifactRow, JobBundleRow)
         ]
         return ExpiredTotals(count, int(sum(sizes)))
 

@@ -105,6 +105,9 @@ function Banner({ job }) {
       <${Icon} name="pause" />
       <div>${job.waits_for ? html`Waits for the import of <a href=${href(`/datasets/${job.waits_for.name}`)}>${job.waits_for.name}@${job.waits_for.version}</a>.` : job.queue_reason || (job.queue_position ? `Queued: ${formatCount(job.queue_position, "job")} before this one.` : "Queued: the next job to be claimed.")}</div>
     </div>`}
+    ${job.state === "paused" &&
+    job.stop_reason === "milestone" &&
+    html`<div class="notice" role="status"><${Icon} name="pause" /><div>Paused at the milestone of epoch ${job.progress.epoch} of ${job.progress.epochs}. Resume the job to continue it.</div></div>`}
     ${(job.warnings || []).map((text) => html`<div class="notice notice-warn" key=${text}><${Icon} name="warning" /><div>${text}</div></div>`)}
   `;
 }

@@ -220,6 +220,14 @@ class JobStateMachine(RuleBasedStateMachine):
         if is_holder:
             self._release()
 
+    @precondition(lambda self: self.token > 0 and self.stop_request is None)  # other attempts are released
+    @rule(token_age=TOKEN_AGES)
+    def pause_at_milestone(self, token_age: int) -> None:
+        is_holder = self._holds(token_age)
+        self._act_as_holder(token_age, lambda repo, token: repo.pause_at_milestone(self.id, token, 1))
+        if is_holder:
+            self._set(S.PAUSED)
+
     @requires_attempt
     @rule(token_age=TOKEN_AGES)
     def lose(self, token_age: int) -> None:
