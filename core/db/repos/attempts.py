@@ -50,7 +50,7 @@ class AttemptRepo:
         be ready. If `capacity` is set, jobs that require more resources are not claimed.
         """
         self.release_expired_lease(job_id, max_attempts)
-        conditions = [JobRow.id == job_id, JobRow.is_resolved, has_ready_dataset()]
+        conditions: list[ColumnElement[bool]] = [JobRow.id == job_id, JobRow.is_resolved, has_ready_dataset()]
         if capacity is not None:
             conditions.append(is_schedulable_on(capacity))
         return self._claim(owner, lease_s, *conditions)
