@@ -7,7 +7,7 @@ because their fencing token is lower.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, and_, func, select, update
 from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now
@@ -58,10 +58,10 @@ class AttemptRepo:
         be ready. If `capacity` is set, jobs that require more resources are not claimed.
         """
         self.release_expired_lease(job_id, max_attempts)
-        conditions = [JobRow.id == job_id, JobRow.is_resolved, has_ready_dataset()]
+        is_claimable = and_(JobRow.id == job_id, JobRow.is_resolved, has_ready_dataset())
         if capacity is not None:
-            conditions.append(is_schedulable_on(capacity))
-        return self._claim(owner, lease_s, *conditions)
+            is_claimable &= is_schedulable_on(capacity)
+        return self._claim(owner, lease_s, is_claimable)
 
     def claim_next(
         self, owner: str, lease_s: float, capacity: WorkerCapacity | None = None, max_slots: int = 1
