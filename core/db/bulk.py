@@ -73,17 +73,17 @@ def _build_sqlite_select(table: Table, names: tuple[str, ...], key: tuple[str, .
 def _build_postgres_upsert(table: Table, key: tuple[str, ...], names: tuple[str, ...]) -> str:
     """Return a statement that gets an array per column: one round trip, however many rows there are."""
     arrays = ", ".join(f"%({name})s::{_get_array_type(table, name)}[]" for name in names)
-    insert, conflict = _begin_insert(table, names), _build_conflict_clause(key, names)
+    insert, conflict = _format_insert(table, names), _build_conflict_clause(key, names)
     return f"{insert} SELECT * FROM unnest({arrays}) {conflict}"  # noqa: S608 - the names are those of our tables
 
 
 @lru_cache
 def _build_sqlite_upsert(table: Table, key: tuple[str, ...], names: tuple[str, ...]) -> str:
     places = ", ".join("?" * len(names))
-    return f"{_begin_insert(table, names)} VALUES ({places}) {_build_conflict_clause(key, names)}"
+    return f"{_format_insert(table, names)} VALUES ({places}) {_build_conflict_clause(key, names)}"
 
 
-def _begin_insert(table: Table, names: Sequence[str]) -> str:
+def _format_insert(table: Table, names: Sequence[str]) -> str:
     return f"INSERT INTO {_quote([table.name])} ({_quote(names)})"
 
 
