@@ -121,3 +121,10 @@ def test_the_thread_polls_until_it_is_stopped(
     running.stop()
     assert not running.is_alive()
     assert not running.is_lease_lost
+
+
+def test_the_request_of_an_earlier_attempt_is_known_before_the_first_poll(
+    sqlite_sessions: SessionFactory, claimed: JobRow
+) -> None:
+    claimed.stop_request = StopRequest.FINISH
+    assert LeaseRenewer(sqlite_sessions, claimed, TIMEOUTS).stop_request is StopRequest.FINISH

@@ -11,10 +11,12 @@ from sqlalchemy.orm import Session
 
 import worker.maintenance.retention as module
 from core.db.clock import utc_now
+from core.db.registry_tables import JobBundleRow
 from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.events import EventRepo
+from core.db.repos.job_bundles import JobBundleRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.metric_grid import CurveName, CurveQuery, GridAxis, MetricGridRepo
 from core.db.repos.metrics import MetricPoint, MetricRepo
@@ -379,3 +381,27 @@ def test_the_search_for_expired_rows_does_not_grow_with_the_number_of_handled_jo
         update_planner_statistics(engine)
         work.append(measure_work(sessions, find_expired))
     assert work[1] <= 2 * work[0]
+
+
+def test_an_unregistered_network_expires_with_its_job(
+    sessions: SessionFactory,
+    storage: LocalStorage,
+    start_job: StartJob,
+    end_job: Callable[..., str],
+    run_round: Callable[..., Retention],
+) -> None:
+    job_id = start_job()
+    with transaction(sessions) as session:
+        columns: dict[str, Any] = {key: {} for key in ("bundle", "metrics", "dataset", "files")}
+        columns |= {"sha256": "a" * 64, "size_bytes": 1000, "num_parameters": 1}
+        JobBundleRepo(session).put(JobBundleRow(job_id=job_id, token=1, key=f"jobs/{job_id}/t1/bundle", **columns))
+    end_job(job_id)
+    run_round(job_retention_days=7.0, retention_dry_run=True)
+    with transaction(sessions, read_only=True) as session:
+        report = SystemReportRepo(session).find(REPORT)
+    assert report is not None
+    assert report.content["jobs"] == {"days": 7.0, "num_expired": 1, "expired_bytes": 1011}
+    assert find_orphaned_files(sessions, storage, -1.0) == []
+    run_round(job_retention_days=7.0)
+    assert [count(sessions, table, job_id) for table in (JobRow, JobBundleRow)] == [0, 0]
+    assert list(storage.list_keys(f"jobs/{job_id}")) == []
