@@ -22,5 +22,5 @@ def test_the_limit_of_a_container_counts_if_it_is_less_than_the_memory(
 
 
 def test_only_the_cores_of_this_process_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_resources.os, "sched_getaffinity", lambda _: {1, 5, 6})
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {1, 5, 6})
     assert host_resources.count_usable_cores() == 3

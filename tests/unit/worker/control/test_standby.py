@@ -41,17 +41,21 @@ def test_replenishing_starts_the_next_trainer(standby: Standby) -> None:
 def test_as_many_trainers_wait_as_slots_are_free_but_at_least_one() -> None:
     standby = Standby(WAITING, slots=3)
     standby.start()
-    wait_for(lambda: len(standby._ready) == 3, "a trainer per slot")
+
+    def wait_for_ready(count: int) -> None:
+        wait_for(lambda: len(standby._ready) == count, "a trainer per free slot")
+
+    wait_for_ready(3)
     taken = []
     for num_ready in (2, 1, 1):
         taken.append(standby.take())
         standby.replenish()
-        wait_for(lambda expected=num_ready: len(standby._ready) == expected, "a trainer per free slot")
+        wait_for_ready(num_ready)
     for num_ready in (1, 2, 3):
         taken[-1].stop()
         taken.pop().close()
         standby.release()
-        wait_for(lambda expected=num_ready: len(standby._ready) == expected, "a trainer per free slot")
+        wait_for_ready(num_ready)
     standby.close()
 
 
