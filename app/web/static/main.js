@@ -42,7 +42,7 @@ function App() {
   }
   const load = Object.hasOwn(PAGES, section) ? PAGES[section][argument ? 1 : 0] : null;
   return html`<${Shell}>
-    ${load ? html`<${Lazy} key=${`${section}/${argument || ""}/${query.get("from") || ""}`} load=${load} name=${argument} query=${query} />` : html`<${EmptyState} icon="search" title="No such page"><p>The address does not belong to a page. <a href=${href("/jobs")}>Go to the jobs</a>.</p><//>`}
+    ${load ? html`<${Lazy} key=${`${section}/${argument || ""}/${query.get("from") || ""}`} load=${load} name=${argument} query=${query} />` : html`<${EmptyState} icon="search" title="No such page"><p><code>#/${segments.join("/")}</code> does not belong to a page.</p><p>${["jobs", "datasets", "models"].map((name) => html`<a key=${name} class="button" href=${href(`/${name}`)}>${name[0].toUpperCase()}${name.slice(1)}</a> `)}</p><//>`}
   <//>`;
 }
 

@@ -10,7 +10,8 @@ import { Icon } from "./icon.js";
  *   min?: import("../lib/series.js").Curve, max?: import("../lib/series.js").Curve}} Line
  * @typedef {{title: string, x: number[], lines: Line[], xLabel?: string, height?: number, smoothing?: number, isLogX?: boolean,
  *   isLogY?: boolean, focus?: string | null, onFocus?: (key: string | null) => void, onZoom?: (range: [number, number] | null) => void,
- *   formatX?: (value: number) => string, hasLegend?: boolean, emptyText?: string}} ChartProperties
+ *   formatX?: (value: number) => string, hasLegend?: boolean, emptyText?: string, isPadded?: boolean, softMax?: number}} ChartProperties
+ *   isPadded: keeps points off the borders; softMax: the axis y begins at zero and reaches at least this value
  */
 
 const MAX_BANDS = 8;
@@ -44,7 +45,7 @@ function Legend({ lines, focus, onFocus }) {
         onPointerEnter=${() => onFocus?.(line.key)}
         onPointerLeave=${() => onFocus?.(null)}
       >
-        <${Swatch} color=${line.color} dash=${line.dash} /><span class="clip">${line.label}</span> <span class="dim">last</span> <b>${formatNumber(findLast(line.values))}</b>
+        <${Swatch} color=${line.color} dash=${line.dash} /><span class="clip">${line.label}</span> ${line.values.filter((value) => value !== null).length > 1 && html`<span class="dim">last</span>`} <b>${formatNumber(findLast(line.values))}</b>
       </li>`,
     )}
   </ul>`;
@@ -56,7 +57,7 @@ export function Swatch({ color, dash = [] }) {
 }
 
 /** @param {ChartProperties} properties */
-function Plot({ title, x, lines, xLabel, height = 240, smoothing = 0, isLogX = false, isLogY = false, focus = null, onFocus, onZoom, formatX = formatNumber }) {
+function Plot({ title, x, lines, xLabel, height = 240, smoothing = 0, isLogX = false, isLogY = false, focus = null, onFocus, onZoom, formatX = formatNumber, isPadded = false, softMax }) {
   const box = useRef(/** @type {HTMLDivElement | null} */ (null));
   const plot = useRef(/** @type {any} */ (null));
   const handlers = useRef({ onFocus, onZoom });
@@ -70,7 +71,7 @@ function Plot({ title, x, lines, xLabel, height = 240, smoothing = 0, isLogX = f
     const keys = lines.map((line) => line.key);
     const create = () => {
       plot.current?.destroy();
-      const options = buildOptions({ lines, xLabel: xLabel || "step", height, width: element.clientWidth || 320, isLogX, isLogY, hasBands, formatX, isZoomable: Boolean(onZoom) });
+      const options = buildOptions({ lines, xLabel: xLabel || "step", height, width: element.clientWidth || 320, isLogX, isLogY, hasBands, formatX, isZoomable: Boolean(onZoom), isPadded, softMax });
       options.hooks = {
         setSeries: [(_, index) => index !== null && handlers.current.onFocus?.(index > 0 ? keys[index - 1] : null)],
         setSelect: [
@@ -121,8 +122,8 @@ function buildColumns(x, lines, smoothing, isLogX, isLogY, hasBands) {
   return first > 0 ? columns.map((column) => column.slice(first)) : columns;
 }
 
-/** @param {{lines: Line[], xLabel: string, height: number, width: number, isLogX: boolean, isLogY: boolean, hasBands: boolean, formatX: (value: number) => string, isZoomable: boolean}} settings */
-function buildOptions({ lines, xLabel, height, width, isLogX, isLogY, hasBands, formatX, isZoomable }) {
+/** @param {{lines: Line[], xLabel: string, height: number, width: number, isLogX: boolean, isLogY: boolean, hasBands: boolean, formatX: (value: number) => string, isZoomable: boolean, isPadded: boolean, softMax?: number}} settings */
+function buildOptions({ lines, xLabel, height, width, isLogX, isLogY, hasBands, formatX, isZoomable, isPadded, softMax }) {
   const axis = { stroke: readToken("--text-dim"), grid: { stroke: readToken("--line"), width: 1 }, ticks: { stroke: readToken("--line"), size: 4 }, font: "11px system-ui, sans-serif" };
   const format = (_, splits, _axis, _space, increment) => splits.map((value) => (value === null ? "" : isLogY ? String(Number(value.toPrecision(3))) : formatTick(value, increment)));
   const series = lines.map((line) => ({ label: line.label, stroke: line.color, dash: line.dash, width: 1.5, spanGaps: true, points: { show: hasMarkers(line), size: 5 } }));
@@ -130,14 +131,16 @@ function buildOptions({ lines, xLabel, height, width, isLogX, isLogY, hasBands, 
   const bands = hasBands
     ? lines.map((line, index) => ({ series: [lines.length + 2 + 2 * index, lines.length + 1 + 2 * index], fill: `${line.color}22` }))
     : [];
+  const pad = (_, low, high) => (isLogX ? [low / (high / low) ** 0.08, high * (high / low) ** 0.08] : [low - 0.08 * (high - low || 1), high + 0.08 * (high - low || 1)]);
+  const soft = { min: { pad: 0.1, soft: 0, mode: 1 }, max: { pad: 0.1, soft: softMax, mode: 1 } };
   return /** @type {any} */ ({
     width,
     height,
     legend: { show: false },
     cursor: { focus: { prox: 24 }, drag: { x: isZoomable, y: false, setScale: false } },
     focus: { alpha: 0.2 },
-    scales: { x: { time: false, distr: isLogX ? 3 : 1 }, y: { distr: isLogY ? 3 : 1 } },
-    axes: [{ ...axis, size: 26, label: xLabel, labelSize: 18, labelGap: 0, labelFont: axis.font, values: (_, splits) => splits.map((value) => (value === null ? "" : formatX(value))) }, { ...axis, size: 56, values: format }],
+    scales: { x: { time: false, distr: isLogX ? 3 : 1, ...(isPadded && { range: pad }) }, y: { distr: isLogY ? 3 : 1, ...(softMax && { range: soft }) } },
+    axes: [{ ...axis, size: 26, label: xLabel, labelSize: 18, labelGap: 0, labelFont: axis.font, values: (_, splits) => splits.map((value) => (value === null ? "" : formatX(value))) }, { ...axis, size: 56, space: 24, values: format }],
     series: [{ label: xLabel }, ...series, ...borders],
     bands,
   });

@@ -1,11 +1,22 @@
-// Plots of how a metric depends on the fields of jobs, as SVG.
-import { html } from "../lib/preact.js";
+// Plots of how a metric depends on the fields of jobs.
+import { html, useEffect, useRef, useState } from "../lib/preact.js";
 import { formatNumber } from "../lib/format.js";
+import { Chart } from "./chart.js";
 
-const WIDTH = 900;
-const HEIGHT = 240;
-const TOP = 34;
-const BOTTOM = 18;
+const HEIGHT = 266;
+const TOP = 30;
+const BOTTOM = 12;
+const MAX_NAMES = 12;
+const NAME_HEIGHT = 14;
+
+/** Round values, of which the first is at most `low` and the last at least `high`. @param {number} low @param {number} high @param {boolean} isLog */
+function listTicks(low, high, isLog) {
+  const power = 10 ** Math.floor(Math.log10((high - low) / 3));
+  const step = isLog ? 1 : (/** @type {number} */ ([1, 2, 5, 10].find((factor) => factor * power * 3.001 >= high - low))) * power;
+  const scale = (value) => (isLog ? Math.log10(value) : value / step);
+  const first = Math.floor(scale(low) + 1e-9);
+  return Array.from({ length: Math.ceil(scale(high) - 1e-9) - first + 1 }, (_, index) => (isLog ? 10 ** (first + index) : Number(((first + index) * step).toPrecision(12))));
+}
 
 /**
  * Map values to positions from 0 to 1: numbers on a linear or a logarithmic scale, everything else in alphabetical order.
@@ -13,51 +24,55 @@ const BOTTOM = 18;
  */
 export function buildScale(values) {
   const known = values.filter((value) => value !== null && value !== undefined);
-  const numbers = known.filter((value) => typeof value === "number" && Number.isFinite(value));
-  if (numbers.length && numbers.length === known.length) {
-    const low = Math.min(...numbers);
-    const high = Math.max(...numbers);
-    const isLog = low > 0 && high / low >= 50;
-    const position = (value) => (high === low ? 0.5 : isLog ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low));
-    return { position: (value) => (typeof value === "number" ? position(value) : null), ticks: high === low ? [low] : [low, high], isLog };
+  if (known.length && known.every((value) => typeof value === "number" && Number.isFinite(value))) {
+    const [low, high] = [Math.min(...known), Math.max(...known)];
+    const isLog = low > 0 && high / low >= 10;
+    const ticks = low === high ? [low] : listTicks(low, high, isLog);
+    const scale = isLog ? Math.log : Number;
+    const start = scale(ticks[0]);
+    const span = scale(ticks[ticks.length - 1]) - start;
+    return { position: (value) => (typeof value !== "number" ? null : span ? (scale(value) - start) / span : 0.5), ticks, isLog };
   }
   const names = [...new Set(known.map(String))].sort();
   return { position: (value) => (value === null || value === undefined ? null : names.length === 1 ? 0.5 : names.indexOf(String(value)) / (names.length - 1)), ticks: names.length > 8 ? [names[0], names[names.length - 1]] : names, isLog: false };
 }
 
+/** Lines through the values of each job. The last axis is the metric; there each line has its name. It is drawn in the pixels of its place. */
 export function ParallelCoordinates({ axes, rows }) {
+  const box = useRef(/** @type {HTMLElement | null} */ (null));
+  const [width, setWidth] = useState(0);
+  useEffect(() => {
+    const observer = new ResizeObserver(([entry]) => setWidth(entry.contentRect.width));
+    if (box.current) observer.observe(box.current);
+    return () => observer.disconnect();
+  }, []);
   const scales = axes.map((_, index) => buildScale(rows.map((row) => row.values[index])));
-  const place = (index) => 60 + (index * (WIDTH - 120)) / Math.max(axes.length - 1, 1);
+  const hasNames = rows.length <= MAX_NAMES;
+  const right = width - (hasNames ? 150 : 50);
+  const place = (index) => 70 + (index * (right - 70)) / Math.max(axes.length - 1, 1);
   const level = (share) => HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM);
-  return html`<svg class="relations" viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label=${`Parallel coordinates of ${axes.join(", ")}. The table of fields has the same values.`}>
-    ${axes.map(
-      (name, index) => html`<g key=${index}>
+  const lines = rows.map((row) => ({ ...row, points: row.values.map((value, index) => [place(index), scales[index].position(value)]).filter(([, share]) => share !== null).map(([x, share]) => [x, level(share)]) }));
+  let lowest = -Infinity;
+  const names = lines.filter((line) => hasNames && scales[axes.length - 1].position(line.values[axes.length - 1]) !== null).map((line) => ({ ...line, y: line.points[line.points.length - 1][1] })).sort((a, b) => a.y - b.y).map((line) => ({ ...line, y: (lowest = Math.max(line.y + 4, lowest + NAME_HEIGHT)) }));
+  const isLast = (index) => index === axes.length - 1;
+  return html`<figure class="chart relations" data-axes=${axes.length > 5 || undefined}>
+    <figcaption><span class="chart-title">All fields</span></figcaption>
+    <div ref=${box}>${width > 0 && html`<svg width=${width} height=${HEIGHT} role="img" aria-label=${`Parallel coordinates of ${axes.join(", ")}. The table of fields has the same values.`}>
+      ${lines.map((line) => html`<polyline key=${line.id} points=${line.points.join(" ")} stroke=${line.color} stroke-dasharray=${(line.dash || []).join(" ")}><title>${line.label}</title></polyline>`)}
+      ${axes.map((name, index) => html`<g key=${index}>
         <line class="axis" x1=${place(index)} x2=${place(index)} y1=${TOP} y2=${HEIGHT - BOTTOM} />
         <text x=${place(index)} y="12" text-anchor="middle">${name.length > 15 ? `…${name.slice(-14)}` : name}${scales[index].isLog ? ", log" : ""}</text>
-        ${scales[index].ticks.map((tick) => html`<text class="tick" key=${String(tick)} x=${place(index) + 5} y=${level(scales[index].position(tick) ?? 0) + 3}>${typeof tick === "number" ? formatNumber(tick, 3) : String(tick).slice(0, 18)}</text>`)}
-      </g>`,
-    )}
-    ${rows.map((row) => {
-      const points = row.values.flatMap((value, index) => {
-        const share = scales[index].position(value);
-        return share === null ? [] : [`${place(index)},${level(share)}`];
-      });
-      return html`<polyline key=${row.id} points=${points.join(" ")} stroke=${row.color} stroke-dasharray=${(row.dash || []).join(" ")}><title>${row.label}</title></polyline>`;
-    })}
-  </svg>`;
+        ${!(hasNames && isLast(index)) && scales[index].ticks.map((tick) => html`<text key=${String(tick)} x=${place(index) + (isLast(index) ? 6 : -6)} y=${level(scales[index].position(tick) ?? 0) + 4} text-anchor=${isLast(index) ? "start" : "end"}>${typeof tick === "number" ? Number(tick.toPrecision(3)) : tick.slice(0, 18)}</text>`)}
+      </g>`)}
+      ${names.map((line) => html`<text key=${line.id} x=${right + 8} y=${line.y}><tspan font-weight="600">${formatNumber(line.values[axes.length - 1])}</tspan> ${line.label.length > 14 ? `${line.label.slice(0, 13)}…` : line.label}</text>`)}
+    </svg>`}</div>
+  </figure>`;
 }
 
+/** A metric over a field: a point for each job. */
 export function ScatterPlot({ xLabel, yLabel, points }) {
   const known = points.filter((point) => typeof point.y === "number");
-  const horizontal = buildScale(known.map((point) => point.x));
-  const vertical = buildScale(known.map((point) => point.y));
-  return html`<figure class="chart">
-    <figcaption><span class="chart-title">${yLabel} by ${xLabel}${horizontal.isLog ? " (log)" : ""}</span></figcaption>
-    <svg class="relations" viewBox="0 0 336 200" role="img" aria-label=${`${yLabel} by ${xLabel}. The table of fields has the same values.`}>
-      <line class="axis" x1="50" x2="310" y1="170" y2="170" /><line class="axis" x1="50" x2="50" y1="10" y2="170" />
-      ${horizontal.ticks.map((tick) => html`<text class="tick" key=${String(tick)} x=${50 + 260 * (horizontal.position(tick) ?? 0)} y="184" text-anchor="middle">${typeof tick === "number" ? formatNumber(tick, 3) : tick}</text>`)}
-      ${vertical.ticks.map((tick) => html`<text class="tick" key=${String(tick)} x="46" y=${173 - 160 * (vertical.position(tick) ?? 0)} text-anchor="end">${typeof tick === "number" ? formatNumber(tick, 3) : tick}</text>`)}
-      ${known.map((point) => html`<circle key=${point.id} cx=${50 + 260 * (horizontal.position(point.x) ?? 0)} cy=${170 - 160 * (vertical.position(point.y) ?? 0)} r="4" fill=${point.color}><title>${point.label}: ${formatNumber(point.x)}, ${formatNumber(point.y)}</title></circle>`)}
-    </svg>
-  </figure>`;
+  const x = [...new Set(known.map((point) => point.x))].sort((a, b) => a - b);
+  const lines = known.map(({ id, label, color, x: own, y }) => ({ key: id, label, color, values: x.map((value) => (value === own ? y : null)) }));
+  return html`<${Chart} title=${`${yLabel} by ${xLabel}`} x=${x} lines=${lines} xLabel=${xLabel} isLogX=${x[0] > 0 && x[x.length - 1] / x[0] >= 10} isPadded hasLegend=${lines.length <= MAX_NAMES} formatX=${(value) => String(Number(value.toPrecision(3)))} />`;
 }

@@ -1,12 +1,12 @@
 // Form fields for a JSON Schema. A field that is not set shows the default; a set field can be reset.
 import { html } from "../lib/preact.js";
-import { formatInput, getValue, isPlainArray, parseInput, readChoices, readUnion, resolveSchema, toLabel } from "../lib/schema.js";
+import { formatInput, getValue, isPlainArray, parseInput, readChoices, readUnion, resolveSchema, toFieldId, toLabel } from "../lib/schema.js";
 import { Prose } from "./controls.js";
 import { Icon } from "./icon.js";
 
 /**
  * What all fields of a form share.
- * @typedef {{spec: any, resolved: any, errors: Map<string, string>, schemas: Record<string, any>,
+ * @typedef {{spec: any, initial: any, resolved: any, errors: Map<string, string>, schemas: Record<string, any>,
  *   findOptions: (pointer: string, name: string) => import("../lib/schema.js").Schema | null,
  *   change: (pointer: string, value: any) => void}} Form
  */
@@ -31,9 +31,15 @@ export function listFields({ form, pointer, schema, leaveOut = [] }) {
     .map(([name, part]) => html`<${SchemaField} key=${name} form=${form} pointer=${`${pointer}/${name}`} schema=${part} label=${toLabel(name)} isRequired=${(schema.required || []).includes(name)} />`);
 }
 
+/** Whether the user changed a field. @param {Form} form @param {string} pointer */
+export function isChanged(form, pointer) {
+  const value = getValue(form.spec, pointer);
+  return value !== undefined && JSON.stringify(value) !== JSON.stringify(getValue(form.initial, pointer));
+}
+
 /** The button that makes a set field a default again. */
 function ResetButton({ label, onClick }) {
-  return html`<button type="button" class="bare" aria-label=${`Reset ${label} to its default`} onClick=${onClick}><${Icon} name="close" /></button>`;
+  return html`<button type="button" class="bare reset" title="Use the default" aria-label=${`Reset ${label} to its default`} onClick=${onClick}><${Icon} name="close" /></button>`;
 }
 
 /** One input with its default, its description and its error. @param {FieldProperties} properties */
@@ -42,12 +48,12 @@ export function ValueField({ form, pointer, schema, label, isRequired = false })
   const isSet = value !== undefined;
   const fallback = getValue(form.resolved, pointer) ?? schema.default;
   const error = form.errors.get(pointer);
-  const id = `field${pointer.replace(/[^A-Za-z0-9]+/g, "-")}`;
+  const id = toFieldId(pointer);
   const describedBy = [error && `${id}-error`, schema.description && `${id}-help`].filter(Boolean).join(" ");
   const common = { id, "aria-invalid": error ? "true" : undefined, "aria-describedby": describedBy || undefined };
   const choices = schema.type === "boolean" ? [true, false] : readChoices(schema);
   const unset = isRequired && fallback === undefined ? "choose" : `default${fallback === undefined || fallback === null ? "" : `: ${formatInput(fallback)}`}`;
-  return html`<div class=${isSet ? "field is-set" : "field"}>
+  return html`<div class=${isChanged(form, pointer) ? "field is-set" : "field"}>
     <label for=${id}>${label}${isRequired && html`<span class="dim"> required</span>`}</label>
     <div class="row">
       ${choices
@@ -56,7 +62,7 @@ export function ValueField({ form, pointer, schema, label, isRequired = false })
             ${choices.map((choice) => html`<option key=${String(choice)} value=${JSON.stringify(choice)}>${String(choice)}</option>`)}
           </select>`
         : html`<input ...${common} value=${formatInput(value)} placeholder=${unset} autocomplete="off" spellcheck=${false} onChange=${(event) => form.change(pointer, event.target.value === "" ? undefined : parseInput(event.target.value, schema))} />`}
-      ${isSet && html`<${ResetButton} label=${label} onClick=${() => form.change(pointer, undefined)} />`}
+      ${isSet && !isRequired && html`<${ResetButton} label=${label} onClick=${() => form.change(pointer, undefined)} />`}
     </div>
     ${error && html`<p class="error" id=${`${id}-error`}>${error}</p>`}
     ${schema.description && html`<p class="help" id=${`${id}-help`}><${Prose} text=${schema.description} /></p>`}
@@ -74,9 +80,9 @@ function UnionField({ form, pointer, schema, label, isRequired }) {
   const names = form.findOptions(pointer, "*")?.names || union?.choices.map(([choice]) => choice) || [];
   const fallback = getValue(form.resolved, pointer)?.[field];
   const error = form.errors.get(pointer) || form.errors.get(`${pointer}/${field}`);
-  const id = `field${pointer.replace(/[^A-Za-z0-9]+/g, "-")}`;
+  const id = toFieldId(pointer);
   return html`<div class="union">
-    <div class=${name ? "field is-set" : "field"}>
+    <div class=${isChanged(form, pointer) ? "field is-set" : "field"}>
       <label for=${id}>${label}${isRequired && html`<span class="dim"> required</span>`}</label>
       <div class="row">
         <select id=${id} aria-invalid=${error ? "true" : undefined} aria-describedby=${error ? `${id}-error` : undefined} value=${name || ""} onChange=${(event) => form.change(pointer, event.target.value ? { [field]: event.target.value } : undefined)}>
@@ -105,7 +111,7 @@ function ListField({ form, pointer, schema, label }) {
   const item = schema.items ? resolveSchema(schema.items, form.schemas) : {};
   const union = readUnion(item);
   const error = form.errors.get(pointer);
-  const id = `field${pointer.replace(/[^A-Za-z0-9]+/g, "-")}`;
+  const id = toFieldId(pointer);
   return html`<fieldset>
     <legend>${label}</legend>
     ${schema.description && html`<p class="help"><${Prose} text=${schema.description} /></p>`}

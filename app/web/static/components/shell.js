@@ -21,8 +21,6 @@ export function Shell({ children }) {
   const [isHelpOpen, setHelpOpen] = useState(false);
   useKeys(() => setHelpOpen(true));
   const section = `/${segments[0] || "jobs"}`;
-  // On a small screen the navigation is one line that scrolls.
-  useEffect(() => document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }), [section]);
   return html`<div class="shell">
     <header class="sidebar">
       <a class="brand" href=${href("/jobs")}><img src="ui/static/icon.svg" alt="" width="18" height="18" /> <span>Candela</span></a>

@@ -1,5 +1,5 @@
 // A model card in Markdown: what the model is, what it was trained on, and how good it is.
-import { formatNumber } from "./format.js";
+import { formatDate, formatNumber } from "./format.js";
 
 /** @param {any} version */
 export function buildCard(version) {
@@ -7,7 +7,7 @@ export function buildCard(version) {
   return [
     `# ${version.name}, version ${version.version}`,
     "",
-    `A ${version.task} model with ${formatNumber(version.num_parameters)} parameters, registered on ${version.created_at.slice(0, 10)}.`,
+    `A ${version.task} model with ${formatNumber(version.num_parameters)} parameters, registered on ${formatDate(version.created_at)}.`,
     "",
     "## Model",
     "",

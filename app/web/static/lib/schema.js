@@ -116,6 +116,11 @@ export function setValue(document, pointer, value) {
   return copy;
 }
 
+/** The id of the input of a field. @param {string} pointer */
+export function toFieldId(pointer) {
+  return `field${pointer.replace(/[^A-Za-z0-9]+/g, "-")}`;
+}
+
 /** @param {string} key */
 function unescapeKey(key) {
   return key.replace(/~1/g, "/").replace(/~0/g, "~");

@@ -1,11 +1,11 @@
 // One dataset: its versions, the report of the import, and its samples.
-import { html } from "../lib/preact.js";
+import { html, useEffect, useState } from "../lib/preact.js";
 import { buildPath, request } from "../lib/api.js";
-import { formatAge, formatDuration, formatMetricName, formatNumber, formatTime } from "../lib/format.js";
+import { formatAge, formatDuration, formatMetricName, formatNumber, formatTime, formatValue } from "../lib/format.js";
 import { useResource } from "../lib/resource.js";
 import { changeQuery, href, navigate } from "../lib/router.js";
 import { getDuration, listMetricNames } from "../lib/jobs.js";
-import { Bars, Facts, PageHead, StateBadge, Table, Tabs } from "../components/controls.js";
+import { Bars, Facts, Menu, PageHead, StateBadge, Table, Tabs } from "../components/controls.js";
 import { EmptyState, Loaded } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
 import { DeleteButton, Description } from "../components/resource_actions.js";
@@ -17,16 +17,22 @@ const PREVIEW = { classes: 10, samples: 12 };
 
 export default function DatasetPage({ name, query }) {
   const dataset = useResource(`v1/datasets/${name}`, { everyMs: 3000 });
+  const versions = dataset.value?.versions || [];
+  const version = versions.find((one) => String(one.version) === query.get("version")) || versions[0];
+  const leave = () => navigate(href("/datasets"));
   return html`
     <${PageHead} title=${name} crumbs=${html`<a href=${href("/datasets")}>Datasets</a>`}>
-      <${DeleteButton} label="Delete" name=${name} path=${`v1/datasets/${name}`} onDeleted=${() => navigate(href("/datasets"))} listDependents=${() => listJobs(name)} note=${`All its versions are deleted. ${DELETED}`} />
       <a class="button primary" href=${href("/new", { dataset: name })}><${Icon} name="plus" /> Train on it</a>
+      ${version && html`<${Menu} label="More">
+        <${DeleteButton} label=${`Delete version ${version.version}`} name=${`${name}@${version.version}`} path=${`v1/datasets/${name}/versions/${version.version}`} onDeleted=${leave} listDependents=${() => listJobs(`${name}@${version.version}`)} note=${DELETED} />
+        <${DeleteButton} label="Delete the dataset" name=${name} path=${`v1/datasets/${name}`} onDeleted=${leave} listDependents=${() => listJobs(name)} note=${`All its versions are deleted. ${DELETED}`} />
+      <//>`}
     <//>
     <${Loaded} resource=${dataset}>
       ${(value) =>
         value.versions.length === 0
-          ? html`<${EmptyState} icon="datasets" title="Not imported yet"><p>${value.summary}</p><p>The first job that uses this built-in dataset imports it.</p><//>`
-          : html`<${Description} path=${`v1/datasets/${name}`} value=${value} onChange=${dataset.refresh} /><${Versions} dataset=${value} query=${query} onChange=${dataset.refresh} />`}
+          ? html`<${NotImported} name=${name} summary=${value.summary} />`
+          : html`<${Description} path=${`v1/datasets/${name}`} value=${value} onChange=${dataset.refresh} /><${Version} dataset=${value} version=${version} query=${query} onChange=${dataset.refresh} />`}
     <//>
   `;
 }
@@ -37,24 +43,31 @@ async function listJobs(dataset) {
   return page.items.map((job) => ({ text: `the job ${job.name} (${job.state})`, href: href(`/jobs/${job.id}`) }));
 }
 
-function Versions({ dataset, query, onChange }) {
-  const number = Number(query.get("version")) || dataset.versions[0].version;
-  const version = dataset.versions.find((one) => one.version === number) || dataset.versions[0];
+/** A built-in dataset that no job has used. The check of a job names the files that it lacks. */
+function NotImported({ name, summary }) {
+  const [reason, setReason] = useState("");
+  useEffect(() => {
+    const json = { dataset: { name }, architecture: { name: "mlp" }, epochs: 1 };
+    request("v1/jobs?dry_run=true", { method: "POST", json }).catch((error) => setReason(error.errors?.find((one) => one.pointer.startsWith("/dataset"))?.detail || ""));
+  }, [name]);
+  return html`<${EmptyState} icon="datasets" title="Not imported yet"><p>${summary}</p><p>${reason || "The first job that uses this built-in dataset imports it."}</p><//>`;
+}
+
+function Version({ dataset, version, query, onChange }) {
   const tab = query.get("tab") || "report";
+  const splits = Object.entries(version.splits);
   return html`
     <div class="toolbar">
       <label>Version <select value=${String(version.version)} onChange=${(event) => changeQuery({ version: event.target.value, cursor: null })}>${dataset.versions.map((one) => html`<option key=${one.version} value=${String(one.version)}>${one.version}</option>`)}</select></label>
-      <${StateBadge} state=${version.state} /> <span class="dim" title=${formatTime(version.created_at)}>${formatAge(version.created_at)}</span>
-      <span class="grow"></span>
-      <${DeleteButton} label="Delete this version" name=${`${dataset.name}@${version.version}`} path=${`v1/datasets/${dataset.name}/versions/${version.version}`} onDeleted=${() => navigate(href("/datasets"))} listDependents=${() => listJobs(`${dataset.name}@${version.version}`)} note=${DELETED} />
+      <${StateBadge} state=${version.state} /> <span class="dim" title=${formatTime(version.created_at)}>imported ${formatAge(version.created_at)}</span>
+      <${Description} path=${`v1/datasets/${dataset.name}/versions/${version.version}`} value=${version} onChange=${onChange} what="this version" />
     </div>
-    <${Description} path=${`v1/datasets/${dataset.name}/versions/${version.version}`} value=${version} onChange=${onChange} what="this version" />
     ${version.failure && html`<div class="notice notice-bad" role="alert"><${Icon} name="warning" /><div><strong>${version.failure.message}</strong><p>${version.failure.hint}</p></div></div>`}
     ${version.warnings.map((text) => html`<div class="notice notice-warn" key=${text}><${Icon} name="warning" /><div>${text}</div></div>`)}
     <${Facts}
       items=${[
         ["Task", version.task],
-        ["Samples", version.num_samples === null ? null : `${formatNumber(version.num_samples)}: ${Object.entries(version.splits).map(([split, count]) => `${formatNumber(count)} ${split}`).join(", ")}`],
+        ["Samples", version.num_samples === null ? null : `${formatNumber(version.num_samples)}${splits.length === 1 ? `, all in ${splits[0][0]}` : splits.length ? `: ${splits.map(([split, count]) => `${formatNumber(count)} ${split}`).join(", ")}` : ""}`],
         ["Shape", version.image_shape?.join(" × ") ?? null],
         ["Classes", version.classes?.length || null],
         ["Columns", version.table?.columns.map((column) => column.name).join(", ") ?? null],
@@ -78,13 +91,14 @@ function Report({ name, version, isGroups }) {
         ? html`<${Duplicates} report=${value} />`
         : html`<div class="evaluation">
             ${value.columns
-              ? html`<${Table} class="dense" label="Columns" head=${["Column", "Role", "Missing#", "Categories#"]}>${value.columns.map((one) => html`<tr key=${one.name}><th scope="row">${one.name}</th><td>${one.role}${one.reason ? html` <span class="dim">${one.reason}</span>` : ""}</td><td class="number">${formatNumber(one.num_missing)}</td><td class="number">${one.num_categories || "–"}</td></tr>`)}<//>`
+              ? html`<${Table} class="dense" label="Columns" head=${["Column", "Role", "Missing#", "Categories#"]} rows=${value.columns.map((one) => [one.name, [one.name, html`${one.role} <span class="dim">${one.reason}</span>`, one.num_missing, one.num_categories || null]])} />`
               : html`<section class="card"><h2>Preview</h2><${Preview} path=${`${path}/samples`} version=${version} /></section>`}
             <div class="stack">
               <section class="card"><h2>Samples per class</h2><${ClassBars} splits=${value.splits} /></section>
               <section class="card">
                 <h2>Import</h2>
-                <${Facts} items=${[["Unreadable", value.num_unreadable], ["Ignored files", value.num_ignored], ["Too large", value.num_too_large], ["Resized", value.resize], ["Mean", value.mean?.map((one) => formatNumber(one, 3)).join(", ") ?? null], ["Std", value.std?.map((one) => formatNumber(one, 3)).join(", ") ?? null]]} />
+                <${Facts} items=${[["Unreadable", value.num_unreadable], ["Ignored files", value.num_ignored], ["Too large", value.num_too_large], ["Resizing", value.resize], ["Mean of pixels", value.mean?.map((one) => formatNumber(one, 3)).join(", ") ?? null], ["Standard deviation", value.std?.map((one) => formatNumber(one, 3)).join(", ") ?? null]]} />
+                ${value.mean && html`<p class="dim after">Trainings normalize pixels, from 0 to 1, with the mean and the standard deviation.</p>`}
                 ${value.unreadable.length > 0 && html`<h3>Unreadable files</h3><ul class="plain">${value.unreadable.slice(0, 20).map((one) => html`<li key=${one.name}><code>${one.name}</code> ${one.reason}</li>`)}</ul>`}
               </section>
             </div>
@@ -126,9 +140,7 @@ function Duplicates({ report }) {
   const found = kinds.filter(([, groups]) => groups?.num_groups);
   return html`
     ${found.length === 0 && html`<p class="badge badge-good"><${Icon} name="check" /> No duplicates, leaks or conflicting labels were found.</p>`}
-    <${Table} class="dense" label="Checks" head=${["Check", "Groups#", "Meaning"]}>
-      ${kinds.map(([title, groups, hint]) => html`<tr key=${title}><th scope="row">${title}</th><td class="number">${groups ? formatNumber(groups.num_groups) : html`<span class="dim">does not apply</span>`}</td><td class="dim wrap">${hint}</td></tr>`)}
-    <//>
+    <${Table} class="checks" label="Checks" head=${["Check", "Groups#"]} rows=${kinds.map(([title, groups, hint]) => [title, [html`${title}<br /><span class="dim">${hint}</span>`, groups ? groups.num_groups : html`<span class="dim">does not apply</span>`]])} />
     <div class="columns">${found.map(([title, groups]) => html`<section class="card" key=${title}><h2>${title} <span class="dim">${groups.num_groups}</span></h2>
       <ul class="plain groups">${groups.items.slice(0, 50).map((group, index) => html`<li key=${index}>${group.map((one) => html`<code key=${`${one.split}/${one.name}`}>${one.split}/${one.name}</code>`)}</li>`)}</ul></section>`)}</div>
   `;
@@ -166,14 +178,8 @@ function formatRange(page, split, total) {
 
 /** The rows of a table; of a window, its last row. */
 function Rows({ items, columns }) {
-  return html`<${Table} class="dense" label="Rows" head=${["Row", ...columns.map((column) => column.name), "Target"]}>
-      ${items.map((one) => html`<tr key=${one.index}><th scope="row">${one.name}</th>${columns.map((column) => html`<td key=${column.name}>${formatCell(one.rows?.at(-1)?.[column.name])}</td>`)}<td>${one.labels.join(", ") || (one.targets || []).map((value) => formatNumber(value)).join(", ")}</td></tr>`)}
-    <//>`;
-}
-
-/** @param {unknown} value */
-function formatCell(value) {
-  return typeof value === "number" ? formatNumber(value) : value === null || value === undefined ? "–" : String(value);
+  return html`<${Table} class="grid" label="Rows" head=${["Row", ...columns.map((column) => column.name), "Target"]}
+    rows=${items.map((one) => [one.index, [one.name, ...columns.map((column) => formatValue(one.rows?.at(-1)?.[column.name])), one.labels.join(", ") || (one.targets || []).map((value) => formatNumber(value)).join(", ")]])} />`;
 }
 
 /** The jobs that use a version. */
@@ -183,9 +189,18 @@ function Jobs({ name, version }) {
     ${(page) => {
       if (!page.items.length) return html`<p class="dim">No job uses ${name}@${version}.</p>`;
       const names = listMetricNames(page.items).filter((metric) => metric.startsWith("valid_")).slice(0, 2);
-      return html`<${Table} class="dense" label="Jobs" head=${["Job", "State", "Model", ...names.map((metric) => `${formatMetricName(metric)} · best#`), "Duration#", "Created#"]}>
-          ${page.items.map((job) => html`<tr key=${job.id}><th scope="row"><a href=${href(`/jobs/${job.id}`)}>${job.name}</a></th><td><${StateBadge} state=${job.state} /></td><td>${job.model ? html`<a href=${href(`/models/${job.model.name}`, { version: job.model.version })}>${job.model.name}@${job.model.version}</a>` : "–"}</td>${names.map((metric) => html`<td class="number" key=${metric}>${formatNumber(job.best_values[metric]?.value)}</td>`)}<td class="number">${formatDuration(getDuration(job))}</td><td class="number dim">${formatAge(job.created_at)}</td></tr>`)}
-        <//>
+      return html`<${Table} label="Jobs" head=${["Job", "State", "Model", ...names.map((metric) => `${formatMetricName(metric)} · best#`), "Duration#", "Created#"]}
+          rows=${page.items.map((job) => [
+            job.id,
+            [
+              html`<a href=${href(`/jobs/${job.id}`)}>${job.name}</a>`,
+              html`<${StateBadge} state=${job.state} />`,
+              job.model && html`<a href=${href(`/models/${job.model.name}`, { version: job.model.version })}>${job.model.name}@${job.model.version}</a>`,
+              ...names.map((metric) => job.best_values[metric]?.value),
+              formatDuration(getDuration(job)),
+              html`<span class="dim">${formatAge(job.created_at)}</span>`,
+            ],
+          ])} />
         <p><a href=${href("/jobs", { dataset: `${name}@${version}` })}>Show them in the list of jobs</a></p>`;
     }}
   <//>`;

@@ -1,7 +1,7 @@
 // The datasets, and the upload of a new one.
 import { html, useRef, useState } from "../lib/preact.js";
 import { buildPath, Problem, upload } from "../lib/api.js";
-import { formatBytes, formatNumber, formatPercent } from "../lib/format.js";
+import { formatBytes, formatPercent } from "../lib/format.js";
 import { useResource } from "../lib/resource.js";
 import { href, navigate } from "../lib/router.js";
 import { zipFiles, zipList } from "../lib/zip.js";
@@ -17,27 +17,30 @@ export default function DatasetsPage() {
     <${PageHead} title="Datasets" />
     <${Upload} />
     <${Loaded} resource=${datasets} lines=${8}>
-      ${(page) => html`<${Table} label="Datasets" head=${["Name", "State", "Samples#", "Classes#", "Shape", "Versions#", "Description", ""]}>
-        ${[...page.items].sort((a, b) => Number(a.summary !== null) - Number(b.summary !== null)).map((dataset) => html`<${DatasetRow} key=${dataset.name} dataset=${dataset} />`)}
-      <//>`}
+      ${(page) => html`<${Table} label="Datasets" head=${["Name", "State", "Samples#", "Classes#", "Shape", "Versions#", "Description", ""]}
+        rows=${[...page.items].sort((a, b) => Number(a.summary !== null) - Number(b.summary !== null)).map((dataset) => [dataset.name, listCells(dataset)])} />`}
     <//>
   `;
 }
 
 /** A dataset. The summary of a built-in one that was not imported yet names its figures. */
-function DatasetRow({ dataset }) {
+function listCells(dataset) {
   const { name, summary } = dataset;
   const newest = dataset.versions[0];
   const read = (pattern) => (summary || "").match(pattern)?.[1];
-  const numSamples = newest ? newest.num_samples : Number(read(/^([\d,]+) (?!classes)/)?.replaceAll(",", "")) || null;
-  const size = read(/(\d+ x \d+)/)?.replace("x", "×");
-  return html`<tr>
-    <th scope="row"><a href=${href(`/datasets/${name}`)}>${name}</a></th>
-    <td>${newest ? html`<${StateBadge} state=${newest.state} />` : html`<span class="badge badge-quiet"><span class="dot dot-open"></span>${/no download/.test(summary) ? "built in" : "needs its files"}</span>`}</td>
-    <td class="number">${formatNumber(numSamples)}</td><td class="number">${newest?.classes?.length || read(/(\d+) classes/) || "–"}</td>
-    <td>${newest?.image_shape ? newest.image_shape.join(" × ") : size || "–"}</td><td class="number">${dataset.versions.length}</td><td class="dim wrap">${dataset.description || summary || ""} ${dataset.tags.map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}</td>
-    <td><a class="button" href=${href("/new", { dataset: name })}><${Icon} name="plus" /> Train on it</a></td>
-  </tr>`;
+  const isReady = newest || /no download/.test(summary);
+  return [
+    html`<a href=${href(`/datasets/${name}`)}>${name}</a>`,
+    newest ? html`<${StateBadge} state=${newest.state} />` : html`<span class="badge badge-quiet"><span class="dot dot-open"></span>${isReady ? "built in" : "needs its files"}</span>`,
+    newest ? newest.num_samples : Number(read(/^([\d,]+) (?!classes)/)?.replaceAll(",", "")) || null,
+    newest?.classes?.length || read(/(\d+) classes/),
+    newest?.image_shape ? newest.image_shape.join(" × ") : read(/(\d+ x \d+)/)?.replace("x", "×"),
+    dataset.versions.length,
+    html`<span class="dim wrap">${dataset.description || summary || ""} ${dataset.tags.map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}</span>`,
+    isReady
+      ? html`<a class="button" href=${href("/new", { dataset: name })}><${Icon} name="plus" /> Train on it</a>`
+      : html`<a class="button" href=${href(`/datasets/${name}`)}><${Icon} name="upload" /> Add files…</a>`,
+  ];
 }
 
 /** Uploads an archive, a table, or a folder that was dropped. */

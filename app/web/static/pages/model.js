@@ -6,7 +6,8 @@ import { buildCard } from "../lib/model_card.js";
 import { useResource } from "../lib/resource.js";
 import { changeQuery, href, navigate } from "../lib/router.js";
 import { isLowerBetter } from "../lib/series.js";
-import { CopyButton, Dialog, Facts, PageHead, Segments, Table, Tabs } from "../components/controls.js";
+import { ComparisonTable } from "../components/comparison.js";
+import { CopyButton, Dialog, Facts, Menu, PageHead, Segments, Table, Tabs } from "../components/controls.js";
 import { attempt, Loaded, showToast } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
 import { Markdown } from "../components/markdown.js";
@@ -18,8 +19,8 @@ export default function ModelPage({ name, query }) {
   const model = useResource(`v1/models/${name}`, { everyMs: 10000 });
   return html`
     <${PageHead} title=${name} crumbs=${html`<a href=${href("/models")}>Models</a>`}>
-      <${DeleteButton} label="Delete" name=${name} path=${`v1/models/${name}`} onDeleted=${() => navigate(href("/models"))} note="Its versions, variants and aliases are deleted. Their files are removed for good. Jobs and datasets remain." />
       <a class="button primary" href=${href("/predict", { model: name })}><${Icon} name="predict" /> Try it</a>
+      <${Menu} label="More"><${DeleteButton} label="Delete the model" name=${name} path=${`v1/models/${name}`} onDeleted=${() => navigate(href("/models"))} note="Its versions, variants and aliases are deleted. Their files are removed for good. Jobs and datasets remain." /><//>
     <//>
     <${Loaded} resource=${model}>${(value) => html`<${Description} path=${`v1/models/${name}`} value=${value} onChange=${model.refresh} /><${Versions} model=${value} query=${query} onChange=${model.refresh} />`}<//>
   `;
@@ -31,19 +32,20 @@ function Versions({ model, query, onChange }) {
   const names = [...new Set(model.versions.flatMap((version) => Object.keys(version.metrics)))].map(String).filter((name) => !name.startsWith("train_")).slice(0, 5);
   const toggle = (one) => changeQuery({ compare: (compared.includes(one) ? compared.filter((other) => other !== one) : [...compared.slice(-1), one]).map(String) });
   return html`
-    <${Table} label="Versions" head=${[html`<th scope="col" class="check"><span class="sr-only">Compare</span></th>`, "Version", "Aliases", ...names.map((name) => `${formatMetricName(name)}#`), "Parameters#", "Registered#"]}>
-      ${model.versions.map(
-        (version) => html`<tr key=${version.version} class=${version.version === number ? "selected" : ""}>
-          <td class="check"><input type="checkbox" aria-label=${`Compare version ${version.version}`} checked=${compared.includes(version.version)} onChange=${() => toggle(version.version)} /></td>
-          <th scope="row"><a href=${href(`/models/${model.name}`, { version: version.version })} aria-current=${version.version === number ? "true" : undefined}>${model.name}@${version.version}</a></th>
-          <td>${Object.entries(model.aliases).filter(([, target]) => target === version.version).map(([alias]) => html`<span class="tag" key=${alias}>${alias}</span>`)}</td>
-          ${names.map((name) => html`<td class="number" key=${name}>${formatNumber(version.metrics[name])}</td>`)}
-          <td class="number">${formatNumber(version.num_parameters)}</td><td class="number dim">${formatAge(version.created_at)}</td>
-        </tr>`,
-      )}
-    <//>
+    <${Table} label="Versions" head=${["Version", "Aliases", ...names.map((name) => `${formatMetricName(name)}#`), "Parameters#", "Registered#"]}
+      rows=${model.versions.map((version) => [
+        version.version,
+        [
+          html`<input type="checkbox" aria-label=${`Compare version ${version.version}`} checked=${compared.includes(version.version)} onChange=${() => toggle(version.version)} /> <a href=${href(`/models/${model.name}`, { version: version.version })} aria-current=${version.version === number ? "true" : undefined}>${model.name}@${version.version}</a>`,
+          Object.entries(model.aliases).filter(([, target]) => target === version.version).map(([alias]) => html`<span class="tag" key=${alias}>${alias}</span>`),
+          ...names.map((name) => version.metrics[name]),
+          version.num_parameters,
+          html`<span class="dim">${formatAge(version.created_at)}</span>`,
+        ],
+        version.version === number ? "selected" : "",
+      ])} />
     ${compared.length === 2
-      ? html`<${VersionComparison} key=${compared.join()} name=${model.name} numbers=${compared} />`
+      ? html`<${VersionComparison} key=${compared.join()} name=${model.name} numbers=${compared.sort((a, b) => b - a)} />`
       : model.versions.length > 1 && html`<p class="dim">${compared.length ? "Select a second version to compare." : "Select two versions to compare them."}</p>`}
     ${number && html`<${Version} key=${number} name=${model.name} number=${number} aliases=${model.aliases} query=${query} onChange=${onChange} />`}
   `;
@@ -54,13 +56,17 @@ function VersionComparison({ name, numbers }) {
   const [a, b] = numbers.map((number) => useResource(`v1/models/${name}/versions/${number}`).value);
   const comparison = useResource(a && b ? `v1/jobs/compare?job=${a.job_id}&job=${b.job_id}` : null).value;
   if (!a || !b) return null;
-  const row = (label, pair, better = 0) => html`<tr key=${label}><th scope="row">${label}</th>${[pair, [...pair].reverse()].map(([one, other], index) => html`<td key=${index} class=${better * (one - other) > 0 ? "number winner" : "number"}>${typeof one === "number" ? formatNumber(one) : one === undefined ? "–" : typeof one === "string" ? one : JSON.stringify(one)}</td>`)}</tr>`;
+  const row = (title, values, better = 0) => ({ key: title, title, values: values.map((value) => value ?? null), better });
+  const differences = (comparison?.differences || []).filter((field) => field.pointer !== "/name").slice(0, 30);
   return html`<section>
-    <${Table} class="dense" label="Comparison of two versions" head=${["", ...numbers.map((number) => `${name}@${number}#`)]}>
-      ${Object.keys({ ...a.metrics, ...b.metrics }).map((metric) => row(formatMetricName(metric), [a.metrics[metric], b.metrics[metric]], isLowerBetter(metric) ? -1 : 1))}
-      ${row("parameters", [a.num_parameters, b.num_parameters])} ${row("size", [formatBytes(a.size_bytes), formatBytes(b.size_bytes)])} ${row("dataset", [a, b].map((one) => one.dataset && `${one.dataset.name}@${one.dataset.version}`))}
-      ${(comparison?.differences || []).filter((field) => field.pointer !== "/name").slice(0, 30).map((field) => row(formatPointer(field.pointer), [a, b].map((one) => field.values[one.job_id])))}
-    <//>
+    <h2>Compare ${name}@${numbers[0]} with ${name}@${numbers[1]}</h2>
+    <${ComparisonTable} label="Comparison of two versions" first="Field" names=${numbers.map((number) => `${name}@${number}`)} rows=${[
+      ...Object.keys({ ...a.metrics, ...b.metrics }).map((metric) => row(formatMetricName(metric), [a.metrics[metric], b.metrics[metric]], isLowerBetter(metric) ? -1 : 1)),
+      ...differences.map((field) => row(formatPointer(field.pointer), [a, b].map((one) => field.values[one.job_id]))),
+      row("parameters", [a.num_parameters, b.num_parameters]),
+      row("size", [formatBytes(a.size_bytes), formatBytes(b.size_bytes)]),
+      row("dataset", [a, b].map((one) => one.dataset && `${one.dataset.name}@${one.dataset.version}`)),
+    ]} />
   </section>`;
 }
 
@@ -72,10 +78,12 @@ function Version({ name, number, aliases, query, onChange }) {
     <header class="section-head"><h2>${name}@${number}</h2>
       <div class="actions"><${AliasButton} name=${name} number=${number} aliases=${aliases} onChange=${onChange} />
         <a class="button" href=${`v1/models/${name}/versions/${number}/bundle`} download><${Icon} name="download" /> Download bundle</a>
-        ${mine.map((alias) => html`<${DeleteButton} key=${alias} label=${`Delete alias ${alias}`} name=${`${name}@${alias}`} path=${`v1/models/${name}/aliases/${alias}`} onDeleted=${onChange} note=${`Requests to ${name}@${alias} are refused from then on. The version remains.`} />`)}
-        <${DeleteButton} label="Delete version" name=${`${name}@${number}`} path=${`v1/models/${name}/versions/${number}`} onDeleted=${() => (navigate(href(`/models/${name}`)), onChange())}
-          listDependents=${async () => mine.map((alias) => ({ text: `the alias ${alias}` }))}
-          note="Its files and variants are removed for good, and its number is not used again. Its job and dataset remain." /></div>
+        <${Menu} label="More">
+          ${mine.map((alias) => html`<${DeleteButton} key=${alias} label=${`Delete alias ${alias}`} name=${`${name}@${alias}`} path=${`v1/models/${name}/aliases/${alias}`} onDeleted=${onChange} note=${`Requests to ${name}@${alias} are refused from then on. The version remains.`} />`)}
+          <${DeleteButton} label="Delete version" name=${`${name}@${number}`} path=${`v1/models/${name}/versions/${number}`} onDeleted=${() => (navigate(href(`/models/${name}`)), onChange())}
+            listDependents=${async () => mine.map((alias) => ({ text: `the alias ${alias}` }))}
+            note="Its files and variants are removed for good, and its number is not used again. Its job and dataset remain." />
+        <//></div>
     </header>
     <${Tabs} name="tab" chosen=${tab} tabs=${[["facts", "Facts"], ["variants", "Variants"], ["card", "Card"]]} label="Views of the version" />
     <div id="tab-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`} tabindex="-1">
@@ -103,9 +111,10 @@ function Card({ version }) {
 /** Where a version comes from, and what was made of it. */
 function Lineage({ version }) {
   const { dataset, variants } = version;
+  const job = useResource(`v1/jobs/${version.job_id}`).value;
   return html`<ol class="lineage" aria-label="Lineage">
     ${dataset && html`<li><${Icon} name="datasets" /> <a href=${href(`/datasets/${dataset.name}`, { version: dataset.version })}>${dataset.name}@${dataset.version}</a></li>`}
-    <li><${Icon} name="jobs" /> <a href=${href(`/jobs/${version.job_id}`)}>job ${version.job_id.slice(0, 8)}</a></li>
+    <li><${Icon} name="jobs" /> <a href=${href(`/jobs/${version.job_id}`)}>${job?.name || `job ${version.job_id.slice(0, 8)}`}</a></li>
     <li><${Icon} name="models" /> <strong>${version.name}@${version.version}</strong></li>
     <li><${Icon} name="models" /> ${variants.length ? variants.map((one) => one.format).join(", ") : html`<span class="dim">no variants</span>`}</li>
   </ol>`;
@@ -120,9 +129,9 @@ function VersionFacts({ version }) {
       ["Input", version.input.table ? version.input.table.columns.map((column) => column.name).join(", ") : version.input.image_shape.join(" × ")],
       ["Parameters", formatNumber(version.num_parameters)],
       ["Size", formatBytes(version.size_bytes)],
-      ["sha256", html`<code class="hash">${version.sha256}</code>`],
+      ["sha256", html`<code title=${version.sha256}>${version.sha256.slice(0, 8)}…</code><${CopyButton} text=${version.sha256} />`],
       ["Registered", formatTime(version.created_at)],
-      ...Object.entries(version.metrics).map(([name, value]) => /** @type {[string, any]} */ ([formatMetricName(name), formatNumber(value)])),
+      ...Object.entries(version.metrics).filter(([name]) => name.startsWith("train_")).map(([name, value]) => /** @type {[string, any]} */ ([formatMetricName(name), formatNumber(value)])),
     ]}
   />`;
 }
@@ -138,16 +147,11 @@ function Variants({ version }) {
   };
   return html`
     ${version.variants.length > 0
-      ? html`<${Table} label="Variants" head=${["Format", "Precision", "Metric", "Model#", "Variant#", "Speed#", "Size#", ""]}>
-          ${version.variants.map(
-            (variant) => html`<tr key=${variant.format}>
-              <th scope="row">${variant.format}</th><td>${variant.precision}</td><td>${formatMetricName(variant.metric)}</td>
-              <td class="number">${formatNumber(variant.before)}</td><td class="number">${formatNumber(variant.after)}</td>
-              <td class="number">× ${variant.speed_ratio.toFixed(2)}</td><td class="number">${formatBytes(variant.size_bytes)}</td>
-              <td><a class="button" href=${`v1/models/${version.name}/versions/${version.version}/variants/${variant.format}/files/${variant.file}`} download><${Icon} name="download" /> File</a></td>
-            </tr>`,
-          )}
-        <//>`
+      ? html`<${Table} label="Variants" head=${["Format", "Precision", "Metric", "Model#", "Variant#", "Speed#", "Size#", ""]} rows=${version.variants.map((variant) => [
+          variant.format,
+          [variant.format, variant.precision, formatMetricName(variant.metric), variant.before, variant.after, `× ${variant.speed_ratio.toFixed(2)}`, formatBytes(variant.size_bytes),
+            html`<a class="button" href=${`v1/models/${version.name}/versions/${version.version}/variants/${variant.format}/files/${variant.file}`} download><${Icon} name="download" /> File</a>`],
+        ])} />`
       : html`<p>No variants yet. A variant is the same network in a format that is faster or smaller, such as ONNX or 8-bit integers.</p>`}
     <form class="toolbar" onSubmit=${create}>
       <label>Format <select value=${format} onChange=${(event) => setFormat(event.target.value)}>${FORMATS.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label>

@@ -4,7 +4,7 @@ import { buildPath, Problem, request, send } from "../lib/api.js";
 import { formatNumber, formatPercent } from "../lib/format.js";
 import { useResource } from "../lib/resource.js";
 import { changeQuery, href } from "../lib/router.js";
-import { Bars, CodeBlock, PageHead } from "../components/controls.js";
+import { Bars, CodeBlock, PageHead, StackedBar } from "../components/controls.js";
 import { EmptyState, Loaded, ProblemNotice } from "../components/feedback.js";
 import { HeatmapOverlay, useObjectUrl } from "../components/heatmap_overlay.js";
 import { Icon } from "../components/icon.js";
@@ -109,12 +109,13 @@ function Trial({ path, explainPath = null, version = null, statisticsPath = null
       </section>
       <section class="card" aria-live="polite">
         <h2>Prediction</h2>
-        ${!outcome && version?.classes.length > 0 && html`<div class="ghost" aria-hidden="true"><p class="verdict">–</p><${Bars} items=${version.classes.slice(0, TOP_K).map((name) => ({ key: name, label: name, share: 0, text: "–" }))} /></div>`}
-        ${!outcome && html`<p class="dim">Drop or paste an image, choose a file, use the camera, or try a sample.</p>`}
+        ${!outcome && html`<p class="dim">The most probable classes of the image${version?.dataset ? ". Try one of the samples" : ""}.</p>`}
         ${outcome?.problem && html`<${ProblemNotice} problem=${outcome.problem} />`}
         ${prediction && html`<${Prediction} prediction=${prediction} onChoose=${explainPath && setLabel} /><${Timing} parts=${outcome?.parts || []} />`}
       </section>
-      ${explainPath && file && explained !== undefined && html`<section class="card"><h2>Why ${explained}? <span class="dim">Grad-CAM</span></h2><${HeatmapOverlay} image=${file} explainPath=${buildPath(explainPath, { label })} /></section>`}
+      ${explainPath && html`<section class="card"><h2>Why${file && explained !== undefined ? ` ${explained}` : ""}? <span class="dim">Grad-CAM</span></h2>
+        ${file && explained !== undefined ? html`<${HeatmapOverlay} image=${file} explainPath=${buildPath(explainPath, { label })} />` : html`<p class="dim">The regions of the image that support the class, as a heatmap.</p>`}
+      </section>`}
     </div>
     <${CallExamples} path=${path} />
   `;
@@ -142,8 +143,7 @@ function splitTime(total, before, after) {
 function Timing({ parts }) {
   const total = parts.reduce((sum, [, part]) => sum + part, 0);
   return html`<h3>Time <span class="dim">${total.toFixed(0)} ms</span></h3>
-    <div class="timing" aria-hidden="true">${parts.map(([name, part], index) => html`<span key=${name} class=${`series-${index}`} style=${{ flexGrow: String(part) }}></span>`)}</div>
-    <ul class="legend">${parts.map(([name, part], index) => html`<li key=${name}><span class=${`dot series-${index}`}></span>${name} <b>${part < 10 ? part.toFixed(1) : part.toFixed(0)} ms</b></li>`)}</ul>`;
+    <${StackedBar} parts=${parts.map(([name, part]) => [name, part, `${part < 10 ? part.toFixed(1) : part.toFixed(0)} ms`])} />`;
 }
 
 /** Images of the model's dataset. */
@@ -163,7 +163,7 @@ function Prediction({ prediction, onChoose }) {
     <${Bars} hint="Explain this class" items=${prediction.top_k.slice(0, TOP_K).map((one) => ({ key: one.index, label: one.label, share: one.probability, text: formatPercent(one.probability), action: onChoose && (() => onChoose(one.label)) }))} />`;
 }
 
-export function ImageInput({ file, onFile }) {
+function ImageInput({ file, onFile }) {
   const input = useRef(/** @type {HTMLInputElement | null} */ (null));
   const [isOver, setOver] = useState(false);
   const [isCameraOpen, setCameraOpen] = useState(false);
@@ -192,6 +192,7 @@ export function ImageInput({ file, onFile }) {
     ${isCameraOpen && html`<${Camera} onFile=${onFile} />`}
   `;
 }
+
 function Camera({ onFile }) {
   const video = useRef(/** @type {HTMLVideoElement | null} */ (null));
   const [failure, setFailure] = useState("");

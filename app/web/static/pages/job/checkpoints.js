@@ -1,7 +1,7 @@
 // The checkpoints of a job: download the weights, or predict with them.
 import { html } from "../../lib/preact.js";
 import { ENDED } from "../../lib/jobs.js";
-import { formatAge, formatBytes, formatMetricName, formatNumber } from "../../lib/format.js";
+import { formatAge, formatBytes, formatMetricName } from "../../lib/format.js";
 import { useResource } from "../../lib/resource.js";
 import { href } from "../../lib/router.js";
 import { Table } from "../../components/controls.js";
@@ -15,16 +15,20 @@ export function CheckpointsTab({ job }) {
       const { items } = value;
       if (!items.length) return html`<${EmptyState} icon="download" title="No checkpoints"><p>A training job stores one after each epoch.</p><//>`;
       const names = [...new Set(items.flatMap((item) => Object.keys(item.metrics)))].filter((name) => !String(name).startsWith("train_"));
-      return html`<${Table} head=${["Number#", "Epoch#", "Step#", "Tags", ...names.map((name) => `${formatMetricName(String(name))}#`), "Size#", "Stored", ""]}>
-        ${items.map(
-          (item) => html`<tr key=${item.number}>
-            <th scope="row" class="number">${item.number}</th><td class="number">${item.epoch}</td><td class="number">${formatNumber(item.step)}</td>
-            <td>${item.tags.map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}</td>
-            ${names.map((name) => html`<td class="number" key=${name}>${formatNumber(item.metrics[String(name)])}</td>`)}<td class="number">${formatBytes(item.size_bytes)}</td><td class="dim">${formatAge(item.created_at)}</td>
-            <td><div class="actions"><a class="button" href=${href("/predict", { job: job.id, checkpoint: item.number })}><${Icon} name="predict" /> Try it</a><a class="button" href=${`v1/jobs/${job.id}/checkpoints/${item.number}/weights`} download><${Icon} name="download" /> Weights</a></div></td>
-          </tr>`,
-        )}
-      <//>`;
+      const best = job.metrics_best?.epoch;
+      return html`<${Table} label="Checkpoints" head=${["Checkpoint", "Epoch#", "Step#", ...names.map((name) => `${formatMetricName(String(name))}#`), "Size#", "Stored#", ""]}
+        rows=${items.map((item) => [
+          item.number,
+          [
+            html`${item.number} ${[...new Set([...item.tags, ...(item.epoch === best ? ["best"] : [])])].map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}`,
+            item.epoch,
+            item.step,
+            ...names.map((name) => item.metrics[String(name)]),
+            formatBytes(item.size_bytes),
+            html`<span class="dim">${formatAge(item.created_at)}</span>`,
+            html`<a class="button" href=${href("/predict", { job: job.id, checkpoint: item.number })}><${Icon} name="predict" /> Try it</a> <a class="button" href=${`v1/jobs/${job.id}/checkpoints/${item.number}/weights`} download><${Icon} name="download" /> Weights</a>`,
+          ],
+        ])} />`;
     }}
   <//>`;
 }

@@ -11,7 +11,10 @@ import { EmptyState, Loaded } from "../../components/feedback.js";
 import { CurveControls, readCurveSettings } from "../../components/curve_controls.js";
 import { MetricChart } from "../../components/metric_chart.js";
 
-const OF_THE_TRAINING = ["step_loss", "lr", "seconds", "epoch_seconds", "data_wait", "images_per_s", "peak_memory_mib"];
+/** Figures of the machine, which the tab of resources shows. */
+const RESOURCES = ["seconds", "epoch_seconds", "peak_memory_mib", "data_wait", "images_per_s"];
+/** The curves of the tab of resources; the others are measured more often by the sampling of the usage. */
+export const RESOURCE_CURVES = RESOURCES.slice(0, 3);
 const MAX_CURVES = 64; // of a request
 const SPLITS = ["train", "valid", "test"];
 
@@ -23,32 +26,31 @@ export function CurvesTab({ job, query }) {
     ${(value) =>
       value.series.length === 0 && (job.kind !== "train" || ENDED.has(job.state))
         ? html`<${EmptyState} icon="compare" title=${job.kind === "train" ? "No metrics" : "This kind of job has no curves"}><p>${job.kind === "train" ? "The job ended before its first step." : "See the evaluation and the history."}</p><//>`
-        : html`<${CurveControls} settings=${settings} /><${Charts} job=${job} series=${value.series} settings=${settings} />`}
+        : html`<${CurveControls} settings=${settings} /><div class="charts"><${Charts} job=${job} series=${value.series.filter((one) => !RESOURCES.includes(one.name))} settings=${settings} /></div>`}
   <//>`;
 }
 
-function Charts({ job, series, settings }) {
+export function Charts({ job, series, settings, height = 240, isTraining = true }) {
   const names = useMemo(() => {
     const splits = /** @type {Map<string, string[]>} */ (new Map());
     for (const { name, split } of series) splits.set(name, [...(splits.get(name) || []), split]);
     // Until the first epoch ends, empty frames keep the places of its curves.
-    if (!splits.has("loss") && job.kind === "train") for (const name of ["loss", ...(job.spec.metrics || []).map((metric) => metric.name || metric), "step_loss", "lr"]) if (!splits.has(name)) splits.set(name, []);
-    // The loss first, then the metrics, then figures of the training itself, such as its speed.
-    const rank = (name) => (name === "loss" ? -2 : OF_THE_TRAINING.indexOf(name));
+    if (isTraining && !splits.has("loss") && job.kind === "train") for (const name of ["loss", ...(job.spec.metrics || []).map((metric) => metric.name || metric), "step_loss", "lr"]) if (!splits.has(name)) splits.set(name, []);
+    // The loss first, then the metrics, then the loss of each step and the learning rate.
+    const rank = (name) => (name === "loss" ? -2 : ["step_loss", "lr", ...RESOURCES].indexOf(name));
     return [...splits].sort(([a], [b]) => rank(a) - rank(b) || a.localeCompare(b));
   }, [series]);
   const grid = useCurves(job, names, settings);
-  return html`<div class="charts">
-    ${names.map(
+  return html`${names.map(
       ([name]) => html`<${MetricChart}
         key=${name}
         title=${formatMetricName(name)}
         emptyText=${grid ? "Drawn when the first epoch ends" : ""}
         settings=${settings}
+        height=${height}
         sources=${(grid?.series || []).filter((one) => one.name === name).map((one) => ({ key: one.split, label: one.split, ...getStroke(Math.max(SPLITS.indexOf(one.split), 0)), x: grid.x, series: one }))}
       />`,
-    )}
-  </div>`;
+    )}`;
 }
 
 /**

@@ -1,9 +1,9 @@
 // What happened to a job: changes of its state, its environment, its lineage and its files.
 import { html } from "../../lib/preact.js";
-import { formatBytes, formatDuration, formatNumber, formatTime } from "../../lib/format.js";
+import { formatBytes, formatCount, formatDuration, formatTime, formatValue } from "../../lib/format.js";
 import { useResource } from "../../lib/resource.js";
 import { href } from "../../lib/router.js";
-import { Facts, StateBadge } from "../../components/controls.js";
+import { Facts, StateBadge, Table } from "../../components/controls.js";
 import { Loaded } from "../../components/feedback.js";
 import { Icon } from "../../components/icon.js";
 
@@ -19,7 +19,7 @@ export function HistoryTab({ job }) {
             (change, index, all) => html`<li key=${index}><${StateBadge} state=${change.to} /><span>${change.reason.replace(/_/g, " ")}</span><span class="dim number">${all[index + 1] ? formatDuration((Date.parse(all[index + 1].at) - Date.parse(change.at)) / 1000) : ""}</span><time class="dim number" datetime=${change.at}>${formatTime(change.at)}</time></li>`,
           )}
         </ol>
-        <p class="dim">${job.attempt} ${job.attempt === 1 ? "attempt" : "attempts"}</p>
+        <p class="dim after">${formatCount(job.attempt, "attempt")}</p>
         ${job.failure && html`<h3>Failure</h3><${Facts} items=${[["Code", job.failure.code], ["Kind", job.failure.kind], ["Message", job.failure.message], ["Hint", job.failure.hint], ...Object.entries(job.failure.facts).map(([name, value]) => /** @type {[string, any]} */ ([name, JSON.stringify(value)]))]} />`}
       </section>
       <section class="card">
@@ -28,7 +28,7 @@ export function HistoryTab({ job }) {
           ${(value) => {
             const { items } = value;
             return items.length
-              ? html`<ul class="plain files">${items.map((file) => html`<li key=${file.name}><a href=${`v1/jobs/${job.id}/artifacts/${encodeURIComponent(file.name)}`} download><${Icon} name="download" /> ${file.name}</a> <span class="dim">${formatBytes(file.size_bytes)}</span></li>`)}</ul>`
+              ? html`<${Table} class="dense" label="Files" head=${["Name", "Size#"]} rows=${items.map((file) => [file.name, [html`<a href=${`v1/jobs/${job.id}/artifacts/${encodeURIComponent(file.name)}`} download><${Icon} name="download" /> ${file.name}</a>`, formatBytes(file.size_bytes)]])} />`
               : html`<p class="dim">This job has written no files.</p>`;
           }}
         <//>
@@ -44,15 +44,9 @@ export function HistoryTab({ job }) {
           ${job.model && html`<li><${Icon} name="models" /> <a href=${href(`/models/${job.model.name}`, { version: job.model.version })}>${job.model.name}@${job.model.version}</a></li>`}
         </ol>
         <h2>Environment</h2>
-        ${job.runtime ? html`<table class="dense environment"><tbody>${Object.entries(job.runtime).filter(([name, value]) => value !== null && name !== "evaluation").map(([name, value]) => html`<tr key=${name}><th scope="row" class="dim">${name.replace(/_/g, " ")}</th><td class="wrap">${formatValue(value)}</td></tr>`)}</tbody></table>` : html`<p class="dim">Known after the first attempt.</p>`}
+        ${job.runtime ? html`<table class="dense environment"><tbody>${Object.entries(job.runtime).filter(([name, value]) => value !== null && name !== "evaluation").map(([name, value]) => html`<tr key=${name}><th scope="row" class="dim">${name.replace(/_/g, " ")}</th><td class="wrap">${name.endsWith("_pid") ? String(value) : formatValue(value)}</td></tr>`)}</tbody></table>` : html`<p class="dim">Known after the first attempt.</p>`}
       </section>
 </div>
     </div>
   `;
-}
-
-/** @param {any} value */
-function formatValue(value) {
-  if (value === null || typeof value !== "object") return typeof value === "number" ? formatNumber(value) : String(value);
-  return Object.entries(value).map(([name, part]) => (part === null ? "" : `${Array.isArray(value) ? "" : `${name.replace(/_/g, " ")} `}${formatValue(part)}`)).filter(Boolean).join(", ");
 }

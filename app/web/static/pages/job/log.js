@@ -5,7 +5,7 @@ import { formatTime } from "../../lib/format.js";
 import { useEvents } from "../../lib/events.js";
 import { useThrottle } from "../../lib/throttle.js";
 import { useResource } from "../../lib/resource.js";
-import { Icon } from "../../components/icon.js";
+import { SearchField } from "../../components/controls.js";
 import { Loaded } from "../../components/feedback.js";
 
 export function LogTab({ job }) {
@@ -34,7 +34,7 @@ function Lines({ job, lines }) {
         : "No line yet. The trainer reports warnings and events, not each step; see the curves for those.";
   return html`
     <div class="toolbar">
-      <label class="search"><${Icon} name="search" /><input type="search" aria-label="Filter lines" placeholder="Filter  /" value=${text} onInput=${(event) => setText(event.target.value)} /></label>
+      <${SearchField} label="Filter lines" text=${text} onInput=${setText} />
       <label class="switch"><input type="checkbox" checked=${isFollowing} onChange=${() => setFollowing(!isFollowing)} /> Follow</label>
       <span class="dim">${shown.length} of ${lines.length} lines</span>
     </div>
