@@ -126,7 +126,7 @@ function buildColumns(x, lines, smoothing, isLogX, isLogY, hasBands) {
 function buildOptions({ lines, xLabel, height, width, isLogX, isLogY, hasBands, formatX, isZoomable, isPadded, softMax }) {
   const axis = { stroke: readToken("--text-dim"), grid: { stroke: readToken("--line"), width: 1 }, ticks: { stroke: readToken("--line"), size: 4 }, font: "11px system-ui, sans-serif" };
   const format = (_, splits, _axis, _space, increment) => splits.map((value) => (value === null ? "" : isLogY ? String(Number(value.toPrecision(3))) : formatTick(value, increment)));
-  const series = lines.map((line) => ({ label: line.label, stroke: line.color, dash: line.dash, width: 1.5, spanGaps: true, points: { show: hasMarkers(line), size: 5 } }));
+  const series = lines.map((line) => ({ label: line.label, stroke: line.color, dash: line.dash, width: 1.5, spanGaps: true, points: { show: hasMarkers(line), ...(isPadded ? { size: 9, fill: line.color } : { size: 5 }) } }));
   const borders = hasBands ? lines.flatMap(() => [0, 1].map(() => ({ stroke: "transparent", points: { show: false }, spanGaps: true }))) : [];
   const bands = hasBands
     ? lines.map((line, index) => ({ series: [lines.length + 2 + 2 * index, lines.length + 1 + 2 * index], fill: `${line.color}22` }))

@@ -33,8 +33,8 @@ export function JobProgress({ job, isShort = false }) {
   if (!epochs) return null;
   const share = progress.steps ? progress.step / progress.steps : progress.epoch / epochs;
   const left = state === "running" && progress.eta_seconds !== null ? ` · ${formatDuration(progress.eta_seconds)} left` : "";
-  const count = isShort ? `${progress.epoch}/${epochs}` : `${job.finished_at ? "Trained" : "Epoch"} ${progress.epoch} of ${epochs}`;
-  const took = job.finished_at && job.started_at ? ` epochs in ${formatDuration(job.duration_s)}` : "";
+  const count = isShort ? `${progress.epoch}/${epochs}` : `${state === "succeeded" ? "Trained" : "Epoch"} ${progress.epoch} of ${epochs}`;
+  const took = job.duration_s === null ? "" : state === "succeeded" ? ` epochs in ${formatDuration(job.duration_s)}` : ` · ended after ${formatDuration(job.duration_s)}`;
   return html`<span class="job-progress">
     <progress max="1" value=${Math.min(share, 1)} aria-label=${`Progress ${formatPercent(share, 0)}`}></progress>
     <span class="dim nowrap">${count}${left}${took}</span>
@@ -88,7 +88,7 @@ export function CopyButton({ text, label = "Copy" }) {
       showToast("The browser does not allow to copy; select the text instead.", { isBad: true });
     }
   };
-  return html`<button type="button" class="bare" onClick=${copy}><${Icon} name="copy" /> ${label}</button>`;
+  return html`<button type="button" class="bare" aria-label=${label || "Copy"} onClick=${copy}><${Icon} name="copy" /> ${label}</button>`;
 }
 
 /** Code in tabs, such as the same call in several languages. */
@@ -181,9 +181,9 @@ export function Table({ head, rows = [], children, class: name = "cards", label 
   </table></div>`;
 }
 
-/** The parts of a whole, as one bar with its legend. @param {{parts: [string, number, string][]}} properties each part: its name, its amount and the amount as text */
+/** The parts of a whole, as one bar with its legend. @param {{parts: [string, number, string][]}} properties each part: its name, its amount and the amount as text; the part `free` is not colored */
 export function StackedBar({ parts }) {
-  const paint = (index) => ({ background: COLORS[index % COLORS.length] });
+  const paint = (index) => ({ background: parts[index][0] === "free" ? "var(--line)" : COLORS[index % COLORS.length] });
   return html`<div class="stacked" aria-hidden="true">${parts.map(([name, amount], index) => html`<span key=${name} style=${{ ...paint(index), flexGrow: String(amount) }}></span>`)}</div>
     <ul class="legend">${parts.map(([name, , text], index) => html`<li key=${name}><span class="dot" style=${paint(index)}></span>${name} <b>${text}</b></li>`)}</ul>`;
 }

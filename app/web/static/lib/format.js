@@ -90,8 +90,8 @@ const NAMES = /** @type {Record<string, string>} */ ({
   lr: "learning rate",
   images_per_s: "throughput (samples/s)",
   peak_memory_mib: "peak memory (MiB)",
-  seconds: "time per epoch, training only (s)",
-  epoch_seconds: "time per epoch, with validation (s)",
+  seconds: "time per epoch (s)",
+  epoch_seconds: "time per epoch, in all (s)",
   data_wait: "waiting for data (%)",
   cpu_percent: "CPU (%)",
   gpu_percent: "GPU (%)",
@@ -108,7 +108,7 @@ export function formatValue(value) {
   if (typeof value === "number") return Number.isInteger(value) ? formatNumber(value) : String(value);
   if (typeof value !== "object") return String(value);
   const parts = Object.entries(value).filter(([, part]) => part !== null);
-  return parts.map(([name, part]) => `${Array.isArray(value) ? "" : `${name.replace(/_/g, " ")} `}${formatValue(part)}`).join(", ");
+  return parts.map(([name, part]) => `${Array.isArray(value) ? "" : `${name.replace(/_/g, " ")} `}${formatValue(part)}`).join(", ") || EMPTY;
 }
 
 /** @param {string} pointer such as `/optimizer/lr`, which is `optimizer › lr` */

@@ -3,7 +3,7 @@ import { html, useEffect, useMemo, useRef, useState } from "../lib/preact.js";
 import { buildPath } from "../lib/api.js";
 import { getStroke } from "../lib/colors.js";
 import { useEvents } from "../lib/events.js";
-import { formatAge, formatCount, formatMetricName, formatPointer } from "../lib/format.js";
+import { formatAge, formatCount, formatMetricName, formatPointer, formatValue } from "../lib/format.js";
 import { ENDED } from "../lib/jobs.js";
 import { useThrottle } from "../lib/throttle.js";
 import { useResource } from "../lib/resource.js";
@@ -125,7 +125,9 @@ function useVisibility() {
 function Differences({ value, ids, isFull }) {
   const { jobs, environments, metrics } = value;
   const of = (find) => jobs.map((job) => find(job.id) ?? null);
-  const fields = value.differences.filter((field) => field.pointer !== "/name").map((field) => ({ key: field.pointer, title: formatPointer(field.pointer), values: of((id) => field.values[id]) }));
+  const fields = value.differences
+    .map((field) => ({ key: field.pointer, title: formatPointer(field.pointer), values: of((id) => field.values[id]) }))
+    .filter((row) => row.key !== "/name" && new Set(row.values.map(formatValue)).size > 1);
   const names = isFull ? [...new Set(Object.values(environments).flatMap((one) => Object.keys(one)))] : [];
   const environment = names.map((name) => ({ key: name, title: name.replace(/_/g, " "), values: of((id) => environments[id]?.[name]) }));
   const figures = Object.keys(metrics).sort().reverse().flatMap((name) => {

@@ -22,7 +22,7 @@ export default function DatasetPage({ name, query }) {
   const leave = () => navigate(href("/datasets"));
   return html`
     <${PageHead} title=${name} crumbs=${html`<a href=${href("/datasets")}>Datasets</a>`}>
-      <a class="button primary" href=${href("/new", { dataset: name })}><${Icon} name="plus" /> Train on it</a>
+      ${(version || /no download/.test(dataset.value?.summary)) && html`<a class="button primary" href=${href("/new", { dataset: name })}><${Icon} name="plus" /> Train on it</a>`}
       ${version && html`<${Menu} label="More">
         <${DeleteButton} label=${`Delete version ${version.version}`} name=${`${name}@${version.version}`} path=${`v1/datasets/${name}/versions/${version.version}`} onDeleted=${leave} listDependents=${() => listJobs(`${name}@${version.version}`)} note=${DELETED} />
         <${DeleteButton} label="Delete the dataset" name=${name} path=${`v1/datasets/${name}`} onDeleted=${leave} listDependents=${() => listJobs(name)} note=${`All its versions are deleted. ${DELETED}`} />
@@ -55,7 +55,7 @@ function NotImported({ name, summary }) {
 
 function Version({ dataset, version, query, onChange }) {
   const tab = query.get("tab") || "report";
-  const splits = Object.entries(version.splits);
+  const splits = Object.entries(version.splits || {});
   return html`
     <div class="toolbar">
       <label>Version <select value=${String(version.version)} onChange=${(event) => changeQuery({ version: event.target.value, cursor: null })}>${dataset.versions.map((one) => html`<option key=${one.version} value=${String(one.version)}>${one.version}</option>`)}</select></label>

@@ -129,7 +129,7 @@ function VersionFacts({ version }) {
       ["Input", version.input.table ? version.input.table.columns.map((column) => column.name).join(", ") : version.input.image_shape.join(" × ")],
       ["Parameters", formatNumber(version.num_parameters)],
       ["Size", formatBytes(version.size_bytes)],
-      ["sha256", html`<code title=${version.sha256}>${version.sha256.slice(0, 8)}…</code><${CopyButton} text=${version.sha256} />`],
+      ["sha256", html`<code title=${version.sha256}>${version.sha256.slice(0, 8)}…</code><${CopyButton} text=${version.sha256} label="" />`],
       ["Registered", formatTime(version.created_at)],
       ...Object.entries(version.metrics).filter(([name]) => name.startsWith("train_")).map(([name, value]) => /** @type {[string, any]} */ ([formatMetricName(name), formatNumber(value)])),
     ]}

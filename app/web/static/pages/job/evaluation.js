@@ -69,8 +69,8 @@ function Summary({ job, document, classes, calibration }) {
         ["Calibration error", calibration ? formatPercent(calibration.ece) : null],
       ]}
     />
-    ${isTraining && best && job.model && best.epoch !== job.progress.epoch && html`<p>The registered model has the weights of epoch ${best.epoch}, not these. <button type="button" onClick=${() => evaluateModel(job, document.split)}>Evaluate epoch ${best.epoch}</button></p>`}
-    <p class="dim">${classes && "Macro F1 is the mean of the F1 of all classes. "}${calibration && "The calibration error is the mean distance between confidence and accuracy."}</p>
+    ${isTraining && best && job.model && best.epoch !== job.progress.epoch && html`<p class="after">The registered model has the weights of epoch ${best.epoch}, not these. <button type="button" onClick=${() => evaluateModel(job, document.split)}>Evaluate epoch ${best.epoch}</button></p>`}
+    <p class="dim after">${classes && "Macro F1 is the mean of the F1 of all classes. "}${calibration && "The calibration error is the mean distance between confidence and accuracy."}</p>
   `;
 }
 

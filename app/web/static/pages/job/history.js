@@ -20,7 +20,7 @@ export function HistoryTab({ job }) {
           )}
         </ol>
         <p class="dim after">${formatCount(job.attempt, "attempt")}</p>
-        ${job.failure && html`<h3>Failure</h3><${Facts} items=${[["Code", job.failure.code], ["Kind", job.failure.kind], ["Message", job.failure.message], ["Hint", job.failure.hint], ...Object.entries(job.failure.facts).map(([name, value]) => /** @type {[string, any]} */ ([name, JSON.stringify(value)]))]} />`}
+        ${job.failure && html`<h3>Failure</h3><${Facts} items=${[["Code", job.failure.code], ["Kind", job.failure.kind], ...Object.entries(job.failure.facts).map(([name, value]) => /** @type {[string, any]} */ ([name.replace(/_/g, " "), formatValue(value)]))]} />`}
       </section>
       <section class="card">
         <h2>Files</h2>

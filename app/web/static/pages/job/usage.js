@@ -27,7 +27,7 @@ export function UsageTab({ job }) {
       const epochs = (metrics.value?.series || []).filter((one) => RESOURCE_CURVES.includes(one.name));
       return isShort
         ? html`<p class="dim">The job was too short for curves: the trainer measures every few seconds. The last values:</p>
-            <div class="card"><${Facts} items=${[...series.map((one) => [formatMetricName(one.name), one.values.at(-1)]), ...epochs.map((one) => [formatMetricName(one.name), one.points.at(-1)?.value])].map(([name, figure]) => [name, formatNumber(figure)])} /></div>`
+            <div class="card"><${Facts} items=${[...series.map((one) => [formatMetricName(one.name), one.values.at(-1)]), ...epochs.map((one) => [`${one.name === "seconds" ? `${one.split}: ` : ""}${formatMetricName(one.name)}`, one.points.at(-1)?.value])].map(([name, figure]) => [name, formatNumber(figure)])} /></div>`
         : html`<div class="charts">
             ${series.map((one, index) => html`<${Chart} key=${one.name} title=${formatMetricName(one.name)} x=${one.x} lines=${[{ key: one.name, label: "", color: COLORS[index % COLORS.length], values: one.values }]} xLabel="training time" formatX=${formatDuration} height=${160} softMax=${one.isShare ? 100 : undefined} />`)}
             <${Charts} job=${job} series=${epochs} settings=${{ ...readCurveSettings(new URLSearchParams()), x: "epoch" }} height=${160} isTraining=${false} />
