@@ -1,5 +1,5 @@
 // Form fields for a JSON Schema. A field that is not set shows the default; a set field can be reset.
-import { html } from "../lib/preact.js";
+import { html, useState } from "../lib/preact.js";
 import { formatInput, getValue, isPlainArray, parseInput, readChoices, readUnion, resolveSchema, toFieldId, toLabel } from "../lib/schema.js";
 import { Prose } from "./controls.js";
 import { Icon } from "./icon.js";
@@ -45,6 +45,7 @@ function ResetButton({ label, onClick }) {
 /** One input with its default, its description and its error. @param {FieldProperties} properties */
 export function ValueField({ form, pointer, schema, label, isRequired = false }) {
   const value = getValue(form.spec, pointer);
+  const [draft, setDraft] = useState(/** @type {string | null} */ (null)); // survives a redraw while it is typed
   const isSet = value !== undefined;
   const fallback = getValue(form.resolved, pointer) ?? schema.default;
   const error = form.errors.get(pointer);
@@ -61,7 +62,7 @@ export function ValueField({ form, pointer, schema, label, isRequired = false })
             <option value="">${unset}</option>
             ${choices.map((choice) => html`<option key=${String(choice)} value=${JSON.stringify(choice)}>${String(choice)}</option>`)}
           </select>`
-        : html`<input ...${common} value=${formatInput(value)} placeholder=${unset} autocomplete="off" spellcheck=${false} onChange=${(event) => form.change(pointer, event.target.value === "" ? undefined : parseInput(event.target.value, schema))} />`}
+        : html`<input ...${common} value=${draft ?? formatInput(value)} placeholder=${unset} autocomplete="off" spellcheck=${false} onInput=${(event) => setDraft(event.target.value)} onChange=${({ target }) => (setDraft(null), form.change(pointer, target.value === "" ? undefined : parseInput(target.value, schema)))} />`}
       ${isSet && !isRequired && html`<${ResetButton} label=${label} onClick=${() => form.change(pointer, undefined)} />`}
     </div>
     ${error && html`<p class="error" id=${`${id}-error`}>${error}</p>`}

@@ -59,7 +59,7 @@ function Version({ dataset, version, query, onChange }) {
   return html`
     <div class="toolbar">
       <label>Version <select value=${String(version.version)} onChange=${(event) => changeQuery({ version: event.target.value, cursor: null })}>${dataset.versions.map((one) => html`<option key=${one.version} value=${String(one.version)}>${one.version}</option>`)}</select></label>
-      <${StateBadge} state=${version.state} /> <span class="dim" title=${formatTime(version.created_at)}>imported ${formatAge(version.created_at)}</span>
+      <${StateBadge} state=${version.state} /> <span class="dim" title=${formatTime(version.created_at)}>${version.state === "ready" ? "imported" : "started"} ${formatAge(version.created_at)}</span>
       <${Description} path=${`v1/datasets/${dataset.name}/versions/${version.version}`} value=${version} onChange=${onChange} what="this version" />
     </div>
     ${version.failure && html`<div class="notice notice-bad" role="alert"><${Icon} name="warning" /><div><strong>${version.failure.message}</strong><p>${version.failure.hint}</p></div></div>`}

@@ -28,7 +28,7 @@ function listCells(dataset) {
   const { name, summary } = dataset;
   const newest = dataset.versions[0];
   const read = (pattern) => (summary || "").match(pattern)?.[1];
-  const isReady = newest || /no download/.test(summary);
+  const isReady = newest ? newest.state !== "failed" : /no download/.test(summary);
   return [
     html`<a href=${href(`/datasets/${name}`)}>${name}</a>`,
     newest ? html`<${StateBadge} state=${newest.state} />` : html`<span class="badge badge-quiet"><span class="dot dot-open"></span>${isReady ? "built in" : "needs its files"}</span>`,
@@ -36,10 +36,10 @@ function listCells(dataset) {
     newest?.classes?.length || read(/(\d+) classes/),
     newest?.image_shape ? newest.image_shape.join(" × ") : read(/(\d+ x \d+)/)?.replace("x", "×"),
     dataset.versions.length,
-    html`<span class="dim wrap">${dataset.description || summary || ""} ${dataset.tags.map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}</span>`,
+    (summary || dataset.description || dataset.tags.length > 0) && html`<span class="dim wrap">${dataset.description || summary || ""} ${dataset.tags.map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}</span>`,
     isReady
       ? html`<a class="button" href=${href("/new", { dataset: name })}><${Icon} name="plus" /> Train on it</a>`
-      : html`<a class="button" href=${href(`/datasets/${name}`)}><${Icon} name="upload" /> Add files…</a>`,
+      : html`<a class="button" href=${href(`/datasets/${name}`)}>${newest ? "Show the failure" : html`<${Icon} name="upload" /> Add files…`}</a>`,
   ];
 }
 
