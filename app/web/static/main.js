@@ -4,8 +4,7 @@ import { unauthorized } from "./lib/api.js";
 import { forgetResponses } from "./lib/resource.js";
 import { href, useRoute } from "./lib/router.js";
 import { EmptyState, Lazy } from "./components/feedback.js";
-import { Shell } from "./components/shell.js";
-import { SignIn } from "./pages/sign_in.js";
+import { Shell, SignIn } from "./components/shell.js";
 
 const getPage = (module) => module.default;
 
@@ -14,8 +13,8 @@ const PAGES = /** @type {Record<string, (() => Promise<any>)[]>} */ ({
   jobs: [() => import("./pages/jobs.js").then(getPage), () => import("./pages/job.js").then(getPage)],
   compare: [() => import("./pages/compare.js").then(getPage)],
   new: [() => import("./pages/new_job.js").then(getPage)],
-  datasets: [() => import("./pages/datasets.js").then(getPage), () => import("./pages/dataset.js").then(getPage)],
-  models: [() => import("./pages/models.js").then(getPage), () => import("./pages/model.js").then(getPage)],
+  datasets: [() => import("./pages/datasets.js").then(getPage), () => import("./pages/datasets.js").then((module) => module.DatasetPage)],
+  models: [() => import("./pages/models.js").then(getPage), () => import("./pages/models.js").then((module) => module.ModelPage)],
   predict: [() => import("./pages/predict.js").then(getPage)],
   system: [() => import("./pages/system.js").then(getPage)],
 });

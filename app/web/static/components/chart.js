@@ -1,8 +1,10 @@
-// Line charts with uPlot. Every chart has a table with the same values.
+// Line charts with uPlot, and their settings in the address. Every chart has a table with the same values.
 import { html, useEffect, useMemo, useRef, useState } from "../lib/preact.js";
 import { readToken } from "../lib/colors.js";
-import { formatNumber, formatTick } from "../lib/format.js";
-import { findLast, keepPositive, smooth } from "../lib/series.js";
+import { formatDuration, formatNumber, formatTick } from "../lib/format.js";
+import { changeQuery } from "../lib/router.js";
+import { findLast, keepPositive, smooth, toCurve } from "../lib/series.js";
+import { Segments } from "./controls.js";
 import { Icon } from "./icon.js";
 
 /**
@@ -175,4 +177,91 @@ export function Sparkline({ values, label }) {
   const span = Math.max(...finite) - low || 1;
   const points = values.flatMap((value, index) => (value === null ? [] : [`${((index / (values.length - 1)) * 78 + 1).toFixed(1)},${(17 - ((value - low) / span) * 15).toFixed(1)}`]));
   return html`<svg class="sparkline" viewBox="0 0 80 18" role="img" aria-label=${label}><polyline points=${points.join(" ")} /></svg>`;
+}
+
+/**
+ * @typedef {{key: string, label: string, color: string, dash?: number[], x: number[], series: {min: any[], max: any[], last: any[]}}} Source
+ */
+
+/**
+ * @param {{title: string, settings: import("./chart.js").CurveSettings, sources: Source[], height?: number, focus?: string | null,
+ *   onFocus?: (key: string | null) => void, hasLegend?: boolean, emptyText?: string}} properties
+ */
+export function MetricChart({ title, settings, sources, height, focus, onFocus, hasLegend, emptyText }) {
+  const { x, lines } = useMemo(() => alignSources(sources), sources.flatMap((source) => [source.key, source.series]));
+  const zoom = (range) => changeQuery(range ? { from: String(range[0]), to: String(range[1]) } : { from: null, to: null });
+  return html`<${Chart}
+    title=${title}
+    x=${x}
+    lines=${lines}
+    height=${height}
+    xLabel=${settings.x === "time" ? "time" : settings.x}
+    formatX=${settings.x === "time" ? formatDuration : (value) => formatNumber(Math.round(value))}
+    smoothing=${settings.smoothing}
+    isLogX=${settings.isLogX}
+    isLogY=${settings.isLogY}
+    focus=${focus}
+    onFocus=${onFocus}
+    onZoom=${zoom}
+    hasLegend=${hasLegend}
+    emptyText=${emptyText}
+  />`;
+}
+
+/**
+ * Put sources with different grids onto one ascending grid, with null between the values of each.
+ * @param {Source[]} sources
+ */
+export function alignSources(sources) {
+  const isShared = sources.every((source) => source.x === sources[0].x);
+  const x = isShared ? sources[0]?.x || [] : [...new Set(sources.flatMap((source) => source.x))].sort((a, b) => a - b);
+  const positions = isShared ? null : new Map(x.map((value, index) => [value, index]));
+  const lines = sources.map(({ key, label, color, dash, x: own, series }) => {
+    const place = (values) => {
+      const curve = toCurve(values);
+      if (!positions) return curve;
+      const placed = /** @type {import("../lib/series.js").Curve} */ (new Array(x.length).fill(null));
+      own.forEach((value, index) => (placed[/** @type {number} */ (positions.get(value))] = curve[index]));
+      return placed;
+    };
+    return { key, label, color, dash, values: place(series.last), min: place(series.min), max: place(series.max) };
+  });
+  return { x, lines };
+}
+
+const AXES = /** @type {[string, string][]} */ ([["step", "Step"], ["epoch", "Epoch"], ["time", "Time"]]);
+
+/** @param {URLSearchParams} query */
+export function readCurveSettings(query) {
+  return {
+    x: query.get("x") || "step",
+    smoothing: Math.min(Math.max(Number(query.get("smoothing")) || 0, 0), 0.99),
+    isLogX: query.get("logx") === "1",
+    isLogY: query.get("logy") === "1",
+    from: query.get("from"),
+    to: query.get("to"),
+  };
+}
+
+/** @typedef {ReturnType<typeof readCurveSettings>} CurveSettings */
+
+/** The controls. A small screen shows them after a press on a button. */
+export function CurveControls({ settings }) {
+  const [isOpen, setOpen] = useState(false);
+  const toggle = (name, isOn, text) => html`<label class="switch">
+    <input type="checkbox" checked=${isOn} onChange=${() => changeQuery({ [name]: isOn ? null : "1" })} /> ${text}
+  </label>`;
+  return html`
+    <button type="button" class="unfold" aria-expanded=${String(isOpen)} onClick=${() => setOpen(!isOpen)}>Chart settings</button>
+    <div class=${isOpen ? "toolbar" : "toolbar folded"} role="group" aria-label="Charts">
+      <${Segments} label="Horizontal axis" chosen=${settings.x} options=${AXES} onChoose=${(value) => changeQuery({ x: value === "step" ? null : value, from: null, to: null })} />
+      <label class="slider">Smoothing
+        <input type="range" min="0" max="0.99" step="0.01" value=${settings.smoothing} onInput=${(event) => changeQuery({ smoothing: Number(event.target.value) || null })} />
+        <output>${settings.smoothing.toFixed(2)}</output>
+      </label>
+      ${toggle("logx", settings.isLogX, "Log x")} ${toggle("logy", settings.isLogY, "Log y")}
+      ${settings.from !== null && html`<button type="button" onClick=${() => changeQuery({ from: null, to: null })}>Reset zoom</button>`}
+      <span class="dim hint">Drag over a chart to zoom, double-click to reset</span>
+    </div>
+  `;
 }

@@ -4,19 +4,15 @@ import { request } from "../lib/api.js";
 import { useEvents } from "../lib/events.js";
 import { formatAge, formatCount, formatDuration, formatMetricName, formatNumber, formatTime } from "../lib/format.js";
 import { ENDED, getDuration, listActions, runAction } from "../lib/jobs.js";
-import { useResource } from "../lib/resource.js";
+import { useResource, useThrottle } from "../lib/resource.js";
 import { href, navigate } from "../lib/router.js";
-import { useThrottle } from "../lib/throttle.js";
 import { Facts, JobProgress, Menu, PageHead, StateBadge, Tabs } from "../components/controls.js";
 import { attempt, Lazy, Loaded } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
 import { DeleteButton } from "../components/resource_actions.js";
-import { CheckpointsTab } from "./job/checkpoints.js";
-import { CurvesTab } from "./job/curves.js";
+import { CurvesTab, UsageTab } from "./job/curves.js";
 import { EvaluationTab } from "./job/evaluation.js";
-import { HistoryTab } from "./job/history.js";
-import { LogTab } from "./job/log.js";
-import { UsageTab } from "./job/usage.js";
+import { CheckpointsTab, HistoryTab, LogTab } from "./job/history.js";
 
 const TABS = /** @type {[string, string][]} */ ([
   ["curves", "Curves"],

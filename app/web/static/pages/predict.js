@@ -1,4 +1,4 @@
-// Predicts an image that was dropped, pasted or taken with the camera, and explains the prediction.
+// Predicts a row, or an image that was dropped, pasted or taken with the camera, and explains the prediction.
 import { html, useEffect, useRef, useState } from "../lib/preact.js";
 import { buildPath, Problem, request, send } from "../lib/api.js";
 import { formatNumber, formatPercent } from "../lib/format.js";
@@ -8,7 +8,6 @@ import { Bars, CodeBlock, PageHead, StackedBar } from "../components/controls.js
 import { EmptyState, Loaded, ProblemNotice } from "../components/feedback.js";
 import { HeatmapOverlay, useObjectUrl } from "../components/heatmap_overlay.js";
 import { Icon } from "../components/icon.js";
-import { RowForm } from "../components/row_form.js";
 
 const TOP_K = 5;
 const NUM_SAMPLES = 8;
@@ -240,4 +239,50 @@ function CallExamples({ path }) {
   const blocks = [["curl", `curl -s '${location.origin}/${path}' \\\n  -H 'Content-Type: image/png' --data-binary @image.png`]];
   if (ref) blocks.push(["Python", `from candela import Client\n\nwith Client("${location.origin}") as client:\n    print(client.models.predict("${ref}", "image.png"))`]);
   return html`<${CodeBlock} blocks=${blocks} />`;
+}
+
+export function RowForm({ table, path }) {
+  const [row, setRow] = useState(/** @type {Record<string, string>} */ ({}));
+  const [outcome, setOutcome] = useState(/** @type {any} */ (null));
+  const [problem, setProblem] = useState(/** @type {Problem | null} */ (null));
+  if (table.window) return html`<p class="dim">This model predicts from windows of ${table.window} rows. Use the API: see its reference under API.</p>`;
+  const predict = async (event) => {
+    event.preventDefault();
+    setProblem(null);
+    const values = Object.fromEntries(table.columns.map((column) => [column.name, toCell(column, row[column.name])]));
+    try {
+      setOutcome((await request(path, { method: "POST", json: { rows: [values] } })).predictions[0]);
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      setProblem(error);
+    }
+  };
+  const change = (name) => (event) => setRow({ ...row, [name]: event.target.value });
+  return html`<div class="trial">
+    <form class="card fields" onSubmit=${predict}>
+      <h2>Row</h2>
+      ${table.columns.map(
+        (column) => html`<label class="field" key=${column.name}>${column.name}
+          ${column.categories
+            ? html`<select value=${row[column.name] || ""} onChange=${change(column.name)}><option value="">missing</option>${column.categories.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}</select>`
+            : html`<input inputmode="decimal" placeholder="missing" value=${row[column.name] || ""} onInput=${change(column.name)} />`}
+        </label>`,
+      )}
+      <button type="submit" class="primary">Predict</button>
+    </form>
+    <section class="card" aria-live="polite">
+      <h2>Prediction</h2>
+      ${problem && html`<${ProblemNotice} problem=${problem} />`}
+      ${outcome?.values && html`<ul class="plain">${outcome.values.map((value, index) => html`<li key=${index}>${table.targets[index]}: <b>${formatNumber(value)}</b></li>`)}</ul>`}
+      ${outcome?.top_k && html`<p class="verdict">${outcome.label}</p><${Bars} items=${outcome.top_k.map((one) => ({ key: one.index, label: one.label, share: one.probability, text: formatPercent(one.probability) }))} />`}
+      ${!outcome && !problem && html`<p class="dim">Fill in the row. Empty fields are missing values.</p>`}
+    </section>
+  </div>`;
+}
+
+/** @param {any} column @param {string | undefined} text */
+function toCell(column, text) {
+  if (text === undefined || text === "") return null;
+  const number = Number(text.replace(",", "."));
+  return column.categories || Number.isNaN(number) ? text : number;
 }

@@ -1,15 +1,15 @@
-// Live curves of a job: one chart per metric, with training and validation in it.
+// Live curves of a job: of its metrics, and of its use of the machine.
 import { html, useMemo, useRef } from "../../lib/preact.js";
 import { buildPath } from "../../lib/api.js";
+import { COLORS, getStroke } from "../../lib/colors.js";
 import { useEvents } from "../../lib/events.js";
-import { getStroke } from "../../lib/colors.js";
-import { formatMetricName } from "../../lib/format.js";
+import { formatDuration, formatMetricName, formatNumber } from "../../lib/format.js";
 import { ENDED } from "../../lib/jobs.js";
-import { useThrottle } from "../../lib/throttle.js";
-import { useResource } from "../../lib/resource.js";
+import { useResource, useThrottle } from "../../lib/resource.js";
+import { toCurve } from "../../lib/series.js";
+import { Chart, CurveControls, MetricChart, readCurveSettings } from "../../components/chart.js";
+import { Facts } from "../../components/controls.js";
 import { EmptyState, Loaded } from "../../components/feedback.js";
-import { CurveControls, readCurveSettings } from "../../components/curve_controls.js";
-import { MetricChart } from "../../components/metric_chart.js";
 
 /** Figures of the machine, which the tab of resources shows. */
 const RESOURCES = ["seconds", "epoch_seconds", "peak_memory_mib", "data_wait", "images_per_s"];
@@ -70,4 +70,28 @@ function useCurves(job, names, settings) {
   const last = useRef(grid.value);
   if (grid.value) last.current = grid.value;
   return last.current;
+}
+
+const MIN_POINTS = 3; // of a curve
+
+export function UsageTab({ job }) {
+  const options = { everyMs: ENDED.has(job.state) ? 0 : 5000 };
+  const usage = useResource(`v1/jobs/${job.id}/usage`, options);
+  const metrics = useResource(buildPath(`v1/jobs/${job.id}/metrics`, { max_points: 4 }), options);
+  return html`<${Loaded} resource=${usage}>
+    ${(value) => {
+      const measured = value.series.filter((one) => one.points.length > 0);
+      if (!measured.length) return html`<${EmptyState} icon="system" title="Nothing measured yet"><p>The trainer reports its use of the machine while it runs.</p><//>`;
+      const series = measured.map(({ name, unit, points }) => ({ name, isShare: unit === "percent" || unit === "share", x: points.map((point) => point.seconds ?? point.step), values: toCurve(points.map((point) => (unit === "share" && typeof point.value === "number" ? 100 * point.value : point.value))) }));
+      const isShort = series.every((one) => one.x.length < MIN_POINTS);
+      const epochs = (metrics.value?.series || []).filter((one) => RESOURCE_CURVES.includes(one.name));
+      return isShort
+        ? html`<p class="dim">The job was too short for curves: the trainer measures every few seconds. The last values:</p>
+            <div class="card"><${Facts} items=${[...series.map((one) => [formatMetricName(one.name), one.values.at(-1)]), ...epochs.map((one) => [`${one.name === "seconds" ? `${one.split}: ` : ""}${formatMetricName(one.name)}`, one.points.at(-1)?.value])].map(([name, figure]) => [name, formatNumber(figure)])} /></div>`
+        : html`<div class="charts">
+            ${series.map((one, index) => html`<${Chart} key=${one.name} title=${formatMetricName(one.name)} x=${one.x} lines=${[{ key: one.name, label: "", color: COLORS[index % COLORS.length], values: one.values }]} xLabel="training time" formatX=${formatDuration} height=${160} softMax=${one.isShare ? 100 : undefined} />`)}
+            <${Charts} job=${job} series=${epochs} settings=${{ ...readCurveSettings(new URLSearchParams()), x: "epoch" }} height=${160} isTraining=${false} />
+          </div>`;
+    }}
+  <//>`;
 }

@@ -1,7 +1,7 @@
 // The evaluation of a job: confusion matrix, classes, calibration and the samples with the largest loss.
 import { html, useState } from "../../lib/preact.js";
-import { formatCount, formatNumber, formatPercent } from "../../lib/format.js";
 import { request } from "../../lib/api.js";
+import { formatCount, formatNumber, formatPercent } from "../../lib/format.js";
 import { useResource } from "../../lib/resource.js";
 import { changeQuery, href, navigate } from "../../lib/router.js";
 import { Bars, Dialog, Facts, Segments, Table } from "../../components/controls.js";
