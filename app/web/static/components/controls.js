@@ -164,7 +164,7 @@ export function Facts({ items }) {
 /** @param {any} cell */
 function formatCell(cell) {
   if (typeof cell === "number") return formatNumber(cell);
-  return cell === null || cell === undefined || cell === "" || cell.length === 0 ? "–" : cell;
+  return !cell || cell.length === 0 ? "–" : cell;
 }
 
 /**

@@ -21,10 +21,11 @@ const MAX_LEGEND = 8; // jobs
 
 export default function ComparePage({ query }) {
   const ids = [...new Set(query.getAll("job"))].slice(0, MAX_JOBS);
+  const isReady = ids.length > 1;
   return html`
-    <${PageHead} title=${ids.length ? `Compare ${formatCount(ids.length, "job")}` : "Compare"}>${ids.length > 0 && html`<${Menu} label="+ Add job"><${MoreJobs} ids=${ids} /><//>`}<//>
-    ${ids.length === 0
-      ? html`<p class="dim">Choose two or more of the last jobs, or select jobs in <a href=${href("/jobs")}>the list</a>. The address of this page keeps the choice, so that you can share it.</p><section class="card narrow stack"><${MoreJobs} ids=${ids} /></section>`
+    <${PageHead} title=${isReady ? `Compare ${formatCount(ids.length, "job")}` : "Compare"}>${isReady && html`<${Menu} label="+ Add job"><${MoreJobs} ids=${ids} /><//>`}<//>
+    ${!isReady
+      ? html`<p class="dim">Choose ${ids.length ? html`jobs to compare with <${JobName} id=${ids[0]} />` : "two or more of the last jobs"}, or select jobs in <a href=${href("/jobs")}>the list</a>. The address of this page keeps the choice, so that you can share it.</p><section class="card narrow stack"><${MoreJobs} ids=${ids} /></section>`
       : html`<${Comparison} ids=${ids} query=${query} />`}
   `;
 }
@@ -49,16 +50,21 @@ function Comparison({ ids, query }) {
   `;
 }
 
+function JobName({ id }) {
+  return html`<b>${useResource(`v1/jobs/${id}`).value?.name || id.slice(0, 8)}</b>`;
+}
+
 /** Recent jobs, to add to the comparison. */
 function MoreJobs({ ids }) {
   const jobs = useResource("v1/jobs?kind=train&limit=50");
   const [chosen, setChosen] = useState(/** @type {string[]} */ ([]));
   const toggle = (id) => setChosen(chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id]);
-  const verb = ids.length ? "Add" : "Compare";
+  const verb = ids.length > 1 ? "Add" : "Compare";
+  const isEnough = ids.length + chosen.length > 1 && chosen.length > 0;
   return html`<${Loaded} resource=${jobs} lines=${3}>
     ${(page) => html`
       <div class="choices">${page.items.filter((job) => !ids.includes(job.id)).map((job) => html`<label class="row" key=${job.id}><span class="grow clip"><input type="checkbox" checked=${chosen.includes(job.id)} onChange=${() => toggle(job.id)} /> ${job.name}</span> <span class="dim nowrap">${formatAge(job.created_at)}</span></label>`)}</div>
-      <button type="button" class="primary" disabled=${!chosen.length} onClick=${() => (changeQuery({ job: [...ids, ...chosen] }), setChosen([]))}>${chosen.length ? `${verb} ${formatCount(chosen.length, "job")}` : verb}</button>`}
+      <button type="button" class="primary" disabled=${!isEnough} onClick=${() => (changeQuery({ job: [...ids, ...chosen] }), setChosen([]))}>${isEnough ? `${verb} ${formatCount(chosen.length + (ids.length === 1 ? 1 : 0), "job")}` : verb}</button>`}
   <//>`;
 }
 
