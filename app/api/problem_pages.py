@@ -92,12 +92,17 @@ def show_problem(slug: Slug) -> HTMLResponse:
     text = f"# {title}\n{section}\n"
     if status in REMEDIES:
         text += f"## How to fix it\n\n{REMEDIES[status]}\n\n"
-    text += f"## Response\n\nThe response also has `detail`, `instance`, `errors` and `facts`.\n\n```json\n{example}\n```\n"
+    text += (
+        f"## Response\n\nThe response also has `detail`, `instance`, `errors` and `facts`.\n\n```json\n{example}\n```\n"
+    )
     return _render_page(title, f"{text}\n[All problems](../problems)\n", base="../")
 
 
 def _render_page(title: str, text: str, *, base: str) -> HTMLResponse:
     content = MarkdownIt("commonmark", {"html": False}).render(text)
+    content = content.replace(
+        "<pre>", '<pre tabindex="0" role="region" aria-label="Example">'
+    )  # it scrolls by keyboard
     head = render_head(f"{escape(title)} - Candela", styles=STYLES.format(base=base), base=base)
     links = "".join(f'<a href="{base}./#/{path}">{text}</a>' for path, text in PAGES)
     return HTMLResponse(head + SHELL.format(base=base, links=links, content=content), headers=HEADERS)

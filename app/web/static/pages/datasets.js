@@ -4,10 +4,10 @@ import { buildPath, Problem, request, upload } from "../lib/api.js";
 import { formatAge, formatBytes, formatDuration, formatMetricName, formatNumber, formatPercent, formatTime, formatValue } from "../lib/format.js";
 import { getDuration, listMetricNames } from "../lib/jobs.js";
 import { useResource } from "../lib/resource.js";
-import { changeQuery, href, navigate } from "../lib/router.js";
+import { changeQuery, href, navigate, readRoute } from "../lib/router.js";
 import { zipFiles, zipList } from "../lib/zip.js";
 import { Bars, Facts, Menu, PageHead, StateBadge, Table, Tabs } from "../components/controls.js";
-import { attempt, EmptyState, Loaded, ProblemNotice } from "../components/feedback.js";
+import { attempt, EmptyState, Loaded, ProblemNotice, showToast } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
 import { DeleteButton, Description } from "../components/resource_actions.js";
 
@@ -80,7 +80,8 @@ function Upload() {
     setShare(0);
     try {
       await upload(buildPath(`v1/datasets/${name}/versions`, { target }), source.file, source.type, setShare);
-      navigate(href(`/datasets/${name}`));
+      if (readRoute().path === "/datasets") navigate(href(`/datasets/${name}`));
+      else showToast(`Uploaded ${name}`);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       setProblem(error);
@@ -181,6 +182,7 @@ function Version({ dataset, version, query, onChange }) {
         ["Targets", version.table?.targets.join(", ") ?? null],
       ]}
     />
+    ${version.state === "importing" && html`<p class="dim">The samples are shown when the import has ended.</p>`}
     ${version.state === "ready" &&
     html`<${Tabs} name="tab" chosen=${tab} tabs=${TABS} label="Views of the version" />
       <div id="tab-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`} tabindex="-1" key=${`${tab} ${version.version}`}>
