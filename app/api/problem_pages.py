@@ -26,7 +26,7 @@ REMEDIES = {
     "401": "Send the header `Authorization: Bearer` with an API key, or sign in to the dashboard.",
     "404": "Compare the path with the [API documentation](../docs), and the name with the list of its resource.",
     "409": "Wait until the state of the resource allows the request, or change the state.",
-    "422": "Correct the parts of the request that `errors` lists. For a job, the [form](../#/new) checks them while you write.",
+    "422": "Correct the parts of the request that `errors` lists. The [form for jobs](../#/new) checks them.",
     "429": "Repeat the request after the number of seconds in the header `Retry-After`.",
     "503": "Repeat the request after the number of seconds in the header `Retry-After`.",
 }
@@ -34,8 +34,9 @@ REMEDIES = {
 PAGES = (("jobs", "Jobs"), ("new", "New job"), ("datasets", "Datasets"), ("models", "Models"))
 SHELL = """<body>
 <div class="shell"><header class="sidebar">
-<a class="brand" href="{base}./"><img src="{base}ui/static/icon.svg" alt="" width="18" height="18"> <span>Candela</span></a>
-<nav aria-label="Main">{links}<a href="{base}docs">API</a><a href="{base}problems" aria-current="page">Problems</a></nav>
+<a class="brand" href="{base}./"><img src="{base}ui/static/icon.svg" alt="" width="18" height="18"> Candela</a>
+<nav aria-label="Main">{links}
+<a href="{base}docs">API</a><a href="{base}problems" aria-current="page">Problems</a></nav>
 </header>
 <main class="markdown">
 {content}</main></div>
