@@ -5,6 +5,8 @@
 # CPU index: images that are a few gigabytes smaller and use only CPUs.
 #
 # EXTRAS selects the optional packages: traces (otel), weights of efficientnet_lite0 (pretrained), variants (serving).
+#
+# REVISION is the id of the commit, which the lineage of models names: --build-arg REVISION="$(git rev-parse HEAD)".
 
 ARG PYTHON_VERSION=3.11
 
@@ -28,6 +30,8 @@ COPY migrations ./migrations
 COPY docs/reference/problems.md ./docs/reference/problems.md
 # The service is an editable installation: a wheel contains the client only.
 RUN pip install -c constraints.txt -e ".[$EXTRAS]"
+ARG REVISION=""
+RUN if [ -n "$REVISION" ]; then echo "$REVISION" > REVISION; fi
 
 FROM python:${PYTHON_VERSION}-slim AS runtime
 RUN useradd --system --uid 10001 --user-group --create-home candela \

@@ -8,6 +8,7 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
+from app.http.event_response import EventConnections
 from app.http.rate_limit import get_api_key
 from app.services.batch_predictions import BatchPredictionService
 from app.services.browser_sessions import BrowserSessions
@@ -19,6 +20,7 @@ from app.services.event_streams import EventStreams
 from app.services.job_comparison import JobComparisonService
 from app.services.job_submission import JobSubmission
 from app.services.jobs import JobService
+from app.services.lineage import LineageService
 from app.services.metric_curves import MetricCurveService
 from app.services.model_deletion import ModelDeletion
 from app.services.models import ModelService, ModelSubmission
@@ -124,6 +126,10 @@ def _get_job_comparison(session: ReadSessionDep) -> JobComparisonService:
     return JobComparisonService(session)
 
 
+def _get_lineage(session: ReadSessionDep) -> LineageService:
+    return LineageService(session)
+
+
 def _get_metric_curves(session: ReadSessionDep) -> MetricCurveService:
     return MetricCurveService(session)
 
@@ -182,6 +188,10 @@ async def _get_event_streams(state: StateDep) -> EventStreams:
     return state.event_streams
 
 
+async def _get_event_connections(state: StateDep) -> EventConnections:
+    return state.event_connections
+
+
 async def _get_browser_sessions(state: StateDep) -> BrowserSessions:
     return state.browser_sessions
 
@@ -221,6 +231,7 @@ DatasetReaderDep = Annotated[DatasetService, Depends(_get_dataset_reader)]
 DatasetEditsDep = Annotated[DatasetEditService, Depends(_get_dataset_edits)]
 DatasetFilesDep = Annotated[DatasetFileService, Depends(_get_dataset_files)]
 JobComparisonDep = Annotated[JobComparisonService, Depends(_get_job_comparison)]
+LineageDep = Annotated[LineageService, Depends(_get_lineage)]
 JobsDep = Annotated[JobService, Depends(_get_jobs)]
 SubmissionDep = Annotated[JobSubmission, Depends(_get_submission)]
 TraceparentDep = Annotated[str | None, Depends(_get_traceparent)]
@@ -242,6 +253,7 @@ PredictionsDep = Annotated[PredictionService, Depends(_get_predictions)]
 CheckpointPredictionsDep = Annotated[CheckpointPredictionService, Depends(_get_checkpoint_predictions)]
 ExplanationsDep = Annotated[ExplanationService, Depends(_get_explanations)]
 InferenceDep = Annotated[InferenceService, Depends(_get_inference)]
+EventConnectionsDep = Annotated[EventConnections, Depends(_get_event_connections)]
 EventStreamsDep = Annotated[EventStreams, Depends(_get_event_streams)]
 BrowserSessionsDep = Annotated[BrowserSessions, Depends(_get_browser_sessions)]
 ReadinessDep = Annotated[ReadinessProbe, Depends(_get_readiness)]

@@ -21,6 +21,7 @@ from app.api import (
     health,
     job_comparison,
     jobs,
+    lineage,
     many_job_events,
     metric_curves,
     models,
@@ -67,10 +68,12 @@ PREDICT_PATHS = re.compile(
 )
 UPLOAD_POLL_S = 5.0
 DELETED_MODELS_POLL_S = 5.0
+UNUSED_MODELS_POLL_S = 5.0
 ROUTERS = (
     job_comparison,  # before `jobs`, where its path would be an id
     jobs,
     results,
+    lineage,
     metric_curves,
     events,
     many_job_events,
@@ -235,6 +238,9 @@ def _build_lifespan(settings: Settings, provided: State | None, tracing: Tracing
                 )
                 await stack.enter_async_context(
                     run_periodically(state.deleted_models.unload_deleted, interval_s=DELETED_MODELS_POLL_S)
+                )
+                await stack.enter_async_context(
+                    run_periodically(state.model_server.expire_unused, interval_s=UNUSED_MODELS_POLL_S)
                 )
             await state.model_server.start()
             await stack.enter_async_context(

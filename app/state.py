@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from starlette.requests import Request
 
+from app.http.event_response import EventConnections
 from app.http.tracing import Tracing
 from app.services.browser_sessions import BrowserSessions
 from app.services.dataset_samples import SplitCache
@@ -73,6 +74,7 @@ class State:
     decoder: Decoder
     download_threads: CapacityLimiter = field(default_factory=partial(CapacityLimiter, MAX_DOWNLOAD_THREADS))
     split_cache: SplitCache = field(default_factory=SplitCache)
+    event_connections: EventConnections = field(default_factory=EventConnections)
     submission: JobSubmission = field(init=False)
     version_cache: VersionCache = field(init=False)
     event_streams: EventStreams = field(init=False)
@@ -209,10 +211,11 @@ def build_model_server(settings: Settings, storage: Storage, tracing: Tracing | 
         max_waiting=settings.max_waiting_predictions,
         max_loaded=settings.max_loaded_models,
         max_wait_s=settings.max_predict_wait_s,
-        max_bytes=settings.max_model_bytes,
+        max_bytes=settings.effective_max_model_bytes,
         pinned=settings.pinned_models,
         precision=settings.predict_precision,
         num_http_processes=settings.http_processes,
+        max_metric_models=settings.max_metric_models,
         observer=None if tracing is None else tracing.build_observer(),
     )
 

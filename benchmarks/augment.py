@@ -26,8 +26,9 @@ from torchvision.transforms import v2
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from core.host_resources import count_usable_cores  # noqa: E402
 from worker.engine.dataloader import ArrayDataLoader, ArraySource, DeviceResidentDataLoader  # noqa: E402 - the repository's root comes first
-from worker.engine.device import build_placement, count_usable_cores, keep_freed_memory, use_threads  # noqa: E402
+from worker.engine.device import build_placement, keep_freed_memory, use_threads  # noqa: E402
 from worker.engine.sampler import SamplerConfig  # noqa: E402
 from worker.engine.transforms import Affine  # noqa: E402
 

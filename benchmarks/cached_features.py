@@ -25,11 +25,12 @@ import torch  # noqa: E402 - the repository's root comes first
 
 from core.datasets.ingest.builtin import pack_builtin  # noqa: E402
 from core.datasets.packed import PackedDataset  # noqa: E402
+from core.host_resources import count_usable_cores  # noqa: E402
 from core.spec import JobSpec  # noqa: E402
 from models import registry  # noqa: E402
 from worker.builders import build_run  # noqa: E402
 from worker.engine.callback import noop  # noqa: E402
-from worker.engine.device import build_placement, count_usable_cores, keep_freed_memory, use_threads  # noqa: E402
+from worker.engine.device import build_placement, keep_freed_memory, use_threads  # noqa: E402
 from worker.engine.feature_cache import FeatureCache  # noqa: E402
 from worker.engine.run import Run  # noqa: E402
 from worker.engine.snapshot import RngState  # noqa: E402

@@ -30,11 +30,12 @@ sys.path.insert(0, str(ROOT))
 
 from core.datasets.ingest.builtin import pack_builtin  # noqa: E402 - the repository's root comes first
 from core.datasets.packed import PackedDataset  # noqa: E402
+from core.host_resources import count_usable_cores  # noqa: E402
 from core.spec import JobSpec  # noqa: E402
 from worker.builders import build_run  # noqa: E402
 from worker.engine import snapshot  # noqa: E402
 from worker.engine.callback import CallbackHandler  # noqa: E402
-from worker.engine.device import Placement, count_usable_cores, keep_freed_memory, use_threads  # noqa: E402
+from worker.engine.device import Placement, keep_freed_memory, use_threads  # noqa: E402
 from worker.engine.run import Run  # noqa: E402
 from worker.engine.snapshot_buffers import CopyBuffers  # noqa: E402
 from worker.engine.state import RunState  # noqa: E402

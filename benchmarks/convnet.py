@@ -29,11 +29,12 @@ sys.path.insert(0, str(ROOT))
 
 from core.datasets.ingest.builtin import pack_builtin  # noqa: E402 - the repository's root comes first
 from core.datasets.packed import PackedDataset  # noqa: E402
+from core.host_resources import count_usable_cores  # noqa: E402
 from core.spec import JobSpec  # noqa: E402
 from models import registry  # noqa: E402
 from worker.builders import build_run  # noqa: E402
 from worker.engine.dataloader import ArrayDataLoader, ArraySource  # noqa: E402
-from worker.engine.device import build_placement, count_usable_cores, keep_freed_memory, use_threads  # noqa: E402
+from worker.engine.device import build_placement, keep_freed_memory, use_threads  # noqa: E402
 
 CONV5 = {"name": "convnet", "channels": [64, 128, 256, 512, 1024], "head": [1024, 1024]}
 BATCH = 32

@@ -28,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from core.datasets.packed import PackedDataset, PackedMeta  # noqa: E402 - the repository's root comes first
+from core.host_resources import count_usable_cores  # noqa: E402
 from core.spec import metrics, optimizers  # noqa: E402
 from models.preprocess import Preprocess  # noqa: E402
 from worker.builders import make_metric, make_optimizer  # noqa: E402
@@ -35,7 +36,7 @@ from worker.engine.batch import Batch  # noqa: E402
 from worker.engine.callback import CallbackHandler  # noqa: E402
 from worker.engine.callbacks import NonFiniteGuard  # noqa: E402
 from worker.engine.dataloader import ArrayDataLoader, ArraySource  # noqa: E402
-from worker.engine.device import Placement, count_usable_cores, keep_freed_memory, use_threads  # noqa: E402
+from worker.engine.device import Placement, keep_freed_memory, use_threads  # noqa: E402
 from worker.engine.forward_pass import ForwardPass  # noqa: E402
 from worker.engine.gradients import ForwardBackward, GradientAccumulator  # noqa: E402
 from worker.engine.loop import Loop  # noqa: E402

@@ -24,9 +24,10 @@ sys.path.insert(0, str(ROOT))
 
 from core.datasets.ingest.builtin import pack_builtin  # noqa: E402 - the repository's root comes first
 from core.datasets.packed import PackedDataset  # noqa: E402
+from core.host_resources import count_usable_cores  # noqa: E402
 from core.spec import JobSpec  # noqa: E402
 from worker.builders import build_run  # noqa: E402
-from worker.engine.device import build_placement, count_usable_cores, keep_freed_memory, use_threads  # noqa: E402
+from worker.engine.device import build_placement, keep_freed_memory, use_threads  # noqa: E402
 
 SMALL: dict[str, Any] = {"name": "convnet", "channels": [32, 64, 128], "head": [128]}
 DIGITS: dict[str, dict[str, Any]] = {

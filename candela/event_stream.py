@@ -5,7 +5,7 @@ import json
 from httpx_sse import ServerSentEvent
 
 from candela.errors import CandelaError, ProblemError, Unreachable
-from candela.types import JobEvent
+from candela.types import MILESTONE, JobEvent
 
 SILENCE_S = 60.0  # read timeout; the server sends events or comments at shorter intervals
 MAX_RECONNECT_WAIT_S = 5.0
@@ -33,3 +33,9 @@ def parse_event(message: ServerSentEvent) -> JobEvent:
     if isinstance(body, dict) and "job" in body:
         event["job"] = str(body["job"])
     return event
+
+
+def is_milestone_pause(event: JobEvent) -> bool:
+    """Return whether a job paused at a milestone. It may have been resumed since."""
+    payload = event["payload"]
+    return event["type"] == "state" and (payload.get("to"), payload.get("reason")) == ("paused", MILESTONE)

@@ -16,6 +16,7 @@ from candela.types import Artifact, Checkpoint, Image, JobResponse, Series, Usag
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+Json = dict[str, Any]
 CheckpointChoice = Literal["latest", "best"]
 
 
@@ -66,6 +67,11 @@ class JobResults:
         params = {"max_points": max_points}
         response = self._transport.request_json("GET", f"/v1/jobs/{self.id}/usage", params=params)
         return list(response["series"])
+
+    def lineage(self) -> Json:
+        """Return everything on which the job depends, as a graph of jobs, datasets, models and checkpoints."""
+        lineage: Json = self._transport.request_json("GET", f"/v1/jobs/{self.id}/lineage")
+        return lineage
 
     def usage_frame(self, *, max_points: int = 1000) -> "DataFrame":
         """Return the usage as a pandas DataFrame with the index `step`: one column per quantity.

@@ -9,9 +9,11 @@ from typing import Any, Self
 from candela import events
 from candela.concurrency import sleep
 from candela.errors import JobFailed
+from candela.event_stream import is_milestone_pause
 from candela.job_results import JobResults
 from candela.types import (
     FINISHED,
+    MILESTONE,
     BestEpochMetrics,
     JobEvent,
     ModelVersionRef,
@@ -34,6 +36,11 @@ class Job(JobResults):
     @property
     def is_finished(self) -> bool:
         return self.state in FINISHED
+
+    @property
+    def is_at_milestone(self) -> bool:
+        """Whether the job is paused at a milestone of its spec. `resume` continues it to the next one."""
+        return self.state == "paused" and self.response.get("stop_reason") == MILESTONE
 
     @property
     def latest_metrics(self) -> dict[str, Number]:
@@ -74,14 +81,16 @@ class Job(JobResults):
         return self
 
     def wait(self, timeout_s: float | None = None) -> Self:
-        """Wait until the job has ended. Call `raise_for_failure()` afterwards to raise an exception if it failed.
+        """Wait until the job has ended or is paused at a milestone (see `is_at_milestone`).
+
+        Call `raise_for_failure()` afterwards to raise an exception if it failed.
 
         Raises:
-            TimeoutError: the job has not ended after `timeout_s` seconds.
+            TimeoutError: the job still runs or waits after `timeout_s` seconds.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         pause_s = 0.1
-        while not (self.refresh()).is_finished:
+        while not ((self.refresh()).is_finished or self.is_at_milestone):
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"job {self.id} is still {self.state} after {timeout_s} s")
             sleep(pause_s)
@@ -91,13 +100,17 @@ class Job(JobResults):
     def watch(self, after: str | None = None) -> Generator[JobEvent, None]:
         """Yield the events of the job until it ends. With `after`, yield only the events after this event id.
 
-        Each complete epoch has one event of the type `epoch` (see `JobEvent`).
+        The events also end while the job is paused at a milestone (see `is_at_milestone`). After `resume`, call this
+        method again with the `id` of the last event. Each complete epoch has one event of the type `epoch` (see
+        `JobEvent`).
         """
         with closing(events.watch_events(self._transport, self.id, after=after)) as received:
             for event in received:
                 yield event
                 if event["type"] == "end":
                     self.refresh()
+                elif is_milestone_pause(event) and (self.refresh()).is_at_milestone:
+                    return
 
     def cancel(self, *, force: bool = False) -> Self:
         """Cancel the job. With `force`, cancel it at once, without writing a last checkpoint."""
@@ -125,6 +138,10 @@ class Job(JobResults):
         """
         body = {"epochs": epochs} | ({} if schedule is None else {"schedule": dict(schedule)})
         return self._post("extend", json=body)
+
+    def register(self) -> Self:
+        """Register the model of a succeeded job with `register: false`. A second call has no effect."""
+        return self._post("register", repeatable=True)
 
     def clone(self, changes: Mapping[str, Any] | None = None) -> "Job":
         """Submit a new job with the spec of this job, and return the new job.

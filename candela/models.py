@@ -8,7 +8,7 @@ from typing import Any
 
 from candela.jobs import Job
 from candela.model_predictions import ModelPredictions
-from candela.pagination import list_items
+from candela.pagination import iterate_items, list_items
 
 Json = dict[str, Any]
 
@@ -20,16 +20,25 @@ class Models(ModelPredictions):
     """
 
     def list(self, *, tag: str | None = None) -> list[Json]:
-        """Return the models with their versions and aliases, or only those with a tag."""
+        """Return the models with their newest versions and their aliases, or only those with a tag."""
         return list_items(self._transport, "/v1/models", params={"tag": tag})
 
     def get(self, name: str) -> Json:
-        """Return the versions and aliases of a model."""
+        """Return the newest versions and the aliases of a model."""
         return self._get(f"/v1/models/{name}")
+
+    def versions(self, name: str, *, limit: int | None = None) -> Sequence[Json]:
+        """Return at most `limit` versions of a model, newest first; default: all."""
+        items = iterate_items(self._transport, f"/v1/models/{name}/versions", limit=limit)
+        return list(items)
 
     def get_version(self, name: str, version: int) -> Json:
         """Return one version with its job, dataset, spec, metrics and the sha256 of its weights."""
         return self._get(f"/v1/models/{name}/versions/{version}")
+
+    def lineage(self, name: str, version: int) -> Json:
+        """Return everything on which a version depends, as a graph of jobs, datasets, models and checkpoints."""
+        return self._get(f"/v1/models/{name}/versions/{version}/lineage")
 
     def register(
         self,

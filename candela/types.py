@@ -9,6 +9,7 @@ ProgressCallback = Callable[[int, int], None]  # called with the number of sent 
 
 State = Literal["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"]
 FINISHED: frozenset[State] = frozenset({"succeeded", "failed", "cancelled"})
+MILESTONE = "milestone"  # the `stop_reason` of a job that is paused at a milestone
 Number = float | Literal["NaN", "Infinity", "-Infinity"]  # JSON has no NaN and infinity, so they are strings
 
 

@@ -52,6 +52,9 @@ class Subscription(Protocol):
 
     async def __anext__(self) -> Event: ...
 
+    async def wait_until_active(self) -> bool:
+        """Wait until future events are received. Return False if Redis does not confirm this in time."""
+
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(self, *_: object) -> None: ...
@@ -62,6 +65,7 @@ class RedisSubscription(AsyncIterator[Event]):
 
     def __init__(self, bus: "RedisBus", job_id: str) -> None:
         self._bus, self.job_id = bus, job_id
+        self.active = asyncio.Event()
         self._queue: asyncio.Queue[Event] = asyncio.Queue(_MAX_BUFFERED)
 
     def _enqueue(self, event: Event) -> None:
@@ -71,6 +75,13 @@ class RedisSubscription(AsyncIterator[Event]):
 
     async def __anext__(self) -> Event:
         return await self._queue.get()
+
+    async def wait_until_active(self, timeout_s: float = _TIMEOUT_S) -> bool:
+        if self._bus.has_failed:
+            return False  # events come from the database until Redis is available again
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.active.wait(), timeout_s)
+        return self.active.is_set()
 
     def close(self) -> None:
         self._bus.unsubscribe(self)
@@ -83,7 +94,13 @@ class RedisSubscription(AsyncIterator[Event]):
 
 
 class RedisBus:
-    """An event bus with two Redis connections per process: one for all subscriptions and one for publishing."""
+    """An event bus with two Redis connections per process: one for all subscriptions and one for publishing.
+
+    Each job has its own channel, so that a process receives only the events of the jobs that it follows.
+
+    Attributes:
+        has_failed: whether the connection of the subscriptions was lost and is not open again.
+    """
 
     def __init__(self, redis_url: str) -> None:
         if not redis_url:
@@ -94,9 +111,11 @@ class RedisBus:
         )
         self._retry_at = 0.0
         self._mutex = threading.Lock()
+        self.has_failed = False
         self._subscriptions: dict[str, set[RedisSubscription]] = defaultdict(set)
+        self._confirmed: set[str] = set()
         self._reader_task: asyncio.Task[None] | None = None
-        self._subscribed: asyncio.Event | None = None
+        self._changed = asyncio.Event()
 
     def publish(self, events: Sequence[Event]) -> None:
         if not events or time.monotonic() < self._retry_at:
@@ -113,27 +132,19 @@ class RedisBus:
     def subscribe(self, job_id: str) -> RedisSubscription:
         subscription = RedisSubscription(self, job_id)
         self._subscriptions[job_id].add(subscription)
+        if job_id in self._confirmed:
+            subscription.active.set()
+        self._changed.set()
         if self._reader_task is None or self._reader_task.done():
-            self._subscribed = asyncio.Event()
-            self._reader_task = asyncio.create_task(self._read_forever(self._subscribed), name="bus")
+            self._reader_task = asyncio.create_task(self._read_forever(), name="bus")
         return subscription
-
-    async def wait_for_subscription(self, timeout_s: float = _TIMEOUT_S) -> bool:
-        """Wait until Redis confirms that this bus receives events.
-
-        Return False if `timeout_s` passes, or if `subscribe` has not been called.
-        """
-        if self._subscribed is None:
-            return False
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._subscribed.wait(), timeout_s)
-        return self._subscribed.is_set()
 
     def unsubscribe(self, subscription: RedisSubscription) -> None:
         """Remove a subscription, which then receives no more events."""
         self._subscriptions[subscription.job_id].discard(subscription)
         if not self._subscriptions[subscription.job_id]:
             del self._subscriptions[subscription.job_id]
+        self._changed.set()
 
     async def aclose(self) -> None:
         """Stop receiving and publishing events. Must be called on the event loop of the subscriptions."""
@@ -146,35 +157,73 @@ class RedisBus:
         """Close the Redis connection that publishes events."""
         self._publisher.close()
 
-    async def _read_forever(self, subscribed: asyncio.Event) -> None:
+    async def _read_forever(self) -> None:
         pause_s = 0.1
         while True:
             try:
-                await self._read_messages(subscribed)
+                await self._read_messages()
             except (redis.RedisError, OSError) as error:
                 log.warning("bus.receive_failed", error=str(error))
-            subscribed.clear()
+            self.has_failed = True
+            self._confirmed.clear()
+            for subscription in self._list_subscriptions():
+                subscription.active.clear()
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, 5.0)
 
-    async def _read_messages(self, subscribed: asyncio.Event) -> None:
+    async def _read_messages(self) -> None:
         client = redis.asyncio.Redis.from_url(
             self._url, socket_connect_timeout=_TIMEOUT_S, health_check_interval=10, retry=None
         )
         async with client, client.pubsub() as pubsub:
-            await pubsub.psubscribe(_PREFIX + "*")
-            async for message in pubsub.listen():
-                if message["type"] == "psubscribe":
-                    subscribed.set()
-                elif message["type"] == "pmessage":
-                    self._dispatch_message(message["channel"].decode().removeprefix(_PREFIX), message["data"])
+            await pubsub.subscribe(_PREFIX)  # of no job: the reader waits for messages also while no job is followed
+            self.has_failed = False
+            is_closing = asyncio.Event()
+            updates = asyncio.create_task(self._update_channels(pubsub, is_closing), name="bus-channels")
+            try:
+                async for message in pubsub.listen():
+                    self._handle_message(message["type"], message["channel"].decode(), message["data"])
+            finally:
+                is_closing.set()  # redis-py may suppress a cancellation while it sends a command
+                self._changed.set()
+                updates.cancel()
+                await asyncio.gather(updates, return_exceptions=True)
 
-    def _dispatch_message(self, job_id: str, body: bytes) -> None:
-        listeners = [*self._subscriptions.get(job_id, ()), *self._subscriptions.get(ALL_JOBS, ())]
-        if listeners:
-            event = _decode_event(job_id, body)
-            for listener in listeners:
-                listener._enqueue(event)
+    async def _update_channels(self, pubsub: redis.asyncio.client.PubSub, is_closing: asyncio.Event) -> None:
+        """Subscribe to the channels of the followed jobs, and unsubscribe from the others."""
+        requested: set[str] = set()
+        while not is_closing.is_set():
+            self._changed.clear()
+            followed = set(self._subscriptions)
+            added, removed = followed - requested, requested - followed
+            if ALL_JOBS in added:
+                await pubsub.psubscribe(_PREFIX + ALL_JOBS)
+            if ALL_JOBS in removed:
+                await pubsub.punsubscribe(_PREFIX + ALL_JOBS)
+            if channels := [_PREFIX + job_id for job_id in added - {ALL_JOBS}]:
+                await pubsub.subscribe(*channels)
+            if channels := [_PREFIX + job_id for job_id in removed - {ALL_JOBS}]:
+                await pubsub.unsubscribe(*channels)
+            requested = followed
+            await self._changed.wait()
+
+    def _handle_message(self, kind: str, channel: str, body: Any) -> None:  # noqa: ANN401 - bytes or a number
+        job_id = channel.removeprefix(_PREFIX)
+        if kind in ("message", "pmessage"):
+            listeners = self._subscriptions.get(job_id if kind == "message" else ALL_JOBS)
+            if listeners:
+                event = _decode_event(job_id, body)
+                for listener in listeners:
+                    listener._enqueue(event)
+        elif kind in ("subscribe", "psubscribe"):
+            self._confirmed.add(job_id)
+            for subscription in self._subscriptions.get(job_id, ()):
+                subscription.active.set()
+        else:
+            self._confirmed.discard(job_id)
+
+    def _list_subscriptions(self) -> list[RedisSubscription]:
+        return [subscription for group in self._subscriptions.values() for subscription in group]
 
 
 def to_redis_py_url(url: str) -> str:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 class EventType(StrEnum):
     STATE = "state"  # {from, to, reason}
     EPOCH = "epoch"  # {epoch, step, metrics: {name: value of this epoch}, progress: {…}}: one for each complete epoch
-    PROGRESS = "progress"  # {epoch, step, metrics: {name: value in the current epoch so far}, progress: {…}}
+    PROGRESS = "progress"  # {epoch, step, metrics: {name: value in the current epoch so far}, progress: {…}};
+    # deleted when the epoch or the job ends
     METRICS = "metrics"  # stored by earlier versions instead of `epoch` and `progress`; not sent anymore
     CHECKPOINT = "checkpoint"  # {number, epoch, step, tags}
     LOG = "log"  # {level, message}
@@ -16,7 +17,10 @@ class EventType(StrEnum):
 
 
 class Event(NamedTuple):
-    """An event of a job. `seq` numbers the events of each job from 1, without gaps and in commit order."""
+    """An event of a job. `seq` numbers the events of each job from 1, without gaps and in commit order.
+
+    The numbers of stored events have gaps where progress or expired events were deleted.
+    """
 
     job_id: str
     seq: int

@@ -63,7 +63,9 @@ _S = JobState
 
 TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     _S.QUEUED: frozenset({_S.RUNNING, _S.CANCELLED, _S.PAUSED, _S.FAILED}),
-    _S.RUNNING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.CANCELLING, _S.PAUSING, _S.QUEUED}),
+    _S.RUNNING: frozenset(
+        {_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.CANCELLING, _S.PAUSING, _S.PAUSED, _S.QUEUED}
+    ),  # a job pauses by itself at a milestone
     _S.PAUSING: frozenset({_S.PAUSED, _S.SUCCEEDED, _S.FAILED, _S.CANCELLING, _S.CANCELLED}),
     _S.PAUSED: frozenset({_S.QUEUED, _S.CANCELLED}),
     _S.CANCELLING: frozenset({_S.CANCELLED, _S.SUCCEEDED, _S.FAILED}),
@@ -77,6 +79,7 @@ UNFINISHED = frozenset(JobState) - TERMINAL
 ACTIVE = frozenset({_S.RUNNING, _S.PAUSING, _S.CANCELLING})  # states in which an attempt holds the lease of the job
 
 EXTENDED = "extended"  # the reason of the transition by which a job is queued for more epochs
+MILESTONE = "milestone"  # the `stop_reason` of a job that paused at a milestone, and the reason of that transition
 
 
 def can_transition(current: JobState, target: JobState) -> bool:

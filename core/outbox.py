@@ -6,7 +6,7 @@ from collections.abc import Callable
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from core.db.repos.jobs import JobRepo
+from core.db.repos.job_queue import JobQueueRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import SessionFactory, transaction
 from core.queue import Queue, QueueUnavailable, Topic
@@ -57,7 +57,7 @@ class OutboxRelay:
     def _relay_batch(self) -> int:
         with transaction(self._sessions, read_only=True) as session:
             rows = OutboxRepo(session).list_oldest(_BATCH)
-            gpu = JobRepo(session).filter_gpu_ids([row.subject_id for row in rows if row.topic == "train"])
+            gpu = JobQueueRepo(session).filter_gpu_ids([row.subject_id for row in rows if row.topic == "train"])
         sent: list[int] = []
         try:
             for row in rows:

@@ -13,6 +13,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validat
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.file_permissions import DEFAULT_UMASK, UMASK_PATTERN
+from core.memory import get_available_bytes
 
 RENAMED_VARIABLES = {  # old name -> new name; an old name stops the start instead of being ignored
     "CANDELA_MAX_PICTURE_BYTES": "CANDELA_MAX_IMAGE_BYTES",
@@ -30,6 +31,7 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 HOST_PATTERN = re.compile(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]", re.IGNORECASE)
 ORIGIN_PATTERN = re.compile(r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?", re.IGNORECASE)
+MODEL_MEMORY_SHARE = 0.25  # of the memory; trainings, the database and the activations of models need memory too
 RetentionDays = Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False)]
 
 
@@ -101,6 +103,10 @@ class Settings(BaseSettings):
     max_connections: PositiveInt = Field(default=16384, description="Maximum connections of an HTTP process.")
 
     slots: PositiveInt = Field(default=1, description="Number of concurrent trainings per worker.")
+    import_slots: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="Number of concurrent imports per worker; 0: one per core and 2 GiB of memory, at most 4.",
+    )
     lease_s: PositiveFloat = Field(default=30.0, description="Seconds without a heartbeat after which a lease expires.")
     heartbeat_s: PositiveFloat = Field(default=5.0, description="Seconds between two lease renewals of a worker.")
     grace_s: PositiveFloat = Field(
@@ -116,6 +122,12 @@ class Settings(BaseSettings):
     )
     artifact_retention_days: RetentionDays = Field(
         default=0.0, description="Days after the end of a job until its artifacts are deleted; 0: never."
+    )
+    event_retention_days: RetentionDays = Field(
+        default=0.0, description="Days after the end of a job until its log and progress are deleted; 0: never."
+    )
+    metric_retention_days: RetentionDays = Field(
+        default=0.0, description="Days after the end of a job until only the rollups of its curves remain; 0: never."
     )
     job_retention_days: RetentionDays = Field(
         default=0.0, description="Days after its end until a job without registered models is deleted; 0: never."
@@ -169,8 +181,8 @@ class Settings(BaseSettings):
         default="fp32",
         description="Precision of inference. `auto`: bf16 for models for which bf16 is faster and agrees with fp32.",
     )
-    max_model_bytes: PositiveInt = Field(
-        default=16 * 2**30, description="Maximum total size of the weights of all loaded models."
+    max_model_bytes: PositiveInt | None = Field(
+        default=None, description="Maximum total memory of all loaded models. Default: a quarter of the memory."
     )
     pinned_models: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Models that are loaded at the start and never unloaded, separated by commas."
@@ -179,7 +191,10 @@ class Settings(BaseSettings):
         default=10.0,
         description="Maximum predicted queue time in seconds; requests that would wait longer are rejected.",
     )
-    max_loaded_models: PositiveInt = Field(default=8, description="Maximum number of loaded models.")
+    max_loaded_models: PositiveInt = Field(default=1000, description="Maximum number of models of an HTTP process.")
+    max_metric_models: PositiveInt = Field(
+        default=20, description="Maximum number of model versions with separate Prometheus series."
+    )
     log_level: LogLevel = Field(
         default="INFO", description="Lowest level that is logged: `DEBUG`, `INFO`, `WARNING`, `ERROR` or `CRITICAL`."
     )
@@ -254,6 +269,11 @@ class Settings(BaseSettings):
     def effective_storage_url(self) -> str:
         """Return `storage_url`, or the URL of the default storage in `home`."""
         return self.storage_url or f"file://{(self.home / 'store').absolute()}"
+
+    @cached_property
+    def effective_max_model_bytes(self) -> int:
+        """Return `max_model_bytes`, or the default for the memory of this machine or container."""
+        return self.max_model_bytes or int(MODEL_MEMORY_SHARE * get_available_bytes())
 
     @cached_property
     def cache_dir(self) -> Path:

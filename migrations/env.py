@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
-from sqlalchemy import Connection
+from sqlalchemy import Column, Connection
 from sqlalchemy.types import TypeEngine
 
 from core.db.base import UtcDateTime
@@ -12,6 +12,13 @@ from core.db.session import make_engine
 from core.db.tables import METADATA
 from core.file_permissions import apply_umask
 from core.startup import exit_on_configuration_error, load_settings_or_exit
+
+DESCENDING = {
+    index.name
+    for table in METADATA.tables.values()
+    for index in table.indexes
+    if not all(isinstance(expression, Column) for expression in index.expressions)
+}
 
 
 def render_item(kind: str, item: Any, autogen: AutogenContext) -> str | Literal[False]:  # noqa: ANN401 - Alembic's
@@ -26,12 +33,18 @@ def render_item(kind: str, item: Any, autogen: AutogenContext) -> str | Literal[
     return False
 
 
+def is_comparable(item: Any, name: str | None, kind: str, *_: object) -> bool:  # noqa: ANN401 - Alembic's
+    """Return whether Alembic can compare an object with the database. SQLite does not report that a column descends."""
+    return kind != "index" or name not in DESCENDING or context.get_bind().dialect.name != "sqlite"
+
+
 def migrate(connection: Connection) -> None:
     """Run the requested migrations in one transaction."""
     context.configure(
         connection=connection,
         target_metadata=METADATA,
         render_item=render_item,
+        include_object=is_comparable,
         render_as_batch=connection.dialect.name == "sqlite",
         transaction_per_migration=False,
     )

@@ -1,8 +1,8 @@
 """The Celery app and composition root of the worker, which `candela worker` runs.
 
 Tasks run in threads, because a supervisor mostly waits for its trainer and for the database.
-The worker has two more threads than slots, so that an import and a `train` message that gets no slot are handled
-while trainings occupy all slots.
+The worker has one more thread than slots, so that messages are handled while trainings occupy all slots. Imports run in
+a separate thread pool.
 """
 
 import logging
@@ -33,12 +33,13 @@ from worker.control.device_probe import has_accelerator
 from worker.control.devices import DeviceAllocator
 from worker.control.heartbeat import WorkerHeartbeat
 from worker.control.lease import SupervisionTimeouts
-from worker.control.slots import Slots
 from worker.control.standby import Standby
 from worker.control.supervisor import Supervisor
 from worker.control.tracing import AttemptTracer
 from worker.control.zygote import TrainerZygote
 from worker.importing.importer import Importer
+from worker.importing.pool import choose_num_places
+from worker.slots import Slots
 from worker.tasks import Tasks
 
 log = structlog.get_logger()
@@ -46,7 +47,7 @@ settings = load_settings_or_exit()
 kombu_channel.install_channel()
 # Celery needs a URL at import; `build_worker` then rejects the missing one.
 app = build_celery(settings.redis_url or "redis+socket:///CANDELA_REDIS_URL/is/not/set")
-EXTRA_THREADS = 2  # for an import, and for a message that gets no slot
+EXTRA_THREADS = 1  # for messages while trainings occupy all slots
 app.conf.worker_concurrency = settings.slots + EXTRA_THREADS  # `-c` overrides it
 
 
@@ -72,7 +73,7 @@ def import_dataset(version_id: str) -> None:
 
 
 def build_worker(settings: Settings) -> Worker:
-    """Build the worker, and start its background threads and its standby trainer.
+    """Build the worker, and start its background threads and its source of trainers.
 
     Raises:
         ConfigurationError: the database, the storage or a setting cannot be used.
@@ -101,40 +102,41 @@ def build_worker(settings: Settings) -> Worker:
     resources.callback(heartbeat.close)
     tracer = AttemptTracer.from_environment()
     resources.callback(tracer.close)
-    standby = _start_trainer_source()
-    resources.callback(standby.close)
-    timeouts = SupervisionTimeouts(settings.lease_s, settings.heartbeat_s, settings.grace_s, settings.stall_s)
+    trainers = _start_trainer_source(settings.slots)
+    resources.callback(trainers.close)
     context = WorkerContext(
         sessions,
         storage,
-        standby,
+        trainers,
         owner,
-        timeouts,
+        SupervisionTimeouts(settings.lease_s, settings.heartbeat_s, settings.grace_s, settings.stall_s),
         settings.max_attempts,
         settings.datasets_dir / "weights",
         archive_limits=build_upload_limits(settings),
         max_feature_bytes=settings.max_feature_bytes,
+        slots=settings.slots,
     )
     supervisor = Supervisor(context, devices, tracer)
     importer = Importer(settings, sessions, storage, owner=owner, wake_relay=relay.wake)
-    return Worker(
-        Tasks(sessions, supervisor, importer, Slots(settings.slots), heartbeat.record_message), supervisor, resources
-    )
+    places = settings.import_slots or choose_num_places()
+    tasks = Tasks(sessions, supervisor, importer, Slots(settings.slots), places, heartbeat.record_message)
+    resources.callback(tasks.close)
+    return Worker(tasks, supervisor, resources)
 
 
-def _start_trainer_source() -> Standby | TrainerZygote:
+def _start_trainer_source(slots: int) -> Standby | TrainerZygote:
     """Start what starts the trainers. A forked process cannot use a GPU, so a machine with one needs new processes."""
     environment = _build_trainer_environment()
-    source = Standby(environment=environment) if has_accelerator() else TrainerZygote(environment)
+    source = Standby(environment=environment, slots=slots) if has_accelerator() else TrainerZygote(environment)
     source.start()
     return source
 
 
-def _start_pinned_standby(number: int) -> Standby:
+def _start_pinned_standby(number: int, slots: int) -> Standby:
     """Start a standby whose trainers can use only the CUDA device with the index `number` in this process."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     device = visible.split(",")[number].strip() if visible else str(number)
-    standby = Standby(environment={**_build_trainer_environment(), "CUDA_VISIBLE_DEVICES": device})
+    standby = Standby(environment={**_build_trainer_environment(), "CUDA_VISIBLE_DEVICES": device}, slots=slots)
     standby.start()
     return standby
 

@@ -54,8 +54,17 @@ class Start(ProtocolMessage):
         default=4 * 2**30, description="The maximum size of the cached outputs of frozen layers, from the settings."
     )
     extension: Extension | None = Field(default=None, description="How the job was extended. None: it was not.")
+    milestone_epoch: int | None = Field(
+        default=None,
+        description="The milestone at which the job paused last; 0: it has not. The run also stops if it is restored "
+        "at a later milestone. None: it continues from the epoch at which it is restored.",
+    )
     device: str | None = Field(default=None, description="The device to use instead of the spec's `device`.")
     devices: tuple[str, ...] = Field(default=(), description="The devices of a distributed run, one per process.")
+    threads: int | None = Field(
+        default=None, description="The number of CPU threads that an earlier attempt or an equal job has chosen."
+    )
+    worker_slots: int = Field(default=1, description="The number of jobs that may share the cores of the machine.")
     lease_s: float = Field(description="Seconds without a `lease_renewed` message after which the trainer exits.")
 
 
@@ -251,6 +260,16 @@ class RunStopped(ProtocolMessage):
     mode: StopMode
 
 
+class MilestoneReached(ProtocolMessage):
+    """Reports that the run stopped at the end of a milestone. This is the last message; the exit status is 75.
+
+    Before this message, the training sends a `checkpoint` message.
+    """
+
+    type: Literal["milestone"] = "milestone"
+    epoch: int
+
+
 class RunFailed(ProtocolMessage):
     """Reports that the run failed. This is the last message; the exit status is 1."""
 
@@ -272,6 +291,7 @@ TrainerMessage = Annotated[
     | TrainingFinished
     | JobCompleted
     | RunStopped
+    | MilestoneReached
     | RunFailed,
     Field(discriminator="type"),
 ]

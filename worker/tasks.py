@@ -5,22 +5,22 @@ from collections.abc import Callable
 import structlog
 
 from core.db.repos.datasets import DatasetRepo
-from core.db.repos.jobs import JobRepo
+from core.db.repos.job_queue import JobQueueRepo
 from core.db.session import SessionFactory, transaction
 from core.queue import CANARY
-from worker.control.slots import Slots
 from worker.control.supervisor import Supervisor
 from worker.importing.importer import Importer
+from worker.importing.pool import ImportPool
+from worker.slots import Slots
 
 log = structlog.get_logger()
-MAX_IMPORTS = 1
-"""Imports that run at the same time in a worker. More could occupy every thread, so that no job would start."""
 
 
 class Tasks:
-    """Handles messages on Celery's threads.
+    """Handles messages on Celery's threads. Jobs run in these threads, imports in those of a pool.
 
     Args:
+        import_places: the number of imports that run at the same time.
         on_message: called once for every message, before it is handled.
     """
 
@@ -30,24 +30,31 @@ class Tasks:
         supervisor: Supervisor,
         importer: Importer,
         slots: Slots,
+        import_places: int = 1,
         on_message: Callable[[], None] = lambda: None,
     ) -> None:
-        self._sessions, self._supervisor, self._importer, self._slots = sessions, supervisor, importer, slots
-        self._import_slots = Slots(MAX_IMPORTS)
+        self._sessions, self._supervisor, self._slots = sessions, supervisor, slots
+        self._imports = ImportPool(import_places, self._find_next_import, importer.run)
         self._on_message = on_message
+
+    def close(self) -> None:
+        """Wait until the running imports have ended."""
+        self._imports.close()
 
     def train(self, job_id: str) -> None:
         """Run the job if a slot is free and the job can be claimed. Then run other queued jobs while slots are free."""
         self._on_message()
         if job_id == CANARY:
             return
-        self._slots.process_queue(job_id, self._find_next_job, self._supervisor.run, self._count_slots)
+        self._slots.process_queue(
+            job_id, self._find_next_job, self._supervisor.run, self._count_slots, self._supervisor.run_next
+        )
 
     def import_dataset(self, version_id: str) -> None:
-        """Import the dataset version if no other import runs. Then import other versions that wait."""
+        """Import the dataset version in a thread of the pool, and return immediately."""
         self._on_message()
         if not self._supervisor.is_shutting_down:
-            self._import_slots.process_queue(version_id, self._find_next_import, self._importer.run)
+            self._imports.submit(version_id)
 
     def _find_next_import(self) -> str | None:
         if self._supervisor.is_shutting_down:
@@ -59,8 +66,8 @@ class Tasks:
         if self._supervisor.is_shutting_down:
             return None
         with transaction(self._sessions, read_only=True) as session:
-            return JobRepo(session).find_next_id(self._supervisor.devices.capacity)
+            return JobQueueRepo(session).find_next_id(self._supervisor.devices.capacity)
 
     def _count_slots(self, job_id: str) -> int:
         with transaction(self._sessions, read_only=True) as session:
-            return JobRepo(session).get_num_slots(job_id)
+            return JobQueueRepo(session).get_num_slots(job_id)

@@ -179,6 +179,16 @@ def extend_job(
     return JobOut.from_view(*jobs.extend_job(job_id, extension.epochs, extension.schedule))
 
 
+@router.post("/{job_id}/register", responses=problem_responses(404, 409, 422))
+def register_job(job_id: JobId, jobs: JobsDep) -> JobOut:
+    """Register the model of a job.
+
+    Registers the trained network of a job with `register: false` as the next version of its model. If the job has
+    registered it already, nothing changes. Returns 409 if the job has no trained network.
+    """
+    return JobOut.from_view(*jobs.register_job(job_id))
+
+
 @router.post("/{job_id}/clone", status_code=202, responses=problem_responses(400, 404, 409, 413, 415, 422))
 async def clone_job(
     job_id: JobId,

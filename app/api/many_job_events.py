@@ -1,24 +1,24 @@
 """`/v1/events`: streams the events of several or all jobs over one connection."""
 
 import json
-from collections.abc import AsyncIterator
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import Response
 from pydantic import StringConstraints
-from sse_starlette import EventSourceResponse, ServerSentEvent
 
-from app.api.events import StreamResponse
 from app.api.job_ids import JobIdText
 from app.api.strict_route import StrictRoute
-from app.deps import EventStreamsDep
+from app.deps import EventConnectionsDep, EventStreamsDep
+from app.http.event_response import EventStreamResponse, format_message
 from app.schemas.job_events import STREAM
 from app.schemas.problems import problem_responses
 from app.services.event_position import ID_PATTERN, MAX_ID_LENGTH
 from app.services.event_stream import OpenStream
 from core.errors import InvalidSpec
+from core.events import Event
 
 router = APIRouter(prefix="/v1/events", tags=["jobs"], route_class=StrictRoute)
 
@@ -32,7 +32,8 @@ class Topic(StrEnum):
 
 @router.get(
     "",
-    response_class=EventSourceResponse,
+    status_code=200,
+    response_class=EventStreamResponse,
     responses={
         200: {
             "description": "Events as in `/v1/jobs/{job_id}/events`, each with the id of its `job`.",
@@ -44,6 +45,7 @@ class Topic(StrEnum):
 )
 async def stream_many_events(
     streams: EventStreamsDep,
+    connections: EventConnectionsDep,
     job: Annotated[
         list[JobIdText] | None,
         Query(max_length=MAX_JOBS, description="The ids of the jobs, one parameter each: `job=…&job=…`."),
@@ -80,23 +82,21 @@ async def stream_many_events(
         if job:
             raise _build_error("?job", "cannot be combined with topic; send either job or topic")
         topic_stream = await streams.open_topic(position)
-        return StreamResponse(topic_stream, _convert_events(topic_stream, starts_with_id=True))
+        first = format_message(event_id=topic_stream.position.encode())
+        return EventStreamResponse(topic_stream, partial(_encode_event, topic_stream), connections, first=first)
     if not job:
         raise _build_error("?job", "must have at least one job id, unless topic=jobs is sent")
     stream = await streams.open_jobs(list(dict.fromkeys(job)), position)
     if stream is None:
         return Response(status_code=204)  # an EventSource does not reconnect after a 204
-    return StreamResponse(stream, _convert_events(stream))
+    return EventStreamResponse(stream, partial(_encode_event, stream), connections)
 
 
 def _build_error(pointer: str, reason: str) -> InvalidSpec:
     return InvalidSpec(f"{pointer.removeprefix('?')} {reason}.", errors=[(pointer, reason)])
 
 
-async def _convert_events(stream: OpenStream, *, starts_with_id: bool = False) -> AsyncIterator[ServerSentEvent]:
-    if starts_with_id:
-        yield ServerSentEvent(id=stream.position.encode())
-    async for event in stream:
-        message = {"job": event.job_id, "seq": event.seq, "type": event.type, "at": event.at.isoformat()}
-        body = json.dumps(message | {"payload": event.payload}, allow_nan=False)
-        yield ServerSentEvent(body, event=event.type, id=stream.position.encode())
+def _encode_event(stream: OpenStream, event: Event) -> bytes:
+    message = {"job": event.job_id, "seq": event.seq, "type": event.type, "at": event.at.isoformat()}
+    body = json.dumps(message | {"payload": event.payload}, allow_nan=False)
+    return format_message(body, event=event.type, event_id=stream.position.encode())

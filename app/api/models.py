@@ -27,7 +27,7 @@ from app.pagination import Cursor, Limit, Page
 from app.schemas.descriptions import DescriptionIn, TagFilter
 from app.schemas.examples import MODELS
 from app.schemas.jobs import JobOut
-from app.schemas.models import AliasIn, ModelIn, ModelOut, ModelVersionOut
+from app.schemas.models import AliasIn, ModelIn, ModelOut, ModelVersionOut, ModelVersionSummaryOut
 from app.schemas.problems import problem_responses
 from app.services.models import ModelService
 from core.db.tables import ModelVersionRow
@@ -68,19 +68,19 @@ def list_models(
 ) -> Page[ModelOut]:
     """List models.
 
-    Returns models in alphabetical order, with their versions and aliases.
+    Returns models in alphabetical order, with their newest versions and their aliases.
     """
     views, next_cursor = models.list_models(after=cursor, limit=limit, tags=tag or ())
-    return Page(items=[ModelOut.from_versions(*view) for view in views], next_cursor=next_cursor)
+    return Page(items=[ModelOut.from_view(*view) for view in views], next_cursor=next_cursor)
 
 
 @router.get("/{name}", responses=problem_responses(404, 422))
 def show_model(name: ModelName, models: ModelReaderDep) -> ModelOut:
     """Get a model.
 
-    Returns the versions and aliases of the model.
+    Returns the newest versions and the aliases of the model.
     """
-    return ModelOut.from_versions(*models.get_model(name))
+    return ModelOut.from_view(*models.get_model(name))
 
 
 @router.patch("/{name}", responses=problem_responses(400, 404, 413, 415, 422))
@@ -92,7 +92,7 @@ def update_model(
     Sets the description or the tags of the model.
     """
     descriptions.describe_model(name, changes.model_dump(exclude_unset=True))
-    return ModelOut.from_versions(*models.get_model(name))
+    return ModelOut.from_view(*models.get_model(name))
 
 
 @router.delete("/{name}", status_code=204, responses=problem_responses(404, 409, 422))
@@ -103,6 +103,18 @@ async def delete_model(name: ModelName, deletion: ModelDeletionDep) -> None:
     jobs that have not ended require the model; `facts.dependents` lists them. Later versions get new numbers.
     """
     await deletion.delete_model(name)
+
+
+@router.get("/{name}/versions", responses=problem_responses(404, 422))
+def list_model_versions(
+    name: ModelName, models: ModelReaderDep, cursor: Cursor = None, limit: Limit = 50
+) -> Page[ModelVersionSummaryOut]:
+    """List the versions of a model.
+
+    Returns the versions without their lineage, newest first. `versions_cursor` of a model is a cursor of this list.
+    """
+    versions, next_cursor = models.list_versions(name, cursor=cursor, limit=limit)
+    return Page(items=[ModelVersionSummaryOut.from_row(*version) for version in versions], next_cursor=next_cursor)
 
 
 @router.get("/{name}/versions/{version}", responses=problem_responses(404, 422))
@@ -169,7 +181,7 @@ def set_alias(name: ModelName, alias: Alias, target: AliasIn, models: ModelsDep)
     Creates the alias, or changes the version or the variant to which the alias refers. Requests are served without
     interruption during the change.
     """
-    return ModelOut.from_versions(*models.set_alias(name, alias, target.version, target.variant))
+    return ModelOut.from_view(*models.set_alias(name, alias, target.version, target.variant))
 
 
 @router.delete("/{name}/aliases/{alias}", status_code=204, responses=problem_responses(404, 409, 422))

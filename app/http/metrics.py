@@ -1,14 +1,15 @@
 """Prometheus metrics of the HTTP service, exported as sums over all HTTP processes."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
-from app.serving.metrics import MULTIPROCESS_DIR
+from app.serving.version_series import MULTIPROCESS_DIR, SeriesFilter, get_shared_folder
 
 REQUESTS = Counter("candela_http_requests_total", "HTTP requests.", ["method", "route", "status"])
 LATENCY = Histogram(
@@ -61,14 +62,29 @@ def set_worker_usage(usage: Mapping[str, Mapping[str, float]]) -> None:
             gauge.labels(worker).set(usage.get(worker, {}).get(name, 0.0))
 
 
+class _SharedMetrics(Collector):
+    """The metrics of all HTTP processes, without the series of model versions that have ended."""
+
+    def __init__(self, versions_dir: Path) -> None:
+        """Initialize with the folder of the visible versions. Raises ValueError if no metrics are shared."""
+        self._versions_dir = versions_dir
+        self._collector = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics with their visible series."""
+        series_filter = SeriesFilter(self._versions_dir)
+        for metric in self._collector.collect():  # type: ignore[no-untyped-call]
+            metric.samples = [sample for sample in metric.samples if series_filter.is_visible(sample.labels)]
+            yield metric
+
+
 def render_exposition() -> bytes:
     """Return all metrics in Prometheus' text format, summed over all HTTP processes of the machine."""
-    shared = CollectorRegistry()
-    try:
-        MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
-    except ValueError:  # PROMETHEUS_MULTIPROC_DIR is not set, or the folder does not exist
+    versions_dir, shared = get_shared_folder(), CollectorRegistry(auto_describe=False)
+    if versions_dir is None or not versions_dir.parent.is_dir():
         return generate_latest(REGISTRY)
     _remove_dead_processes()
+    shared.register(_SharedMetrics(versions_dir))
     return generate_latest(shared)
 
 

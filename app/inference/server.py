@@ -32,7 +32,7 @@ from app.inference.protocol import (
     encode,
     to_error_message,
 )
-from app.inference.types import BatcherClosed, BatchStats, Request, TargetedImage
+from app.inference.types import NUM_LOAD_THREADS, BatcherClosed, BatchStats, Request, TargetedImage
 from app.inference.validation_process import ValidationProcess
 from app.inference.validation_queue import ValidationQueue
 from core.errors import NotReady, Overloaded, ServiceError
@@ -72,7 +72,7 @@ class InferenceServer:
         self._runtime_info = runtime_info
         self._validation_queue = ValidationQueue(validation_processes)
         self._loop = asyncio.get_running_loop()
-        self._load_threads = ThreadPoolExecutor(2, thread_name_prefix="load-model")
+        self._load_threads = ThreadPoolExecutor(NUM_LOAD_THREADS, thread_name_prefix="load-model")
         self.models = ModelRegistry(device, self._make_callback)
 
     def build_server_info(self, pid: int) -> ServerInfo:

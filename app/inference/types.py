@@ -22,6 +22,8 @@ OUTPUT_KINDS: tuple[OutputKind, ...] = get_args(OutputKind)
 TOP_CLASS = -1
 """The target of a heatmap that explains the most probable class."""
 
+NUM_LOAD_THREADS = 4
+"""Number of models that are loaded at the same time, so that small models do not wait for a large one."""
 NUM_PRIORITIES = 3
 DEFAULT_PRIORITY = 2
 """Priorities are 1 to 3. Requests of priority 1 are computed first."""

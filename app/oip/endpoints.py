@@ -112,9 +112,7 @@ async def describe_model(model: Model, inference: InferenceDep, version: Version
     Returns the input and output tensors, and the versions of the model.
     """
     served_model = await inference.find_model(model, version)
-    return json_response(
-        metadata.describe_model(served_model, [version.version for version in await inference.list_versions(model)])
-    )
+    return json_response(metadata.describe_model(served_model, await inference.list_version_numbers(model)))
 
 
 @add_model_route("/config", schemas.OipConfigOut)

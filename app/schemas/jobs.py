@@ -92,7 +92,8 @@ class JobOut(JobSummaryOut):
     )
     warnings: list[str] = Field(description="Warnings about the spec. They do not prevent the job from running.")
     runtime: dict[str, JsonValue] | None = Field(
-        description="The device, precision, threads and package versions of the job; null before the first attempt."
+        description="The device, precision, threads and package versions of the job; null before the first attempt. "
+        "`first_step_s` is the time from the claim by the worker to the end of the first step, in seconds."
     )
     result: dict[str, JsonValue] | None = Field(
         description="The result of a job whose kind is not `train`; null for a training job, and before the job ends."

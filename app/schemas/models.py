@@ -10,7 +10,8 @@ from app.schemas.datasets import TableOut
 from app.schemas.descriptions import DESCRIPTION_OUT, TAGS_OUT
 from app.schemas.job_parts import Metrics
 from app.schemas.variants import VariantOut
-from core.db.repos.descriptions import WHOLE, Description
+from core.db.repos.descriptions import Description
+from core.db.repos.model_lists import MAX_NEWEST_VERSIONS, DescribedVersion
 from core.db.tables import ModelVariantRow, ModelVersionRow
 from core.resizing import ResizePolicy
 from core.spec import JobSpec, RegisterSpec, VariantFormat
@@ -36,10 +37,15 @@ class ModelVersionSummaryOut(BaseModel):
 
 
 class ModelOut(BaseModel):
-    """A model with its versions and aliases."""
+    """A model with its newest versions and its aliases."""
 
     name: str = Field(description="The name of the model.")
-    versions: list[ModelVersionSummaryOut] = Field(description="The versions, newest first.")
+    versions: list[ModelVersionSummaryOut] = Field(
+        description=f"The newest versions, at most {MAX_NEWEST_VERSIONS}, newest first."
+    )
+    versions_cursor: str | None = Field(
+        description="The `cursor` of the other versions, for `GET /v1/models/{name}/versions`; null if there are none."
+    )
     aliases: dict[str, int] = Field(description="The number of the version that each alias refers to, keyed by alias.")
     alias_variants: dict[str, VariantFormat] = Field(
         description="The variant of each alias that refers to a variant, keyed by alias."
@@ -48,18 +54,18 @@ class ModelOut(BaseModel):
     tags: list[str] = Field(description=TAGS_OUT)
 
     @classmethod
-    def from_versions(
+    def from_view(
         cls,
         name: str,
-        versions: Sequence[ModelVersionRow],
+        versions: Sequence[DescribedVersion],
+        versions_cursor: str | None,
         aliases: dict[str, int],
         alias_variants: Mapping[str, str],
-        descriptions: Mapping[int, Description],
+        description: Description,
     ) -> Self:
-        empty = Description()
-        summaries = [ModelVersionSummaryOut.from_row(row, descriptions.get(row.version, empty)) for row in versions]
-        fields = {"name": name, "versions": summaries, "aliases": aliases, "alias_variants": alias_variants}
-        return cls.model_validate(fields | descriptions.get(WHOLE, empty)._asdict())
+        summaries = [ModelVersionSummaryOut.from_row(*version) for version in versions]
+        fields = {"name": name, "versions": summaries, "versions_cursor": versions_cursor, "aliases": aliases}
+        return cls.model_validate(fields | {"alias_variants": alias_variants} | description._asdict())
 
 
 class DatasetRefOut(BaseModel):

@@ -150,6 +150,7 @@ BY_FIELD: dict[str, Any] = {
     "ModelInputOut.pad_color": [0, 0, 0],
     "ModelInputOut.resize_shorter_side": None,
     "ModelOut.aliases": {"champion": 1},
+    "ModelOut.versions_cursor": None,
     "VariantOut.calibration_samples": None,
     "VariantOut.max_logit_difference": 0.0001,
     "VariantSpeedOut.before_images_per_s": [900.0, 1000.0, 1100.0],

@@ -87,6 +87,8 @@ class RetentionOut(BaseModel):
     is_dry_run: bool = Field(description="Whether nothing is deleted: `CANDELA_RETENTION_DRY_RUN`.")
     checkpoints: ExpiredOut = Field(description="Checkpoints of jobs that have ended.")
     artifacts: ExpiredOut = Field(description="Artifacts of jobs that have ended.")
+    events: ExpiredOut = Field(description="Jobs that have ended and have expired events. Rows have no files.")
+    metrics: ExpiredOut = Field(description="Jobs that have ended and have expired points of metric curves.")
     jobs: ExpiredOut = Field(description="Jobs that have ended, without those of existing model versions.")
     computed_at: datetime = Field(description="When maintenance computed it, in UTC.")
 

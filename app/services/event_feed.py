@@ -33,10 +33,12 @@ class EventFeed:
 
     Args:
         read_events: function that reads the events of a job with a number above the given one from the database.
+        subscription: receives the events of the job from the bus.
     """
 
-    def __init__(self, job_id: str, read_events: ReadEvents) -> None:
+    def __init__(self, job_id: str, read_events: ReadEvents, subscription: Subscription) -> None:
         self.job_id = job_id
+        self.subscription = subscription
         self.listeners: dict[FeedListener, None] = {}
         self.is_deleted = False
         self.last_number: int | None = None
@@ -46,15 +48,16 @@ class EventFeed:
 
     def list_recent(self, after: int) -> Sequence[Event] | None:
         """Return the events with a number above `after`. Return None if the database must be read instead."""
-        if self._newest is not None and self._newest <= after:
-            return ()
-        if not self._recent or self._recent[0].seq > after + 1:
+        if self._newest is None:
             return None
-        return [event for event in self._recent if event.seq > after]
+        num_new = self._newest - after
+        if num_new > len(self._recent):
+            return None
+        return [self._recent[offset] for offset in range(-num_new, 0)]
 
-    async def follow(self, subscription: Subscription) -> None:
+    async def follow(self) -> None:
         """Receive the events of the bus until the task is cancelled."""
-        async with subscription:
+        async with self.subscription as subscription:
             async for event in subscription:
                 if self._newest is not None and event.seq > self._newest + 1:
                     with suppress(SQLAlchemyError):  # streams that need the missing events read them when they can

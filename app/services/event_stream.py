@@ -80,33 +80,33 @@ class EventStream(OpenStream):
             while self._pending and not self.is_evicted:
                 feed = next(iter(self._pending))
                 del self._pending[feed]  # before its events are read, so that no change is missed
-                async for event in self._read_feed(feed):
-                    yield event
+                while events := await self._read_next(feed):
+                    for event in events:
+                        self._record(feed, event)
+                        yield event
+                self._check_end(feed)
             if not self._live:
                 return
             await self._changed.wait()
 
-    async def _read_feed(self, feed: EventFeed) -> AsyncIterator[Event]:
-        async for event in self._list_events(feed):
-            self.position.add_event(event)
-            yield event
-            if event.type is EventType.END:
-                self._live.discard(feed)
-            else:
-                self._live.add(feed)  # extended after its end
+    async def _read_next(self, feed: EventFeed) -> Sequence[Event]:
+        """Return the next events from the memory of the feed, or from the database."""
+        number = self._get_number(feed)
+        events = feed.list_recent(number)
+        return await self._read_page(feed.job_id, number) if events is None else events
+
+    def _record(self, feed: EventFeed, event: Event) -> None:
+        self.position.add_event(event)
+        if event.type is EventType.END:
+            self._live.discard(feed)
+        else:
+            self._live.add(feed)  # extended after its end
+
+    def _check_end(self, feed: EventFeed) -> None:
+        """Stop following a job that has no further events."""
         last = self._get_number(feed)
         if feed.is_deleted or (feed.last_number is not None and feed.last_number <= last):
             self._live.discard(feed)
-
-    async def _list_events(self, feed: EventFeed) -> AsyncIterator[Event]:
-        while (events := feed.list_recent(self._get_number(feed))) is None:
-            page = await self._read_page(feed.job_id, self._get_number(feed))
-            for event in page:
-                yield event
-            if not page:
-                return
-        for event in events:
-            yield event
 
     def _get_number(self, feed: EventFeed) -> int:
         return self.position.find_number(feed.job_id) or 0

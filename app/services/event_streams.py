@@ -23,7 +23,7 @@ from core.errors import NotFound, Overloaded
 from core.events import Event
 
 log = structlog.get_logger(__name__)
-MAX_STREAMS = 500
+MAX_STREAMS = 5000
 MAX_FEEDS = 5000
 MAX_THREADS = 4
 TOPIC = "topic=jobs"
@@ -148,7 +148,11 @@ class EventStreams:
     ) -> EventStream | None:
         stream = self._reserve(job_ids, position)
         try:
-            states = await run_sync(self._reader.read_states, job_ids, limiter=self._threads)
+            # Events between the reads of the stream and the start of the subscription would wait for the next poll.
+            states, *_ = await asyncio.gather(
+                run_sync(self._reader.read_states, job_ids, limiter=self._threads),
+                *(feed.subscription.wait_until_active() for feed in stream.feeds),
+            )
         except BaseException:
             stream.close()
             raise
@@ -191,8 +195,8 @@ class EventStreams:
     def _follow_job(self, job_id: str) -> EventFeed:
         feed = self._feeds.get(job_id)
         if feed is None:
-            feed = self._feeds[job_id] = EventFeed(job_id, self.read_page)
-            self._tasks[job_id] = asyncio.create_task(feed.follow(self._bus.subscribe(job_id)), name="event-feed")
+            feed = self._feeds[job_id] = EventFeed(job_id, self.read_page, self._bus.subscribe(job_id))
+            self._tasks[job_id] = asyncio.create_task(feed.follow(), name="event-feed")
         return feed
 
     def _require_place(self, group: str) -> None:

@@ -20,7 +20,12 @@ ENVIRONMENT_FIELDS = (
     "precision",
     "memory_format",
     "threads",
+    "processor",
     "torch",
+    "python",
+    "candela",
+    "revision",
+    "lock_sha256",
     "num_parameters",
     "worker",
 )
@@ -71,7 +76,7 @@ class JobComparisonService:
         for job_id, summaries in MetricSummaryRepo(self._session).list_summaries(list(rows)).items():
             for name, summary in summaries.items():
                 metrics.setdefault(name, {})[job_id] = summary
-        environments = {job.id: _select_environment(job.runtime or {}) for job in jobs}
+        environments = {job.id: select_environment(job.runtime or {}) for job in jobs}
         return JobComparison(jobs, differences[:MAX_DIFFERENCES], len(differences), metrics, environments)
 
 
@@ -107,5 +112,6 @@ def _are_equal(values: Sequence[Any]) -> bool:
     return all(value == first and isinstance(value, bool) == isinstance(first, bool) for value in values)
 
 
-def _select_environment(runtime: Mapping[str, Any]) -> dict[str, Any]:
+def select_environment(runtime: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a job's runtime that can explain different results."""
     return {name: runtime[name] for name in ENVIRONMENT_FIELDS if name in runtime}

@@ -38,6 +38,7 @@ def plan_extension(job: JobRow, epochs: int, schedule: ScheduleSpec | None) -> E
     """
     num_completed = int(job.progress.get("epoch") or job.spec["epochs"])
     changes: dict[str, Any] = {"epochs": num_completed + epochs}
+    changes["milestones"] = _select_milestones(job.spec.get("milestones"), num_completed + epochs)
     if schedule is not None:
         part = replace_default_monitor(schedule) if job.spec["dataset"]["valid"] == 0 else schedule
         changes["schedule"] = part.model_dump(mode="json")
@@ -56,6 +57,12 @@ def plan_extension(job: JobRow, epochs: int, schedule: ScheduleSpec | None) -> E
     progress = {**job.progress, "epochs": spec.epochs, "steps": steps, "eta_seconds": None}
     warnings = [*job.warnings, *(text for text in report.warnings if text not in job.warnings)]
     return ExtensionPlan(spec, extension, progress, warnings)
+
+
+def _select_milestones(milestones: dict[str, Any] | None, epochs: int) -> dict[str, Any] | None:
+    """Return the milestones up to the last epoch. A job that stopped early can have later ones."""
+    reached = [epoch for epoch in (milestones or {}).get("epochs", ()) if epoch <= epochs]
+    return {"epochs": reached} if reached else None
 
 
 def _get_steps_per_epoch(job: JobRow) -> int:

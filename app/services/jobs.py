@@ -8,8 +8,10 @@ from sqlalchemy.orm import Session
 from app.services.job_extension import plan_extension
 from app.services.job_order import parse_order
 from app.services.validation import capacity
+from core.db.queue_tables import WorkerRow
 from core.db.repos.datasets import DatasetReference, DatasetRepo
 from core.db.repos.events import EventRepo
+from core.db.repos.job_bundles import JobBundleRepo
 from core.db.repos.job_lists import JobFilter, JobListRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.metric_summaries import MetricSummary, MetricSummaryRepo
@@ -17,7 +19,7 @@ from core.db.repos.outbox import OutboxRepo
 from core.db.repos.transitions import build_transition_conflict
 from core.db.repos.workers import WorkerRepo
 from core.db.session import on_commit
-from core.db.tables import DatasetVersionRow, JobRow, WorkerRow
+from core.db.tables import DatasetVersionRow, JobRow
 from core.errors import Conflict
 from core.events import Event
 from core.jobs import DatasetState, JobState, StopRequest
@@ -149,6 +151,15 @@ class JobService:
             warnings=plan.warnings,
         )
         self.queue_job(job_id)
+        return self.get_job(job_id)
+
+    def register_job(self, job_id: str) -> JobView:
+        """Register the network that a job with `register: false` has trained. A second call has no effect.
+
+        Raises:
+            Conflict: the job has no trained network.
+        """
+        JobBundleRepo(self._session).register(job_id)
         return self.get_job(job_id)
 
     def delete_job(self, job_id: str) -> None:

@@ -104,7 +104,7 @@ def _delete_alias(session: Session, name: str, alias: str) -> None:
     models = ModelRepo(session)
     existing = models.get_aliases(name)
     if alias not in existing:
-        models.list_versions(name)  # raises NotFound if the model does not exist
+        models.require_model(name)
         raise NotFound(f"Model {name!r} has no alias {alias!r}.", known=sorted(existing))
     _refuse_jobs(f"alias {alias!r} of model {name!r}", ModelDependentRepo(session).list_jobs_by_alias(name, alias))
     models.delete_alias(name, alias)

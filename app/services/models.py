@@ -1,6 +1,6 @@
 """Registers and lists models, fetches their bundles and sets aliases."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,8 @@ from app.services.jobs import JobView
 from app.services.submission_store import Submission
 from app.services.validation.report import reject
 from core.db.repos.descriptions import Description, DescriptionRepo
-from core.db.repos.models import ModelRepo
+from core.db.repos.model_lists import DescribedVersion, ListedModel, ModelListRepo
+from core.db.repos.models import ModelNotFound, ModelRepo
 from core.db.repos.variants import VariantRepo
 from core.db.session import on_commit, release_connection
 from core.db.tables import ModelVariantRow, ModelVersionRow
@@ -44,17 +45,19 @@ class ModelSubmission:
 
 
 class ModelView(NamedTuple):
-    """A model with its versions (newest first), its aliases, and the variant that each alias selects.
+    """A model with its newest versions (newest first), its aliases, and the variant that each alias selects.
 
     Attributes:
-        descriptions: the descriptions of the model, under `WHOLE`, and of its versions.
+        versions_cursor: the cursor of the other versions, if any.
+        description: the description of the whole model.
     """
 
     name: str
-    versions: Sequence[ModelVersionRow]
+    versions: Sequence[DescribedVersion]
+    versions_cursor: str | None
     aliases: dict[str, int]
     alias_variants: dict[str, str]
-    descriptions: Mapping[int, Description]
+    description: Description
 
 
 class ModelService:
@@ -67,6 +70,7 @@ class ModelService:
         self._session = session
         self._on_alias_changed = on_alias_changed
         self._models = ModelRepo(session)
+        self._lists = ModelListRepo(session)
         self._variants = VariantRepo(session)
         self._storage = storage
 
@@ -77,19 +81,27 @@ class ModelService:
 
         With `tags`, only the models that have all of them, themselves or at one of their versions.
         """
-        names, next_after = self._models.list_names(after=after, limit=limit, tags=tags)
-        return [self.get_model(name) for name in names], next_after
+        models, next_after = self._lists.list_models(after=after, limit=limit, tags=tags)
+        return self._build_views(models), next_after
 
     def get_model(self, name: str) -> ModelView:
-        """Return a model with its versions and aliases. Raises NotFound."""
-        descriptions = DescriptionRepo(self._session, ResourceKind.MODEL).list_descriptions([name])
-        return ModelView(
-            name,
-            self._models.list_versions(name),
-            self._models.get_aliases(name),
-            self._models.get_alias_variants(name),
-            {version: description for (_, version), description in descriptions.items()},
-        )
+        """Return a model with its newest versions and its aliases. Raises NotFound."""
+        model = self._lists.find_model(name)
+        if model is None:
+            raise ModelNotFound(f"Model {name!r} does not exist.")
+        return self._build_views([model])[0]
+
+    def list_versions(self, name: str, *, cursor: str | None, limit: int) -> tuple[list[DescribedVersion], str | None]:
+        """Return a page of the versions of a model, newest first, and the cursor of the next page.
+
+        Raises:
+            NotFound: the model does not exist.
+            InvalidSpec: the cursor is invalid.
+        """
+        versions, next_cursor = self._lists.list_versions(name, cursor=cursor, limit=limit)
+        if not versions:
+            self._models.require_model(name)
+        return versions, next_cursor
 
     def get_version(self, name: str, version: int) -> ModelVersionRow:
         """Return a version of a model. Raises NotFound."""
@@ -134,3 +146,14 @@ class ModelService:
         self._models.set_alias(name, alias, version, variant)
         on_commit(self._session, lambda: self._on_alias_changed(name))
         return self.get_model(name)
+
+    def _build_views(self, models: Sequence[ListedModel]) -> list[ModelView]:
+        names = [model.name for model in models]
+        descriptions, rows = self._lists.list_descriptions(names), self._lists.list_aliases(names)
+        views = []
+        for model in models:
+            aliases = [row for row in rows if row.name == model.name]
+            numbers = {row.alias: row.version for row in aliases}
+            variants = {row.alias: row.variant for row in aliases if row.variant is not None}
+            views.append(ModelView(*model, numbers, variants, descriptions.get(model.name, Description())))
+        return views

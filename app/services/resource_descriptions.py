@@ -24,7 +24,7 @@ class ResourceDescriptionService:
 
     def describe_model(self, name: str, changes: Mapping[str, Any]) -> None:
         """Describe a model. Raises NotFound."""
-        ModelRepo(self._session).list_versions(name)
+        ModelRepo(self._session).require_model(name)
         self._change(ResourceKind.MODEL, name, WHOLE, changes)
 
     def describe_model_version(self, name: str, version: int, changes: Mapping[str, Any]) -> None:

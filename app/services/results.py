@@ -11,6 +11,7 @@ from core.db.metric_rollup import USAGE_SPLIT
 from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
 from core.db.repos.events import EventRepo
+from core.db.repos.job_bundles import JobBundleRepo
 from core.db.repos.jobs import JobRepo, get_result_key
 from core.db.repos.metrics import MetricRepo, MetricSeries
 from core.db.session import release_connection
@@ -90,17 +91,18 @@ class ResultService:
         return ResultFile(folder / WEIGHTS, row.sha256, f"{job_id}-{number}.safetensors")
 
     def list_artifacts(self, job_id: str) -> list[ArtifactFile]:
-        """Return the artifacts of a job together with the files of its result, sorted by name."""
+        """Return the artifacts of a job and the files of its result or unregistered network, sorted by name."""
         job = JobRepo(self._session).get(job_id)
         rows = ArtifactRepo(self._session).list_artifacts(job_id)
         artifacts = [ArtifactFile(row.name, row.media_type, row.size_bytes, row.sha256, row.created_at) for row in rows]
-        for name, file in _get_result_files(job).items():
+        files = _get_result_files(job) | self._get_bundle_files(job_id)
+        for name, file in files.items():
             media_type = DATA_TYPES.get(Path(name).suffix) or mimetypes.guess_type(name)[0] or OCTET_STREAM
             artifacts.append(ArtifactFile(name, media_type, created_at=job.finished_at or job.created_at, **file))
         return sorted(artifacts)
 
     def fetch_artifact(self, job_id: str, name: str) -> ResultFile:
-        """Return an artifact of a job, or a file of its result.
+        """Return an artifact of a job, or a file of its result or of its unregistered network.
 
         Raises:
             NotFound: the job or file does not exist.
@@ -108,6 +110,8 @@ class ResultService:
         """
         if name in _get_result_files(JobRepo(self._session).get(job_id)):
             return self.fetch_result_file(job_id, name)
+        if name in self._get_bundle_files(job_id):
+            return self._fetch_bundle_file(job_id, name)
         row = ArtifactRepo(self._session).get(job_id, name)
         path = self._fetch(row.key, name, row.sha256) / name
         media_type = row.media_type if row.media_type in DATA_TYPES.values() else OCTET_STREAM
@@ -127,6 +131,18 @@ class ResultService:
         sha256 = files[name]["sha256"]
         folder = self._fetch(get_result_key(job), name, sha256)
         return ResultFile(folder / name, sha256, f"{job.name}-{name}", DATA_TYPES.get(Path(name).suffix, OCTET_STREAM))
+
+    def _get_bundle_files(self, job_id: str) -> dict[str, dict[str, Any]]:
+        """Return the size and checksum of each file of the network that the job has not registered."""
+        bundle = JobBundleRepo(self._session).find(job_id)
+        return {} if bundle is None else bundle.files
+
+    def _fetch_bundle_file(self, job_id: str, name: str) -> ResultFile:
+        bundle = JobBundleRepo(self._session).find(job_id)
+        assert bundle is not None  # noqa: S101 - the caller has found the file
+        sha256 = bundle.files[name]["sha256"]
+        path = self._fetch(bundle.key, name, sha256) / name
+        return ResultFile(path, sha256, name, DATA_TYPES.get(path.suffix, OCTET_STREAM))
 
     def _fetch(self, key: str, name: str, sha256: str) -> Path:
         release_connection(self._session)

@@ -15,11 +15,13 @@ from app.services.validation.context import RegisteredModel, ResolvedSpec, Resum
 from app.services.validation.report import reject
 from app.services.validation.resolve import find_model_reference, get_registry_name, pin_unresolved_spec
 from app.services.validation.resume_from import copy_metrics, find_resume_source
+from core.db.queue_tables import WorkerRow
 from core.db.repos.idempotency import IdempotencyRepo
+from core.db.repos.job_queue import JobQueueRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.models import ModelRepo
 from core.db.repos.placement import WorkerCapacity
-from core.db.tables import DatasetVersionRow, JobRow, WorkerRow
+from core.db.tables import DatasetVersionRow, JobRow
 from core.errors import IdempotencyMismatch, InvalidSpec, NotFound
 from core.failures import build_failure
 from core.spec import AnyJobSpec, JobSpec
@@ -142,7 +144,7 @@ class SubmissionStore:
 
     def list_resolvable_jobs(self) -> list[JobRow]:
         """Return the jobs that are not validated yet and whose dataset import has ended."""
-        return [self._jobs.get(job_id) for job_id in self._jobs.find_resolvable_ids()]
+        return [self._jobs.get(job_id) for job_id in JobQueueRepo(self._session).find_resolvable_ids()]
 
     def store_resolution(self, job_id: str, resolution: ResolvedSpec | InvalidSpec) -> None:
         """Queue a job that was validated after its import, or mark it as failed if its spec is invalid."""

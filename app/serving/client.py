@@ -213,6 +213,8 @@ class InferenceClient(asyncio.Protocol):
         if prediction is not None:
             self._shared_memory.free(prediction.block)
             self._num_pending[prediction.model_id] -= 1
+            if not self._num_pending[prediction.model_id]:
+                del self._num_pending[prediction.model_id]
         return prediction
 
     def _handle_batch(self, batch: BatchResult) -> None:

@@ -1,13 +1,22 @@
-"""An LRU cache of loaded models. Models are loaded in threads, so that loading does not block the event loop."""
+"""An LRU cache of loaded models. Models are loaded in threads, so that loading does not block the event loop.
+
+The total size of the models is limited. Their number is limited too, because each model also needs threads. A request
+for a model that is not loaded waits for the load, and the load waits for a thread; it is not rejected because other
+models are in memory.
+"""
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
 
 import structlog
 
+from app.inference.types import NUM_LOAD_THREADS
 from app.serving import metrics
 from app.serving.backend import LoadedModel
 from app.serving.types import BundleRef, CacheKey
@@ -17,18 +26,35 @@ log = structlog.get_logger(__name__)
 
 FAILURE_TTL_S = 5.0
 LOAD_WAIT_S = 30.0
+MAX_LOADING = 256
+OVERHEAD_BYTES = 256 * 2**10
+"""Memory of a loaded model in addition to its weights: its modules, threads and queues in both processes."""
 
-Loader = Callable[[BundleRef], LoadedModel]
-"""Loads a bundle and warms up the model. The function may block and may raise any exception."""
+
+class BundleLoader(Protocol):
+    """Loads bundles. Several threads call the methods at the same time. They may block and may raise any exception."""
+
+    def fetch(self, ref: BundleRef, /) -> tuple[Path, int]:
+        """Download a bundle. Return its folder and the size of its files in bytes."""
+
+    def load(self, ref: BundleRef, folder: Path, /) -> LoadedModel:
+        """Load a downloaded bundle and warm up the model."""
 
 
 class _Entry:
-    """A bundle that is loading, is loaded, or failed to load."""
+    """A bundle that is loading, is loaded, or failed to load.
+
+    Attributes:
+        num_bytes: the memory of the model; while it is loaded, an estimate; 0 before its files are there.
+        num_callers: number of callers that wait for the load, and have not used the model yet.
+    """
 
     def __init__(self, ref: BundleRef) -> None:
         self.ref = ref
         self.future: asyncio.Future[LoadedModel | ServiceError]
         self.failed_at: float | None = None
+        self.num_bytes = 0
+        self.num_callers = 0
 
     @property
     def model(self) -> LoadedModel | None:
@@ -37,29 +63,32 @@ class _Entry:
 
 
 class ModelCache:
-    """Holds at most `max_loaded` models with a total size of at most `max_bytes`. Pinned models are not evicted.
+    """Holds models with a total size of at most `max_bytes`, and at most `max_loaded` models.
 
-    Use it on one event loop only.
+    Pinned models are not evicted, and a single model may exceed `max_bytes`. Use it on one event loop only.
     """
 
     def __init__(
         self,
-        loader: Loader,
+        loader: BundleLoader,
         *,
         max_loaded: int,
         max_bytes: int | None = None,
+        overhead_bytes: int = OVERHEAD_BYTES,
         pinned: Collection[str] = (),
         load_wait_s: float = LOAD_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._loader = loader
         self._max_loaded = max_loaded
-        self._max_bytes = max_bytes
+        self._max_bytes = math.inf if max_bytes is None else max_bytes
+        self._overhead_bytes = overhead_bytes
         self._pinned = frozenset(pinned)
         self._load_wait_s = load_wait_s
         self._clock = clock
         self._entries: OrderedDict[CacheKey, _Entry] = OrderedDict()
-        self._load_threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="load-model")
+        self._load_slots = asyncio.Semaphore(min(NUM_LOAD_THREADS, max_loaded))
+        self._load_threads = ThreadPoolExecutor(NUM_LOAD_THREADS, thread_name_prefix="load-model")
         self._closing_tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -69,8 +98,8 @@ class ModelCache:
 
     @property
     def num_bytes(self) -> int:
-        """Total size of the loaded models in bytes."""
-        return sum(model.num_bytes for entry in self._entries.values() if (model := entry.model) is not None)
+        """Memory of the loaded models, and estimate of that of the models that are being loaded, in bytes."""
+        return sum(entry.num_bytes for entry in self._entries.values())
 
     def peek(self, ref: BundleRef) -> LoadedModel | None:
         """Return the model if it is loaded, without marking it as used."""
@@ -82,7 +111,7 @@ class ModelCache:
 
         Raises:
             NotReady: loading takes longer than `load_wait_s` seconds. The load continues in the background.
-            Overloaded: too many other models are loading.
+            Overloaded: too many other models are loading, or pinned models take all places.
             CorruptFile, PredictionFailed: the model cannot be loaded; the error is cached for `FAILURE_TTL_S` seconds.
         """
         key = ref.cache_key
@@ -120,44 +149,55 @@ class ModelCache:
     async def _wait_for_load(self, ref: BundleRef, entry: _Entry) -> LoadedModel | ServiceError:
         if entry.future.done():
             return entry.future.result()
+        entry.num_callers += 1
         try:
             async with asyncio.timeout(self._load_wait_s):
                 return await asyncio.shield(entry.future)  # a cancelled caller must not cancel the load
         except TimeoutError:
             raise NotReady(f"Model {ref.model!r} is still loading.", retry_after_s=5) from None
+        finally:
+            entry.num_callers -= 1
+            if entry.model is not None:
+                self._evict_excess(entry)
 
     def _is_failure_expired(self, entry: _Entry) -> bool:
         return entry.failed_at is not None and self._clock() - entry.failed_at >= FAILURE_TTL_S
 
     def _start_load(self, ref: BundleRef) -> _Entry:
         key = ref.cache_key
-        self._entries.pop(key, None)
-        while len(self._entries) >= self._max_loaded:
-            self._evict_one()
+        for failed in [entry for entry in self._entries.values() if self._is_failure_expired(entry)]:
+            self._discard_entry(failed)
+        num_loading = sum(not entry.future.done() for entry in self._entries.values())
+        if num_loading >= MAX_LOADING:
+            raise Overloaded("Too many models are being loaded.", loading=num_loading, retry_after_s=2)
+        if ref.model not in self._pinned and self._count_pinned() >= self._max_loaded:
+            raise Overloaded("Pinned models take all places in memory.", pinned=self._count_pinned(), retry_after_s=60)
         entry = self._entries[key] = _Entry(ref)
         entry.future = asyncio.create_task(self._load(ref, entry))
         return entry
 
-    def _evict_one(self) -> None:
-        """Remove the least recently used model, idle models first. The requests of a busy model are still computed."""
-        candidates = [
-            key for key, entry in self._entries.items() if entry.future.done() and entry.ref.model not in self._pinned
-        ]
-        if not candidates:
-            raise Overloaded("Too many models are being loaded.", loading=len(self._entries), retry_after_s=2)
-        idle = [key for key in candidates if not (model := self._entries[key].model) or not model.num_waiting]
-        self._remove((idle or candidates)[0])
+    def _count_pinned(self) -> int:
+        return sum(entry.ref.model in self._pinned for entry in self._entries.values())
 
-    def _free_memory(self, newest: _Entry, num_bytes: int) -> None:
-        """Remove models, idle models first, until the newest model fits. A single model may exceed `max_bytes`."""
+    def _set_size(self, entry: _Entry, num_bytes: int) -> None:
+        entry.num_bytes = num_bytes + self._overhead_bytes
+        self._evict_excess(entry)
+
+    def _evict_excess(self, newest: _Entry) -> None:
+        """Remove other models until the newest one fits: idle ones first, least recently used first.
+
+        The requests of a busy model are still computed. A model is not removed before its callers have used it once.
+        """
         others = [
-            entry for entry in self._entries.values() if entry is not newest and entry.ref.model not in self._pinned
+            entry
+            for entry in self._entries.values()
+            if entry is not newest and entry.model and not entry.num_callers and entry.ref.model not in self._pinned
         ]
         for entry in sorted(others, key=lambda other: bool(other.model and other.model.num_waiting)):
-            if self._max_bytes is None or self.num_bytes + num_bytes <= self._max_bytes:
+            num_in_memory = sum(bool(other.num_bytes) for other in self._entries.values())
+            if self.num_bytes <= self._max_bytes and num_in_memory <= self._max_loaded:
                 return
-            if entry.model is not None:
-                self._remove(entry.ref.cache_key)
+            self._remove(entry.ref.cache_key)
 
     def _remove(self, key: CacheKey) -> None:
         entry = self._entries.pop(key, None)
@@ -177,22 +217,25 @@ class ModelCache:
             del self._entries[key]
 
     async def _load(self, ref: BundleRef, entry: _Entry) -> LoadedModel | ServiceError:
-        started_at = self._clock()
+        started_at, loop = self._clock(), asyncio.get_running_loop()
         try:
-            loop = asyncio.get_running_loop()
-            model = await loop.run_in_executor(self._load_threads, self._loader, ref)
+            async with self._load_slots:
+                folder, num_bytes = await loop.run_in_executor(self._load_threads, self._loader.fetch, ref)
+                self._set_size(entry, num_bytes)  # before the model is loaded, so that both are never in memory
+                model = await loop.run_in_executor(self._load_threads, self._loader.load, ref, folder)
         except Exception as error:  # noqa: BLE001 - the loader may raise any exception
             metrics.LOADS.labels("failed").inc()
             log.warning("model.load_failed", model=ref.model, key=ref.key, error=repr(error)[:500])
             if isinstance(error, Unavailable | Overloaded | NotReady):  # not cached, because these errors are temporary
                 self._discard_entry(entry)
-            entry.failed_at = self._clock()
+            entry.num_bytes, entry.failed_at = 0, self._clock()
             return _convert_load_error(ref, error)
         metrics.LOADS.labels("loaded").inc()
         metrics.MODELS_LOADED.inc()
-        if self._entries.get(ref.cache_key) is not entry:  # the entry was removed during the load: unload the model
+        if self._entries.get(ref.cache_key) is entry:
+            self._set_size(entry, model.num_bytes)
+        else:  # the entry was removed during the load: unload the model
             self._close_model(model)
-        self._free_memory(entry, model.num_bytes)
         log.info("model.loaded", model=ref.model, key=ref.key, seconds=round(self._clock() - started_at, 3))
         return model
 

@@ -6,15 +6,16 @@ from contextlib import AbstractContextManager
 
 from app.inference.protocol import TARGET_LATENCY_S
 from app.inference.types import DEFAULT_PRIORITY, OUTPUT_KINDS, BatcherClosed
-from app.serving import metrics
 from app.serving.admission import AdmissionController
-from app.serving.backend import LoadedModel, LoadOptions, ModelBackend
+from app.serving.backend import LoadOptions, ModelBackend
+from app.serving.bundle_loader import StoredBundleLoader
 from app.serving.model_cache import ModelCache
-from app.serving.model_monitor import ModelMonitor
+from app.serving.model_monitors import ModelMonitors
 from app.serving.model_reloader import ModelReloader
 from app.serving.observer import PredictionObserver
 from app.serving.statistics import InferenceStatistics
-from app.serving.types import BundleRef, CacheKey, Outcome, Pixels
+from app.serving.types import BundleRef, Outcome, Pixels
+from app.serving.version_series import VersionSeriesPool, get_shared_folder
 from core.errors import ServiceError
 from core.storage import Storage
 
@@ -35,6 +36,7 @@ class ModelServer:
         pinned: Collection[str] = (),
         precision: str = "fp32",
         num_http_processes: int = 1,
+        max_metric_models: int = 20,
         observer: PredictionObserver | None = None,
     ) -> None:
         """Create the server without loading a model.
@@ -44,25 +46,28 @@ class ModelServer:
             backend: runs the models.
             max_batch_size: maximum number of samples per batch.
             max_waiting: maximum number of samples that wait for one model.
-            max_loaded: maximum number of models in memory.
+            max_loaded: maximum number of models that this process has in memory.
             max_wait_s: maximum wait of a request in seconds. Requests are rejected if their expected wait exceeds
                 `SAFETY_FACTOR * max_wait_s`. Default: 10.
-            max_bytes: maximum total size of the models in memory, in bytes. Default: no limit.
+            max_bytes: maximum total size of the models in memory, in bytes, of all API processes. Default: no limit.
             pinned: names of the models that are never evicted.
             precision: `fp32`, `bf16` or `auto`. `auto` selects bf16 if it is faster and its scores agree with fp32.
             num_http_processes: number of API processes that share the models.
+            max_metric_models: maximum number of model versions that have separate Prometheus series.
             observer: observes predictions and batches, for tracing.
         """
         self.backend = backend
-        self._storage = storage
         self._max_batch_size = max_batch_size
         self._max_waiting = max_waiting
         self._max_wait_s = max_wait_s
         self._observer = observer
-        self._monitors: dict[CacheKey, ModelMonitor] = {}
-        self._cache = ModelCache(self._load_bundle, max_loaded=max_loaded, max_bytes=max_bytes, pinned=pinned)
+        series_pool = VersionSeriesPool(max_metric_models, get_shared_folder())
+        self._monitors = ModelMonitors(self._make_admission, series_pool, observer)
+        share_bytes = None if max_bytes is None else max_bytes // num_http_processes
+        options = LoadOptions(max_batch_size, max_waiting, precision, TARGET_LATENCY_S / num_http_processes)
+        loader = StoredBundleLoader(storage, backend, self._monitors, options)
+        self._cache = ModelCache(loader, max_loaded=max_loaded, max_bytes=share_bytes, pinned=pinned)
         self._reloader = ModelReloader(self._cache)
-        self._options = LoadOptions(max_batch_size, max_waiting, precision, TARGET_LATENCY_S / num_http_processes)
 
     async def start(self) -> None:
         """Start the backend. A second call has no effect."""
@@ -103,7 +108,7 @@ class ModelServer:
             succeeded = not any(isinstance(outcome, ServiceError) for outcome in outcomes)
             return outcomes
         finally:
-            self._get_monitor(bundle).statistics.count_request(time.monotonic() - started_at, succeeded=succeeded)
+            self._monitors.get(bundle).statistics.count_request(time.monotonic() - started_at, succeeded=succeeded)
 
     async def load(self, bundle: BundleRef) -> None:
         """Load a model and warm it up. Raises the errors of `predict` if the model cannot be loaded."""
@@ -114,19 +119,17 @@ class ModelServer:
         self._cache.unload(bundle)
 
     def list_bundles(self) -> list[BundleRef]:
-        """Return the models that this process has loaded, or for which it has statistics."""
-        return [monitor.ref for monitor in self._monitors.values()]
+        """Return the models that this process has loaded or used recently."""
+        return self._monitors.list_bundles()
 
     def forget(self, bundle: BundleRef) -> None:
         """Unload a deleted model, and remove its statistics and metrics when no request uses them any more."""
         self._cache.unload(bundle)
-        monitor = self._monitors.get(bundle.cache_key)
-        if monitor is None or monitor.admission.num_in_flight:
-            return
-        del self._monitors[bundle.cache_key]
-        labels = bundle.model, bundle.version
-        if all((ref.model, ref.version) != labels for ref in self.list_bundles()):
-            metrics.remove_series(*labels)
+        self._monitors.remove(bundle)
+
+    async def expire_unused(self) -> None:
+        """Remove the statistics of models that are not in memory and were not used recently; see `ModelMonitors`."""
+        self._monitors.expire(self.is_loaded)
 
     def is_loaded(self, bundle: BundleRef) -> bool:
         """Return whether a model is in memory."""
@@ -142,8 +145,9 @@ class ModelServer:
         return sizes
 
     def get_statistics(self, bundle: BundleRef) -> InferenceStatistics:
-        """Return the statistics of a model in this process."""
-        return self._get_monitor(bundle).statistics
+        """Return the statistics of a model in this process, empty if the model was not used recently."""
+        monitor = self._monitors.find(bundle)
+        return InferenceStatistics() if monitor is None else monitor.statistics
 
     def admit(
         self, bundle: BundleRef, num_images: int, deadline: float | None = None, priority: int = DEFAULT_PRIORITY
@@ -157,11 +161,11 @@ class ModelServer:
         """
         if self._cache.peek(bundle) is None:
             self.backend.check_ready()
-        return self._get_monitor(bundle).admit(num_images, deadline, priority)
+        return self._monitors.get(bundle).admit(num_images, deadline, priority)
 
     def record_decode_time(self, bundle: BundleRef, seconds: float) -> None:
         """Record how long it took to decode the images of a request."""
-        self._get_monitor(bundle).record_decode_time(seconds)
+        self._monitors.get(bundle).record_decode_time(seconds)
 
     async def close(self) -> None:
         """Complete waiting requests, then stop the backend."""
@@ -186,22 +190,7 @@ class ModelServer:
             except BatcherClosed:  # the model was unloaded after `get` returned it: load it again
                 continue
 
-    def _load_bundle(self, ref: BundleRef) -> LoadedModel:
-        self.backend.check_ready()
-        folder = self._storage.fetch(ref.key, dict(ref.files))
-        monitor = self._get_monitor(ref)
-        model = self.backend.load_model(ref, folder, self._options, monitor.make_listener())
-        monitor.admission.set_latencies(model.latencies)
-        return model
-
-    def _get_monitor(self, ref: BundleRef) -> ModelMonitor:
-        monitor = self._monitors.get(ref.cache_key)
-        if monitor is None:
-            admission = AdmissionController(
-                ref.model,
-                max_batch_size=self._max_batch_size,
-                max_waiting=self._max_waiting,
-                max_wait_s=self._max_wait_s,
-            )
-            monitor = self._monitors.setdefault(ref.cache_key, ModelMonitor(ref, admission, self._observer))
-        return monitor
+    def _make_admission(self, model: str) -> AdmissionController:
+        return AdmissionController(
+            model, max_batch_size=self._max_batch_size, max_waiting=self._max_waiting, max_wait_s=self._max_wait_s
+        )

@@ -1,6 +1,7 @@
 """Manages one inference process: starts it, connects to it, sends heartbeats, and restarts it when it ends."""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -215,5 +216,9 @@ def _start_process(
 
 
 def build_environment(parent: Mapping[str, str], extra_variables: Collection[str] = ()) -> dict[str, str]:
-    """Return the environment variables of the process: without credentials, with allocator and OpenMP settings."""
-    return set_import_path(ALLOCATOR | build_child_environment(parent, extra_variables))
+    """Return the environment variables of the process: without credentials, with allocator and OpenMP settings.
+
+    The process logs at the level of this one, which may be set in lower case or in the file `.env`.
+    """
+    level = {"CANDELA_LOG_LEVEL": logging.getLevelName(logging.getLogger().level)}
+    return set_import_path(ALLOCATOR | build_child_environment(parent, extra_variables) | level)

@@ -53,9 +53,10 @@ class VersionRollover:
             and not await self._wait_for_load(current.bundle)
         ):
             return cast("V", previous)
-        if len(self._serving) >= MAX_REFS:
-            self._serving.clear()
-        self._serving[ref] = current
+        self._serving.pop(ref, None)
+        self._serving[ref] = current  # the last one: the order is that of the last uses
+        if len(self._serving) > MAX_REFS:
+            del self._serving[next(iter(self._serving))]
         return current
 
     async def _wait_for_load(self, bundle: BundleRef) -> bool:

@@ -9,8 +9,10 @@ from candela.aio import events
 from candela.aio.concurrency import sleep
 from candela.aio.job_results import AsyncJobResults
 from candela.errors import JobFailed
+from candela.event_stream import is_milestone_pause
 from candela.types import (
     FINISHED,
+    MILESTONE,
     BestEpochMetrics,
     JobEvent,
     ModelVersionRef,
@@ -33,6 +35,11 @@ class AsyncJob(AsyncJobResults):
     @property
     def is_finished(self) -> bool:
         return self.state in FINISHED
+
+    @property
+    def is_at_milestone(self) -> bool:
+        """Whether the job is paused at a milestone of its spec. `resume` continues it to the next one."""
+        return self.state == "paused" and self.response.get("stop_reason") == MILESTONE
 
     @property
     def latest_metrics(self) -> dict[str, Number]:
@@ -73,14 +80,16 @@ class AsyncJob(AsyncJobResults):
         return self
 
     async def wait(self, timeout_s: float | None = None) -> Self:
-        """Wait until the job has ended. Call `raise_for_failure()` afterwards to raise an exception if it failed.
+        """Wait until the job has ended or is paused at a milestone (see `is_at_milestone`).
+
+        Call `raise_for_failure()` afterwards to raise an exception if it failed.
 
         Raises:
-            TimeoutError: the job has not ended after `timeout_s` seconds.
+            TimeoutError: the job still runs or waits after `timeout_s` seconds.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         pause_s = 0.1
-        while not (await self.refresh()).is_finished:
+        while not ((await self.refresh()).is_finished or self.is_at_milestone):
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"job {self.id} is still {self.state} after {timeout_s} s")
             await sleep(pause_s)
@@ -90,13 +99,17 @@ class AsyncJob(AsyncJobResults):
     async def watch(self, after: str | None = None) -> AsyncGenerator[JobEvent, None]:
         """Yield the events of the job until it ends. With `after`, yield only the events after this event id.
 
-        Each complete epoch has one event of the type `epoch` (see `JobEvent`).
+        The events also end while the job is paused at a milestone (see `is_at_milestone`). After `resume`, call this
+        method again with the `id` of the last event. Each complete epoch has one event of the type `epoch` (see
+        `JobEvent`).
         """
         async with aclosing(events.watch_events(self._transport, self.id, after=after)) as received:
             async for event in received:
                 yield event
                 if event["type"] == "end":
                     await self.refresh()
+                elif is_milestone_pause(event) and (await self.refresh()).is_at_milestone:
+                    return
 
     async def cancel(self, *, force: bool = False) -> Self:
         """Cancel the job. With `force`, cancel it at once, without writing a last checkpoint."""
@@ -124,6 +137,10 @@ class AsyncJob(AsyncJobResults):
         """
         body = {"epochs": epochs} | ({} if schedule is None else {"schedule": dict(schedule)})
         return await self._post("extend", json=body)
+
+    async def register(self) -> Self:
+        """Register the model of a succeeded job with `register: false`. A second call has no effect."""
+        return await self._post("register", repeatable=True)
 
     async def clone(self, changes: Mapping[str, Any] | None = None) -> "AsyncJob":
         """Submit a new job with the spec of this job, and return the new job.

@@ -7,7 +7,7 @@ from typing import Any
 
 from candela.aio.jobs import AsyncJob
 from candela.aio.model_predictions import AsyncModelPredictions
-from candela.aio.pagination import list_items
+from candela.aio.pagination import iterate_items, list_items
 
 Json = dict[str, Any]
 
@@ -19,16 +19,25 @@ class AsyncModels(AsyncModelPredictions):
     """
 
     async def list(self, *, tag: str | None = None) -> list[Json]:
-        """Return the models with their versions and aliases, or only those with a tag."""
+        """Return the models with their newest versions and their aliases, or only those with a tag."""
         return await list_items(self._transport, "/v1/models", params={"tag": tag})
 
     async def get(self, name: str) -> Json:
-        """Return the versions and aliases of a model."""
+        """Return the newest versions and the aliases of a model."""
         return await self._get(f"/v1/models/{name}")
+
+    async def versions(self, name: str, *, limit: int | None = None) -> Sequence[Json]:
+        """Return at most `limit` versions of a model, newest first; default: all."""
+        items = iterate_items(self._transport, f"/v1/models/{name}/versions", limit=limit)
+        return [version async for version in items]
 
     async def get_version(self, name: str, version: int) -> Json:
         """Return one version with its job, dataset, spec, metrics and the sha256 of its weights."""
         return await self._get(f"/v1/models/{name}/versions/{version}")
+
+    async def lineage(self, name: str, version: int) -> Json:
+        """Return everything on which a version depends, as a graph of jobs, datasets, models and checkpoints."""
+        return await self._get(f"/v1/models/{name}/versions/{version}/lineage")
 
     async def register(
         self,

@@ -41,6 +41,7 @@ JOB_COMMANDS: Commands = {
     "logs": job_results.logs,
     "metrics": job_results.metrics,
     "usage": job_results.usage,
+    "lineage": job_results.lineage,
     "events": job_results.events,
     "checkpoints": job_results.checkpoints,
     "artifacts": job_results.artifacts,
@@ -60,6 +61,7 @@ JOB_COMMANDS: Commands = {
 RARE_JOB_COMMANDS: Commands = {
     "list": jobs.list_jobs,
     "weights": job_results.weights,
+    "register": jobs.register,
     "predict": predict.predict_with_job,
 }
 PREDICTION_COMMANDS: Commands = {
@@ -71,6 +73,8 @@ PREDICTION_COMMANDS: Commands = {
 MODEL_COMMANDS: Commands = {
     "list": models.list_models,
     "show": models.show_model,
+    "lineage": models.show_lineage,
+    "versions": models.list_versions,
     "register": models.register_model,
     "alias": models.set_alias,
     "delete-alias": descriptions.delete_alias,

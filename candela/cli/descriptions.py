@@ -77,7 +77,8 @@ def describe_dataset(
 def _confirm(name: str, resource: Any) -> None:  # noqa: ANN401 - a model or a dataset
     if resource is not None:
         count = len(resource["versions"])
-        prompt = f"Delete {name} with {count} version{'' if count == 1 else 's'}?"
+        number = f"more than {count}" if resource.get("versions_cursor") else f"{count}"
+        prompt = f"Delete {name} with {number} version{'' if number == '1' else 's'}?"
         typer.confirm(prompt, abort=True, err=True)  # standard output is for the result
 
 

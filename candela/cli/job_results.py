@@ -134,6 +134,16 @@ def weights(
         print_path(find_job(client, ref).download_weights(number, to), as_json=as_json)
 
 
+def lineage(ref: JobRef, as_json: AsJson = False) -> None:
+    """Show the datasets, models and checkpoints that a job depends on, and the jobs that made them."""
+    from candela.client import Client
+    from candela.rendering import lineage_view
+
+    with Client() as client:
+        found = find_job(client, ref).lineage()
+        print_json_or(found, as_json, lambda: lineage_view.print_lineage(found))
+
+
 def usage(ref: JobRef, as_json: AsJson = False) -> None:
     """Show processor time, memory, waiting time and throughput of a training."""
     from candela.client import Client

@@ -140,6 +140,18 @@ def extend(
         print_state(job, as_json=as_json)
 
 
+def register(ref: JobRef, as_json: AsJson = False) -> None:
+    """Register the model of a job that was submitted with register=false."""
+    from candela.client import Client
+
+    with Client() as client:
+        job = find_job(client, ref).register()
+        if as_json or job.model is None:
+            print_state(job, as_json=as_json)
+        else:
+            print(f"{job.model['name']}@{job.model['version']}")
+
+
 def clone(ref: JobRef, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Submit a new job with the spec of a job, and with changes such as optimizer.lr=0.01."""
     from candela.cli.overrides import apply_overrides, build_patch, parse_overrides

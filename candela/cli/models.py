@@ -31,7 +31,7 @@ def show_model(
     version: OptionalVersion = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the versions and aliases of a model, or one version with its metrics and origin."""
+    """Show the newest versions and the aliases of a model, or one version with its metrics and origin."""
     from candela.client import Client
     from candela.rendering import model_view
 
@@ -42,6 +42,30 @@ def show_model(
         else:
             found = client.models.get_version(name, version)
             print_json_or(found, as_json, lambda: model_view.print_model_version(found))
+
+
+def show_lineage(name: ModelName, version: Version, as_json: AsJson = False) -> None:
+    """Show the jobs, datasets, models and checkpoints that a version depends on."""
+    from candela.client import Client
+    from candela.rendering import lineage_view
+
+    with Client() as client:
+        lineage = client.models.lineage(name, version)
+        print_json_or(lineage, as_json, lambda: lineage_view.print_lineage(lineage))
+
+
+def list_versions(
+    name: ModelName,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of versions (default: all).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the versions of a model, newest first."""
+    from candela.client import Client
+    from candela.rendering import model_view
+
+    with Client() as client:
+        versions = client.models.versions(name, limit=limit)
+        print_json_or(versions, as_json, lambda: model_view.print_versions(versions))
 
 
 def set_alias(

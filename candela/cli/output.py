@@ -1,6 +1,7 @@
 """Prints what commands return: JSON, a job, its state, a deleted thing or the path of a file."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,10 @@ def print_deleted(text: str, /, *, as_json: bool, **fields: Any) -> None:  # noq
 
 
 def exit_unless_succeeded(*jobs: "Job") -> None:
-    """Exit with status 1 if a job did not succeed. Its failure has been printed with the job."""
-    if any(job.state != "succeeded" for job in jobs):
+    """Exit with status 1 if a job neither succeeded nor paused at a milestone. The job has been printed before."""
+    for job in jobs:
+        if job.is_at_milestone:
+            epoch = job.response["progress"].get("epoch")
+            print(f"{job.name} is paused at the milestone of epoch {epoch}: candela resume {job.id}", file=sys.stderr)
+    if any(not (job.state == "succeeded" or job.is_at_milestone) for job in jobs):
         raise typer.Exit(1)

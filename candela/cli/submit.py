@@ -28,7 +28,7 @@ def submit(
     """Submit a job, with changes of its spec such as optimizer.lr=0.01 or callbacks.0.patience=3.
 
     Values are YAML; metrics+=f1 appends to a list. The exit status is 0 if the job was accepted; with --watch, only
-    if the job succeeded; with --dry-run, if the spec is valid.
+    if the job succeeded or is paused at a milestone; with --dry-run, if the spec is valid.
     """
     from candela.cli.overrides import parse_overrides
     from candela.client import Client

@@ -20,7 +20,10 @@ def watch(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Show the progress of jobs until they end. The exit status is 0 only if all jobs succeeded."""
+    """Show the progress of jobs until they end or pause at a milestone.
+
+    The exit status is 0 only if all jobs succeeded or are paused at a milestone.
+    """
     from candela.client import Client
     from candela.rendering.job_table import print_jobs
     from candela.rendering.live_view import follow_job, follow_jobs
@@ -45,5 +48,5 @@ def _print_failures(jobs: list["Job"]) -> None:
     from candela.errors import JobFailed
 
     for job in jobs:
-        if job.state != "succeeded":
+        if job.state != "succeeded" and not job.is_at_milestone:
             print(f"candela: {JobFailed(job.id, job.state, job.response['failure'])}", file=sys.stderr)

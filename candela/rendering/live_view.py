@@ -1,6 +1,6 @@
 """Shows the progress of jobs: live in a terminal, otherwise as lines."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from rich.console import Console, Group
@@ -8,6 +8,7 @@ from rich.live import Live
 
 from candela.client import Client
 from candela.errors import WatchInterrupted
+from candela.event_stream import is_milestone_pause
 from candela.jobs import Job
 from candela.rendering.progress_line import ProgressLine
 from candela.rendering.terminal import create_console, is_limited
@@ -19,7 +20,7 @@ RESERVED_LINES = 4  # of the terminal: the prompt, and lines that scroll
 
 
 def follow_job(job: Job, *, quiet: bool = False, console: Console | None = None) -> None:
-    """Show the progress of a job until it ends: epoch, remaining time, metrics and state changes.
+    """Show the epoch, remaining time, metrics and state of a job until it ends or pauses at a milestone.
 
     Raises:
         WatchInterrupted: the user interrupted the view; the job continues.
@@ -35,7 +36,9 @@ def follow_job(job: Job, *, quiet: bool = False, console: Console | None = None)
 
 
 def follow_jobs(client: Client, jobs: Sequence[Job], *, quiet: bool = False, console: Console | None = None) -> None:
-    """Show the progress of several jobs until all end. In a terminal that is high enough, each job has a line.
+    """Show the progress of several jobs until all have ended or are paused at milestones.
+
+    In a terminal that is high enough, each job has a line.
 
     Raises:
         WatchInterrupted: the user interrupted the view; the jobs continue.
@@ -47,13 +50,29 @@ def follow_jobs(client: Client, jobs: Sequence[Job], *, quiet: bool = False, con
         view.line.name_width = max(len(job.name) for job in jobs) if is_live else 0
     try:
         with _show_live(console, [view.line for view in views.values()] if is_live else []):
-            for event in client.events(jobs):
+            for event in _iterate_until_waiting(client, jobs):
                 views[event["job"]].show_event(event)
     except KeyboardInterrupt:
         ids = " ".join(job.id for job in jobs)
         raise WatchInterrupted(f"stopped watching; the jobs continue. Watch them again: candela watch {ids}") from None
     for job in jobs:
         job.refresh()
+
+
+def _iterate_until_waiting(client: Client, jobs: Sequence[Job]) -> Iterator[JobEvent]:
+    """Yield the events of jobs until all have ended or are paused at milestones."""
+    has_milestone = False
+    for event in client.events(jobs):
+        yield event
+        has_milestone = has_milestone or is_milestone_pause(event)
+        is_stop = is_milestone_pause(event) or event["type"] == "end"
+        # Past events do not tell whether a job was resumed or extended since, so the present states are requested.
+        if has_milestone and is_stop and all(_is_waiting(job.refresh()) for job in jobs):
+            return
+
+
+def _is_waiting(job: Job) -> bool:
+    return job.is_finished or job.is_at_milestone
 
 
 def _show_live(console: Console, lines: Sequence[ProgressLine]) -> AbstractContextManager[object]:

@@ -22,11 +22,18 @@ INDENT = 15  # of the values
 
 
 def print_model(model: Mapping[str, Any]) -> None:
-    """Print the versions of a model, with their aliases and metrics."""
+    """Print the newest versions of a model, with their aliases and metrics."""
+    print_versions(model["versions"], model["aliases"])
+    if model.get("versions_cursor"):
+        terminal.console.print(f"older versions: candela models versions {model['name']}", style="dim")
+
+
+def print_versions(versions: Sequence[Mapping[str, Any]], aliases: Mapping[str, int] | None = None) -> None:
+    """Print versions of a model, with their aliases and metrics."""
     table = create_table("VERSION", "ALIASES", "PARAMETERS", "CREATED", "METRICS")
-    for version in model["versions"]:
-        aliases = [alias for alias, number in model["aliases"].items() if number == version["version"]]
-        names = (str(version["version"]), escape(", ".join(aliases)), f"{version['num_parameters']}")
+    for version in versions:
+        own = [alias for alias, number in (aliases or {}).items() if number == version["version"]]
+        names = (str(version["version"]), escape(", ".join(own)), f"{version['num_parameters']}")
         created = format_time(version["created_at"], MINUTES)
         table.add_row(*names, created, format_metrics(version["metrics"]))
     print_table(table, "no versions")

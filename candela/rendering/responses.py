@@ -118,6 +118,7 @@ def print_models(listed_models: Sequence[Mapping[str, Any]]) -> None:
     table = create_table("NAME", "VERSIONS", "ALIASES")
     for model in listed_models:
         versions = ", ".join(str(version["version"]) for version in model["versions"])
+        versions += ", …" * bool(model.get("versions_cursor"))
         aliases = ", ".join(f"{alias} = {version}" for alias, version in model["aliases"].items())
         table.add_row(model["name"], versions, aliases)
     print_table(table, "no models")

@@ -1,7 +1,6 @@
 """Decodes many images in parallel threads and returns them in order."""
 
 import math
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ import numpy as np
 
 from core.datasets.definition import SampleChunk, Unreadable
 from core.errors import ServiceError
+from core.host_resources import count_usable_cores
 from core.images import MAX_PIXELS, decode_image
 from core.resizing import STRETCH, ResizePolicy
 
@@ -48,7 +48,7 @@ def decode_images(
         max_pixels: the maximum number of pixels of an image.
         num_threads: the number of decoding threads. Default: the number of available cores.
     """
-    threads = num_threads or len(os.sched_getaffinity(0))
+    threads = num_threads or count_usable_cores()
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         pending: deque[Future[SampleChunk]] = deque()
         batch_size = max(1, min(_BATCH_SIZE, _MAX_BATCH_BYTES // math.prod(image_shape)))

@@ -1,9 +1,9 @@
-"""Declares the tables of descriptions, tags and version counters of models and datasets, and of system reports."""
+"""Declares the tables of descriptions, tags and version counters, of unregistered bundles, and of system reports."""
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, String, Text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.db.base import Base
@@ -41,6 +41,24 @@ class VersionCounterRow(Base):
     kind: Mapped[str] = mapped_column(String(16), primary_key=True)
     name: Mapped[str] = mapped_column(String(63), primary_key=True)
     last_deleted: Mapped[int]
+
+
+class JobBundleRow(Base):
+    """The trained network of a job that registers no model version. Its columns are those of `ModelVersionRow`."""
+
+    __tablename__ = "job_bundle"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    token: Mapped[int]  # of the attempt that trained it
+    key: Mapped[str] = mapped_column(String(255), index=True)
+    files: Mapped[dict[str, Any]]  # {file name: {"sha256": …, "size_bytes": …}}
+    sha256: Mapped[str] = mapped_column(String(64))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    bundle: Mapped[dict[str, Any]]
+    metrics: Mapped[dict[str, Any]]
+    dataset: Mapped[dict[str, Any]]
+    num_parameters: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
 
 
 class SystemReportRow(Base):

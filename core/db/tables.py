@@ -8,24 +8,25 @@ from sqlalchemy import (
     ForeignKey,
     ForeignKeyConstraint,
     Index,
-    Integer,
     String,
     Text,
+    UnaryExpression,
     UniqueConstraint,
+    desc,
     false,
+    text,
     true,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.db import metric_tables, registry_tables, upload_tables
+from core.db import metric_tables, queue_tables, registry_tables, upload_tables
 from core.db.base import Base
 from core.events import EventType
 from core.jobs import DatasetState, JobState, StopRequest
 
-# The imports declare the tables of metric rollups, summaries, descriptions, tags and resumable uploads.
-OTHER_TABLES = (metric_tables, registry_tables, upload_tables)
+# The imports declare the other tables.
+OTHER_TABLES = (metric_tables, queue_tables, registry_tables, upload_tables)
 METADATA = Base.metadata
-BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite generates ids only for INTEGER, not for BIGINT
 
 
 class DatasetVersionRow(Base):
@@ -55,21 +56,44 @@ class DatasetVersionRow(Base):
     finished_at: Mapped[datetime | None]
 
 
+def _build_queue_index(name: str, *columns: str | UnaryExpression[Any], is_resolved: bool | None = None) -> Index:
+    """Build an index of the queued jobs only, which costs other jobs nothing.
+
+    Its first column is constant, but SQLite prefers an index with a column that a query compares with a constant.
+    """
+    sqlite = postgresql = "state = 'queued'"
+    if is_resolved is not None:
+        sqlite += f" AND is_resolved = {int(is_resolved)}"
+        postgresql += " AND is_resolved" if is_resolved else " AND NOT is_resolved"
+    return Index(name, "state", *columns, sqlite_where=text(sqlite), postgresql_where=text(postgresql))
+
+
 class JobRow(Base):
     """A job, its state and its current attempt. An attempt can write only while the job has the attempt's `token`."""
 
     __tablename__ = "job"
     __table_args__ = (
         Index("ix_job_page", "created_at", "id"),
-        Index("ix_job_queue", "state", "priority", "created_at"),
+        # Queries must contain these conditions word for word, so `is_queued` in `repos/job_queue.py` builds them.
+        _build_queue_index("ix_job_queue", desc("priority"), "created_at", "id"),
+        _build_queue_index(
+            "ix_job_queue_device", "requires_gpu", desc("priority"), "created_at", "id", is_resolved=True
+        ),
+        _build_queue_index("ix_job_unresolved", "dataset_version_id", "created_at", "id", is_resolved=False),
+        Index("ix_job_resume_from", "resume_from_job_id", "state"),
         Index("ix_job_lease", "state", "lease_until"),
         Index("ix_job_event_at", "event_at", "id"),
         Index("ix_job_name_page", "name", "id"),  # these three serve sorted lists, as does ix_job_page
         Index("ix_job_state_page", "state", "id"),
         Index("ix_job_duration_page", "duration_s", "id"),
-        Index("ix_job_model", "model_name", "created_at"),
-        Index("ix_job_dataset", "dataset_version_id", "created_at"),
-        Index("ix_job_finished", "finished_at", "id"),  # for retention
+        Index("ix_job_state_created", "state", "created_at", "id"),  # these five serve filtered lists, newest first
+        Index("ix_job_kind_created", "kind", "created_at", "id"),
+        Index("ix_job_name_created", "name", "created_at", "id"),
+        Index("ix_job_model_created", "model_name", "created_at", "id"),
+        Index("ix_job_dataset_created", "dataset_version_id", "created_at", "id"),
+        Index("ix_job_finished", "finished_at", "id"),  # this one and the next two are for retention
+        Index("ix_job_points_finished", "has_expired_points", "finished_at", "id"),
+        Index("ix_job_events_finished", "has_expired_events", "finished_at", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
@@ -88,6 +112,10 @@ class JobRow(Base):
 
     state: Mapped[JobState]
     priority: Mapped[int] = mapped_column(default=0)
+    queued_at: Mapped[datetime | None]  # time at which the job was last queued, or resolved if that was later
+    # These columns repeat fields of the spec, so that indexes serve them.
+    requires_gpu: Mapped[bool] = mapped_column(default=False, server_default=false())
+    resume_from_job_id: Mapped[str | None] = mapped_column(String(32))
     stop_request: Mapped[StopRequest | None]
     stop_reason: Mapped[str | None] = mapped_column(String(255))
     failure: Mapped[dict[str, Any] | None]  # {code, message, hint, retryable, …extra}
@@ -96,6 +124,7 @@ class JobRow(Base):
     progress: Mapped[dict[str, Any]]  # {epoch, epochs, step, steps, eta_seconds, steps_per_epoch}
     metrics: Mapped[dict[str, Any]]  # {name: value in the last epoch}; non-finite values are strings
     metrics_best: Mapped[dict[str, Any] | None]  # {epoch, metrics} of the epoch whose weights `keep_best` registers
+    milestone_epoch: Mapped[int] = mapped_column(default=0, server_default="0")  # at which it paused last; 0: none
     extension: Mapped[dict[str, Any] | None]  # the fields of `core.spec.extension.Extension`; null if not extended
     result: Mapped[dict[str, Any] | None] = mapped_column(deferred=True)  # the result of a job that creates no model
     model_version: Mapped[int | None]
@@ -108,7 +137,10 @@ class JobRow(Base):
     event_seq: Mapped[int] = mapped_column(default=0)
     # false for jobs of earlier versions until maintenance has built the rollups of their curves
     has_rollups: Mapped[bool] = mapped_column(default=True, server_default=false())
-    has_expired_checkpoints: Mapped[bool] = mapped_column(default=False, server_default=false())  # deleted by retention
+    # deleted by retention: the checkpoints, the points of the curves, the events except for states and the last one
+    has_expired_checkpoints: Mapped[bool] = mapped_column(default=False, server_default=false())
+    has_expired_points: Mapped[bool] = mapped_column(default=False, server_default=false())
+    has_expired_events: Mapped[bool] = mapped_column(default=False, server_default=false())
     event_at: Mapped[datetime | None]  # time of the newest event; null if an earlier version stored it
 
     created_at: Mapped[datetime]
@@ -123,10 +155,11 @@ class JobTagRow(Base):
     """A tag of a job, for lists of jobs with a tag."""
 
     __tablename__ = "job_tag"
-    __table_args__ = (Index("ix_job_tag_tag", "tag", "job_id"),)
+    __table_args__ = (Index("ix_job_tag_created", "tag", "created_at", "job_id"),)
 
     job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
     tag: Mapped[str] = mapped_column(String(64), primary_key=True)
+    created_at: Mapped[datetime]  # of the job, so that the index has the order of lists
 
 
 class JobEventRow(Base):
@@ -168,7 +201,7 @@ class CheckpointRow(Base):
     step: Mapped[int] = mapped_column(BigInteger)
     metrics: Mapped[dict[str, Any]]
     tags: Mapped[list[Any]]  # "latest", "best", "kept"
-    key: Mapped[str] = mapped_column(String(255))  # storage key of a folder
+    key: Mapped[str] = mapped_column(String(255), index=True)  # storage key of a folder
     files: Mapped[dict[str, Any]]  # {file name: {"sha256": …, "size_bytes": …}}
     sha256: Mapped[str] = mapped_column(String(64))  # hash of weights.safetensors
     size_bytes: Mapped[int] = mapped_column(BigInteger)
@@ -200,7 +233,7 @@ class ModelVersionRow(Base):
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     job_id: Mapped[str] = mapped_column(String(32), index=True)
     job_token: Mapped[int]
-    key: Mapped[str] = mapped_column(String(255))
+    key: Mapped[str] = mapped_column(String(255), index=True)
     files: Mapped[dict[str, Any]]
     sha256: Mapped[str] = mapped_column(String(64))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
@@ -242,17 +275,6 @@ class ModelAliasRow(Base):
     variant: Mapped[str | None] = mapped_column(String(32))  # format of the variant
 
 
-class OutboxRow(Base):
-    """A queue message, stored in the transaction that changes its job or dataset version and sent after the commit."""
-
-    __tablename__ = "outbox"
-
-    id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    topic: Mapped[str] = mapped_column(String(32))  # "train" or "import"
-    subject_id: Mapped[str] = mapped_column(String(32))
-    created_at: Mapped[datetime]
-
-
 class IdempotencyRow(Base):
     """An idempotency key with the hash of its request and the id of the created job."""
 
@@ -262,22 +284,6 @@ class IdempotencyRow(Base):
     request_hash: Mapped[str] = mapped_column(String(64))
     job_id: Mapped[str] = mapped_column(String(32))
     created_at: Mapped[datetime]
-
-
-class WorkerRow(Base):
-    """A registered worker."""
-
-    __tablename__ = "worker"
-
-    id: Mapped[str] = mapped_column(String(128), primary_key=True)
-    host: Mapped[str] = mapped_column(String(255))
-    slots: Mapped[int]
-    devices: Mapped[list[Any]]
-    versions: Mapped[dict[str, Any]]
-    message: Mapped[str | None] = mapped_column(Text)
-    started_at: Mapped[datetime]
-    beat_at: Mapped[datetime]
-    took_at: Mapped[datetime | None]  # time at which the worker last received a message from the queue
 
 
 class BrowserSessionRow(Base):

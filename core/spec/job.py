@@ -9,6 +9,7 @@ from core.spec.base import Count, Name, Positive, Share, ShareOrZero, Spec, Spec
 from core.spec.callbacks import CallbackSpec
 from core.spec.losses import LossSpec
 from core.spec.metrics import MetricSpec
+from core.spec.milestones import MilestonesSpec
 from core.spec.optimizers import AdamSpec, OptimizerSpec
 from core.spec.schedules import ScheduleSpec
 from core.spec.transforms import TransformSpec
@@ -246,7 +247,9 @@ class TrainingSpec(Spec):
     )
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         default="auto",
-        description="The number of CPU threads of the trainer. With the same number, results are bitwise reproducible.",
+        description="The number of CPU threads of the trainer. With the same number, results are bitwise reproducible. "
+        "`auto`: the cores of the worker divided by its slots, or one thread if a small network trains about as fast "
+        "with it. This is measured before the first epoch; `runtime.threads` reports the number.",
     )
     resources: ResourcesSpec = Field(default=ResourcesSpec(), description="The resources on a worker.")
     max_runtime_s: Positive | None = Field(
@@ -267,4 +270,17 @@ class TrainingSpec(Spec):
 class JobSpec(TrainingSpec):
     """Train a network on a dataset. Only `dataset` and `architecture` are required."""
 
+    model_config = ConfigDict(serialize_by_alias=True)
+
     kind: Literal["train"] = Field(default="train", description="The kind of the job. Default: `train`.")
+    milestones: MilestonesSpec | None = Field(
+        default=None,
+        description="Epochs after which the job pauses. Schedules still cover all `epochs`, and a job that was resumed "
+        "has the same results as without milestones. Default: none.",
+    )
+    should_register: bool = Field(
+        default=True,
+        alias="register",  # pydantic rejects a field with the name of a method of its classes
+        description="Whether the job registers a model version. If false, the job keeps the trained network, and "
+        "`POST /v1/jobs/{job_id}/register` registers it later.",
+    )

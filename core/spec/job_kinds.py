@@ -12,8 +12,8 @@ from core.spec.registration import RegisterSpec
 class LrFindSpec(TrainingSpec):
     """Increase the learning rate from `start_lr` to `end_lr`, one value per step, and suggest a learning rate.
 
-    All fields of a training job are accepted. `schedule`, `epochs` and callbacks that do not change the steps are
-    ignored. No model is registered. Source: Smith, 2015.
+    All fields of a training job except `milestones` and `register` are accepted. `schedule`, `epochs` and callbacks
+    that do not change the steps are ignored. No model is registered. Source: Smith, 2015.
     """
 
     kind: Literal["lr_find"] = Field(description="The kind of the job.")
@@ -43,7 +43,8 @@ class ModelJobSpec(Spec):
     device: Device = "auto"
     precision: Precision = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        default="auto", description="The number of CPU threads of the trainer."
+        default="auto",
+        description="The number of CPU threads of the trainer. `auto`: the cores of the worker divided by its slots.",
     )
     max_runtime_s: Positive | None = Field(
         default=None, description="The maximum run time in seconds, summed over all attempts."

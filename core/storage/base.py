@@ -43,7 +43,10 @@ class Storage(Protocol):
         """Delete the file or folder at `key`, if it exists."""
 
     def list_keys(self, prefix: str) -> Iterator[str]:
-        """List the keys of all files under a folder, including files that were not completely published."""
+        """List the keys of all files under a folder, including files that were not completely published.
+
+        The keys are sorted, so that the files of a folder follow each other.
+        """
 
     def list_sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
         """List the keys and the sizes in bytes of all files under a folder, in any order.

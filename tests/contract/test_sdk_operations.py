@@ -97,13 +97,17 @@ CALLS: dict[str, Call] = {
     "pause_job": lambda client, job, folder: job.pause(),
     "predict_with_checkpoint": lambda client, job, folder: job.predict(IMAGE, checkpoint="best", top_k=1),
     "resume_job": lambda client, job, folder: job.resume(),
+    "register_job": lambda client, job, folder: job.register(),
     "show_usage": lambda client, job, folder: job.usage(),
+    "show_job_lineage": lambda client, job, folder: job.lineage(),
+    "show_model_lineage": lambda client, job, folder: client.models.lineage("cats", 1),
     "show_metric_grid": lambda client, job, folder: client.jobs.curves(
         ["a1"], "loss", "valid", curves=["valid/loss"], start=0, end=9
     ),
     "list_models": lambda client, job, folder: client.models.list(tag="a"),
     "register_model": lambda client, job, folder: client.models.register("m", "convnet"),
     "show_model": lambda client, job, folder: client.models.get("m"),
+    "list_model_versions": lambda client, job, folder: client.models.versions("m"),
     "update_model": lambda client, job, folder: client.models.describe("m", tags=["a"]),
     "update_model_version": lambda client, job, folder: client.models.describe("m", 1, tags=["a"]),
     "delete_model": lambda client, job, folder: client.models.delete("m"),

@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import select
 
 from core.db import schema
+from core.db.queue_tables import OutboxRow
 from core.db.session import make_engine, make_session_factory, transaction
-from core.db.tables import JobRow, ModelVersionRow, OutboxRow
+from core.db.tables import JobRow, ModelVersionRow
 from core.jobs import TERMINAL, JobState
 from core.storage import LocalStorage
 from tests.support import invariants

@@ -4,10 +4,13 @@ import os
 import resource
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from core.db.repos.checkpoints import CheckpointRepo
+from core.db.session import transaction
 from core.db.tables import JobRow
 from core.jobs import JobState
 from tests.support.processes import freeze, freeze_processes, is_alive, wait_for
@@ -200,3 +203,36 @@ def test_row_35_a_diverging_job_fails(stack: Stack) -> None:
     assert row.failure is not None
     assert (row.state, row.failure["code"], row.attempt) == (JobState.FAILED, "diverged", 1)
     assert stack.http.get(f"/v1/jobs/{job_id}/metrics").status_code == 200
+
+
+@pytest.mark.parametrize("victim", ["trainer", "worker"])
+def test_a_job_killed_between_its_milestone_and_its_pause_pauses_there(stack: Stack, victim: str) -> None:
+    for _ in range(10):  # until the kill comes before the pause
+        job_id = stack.submit_job(epochs=6, milestones={"epochs": [3]})
+        stack.wait_until(job_id, lambda row: has_checkpoint(stack, row.id, epoch=3), "the milestone")
+        kill(stack, job_id, victim)
+        stack.start_missing()
+        row = stack.wait_until(job_id, lambda row: row.state is JobState.PAUSED, "the pause")
+        if row.lost_attempts:
+            break
+    assert (row.stop_reason, row.milestone_epoch, row.attempt, row.lost_attempts) == ("milestone", 3, 2, 1)
+    checkpoints = stack.http.get(f"/v1/jobs/{job_id}/checkpoints").json()["items"]
+    assert checkpoints[-1]["epoch"] == 3
+    assert stack.http.post(f"/v1/jobs/{job_id}/resume").status_code == 202
+    assert stack.get_weights_sha256(job_id) == stack.compute_reference_sha256(epochs=6)
+
+
+def has_checkpoint(stack: Stack, job_id: str, epoch: int) -> bool:
+    with transaction(stack.sessions, read_only=True) as session:
+        return any(row.epoch == epoch for row in CheckpointRepo(session).list_checkpoints(job_id))
+
+
+def kill(stack: Stack, job_id: str, victim: str) -> None:
+    """Kill the trainer of a job, or the worker and with it the trainer."""
+    if victim == "worker":
+        assert stack.worker is not None
+        stack.worker.kill()
+        stack.worker.wait()
+        return
+    with suppress(ProcessLookupError):  # it has ended
+        os.kill(int((stack.get_job(job_id).runtime or {})["trainer_pid"]), signal.SIGKILL)

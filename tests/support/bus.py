@@ -24,6 +24,9 @@ class MemorySubscription(AsyncIterator[Event]):
         finally:
             self.is_waiting = False
 
+    async def wait_until_active(self) -> bool:
+        return True
+
     async def __aenter__(self) -> Self:
         self._bus.subscriptions.append(self)
         return self

@@ -136,6 +136,31 @@ def wait_for_stop_request(work: Path) -> None:
         sys.exit(75)
 
 
+def stop_at_milestone(work: Path, epoch: int = 3) -> None:
+    send_checkpoint(work, epoch)
+    send(type="milestone", epoch=epoch)
+    sys.exit(75)
+
+
+def reach_milestone(work: Path, start: dict[str, Any], *, is_killed: bool) -> None:
+    """Stop at the milestone of epoch 3, unless the job paused there before."""
+    if start["milestone_epoch"] >= 3:
+        succeed(work)
+    elif is_killed and start["attempt"] == 1:
+        send_checkpoint(work, 3)
+        wait_until_stored(work / "checkpoints" / "3")
+        os.kill(os.getpid(), signal.SIGKILL)
+    else:
+        stop_at_milestone(work)
+
+
+def reach_milestone_when_requested(work: Path) -> None:
+    """Stop at the milestone although the supervisor has just requested another stop."""
+    send_metrics(1, 0.5)
+    receive()
+    stop_at_milestone(work)
+
+
 def fail_internally(work: Path, step: int) -> None:
     send_checkpoint(work, step)
     wait_until_stored(work / "checkpoints" / str(step))
@@ -189,6 +214,12 @@ def main() -> None:
             send_finished(work)
         case "stop when requested":
             wait_for_stop_request(work)
+        case "reach a milestone":
+            reach_milestone(work, start, is_killed=False)
+        case "be killed at a milestone":
+            reach_milestone(work, start, is_killed=True)
+        case "reach a milestone when requested":
+            reach_milestone_when_requested(work)
         case "ignore stop requests":
             send_metrics(1, 0.5)
             time.sleep(600)

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,6 +35,12 @@ class RedisServer:
     @property
     def url(self) -> str:
         return f"redis+socket://{self.socket}?virtual_host=0"
+
+    @property
+    def pid(self) -> int:
+        """The id of the server's process."""
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def client(self) -> "redis.Redis":
@@ -84,15 +90,15 @@ def valkey_server(binary: str | Path | None = None) -> Iterator[RedisServer]:
 class PostgresServer:
     """A PostgreSQL server. Each test gets a copy of a template database with all tables."""
 
-    def __init__(self, folder: Path, binary: Path, options: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, binary: Path, options: dict[str, Any], settings: Mapping[str, str]) -> None:
         self.folder = folder
-        self._binary, self._options = binary, options
+        self._binary, self._options, self._settings = binary, options, settings
         self._process: subprocess.Popen[bytes] | None = None
         self._count = 0
 
     def start(self) -> None:
         """Start it. After a kill it recovers everything that was committed."""
-        self._process = _start(self._binary, self.folder, self._options)
+        self._process = _start(self._binary, self.folder, self._options, self._settings)
         wait_for(self.is_running, "PostgreSQL", 60)
 
     def kill(self) -> None:
@@ -131,13 +137,22 @@ class PostgresServer:
         return row is not None and Path(row[0]) == self.folder / "data"
 
     @property
+    def pid(self) -> int:
+        """The id of the server's first process."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def _conninfo(self) -> str:
         return f"host={self.folder} user=postgres dbname=postgres"
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
-    """Run PostgreSQL from the binaries of its wheel. The wheel's start function would change the machine."""
+def postgres_server(**settings: str) -> Iterator[PostgresServer]:
+    """Run PostgreSQL from the binaries of its wheel. The wheel's start function would change the machine.
+
+    `settings` replace those of tests, which let a crash of the machine, but not of the server, lose transactions.
+    """
     folder = Path(tempfile.mkdtemp(prefix="candela-p-", dir="/tmp"))
     identity = _choose_user()
     try:
@@ -158,7 +173,7 @@ def postgres_server() -> Iterator[PostgresServer]:
             "--locale=C",
         ]
         subprocess.run([binaries / "initdb", *setup], check=True, **quiet)
-        server = PostgresServer(folder, binaries / "postgres", quiet)
+        server = PostgresServer(folder, binaries / "postgres", quiet, settings)
         try:
             server.start()
             yield server
@@ -168,8 +183,10 @@ def postgres_server() -> Iterator[PostgresServer]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(binary: Path, folder: Path, options: dict[str, Any]) -> "subprocess.Popen[bytes]":
-    settings = {"listen_addresses": "", "fsync": "off", "full_page_writes": "off"}
+def _start(
+    binary: Path, folder: Path, options: dict[str, Any], settings: Mapping[str, str]
+) -> "subprocess.Popen[bytes]":
+    settings = {"listen_addresses": "", "fsync": "off", "full_page_writes": "off"} | dict(settings)
     flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     log = (folder / "log").open("wb")
     with log:

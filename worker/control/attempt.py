@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, assert_never
+from typing import Any, NamedTuple, assert_never
 
 import structlog
 from pydantic import ValidationError
@@ -19,6 +19,7 @@ from core.failures import build_failure
 from core.spec.error_pointers import summarize_error
 from core.storage import Storage
 from worker.control.devices import DeviceAllocation
+from worker.control.installation import describe_installation
 from worker.control.job_log import STOP_REQUESTS, describe_attempt, describe_exit
 from worker.control.lease import LEASE_SHARE, LeaseRenewer, SupervisionTimeouts
 from worker.control.message_handler import MessageHandler
@@ -27,6 +28,7 @@ from worker.control.outcome import (
     AttemptFailed,
     AttemptLost,
     AttemptOutcome,
+    AttemptPaused,
     AttemptReleased,
     AttemptSucceeded,
     DiskFull,
@@ -35,9 +37,10 @@ from worker.control.outcome import (
 from worker.control.recorder import Recorder
 from worker.control.staging import InputStaging
 from worker.control.stop_controller import StopController
+from worker.control.thread_choices import ThreadChoices
 from worker.control.timeouts import AttemptTimeouts
 from worker.control.trainer_process import TrainerExited, TrainerProcess, TrainerSource
-from worker.protocol import Start
+from worker.protocol import RunStarted, Start
 
 log = structlog.get_logger()
 _POLL_S = 0.1
@@ -54,17 +57,20 @@ class WorkerContext:
         weights_dir: the folder of the files that a spec can name with `weights: "file:…"`.
         archive_limits: the limits of archives of images to predict.
         max_feature_bytes: the maximum size of the cached outputs of frozen layers, per training.
+        slots: the number of jobs that run at the same time and share the cores.
     """
 
     sessions: SessionFactory
     storage: Storage
-    standby: TrainerSource
+    trainers: TrainerSource
     owner: str
     timeouts: SupervisionTimeouts
     max_attempts: int = 5
     weights_dir: Path = Path("/nonexistent")
     archive_limits: UploadLimits = field(default_factory=UploadLimits)
     max_feature_bytes: int = 4 * 2**30
+    slots: int = 1
+    thread_choices: ThreadChoices = field(default_factory=ThreadChoices)
     clock: Callable[[], float] = time.monotonic
 
 
@@ -74,11 +80,13 @@ class ClaimedJob(NamedTuple):
     Attributes:
         version: the dataset version; None if the job reads no dataset.
         active_s: total running time of the job's earlier attempts, in seconds.
+        claimed_at: the time of the claim on the clock of `WorkerContext`, in seconds.
     """
 
     job: JobRow
     version: DatasetVersionRow | None
     active_s: float
+    claimed_at: float
 
 
 class AttemptRunner:
@@ -96,7 +104,7 @@ class AttemptRunner:
         self._context = context
         self._claimed = claimed
         self._allocation = allocation
-        self._lease = LeaseRenewer(context.sessions, job.id, job.token, timeouts, clock)
+        self._lease = LeaseRenewer(context.sessions, job, timeouts, clock)
         self._recorder = Recorder(context.sessions, context.storage, job, lambda: self._lease.is_lease_lost)
         self._timeouts = AttemptTimeouts(
             clock,
@@ -106,6 +114,7 @@ class AttemptRunner:
         )
         self._stop = StopController(self._timeouts, lambda: self._lease.stop_request, is_shutting_down)
         self._work_dir: Path | None = None
+        self._trainers: TrainerSource = allocation.trainers or context.trainers
         self._trainer: TrainerProcess | None = None
         self._flushed_at = clock()
 
@@ -164,17 +173,11 @@ class AttemptRunner:
 
     def _supervise_trainer(self, start: Start) -> AttemptOutcome:
         num_kills_before = count_oom_kills()
-        standby = self._allocation.standby or self._context.standby
-        trainer = self._trainer = standby.take()
+        trainer = self._trainer = self._trainers.take()
         self._lease.attach_trainer(trainer)
-        limits = {
-            "archive_limits": self._context.archive_limits,
-            "max_feature_bytes": self._context.max_feature_bytes,
-        }
-        fields = self._allocation.to_start_fields() | limits
-        trainer.send(start.model_copy(update=fields))
+        trainer.send(start.model_copy(update=self._build_start_fields()))
         self._timeouts.expect_start()
-        handler = self._build_handler(trainer, standby)
+        handler = self._build_handler(trainer)
         try:
             while True:
                 outcome = self._handle_next_message(trainer, handler)
@@ -183,14 +186,37 @@ class AttemptRunner:
         except TrainerExited:
             return self._handle_trainer_exit(trainer, has_oom_kill=count_oom_kills() > num_kills_before)
 
-    def _build_handler(self, trainer: TrainerProcess, standby: TrainerSource) -> MessageHandler:
+    def _build_start_fields(self) -> dict[str, Any]:
+        """Return the fields of the start message that depend on this worker or on earlier attempts and jobs."""
+        job = self._claimed.job
+        return {
+            **self._allocation.to_start_fields(),
+            "archive_limits": self._context.archive_limits,
+            "max_feature_bytes": self._context.max_feature_bytes,
+            "worker_slots": self._context.slots,
+            "threads": self._context.thread_choices.find(job.spec, job.runtime),
+        }
+
+    def _build_handler(self, trainer: TrainerProcess) -> MessageHandler:
         placement = {
             "worker": self._context.owner,
             "worker_device": self._allocation.name,
             "trainer_pid": trainer.pid,
+            **describe_installation(),
         }
-        version = self._claimed.version
-        return MessageHandler(self._recorder, self._context.storage, version, self._stop, standby, placement)
+        return MessageHandler(
+            self._recorder,
+            self._context.storage,
+            self._claimed.version,
+            self._stop,
+            placement,
+            on_start=self._handle_start,
+            get_attempt_s=lambda: self._context.clock() - self._claimed.claimed_at,
+        )
+
+    def _handle_start(self, message: RunStarted) -> None:
+        self._trainers.replenish()
+        self._context.thread_choices.record(self._claimed.job.spec, message.runtime)
 
     def _handle_next_message(self, trainer: TrainerProcess, handler: MessageHandler) -> AttemptOutcome | None:
         mode = self._stop.forward_stop_request(trainer)
@@ -234,6 +260,8 @@ class AttemptRunner:
                 pass
             case AttemptReleased(reason=reason):
                 self._recorder.completion.release(reason)
+            case AttemptPaused(epoch=epoch):
+                self._recorder.completion.pause_at_milestone(epoch)
             case AttemptLost(failure=cause, detail=detail):
                 self._recorder.completion.record_loss(cause, self._context.max_attempts, detail)
             case AttemptFailed(failure=cause):
@@ -250,5 +278,6 @@ class AttemptRunner:
             self._trainer.stop()
             self._trainer.close()
             self._trainer = None
+            self._trainers.release()
         if self._work_dir is not None:
             shutil.rmtree(self._work_dir, ignore_errors=True)

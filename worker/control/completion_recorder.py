@@ -6,9 +6,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from core.db.registry_tables import JobBundleRow
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
 from core.db.repos.events import EventRepo
+from core.db.repos.job_bundles import JobBundleRepo
 from core.db.repos.jobs import get_result_key
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
@@ -17,6 +19,7 @@ from core.db.tables import JobRow, ModelVariantRow, ModelVersionRow
 from core.events import Event, EventType
 from core.failures import FAILURES
 from core.job_log import describe_failure
+from core.jobs import JobState
 from core.redaction import redact_credentials
 from core.storage import Storage
 from core.storage.deletion import delete_stored_files
@@ -105,6 +108,25 @@ class CompletionRecorder:
 
         self._transactions.run(write)
 
+    def pause_at_milestone(self, epoch: int) -> None:
+        """Pause the job at a milestone. If a client has requested another stop, release the job instead.
+
+        A job that is to finish is queued again: the next attempt completes it without another epoch.
+        """
+
+        def write(session: Session) -> None:
+            attempts, job_id, token = AttemptRepo(session), self._job.id, self._job.token
+            reason = _find_release_reason(attempts.check_lease(job_id, token))
+            running_s = self._measure_running_s(session)
+            if reason is None:
+                self._log(session, "info", job_log.describe_milestone(epoch, running_s))
+                attempts.pause_at_milestone(job_id, token, epoch)
+            else:
+                self._log(session, "info", job_log.describe_release(reason, running_s))
+                attempts.release(job_id, token, reason)
+
+        self._transactions.run(write)
+
     def _log(self, session: Session, level: str, *lines: str) -> None:
         """Append lines to the job's log. Raise LostLease if another attempt holds the lease of the job."""
         AttemptRepo(session).check_lease(self._job.id, self._job.token)
@@ -133,14 +155,44 @@ class CompletionRecorder:
         version = self._find_unchanged_model(session, message, key)
         is_new = version is None
         if version is None:
-            version = ModelRepo(session).register(self._build_version(message, key, description, dataset), token)
+            version = self._store_bundle(session, message, key, json.loads(description), dataset)
         runtime = attempts.check_lease(job_id, token).runtime or {}
         attempts.set_runtime(job_id, token, {**runtime, "evaluation": message.evaluation})
         best = None if message.best_epoch is None else message.best_epoch.model_dump()
-        ref = f"{version.name}@{version.version}"
+        ref = None if version is None else f"{version.name}@{version.version}"
         success = job_log.describe_success(self._measure_running_s(session), self._job.attempt)
         self._log(session, "info", *job_log.describe_training_result(message, ref, is_new=is_new), success)
-        attempts.complete_with_model(job_id, token, version.version, message.metrics, message.stop_reason, best)
+        number = None if version is None else version.version
+        attempts.complete_with_model(job_id, token, number, message.metrics, message.stop_reason, best)
+
+    def _store_bundle(
+        self,
+        session: Session,
+        message: TrainingFinished,
+        key: str,
+        description: dict[str, Any],
+        dataset: dict[str, Any],
+    ) -> ModelVersionRow | None:
+        """Register the bundle. If the job registers no model, keep the bundle with the job and return None."""
+        files = dump_digests(message.files)
+        columns: dict[str, Any] = {
+            "job_id": self._job.id,
+            "key": key,
+            "files": files,
+            "sha256": files[WEIGHTS]["sha256"],
+            "size_bytes": sum(file["size_bytes"] for file in files.values()),
+            "bundle": description,
+            "metrics": message.metrics,
+            "dataset": dataset,
+            "num_parameters": message.num_parameters,
+        }
+        if self._job.spec.get("register", True):
+            version = ModelVersionRow(name=self._job.model_name, spec=self._job.spec, **columns)
+            return ModelRepo(session).register(version, self._job.token)
+        replaced_key = JobBundleRepo(session).put(JobBundleRow(token=self._job.token, **columns))
+        if replaced_key is not None:
+            on_commit(session, lambda: delete_stored_files(self._storage, [replaced_key]))
+        return None
 
     def _find_unchanged_model(self, session: Session, message: TrainingFinished, key: str) -> ModelVersionRow | None:
         """Return the version that the job has already registered with the same weights, if any.
@@ -156,24 +208,6 @@ class CompletionRecorder:
         on_commit(session, lambda: delete_stored_files(self._storage, [key]))
         return registered
 
-    def _build_version(
-        self, message: TrainingFinished, key: str, description: str, dataset: dict[str, Any]
-    ) -> ModelVersionRow:
-        files = dump_digests(message.files)
-        return ModelVersionRow(
-            name=self._job.model_name,
-            job_id=self._job.id,
-            key=key,
-            files=files,
-            sha256=files[WEIGHTS]["sha256"],
-            size_bytes=sum(file["size_bytes"] for file in files.values()),
-            bundle=json.loads(description),
-            spec=self._job.spec,
-            metrics=message.metrics,
-            dataset=dataset,
-            num_parameters=message.num_parameters,
-        )
-
     def _build_variant(self, message: JobCompleted) -> ModelVariantRow:
         name, _, version = self._job.spec["model"].partition("@")
         return ModelVariantRow(
@@ -186,3 +220,10 @@ class CompletionRecorder:
             size_bytes=sum(file.size_bytes for file in message.files.values()),
             measured=strip_unstorable(message.result),
         )
+
+
+def _find_release_reason(job: JobRow) -> str | None:
+    """Return why a job is released that has reached a milestone, or None if it pauses."""
+    if job.state is JobState.RUNNING:
+        return None if job.stop_request is None else "finish requested"
+    return "cancelled" if job.state is JobState.CANCELLING else "paused"

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from core.child_environment import build_child_environment
+from core.host_resources import count_usable_cores
 from core.python_process import PYTHON, set_import_path
 
 log = structlog.get_logger()
@@ -36,7 +37,7 @@ def has_accelerator() -> bool:
 def probe_devices() -> list[dict[str, Any]]:
     """Return the devices of this machine: dicts with `name` and, if known, `threads`, `model` and `memory_bytes`."""
     if not has_accelerator():
-        return [{"name": "cpu", "threads": len(os.sched_getaffinity(0))}]
+        return [{"name": "cpu", "threads": count_usable_cores()}]
     try:
         process = subprocess.run(  # noqa: S603 - our interpreter and our script
             [*PYTHON, "-c", _PROBE_SCRIPT],

@@ -1,5 +1,6 @@
 """Allocates the worker's devices to attempts. The heartbeat thread detects the devices."""
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,8 +11,11 @@ from core.db.repos.placement import WorkerCapacity
 from worker.control.standby import Standby
 
 CUDA = "cuda"
-StandbyFactory = Callable[[int], Standby]
-"""Starts a standby for the CUDA device with the given index. Its trainers see only that device, as `cuda:0`."""
+StandbyFactory = Callable[[int, int], Standby]
+"""Starts a standby for the CUDA device with the given index and a number of slots.
+
+Its trainers see only that device, as `cuda:0`.
+"""
 
 
 class DeviceAllocation(NamedTuple):
@@ -19,12 +23,12 @@ class DeviceAllocation(NamedTuple):
 
     Attributes:
         name: the device, such as `cuda:1`. The index is that of the worker process. None: the trainer chooses a device.
-        standby: starts trainers that can use only this device. None: use the worker's common standby.
+        trainers: starts trainers that can use only this device. None: use the worker's common source of trainers.
         process_devices: the devices of a distributed run, one per process. Empty: the trainer chooses the devices.
     """
 
     name: str | None = None
-    standby: Standby | None = None
+    trainers: Standby | None = None
     process_devices: tuple[str, ...] = ()
 
     def to_start_fields(self) -> dict[str, Any]:
@@ -48,9 +52,22 @@ class DeviceAllocator:
         self._standbys: dict[str, Standby] = {}
 
     def set_devices(self, devices: Sequence[Mapping[str, Any]]) -> None:
-        """Set the devices of this machine. Each device is a mapping with a `name`, such as `cpu` or `cuda:0`."""
+        """Set the devices of this machine, and start trainers for each of several CUDA devices.
+
+        Each device is a mapping with a `name`, such as `cpu` or `cuda:0`.
+        """
         with self._mutex:
             self._names = tuple(str(device["name"]) for device in devices)
+            if self._start_standby is None or len(self._cuda_names) < 2:
+                return
+            slots = math.ceil(self._slots / len(self._cuda_names))
+            for name in self._cuda_names:
+                if name not in self._standbys:
+                    self._standbys[name] = self._start_standby(int(name.partition(":")[2]), slots)
+
+    @property
+    def _cuda_names(self) -> list[str]:
+        return [name for name in self._names if name.startswith(f"{CUDA}:")]
 
     @property
     def capacity(self) -> WorkerCapacity:
@@ -72,7 +89,7 @@ class DeviceAllocator:
             if count > 1:
                 yield DeviceAllocation(process_devices=tuple(names))
             else:
-                yield DeviceAllocation(names[0], self._get_standby(names[0])) if names else DeviceAllocation()
+                yield DeviceAllocation(names[0], self._standbys.get(names[0])) if names else DeviceAllocation()
         finally:
             with self._mutex:
                 self._num_attempts.subtract(names)
@@ -85,7 +102,7 @@ class DeviceAllocator:
             standby.close()
 
     def _choose_devices(self, requested: str, count: int) -> list[str]:
-        cuda = [name for name in self._names if name.startswith(f"{CUDA}:")]
+        cuda = self._cuda_names
         if self._start_standby is None or len(cuda) < 2:
             return []
         if requested in cuda:
@@ -93,9 +110,3 @@ class DeviceAllocator:
         if requested not in {"auto", CUDA} or len(cuda) < count:
             return []
         return sorted(cuda, key=lambda name: self._num_attempts[name])[:count]
-
-    def _get_standby(self, name: str) -> Standby | None:
-        with self._mutex:
-            if self._start_standby is not None and name not in self._standbys:
-                self._standbys[name] = self._start_standby(int(name.partition(":")[2]))
-            return self._standbys.get(name)

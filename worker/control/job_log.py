@@ -18,6 +18,7 @@ STOP_REQUESTS = {
 RELEASES = {
     "cancelled": "Cancelled",
     "paused": "Paused",
+    "finish requested": "An early finish was requested at a milestone, and the job waits for its last attempt",
     "worker left": "The worker stopped, and the job waits for another worker",
     "storage unavailable": "The storage is unavailable, and the job waits for another attempt",
 }
@@ -119,6 +120,11 @@ def _describe_resumption(spec: Mapping[str, Any], runtime: Mapping[str, Any]) ->
     return [f"Starts from checkpoint {source['checkpoint']} of job {source['job']}, which restores: {restored}."]
 
 
+def describe_first_step(seconds: float) -> str:
+    """Return the line of the first step of an attempt, which ended `seconds` after the claim."""
+    return f"The first step is complete, {seconds:.2f} s after the worker claimed the job."
+
+
 def describe_epoch(epoch: Metrics) -> str:
     """Return the line of a complete epoch: its metrics, learning rate and duration."""
     parts = [format_metrics(epoch.latest) or "no metrics"]
@@ -134,8 +140,14 @@ def describe_checkpoint(number: int, epoch: int, step: int, tags: Iterable[str],
     return f"Checkpoint {number} of epoch {epoch}, step {step} is stored: {format_bytes(size_bytes)}{tagged}."
 
 
-def describe_training_result(finished: TrainingFinished, ref: str, *, is_new: bool) -> list[str]:
-    """Return lines on the end of a training. `ref`: the model version. `is_new`: whether the job registers it now."""
+def describe_training_result(finished: TrainingFinished, ref: str | None, *, is_new: bool) -> list[str]:
+    """Return lines on the end of a training.
+
+    Args:
+        finished: the final message.
+        ref: the model version; None if the job registers no model.
+        is_new: whether the job registers the version now.
+    """
     lines = []
     if finished.stop_reason == STOPPED_BY_USER:
         lines.append("Stopped early, as requested.")
@@ -148,6 +160,8 @@ def describe_training_result(finished: TrainingFinished, ref: str, *, is_new: bo
             lines.append(f"Evaluation: {format_metrics(numbers)}.")
     size = format_bytes(sum(file.size_bytes for file in finished.files.values()))
     parameters = f"{finished.num_parameters:,} parameters, {size}"
+    if ref is None:
+        return [*lines, f"No model is registered, as requested. The network is kept with the job: {parameters}."]
     lines.append(f"Registered model {ref}: {parameters}." if is_new else f"Model {ref} is unchanged: {parameters}.")
     return lines
 
@@ -184,6 +198,11 @@ def describe_success(running_s: float, attempt: int) -> str:
 def describe_release(reason: str, running_s: float) -> str:
     """Return the last line of an attempt that stopped as requested."""
     return f"{RELEASES.get(reason, reason)}, after {format_duration(running_s)} of running time."
+
+
+def describe_milestone(epoch: int, running_s: float) -> str:
+    """Return the last line of an attempt that stopped at a milestone."""
+    return f"Paused at the milestone of epoch {epoch}, after {format_duration(running_s)} of running time."
 
 
 def describe_exit(status: int, stderr: str) -> str:

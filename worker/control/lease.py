@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.db.repos.attempts import AttemptRepo
 from core.db.session import SessionFactory, transaction
+from core.db.tables import JobRow
 from core.errors import LostLease
 from core.jobs import StopRequest
 from worker.control.trainer_process import TrainerProcess
@@ -53,17 +54,16 @@ class LeaseRenewer(threading.Thread):
     def __init__(
         self,
         sessions: SessionFactory,
-        job_id: str,
-        token: int,
+        job: JobRow,
         timeouts: SupervisionTimeouts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(name=f"lease-{job_id}", daemon=True)
-        self.stop_request: StopRequest | None = None
+        super().__init__(name=f"lease-{job.id}", daemon=True)
+        self.stop_request: StopRequest | None = job.stop_request
         self.is_lease_lost = False
         self._sessions = sessions
-        self._job_id = job_id
-        self._token = token
+        self._job_id = job.id
+        self._token = job.token
         self._timeouts = timeouts
         self._clock = clock
         self._stop_event = threading.Event()

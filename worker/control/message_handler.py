@@ -1,5 +1,6 @@
 """Handles the messages of a trainer: records their content, and converts the final message to an outcome."""
 
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -12,13 +13,13 @@ from worker.control.outcome import AttemptFailed, AttemptLost, AttemptOutcome, A
 from worker.control.recorder import Recorder
 from worker.control.staging import build_dataset_lineage, check_storage
 from worker.control.stop_controller import StopController
-from worker.control.trainer_process import TrainerSource
 from worker.protocol import (
     ArtifactWritten,
     CheckpointWritten,
     JobCompleted,
     Log,
     Metrics,
+    MilestoneReached,
     RunFailed,
     RunStarted,
     RunStopped,
@@ -35,6 +36,8 @@ class MessageHandler:
 
     Args:
         placement: fields to add to the job's `runtime`: the worker, the device and the trainer's process id.
+        on_start: called when the trainer has built the run.
+        get_attempt_s: returns the number of seconds since the job was claimed.
     """
 
     def __init__(
@@ -43,15 +46,19 @@ class MessageHandler:
         storage: Storage,
         version: DatasetVersionRow | None,
         stop: StopController,
-        standby: TrainerSource,
         placement: dict[str, Any],
+        *,
+        on_start: Callable[[RunStarted], None],
+        get_attempt_s: Callable[[], float],
     ) -> None:
         self._recorder = recorder
         self._storage = storage
         self._version = version
         self._stop = stop
-        self._standby = standby
         self._placement = placement
+        self._on_start = on_start
+        self._get_attempt_s = get_attempt_s
+        self._has_first_step = False
 
     def handle(self, message: TrainerMessage) -> AttemptOutcome | None:
         """Record one message. Return the outcome of the attempt if the message ends it, else None.
@@ -61,7 +68,7 @@ class MessageHandler:
             Unavailable: the storage is unavailable.
         """
         try:
-            if isinstance(message, TrainingFinished | JobCompleted | RunStopped | RunFailed):
+            if isinstance(message, TrainingFinished | JobCompleted | RunStopped | MilestoneReached | RunFailed):
                 self._recorder.progress.flush()
                 return self._handle_final(message)
             self._handle_report(message)
@@ -76,9 +83,12 @@ class MessageHandler:
             case TrainerAlive():
                 pass
             case RunStarted(runtime=runtime, num_steps=num_steps):
-                self._standby.replenish()
+                self._on_start(message)
                 self._recorder.progress.record_start({**runtime, **self._placement}, num_steps)
             case Metrics():
+                if not self._has_first_step:
+                    self._has_first_step = True
+                    self._recorder.progress.record_first_step(self._get_attempt_s())
                 self._recorder.progress.buffer_metrics(message)
             case Log(level="warning", message=text):
                 self._recorder.progress.add_warning(text)
@@ -92,7 +102,9 @@ class MessageHandler:
             case ArtifactWritten():
                 self._recorder.files.store_artifact(message)
 
-    def _handle_final(self, message: TrainingFinished | JobCompleted | RunStopped | RunFailed) -> AttemptOutcome:
+    def _handle_final(
+        self, message: TrainingFinished | JobCompleted | RunStopped | MilestoneReached | RunFailed
+    ) -> AttemptOutcome:
         match message:
             case TrainingFinished():
                 self._recorder.completion.finish(message, build_dataset_lineage(self._version))
@@ -102,6 +114,8 @@ class MessageHandler:
                 return AttemptSucceeded()
             case RunStopped():
                 return self._stop.build_outcome()
+            case MilestoneReached(epoch=epoch):
+                return self._stop.build_outcome(epoch)
             case RunFailed():
                 return self._classify_failure(message)
 

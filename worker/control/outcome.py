@@ -20,6 +20,13 @@ class AttemptReleased:
 
 
 @dataclass(frozen=True)
+class AttemptPaused:
+    """Outcome if the attempt stopped at the end of a milestone. It does not count as lost."""
+
+    epoch: int
+
+
+@dataclass(frozen=True)
 class AttemptLost:
     """Outcome if the attempt ended unexpectedly. The job is queued again, or fails if the retry limit is reached.
 
@@ -44,7 +51,7 @@ class DiskFull:
     failure: dict[str, Any]
 
 
-AttemptOutcome = AttemptSucceeded | AttemptReleased | AttemptLost | AttemptFailed | DiskFull
+AttemptOutcome = AttemptSucceeded | AttemptReleased | AttemptPaused | AttemptLost | AttemptFailed | DiskFull
 
 
 def classify_trainer_exit(status: int, *, is_stalled: bool, has_oom_kill: bool) -> AttemptLost:

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from core.db.repos.attempts import AttemptRepo
+from core.db.repos.attempts import AttemptRepo, EpochMetrics
 from core.db.repos.events import EventRepo
 from core.db.repos.metric_summaries import MetricSummaryRepo
 from core.db.repos.metrics import MetricPoint, MetricRepo
@@ -27,6 +27,8 @@ class ProgressRecorder:
         self._points: list[CurvePoint] = []
         self._epochs: list[Metrics] = []
         self._newest: Metrics | None = None
+        self._runtime: dict[str, Any] = {}
+        self._has_rollups: bool | None = None
 
     def record_start(self, runtime: dict[str, Any], num_steps: int | None = None) -> None:
         """Store the job's `runtime`, such as the device, the precision and the package versions of the trainer.
@@ -44,6 +46,19 @@ class ProgressRecorder:
             EventRepo(session).append(job_id, [build_log_entry("info", line) for line in lines])
             if num_steps is not None:
                 MetricRepo(session).truncate(job_id, num_steps)
+
+        self._transactions.run(write)
+        self._runtime = runtime
+
+    def record_first_step(self, seconds: float) -> None:
+        """Add the time from the claim to the first step to the job's `runtime` and to its log."""
+        job_id, token = self._transactions.job_id, self._transactions.token
+        self._runtime = {**self._runtime, "first_step_s": round(seconds, 3)}
+        runtime = strip_unstorable(self._runtime)
+
+        def write(session: Session) -> None:
+            AttemptRepo(session).set_runtime(job_id, token, runtime)
+            EventRepo(session).append(job_id, [build_log_entry("info", job_log.describe_first_step(seconds))])
 
         self._transactions.run(write)
 
@@ -73,16 +88,7 @@ class ProgressRecorder:
         last_epoch = epochs[-1] if epochs else None
 
         def write(session: Session) -> None:
-            attempts, events = AttemptRepo(session), EventRepo(session)
-            attempts.set_progress(job_id, token, newest.progress.model_dump(), newest.latest if not epochs else None)
-            if last_epoch is not None:
-                best = None if last_epoch.best is None else last_epoch.best.model_dump()
-                attempts.set_epoch_metrics(job_id, token, last_epoch.latest, best)
-            MetricRepo(session).upsert(job_id, points)
-            if epochs:
-                summaries = [(epoch.progress.epoch, epoch.latest) for epoch in epochs]
-                MetricSummaryRepo(session).record_epochs(job_id, summaries)
-            num_recorded = events.get_last_epoch(job_id) if epochs else 0
+            num_recorded = EventRepo(session).get_last_epoch(job_id) if epochs else 0
             entries: list[LogEntry] = []
             for epoch in epochs:
                 if epoch.progress.epoch > num_recorded:
@@ -90,7 +96,15 @@ class ProgressRecorder:
                     entries += [(EventType.EPOCH, _build_payload(epoch)), line]
             if newest is not last_epoch:
                 entries.append((EventType.PROGRESS, _build_payload(newest)))
-            events.append(job_id, entries)
+            progress, epoch_metrics = newest.progress.model_dump(), _get_epoch_metrics(last_epoch)
+            AttemptRepo(session).record_progress(job_id, token, progress, newest.latest, epoch_metrics, entries)
+            metrics = MetricRepo(session)
+            if self._has_rollups is None:
+                self._has_rollups = metrics.has_rollups(job_id)  # only changes while no attempt runs
+            metrics.upsert(job_id, points, has_rollups=self._has_rollups)
+            if epochs:
+                summaries = [(epoch.progress.epoch, epoch.latest) for epoch in epochs]
+                MetricSummaryRepo(session).record_epochs(job_id, summaries)
 
         self._transactions.run(write)
         self._points, self._epochs, self._newest = [], [], None
@@ -114,6 +128,12 @@ class ProgressRecorder:
             EventRepo(session).append(job_id, [build_log_entry("warning", message)])
 
         self._transactions.run(write)
+
+
+def _get_epoch_metrics(message: Metrics | None) -> EpochMetrics | None:
+    if message is None:
+        return None
+    return EpochMetrics(message.latest, None if message.best is None else message.best.model_dump())
 
 
 def build_log_entry(level: str, message: str) -> LogEntry:

@@ -80,6 +80,7 @@ class InputStaging:
             initial_checkpoint_dir=str(initial_checkpoint_dir) if initial_checkpoint_dir else None,
             archive_path=str(archive) if archive else None,
             extension=None if self._job.extension is None else Extension.model_validate(self._job.extension),
+            milestone_epoch=self._job.milestone_epoch,
             lease_s=lease_s,
         )
 

@@ -7,7 +7,7 @@ import structlog
 
 from core.failures import build_failure
 from core.jobs import IMMEDIATE_STOP_MODES, StopMode, StopRequest
-from worker.control.outcome import AttemptFailed, AttemptReleased
+from worker.control.outcome import AttemptFailed, AttemptPaused, AttemptReleased
 from worker.control.timeouts import AttemptTimeouts
 from worker.protocol import Stop, SupervisorMessage
 
@@ -84,9 +84,14 @@ class StopController:
             log.warning("trainer.killed", stop_mode=self._forwarded, is_stalled=self._timeouts.is_stalled)
             trainer.kill()
 
-    def build_outcome(self) -> AttemptReleased | AttemptFailed:
-        """Return the outcome of a stopped attempt: a failure at the job's time limit, else a release of the job."""
+    def build_outcome(self, milestone_epoch: int | None = None) -> AttemptReleased | AttemptPaused | AttemptFailed:
+        """Return the outcome of a stopped attempt: a failure at the job's time limit, else a release of the job.
+
+        `milestone_epoch`: the milestone at which the trainer stopped. None: it stopped as requested.
+        """
         mode = self.current_mode
         if mode is StopMode.PREEMPT and self._timeouts.is_over_time_limit and not self._is_shutting_down():
             return AttemptFailed(build_failure("time_limit"))
+        if milestone_epoch is not None:
+            return AttemptPaused(milestone_epoch)
         return AttemptReleased("worker left" if mode is None else _RELEASE_REASONS.get(mode, "worker left"))

@@ -38,11 +38,18 @@ class Supervisor:
 
     def run(self, job_id: str) -> bool:
         """Claim the job and run one attempt. Return False if the job cannot be run now."""
-        if self.is_shutting_down:
-            return False
-        claimed = self._claim_job(job_id)
-        if claimed is None:
-            return False
+        claimed = None if self.is_shutting_down else self._claim(job_id)
+        return claimed is not None and self._run_attempt(claimed)
+
+    def run_next(self) -> bool | None:
+        """Claim the next job of the queue and run one attempt. The job must use one slot only.
+
+        Return None if no job was claimed, and False if an immediate retry would also fail.
+        """
+        claimed = None if self.is_shutting_down else self._claim(None)
+        return None if claimed is None else self._run_attempt(claimed)
+
+    def _run_attempt(self, claimed: ClaimedJob) -> bool:
         job = claimed.job
         with (
             self._tracer.trace_attempt(job, self._context.sessions),
@@ -50,11 +57,17 @@ class Supervisor:
         ):
             return AttemptRunner(self._context, claimed, allocation, lambda: self.is_shutting_down).run()
 
-    def _claim_job(self, job_id: str) -> ClaimedJob | None:
+    def _claim(self, job_id: str | None) -> ClaimedJob | None:
+        """Claim a job, or the next one of the queue."""
         owner, lease_s, max_attempts = self._context.owner, self._context.timeouts.lease_s, self._context.max_attempts
         with transaction(self._context.sessions) as session:
-            job = AttemptRepo(session).claim(job_id, owner, lease_s, max_attempts, self.devices.capacity)
+            attempts, capacity = AttemptRepo(session), self.devices.capacity
+            if job_id is None:
+                job = attempts.claim_next(owner, lease_s, capacity)
+            else:
+                job = attempts.claim(job_id, owner, lease_s, max_attempts, capacity)
             if job is None:
                 return None
             version = None if job.dataset_version_id is None else DatasetRepo(session).get(job.dataset_version_id)
-            return ClaimedJob(job, version, sum_active_seconds(EventRepo(session).list_transitions(job_id)))
+            active_s = sum_active_seconds(EventRepo(session).list_transitions(job.id))
+            return ClaimedJob(job, version, active_s, self._context.clock())

@@ -145,7 +145,7 @@ class TrainerProcess:
 
 
 class TrainerSource(Protocol):
-    """Starts trainers: `Standby` keeps one in reserve, and `TrainerZygote` forks them."""
+    """Starts trainers: `Standby` keeps some in reserve, and `TrainerZygote` forks them."""
 
     def take(self) -> TrainerProcess:
         """Return a trainer that waits for its start message.
@@ -156,7 +156,11 @@ class TrainerSource(Protocol):
         ...
 
     def replenish(self) -> None:
-        """Prepare the next trainer. Called when the taken trainer has started its job, to not delay the job."""
+        """Prepare the next trainers. Called when the taken trainer has started its job, to not delay the job."""
+        ...
+
+    def release(self) -> None:
+        """Prepare the next trainers. Called when a taken trainer has ended, so that a slot is free."""
         ...
 
 

@@ -66,6 +66,9 @@ class TrainerZygote:
     def replenish(self) -> None:
         """Do nothing: no trainer waits in reserve."""
 
+    def release(self) -> None:
+        """Do nothing: no trainer waits in reserve."""
+
     def close(self) -> None:
         """Stop the zygote. Call this after all trainers have ended, because it kills them too."""
         with self._condition:

@@ -26,6 +26,13 @@ class Trial(NamedTuple):
     samples_per_s: float | None
 
 
+class StepTime(NamedTuple):
+    """The duration of a training step, and the number of samples of its batch."""
+
+    seconds: float
+    num_samples: int
+
+
 class StepTimer(Callback):
     """Records the time at which the device finishes each step, and interrupts the run after `steps` steps."""
 
@@ -44,10 +51,18 @@ class StepTimer(Callback):
 def measure_samples_per_s(
     run: Run, steps: int, observers: Sequence[Callback] = (), clock: Callable[[], float] = time.perf_counter
 ) -> float | None:
-    """Return the median throughput over `steps` steps, including the time to load batches.
+    """Return the median throughput over `steps` steps. Otherwise the same as `measure_step`."""
+    step = measure_step(run, steps, observers, clock)
+    return None if step is None else step.num_samples / step.seconds
+
+
+def measure_step(
+    run: Run, steps: int, observers: Sequence[Callback] = (), clock: Callable[[], float] = time.perf_counter
+) -> StepTime | None:
+    """Return the median duration of `steps` steps, including the time to load batches.
 
     The first step is not measured. Return None if an observer interrupted the run. The measurement changes the weights
-    of the run's network, so do not use the run afterwards.
+    of the run's network, so use the run only for further measurements.
     """
     timer = StepTimer(steps + 1, clock)
     state = RunState(max_epochs=steps + 1, steps_per_epoch=run.state.steps_per_epoch)
@@ -55,8 +70,8 @@ def measure_samples_per_s(
     times = timer.times
     if len(times) <= steps:
         return None
-    seconds = median(later - earlier for earlier, later in pairwise(times))
-    return state.batch_size / max(seconds, 1e-9)
+    seconds = max(1e-9, median(later - earlier for earlier, later in pairwise(times)))
+    return StepTime(seconds, state.batch_size)
 
 
 def should_continue(trials: Sequence[Trial]) -> bool:

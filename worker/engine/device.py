@@ -13,6 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from core.host_resources import count_usable_cores
+
 Precision = Literal["fp32", "bf16", "fp16"]
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # parameters of mallopt in glibc's malloc.h
 COMPILERS = ("g++", "clang++", "c++")
@@ -140,11 +142,6 @@ def compile_in_place(network: nn.Module) -> None:
     if not any(shutil.which(name) for name in compilers):
         raise DeviceUnavailable(f"'compile' requires a C++ compiler; this machine has none of {', '.join(compilers)}")
     network.compile()
-
-
-def count_usable_cores() -> int:
-    """Return the number of cores that this process may use. The machine can have more cores."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def get_peak_memory_bytes() -> int:

@@ -10,8 +10,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from core.host_resources import count_usable_cores
 from worker.engine.callback import Callback
-from worker.engine.device import count_usable_cores
 from worker.engine.gradients import ProcessGroup
 from worker.engine.run import Run
 from worker.engine.state import RunState
@@ -53,13 +53,12 @@ class DistributedContext:
             micro_batch_size=None if run.micro_batch_size is None else max(1, run.micro_batch_size // self.world_size),
         )
 
-    def choose_num_threads(self, requested: int | Literal["auto"]) -> int | Literal["auto"]:
-        """Return torch's number of CPU threads for this rank. With "auto", the cores are divided among the ranks."""
-        return (
-            max(1, count_usable_cores() // self.world_size)
-            if requested == "auto" and self.is_distributed
-            else requested
-        )
+    def choose_num_threads(self, requested: int | Literal["auto"], slots: int = 1) -> int:
+        """Return torch's number of CPU threads for this rank.
+
+        With "auto", the cores are divided among the slots of the worker. Each rank takes a slot, if there are enough.
+        """
+        return max(1, count_usable_cores() // max(slots, self.world_size)) if requested == "auto" else requested
 
     def describe(self) -> dict[str, Any]:
         """Return the number of devices and the process IDs by rank, as JSON values. All ranks must call this."""

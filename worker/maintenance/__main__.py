@@ -1,6 +1,6 @@
 """Entry point of `python -m worker.maintenance`."""
 
-from worker.maintenance.loop import main
+from worker.maintenance.main import main
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,6 @@
-"""Checks whether a maintenance loop runs: `python -m worker.maintenance.health`, for health checks of containers.
+"""Checks whether maintenance runs: `python -m worker.maintenance.health`, for health checks of containers.
 
-The exit status is 0 if a loop completed a round recently. Several loops share one record.
+The exit status is 0 if both loops that jobs depend on completed a round recently. Several processes share the records.
 """
 
 import sys
@@ -15,24 +15,25 @@ from core.db.session import SessionFactory, make_engine, make_session_factory, t
 from core.settings import Settings
 from core.startup import load_settings_or_exit
 
-REPORT = "maintenance"
+LOOP = "maintenance"
+REAPER = "reaper"
 NUM_MISSED_ROUNDS = 12
-MIN_SILENCE_S = 300.0  # a round with files can take minutes
+MIN_SILENCE_S = 300.0  # a round may wait for a database or a queue that does not respond
 
 
-def record_round(sessions: SessionFactory) -> None:
-    """Store that a round was completed."""
+def record_round(sessions: SessionFactory, loop: str) -> None:
+    """Store that a round of `LOOP` or `REAPER` was completed."""
     with transaction(sessions) as session:
-        SystemReportRepo(session).put(REPORT, {})
+        SystemReportRepo(session).put(loop, {})
 
 
-def has_recent_round(sessions: SessionFactory, settings: Settings) -> bool:
-    """Return whether a round was completed recently, by the clock of the database."""
+def has_recent_rounds(sessions: SessionFactory, settings: Settings) -> bool:
+    """Return whether both loops completed a round recently, by the clock of the database."""
     silence_s = max(MIN_SILENCE_S, NUM_MISSED_ROUNDS * settings.maintenance_s)
     with transaction(sessions, read_only=True) as session:
         is_recent = SystemReportRow.computed_at > now(session, -silence_s)
-        query = select(SystemReportRow.name).where(SystemReportRow.name == REPORT, is_recent)
-        return session.scalars(query).first() is not None
+        query = select(SystemReportRow.name).where(SystemReportRow.name.in_((LOOP, REAPER)), is_recent)
+        return len(session.scalars(query).all()) == 2
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def main() -> None:
     settings = load_settings_or_exit()
     engine = make_engine(settings.sqlalchemy_url)
     try:
-        is_healthy = has_recent_round(make_session_factory(engine), settings)
+        is_healthy = has_recent_rounds(make_session_factory(engine), settings)
     except SQLAlchemyError as error:
         sys.exit(f"The database cannot be read: {str(error).splitlines()[0]}")
     finally:

@@ -3,25 +3,31 @@
 A file is orphaned if no database row refers to it and no running attempt or import can still add such a row.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
+from itertools import groupby, islice
 
 from sqlalchemy.orm import Session
 
 from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.datasets import DatasetRepo
+from core.db.repos.job_bundles import JobBundleRepo
 from core.db.repos.jobs import JobRepo, get_result_key, has_stored_result
 from core.db.repos.models import ModelRepo
 from core.db.repos.uploads import UploadRepo
 from core.db.repos.variants import VariantRepo
 from core.db.session import SessionFactory, transaction
+from core.db.tables import JobRow
 from core.errors import NotFound
-from core.jobs import ACTIVE, OPEN_UPLOAD_STATES, DatasetState
+from core.jobs import ACTIVE, DatasetState
 from core.storage import Storage
 
+MAX_UNITS = 500
+"""Published folders and files that are checked with the same queries."""
 UPLOAD_PARTS = "upload-parts"  # a folder with the received bytes of each resumable upload
 NUMBERED = {"checkpoints", "artifacts"}  # folders of an attempt; each of their subfolders is published separately
+FilterReferenced = Callable[[Session, Collection[str]], set[str]]
 
 
 def find_orphaned_files(
@@ -31,21 +37,23 @@ def find_orphaned_files(
 
     Uploaded files of datasets are kept for `archive_days` days after their import.
     """
-    checks: dict[str, Callable[[Session, str], bool]] = {
-        "jobs": _are_job_files_referenced,
-        "datasets": _is_dataset_referenced,
-        "uploads": partial(_is_upload_referenced, archive_days=archive_days),
-        UPLOAD_PARTS: _are_parts_referenced,
+    filter_by_prefix: dict[str, FilterReferenced] = {
+        "jobs": _filter_referenced_job_files,
+        "datasets": _filter_referenced_datasets,
+        "uploads": partial(_filter_referenced_uploads, archive_days=archive_days),
+        UPLOAD_PARTS: _filter_referenced_parts,
     }
+
     orphaned: list[str] = []
-    for prefix, is_referenced in checks.items():
-        files = {get_unit_key(file): file for file in storage.list_keys(prefix)}
-        for unit, file in files.items():
-            if not _is_old(storage, file, min_age_s):
-                continue
-            with transaction(sessions, read_only=True) as session:
-                if not is_referenced(session, unit):
-                    orphaned.append(unit)
+    for prefix, filter_referenced in filter_by_prefix.items():
+        groups = groupby(storage.list_keys(prefix), get_unit_key)  # the keys are sorted
+        units = ((unit, list(files)[-1]) for unit, files in groups)
+        while files := dict(islice(units, MAX_UNITS)):
+            # Only few ages are read, because each may be a request. The rows are read again after the age of a file,
+            # because the row of an old file was written long ago, if ever.
+            unreferenced = _list_unreferenced(sessions, filter_referenced, files)
+            old = [unit for unit in unreferenced if _is_old(storage, files[unit], min_age_s)]
+            orphaned += _list_unreferenced(sessions, filter_referenced, old)
     return orphaned
 
 
@@ -58,6 +66,16 @@ def get_unit_key(file: str) -> str:
     return "/".join(parts[:num_parts])
 
 
+def _list_unreferenced(
+    sessions: SessionFactory, filter_referenced: FilterReferenced, units: Collection[str]
+) -> list[str]:
+    if not units:
+        return []
+    with transaction(sessions, read_only=True) as session:
+        referenced = filter_referenced(session, units)
+    return [unit for unit in units if unit not in referenced]
+
+
 def _is_old(storage: Storage, file: str, min_age_s: float) -> bool:
     try:
         return storage.get_age_s(file) > min_age_s
@@ -65,38 +83,47 @@ def _is_old(storage: Storage, file: str, min_age_s: float) -> bool:
         return False
 
 
-def _are_job_files_referenced(session: Session, unit: str) -> bool:
-    job_id, token = unit.split("/")[1:3]
-    job = JobRepo(session).find(job_id, with_spec=False)
-    if job is not None and job.state in ACTIVE and token == f"t{job.token}":
-        return True  # the attempt may still add a row for the files
-    if job is not None and has_stored_result(job) and unit == get_result_key(job):
-        return True
-    if ArtifactRepo(session).is_key_referenced(job_id, unit):
-        return True
-    repos = CheckpointRepo(session), ModelRepo(session), VariantRepo(session)
-    return any(repo.is_key_referenced(unit) for repo in repos)
+def _filter_referenced_job_files(session: Session, units: Collection[str]) -> set[str]:
+    ids = {unit.split("/")[1] for unit in units}
+    jobs = {job.id: job for job in JobRepo(session).list_by_ids(ids, with_spec=False)}
+    referenced = {unit for unit in units if _is_used_by_job(jobs.get(unit.split("/")[1]), unit)}
+    referenced |= ArtifactRepo(session).filter_keys(ids, units)
+    repos = CheckpointRepo(session), ModelRepo(session), VariantRepo(session), JobBundleRepo(session)
+    return referenced.union(*(repo.filter_keys(units) for repo in repos))
 
 
-def _is_dataset_referenced(session: Session, unit: str) -> bool:
-    version_id, token = unit.split("/")[1:3]
-    version = DatasetRepo(session).find(version_id)
-    if version is None:
+def _is_used_by_job(job: JobRow | None, unit: str) -> bool:
+    """Return whether the running attempt may still add a row for the files, or they are the result of the job."""
+    if job is None:
         return False
-    is_importing = version.state is DatasetState.IMPORTING and token == f"t{version.token}"
-    return is_importing or version.packed_key == unit
+    is_running = job.state in ACTIVE and unit.split("/")[2] == f"t{job.token}"
+    return is_running or (has_stored_result(job) and unit == get_result_key(job))
 
 
-def _is_upload_referenced(session: Session, unit: str, *, archive_days: float) -> bool:
-    upload_id = unit.split("/")[1]
-    if JobRepo(session).is_upload_needed(upload_id):
-        return True
-    version = DatasetRepo(session).find(upload_id)
-    if version is None or version.state is DatasetState.IMPORTING:
-        return version is not None
-    return archive_days > 0 and DatasetRepo(session).has_ended_within(upload_id, archive_days)
+def _filter_referenced_datasets(session: Session, units: Collection[str]) -> set[str]:
+    versions = {row.id: row for row in DatasetRepo(session).list_by_ids({unit.split("/")[1] for unit in units})}
+
+    def is_referenced(unit: str) -> bool:
+        version_id, token = unit.split("/")[1:3]
+        version = versions.get(version_id)
+        if version is None:
+            return False
+        is_importing = version.state is DatasetState.IMPORTING and token == f"t{version.token}"
+        return is_importing or version.packed_key == unit
+
+    return {unit for unit in units if is_referenced(unit)}
 
 
-def _are_parts_referenced(session: Session, unit: str) -> bool:
-    upload = UploadRepo(session).find(unit.split("/")[1])
-    return upload is not None and upload.state in OPEN_UPLOAD_STATES
+def _filter_referenced_uploads(session: Session, units: Collection[str], *, archive_days: float) -> set[str]:
+    ids = {unit.split("/")[1] for unit in units}
+    referenced = JobRepo(session).list_required_uploads()
+    datasets = DatasetRepo(session)
+    referenced |= {row.id for row in datasets.list_by_ids(ids) if row.state is DatasetState.IMPORTING}
+    if archive_days > 0:
+        referenced |= datasets.filter_ended_within(ids, archive_days)
+    return {unit for unit in units if unit.split("/")[1] in referenced}
+
+
+def _filter_referenced_parts(session: Session, units: Collection[str]) -> set[str]:
+    still_open = UploadRepo(session).filter_open({unit.split("/")[1] for unit in units})
+    return {unit for unit in units if unit.split("/")[1] in still_open}

@@ -41,6 +41,18 @@ class Retention:
         # Whole jobs first: they take their checkpoints and artifacts along.
         if settings.job_retention_days:
             self._delete_jobs(settings.job_retention_days)
+        if days := settings.event_retention_days:
+            self._delete_rows(
+                "events",
+                lambda repo: repo.find_event_jobs(days, MAX_JOBS),
+                lambda repo, job_id: repo.delete_events(job_id, days, ROWS_PER_TRANSACTION),
+            )
+        if days := settings.metric_retention_days:
+            self._delete_rows(
+                "points",
+                lambda repo: repo.find_point_jobs(days, MAX_JOBS),
+                lambda repo, job_id: repo.delete_points(job_id, days, ROWS_PER_TRANSACTION),
+            )
         if days := settings.checkpoint_retention_days:
             self._delete_files(
                 "checkpoints",
@@ -72,6 +84,20 @@ class Retention:
             delete_stored_files(self._storage, keys)
             log.info("job.expired", job_id=job_id)
 
+    def _delete_rows(
+        self, kind: str, find: Callable[[RetentionRepo], list[str]], delete: Callable[[RetentionRepo, str], int]
+    ) -> None:
+        """Delete rows of jobs, of each job completely: a job whose deletion has begun is not found again."""
+        expired = self._read(find)
+        self.has_more |= len(expired) == MAX_JOBS
+        for job_id in expired:
+            total, num_deleted = 0, ROWS_PER_TRANSACTION
+            while num_deleted == ROWS_PER_TRANSACTION:
+                with transaction(self._sessions) as session:
+                    num_deleted = delete(RetentionRepo(session), job_id)
+                total += num_deleted
+            log.info(f"{kind}.expired", job_id=job_id, num_rows=total)
+
     def _delete_files(
         self, kind: str, find: Callable[[RetentionRepo], list[str]], delete: Callable[[RetentionRepo, str], list[str]]
     ) -> None:
@@ -98,6 +124,8 @@ class Retention:
         sums = {
             "checkpoints": (settings.checkpoint_retention_days, repo.sum_checkpoints),
             "artifacts": (settings.artifact_retention_days, repo.sum_artifacts),
+            "events": (settings.event_retention_days, repo.count_event_jobs),
+            "metrics": (settings.metric_retention_days, repo.count_point_jobs),
             "jobs": (settings.job_retention_days, repo.sum_jobs),
         }
         content: dict[str, Any] = {"is_dry_run": settings.retention_dry_run}

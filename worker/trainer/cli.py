@@ -5,8 +5,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import yaml
-
 from core.spec import ANY_JOB
 from worker.engine.snapshot_checksums import find_latest_valid
 from worker.protocol import Start
@@ -24,6 +22,8 @@ def build_start_message(options: argparse.Namespace, warn: Callable[[str], objec
     Raises:
         BadSnapshot: snapshots exist, but all of them are damaged.
     """
+    import yaml  # imported here: a trainer with a supervisor reads no spec file
+
     options.work_dir.mkdir(parents=True, exist_ok=True)
     text = options.spec.read_text()
     is_json = options.spec.suffix == ".json"  # do not parse JSON as YAML, which reads `1e-8` as a string

@@ -72,17 +72,17 @@ def create_context(start: Start, channel: Channel, *, snapshot_every_s: float = 
 def choose_placement(start: Start, channel: Channel) -> Placement:
     """Return the device, the precision and the number of threads for the job.
 
-    A resumed run keeps its precision and number of threads, because changing either affects the results.
+    A resumed run keeps its precision and number of threads, because changing either affects the results. With the
+    number "auto", a training may use fewer threads, see `thread_finder`.
     """
     spec = start.spec
-    preferred = build_placement(
-        start.device or spec.device, spec.precision, DistributedContext().choose_num_threads(spec.threads)
-    )
+    num_threads = DistributedContext().choose_num_threads(start.threads or spec.threads, start.worker_slots)
+    preferred = build_placement(start.device or spec.device, spec.precision, num_threads)
     if start.resume_dir is None:
         return preferred
     metadata = snapshot.read_metadata(Path(start.resume_dir))
     resumed = Placement(preferred.device, metadata["precision"], metadata["threads"])
-    if resumed.threads != preferred.threads:
+    if resumed.threads != preferred.threads and not (spec.threads == "auto" and resumed.threads == 1):
         channel.send_log(
             f"The run continues with {resumed.threads} threads, as before; this worker's default is "
             f"{preferred.threads}.",

@@ -5,13 +5,12 @@ from typing import assert_never
 from core.jobs import StopMode
 from core.spec import EvaluateSpec, JobSpec, LrFindSpec, PredictArchiveSpec, PredictSpec, RegisterSpec, VariantSpec
 from worker.engine.run import EvaluationInterrupted
-from worker.protocol import JobCompleted, RunStopped, Start, TrainingFinished
+from worker.protocol import JobCompleted, MilestoneReached, RunStopped, Start, TrainingFinished
 from worker.trainer.channel import Channel
 from worker.trainer.evaluation import evaluate_model
 from worker.trainer.export import make_variant
 from worker.trainer.job_context import JobContext, create_context
 from worker.trainer.lr_finder import suggest_lr
-from worker.trainer.predict_archive import predict_archive
 from worker.trainer.predict_split import predict_split
 from worker.trainer.registration import register_network
 from worker.trainer.training import train_model
@@ -19,7 +18,7 @@ from worker.trainer.training import train_model
 
 def execute_job(
     start: Start, channel: Channel, *, snapshot_every_s: float = 60.0
-) -> TrainingFinished | JobCompleted | RunStopped | None:
+) -> TrainingFinished | JobCompleted | MilestoneReached | RunStopped | None:
     """Run a job and return its final message.
 
     In a distributed run, return None in all processes except the one that sends the final message, rank 0.
@@ -31,7 +30,7 @@ def execute_job(
         return RunStopped(mode=StopMode.PREEMPT if mode is None or mode == StopMode.FINISH else mode)
 
 
-def _run_kind(context: JobContext) -> TrainingFinished | JobCompleted | None:
+def _run_kind(context: JobContext) -> TrainingFinished | JobCompleted | MilestoneReached | None:
     match context.start.spec:
         case JobSpec() as spec:
             return train_model(spec, context)
@@ -42,6 +41,9 @@ def _run_kind(context: JobContext) -> TrainingFinished | JobCompleted | None:
         case PredictSpec() as spec:
             return predict_split(spec, context)
         case PredictArchiveSpec() as spec:
+            # Imported here because it imports the readers of archives, which other jobs do not need.
+            from worker.trainer.predict_archive import predict_archive
+
             return predict_archive(spec, context)
         case VariantSpec() as spec:
             return make_variant(spec, context)

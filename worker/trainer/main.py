@@ -9,7 +9,7 @@ from pathlib import Path
 from core.process_tuning import TRAIN_NICENESS, set_niceness
 from worker.engine.device import DeviceUnavailable, keep_freed_memory
 from worker.engine.snapshot_checksums import BadSnapshot
-from worker.protocol import EXIT_STOPPED, RunStopped, Start
+from worker.protocol import EXIT_STOPPED, MilestoneReached, RunStopped, Start
 from worker.trainer import cli
 from worker.trainer.channel import STDIN, Channel, preempt_on_signal, redirect_stdout
 from worker.trainer.error_classification import classify_error
@@ -75,4 +75,4 @@ def run_job(start: Start, channel: Channel, *, snapshot_every_s: float = 60.0) -
     if message is None:
         return 0
     channel.send_final(message)
-    return EXIT_STOPPED if isinstance(message, RunStopped) else 0
+    return EXIT_STOPPED if isinstance(message, MilestoneReached | RunStopped) else 0

@@ -18,7 +18,7 @@ from worker.engine.distributed import DistributedContext
 from worker.engine.extended_run import restore_finished_run
 from worker.engine.metric_history import MetricHistory
 from worker.engine.run import EvaluationInterrupted, Run
-from worker.protocol import RunStarted, Start, TrainingFinished
+from worker.protocol import MilestoneReached, RunStarted, Start, TrainingFinished
 from worker.trainer.artifacts import to_file_digests
 from worker.trainer.batch_size_finder import tune_batch_size
 from worker.trainer.callbacks import (
@@ -27,6 +27,7 @@ from worker.trainer.callbacks import (
     KeepAliveCallback,
     LearningCurveCallback,
     MetricsCallback,
+    MilestoneCallback,
     StopRequestCallback,
 )
 from worker.trainer.callbacks.learning_curve import KEY as HISTORY
@@ -45,10 +46,13 @@ from worker.trainer.job_context import JobContext
 from worker.trainer.json_values import to_json_floats, to_json_values
 from worker.trainer.lr_finder import tune_lr
 from worker.trainer.runtime_info import count_parameters, describe_run
+from worker.trainer.thread_finder import tune_threads
 
 
-def train_model(spec: JobSpec, context: JobContext) -> TrainingFinished | None:
-    """Train a model and return the final message. Return None in all processes of a distributed run except rank 0.
+def train_model(spec: JobSpec, context: JobContext) -> TrainingFinished | MilestoneReached | None:
+    """Train a model and return the final message.
+
+    If the run is complete, return None in all processes of a distributed run except rank 0.
 
     Raises:
         EvaluationInterrupted: a stop is requested. If the run has made at least one step, it has written a snapshot.
@@ -57,7 +61,7 @@ def train_model(spec: JobSpec, context: JobContext) -> TrainingFinished | None:
     packed = context.open_dataset()
     previous = {} if start.resume_dir is None else snapshot.read_metadata(Path(start.resume_dir))
     extension = find_extension(start, spec, previous)
-    tuned_spec, remembered = _tune_spec(spec, packed, context, previous)
+    tuned_spec, context, remembered = _tune_spec(spec, packed, context, previous)
     save_artifact = context.create_artifacts().save
     schedule_epochs = None if extension is None else extension.schedule_epochs
     weights = load_initial_weights(start)
@@ -76,27 +80,37 @@ def train_model(spec: JobSpec, context: JobContext) -> TrainingFinished | None:
     keep_alive = KeepAliveCallback(channel)
     history = MetricHistory.from_dict(previous[HISTORY]) if HISTORY in previous else MetricHistory()
     curve = _build_learning_curve(run, history, context, save_artifact)
-    observers = _build_observers(shared, tuned_spec, packed.meta, context, keep_alive, remembered, curve, history)
+    milestones = MilestoneCallback(() if spec.milestones is None else spec.milestones.epochs, start.milestone_epoch)
+    control = (StopRequestCallback(channel), milestones, keep_alive)
+    observers = _build_observers(shared, tuned_spec, packed.meta, context, control, remembered, curve, history)
     try:
         shared.build_loop(observers, warn).fit(run.state)
         if not run.state.is_done:
-            raise EvaluationInterrupted
+            return _report_interruption(milestones)
         return _finish_run(run, start, packed.meta, channel, keep_alive) if ranks.rank == 0 else None
     finally:
         curve.wait()
 
 
+def _report_interruption(milestones: MilestoneCallback) -> MilestoneReached:
+    """Return the final message of a run that stopped at a milestone. Otherwise, raise EvaluationInterrupted."""
+    if milestones.reached is None:
+        raise EvaluationInterrupted
+    return MilestoneReached(epoch=milestones.reached)
+
+
 def _tune_spec(
     spec: JobSpec, packed: PackedDataset, context: JobContext, previous: dict[str, Any]
-) -> tuple[JobSpec, dict[str, Any]]:
-    """Tune the batch size and the learning rate, if the spec requests it.
+) -> tuple[JobSpec, JobContext, dict[str, Any]]:
+    """Tune the batch size, the number of threads and the learning rate, if the spec requests it.
 
-    Return the updated spec, and the tuning results as metadata to store in the snapshots. If the run resumes from a
-    snapshot, `previous` is the metadata of the snapshot, and the results that it contains are used again.
+    Return the updated spec and context, and the tuning results as metadata to store in the snapshots. If the
+    run resumes from a snapshot, `previous` is its metadata, and the results that it contains are used again.
     """
     spec, batch_size = tune_batch_size(spec, packed, context, previous.get("batch_size"))
+    context, threads = tune_threads(spec, packed, context, previous.get("thread_trials"))
     spec, lr = tune_lr(spec, packed, context, previous.get("lr_find"))
-    return spec, batch_size | lr
+    return spec, context, batch_size | threads | lr
 
 
 def _initialize_state(
@@ -131,17 +145,20 @@ def _build_observers(
     spec: JobSpec,
     meta: PackedMeta,
     context: JobContext,
-    keep_alive: KeepAliveCallback,
+    control: tuple[Callback, ...],
     remembered: dict[str, Any],
     curve: LearningCurveCallback,
     history: MetricHistory,
 ) -> tuple[Callback, ...]:
-    """Build the callbacks that report the run to the supervisor, in the order in which they are called."""
+    """Build the callbacks that report the run to the supervisor, in the order in which they are called.
+
+    `control`: the callbacks that can stop the run, and the one that reports that it is alive.
+    """
     start, channel, ranks = context.start, context.channel, DistributedContext()
     metrics = MetricsCallback(channel, run)
     compile_time = (CompileTimeCallback(channel),) if spec.compile else ()
     synchronization = ranks.build_observers(run, spec.seed)
-    observers = (*compile_time, StopRequestCallback(channel), keep_alive, metrics, *synchronization)
+    observers = (*compile_time, *control, metrics, *synchronization)
     if ranks.rank != 0:
         return observers
     checkpoints = CheckpointCallback(

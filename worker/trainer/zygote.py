@@ -22,7 +22,7 @@ from typing import NoReturn
 _BLAS_THREADS = "OPENBLAS_NUM_THREADS"
 _NUM_BLAS_THREADS = os.environ.get(_BLAS_THREADS)
 if __name__ == "__main__":  # not in the ranks of a distributed run, which import this module again
-    # OpenBLAS reads it once, when numpy is imported, and otherwise starts threads. Forked trainers keep one thread.
+    # OpenBLAS reads it once, when numpy or scipy is imported, and otherwise starts threads. Forked trainers keep one.
     os.environ[_BLAS_THREADS] = "1"
 
 from core.parent_death import set_parent_death_signal  # noqa: E402 - numpy must be imported after the line above
@@ -33,7 +33,13 @@ from worker.trainer.main import serve_supervisor  # noqa: E402
 from worker.trainer.warm_up import warm_up  # noqa: E402
 
 # Most jobs need these modules, which the trainer imports only when it needs them.
-_LAZY_MODULES = ("worker.engine.metrics.factory", "matplotlib.figure", "matplotlib.backends.backend_agg")
+LAZY_MODULES = (
+    "worker.engine.metrics.auroc",
+    "worker.engine.metrics.r2",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "worker.trainer.predict_archive",
+)
 _STDIN, _STDOUT, _STDERR = range(3)
 
 
@@ -50,7 +56,7 @@ class Zygote:
         self._running: dict[int, socket.socket] = {}
         self._exited: dict[socket.socket, int] = {}
 
-    def run(self, lazy_modules: Iterable[str] = _LAZY_MODULES) -> None:
+    def run(self, lazy_modules: Iterable[str] = LAZY_MODULES) -> None:
         """Serve requests until the worker closes the socket. While no request waits, import lazy modules."""
         for end in (self._wakeup, self._wakeup_writer):
             end.setblocking(False)
@@ -154,6 +160,7 @@ def _run_trainer(parent: int, fds: Sequence[int], *, is_safe: bool) -> NoReturn:
     """
     status = 1
     try:
+        _restore_environment()
         os.setsid()
         set_parent_death_signal(parent)
         signal.set_wakeup_fd(-1)
@@ -177,6 +184,14 @@ def _run_trainer(parent: int, fds: Sequence[int], *, is_safe: bool) -> NoReturn:
             os._exit(status)
 
 
+def _restore_environment() -> None:
+    """Restore the variable that was changed for this process, for new programs that a trainer runs."""
+    if _NUM_BLAS_THREADS is None:
+        os.environ.pop(_BLAS_THREADS, None)
+    else:
+        os.environ[_BLAS_THREADS] = _NUM_BLAS_THREADS
+
+
 def _count_threads() -> int:
     return len(list(Path("/proc/self/task").iterdir()))
 
@@ -185,10 +200,6 @@ def main() -> None:
     """Import the trainer, run a training step on one thread, and serve the worker."""
     use_threads(1)
     warm_up(threads=1)
-    if _NUM_BLAS_THREADS is None:
-        del os.environ[_BLAS_THREADS]
-    else:
-        os.environ[_BLAS_THREADS] = _NUM_BLAS_THREADS
     gc.collect()
     gc.freeze()  # the collector would write to pages that the trainers share
     Zygote(socket.socket(fileno=int(sys.argv[1]))).run()

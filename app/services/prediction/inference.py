@@ -85,6 +85,10 @@ class InferenceService:
         """Return all versions of a model, oldest first. Raises NotFound."""
         return await asyncio.to_thread(self._read_versions, name)
 
+    async def list_version_numbers(self, name: str) -> list[int]:
+        """Return the numbers of all versions of a model, oldest first."""
+        return await asyncio.to_thread(self._read_version_numbers, name)
+
     async def list_models(self) -> list[ModelIndexEntry]:
         """Return all versions of all models."""
         return [
@@ -185,12 +189,11 @@ class InferenceService:
 
     def _read_all_versions(self) -> list[ServedModel]:
         with transaction(self._sessions, read_only=True) as session:
-            models, versions = ModelRepo(session), list[ServedModel]()
-            names, after = models.list_names(limit=1000)
-            while names:
-                versions += [to_served_model(row) for name in names for row in reversed(models.list_versions(name))]
-                names, after = models.list_names(after=after, limit=1000) if after else ([], None)
-            return versions
+            return [to_served_model(row) for row in ModelRepo(session).iterate_all_versions()]
+
+    def _read_version_numbers(self, name: str) -> list[int]:
+        with transaction(self._sessions, read_only=True) as session:
+            return ModelRepo(session).list_version_numbers(name)
 
 
 def _require_success(outcomes: Sequence[Array | ServiceError]) -> list[Array]:

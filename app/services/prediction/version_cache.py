@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ CACHE_TTL_S = 0.5
 REFRESH_FRACTION = 0.7
 MAX_ENTRIES = 1024
 AS_TRAINED = "none"
+_Key = tuple[str, str | None]
+"""A reference to a model, and the variant."""
 
 
 class ServedModel(NamedTuple):
@@ -66,8 +69,9 @@ class VersionCache:
         self._sessions = sessions
         self._ttl_s = ttl_s
         self._clock = clock
-        self._entries: dict[tuple[str, str | None], _CacheEntry] = {}
-        self._refreshes: dict[tuple[str, str | None], _CacheEntry] = {}
+        self._entries: dict[_Key, _CacheEntry] = {}
+        self._refreshes: dict[_Key, _CacheEntry] = {}
+        self._mutex = threading.Lock()
 
     async def get(self, ref: str, variant: str | None = None) -> ServedModel:
         """Return the version of a reference. Concurrent calls for the same reference share one database query.
@@ -89,27 +93,36 @@ class VersionCache:
 
     def invalidate(self, name: str) -> None:
         """Remove all entries of a model. Thread-safe."""
-        for entries in (self._entries, self._refreshes):
-            for key in [key for key in list(entries) if key[0].partition("@")[0] == name]:
-                entries.pop(key, None)
+        with self._mutex:
+            for entries in (self._entries, self._refreshes):
+                for key in [key for key in entries if key[0].partition("@")[0] == name]:
+                    del entries[key]
 
-    def _refresh(self, key: tuple[str, str | None], current: _CacheEntry | None) -> _CacheEntry:
+    def _refresh(self, key: _Key, current: _CacheEntry | None) -> _CacheEntry:
         """Start a query unless one is running. Return the current entry until the new query has succeeded."""
         refresh, now = self._refreshes.get(key), self._clock()
         if refresh is None or now - refresh.started_at >= self._ttl_s:
-            if len(self._refreshes) >= MAX_ENTRIES:
-                self._refreshes.clear()
             refresh = _CacheEntry(now, asyncio.create_task(asyncio.to_thread(self._query_version, *key)))
             refresh.task.add_done_callback(_has_failed)  # retrieves the exception; otherwise asyncio logs it
-            self._refreshes[key] = refresh
+            self._store(self._refreshes, key, refresh)
         is_done = refresh.task.done() and not _has_failed(refresh.task)
         if current is not None and not is_done and not _has_failed(current.task):
             return current
-        if key not in self._entries and len(self._entries) >= MAX_ENTRIES:
-            self._entries.clear()
-        self._refreshes.pop(key, None)
-        self._entries[key] = refresh
+        self._store(self._entries, key, refresh)
+        with self._mutex:
+            self._refreshes.pop(key, None)
         return refresh
+
+    def _store(self, entries: dict[_Key, _CacheEntry], key: _Key, entry: _CacheEntry) -> None:
+        """Store an entry. Remove expired entries and, above `MAX_ENTRIES`, the oldest ones."""
+        with self._mutex:
+            entries.pop(key, None)
+            entries[key] = entry  # the last one: the oldest entries are the first ones
+            while len(entries) > 1:
+                oldest = next(iter(entries))
+                if len(entries) <= MAX_ENTRIES and self._clock() - entries[oldest].started_at < self._ttl_s:
+                    return
+                del entries[oldest]
 
     def _query_version(self, ref: str, variant: str | None) -> ServedModel:
         with transaction(self._sessions, read_only=True) as session:

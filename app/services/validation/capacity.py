@@ -6,8 +6,8 @@ from typing import Any
 from app.services.validation.model_job import ModelJobContext
 from app.services.validation.report import ValidationReport
 from app.services.validation.training import TrainingContext
+from core.db.queue_tables import WorkerRow
 from core.db.repos.placement import WorkerCapacity
-from core.db.tables import WorkerRow
 
 NO_WORKER = "No worker is alive."
 

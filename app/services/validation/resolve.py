@@ -84,7 +84,8 @@ def find_model_reference(spec: AnyJobSpec) -> tuple[str, str] | None:
 
 def list_fields(kind: str) -> frozenset[str]:
     """Return the field names of a spec of this job kind; empty if the kind is unknown."""
-    return frozenset(SPEC_BY_KIND[kind].model_fields if kind in SPEC_BY_KIND else ())
+    fields = SPEC_BY_KIND[kind].model_fields if kind in SPEC_BY_KIND else {}
+    return frozenset(field.alias or name for name, field in fields.items())
 
 
 def get_registry_name(spec: AnyJobSpec) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from core.datasets.archives.entries import ArchiveEntry, read_entry
 from core.datasets.archives.label_file import LABELS_FILES, is_table_file
 from core.datasets.archives.limits import UploadLimits
 from core.datasets.archives.split_lists import get_list_split
+from core.datasets.archives.spool_blocks import SpoolBlocks
 from core.datasets.definition import Unreadable
 from core.datasets.import_report import get_suffix
 from core.datasets.tables import sample_weights
@@ -161,9 +162,18 @@ class ImageSpool:
         if len(self.ignored) < _MAX_LISTED:
             self.ignored.append("/".join(parts))
 
-    def read_image(self, image: SpooledImage) -> bytes:
-        """Return the content of an image file."""
-        return os.pread(self._file.fileno(), image.length, image.offset)
+    def read_images(self, selected: Sequence[SpooledImage]) -> Iterator[bytes]:
+        """Yield the content of each image file. The disk space of an image is freed before the next one is read.
+
+        Call this method once: the images cannot be read again.
+        """
+        fd = self._file.fileno()
+        ranges = [(image.offset, image.length) for image in selected]
+        blocks = SpoolBlocks(fd, ranges, os.fstat(fd).st_size)
+        for offset, length in ranges:
+            content = os.pread(fd, length, offset)
+            blocks.release(offset, length)
+            yield content
 
     def close(self) -> None:
         """Close the spool file and delete the copies of other files."""

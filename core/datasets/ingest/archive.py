@@ -123,12 +123,15 @@ def _pack_spool(
 
 def _read_encoded_images(spool: ImageSpool, layout: ArchiveLayout) -> Iterator[EncodedImage]:
     index = {label: i for i, label in enumerate(layout.classes)}
-    for at in sort_placements(
-        layout.placements[: len(spool.spooled_images)], [image.name for image in spool.spooled_images]
-    ):
-        image, place = spool.spooled_images[at], layout.placements[at]
-        if place:
-            yield EncodedImage(place.split, image.name, index[place.label], spool.read_image(image))
+    names = [image.name for image in spool.spooled_images]
+    placed = [
+        (spool.spooled_images[at], place)
+        for at in sort_placements(layout.placements[: len(names)], names)
+        if (place := layout.placements[at])
+    ]
+    contents = spool.read_images([image for image, _ in placed])
+    for (image, place), content in zip(placed, contents, strict=True):
+        yield EncodedImage(place.split, image.name, index[place.label], content)
 
 
 def _read_weights(spool: ImageSpool, labels: ArchiveLabels) -> dict[str, float] | None:

@@ -1,5 +1,7 @@
 """Queries for artifacts: named files that jobs write in addition to models."""
 
+from collections.abc import Collection
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -47,7 +49,7 @@ class ArtifactRepo:
             raise NotFound(f"Job {job_id!r} has no file {name!r}.", known=names)
         return row
 
-    def is_key_referenced(self, job_id: str, key: str) -> bool:
-        """Return whether an artifact of the job is stored under `key`."""
-        mine = (ArtifactRow.job_id == job_id, ArtifactRow.key == key)
-        return self._session.scalars(select(ArtifactRow.name).where(*mine)).first() is not None
+    def filter_keys(self, job_ids: Collection[str], keys: Collection[str]) -> set[str]:
+        """Return the storage keys under which an artifact of one of the jobs is stored."""
+        query = select(ArtifactRow.key).where(ArtifactRow.job_id.in_(job_ids), ArtifactRow.key.in_(keys))
+        return set(self._session.scalars(query))

@@ -4,25 +4,34 @@ A worker claims a job with a conditional update and then holds its lease. Writes
 because their fencing token is lower.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import exists, func, or_, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now
 from core.db.repos.events import EventRepo
+from core.db.repos.job_queue import has_ready_dataset, select_next
 from core.db.repos.metric_summaries import MetricSummaryRepo
-from core.db.repos.placement import WorkerCapacity, is_schedulable_on, requires_gpu
+from core.db.repos.placement import WorkerCapacity, is_schedulable_on, needs_at_most
 from core.db.repos.transitions import apply_transition, lock_job_for_attempt, record_transition
-from core.db.tables import DatasetVersionRow, JobEventRow, JobRow, OutboxRow
+from core.db.tables import JobRow
 from core.errors import LostLease
 from core.events import EventType
 from core.failures import build_failure
 from core.job_log import describe_lost_attempt
-from core.jobs import ACTIVE, DatasetState, JobState, StopRequest
+from core.jobs import ACTIVE, MILESTONE, JobState, StopRequest
 
 MAX_ATTEMPTS = 5
 _RELEASED_STATES = {JobState.CANCELLING: JobState.CANCELLED, JobState.PAUSING: JobState.PAUSED}
+
+
+class EpochMetrics(NamedTuple):
+    """The metrics of a complete epoch, and the number and the metrics of the best epoch, if it is kept."""
+
+    metrics: dict[str, Any]
+    best: dict[str, Any] | None
 
 
 class AttemptRepo:
@@ -49,16 +58,26 @@ class AttemptRepo:
         be ready. If `capacity` is set, jobs that require more resources are not claimed.
         """
         self.release_expired_lease(job_id, max_attempts)
-        ready = select(DatasetVersionRow.id).where(DatasetVersionRow.state == DatasetState.READY)
-        statement = update(JobRow).where(
-            JobRow.id == job_id,
-            JobRow.state == JobState.QUEUED,
-            JobRow.is_resolved,
-            or_(JobRow.dataset_version_id.is_(None), JobRow.dataset_version_id.in_(ready)),
-        )
+        conditions = [JobRow.id == job_id, JobRow.is_resolved, has_ready_dataset()]
         if capacity is not None:
-            statement = statement.where(is_schedulable_on(capacity))
-        claimed = self._session.execute(
+            conditions.append(is_schedulable_on(capacity))
+        return self._claim(owner, lease_s, *conditions)
+
+    def claim_next(
+        self, owner: str, lease_s: float, capacity: WorkerCapacity | None = None, max_slots: int = 1
+    ) -> JobRow | None:
+        """Claim the job that a worker with this capacity runs next. Return None if there is none.
+
+        Jobs that other workers claim at the same time are skipped on PostgreSQL, so that workers do not wait for each
+        other. Nothing is claimed if the next job uses more than `max_slots` slots: later jobs must not overtake it.
+        """
+        candidate = select_next(capacity).with_for_update(of=JobRow, skip_locked=True).scalar_subquery()
+        return self._claim(owner, lease_s, JobRow.id == candidate, needs_at_most(max_slots))
+
+    def _claim(self, owner: str, lease_s: float, *conditions: ColumnElement[bool]) -> JobRow | None:
+        """Claim the job that is queued and fulfills the conditions, with one statement."""
+        statement = update(JobRow).where(JobRow.state == JobState.QUEUED, *conditions)
+        claimed = self._session.scalars(
             statement.values(
                 state=JobState.RUNNING,
                 attempt=JobRow.attempt + 1,
@@ -72,8 +91,8 @@ class AttemptRepo:
         ).one_or_none()
         if claimed is None:
             return None
-        record_transition(self._session, job_id, JobState.QUEUED, JobState.RUNNING, "claimed")
-        query = select(JobRow).where(JobRow.id == job_id).options(undefer(JobRow.spec))
+        record_transition(self._session, claimed, JobState.QUEUED, JobState.RUNNING, "claimed")
+        query = select(JobRow).where(JobRow.id == claimed).options(undefer(JobRow.spec))
         return self._session.scalars(query.execution_options(populate_existing=True)).one()
 
     def renew_lease(self, job_id: str, token: int, lease_s: float) -> StopRequest | None:
@@ -105,26 +124,30 @@ class AttemptRepo:
         lock_job_for_attempt(self._session, job_id, token)
         self._update_job(job_id, runtime=runtime)
 
-    def set_progress(
-        self, job_id: str, token: int, progress: dict[str, Any], running_metrics: dict[str, Any] | None = None
+    def record_progress(
+        self,
+        job_id: str,
+        token: int,
+        progress: dict[str, Any],
+        running_metrics: dict[str, Any] | None = None,
+        epoch: EpochMetrics | None = None,
+        entries: Sequence[tuple[EventType, dict[str, Any]]] = (),
     ) -> None:
-        """Store the progress.
+        """Store the progress, events and, if an epoch has ended, its metrics. Lock the job until the commit.
 
         `running_metrics` are the metrics of the current epoch so far. They are stored only before the first epoch is
         complete, because the job's metrics are those of the last complete epoch. Jobs without validation samples have
         no validation metrics.
         """
-        job = lock_job_for_attempt(self._session, job_id, token)
-        values: dict[str, Any] = {"progress": progress}
-        is_first_epoch = progress.get("epoch", 1) <= 1 and not any(name.startswith("valid_") for name in job.metrics)
-        if running_metrics and is_first_epoch:
-            values["metrics"] = {**job.metrics, **running_metrics}
-        self._update_job(job_id, **values)
-
-    def set_epoch_metrics(self, job_id: str, token: int, metrics: dict[str, Any], best: dict[str, Any] | None) -> None:
-        """Store the metrics of the last complete epoch. `best`: number and metrics of the best epoch, if it is kept."""
-        job = lock_job_for_attempt(self._session, job_id, token)
-        self._update_job(job_id, metrics={**job.metrics, **metrics}, metrics_best=best)
+        changes: dict[str, Any] = {"progress": progress}
+        if epoch is not None:
+            metrics = lock_job_for_attempt(self._session, job_id, token).metrics
+            changes |= {"metrics": {**metrics, **epoch.metrics}, "metrics_best": epoch.best}
+        elif running_metrics and progress.get("epoch", 1) <= 1:
+            metrics = lock_job_for_attempt(self._session, job_id, token).metrics
+            if not any(name.startswith("valid_") for name in metrics):
+                changes["metrics"] = {**metrics, **running_metrics}
+        EventRepo(self._session).append(job_id, entries, changes, token)  # the fence
 
     def add_warning(self, job_id: str, token: int, text: str) -> None:
         """Add a warning to the job."""
@@ -136,12 +159,12 @@ class AttemptRepo:
         self,
         job_id: str,
         token: int,
-        model_version: int,
+        model_version: int | None,
         metrics: dict[str, Any],
         stop_reason: str | None,
         best: dict[str, Any] | None = None,
     ) -> JobRow:
-        """Mark the job as succeeded, with the number of the model version that it registered.
+        """Mark the job as succeeded, with the number of the model version that it registered; None: it registers none.
 
         `best`: the epoch of the registered weights with its metrics, if it is not the last one. The job's own metrics
         are then still those of the last epoch.
@@ -177,6 +200,16 @@ class AttemptRepo:
         self._release_job(job, reason, num_lost=0)
         return job
 
+    def pause_at_milestone(self, job_id: str, token: int, epoch: int) -> JobRow:
+        """End the attempt after a milestone: mark the job as paused. The next attempt continues to the next milestone.
+
+        If a client has requested that the job is cancelled, paused or finished, call `release` instead.
+        """
+        job = lock_job_for_attempt(self._session, job_id, token)
+        values: dict[str, Any] = {"stop_reason": MILESTONE, "milestone_epoch": epoch}
+        apply_transition(self._session, job, JobState.PAUSED, MILESTONE, **values)
+        return job
+
     def requeue_or_fail(
         self, job_id: str, token: int, failure: dict[str, Any], max_attempts: int = MAX_ATTEMPTS, detail: str = ""
     ) -> JobRow:
@@ -202,24 +235,6 @@ class AttemptRepo:
             self._requeue_or_fail_job(job, build_failure("worker_lost"), max_attempts)
         return job
 
-    def find_ids_without_message(self, older_than_s: float, limit: int = 100, *, gpu: bool | None = None) -> list[str]:
-        """Return the ids of queued jobs whose queue message may be lost, in queue order.
-
-        The returned jobs have a ready dataset and no message in the outbox, and were queued more than `older_than_s`
-        seconds ago. `gpu` selects only jobs that require a GPU (True) or only jobs that do not (False).
-        Default: all jobs.
-        """
-        has_message = exists().where(OutboxRow.topic == "train", OutboxRow.subject_id == JobRow.id)
-        changed_at = select(func.max(JobEventRow.at)).where(
-            JobEventRow.job_id == JobRow.id, JobEventRow.type == EventType.STATE
-        )
-        query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED, ~has_message)
-        query = query.where(DatasetVersionRow.state == DatasetState.READY)
-        if gpu is not None:
-            query = query.where(requires_gpu() if gpu else ~requires_gpu())
-        query = query.where(changed_at.scalar_subquery() < now(self._session, -older_than_s))
-        return list(self._session.scalars(query.order_by(JobRow.priority.desc(), JobRow.created_at).limit(limit)))
-
     def _requeue_or_fail_job(self, job: JobRow, failure: dict[str, Any], max_attempts: int, detail: str = "") -> None:
         is_over_limit = job.state is JobState.RUNNING and job.lost_attempts + 1 >= max_attempts
         target = JobState.FAILED if is_over_limit else _RELEASED_STATES.get(job.state, JobState.QUEUED)
@@ -240,9 +255,8 @@ class AttemptRepo:
             values: dict[str, Any] = {"stop_request": None, "stop_reason": "user_cancelled"}
             apply_transition(self._session, job, JobState.CANCELLED, reason, lost_attempts=lost_attempts, **values)
         elif job.state is JobState.PAUSING:
-            apply_transition(
-                self._session, job, JobState.PAUSED, reason, lost_attempts=lost_attempts, stop_request=None
-            )
+            values = {"stop_request": None, "stop_reason": "user_paused"}
+            apply_transition(self._session, job, JobState.PAUSED, reason, lost_attempts=lost_attempts, **values)
         else:  # a finish request is not cleared: the next attempt handles it
             apply_transition(self._session, job, JobState.QUEUED, reason, lost_attempts=lost_attempts)
 

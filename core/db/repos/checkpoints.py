@@ -10,7 +10,7 @@ from core.db.clock import now
 from core.db.repos.transitions import lock_job_for_attempt
 from core.db.tables import CheckpointRow, JobRow
 from core.errors import NotFound
-from core.jobs import TERMINAL
+from core.jobs import UNFINISHED
 
 LATEST, BEST, RETAINED = "latest", "best", "kept"
 WEIGHTS = "weights.safetensors"
@@ -95,17 +95,17 @@ class CheckpointRepo:
         Jobs that have ended, or that already have checkpoints, are not included.
         """
         has_checkpoint = select(CheckpointRow.number).where(CheckpointRow.job_id == JobRow.id).exists()
-        resume_from = JobRow.spec["resume_from"]
-        query = select(JobRow.id, resume_from).where(
-            JobRow.state.not_in(TERMINAL), resume_from["job"].as_string() == job_id, ~has_checkpoint
+        checkpoint = JobRow.spec["resume_from"]["checkpoint"]
+        query = select(JobRow.id, checkpoint).where(
+            JobRow.resume_from_job_id == job_id, JobRow.state.in_(UNFINISHED), ~has_checkpoint
         )
-        return {dependent_id: reference["checkpoint"] for dependent_id, reference in self._session.execute(query)}
+        return {row[0]: row[1] for row in self._session.execute(query)}
 
     def delete(self, job_id: str, number: int) -> None:
         """Delete the row of a checkpoint. The caller deletes its files after the commit."""
         mine = (CheckpointRow.job_id == job_id, CheckpointRow.number == number)
         self._session.execute(delete(CheckpointRow).where(*mine))
 
-    def is_key_referenced(self, key: str) -> bool:
-        """Return whether a checkpoint is stored under `key`."""
-        return self._session.scalars(select(CheckpointRow.number).where(CheckpointRow.key == key)).first() is not None
+    def filter_keys(self, keys: Collection[str]) -> set[str]:
+        """Return the storage keys under which a checkpoint is stored."""
+        return set(self._session.scalars(select(CheckpointRow.key).where(CheckpointRow.key.in_(keys))))

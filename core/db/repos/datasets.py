@@ -203,10 +203,14 @@ class DatasetRepo:
         query = select(_Row.id).where(_Row.state == DatasetState.IMPORTING, is_unclaimed)
         return list(self._session.scalars(query.order_by(_Row.created_at).limit(limit)))
 
-    def has_ended_within(self, version_id: str, days: float) -> bool:
-        """Return whether the import of a version ended less than `days` days ago."""
+    def list_by_ids(self, version_ids: Collection[str]) -> list[DatasetVersionRow]:
+        """List versions, in any order. Ids of versions that do not exist are skipped."""
+        return list(self._session.scalars(select(_Row).where(_Row.id.in_(version_ids))))
+
+    def filter_ended_within(self, version_ids: Collection[str], days: float) -> set[str]:
+        """Return the ids of the versions whose import ended less than `days` days ago."""
         is_recent = _Row.finished_at > now(self._session, -days * 24 * 3600)
-        return self._session.scalars(select(_Row.id).where(_Row.id == version_id, is_recent)).first() is not None
+        return set(self._session.scalars(select(_Row.id).where(_Row.id.in_(version_ids), is_recent)))
 
     def list_edits(self, base_id: str) -> list[DatasetVersionRow]:
         """List the versions that are being imported by editing the version `base_id`."""

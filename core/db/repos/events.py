@@ -1,18 +1,38 @@
 """Queries for job events. The events of each job are numbered without gaps, in commit order."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import bindparam, delete, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
-from core.db.clock import now
+from core.db.base import UtcDateTime
+from core.db.clock import now, utc_now
 from core.db.session import publish_on_commit
-from core.db.tables import JobEventRow, JobRow
-from core.errors import NotFound
+from core.db.tables import METADATA, JobEventRow, JobRow
+from core.errors import LostLease, NotFound
 from core.events import Event, EventType
-from core.jobs import JobState
+from core.jobs import ACTIVE, JobState
+
+_JOBS, _EVENTS = (METADATA.tables[row.__tablename__] for row in (JobRow, JobEventRow))
+_INSERT_EVENTS = insert(_EVENTS)
+_SUPERSEDING = (EventType.EPOCH, EventType.END)
+_NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
+
+
+@lru_cache
+def _build_update(*, is_server_time: bool, is_fenced: bool) -> ReturningUpdate[tuple[int, datetime | None]]:
+    statement = update(_JOBS).where(_JOBS.c.id == bindparam("of_job"))
+    if is_fenced:
+        statement = statement.where(_JOBS.c.token == bindparam("of_token"), _JOBS.c.state.in_(ACTIVE))
+    statement = statement.values(event_seq=_JOBS.c.event_seq + bindparam("num_events"))
+    if is_server_time:
+        statement = statement.values(event_at=func.clock_timestamp(type_=UtcDateTime()))
+    return statement.returning(_JOBS.c.event_seq, _JOBS.c.event_at)
 
 
 class JobChange(NamedTuple):
@@ -27,29 +47,61 @@ class EventRepo:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def append(self, job_id: str, entries: Sequence[tuple[EventType, dict[str, Any]]]) -> list[Event]:
+    def append(
+        self,
+        job_id: str,
+        entries: Sequence[tuple[EventType, dict[str, Any]]],
+        changes: Mapping[str, Any] = _NO_CHANGES,
+        token: int | None = None,
+    ) -> list[Event]:
         """Store events of a job. They are published on the event bus after the commit.
 
+        An epoch and the end of a job supersede the progress before them, which is deleted.
         Event numbers are taken from a counter in the job's row. The row is locked until the commit, so that events
-        become visible in the order of their numbers.
+        become visible in the order of their numbers. The same statement makes other `changes` of the job's columns.
+
+        Raises:
+            NotFound: the job does not exist.
+            LostLease: `token` is set, and the attempt with this token does not hold the lease of the job.
         """
-        if not entries:
+        if not entries and not changes:
             return []
-        statement = update(JobRow).where(JobRow.id == job_id)
-        statement = statement.values(event_seq=JobRow.event_seq + len(entries), event_at=now(self._session))
-        row = self._session.execute(
-            statement.returning(JobRow.event_seq, JobRow.event_at).execution_options(synchronize_session=False)
-        ).one_or_none()
+        # Tables, the connection and kept statements take less time than the ORM: running jobs have events all the time.
+        self._session.flush()
+        connection = self._session.connection()
+        is_server_time = bool(entries) and connection.dialect.name == "postgresql"
+        values = {**changes, "of_job": job_id, "num_events": len(entries)}
+        if entries and not is_server_time:
+            values["event_at"] = utc_now()
+        if token is not None:
+            values["of_token"] = token
+        statement = _build_update(is_server_time=is_server_time, is_fenced=token is not None)
+        row = connection.execute(statement, values).one_or_none()  # also sets the columns that `changes` names
+        if row is None and token is not None:
+            raise LostLease(f"Token {token} does not hold the lease of job {job_id}.")
         if row is None:
             raise NotFound(f"Job {job_id!r} does not exist.")
-        last, at = row
-        assert at is not None  # noqa: S101 - this statement sets it
+        last, time = row
         first = last - len(entries) + 1
-        events = [Event(job_id, first + i, type_, at, payload) for i, (type_, payload) in enumerate(entries)]
-        self._session.add_all([JobEventRow(**event._asdict()) for event in events])
-        self._session.flush()
+        events = [Event(job_id, first + i, type_, time, payload) for i, (type_, payload) in enumerate(entries)]
+        if events:
+            connection.execute(_INSERT_EVENTS, [event._asdict() for event in events])
+        if any(event.type in _SUPERSEDING for event in events):
+            self._delete_superseded(job_id, first)
         publish_on_commit(self._session, events)
         return events
+
+    def _delete_superseded(self, job_id: str, seq: int) -> None:
+        """Delete the progress since the last epoch before the event `seq`: the new event has its final values.
+
+        Clients continue after the number of a deleted event as after any other.
+        """
+        row = JobEventRow
+        epochs = select(row.seq).where(row.job_id == job_id, row.seq < seq, row.type == EventType.EPOCH)
+        last_epoch = epochs.order_by(row.seq.desc()).limit(1).scalar_subquery()
+        superseded = (row.seq > func.coalesce(last_epoch, 0), row.seq < seq, row.type == EventType.PROGRESS)
+        statement = delete(row).where(row.job_id == job_id, *superseded)
+        self._session.execute(statement.execution_options(synchronize_session=False))
 
     def list_after(
         self, job_id: str, seq: int, limit: int = 1000, types: Collection[EventType] | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import ColumnElement, Select, exists, or_, select, tuple_
 from sqlalchemy.orm import Session
@@ -84,18 +84,47 @@ class JobListRepo:
             InvalidSpec: the cursor is invalid, or it belongs to another order.
         """
         position = None if cursor is None else _decode_cursor(cursor, order)
+        leading_tag, other_tags = _split_tags(conditions.tags, order)
+        filters = self._build_filters(conditions, other_tags)
         rows: list[tuple[JobRow, Any]] = []
         if position is None or position[0] is not None:
-            query = _select_with_value(conditions, order, position).limit(limit + 1)
+            query = _select_with_value(filters, order, position, leading_tag).limit(limit + 1)
             rows += [(job, value) for job, value in self._session.execute(query)]
             position = None
         if len(rows) <= limit and order.field not in _NEVER_NULL:
-            rest = _select_without_value(conditions, order, None if position is None else position[1])
+            rest = _select_without_value(filters, order, None if position is None else position[1])
             rows += [(job, None) for job in self._session.scalars(rest.limit(limit + 1 - len(rows)))]
         if len(rows) <= limit:
             return [job for job, _ in rows], None
         last, value = rows[limit - 1]
         return [job for job, _ in rows[:limit]], _encode_cursor(order, value, last.id)
+
+    def _build_filters(self, conditions: JobFilter, tags: Sequence[str]) -> list[ColumnElement[bool]]:
+        values = (conditions.state, conditions.name, conditions.kind, conditions.model)
+        columns: tuple[Any, ...] = (JobRow.state, JobRow.name, JobRow.kind, JobRow.model_name)
+        found = [column == value for column, value in zip(columns, values, strict=True) if value is not None]
+        has_tag = exists().where(JobTagRow.job_id == JobRow.id).correlate(JobRow)
+        found += [has_tag.where(JobTagRow.tag == tag) for tag in tags]
+        if conditions.id_prefix is not None:  # a range, which the primary key serves on every database, unlike LIKE
+            found.append(JobRow.id >= conditions.id_prefix)
+            found.append(JobRow.id < f"{conditions.id_prefix}g")
+        if conditions.text is not None:
+            text = conditions.text
+            places = [column.icontains(text, autoescape=True) for column in (JobRow.name, JobRow.note)]
+            found.append(or_(*places, JobRow.id.startswith(text.lower(), autoescape=True)))
+        if conditions.dataset is not None:
+            found.append(JobRow.dataset_version_id.in_(self._list_versions(conditions)))
+        return found
+
+    def _list_versions(self, conditions: JobFilter) -> list[str]:
+        """Return the ids of the dataset versions of a filter.
+
+        They are read first, because the planner then knows how many jobs use them.
+        """
+        versions = select(DatasetVersionRow.id).where(DatasetVersionRow.name == conditions.dataset)
+        if conditions.dataset_version is not None:
+            versions = versions.where(DatasetVersionRow.version == conditions.dataset_version)
+        return list(self._session.scalars(versions))
 
 
 _COLUMNS: dict[JobField, Any] = {
@@ -109,26 +138,39 @@ _COLUMNS: dict[JobField, Any] = {
 _NEVER_NULL = (JobField.CREATED_AT, JobField.NAME, JobField.STATE)
 
 
-def _select_with_value(conditions: JobFilter, order: JobOrder, position: tuple[Any, str] | None) -> Select[JobRow, Any]:
-    """Select the jobs that have a sort value, with this value, after a position."""
-    value = _COLUMNS[order.field]
-    query = select(JobRow, value).where(*_build_conditions(conditions))
-    job_id: Any = JobRow.id
+def _split_tags(tags: Sequence[str], order: JobOrder) -> tuple[str | None, Sequence[str]]:
+    """Return the tag whose index has the order of the list, if any, and the other tags."""
+    return (tags[0], tags[1:]) if tags and order.field is JobField.CREATED_AT else (None, tags)
+
+
+def _select_with_value(
+    filters: Sequence[ColumnElement[bool]], order: JobOrder, position: tuple[Any, str] | None, leading_tag: str | None
+) -> Select[JobRow, Any]:
+    """Select the jobs that have a sort value, with this value, after a position.
+
+    The value and the id are those of the table whose index has the order of the list.
+    """
+    query = select(JobRow).where(*filters)
+    value, job_id = _COLUMNS[order.field], cast("Any", JobRow.id)
     if order.metric is not None:
-        job_id = MetricSummaryRow.job_id  # so that the index on (name, value, job) has the order of the list
-        query = query.join(MetricSummaryRow, MetricSummaryRow.job_id == JobRow.id)
-        query = query.where(MetricSummaryRow.name == order.metric)
+        job_id = MetricSummaryRow.job_id
+        query = query.join(MetricSummaryRow, job_id == JobRow.id).where(MetricSummaryRow.name == order.metric)
+    elif leading_tag is not None:
+        value, job_id = JobTagRow.created_at, JobTagRow.job_id
+        query = query.join(JobTagRow, job_id == JobRow.id).where(JobTagRow.tag == leading_tag)
     if order.field not in _NEVER_NULL:
         query = query.where(value.is_not(None))
     keys = tuple_(value, job_id)
     if position is not None:
         query = query.where(keys < position if order.is_descending else keys > position)
-    return query.order_by(*(key.desc() if order.is_descending else key for key in (value, job_id)))
+    return query.add_columns(value).order_by(*(key.desc() if order.is_descending else key for key in (value, job_id)))
 
 
-def _select_without_value(conditions: JobFilter, order: JobOrder, last_id: str | None) -> Select[JobRow]:
+def _select_without_value(
+    filters: Sequence[ColumnElement[bool]], order: JobOrder, last_id: str | None
+) -> Select[JobRow]:
     """Select the jobs that have no sort value, ordered by id, after an id."""
-    value, query = _COLUMNS[order.field], select(JobRow).where(*_build_conditions(conditions))
+    value, query = _COLUMNS[order.field], select(JobRow).where(*filters)
     if order.metric is None:
         query = query.where(value.is_(None))
     else:
@@ -137,26 +179,6 @@ def _select_without_value(conditions: JobFilter, order: JobOrder, last_id: str |
     if last_id is not None:
         query = query.where(JobRow.id < last_id if order.is_descending else JobRow.id > last_id)
     return query.order_by(JobRow.id.desc() if order.is_descending else JobRow.id)
-
-
-def _build_conditions(conditions: JobFilter) -> list[ColumnElement[bool]]:
-    values = (conditions.state, conditions.name, conditions.kind, conditions.model)
-    columns: tuple[Any, ...] = (JobRow.state, JobRow.name, JobRow.kind, JobRow.model_name)
-    found = [column == value for column, value in zip(columns, values, strict=True) if value is not None]
-    found += [exists().where(JobTagRow.tag == tag, JobTagRow.job_id == JobRow.id) for tag in conditions.tags]
-    if conditions.id_prefix is not None:  # a range, which the primary key serves on every database, unlike LIKE
-        found.append(JobRow.id >= conditions.id_prefix)
-        found.append(JobRow.id < f"{conditions.id_prefix}g")
-    if conditions.text is not None:
-        text = conditions.text
-        places = [column.icontains(text, autoescape=True) for column in (JobRow.name, JobRow.note)]
-        found.append(or_(*places, JobRow.id.startswith(text.lower(), autoescape=True)))
-    if conditions.dataset is not None:
-        versions = select(DatasetVersionRow.id).where(DatasetVersionRow.name == conditions.dataset)
-        if conditions.dataset_version is not None:
-            versions = versions.where(DatasetVersionRow.version == conditions.dataset_version)
-        found.append(JobRow.dataset_version_id.in_(versions))
-    return found
 
 
 def _format_order(order: JobOrder) -> str:

@@ -4,16 +4,18 @@ import uuid
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now
+from core.db.registry_tables import JobBundleRow
 from core.db.repos.checkpoints import CheckpointRepo
-from core.db.repos.placement import WorkerCapacity, get_num_devices, is_schedulable_on, requires_gpu
+from core.db.repos.job_queue import is_queued
+from core.db.repos.spec_columns import build_spec_columns
 from core.db.repos.transitions import apply_transition, build_transition_conflict, get_job_for_update, record_transition
-from core.db.tables import ArtifactRow, CheckpointRow, DatasetVersionRow, JobRow, JobTagRow, ModelVariantRow
+from core.db.tables import ArtifactRow, CheckpointRow, JobRow, JobTagRow, ModelVariantRow
 from core.errors import Conflict, NotFound, ResourceInUse
-from core.jobs import ACTIVE, EXTENDED, TERMINAL, DatasetState, JobState, StopRequest
+from core.jobs import ACTIVE, EXTENDED, TERMINAL, UNFINISHED, JobState, StopRequest
 
 
 class JobRepo:
@@ -25,6 +27,9 @@ class JobRepo:
         job.id = job.id or uuid.uuid4().hex
         job.created_at = now(self._session)
         job.state = JobState.QUEUED
+        job.queued_at = job.created_at
+        for name, value in build_spec_columns(job.spec).items():
+            setattr(job, name, value)
         job.warnings, job.progress, job.metrics = job.warnings or [], job.progress or {}, job.metrics or {}
         self._session.add(job)
         self._session.flush()
@@ -44,9 +49,10 @@ class JobRepo:
             raise NotFound(f"Job {job_id!r} does not exist.")
         return job
 
-    def list_by_ids(self, ids: Collection[str]) -> list[JobRow]:
-        """List jobs with their specs, in any order. Ids of jobs that do not exist are skipped."""
-        return list(self._session.scalars(select(JobRow).where(JobRow.id.in_(ids)).options(undefer(JobRow.spec))))
+    def list_by_ids(self, ids: Collection[str], *, with_spec: bool = True) -> list[JobRow]:
+        """List jobs, in any order. Ids of jobs that do not exist are skipped."""
+        query = select(JobRow).where(JobRow.id.in_(ids))
+        return list(self._session.scalars(query.options(undefer(JobRow.spec)) if with_spec else query))
 
     def count_by_state(self) -> dict[JobState, int]:
         """Count the jobs in each state. States without jobs are omitted."""
@@ -57,33 +63,8 @@ class JobRepo:
         """Return the number of queued jobs before this job, or None if this job is not queued."""
         if job.state is not JobState.QUEUED:
             return None
-        query = select(func.count()).select_from(JobRow).where(JobRow.state == JobState.QUEUED, _is_before(job))
+        query = select(func.count()).select_from(JobRow).where(is_queued(), _is_before(job))
         return self._session.scalars(query).one()
-
-    def find_next_id(self, capacity: WorkerCapacity | None = None) -> str | None:
-        """Return the id of the queued job to run next: highest priority, then oldest. Return None if there is none.
-
-        Only jobs with a resolved spec and a ready dataset, or without a dataset, are considered.
-
-        Args:
-            capacity: the capacity of the worker that will run the job. Default: unlimited.
-        """
-        query = select(JobRow.id).outerjoin(DatasetVersionRow).where(JobRow.state == JobState.QUEUED)
-        is_ready = or_(JobRow.dataset_version_id.is_(None), DatasetVersionRow.state == DatasetState.READY)
-        query = query.where(is_ready, JobRow.is_resolved)
-        if capacity is not None:
-            query = query.where(is_schedulable_on(capacity))
-        order = (JobRow.priority.desc(), JobRow.created_at, JobRow.id)
-        return self._session.scalars(query.order_by(*order).limit(1)).one_or_none()
-
-    def filter_gpu_ids(self, ids: Collection[str]) -> set[str]:
-        """Return the ids of the jobs that require a GPU."""
-        return set(self._session.scalars(select(JobRow.id).where(JobRow.id.in_(ids), requires_gpu())))
-
-    def get_num_slots(self, job_id: str) -> int:
-        """Return the number of worker slots that a job uses, or 1 if the job was deleted."""
-        job = self.find(job_id)
-        return 1 if job is None else get_num_devices(job.spec)
 
     def get_active_ids_by_worker(self) -> dict[str, list[str]]:
         """Return the ids of the active jobs of each worker: {worker id: job ids}."""
@@ -93,12 +74,6 @@ class JobRepo:
             ids_by_worker.setdefault(owner or "", []).append(job_id)
         return ids_by_worker
 
-    def find_resolvable_ids(self, limit: int = 20) -> list[str]:
-        """Return the ids of queued jobs whose spec is not resolved yet and whose dataset is ready, oldest first."""
-        query = select(JobRow.id).join(DatasetVersionRow).where(JobRow.state == JobState.QUEUED)
-        query = query.where(JobRow.is_resolved.is_(False), DatasetVersionRow.state == DatasetState.READY)
-        return list(self._session.scalars(query.order_by(JobRow.created_at).limit(limit)))
-
     def lock_for_resolution(self, job_id: str) -> JobRow | None:
         """Lock the job until the commit and return it. Return None if it is already resolved or no longer queued."""
         job = get_job_for_update(self._session, job_id)
@@ -107,6 +82,7 @@ class JobRepo:
     def resolve(self, job_id: str, spec: dict[str, Any], warnings: list[str], progress: dict[str, Any]) -> None:
         """Store the resolved spec, so that the job can be claimed. The caller adds a message to the outbox."""
         values = {"spec": spec, "warnings": warnings, "progress": progress, "is_resolved": True}
+        values |= {"queued_at": now(self._session), **build_spec_columns(spec)}
         self._session.execute(update(JobRow).where(JobRow.id == job_id).values(values))
 
     def fail_resolution(self, job_id: str, failure: dict[str, Any]) -> None:
@@ -161,7 +137,9 @@ class JobRepo:
         self._session.execute(update(JobRow).where(JobRow.id == job_id).values(**texts))
         if "tags" in texts:
             self._session.execute(delete(JobTagRow).where(JobTagRow.job_id == job_id))
-            self._session.add_all([JobTagRow(job_id=job_id, tag=tag) for tag in texts["tags"]])
+            self._session.add_all(
+                [JobTagRow(job_id=job_id, tag=tag, created_at=job.created_at) for tag in texts["tags"]]
+            )
             self._session.flush()
         self._session.refresh(job)
         return job
@@ -201,7 +179,7 @@ class JobRepo:
         job = get_job_for_update(self._session, job_id)
         if job.state is not JobState.PAUSED:
             raise build_transition_conflict(job, "cannot be resumed")
-        apply_transition(self._session, job, JobState.QUEUED, "resumed", stop_request=None)
+        apply_transition(self._session, job, JobState.QUEUED, "resumed", stop_request=None, stop_reason=None)
         return job
 
     def extend(self, job_id: str, spec: dict[str, Any], **values: Any) -> JobRow:  # noqa: ANN401 - column values
@@ -211,12 +189,14 @@ class JobRepo:
             raise build_transition_conflict(job, "cannot be extended")
         cleared = {
             "stop_request": None,
+            "has_expired_events": False,  # the new events expire too
             "stop_reason": None,
             "finished_at": None,
             "duration_s": None,
             "lost_attempts": 0,
         }
-        apply_transition(self._session, job, JobState.QUEUED, EXTENDED, spec=spec, **cleared, **values)
+        values |= {"spec": spec, **build_spec_columns(spec)}
+        apply_transition(self._session, job, JobState.QUEUED, EXTENDED, **cleared, **values)
         return job
 
     def delete(self, job_id: str) -> list[str]:
@@ -239,18 +219,18 @@ class JobRepo:
                 kind="job",
             )
         keys = list(self._session.scalars(select(CheckpointRow.key).where(CheckpointRow.job_id == job_id)))
-        keys += self._session.scalars(select(ArtifactRow.key).where(ArtifactRow.job_id == job_id))
+        for table in (ArtifactRow, JobBundleRow):
+            keys += self._session.scalars(select(table.key).where(table.job_id == job_id))
         if has_stored_result(job) and not self._has_variant(get_result_key(job)):
             keys.append(get_result_key(job))
         self._session.delete(job)
         self._session.flush()
         return keys
 
-    def is_upload_needed(self, archive: str) -> bool:
-        """Return whether a job that has not ended requires the uploaded archive."""
-        mine = (JobRow.kind == "predict_archive", JobRow.state.not_in(TERMINAL))
-        query = select(JobRow.id).where(*mine, JobRow.spec["archive"].as_string() == archive)
-        return self._session.scalars(query.limit(1)).first() is not None
+    def list_required_uploads(self) -> set[str]:
+        """Return the ids of the uploaded archives that jobs require which have not ended."""
+        query = select(JobRow.spec["archive"].as_string()).where(JobRow.kind == "predict_archive")
+        return set(self._session.scalars(query.where(JobRow.state.in_(UNFINISHED))))
 
     def _has_variant(self, key: str) -> bool:
         return self._session.scalars(select(ModelVariantRow.name).where(ModelVariantRow.key == key)).first() is not None

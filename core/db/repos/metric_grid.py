@@ -113,6 +113,8 @@ class MetricGridRepo:
         if not extents:
             return MetricGrid(1, np.array([], np.int64), [_build_curve(key, (), {}) for key in keys])
         levels = _choose_levels({key: _clip_extent(extent, query) for key, extent in extents.items()})
+        expired = self._find_expired(query)
+        levels = {key: max(level, FINE) if key.job_id in expired else level for key, level in levels.items()}
         low = min(extent.low for extent in extents.values()) if query.start is None else query.start
         high = max(extent.high for extent in extents.values()) if query.end is None else query.end
         unit = max(levels.values()) if query.axis is GridAxis.STEP else 1
@@ -141,6 +143,12 @@ class MetricGridRepo:
             for *curve, low, high, num_points, num_rollups in lines
             if low is not None and high is not None
         }
+
+    def _find_expired(self, query: CurveQuery) -> set[str]:
+        """Return the jobs whose points retention has deleted. Only rollups are left."""
+        return set(
+            self._session.scalars(select(JobRow.id).where(JobRow.id.in_(query.job_ids), JobRow.has_expired_points))
+        )
 
     def _read_cells(
         self, query: CurveQuery, levels: Mapping[CurveKey, int], width: int, bounds: tuple[int, int]

@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, Select, delete, insert, literal, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Row, Select, delete, insert, literal, select
 from sqlalchemy.orm import Session
 
+from core.db.bulk import select_rows, upsert_rows
 from core.db.metric_rollup import LEVELS, MetricPoint, MetricRollup, combine_rollups, summarize_points
 from core.db.metric_tables import MetricRollupRow
 from core.db.tables import MetricPointRow
@@ -53,19 +53,21 @@ class MetricRollupRepo:
         """
         unique = {(point.split, point.name, point.step): point for point in points}
         ordered = [unique[key] for key in sorted(unique)]
-        for level in LEVELS:
-            groups = group_points(ordered, level)
-            existing = self._load_blocks(job_id, groups)
-            changed = {}
-            for block, members in groups.items():
-                before = existing.get(block)
-                if before is None:
-                    changed[block] = summarize_points(members)
-                elif before.last.step < members[0].step:
-                    changed[block] = combine_rollups((before, summarize_points(members)))
-                else:
-                    changed[block] = self._compute_rollup(job_id, block)
-            self.store_rollups(job_id, changed)
+        groups = {block: members for level in LEVELS for block, members in group_points(ordered, level).items()}
+        existing = self._load_blocks(job_id, groups)
+        changed, outdated = dict[StepBlock, MetricRollup](), list[StepBlock]()
+        for block, members in groups.items():
+            before = existing.get(block)
+            if before is None:
+                changed[block] = summarize_points(members)
+            elif before.last.step < members[0].step:
+                changed[block] = combine_rollups((before, summarize_points(members)))
+            else:
+                outdated.append(block)
+        self.store_rollups(job_id, changed)
+        for level in LEVELS:  # fine blocks first: coarse ones use them
+            recomputed = {block: self._compute_rollup(job_id, block) for block in outdated if block.level == level}
+            self.store_rollups(job_id, recomputed)
 
     def truncate(self, job_id: str, after_step: int) -> list[tuple[str, str]]:
         """Delete the points after a step, with their rollups. Return the split and the name of each changed curve."""
@@ -101,11 +103,7 @@ class MetricRollupRepo:
     def store_rollups(self, job_id: str, rollups: dict[StepBlock, MetricRollup]) -> None:
         """Insert rollups, or replace those of the same blocks."""
         rows = [{"job_id": job_id, **block._asdict(), **_dump_rollup(rollup)} for block, rollup in rollups.items()]
-        upserting = postgresql.insert if self._session.get_bind().dialect.name == "postgresql" else sqlite.insert
-        new = upserting(MetricRollupRow)
-        statement = new.on_conflict_do_update(index_elements=_KEY, set_={name: new.excluded[name] for name in _VALUES})
-        for start in range(0, len(rows), _CHUNK):
-            self._session.execute(statement, rows[start : start + _CHUNK])
+        upsert_rows(self._session, MetricRollupRow, _KEY, rows)
 
     def delete_rollups(self, job_id: str) -> None:
         """Delete all rollups of a job."""
@@ -122,37 +120,37 @@ class MetricRollupRepo:
         return [rollup for _, rollup in self._execute(query.order_by(row.bucket))]
 
     def _load_blocks(self, job_id: str, blocks: Collection[StepBlock]) -> dict[StepBlock, MetricRollup]:
-        row, requested = MetricRollupRow, list(blocks)
+        names, requested = (*_KEY[1:], *_VALUES), [block._asdict() for block in blocks]
         found: dict[StepBlock, MetricRollup] = {}
         for start in range(0, len(requested), _CHUNK):
-            keys = tuple_(row.split, row.name, row.level, row.bucket).in_(requested[start : start + _CHUNK])
-            found.update(self._execute(select(*_COLUMNS).where(row.job_id == job_id, keys)))
+            chunk = requested[start : start + _CHUNK]
+            found.update(_load_row(row) for row in select_rows(self._session, MetricRollupRow, names, job_id, chunk))
         return found
 
     def _execute(self, query: Select[*tuple[Any, ...]]) -> Iterator[tuple[StepBlock, MetricRollup]]:
         for row in self._session.execute(query):
-            yield StepBlock(row.split, row.name, row.level, row.bucket), _load_rollup(row)
+            yield _load_row(row)
 
     def _refresh_block(self, job_id: str, block: StepBlock) -> None:
-        if self._has_points(job_id, block):
+        if self._has_parts(job_id, block):
             self.store_rollups(job_id, {block: self._compute_rollup(job_id, block)})
             return
         row = MetricRollupRow
         key = (row.split == block.split, row.name == block.name, row.level == block.level, row.bucket == block.bucket)
         self._session.execute(delete(row).where(row.job_id == job_id, *key))
 
-    def _has_points(self, job_id: str, block: StepBlock) -> bool:
-        return self._session.scalars(_select_points(job_id, block).limit(1)).first() is not None
+    def _has_parts(self, job_id: str, block: StepBlock) -> bool:
+        """Return whether a fine block has points, or a coarse one has fine blocks, which are refreshed first."""
+        select_parts = _select_points if block.level == FINE else _select_fine_rollups
+        return self._session.execute(select_parts(job_id, block).limit(1)).first() is not None
 
     def _compute_rollup(self, job_id: str, block: StepBlock) -> MetricRollup:
         """Compute a rollup from the stored points; that of a coarse block from its fine blocks."""
         if block.level == FINE:
             points = self._session.execute(_select_points(job_id, block).order_by(MetricPointRow.step))
             return summarize_points(MetricPoint(*point) for point in points)
-        row, first_bucket = MetricRollupRow, block.bucket * _NUM_BLOCKS
-        query = select(*_COLUMNS).where(row.job_id == job_id, row.split == block.split, row.name == block.name)
-        query = query.where(row.level == FINE, row.bucket >= first_bucket, row.bucket < first_bucket + _NUM_BLOCKS)
-        return combine_rollups(rollup for _, rollup in self._execute(query.order_by(row.bucket)))
+        query = _select_fine_rollups(job_id, block).order_by(MetricRollupRow.bucket)
+        return combine_rollups(rollup for _, rollup in self._execute(query))
 
 
 def group_points(points: Iterable[MetricPoint], level: int) -> dict[StepBlock, list[MetricPoint]]:
@@ -176,6 +174,12 @@ def _select_points(job_id: str, block: StepBlock) -> Select[*tuple[Any, ...]]:
     return select(*POINT_COLUMNS).where(*curve, row.step >= first_step, row.step < first_step + block.level)
 
 
+def _select_fine_rollups(job_id: str, block: StepBlock) -> Select[*tuple[Any, ...]]:
+    row, first_bucket = MetricRollupRow, block.bucket * _NUM_BLOCKS
+    query = select(*_COLUMNS).where(row.job_id == job_id, row.split == block.split, row.name == block.name)
+    return query.where(row.level == FINE, row.bucket >= first_bucket, row.bucket < first_bucket + _NUM_BLOCKS)
+
+
 def _dump_rollup(rollup: MetricRollup) -> dict[str, Any]:
     values: dict[str, Any] = {"num_finite": rollup.num_finite, "num_special": rollup.num_special}
     for prefix, point in (("first", rollup.first), ("last", rollup.last)):
@@ -188,6 +192,10 @@ def _dump_rollup(rollup: MetricRollup) -> dict[str, Any]:
     values["max_value"] = None if rollup.highest is None else rollup.highest.value
     values["special_kind"] = None if rollup.special is None else rollup.special.special
     return values
+
+
+def _load_row(row: Row[*tuple[Any, ...]]) -> tuple[StepBlock, MetricRollup]:
+    return StepBlock(row.split, row.name, row.level, row.bucket), _load_rollup(row)
 
 
 def _load_rollup(row: Row[*tuple[Any, ...]]) -> MetricRollup:

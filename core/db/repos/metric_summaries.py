@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from core.db.bulk import upsert_rows
 from core.db.metric_rollup import LEVELS
 from core.db.metric_tables import MetricRollupRow, MetricSummaryRow
 from core.metric_direction import get_direction
@@ -67,13 +67,7 @@ class MetricSummaryRepo:
     def store(self, job_id: str, summaries: Mapping[str, MetricSummary]) -> None:
         """Insert summaries, or replace those of the same metrics."""
         rows = [{"job_id": job_id, "name": name, **summary._asdict()} for name, summary in summaries.items()]
-        if not rows:
-            return
-        upserting = postgresql.insert if self._session.get_bind().dialect.name == "postgresql" else sqlite.insert
-        new = upserting(MetricSummaryRow)
-        changed = {name: new.excluded[name] for name in MetricSummary._fields}
-        statement = new.on_conflict_do_update(index_elements=("job_id", "name"), set_=changed)
-        self._session.execute(statement, rows)
+        upsert_rows(self._session, MetricSummaryRow, ("job_id", "name"), rows)
 
     def list_summaries(self, job_ids: Collection[str]) -> dict[str, dict[str, MetricSummary]]:
         """Return the summaries of jobs: {job id: {metric: summary}}, with an empty entry for a job without metrics."""

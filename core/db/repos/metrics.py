@@ -2,14 +2,14 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import ColumnElement, delete, func, insert, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from core.db.bulk import upsert_rows
 from core.db.metric_rollup import USAGE_SPLIT, MetricPoint
 from core.db.metric_tables import MetricRollupRow
 from core.db.repos.metric_rollups import COARSE, FINE, POINT_COLUMNS, MetricRollupRepo
@@ -17,7 +17,6 @@ from core.db.repos.metric_summaries import MetricSummaryRepo
 from core.db.tables import JobRow, MetricPointRow
 
 _KEY = ("job_id", "split", "name", "step")
-_CHUNK = 1000
 _PER_BUCKET = 4  # points per bucket: first, last, minimum and maximum
 MAX_EXACT_POINTS = 4096
 """A curve with at most this number of points is read point by point. A longer one is read from its rollups."""
@@ -43,17 +42,15 @@ class MetricRepo:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def upsert(self, job_id: str, points: Iterable[MetricPoint]) -> None:
+    def upsert(self, job_id: str, points: Iterable[MetricPoint], *, has_rollups: bool | None = None) -> None:
         """Insert points and update the rollups. Points stored before for the same split, metric and step are replaced.
 
-        The caller has locked the row of the job.
+        The caller has locked the row of the job, and may already know whether its rollups are complete.
         """
         unique = {(point.split, point.name, point.step): point for point in points}
         values = [{"job_id": job_id, **point._asdict()} for point in unique.values()]
-        statement = self._build_upsert()
-        for start in range(0, len(values), _CHUNK):
-            self._session.execute(statement, values[start : start + _CHUNK])
-        if values and self.has_rollups(job_id):
+        upsert_rows(self._session, MetricPointRow, _KEY, values)
+        if values and (self.has_rollups(job_id) if has_rollups is None else has_rollups):
             MetricRollupRepo(self._session).add_points(job_id, unique.values())
 
     def has_rollups(self, job_id: str) -> bool:
@@ -78,6 +75,8 @@ class MetricRepo:
         self._session.execute(insert(row).from_select(names, query))
         if self.has_rollups(job_id):
             MetricRollupRepo(self._session).copy(job_id, target_job_id, up_to_step=up_to_step)
+            if self._has_expired_points(job_id):
+                self._session.execute(update(JobRow).where(JobRow.id == target_job_id).values(has_expired_points=True))
         else:
             self._session.execute(update(JobRow).where(JobRow.id == target_job_id).values(has_rollups=False))
 
@@ -96,8 +95,11 @@ class MetricRepo:
         A longer curve is divided into buckets of equal size. Each bucket keeps its first, last, minimum and maximum
         points, so that spikes remain visible. A non-finite value counts as the maximum. A `max_points` below 4
         counts as 4. With `max_points`, long curves are read from their rollups: the points are then selected from the
-        extremes of blocks of 64 or 4096 steps.
+        extremes of blocks of 64 or 4096 steps. If retention has deleted the points, those of the blocks of 64 steps
+        are all that is left.
         """
+        if self._has_expired_points(job_id):
+            return self._read_expired(job_id, names, split, since_step, max_points)
         if max_points is None or not self.has_rollups(job_id):
             row = MetricPointRow
             filters = [_is_split(row.split, split)]
@@ -112,6 +114,26 @@ class MetricRepo:
             else:
                 points = self._read_rollups(job_id, curve.split, curve.name, curve.level, since_step)
                 series.append(MetricSeries(curve.name, curve.split, downsample(points, max_points)))
+        return series
+
+    def _has_expired_points(self, job_id: str) -> bool:
+        return bool(self._session.scalar(select(JobRow.has_expired_points).where(JobRow.id == job_id)))
+
+    def _read_expired(
+        self,
+        job_id: str,
+        names: Collection[str] | None,
+        split: str | None,
+        since_step: int | None,
+        max_points: int | None,
+    ) -> list[MetricSeries]:
+        """Read the points that the rollups of a job still have."""
+        rollups, series = MetricRollupRepo(self._session), []
+        for curve in self._list_curves(job_id, names, split, since_step, max_points or MAX_EXACT_POINTS):
+            blocks = rollups.list_rollups(job_id, curve.split, curve.name, FINE, since_step)
+            points = [point for block in blocks for point in block.list_points()]
+            later = [point for point in points if since_step is None or point.step > since_step]
+            series.append(MetricSeries(curve.name, curve.split, downsample(later, max_points)))
         return series
 
     def _read_points(
@@ -158,12 +180,6 @@ class MetricRepo:
         curve = (row.split == split, row.name == name, row.step <= end)
         parts = self._read_points(job_id, curve, since_step, None)
         return [*(parts[0].points if parts else ()), *(point for point in points if point.step > end)]
-
-    def _build_upsert(self) -> Any:  # noqa: ANN401 - the inserts of the two dialects have no common type
-        upserting = postgresql.insert if self._session.get_bind().dialect.name == "postgresql" else sqlite.insert
-        new = upserting(MetricPointRow)
-        changed = {name: new.excluded[name] for name in ("epoch", "value", "special", "elapsed_ms")}
-        return new.on_conflict_do_update(index_elements=_KEY, set_=changed)
 
 
 def _is_split(column: ColumnElement[str] | InstrumentedAttribute[str], split: str | None) -> ColumnElement[bool]:

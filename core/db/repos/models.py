@@ -1,18 +1,17 @@
 """Queries for the model registry: models, their versions and their aliases."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import delete, func, select, tuple_
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from core.db.clock import now
 from core.db.repos.descriptions import (
     DescriptionRepo,
     record_deleted_version,
     select_last_deleted,
-    select_tagged_names,
 )
 from core.db.repos.transitions import lock_job_for_attempt
 from core.db.tables import ModelAliasRow, ModelVersionRow
@@ -48,6 +47,10 @@ class ModelRepo:
             LostLease: the attempt with this token does not hold the lease of the job.
         """
         lock_job_for_attempt(self._session, version.job_id, token)
+        return self.add(version, token)
+
+    def add(self, version: ModelVersionRow, token: int) -> ModelVersionRow:
+        """Store a bundle of an attempt as the next version of its model. The caller has locked its job."""
         # One statement reads both numbers, so that a concurrent deletion is seen completely or not at all.
         last_deleted = select_last_deleted(ResourceKind.MODEL, version.name)
         newest = select(func.max(ModelVersionRow.version), last_deleted).where(ModelVersionRow.name == version.name)
@@ -62,32 +65,35 @@ class ModelRepo:
         query = select(ModelVersionRow).where(ModelVersionRow.job_id == job_id, ModelVersionRow.sha256 == sha256)
         return self._session.scalars(query.order_by(ModelVersionRow.version.desc()).limit(1)).one_or_none()
 
-    def list_names(
-        self, *, after: str | None = None, limit: int = 50, tags: Sequence[str] = ()
-    ) -> tuple[list[str], str | None]:
-        """Return a page of model names in alphabetical order. Also return the last name, or None on the last page.
-
-        With `tags`, only the models that have all of them, themselves or at one of their versions.
-        """
-        query = select(ModelVersionRow.name).distinct().order_by(ModelVersionRow.name)
-        for tag in tags:
-            query = query.where(ModelVersionRow.name.in_(select_tagged_names(ResourceKind.MODEL, tag)))
-        if after is not None:
-            query = query.where(ModelVersionRow.name > after)
-        names = list(self._session.scalars(query.limit(limit + 1)))
-        return names[:limit], names[limit - 1] if len(names) > limit else None
-
     def list_versions(self, name: str) -> list[ModelVersionRow]:
-        """List all versions of a model, newest first.
+        """List all versions of a model, newest first, without their specs.
 
         Raises:
             NotFound: the model does not exist.
         """
-        query = select(ModelVersionRow).where(ModelVersionRow.name == name)
+        query = select(ModelVersionRow).where(ModelVersionRow.name == name).options(defer(ModelVersionRow.spec))
         rows = list(self._session.scalars(query.order_by(ModelVersionRow.version.desc())))
         if not rows:
             raise ModelNotFound(f"Model {name!r} does not exist.")
         return rows
+
+    def iterate_all_versions(self) -> Iterator[ModelVersionRow]:
+        """Yield all versions of all models by name, oldest first, without their specs."""
+        query = select(ModelVersionRow).order_by(ModelVersionRow.name, ModelVersionRow.version)
+        yield from self._session.scalars(query.options(defer(ModelVersionRow.spec)).execution_options(yield_per=1000))
+
+    def list_version_numbers(self, name: str) -> list[int]:
+        """Return the numbers of the versions of a model, oldest first."""
+        query = select(ModelVersionRow.version).where(ModelVersionRow.name == name)
+        return list(self._session.scalars(query.order_by(ModelVersionRow.version)))
+
+    def require_model(self, name: str) -> None:
+        """Raise NotFound if the model does not exist."""
+        if (
+            self._session.scalars(select(ModelVersionRow.version).where(ModelVersionRow.name == name).limit(1)).first()
+            is None
+        ):
+            raise ModelNotFound(f"Model {name!r} does not exist.")
 
     def find(self, name: str, version: int) -> ModelVersionRow | None:
         return self._session.get(ModelVersionRow, (name, version))
@@ -178,11 +184,6 @@ class ModelRepo:
         rows = self._session.scalars(select(ModelAliasRow).where(ModelAliasRow.name == name))
         return {row.alias: row.version for row in rows}
 
-    def get_alias_variants(self, name: str) -> dict[str, str]:
-        """Return the variants that aliases of a model refer to: {alias: variant}."""
-        rows = self._session.scalars(select(ModelAliasRow).where(ModelAliasRow.name == name))
-        return {row.alias: row.variant for row in rows if row.variant is not None}
-
     def set_alias(self, name: str, alias: str, version: int, variant: str | None = None) -> ModelVersionRow:
         """Make `name@alias` refer to a version, or to an existing variant of it.
 
@@ -208,8 +209,6 @@ class ModelRepo:
         query = select(*columns, ModelVersionRow.key).where(tuple_(*columns).in_(versions))
         return {(name, version): key for name, version, key in self._session.execute(query)}
 
-    def is_key_referenced(self, key: str) -> bool:
-        """Return whether a model version is stored under `key`."""
-        return (
-            self._session.scalars(select(ModelVersionRow.version).where(ModelVersionRow.key == key)).first() is not None
-        )
+    def filter_keys(self, keys: Collection[str]) -> set[str]:
+        """Return the storage keys under which a model version is stored."""
+        return set(self._session.scalars(select(ModelVersionRow.key).where(ModelVersionRow.key.in_(keys))))

@@ -7,7 +7,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
-from core.db.tables import OutboxRow
+from core.db.queue_tables import OutboxRow
 
 Topic = Literal["train", "import"]
 
@@ -30,6 +30,13 @@ class OutboxRepo:
         """Return whether the outbox has a message for the job or dataset version `subject_id`."""
         query = select(OutboxRow.id).where(OutboxRow.topic == topic, OutboxRow.subject_id == subject_id)
         return self._session.scalars(query.limit(1)).one_or_none() is not None
+
+    def add_missing(self, topic: Topic, subject_id: str) -> bool:
+        """Add a message, unless the outbox has one for the same subject. Return whether it was added."""
+        if self.is_pending(topic, subject_id):
+            return False
+        self.add(topic, subject_id)
+        return True
 
     def count(self) -> int:
         return self._session.scalars(select(func.count()).select_from(OutboxRow)).one()

@@ -45,19 +45,16 @@ def get_num_devices(spec: Mapping[str, Any]) -> int:
     return int((spec.get("resources") or {}).get("devices", 1))
 
 
+def needs_at_most(num_slots: int) -> ColumnElement[bool]:
+    """Build an SQL condition that selects the jobs that use no more than this number of slots."""
+    return _build_num_devices_column() <= num_slots
+
+
 def is_schedulable_on(capacity: WorkerCapacity) -> ColumnElement[bool]:
     """Build an SQL condition that selects the jobs that a worker with this capacity can run."""
-    on_cuda = or_(~requires_gpu(), _build_num_devices_column() <= capacity.num_cuda)
-    return (
-        _build_device_column().in_(sorted(capacity.requestable_devices))
-        & on_cuda
-        & (_build_num_devices_column() <= capacity.slots)
-    )
-
-
-def requires_gpu() -> ColumnElement[bool]:
-    """Build an SQL condition that selects the jobs that require a CUDA device."""
-    return _build_device_column().like(f"{CUDA}%")
+    is_cuda = _build_device_column().like(f"{CUDA}%")
+    on_cuda = or_(~is_cuda, _build_num_devices_column() <= capacity.num_cuda)
+    return _build_device_column().in_(sorted(capacity.requestable_devices)) & on_cuda & needs_at_most(capacity.slots)
 
 
 def _build_device_column() -> ColumnElement[str]:

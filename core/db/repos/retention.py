@@ -3,11 +3,12 @@
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, delete, exists, func, inspect, select, tuple_, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from core.db.base import Base
 from core.db.clock import now
 from core.db.metric_tables import MetricRollupRow
+from core.db.registry_tables import JobBundleRow
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.transitions import get_job_for_update
@@ -21,8 +22,11 @@ from core.db.tables import (
     ModelVersionRow,
 )
 from core.errors import NotFound, ResourceInUse
+from core.events import EventType
 from core.jobs import TERMINAL, UNFINISHED
 
+RETAINED_EVENTS = (EventType.STATE, EventType.END)
+"""Events that have no other source. They do not expire."""
 _DAY_S = 24 * 3600.0
 
 
@@ -51,6 +55,14 @@ class RetentionRepo:
         """Return the ids of jobs with expired artifacts."""
         return self._find_jobs(days, limit, exists().where(ArtifactRow.job_id == JobRow.id))
 
+    def find_event_jobs(self, days: float, limit: int) -> list[str]:
+        """Return the ids of jobs with expired events."""
+        return self._find_jobs(days, limit, JobRow.has_expired_events.is_(False))
+
+    def find_point_jobs(self, days: float, limit: int) -> list[str]:
+        """Return the ids of jobs with expired points of curves. Those without complete rollups do not expire."""
+        return self._find_jobs(days, limit, JobRow.has_expired_points.is_(False), JobRow.has_rollups)
+
     def find_expired_jobs(self, days: float, limit: int) -> list[str]:
         """Return the ids of expired jobs. Jobs of existing model versions and variants do not expire."""
         return self._find_jobs(days, limit, *_build_unregistered())
@@ -63,15 +75,23 @@ class RetentionRepo:
         """Count the expired artifacts."""
         return self._sum(ArtifactRow, days)
 
+    def count_event_jobs(self, days: float) -> ExpiredTotals:
+        """Count the jobs with expired events."""
+        return self._count(days, JobRow.has_expired_events.is_(False))
+
+    def count_point_jobs(self, days: float) -> ExpiredTotals:
+        """Count the jobs with expired points of curves."""
+        return self._count(days, JobRow.has_expired_points.is_(False), JobRow.has_rollups)
+
     def sum_jobs(self, days: float) -> ExpiredTotals:
-        """Count the expired jobs, and the bytes of their checkpoints and artifacts."""
+        """Count the expired jobs, and the bytes of their checkpoints, artifacts and unregistered networks."""
         conditions = [*self._build_conditions(days), *_build_unregistered()]
         count = self._session.scalars(select(func.count()).select_from(JobRow).where(*conditions)).one()
         sizes = [
             self._session.scalars(
                 select(func.coalesce(func.sum(table.size_bytes), 0)).join(JobRow).where(*conditions)
             ).one()
-            for table in (CheckpointRow, ArtifactRow)
+            for table in (CheckpointRow, ArtifactRow, JobBundleRow)
         ]
         return ExpiredTotals(count, int(sum(sizes)))
 
@@ -101,13 +121,29 @@ class RetentionRepo:
             return 0
         tables: tuple[type[Base], ...] = (MetricPointRow, MetricRollupRow, JobEventRow)
         for table in tables:
-            key = inspect(table).primary_key
-            rows = select(*key).where(inspect(table).columns["job_id"] == job_id).limit(limit)
-            statement = delete(table).where(tuple_(*key).in_(rows)).execution_options(synchronize_session=False)
-            deleted: int = self._session.execute(statement).rowcount  # type: ignore[attr-defined]  # of a DELETE
-            if deleted:
+            if deleted := self._delete_rows(table, job_id, limit):
                 return deleted
         return 0
+
+    def delete_events(self, job_id: str, days: float, limit: int) -> int:
+        """Delete at most `limit` events of a job, and return their number. State changes and the last event remain."""
+        if not self._lock(job_id, days):
+            return 0
+        last = select(JobRow.event_seq).where(JobRow.id == job_id).scalar_subquery()
+        deleted = self._delete_rows(
+            JobEventRow, job_id, limit, JobEventRow.type.not_in(RETAINED_EVENTS), JobEventRow.seq < last
+        )
+        if deleted < limit:
+            self._session.execute(update(JobRow).where(JobRow.id == job_id).values(has_expired_events=True))
+        return deleted
+
+    def delete_points(self, job_id: str, days: float, limit: int) -> int:
+        """Delete at most `limit` points of the curves of a job, and return their number. The rollups remain."""
+        if not self._lock(job_id, days):
+            return 0
+        # First, so that readers use the rollups while only some of the points are deleted.
+        self._session.execute(update(JobRow).where(JobRow.id == job_id).values(has_expired_points=True))
+        return self._delete_rows(MetricPointRow, job_id, limit)
 
     def delete_job(self, job_id: str, days: float) -> list[str]:
         """Delete the row of a job and all that is left of it. Return the storage keys that are no longer used."""
@@ -117,6 +153,17 @@ class RetentionRepo:
             return JobRepo(self._session).delete(job_id)
         except ResourceInUse:  # another job was submitted that starts from its checkpoints
             return []
+
+    def _delete_rows(self, table: type[Base], job_id: str, limit: int, *conditions: ColumnElement[bool]) -> int:
+        key = inspect(table).primary_key
+        rows = select(*key).where(inspect(table).columns["job_id"] == job_id, *conditions).limit(limit)
+        statement = delete(table).where(tuple_(*key).in_(rows)).execution_options(synchronize_session=False)
+        deleted: int = self._session.execute(statement).rowcount  # type: ignore[attr-defined]  # of a DELETE
+        return deleted
+
+    def _count(self, days: float, *conditions: ColumnElement[bool]) -> ExpiredTotals:
+        query = select(func.count()).select_from(JobRow).where(*self._build_conditions(days), *conditions)
+        return ExpiredTotals(self._session.scalars(query).one(), 0)
 
     def _find_jobs(self, days: float, limit: int, *conditions: ColumnElement[bool]) -> list[str]:
         query = select(JobRow.id).where(*self._build_conditions(days), *conditions)
@@ -128,10 +175,10 @@ class RetentionRepo:
         return ExpiredTotals(count, int(size))
 
     def _build_conditions(self, days: float) -> list[ColumnElement[bool]]:
-        source = JobRow.spec["resume_from"]["job"].as_string()
-        sources = set(self._session.scalars(select(source).where(JobRow.state.in_(UNFINISHED), source.is_not(None))))
+        dependent = aliased(JobRow)
+        is_source = exists().where(dependent.resume_from_job_id == JobRow.id, dependent.state.in_(UNFINISHED))
         has_expired = JobRow.finished_at < now(self._session, -days * _DAY_S)
-        return [JobRow.state.in_(TERMINAL), has_expired, JobRow.id.not_in(sources)]
+        return [JobRow.state.in_(TERMINAL), has_expired, ~is_source]
 
     def _lock(self, job_id: str, days: float) -> bool:
         """Lock a job. Return False if it was deleted or extended, or if another job starts from its checkpoints."""

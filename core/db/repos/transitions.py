@@ -50,6 +50,8 @@ def apply_transition(session: Session, job: JobRow, target: JobState, reason: st
     if not can_transition(previous, target):
         raise build_transition_conflict(job, f"cannot become {target}")
     values["state"] = target
+    if target is JobState.QUEUED:
+        values["queued_at"] = now(session)
     if target in TERMINAL:
         values["finished_at"] = now(session)
     if target not in ACTIVE:

@@ -1,6 +1,7 @@
 """Queries for resumable uploads and their parts."""
 
 import uuid
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from sqlalchemy import Select, Update, delete, func, or_, select, tuple_, update
@@ -72,6 +73,11 @@ class UploadRepo:
     def find(self, upload_id: str) -> UploadRow | None:
         """Return an upload, also an expired one, or None."""
         return self._fetch_one(select(_Row).where(_Row.id == upload_id))
+
+    def filter_open(self, upload_ids: Collection[str]) -> set[str]:
+        """Return the ids of the uploads that have not ended."""
+        query = select(_Row.id).where(_Row.id.in_(upload_ids), _Row.state.in_(OPEN_UPLOAD_STATES))
+        return set(self._session.scalars(query))
 
     def get(self, upload_id: str, owner: str) -> UploadRow:
         """Return an upload of an owner.

@@ -62,8 +62,6 @@ class VariantRepo:
         query = select(*columns, ModelVariantRow.format, ModelVariantRow.key).where(tuple_(*columns).in_(versions))
         return {(name, version, kind): key for name, version, kind, key in self._session.execute(query)}
 
-    def is_key_referenced(self, key: str) -> bool:
-        """Return whether a variant is stored under `key`."""
-        return (
-            self._session.scalars(select(ModelVariantRow.version).where(ModelVariantRow.key == key)).first() is not None
-        )
+    def filter_keys(self, keys: Collection[str]) -> set[str]:
+        """Return the storage keys under which a variant is stored."""
+        return set(self._session.scalars(select(ModelVariantRow.key).where(ModelVariantRow.key.in_(keys))))

@@ -7,7 +7,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
-from core.db.tables import WorkerRow
+from core.db.queue_tables import WorkerRow
 
 
 class WorkerRepo:

@@ -36,6 +36,17 @@ def test_check_of_a_failed_job_raises_with_its_failure(server: Any, client: Clie
         client.jobs.get("j1").wait().raise_for_failure()
 
 
+def test_wait_returns_a_job_that_is_paused_at_a_milestone(server: Any, client: Client, job_answer: JobAnswer) -> None:
+    server.json("GET /v1/jobs/j1", job_answer(state="paused", stop_reason="user_paused"))
+    server.json("GET /v1/jobs/j1", job_answer(state="running"))
+    server.json("GET /v1/jobs/j1", job_answer(state="paused", stop_reason="milestone"))
+    job = client.jobs.get("j1")
+    assert not job.is_at_milestone
+    assert job.wait().is_at_milestone
+    with pytest.raises(JobFailed, match=r"state: paused"):
+        job.raise_for_failure()
+
+
 def test_wait_raises_after_its_timeout(server: Any, client: Client, job_answer: JobAnswer) -> None:
     server.json("GET /v1/jobs/j1", job_answer(state="running"))
     with pytest.raises(TimeoutError, match="still running"):

@@ -113,3 +113,31 @@ def test_all_jobs_are_watched_after_the_first_id_of_the_server(server: Any) -> N
             next(events)
     assert [request.headers.get("last-event-id") for request in server.seen] == [None, "now", "a1"]
     assert server.seen[0].query == {"topic": "jobs"}
+
+
+PAUSE = 'id: 3\nevent: state\ndata: {"payload": {"to": "paused", "reason": "milestone"}}\n\n'
+
+
+def test_watching_stops_while_the_job_is_paused_at_a_milestone(
+    server: Any, client: Client, job_answer: JobAnswer
+) -> None:
+    server.json("GET /v1/jobs/j1", job_answer(state="running"))
+    server.json("GET /v1/jobs/j1", job_answer(state="paused", stop_reason="milestone"))
+    server.stream(ROUTE, FIRST + PAUSE + REST)
+    job = client.jobs.get("j1")
+    assert [event["id"] for event in job.watch()] == ["1", "2", "3"]
+    assert job.is_at_milestone
+
+
+def test_watching_continues_after_a_milestone_at_which_the_job_was_resumed(
+    server: Any, client: Client, job_answer: JobAnswer
+) -> None:
+    server.json("GET /v1/jobs/j1", job_answer(state="running"))
+    server.json("GET /v1/jobs/j1", job_answer(state="queued"))
+    server.json("GET /v1/jobs/j1", job_answer(state="succeeded"))
+    server.stream(
+        ROUTE, FIRST + PAUSE + REST.replace("id: 3", "id: 4").replace("id: 4\nevent: end", "id: 5\nevent: end")
+    )
+    job = client.jobs.get("j1")
+    assert [event["id"] for event in job.watch()] == ["1", "2", "3", "4", "5"]
+    assert job.state == "succeeded"

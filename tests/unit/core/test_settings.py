@@ -1,10 +1,11 @@
-"""Settings that are lists: they are split at commas and validated."""
+"""Settings that are lists are split at commas and validated; a default can depend on the machine."""
 
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from core.memory import get_available_bytes
 from core.settings import Settings
 
 
@@ -52,3 +53,10 @@ def test_an_invalid_item_is_named(name: str, value: str, monkeypatch: pytest.Mon
         load_setting(monkeypatch, name, value)
     assert value in str(error.value)
     assert "must be" in str(error.value)
+
+
+def test_the_memory_of_models_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_setting(monkeypatch, "max_model_bytes", "1000") == 1000
+    assert Settings().effective_max_model_bytes == 1000
+    monkeypatch.delenv("CANDELA_MAX_MODEL_BYTES")
+    assert Settings().effective_max_model_bytes == get_available_bytes() // 4

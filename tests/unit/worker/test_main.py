@@ -13,8 +13,8 @@ from worker import main
 class RecordingStandby:
     """Records its environment and starts no trainer."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
-        self.environment = environment
+    def __init__(self, environment: dict[str, str], slots: int) -> None:
+        self.environment, self.slots = environment, slots
         self.is_started = False
 
     def start(self) -> None:
@@ -27,8 +27,8 @@ def test_a_pinned_standby_sees_one_of_the_visible_devices(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr(main, "Standby", RecordingStandby)
-    standby: Any = main._start_pinned_standby(number)
-    assert (standby.environment["CUDA_VISIBLE_DEVICES"], standby.is_started) == (device, True)
+    standby: Any = main._start_pinned_standby(number, 3)
+    assert (standby.environment["CUDA_VISIBLE_DEVICES"], standby.is_started, standby.slots) == (device, True, 3)
 
 
 def test_every_task_of_the_queue_is_registered() -> None:

@@ -12,8 +12,8 @@ from core.jobs import JobState
 from core.queue import CANARY
 from tests.support.processes import wait_for
 from tests.support.supervision import GetJob, SupervisorFactory
-from worker.control.slots import Slots
 from worker.control.supervisor import Supervisor
+from worker.slots import Slots
 from worker.tasks import Tasks
 
 
@@ -52,7 +52,7 @@ def supervisor(make_supervisor: SupervisorFactory) -> Supervisor:
 
 @pytest.fixture
 def tasks(supervisor: Supervisor, sqlite_sessions: SessionFactory, importer: Any, messages: list[str]) -> Tasks:
-    return Tasks(sqlite_sessions, supervisor, importer, Slots(1), lambda: messages.append("message"))
+    return Tasks(sqlite_sessions, supervisor, importer, Slots(1), on_message=lambda: messages.append("message"))
 
 
 @pytest.mark.usefixtures("queued")
@@ -69,23 +69,36 @@ def test_a_canary_is_only_counted(tasks: Tasks, get_job: GetJob, messages: list[
 
 def test_an_import_is_run(tasks: Tasks, importer: RecordingImporter, messages: list[str]) -> None:
     tasks.import_dataset("version")
+    tasks.close()
     assert (importer.version_ids, messages) == (["version"], ["message"])
 
 
-def test_imports_run_one_after_another(
+def test_imports_that_wait_are_run_after_the_first(
     tasks: Tasks, importer: RecordingImporter, sqlite_sessions: SessionFactory
 ) -> None:
     with transaction(sqlite_sessions) as session:
         ids = [DatasetRepo(session).add(name, {"kind": "builtin", "options": {}}).id for name in ("first", "second")]
     importer.is_done.clear()
-    thread = threading.Thread(target=tasks.import_dataset, args=(ids[0],))
-    thread.start()
+    tasks.import_dataset(ids[0])
     wait_for(lambda: importer.version_ids == ids[:1], "the first import")
     tasks.import_dataset(ids[1])
     assert importer.version_ids == ids[:1]
     importer.is_done.set()
-    thread.join()
-    assert importer.version_ids == ids
+    wait_for(lambda: importer.version_ids == ids, "the second import")
+    tasks.close()
+
+
+@pytest.mark.usefixtures("queued")
+def test_a_job_runs_in_the_thread_of_its_message_while_an_import_runs(
+    tasks: Tasks, importer: RecordingImporter, get_job: GetJob
+) -> None:
+    importer.is_done.clear()
+    tasks.import_dataset("version")
+    wait_for(lambda: importer.version_ids == ["version"], "the import")
+    tasks.train("no-such-job")
+    assert get_job().state is JobState.SUCCEEDED
+    importer.is_done.set()
+    tasks.close()
 
 
 def test_nothing_is_run_during_a_shutdown(

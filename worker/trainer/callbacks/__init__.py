@@ -5,6 +5,7 @@ from worker.trainer.callbacks.compile_time import CompileTimeCallback
 from worker.trainer.callbacks.keep_alive import KeepAliveCallback
 from worker.trainer.callbacks.learning_curve import LearningCurveCallback
 from worker.trainer.callbacks.metrics import MetricsCallback
+from worker.trainer.callbacks.milestones import MilestoneCallback
 from worker.trainer.callbacks.progress import ProgressReporter
 from worker.trainer.callbacks.stop_request import StopRequestCallback
 
@@ -14,6 +15,7 @@ __all__ = [
     "KeepAliveCallback",
     "LearningCurveCallback",
     "MetricsCallback",
+    "MilestoneCallback",
     "ProgressReporter",
     "StopRequestCallback",
 ]

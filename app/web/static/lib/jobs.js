@@ -16,6 +16,7 @@ const ACTIONS = /** @type {Record<string, [string, string, string][]>} */ ({
 
 /** @param {any} job */
 export function listActions(job) {
+  if (job.state === "succeeded" && job.spec?.register === false && !job.model) return [["register", "check", "Register"]];
   const actions = ACTIONS[job.state] || [];
   return job.kind === "train" ? actions : actions.filter(([name]) => name === "cancel");
 }

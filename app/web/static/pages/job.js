@@ -86,7 +86,7 @@ function Status({ job }) {
   const waits = job.waits_for
     ? html`Waits for the import of <a href=${href(`/datasets/${job.waits_for.name}`)}>${job.waits_for.name}@${job.waits_for.version}</a>.`
     : job.queue_reason || (job.queue_position ? `${formatCount(job.queue_position, "job")} before this one.` : "The next job to be claimed.");
-  return html`<p class="status" role="status"><${JobProgress} job=${job} />${job.state === "queued" && html`<span>${waits}</span>`}${job.stop_reason && html`<span class="dim">Stopped: ${job.stop_reason}</span>`}</p>`;
+  return html`<p class="status" role="status"><${JobProgress} job=${job} />${job.state === "queued" && html`<span>${waits}</span>`}${job.stop_reason && html`<span class="dim">${job.stop_reason === "milestone" ? "Paused at a milestone. Resume the job to continue it." : `Stopped: ${job.stop_reason}`}</span>`}</p>`;
 }
 
 /** Why the job failed, and what to watch out for. */

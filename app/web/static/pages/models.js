@@ -39,7 +39,7 @@ function buildRow(model, names) {
     [
       html`<a href=${href(`/models/${model.name}`)}>${model.name}</a> ${model.tags.map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}`,
       ...names.map((name) => newest?.metrics[name]),
-      model.versions.length,
+      `${model.versions.length}${model.versions_cursor ? "+" : ""}`,
       Object.entries(model.aliases).map(([alias, version]) => html`<span class="tag" key=${alias}>${alias} → ${version}</span>`),
       newest?.num_parameters,
       html`<span class="dim">${formatAge(newest?.created_at)}</span>`,
@@ -62,13 +62,22 @@ export function ModelPage({ name, query }) {
 }
 
 function Versions({ model, query, onChange }) {
+  const [older, setOlder] = useState(/** @type {{items: any[], next_cursor: string | null} | null} */ (null));
+  const versions = [...model.versions, ...(older?.items || []).filter((version) => version.version < model.versions[model.versions.length - 1]?.version)];
+  const cursor = older ? older.next_cursor : model.versions_cursor;
+  const loadOlder = () =>
+    attempt(async () => {
+      const page = await request(`v1/models/${model.name}/versions?cursor=${cursor}`);
+      // With the newest versions of now: they become older ones when versions are registered.
+      setOlder({ items: [...(older?.items || model.versions), ...page.items], next_cursor: page.next_cursor });
+    });
   const number = Number(query.get("version")) || model.versions[0]?.version;
   const compared = query.getAll("compare").map(Number);
-  const names = [...new Set(model.versions.flatMap((version) => Object.keys(version.metrics)))].map(String).filter((name) => !name.startsWith("train_")).slice(0, 5);
+  const names = [...new Set(versions.flatMap((version) => Object.keys(version.metrics)))].map(String).filter((name) => !name.startsWith("train_")).slice(0, 5);
   const toggle = (one) => changeQuery({ compare: (compared.includes(one) ? compared.filter((other) => other !== one) : [...compared.slice(-1), one]).map(String) });
   return html`
     <${Table} label="Versions" head=${["Version", "Aliases", ...names.map((name) => `${formatMetricName(name)}#`), "Parameters#", "Registered#"]}
-      rows=${model.versions.map((version) => [
+      rows=${versions.map((version) => [
         version.version,
         [
           html`<input type="checkbox" aria-label=${`Compare version ${version.version}`} checked=${compared.includes(version.version)} onChange=${() => toggle(version.version)} /> <a href=${href(`/models/${model.name}`, { version: version.version })} aria-current=${version.version === number ? "true" : undefined}>${model.name}@${version.version}</a>`,
@@ -79,9 +88,10 @@ function Versions({ model, query, onChange }) {
         ],
         version.version === number ? "selected" : "",
       ])} />
+    ${cursor && html`<button type="button" onClick=${loadOlder}>Older versions</button>`}
     ${compared.length === 2
       ? html`<${VersionComparison} key=${compared.join()} name=${model.name} numbers=${compared.sort((a, b) => b - a)} />`
-      : model.versions.length > 1 && html`<p class="dim">${compared.length ? "Select a second version to compare." : "Select two versions to compare them."}</p>`}
+      : versions.length > 1 && html`<p class="dim">${compared.length ? "Select a second version to compare." : "Select two versions to compare them."}</p>`}
     ${number && html`<${Version} key=${number} name=${model.name} number=${number} aliases=${model.aliases} query=${query} onChange=${onChange} />`}
   `;
 }

@@ -16,8 +16,8 @@ const TOPICS = /** @type {[string, string[]][]} */ ([
   ["Data", ["dataset", "sampler", "drop_last"]],
   ["Network", ["architecture", "weights", "init_from", "resume_from", "freeze", "freeze_bn_stats"]],
   ["Optimization", ["optimizer", "schedule", "loss", "accumulate_batches"]],
-  ["Metrics and callbacks", ["metrics", "callbacks"]],
-  ["Name and seed", ["name", "model", "seed"]],
+  ["Metrics and callbacks", ["metrics", "callbacks", "milestones"]],
+  ["Name and seed", ["name", "model", "register", "seed"]],
   ["Machine", ["device", "precision", "threads", "compile", "on_oom", "resources", "max_runtime_s"]],
 ]);
 const FIRST_FIELDS = new Set(["kind", "spec_version", "epochs", "batch_size"]);

@@ -34,7 +34,7 @@ function ModelTrial({ models, query }) {
   const [wanted, reference = query.get("version")] = (query.get("model") || "").split("@");
   const model = models.find((one) => one.name === wanted) || models[0];
   const choices = [...Object.keys(model.aliases), ...model.versions.map((version) => String(version.version))];
-  const version = reference && choices.includes(reference) ? reference : String(model.versions[0].version);
+  const version = reference && (choices.includes(reference) || /^[1-9]\d*$/.test(reference)) ? reference : String(model.versions[0].version);
   const number = model.aliases[version] || Number(version);
   const details = useResource(`v1/models/${model.name}/versions/${number}`);
   const variant = query.get("variant") || "";
@@ -46,6 +46,7 @@ function ModelTrial({ models, query }) {
         ${models.map((one) => html`<optgroup key=${one.name} label=${one.name}>
           ${Object.entries(one.aliases).map(([alias, target]) => option(`${one.name}@${alias}`, `${one.name}@${alias} → ${target}`))}
           ${one.versions.map((each) => option(`${one.name}@${each.version}`, `${one.name}@${each.version}`))}
+          ${one === model && !choices.includes(version) && option(ref, ref)}
         </optgroup>`)}
       </select></label>
       <label>Variant <select value=${variant} onChange=${(event) => changeQuery({ variant: event.target.value })}>

@@ -1,16 +1,10 @@
 """Events of a job as server-sent events."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from collections.abc import Callable
 
 import pytest
 from fastapi.testclient import TestClient
-from sse_starlette.sse import SendTimeoutError
-from starlette.types import Message
 
-from app.api import events
-from core.events import Event, EventType
 from tests.support.sse import parse_messages
 
 
@@ -42,32 +36,3 @@ def test_stream_continues_after_the_last_event_id(client: TestClient, job_id: st
 @pytest.mark.parametrize("last", ["x", "-1", "99999999999999999999"])
 def test_invalid_last_event_id_is_rejected(client: TestClient, job_id: str, last: str) -> None:
     assert client.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": last}).status_code == 422
-
-
-class OpenStream:
-    """A stream of a job with one event."""
-
-    is_closed = False
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        yield Event("a", seq=1, type=EventType.LOG, at=datetime.now(UTC), payload={})
-
-    def close(self) -> None:
-        self.is_closed = True
-
-
-async def test_a_client_that_does_not_read_loses_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def receive() -> Message:
-        await asyncio.Event().wait()
-        return {"type": "http.disconnect"}
-
-    async def send(message: Message) -> None:
-        if message["type"] == "http.response.body":  # the buffers are full
-            await asyncio.Event().wait()
-
-    monkeypatch.setattr(events, "SEND_TIMEOUT_S", 0.01)
-    stream = OpenStream()
-    response = events.StreamResponse(stream, events._convert_events(stream))  # type: ignore[arg-type]  # without a database
-    with pytest.raises((SendTimeoutError, ExceptionGroup)):
-        await response({"type": "http", "method": "GET", "headers": []}, receive, send)
-    assert stream.is_closed

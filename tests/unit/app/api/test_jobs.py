@@ -271,7 +271,7 @@ def test_the_progress_of_a_worker_is_shown(client: TestClient, post_job: Post, s
         assert claimed is not None
         AttemptRepo(session).set_runtime(job["id"], claimed.token, {"device": "cpu"})
         progress = {"epoch": 1, "epochs": 10, "step": 5, "steps": 500, "eta_seconds": 1.5}
-        AttemptRepo(session).set_progress(job["id"], claimed.token, progress, {"train_loss": "NaN"})
+        AttemptRepo(session).record_progress(job["id"], claimed.token, progress, {"train_loss": "NaN"})
     job_out = client.get(f"/v1/jobs/{job['id']}").json()
     assert job_out["state"] == "running"
     assert job_out["attempt"] == 1

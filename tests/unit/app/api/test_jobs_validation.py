@@ -8,8 +8,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.state import State
+from core.db.queue_tables import OutboxRow
 from core.db.session import transaction
-from core.db.tables import DatasetVersionRow, JobRow, OutboxRow
+from core.db.tables import DatasetVersionRow, JobRow
 from tests.support.http_service import SMALL
 
 JSON = {"Content-Type": "application/json"}

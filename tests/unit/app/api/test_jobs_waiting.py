@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from app.state import State
 from core.db.repos.attempts import AttemptRepo
-from core.db.repos.jobs import JobRepo
+from core.db.repos.job_queue import JobQueueRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import transaction
 from tests.support.images import class_images, write_zip
@@ -50,7 +50,7 @@ def resolve_waiting_jobs(client: TestClient, state: State) -> None:
 
 def is_taken(state: State, job_id: str) -> bool:
     with transaction(state.sessions) as session:
-        JobRepo(session).find_next_id()
+        JobQueueRepo(session).find_next_id()
         return AttemptRepo(session).claim(job_id, "w", 30.0) is not None
 
 

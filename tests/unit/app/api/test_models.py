@@ -11,9 +11,12 @@ from fastapi.testclient import TestClient
 
 from app.state import State
 from core.db.repos.attempts import AttemptRepo
-from core.db.repos.jobs import JobRepo
+from core.db.repos.job_queue import JobQueueRepo
+from core.db.repos.model_lists import MAX_NEWEST_VERSIONS
 from core.db.session import transaction
+from tests.support.database_work import record_statements
 from tests.support.finished import FinishedJob, finish_job
+from tests.support.many_jobs import add_versions
 
 
 @pytest.fixture
@@ -121,7 +124,7 @@ def test_a_registration_is_a_job_without_a_dataset(client: TestClient, state: St
     assert "dataset" not in job["spec"]
     assert client.post("/v1/models", json=PETS, headers={"Idempotency-Key": "one"}).json()["id"] == job["id"]
     with transaction(state.sessions) as session:
-        assert JobRepo(session).find_next_id() == job["id"]
+        assert JobQueueRepo(session).find_next_id() == job["id"]
         assert AttemptRepo(session).claim(job["id"], "worker-1", 30) is not None
 
 
@@ -144,3 +147,31 @@ def test_a_pytorch_file_is_refused_with_the_command_that_converts_it(client: Tes
     assert "candela weights convert FILE --architecture NAME" in error["detail"]
     assert "file:resnet18" in error["detail"]
     assert ".safetensors" in error["detail"]
+
+
+def test_a_model_has_its_newest_versions_and_a_cursor_of_the_others(client: TestClient, state: State) -> None:
+    with transaction(state.sessions) as session:
+        add_versions(session, "many", MAX_NEWEST_VERSIONS + 5)
+        add_versions(session, "few", 2)
+    few, many = client.get("/v1/models").json()["items"]
+    assert (few["versions_cursor"], many) == (None, client.get("/v1/models/many").json())
+    page = client.get("/v1/models/many/versions", params={"cursor": many["versions_cursor"], "limit": 4}).json()
+    rest = client.get("/v1/models/many/versions", params={"cursor": page["next_cursor"]}).json()
+    numbers = [version["version"] for version in (*many["versions"], *page["items"], *rest["items"])]
+    assert numbers == list(range(MAX_NEWEST_VERSIONS + 5, 0, -1))
+    assert rest["next_cursor"] is None
+    assert client.get("/v1/models/few/versions").json()["items"] == few["versions"]
+    assert client.get("/v1/models/absent/versions").status_code == 404
+    assert client.get("/v1/models/few/versions", params={"cursor": "1"}).json()["items"] == []
+    rejected = client.get("/v1/models/few/versions", params={"cursor": "x"})
+    assert (rejected.status_code, rejected.json()["errors"][0]["pointer"]) == (422, "/cursor")
+
+
+def test_a_page_of_models_is_read_with_a_fixed_number_of_statements(client: TestClient, state: State) -> None:
+    with transaction(state.sessions) as session:
+        for number in range(50):
+            add_versions(session, f"m{number}", 3)
+    for limit in (1, 50):
+        with record_statements(state.sessions.kw["bind"]) as statements:
+            assert len(client.get("/v1/models", params={"limit": limit}).json()["items"]) == limit
+        assert len([sql for sql, _ in statements if sql.startswith(("SELECT", "WITH"))]) == 4

@@ -13,7 +13,7 @@ from core.db.session import transaction
 from tests.support.builders import dataset_version, job
 from tests.support.http_service import SMALL
 from worker.maintenance.disk_usage import KINDS
-from worker.maintenance.loop import MaintenanceLoop
+from worker.maintenance.file_cleanup import FileCleanup
 
 
 def test_running_workers_are_listed_and_their_devices_can_be_requested(client: TestClient, state: State) -> None:
@@ -81,7 +81,7 @@ def test_disk_usage_and_expired_data_are_those_of_the_last_round_of_maintenance(
     system = client.get("/v1/system").json()
     assert (system["disk"], system["retention"]) == (None, None)
     settings = state.settings.model_copy(update={"job_retention_days": 30.0})
-    MaintenanceLoop(settings, state.sessions, state.storage, state.queue, lambda: None).run_once()
+    FileCleanup(settings, state.sessions, state.storage).run_once()
     system = client.get("/v1/system").json()
     assert system["disk"]["kinds"]["database"] > 0
     assert set(system["disk"]["kinds"]) == set(KINDS)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.http import metrics
-from app.serving.metrics import MULTIPROCESS_DIR
+from app.serving.version_series import MULTIPROCESS_DIR
 
 
 def test_the_metrics_of_one_process_are_rendered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from app.services.submission_store import hash_spec, list_device_names
-from core.db.tables import WorkerRow
+from core.db.queue_tables import WorkerRow
 from core.spec import JobSpec
 
 SPEC: dict[str, Any] = {"dataset": {"name": "digits"}, "architecture": {"name": "mlp", "hidden": [8]}, "epochs": 3}

@@ -14,9 +14,10 @@ from app.services import upload_completion
 from app.services.upload_completion import UploadCompletion
 from app.state import State
 from core.datasets.archives.budget import InspectionCancelled
+from core.db.queue_tables import OutboxRow
 from core.db.repos.uploads import OpenUploadLimits, UploadPart, UploadRepo
 from core.db.session import transaction
-from core.db.tables import DatasetVersionRow, OutboxRow
+from core.db.tables import DatasetVersionRow
 from core.db.upload_tables import UploadPartRow, UploadRow
 from core.errors import CorruptFile, InvalidArchive, StorageFull, UploadLocked
 from core.jobs import UploadState

@@ -3,13 +3,15 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from app.inference.batcher import DynamicBatcher
-from app.inference.types import BatcherClosed
+from app.inference.types import NUM_LOAD_THREADS, BatcherClosed
+from app.serving import model_cache as module
 from app.serving.model_cache import FAILURE_TTL_S, ModelCache
 from app.serving.types import BundleRef
 from core.errors import CorruptFile, NotReady, Overloaded, PredictionFailed
@@ -26,11 +28,17 @@ class FakeLoader:
         self.keys: list[str] = []
         self.num_bytes: dict[str, int] = {}
         self.failure: Exception | None = None
+        self.on_load: Callable[[BundleRef], object] = lambda _: None
         self.unblocked = threading.Event()
         self.unblocked.set()
 
-    def __call__(self, ref: BundleRef) -> LocalModel:
+    def fetch(self, ref: BundleRef) -> tuple[Path, int]:
+        return Path(ref.key), self.num_bytes.get(ref.key, 1)
+
+    def load(self, ref: BundleRef, folder: Path) -> LocalModel:
+        assert folder == Path(ref.key)
         self.keys.append(ref.key)
+        self.on_load(ref)
         assert self.unblocked.wait(30)
         if self.failure is not None:
             raise self.failure
@@ -38,6 +46,12 @@ class FakeLoader:
             lambda samples: np.zeros((len(samples), 1), np.float32), model="m", max_batch_size=2, max_waiting=4
         )
         return LocalModel(batcher, batcher.close, self.num_bytes.get(ref.key, 1))
+
+
+class BusyBatcher:
+    """A batcher with a waiting sample."""
+
+    num_waiting = 1
 
 
 def ref(key: str) -> BundleRef:
@@ -58,6 +72,7 @@ async def create_cache(loader: FakeLoader, clock: Clock) -> AsyncIterator[Callab
     caches: list[ModelCache] = []
 
     def build(max_loaded: int = 2, load_wait_s: float = 30, **options: Any) -> ModelCache:
+        options = {"overhead_bytes": 0, **options}
         caches.append(ModelCache(loader, max_loaded=max_loaded, load_wait_s=load_wait_s, clock=clock, **options))
         return caches[-1]
 
@@ -156,25 +171,60 @@ async def test_a_failed_load_is_cached_for_some_seconds(
     assert loader.keys == ["a", "a"]
 
 
-async def test_a_failed_load_occupies_no_capacity(loader: FakeLoader, create_cache: Callable[..., ModelCache]) -> None:
-    cache = create_cache(max_loaded=1)
+async def test_a_failed_load_occupies_no_capacity(
+    loader: FakeLoader, clock: Clock, create_cache: Callable[..., ModelCache]
+) -> None:
+    cache = create_cache(max_loaded=2)
+    await cache.get(ref("a"))
     loader.failure = OSError()
     with pytest.raises(PredictionFailed):
-        await cache.get(ref("a"))
+        await cache.get(ref("broken"))
     loader.failure = None
-    assert isinstance(await cache.get(ref("b")), LocalModel)
-    assert list_keys(cache) == ["b"]
+    await cache.get(ref("b"))
+    assert list_keys(cache) == ["a", "broken", "b"]
+    clock.now += FAILURE_TTL_S
+    await cache.get(ref("c"))
+    assert list_keys(cache) == ["b", "c"]  # the expired failure is removed too
 
 
-async def test_concurrent_loads_are_limited(loader: FakeLoader, create_cache: Callable[..., ModelCache]) -> None:
-    cache = create_cache(max_loaded=1)
+async def test_loads_of_different_models_overlap(loader: FakeLoader, create_cache: Callable[..., ModelCache]) -> None:
+    cache = create_cache(max_loaded=NUM_LOAD_THREADS)
+    barrier = threading.Barrier(NUM_LOAD_THREADS, timeout=30)
+    loader.on_load = lambda _: barrier.wait()  # raises an exception unless all loads run at the same time
+    await asyncio.gather(*(cache.get(ref(str(number))) for number in range(NUM_LOAD_THREADS)))
+
+
+async def test_loads_wait_for_a_place_instead_of_being_rejected(
+    loader: FakeLoader, create_cache: Callable[..., ModelCache]
+) -> None:
+    cache = create_cache(max_loaded=2)
+
+    async def predict(key: str) -> int:
+        while True:
+            try:
+                return len(await (await cache.get(ref(key))).submit([IMAGE]))
+            except BatcherClosed:
+                continue
+
+    keys = [str(number) for number in range(40)]
+    assert await asyncio.gather(*map(predict, keys)) == [1] * 40
+    assert sorted(loader.keys) == sorted(keys)  # a model is not evicted before its callers have used it
+    assert len(cache.keys) == 2
+
+
+async def test_concurrent_loads_are_limited(
+    loader: FakeLoader, create_cache: Callable[..., ModelCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_LOADING", 2)
+    cache = create_cache(max_loaded=10)
     loader.unblocked.clear()
-    slow = asyncio.create_task(cache.get(ref("a")))
+    slow = [asyncio.create_task(cache.get(ref(key))) for key in ("a", "b")]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
-        await cache.get(ref("b"))
+        await cache.get(ref("c"))
     loader.unblocked.set()
-    await slow
+    await asyncio.gather(*slow)
+    assert isinstance(await cache.get(ref("c")), LocalModel)
 
 
 async def test_an_unloaded_model_is_loaded_again(loader: FakeLoader, create_cache: Callable[..., ModelCache]) -> None:
@@ -207,6 +257,37 @@ async def test_the_memory_of_the_models_is_limited(loader: FakeLoader, create_ca
     assert (list_keys(cache), cache.num_bytes) == (["a", "c"], 80)
     await cache.get(ref("whale"))
     assert list_keys(cache) == ["whale"]  # a single model may exceed the limit
+
+
+async def test_room_is_made_before_a_model_is_loaded(
+    loader: FakeLoader, create_cache: Callable[..., ModelCache]
+) -> None:
+    cache = create_cache(max_loaded=10, max_bytes=100)
+    loader.num_bytes = {"a": 60, "b": 60}
+    await cache.get(ref("a"))
+    seen: list[tuple[list[str], int]] = []
+    loader.on_load = lambda _: seen.append((list_keys(cache), cache.num_bytes))
+    await cache.get(ref("b"))
+    assert seen == [(["b"], 60)]
+
+
+async def test_each_model_counts_with_its_overhead(loader: FakeLoader, create_cache: Callable[..., ModelCache]) -> None:
+    cache = create_cache(max_loaded=100, max_bytes=100, overhead_bytes=19)
+    for number in range(8):
+        await cache.get(ref(str(number)))
+    assert (list_keys(cache), cache.num_bytes) == (["3", "4", "5", "6", "7"], 100)
+
+
+async def test_idle_models_are_evicted_before_busy_ones(
+    loader: FakeLoader, create_cache: Callable[..., ModelCache]
+) -> None:
+    cache = create_cache(max_loaded=3)
+    models = [await cache.get(ref(key)) for key in ("a", "b", "c")]
+    models[0].__dict__["_batcher"] = BusyBatcher()
+    await cache.get(ref("d"))
+    assert list_keys(cache) == ["a", "c", "d"]
+    await cache.get(ref("e"))
+    assert list_keys(cache) == ["a", "d", "e"]
 
 
 async def test_a_pinned_model_is_never_evicted(loader: FakeLoader, create_cache: Callable[..., ModelCache]) -> None:

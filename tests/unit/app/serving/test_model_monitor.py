@@ -7,13 +7,15 @@ from app.inference.types import DEFAULT_PRIORITY, BatchStats
 from app.serving.admission import AdmissionController
 from app.serving.model_monitor import ModelMonitor
 from app.serving.types import BundleRef
+from app.serving.version_series import VersionSeries
 from core.errors import Overloaded
 
 
 @pytest.fixture
 def monitor(request: pytest.FixtureRequest) -> ModelMonitor:
     admission = AdmissionController("m", max_batch_size=4, max_waiting=4, max_wait_s=10.0)
-    return ModelMonitor(BundleRef("key", (), request.node.name, "1"), admission, None)
+    series = VersionSeries((request.node.name, "1"))
+    return ModelMonitor(BundleRef("key", (), request.node.name, "1"), admission, series, None)
 
 
 def read_metric(request: pytest.FixtureRequest, name: str, **labels: str) -> float:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,16 +16,22 @@ from tests.support.local_backend import LocalModel
 REF = BundleRef("key", (), "m")
 
 
-def load_model(ref: BundleRef) -> LocalModel:
-    batcher = DynamicBatcher(
-        lambda samples: np.zeros((len(samples), 1), np.float32), model=ref.model, max_batch_size=2, max_waiting=4
-    )
-    return LocalModel(batcher, batcher.close)
+class FakeLoader:
+    """Loads a model without files."""
+
+    def fetch(self, ref: BundleRef) -> tuple[Path, int]:
+        return Path(ref.key), 1
+
+    def load(self, ref: BundleRef, folder: Path) -> LocalModel:
+        batcher = DynamicBatcher(
+            lambda samples: np.zeros((len(samples), 1), np.float32), model=ref.model, max_batch_size=2, max_waiting=4
+        )
+        return LocalModel(batcher, batcher.close)
 
 
 @pytest.fixture
 async def cache() -> AsyncIterator[ModelCache]:
-    cache = ModelCache(load_model, max_loaded=2)
+    cache = ModelCache(FakeLoader(), max_loaded=2)
     yield cache
     await cache.close()
 

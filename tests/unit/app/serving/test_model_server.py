@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from app.serving.model_cache import OVERHEAD_BYTES
 from app.serving.model_server import ModelServer
 from app.serving.types import BundleRef, Pixels
 from core.errors import CorruptFile, PredictionFailed, ServiceError
@@ -122,6 +123,34 @@ async def test_statistics_count_requests_and_batches(model_server: ModelServer, 
     statistics = model_server.get_statistics(ref)
     assert (statistics.success.count, statistics.fail.count) == (1, 1)
     assert sum(size * duration.count for size, duration in statistics.list_batches()) == 4
+
+
+async def test_statistics_of_a_model_without_requests_are_empty(
+    model_server: ModelServer, storage: LocalStorage
+) -> None:
+    ref = bundles.store_bundle(storage, "jobs/a/bundle")
+    assert model_server.get_statistics(ref).success.count == 0
+    assert model_server.list_bundles() == []
+
+
+async def test_api_processes_share_the_memory_of_models(storage: LocalStorage) -> None:
+    refs = [bundles.store_bundle(storage, f"jobs/{seed}/bundle", seed=seed) for seed in range(4)]
+    loaded = []
+    for num_http_processes in (1, 2):
+        model_server = ModelServer(
+            storage,
+            LocalBackend(),
+            max_batch_size=8,
+            max_waiting=64,
+            max_loaded=100,
+            max_bytes=4 * OVERHEAD_BYTES,
+            num_http_processes=num_http_processes,
+        )
+        for ref in refs:
+            await model_server.load(ref)
+        loaded.append(sum(map(model_server.is_loaded, refs)))
+        await model_server.close()
+    assert loaded == [3, 1]
 
 
 async def test_memory_includes_every_loaded_output(model_server: ModelServer, storage: LocalStorage) -> None:

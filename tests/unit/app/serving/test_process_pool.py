@@ -1,6 +1,7 @@
 """A real inference process: its results, and recovery when it is killed or frozen or its owner ends."""
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -276,6 +277,12 @@ async def test_the_process_ends_with_its_owner() -> None:
         finally:
             owner.kill()
     wait_for(lambda: not is_alive(pid), "the end of the process")
+
+
+async def test_the_process_logs_at_the_level_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.getLogger(), "level", logging.DEBUG)
+    for parent in ({}, {"CANDELA_LOG_LEVEL": "warning"}):
+        assert build_environment(parent)["CANDELA_LOG_LEVEL"] == "DEBUG"
 
 
 async def test_the_environment_has_allocator_settings_and_no_secrets() -> None:

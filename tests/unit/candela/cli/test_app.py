@@ -95,6 +95,37 @@ def test_several_jobs_are_watched_until_all_end(server: Any, run: Run, job_answe
     assert f"job {OTHER} did not succeed" in told
 
 
+PAUSE = 'id: 3\nevent: state\ndata: {{"job": "{job}", "payload": {{"to": "paused", "reason": "milestone"}}}}\n\n'
+
+
+def test_watching_stops_at_a_milestone_with_exit_status_0(
+    server: Any, run: Run, spec: Path, job_answer: JobAnswer
+) -> None:
+    paused = job_answer(state="paused", stop_reason="milestone", progress={"epoch": 3, "epochs": 9})
+    server.json("POST /v1/jobs", job_answer(), 202)
+    server.stream(f"GET /v1/jobs/{JOB}/events", METRICS + PAUSE.format(job=JOB) + END.format(state="failed"))
+    server.json(f"GET /v1/jobs/{JOB}", paused)
+    status, printed, told = run("submit", spec, "milestones.epochs=[3]", "--watch")
+    (submitted,) = [seen for seen in server.seen if seen.method == "POST" and not seen.query]
+    assert (status, submitted.json()["milestones"]) == (0, {"epochs": [3]})
+    assert "paused" in printed
+    assert f"digits is paused at the milestone of epoch 3: candela resume {JOB}" in told
+
+
+def test_several_jobs_are_watched_until_all_have_ended_or_are_paused_at_milestones(
+    server: Any, run: Run, job_answer: JobAnswer
+) -> None:
+    for state, reason in (("running", None), ("paused", "milestone")):
+        server.json(f"GET /v1/jobs/{JOB}", job_answer(state=state, stop_reason=reason))
+    for state in ("running", "running", "succeeded"):  # when it is found, at the milestone, and after its end
+        server.json(f"GET /v1/jobs/{OTHER}", job_answer(id=OTHER, state=state))
+    end = f'id: 4\nevent: end\ndata: {{"job": "{OTHER}", "payload": {{}}}}\n\n'
+    more = f'id: 5\nevent: log\ndata: {{"job": "{OTHER}", "payload": {{"level": "warning", "message": "later"}}}}\n\n'
+    server.stream("GET /v1/events", PAUSE.format(job=JOB) + end + more)
+    status, _, told = run("watch", JOB, OTHER)
+    assert (status, "later" in told) == (0, False)
+
+
 def test_json_is_the_only_output_on_stdout(server: Any, run: Run, spec: Path, job_answer: JobAnswer) -> None:
     server.json("POST /v1/jobs", job_answer(), 202)
     server.stream(f"GET /v1/jobs/{JOB}/events", METRICS + END.format(state="succeeded"))

@@ -2,15 +2,16 @@
 
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect, make_url
+from sqlalchemy import inspect, make_url, select, text
 from sqlalchemy.exc import IntegrityError
 
 from core.db import schema
-from core.db.session import make_engine
-from core.db.tables import METADATA
+from core.db.session import make_engine, make_session_factory
+from core.db.tables import METADATA, JobRow
 from core.errors import ConfigurationError, DatabaseUnreachable
 from tests.support.servers import PostgresServer
 
@@ -118,4 +119,31 @@ def test_jobs_keep_their_events_when_their_dataset_becomes_optional(empty_databa
     schema.downgrade_schema(empty_database_url, "c81f5a07d3e6")
     with engine.begin() as connection:
         assert connection.exec_driver_sql("SELECT id FROM job").scalars().all() == ["j"]
+    engine.dispose()
+
+
+def test_jobs_of_earlier_versions_get_the_columns_of_the_queue(empty_database_url: str) -> None:
+    schema.upgrade_schema(empty_database_url)
+    schema.downgrade_schema(empty_database_url, "8e41c7d0b35a")
+    engine = make_engine(empty_database_url)
+    with engine.begin() as connection:
+        for job_id in ("a", "b", "c"):
+            connection.exec_driver_sql(INSERT_JOB.format(id=job_id, dataset="NULL"))
+        connection.execute(text("UPDATE job SET spec = :spec WHERE id = 'a'"), {"spec": '{"device": "cuda:0"}'})
+        spec = {"spec": '{"device": "cpu", "resume_from": {"job": "source", "checkpoint": 2}}'}
+        connection.execute(text("UPDATE job SET spec = :spec WHERE id = 'b'"), spec)
+        connection.exec_driver_sql("UPDATE job SET state = 'running' WHERE id = 'c'")
+        for seq, kind, day in ((1, "state", 2), (2, "state", 3), (3, "log", 4)):
+            connection.exec_driver_sql(
+                "INSERT INTO job_event (job_id, seq, type, at, payload) "
+                f"VALUES ('a', {seq}, '{kind}', '2026-01-0{day} 00:00:00', '{{}}')"
+            )
+    schema.upgrade_schema(empty_database_url)
+    with make_session_factory(engine)() as session:
+        rows = session.execute(
+            select(JobRow.id, JobRow.requires_gpu, JobRow.resume_from_job_id, JobRow.queued_at).order_by(JobRow.id)
+        ).all()
+    first, third = (datetime(2026, 1, day, tzinfo=UTC) for day in (1, 3))
+    assert rows == [("a", True, None, third), ("b", False, "source", first), ("c", False, None, None)]
+    schema.downgrade_schema(empty_database_url, "8e41c7d0b35a")
     engine.dispose()

@@ -18,9 +18,9 @@ from worker.control.standby import Standby
 class PinnedStandby(Standby):
     """A standby for one device that starts no trainer."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.number = number
+    def __init__(self, number: int, slots: int) -> None:
+        super().__init__(slots=slots)
+        self.number, self.slots = number, slots
 
 
 def build_allocator(*names: str) -> DeviceAllocator:
@@ -30,7 +30,7 @@ def build_allocator(*names: str) -> DeviceAllocator:
 
 
 def get_numbers(allocations: list[DeviceAllocation]) -> list[int]:
-    standbys = [each.standby for each in allocations]
+    standbys = [each.trainers for each in allocations]
     return [standby.number for standby in standbys if isinstance(standby, PinnedStandby)]
 
 
@@ -65,7 +65,7 @@ def test_attempts_at_the_same_time_get_different_gpus() -> None:
         assert [each.name for each in allocations] == ["cuda:0", "cuda:1", "cuda:2"]
         assert get_numbers(allocations) == [0, 1, 2]
     with devices.allocate("auto") as again:
-        assert (again.name, again.standby) == ("cuda:0", allocations[0].standby)
+        assert (again.name, again.trainers) == ("cuda:0", allocations[0].trainers)
 
 
 def test_a_requested_device_is_allocated_and_others_get_another() -> None:
@@ -87,9 +87,9 @@ def test_the_trainer_of_an_allocated_device_sees_no_other(
 ) -> None:
     standbys: list[Standby] = []
 
-    def start_standby(number: int) -> Standby:
+    def start_standby(number: int, slots: int) -> Standby:
         command = [sys.executable, str(FAKE_TRAINER), "succeed"]
-        standby = Standby(command, {"CUDA_VISIBLE_DEVICES": str(number)})
+        standby = Standby(command, {"CUDA_VISIBLE_DEVICES": str(number)}, slots)
         standby.start()
         standbys.append(standby)
         return standby
@@ -105,4 +105,4 @@ def test_the_trainer_of_an_allocated_device_sees_no_other(
     assert runtime is not None
     assert runtime["worker_device"] == "cuda:1"
     assert json.loads(runtime["environment"]) == {"device": "cuda:0", "visible": "1"}
-    wait_for(lambda: all(standby._ready is None for standby in standbys), "the standbys to end")
+    wait_for(lambda: all(not standby._ready for standby in standbys), "the standbys to end")

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
+from core.db.queue_tables import WorkerRow
 from core.db.session import SessionFactory, transaction
-from core.db.tables import WorkerRow
 from tests.support.processes import wait_for
 from worker.control.heartbeat import WorkerHeartbeat, list_package_versions
 

@@ -40,7 +40,7 @@ def trainer() -> RecordingTrainer:
 
 @pytest.fixture
 def renewer(sqlite_sessions: SessionFactory, claimed: JobRow, clock: Clock, trainer: RecordingTrainer) -> LeaseRenewer:
-    renewer = LeaseRenewer(sqlite_sessions, claimed.id, claimed.token, TIMEOUTS, clock)
+    renewer = LeaseRenewer(sqlite_sessions, claimed, TIMEOUTS, clock)
     renewer.attach_trainer(trainer)
     return renewer
 
@@ -106,7 +106,7 @@ def test_a_trainer_attached_after_the_loss_is_killed(renewer: LeaseRenewer, trai
 
 @pytest.fixture
 def running(sqlite_sessions: SessionFactory, claimed: JobRow) -> Iterator[LeaseRenewer]:
-    renewer = LeaseRenewer(sqlite_sessions, claimed.id, claimed.token, SupervisionTimeouts(heartbeat_s=0.01))
+    renewer = LeaseRenewer(sqlite_sessions, claimed, SupervisionTimeouts(heartbeat_s=0.01))
     renewer.start()
     yield renewer
     renewer.stop()

@@ -19,7 +19,6 @@ from tests.support.supervision import GetJob
 from worker.control.message_handler import MessageHandler
 from worker.control.outcome import AttemptFailed, AttemptLost, AttemptReleased, AttemptSucceeded, DiskFull
 from worker.control.recorder import Recorder
-from worker.control.standby import Standby
 from worker.control.stop_controller import StopController
 from worker.control.timeouts import AttemptTimeouts
 from worker.protocol import (
@@ -36,18 +35,9 @@ from worker.protocol import (
 )
 
 
-class IdleStandby(Standby):
-    """A standby that starts no trainer and counts the requests."""
-
-    num_replenished = 0
-
-    def replenish(self) -> None:
-        self.num_replenished += 1
-
-
 @pytest.fixture
-def standby() -> IdleStandby:
-    return IdleStandby()
+def starts() -> list[RunStarted]:
+    return []
 
 
 @pytest.fixture
@@ -57,11 +47,19 @@ def recorder(sqlite_sessions: SessionFactory, storage: LocalStorage, claimed: Jo
 
 @pytest.fixture
 def handler(
-    recorder: Recorder, storage: LocalStorage, version: DatasetVersionRow, clock: Clock, standby: Standby
+    recorder: Recorder, storage: LocalStorage, version: DatasetVersionRow, clock: Clock, starts: list[RunStarted]
 ) -> MessageHandler:
     timeouts = AttemptTimeouts(clock, grace_s=30.0, stall_s=600.0, remaining_s=None)
     stop = StopController(timeouts, lambda: StopRequest.PAUSE, lambda: False)
-    return MessageHandler(recorder, storage, version, stop, standby, {"worker": "worker-1"})
+    return MessageHandler(
+        recorder,
+        storage,
+        version,
+        stop,
+        {"worker": "worker-1"},
+        on_start=starts.append,
+        get_attempt_s=lambda: clock() - 1000.0,
+    )
 
 
 def build_metrics() -> Metrics:
@@ -70,12 +68,30 @@ def build_metrics() -> Metrics:
     return Metrics(points=(point,), latest={"train_loss": 0.5}, progress=progress)
 
 
-def test_a_start_is_recorded_with_the_placement_and_the_standby_replenished(
-    handler: MessageHandler, standby: IdleStandby, get_job: GetJob
+def test_a_start_is_recorded_with_the_placement_and_reported(
+    handler: MessageHandler, starts: list[RunStarted], get_job: GetJob
 ) -> None:
-    assert handler.handle(RunStarted(runtime={"device": "cpu"})) is None
+    message = RunStarted(runtime={"device": "cpu"})
+    assert handler.handle(message) is None
     assert get_job().runtime == {"device": "cpu", "worker": "worker-1"}
-    assert standby.num_replenished == 1
+    assert starts == [message]
+
+
+def test_the_time_to_the_first_step_is_recorded_once(
+    handler: MessageHandler, clock: Clock, sqlite_sessions: SessionFactory, get_job: GetJob
+) -> None:
+    handler.handle(RunStarted(runtime={"device": "cpu"}))
+    clock.now += 1.234567
+    handler.handle(build_metrics())
+    clock.now += 10.0
+    handler.handle(build_metrics())
+    assert get_job().runtime == {"device": "cpu", "worker": "worker-1", "first_step_s": 1.235}
+    with transaction(sqlite_sessions, read_only=True) as session:
+        logs = EventRepo(session).list_after(get_job().id, 0, types=[EventType.LOG])
+    lines = [event.payload["message"] for event in logs]
+    assert [line for line in lines if "first step" in line] == [
+        "The first step is complete, 1.23 s after the worker claimed the job."
+    ]
 
 
 def test_a_resumed_attempt_deletes_the_points_after_its_first_step(

@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from core.db.repos.events import EventRepo
 from core.db.repos.metric_summaries import MetricSummary, MetricSummaryRepo
 from core.db.repos.metrics import MetricRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import JobEventRow, JobRow
+from core.errors import LostLease
 from core.events import EventType
 from tests.support.supervision import GetJob
 from worker.control.fenced_transactions import FencedTransactions
@@ -164,3 +166,47 @@ def test_points_keep_their_training_time(
     with transaction(sqlite_sessions, read_only=True) as session:
         (series,) = MetricRepo(session).list_series(claimed.id)
     assert series.points[0].elapsed_ms == 1234
+
+
+def test_a_superseded_attempt_writes_nothing(
+    recorder: ProgressRecorder, sqlite_sessions: SessionFactory, claimed: JobRow, get_job: GetJob
+) -> None:
+    with transaction(sqlite_sessions) as session:
+        session.query(JobRow).update({"token": claimed.token + 1})
+    first_epoch = build_metrics(1, 0.5)
+    later_epoch = first_epoch.model_copy(update={"progress": first_epoch.progress.model_copy(update={"epoch": 2})})
+    for message in (first_epoch, later_epoch, build_epoch(1)):
+        recorder.buffer_metrics(message)
+        with pytest.raises(LostLease):
+            recorder.flush()
+    assert not get_job().progress
+    with transaction(sqlite_sessions, read_only=True) as session:
+        assert MetricRepo(session).list_series(claimed.id) == []
+        assert MetricSummaryRepo(session).list_summaries([claimed.id])[claimed.id] == {}
+    for event_type in (EventType.PROGRESS, EventType.EPOCH):
+        assert list_payloads(sqlite_sessions, claimed.id, event_type) == []
+
+
+def test_the_number_of_statements_does_not_depend_on_the_number_of_points(
+    recorder: ProgressRecorder, sqlite_sessions: SessionFactory
+) -> None:
+    statements: list[str] = []
+
+    def record(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    def count_statements(first_step: int, num_steps: int, num_curves: int) -> int:
+        for step in range(first_step, first_step + num_steps):
+            message = build_metrics(step, 0.5)
+            points = [message.points[0].model_copy(update={"name": f"m{number}"}) for number in range(num_curves)]
+            recorder.buffer_metrics(message.model_copy(update={"points": tuple(points)}))
+        statements.clear()
+        recorder.flush()
+        return len(statements)
+
+    count_statements(1, 1, 1)
+    event.listen(sqlite_sessions.kw["bind"], "before_cursor_execute", record)
+    few, many = count_statements(2, 1, 1), count_statements(3, 200, 20)
+    assert few == many
+    metric_statements = [statement for statement in statements if "metric_" in statement]
+    assert len(metric_statements) == 3  # points, and reads and writes of rollups

@@ -1,4 +1,4 @@
-"""The standby trainer: taken, replenished, replaced when it died, and an error when none can start."""
+"""The standby trainers: one per free slot, taken, replaced when they die, and an error when none can start."""
 
 import os
 import signal
@@ -31,15 +31,32 @@ def test_every_taken_trainer_is_another_process(standby: Standby) -> None:
 
 def test_replenishing_starts_the_next_trainer(standby: Standby) -> None:
     trainer = standby.take()
-    assert standby._ready is None
+    assert not standby._ready
     standby.replenish()
-    wait_for(lambda: standby._ready is not None, "the next trainer")
+    wait_for(lambda: standby._ready, "the next trainer")
     trainer.stop()
     trainer.close()
 
 
+def test_as_many_trainers_wait_as_slots_are_free_but_at_least_one() -> None:
+    standby = Standby(WAITING, slots=3)
+    standby.start()
+    wait_for(lambda: len(standby._ready) == 3, "a trainer per slot")
+    taken = []
+    for num_ready in (2, 1, 1):
+        taken.append(standby.take())
+        standby.replenish()
+        wait_for(lambda expected=num_ready: len(standby._ready) == expected, "a trainer per free slot")
+    for num_ready in (1, 2, 3):
+        taken[-1].stop()
+        taken.pop().close()
+        standby.release()
+        wait_for(lambda expected=num_ready: len(standby._ready) == expected, "a trainer per free slot")
+    standby.close()
+
+
 def test_a_waiting_trainer_that_died_is_replaced(standby: Standby) -> None:
-    waiting = wait_for(lambda: standby._ready, "the first trainer")
+    waiting = wait_for(lambda: standby._ready, "the first trainer")[0]
     os.kill(waiting.pid, signal.SIGKILL)
     wait_for(lambda: not waiting.is_alive, "its end")
     trainer = standby.take()
@@ -52,7 +69,7 @@ def test_a_waiting_trainer_that_died_is_replaced(standby: Standby) -> None:
 def test_closing_stops_the_waiting_trainer() -> None:
     standby = Standby(WAITING)
     standby.start()
-    waiting = wait_for(lambda: standby._ready, "the first trainer")
+    waiting = wait_for(lambda: standby._ready, "the first trainer")[0]
     standby.close()
     assert not is_alive(waiting.pid)
 

@@ -29,3 +29,19 @@ def test_a_job_whose_lease_expired_is_run_again(
         AttemptRepo(session).claim(get_job().id, "worker-2", -1.0)
     assert make_supervisor("succeed").run(get_job().id)
     assert (get_job().state, get_job().attempt, get_job().lost_attempts) == (JobState.SUCCEEDED, 2, 1)
+
+
+def test_the_next_job_is_claimed_and_run(make_supervisor: SupervisorFactory, get_job: GetJob) -> None:
+    assert get_job().state is JobState.QUEUED
+    supervisor = make_supervisor("succeed")
+    assert supervisor.run_next() is True
+    assert (get_job().state, get_job().attempt) == (JobState.SUCCEEDED, 1)
+    assert supervisor.run_next() is None
+
+
+def test_no_next_job_is_claimed_after_a_shutdown_request(make_supervisor: SupervisorFactory, get_job: GetJob) -> None:
+    assert get_job().state is JobState.QUEUED
+    supervisor = make_supervisor("succeed")
+    supervisor.request_shutdown()
+    assert supervisor.run_next() is None
+    assert get_job().attempt == 0

@@ -48,6 +48,18 @@ def test_trainers_have_their_own_sessions_and_threads(zygote: TrainerZygote, tra
     assert trainer.is_alive
 
 
+def test_a_zygote_that_has_imported_everything_still_forks(zygote: TrainerZygote) -> None:
+    """A second thread, such as one of a library for linear algebra, makes each trainer start as a new program."""
+    folder = Path(f"/proc/{get_zygote_pid(zygote)}")
+    for library in ("/scipy/linalg/", "_backend_agg"):
+        wait_for(lambda name=library: name in (folder / "maps").read_text(), f"the import of {library}", timeout_s=120)
+    assert len(list((folder / "task").iterdir())) == 1
+    trainer = zygote.take()
+    assert b"worker.trainer.zygote" in Path(f"/proc/{trainer.pid}/cmdline").read_bytes()
+    trainer.stop()
+    trainer.close()
+
+
 def test_closing_stdin_ends_a_trainer_with_its_status(trainer: TrainerProcess) -> None:
     assert trainer.stop(timeout_s=60) == 69  # EXIT_ORPHANED
     wait_for(lambda: not Path(f"/proc/{trainer.pid}").exists(), "the zygote to reap it")

@@ -11,22 +11,20 @@ from core.db.registry_tables import SystemReportRow
 from core.db.schema import upgrade_schema
 from core.db.session import SessionFactory, make_engine, make_session_factory, transaction
 from core.settings import Settings
-from core.storage import LocalStorage
-from tests.support.fakes import MemoryQueue
 from worker.maintenance import health
-from worker.maintenance.loop import MaintenanceLoop
 
 
-def test_a_recent_round_is_healthy(sessions: SessionFactory, storage: LocalStorage) -> None:
+def test_recent_rounds_of_both_loops_are_healthy(sessions: SessionFactory) -> None:
     settings = Settings()
-    assert not health.has_recent_round(sessions, settings)
-    MaintenanceLoop(settings, sessions, storage, MemoryQueue(), lambda: None).run_once(with_files=False)
-    assert health.has_recent_round(sessions, settings)
+    for loop in (health.LOOP, health.REAPER):
+        assert not health.has_recent_rounds(sessions, settings)
+        health.record_round(sessions, loop)
+    assert health.has_recent_rounds(sessions, settings)
     with transaction(sessions) as session:
         earlier = utc_now() - timedelta(hours=1)
         session.execute(update(SystemReportRow).values(computed_at=earlier))
-    assert not health.has_recent_round(sessions, settings)
-    assert health.has_recent_round(sessions, Settings(maintenance_s=600))
+    assert not health.has_recent_rounds(sessions, settings)
+    assert health.has_recent_rounds(sessions, Settings(maintenance_s=600))
 
 
 @pytest.mark.parametrize("is_migrated", [True, False])
@@ -41,7 +39,8 @@ def test_the_command_says_why_it_fails(tmp_path: Path, monkeypatch: pytest.Monke
     assert str(exit_.value.code).startswith(reason)
     if is_migrated:
         engine = make_engine(url)
-        health.record_round(make_session_factory(engine))
+        for loop in (health.LOOP, health.REAPER):
+            health.record_round(make_session_factory(engine), loop)
         engine.dispose()
         with pytest.raises(SystemExit) as exit_:
             health.main()

@@ -14,10 +14,11 @@ from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.uploads import OpenUploadLimits, UploadRepo
 from core.db.session import SessionFactory, transaction
-from core.storage import Storage, open_storage
+from core.storage import LocalStorage, Storage, open_storage
 from tests.support.builders import dataset_version, job
+from tests.support.database_work import record_statements
 from tests.support.s3 import S3Server
-from worker.maintenance.orphaned_files import find_orphaned_files, get_unit_key
+from worker.maintenance.orphaned_files import MAX_UNITS, find_orphaned_files, get_unit_key
 
 
 @pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.services)])
@@ -77,6 +78,21 @@ def test_files_without_a_row_and_a_running_attempt_are_orphaned(
         store.delete(unit)
     assert find_orphaned_files(sqlite_sessions, store, -3600.0) == []
     assert {file.rpartition("/")[0] for file in store.list_keys("")} == set(referenced)
+
+
+def test_many_files_are_checked_with_few_statements(storage: LocalStorage, sqlite_sessions: SessionFactory) -> None:
+    with transaction(sqlite_sessions) as session:
+        version = dataset_version()
+        session.add(version)
+        session.flush()
+        job_id = JobRepo(session).add(job(version)).id
+        AttemptRepo(session).claim(job_id, "w", 60.0)
+    for number in range(MAX_UNITS + 10):
+        publish(storage, f"jobs/{job_id}/t1/artifacts/{number}")
+    orphaned = publish(storage, f"jobs/{job_id}/t0/artifacts/0")
+    with record_statements(sqlite_sessions.kw["bind"]) as statements:
+        assert find_orphaned_files(sqlite_sessions, storage, -60.0) == [orphaned]
+    assert len(statements) < 30
 
 
 @pytest.mark.parametrize(

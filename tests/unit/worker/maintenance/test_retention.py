@@ -4,24 +4,32 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import Engine, func, select, update
+from sqlalchemy.orm import Session
 
 import worker.maintenance.retention as module
 from core.db.clock import utc_now
 from core.db.repos.artifacts import ArtifactRepo
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.checkpoints import CheckpointRepo
+from core.db.repos.events import EventRepo
 from core.db.repos.jobs import JobRepo
+from core.db.repos.metric_grid import CurveName, CurveQuery, GridAxis, MetricGridRepo
 from core.db.repos.metrics import MetricPoint, MetricRepo
 from core.db.repos.models import ModelRepo
+from core.db.repos.retention import RetentionRepo
 from core.db.repos.system_reports import SystemReportRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import ArtifactRow, CheckpointRow, JobEventRow, JobRow, MetricPointRow, ModelVersionRow
+from core.events import EventType
 from core.jobs import JobState
 from core.settings import Settings
 from core.storage import LocalStorage
 from tests.support.builders import dataset_version, job, job_spec
+from tests.support.database_work import measure_work, update_planner_statistics
+from tests.support.many_jobs import add_jobs
 from worker.maintenance.orphaned_files import find_orphaned_files
 from worker.maintenance.retention import REPORT, Retention
 
@@ -220,7 +228,10 @@ def test_a_dry_run_only_reports(
         assert report.content == {
             "is_dry_run": True,
             "checkpoints": {"days": 7.0, "num_expired": 2, "expired_bytes": 2},
-            "artifacts": {"days": None, "num_expired": 0, "expired_bytes": 0},
+            **{
+                kind: {"days": None, "num_expired": 0, "expired_bytes": 0}
+                for kind in ("artifacts", "events", "metrics")
+            },
             "jobs": {"days": 7.0, "num_expired": 1, "expired_bytes": 11},
         }
 
@@ -248,3 +259,123 @@ def test_a_job_that_was_extended_and_ended_again_meanwhile_is_kept(
     run_round(**{setting: 7.0})
     tables = (JobRow, CheckpointRow, ArtifactRow, MetricPointRow)
     assert [count(sessions, table, job_id) for table in tables] == [1, 1, 1, 20]
+
+
+def add_events(sessions: SessionFactory, job_id: str, num_epochs: int) -> None:
+    with transaction(sessions) as session:
+        for epoch in range(1, num_epochs + 1):
+            EventRepo(session).append(job_id, [(EventType.PROGRESS, {"epoch": epoch})])
+            EventRepo(session).append(job_id, [(EventType.EPOCH, {"epoch": epoch}), (EventType.LOG, {"message": "x"})])
+
+
+def list_types(sessions: SessionFactory, job_id: str) -> list[EventType]:
+    with transaction(sessions, read_only=True) as session:
+        return [event.type for event in EventRepo(session).list_after(job_id, 0)]
+
+
+def test_events_expire_except_for_state_changes_and_the_last_one(
+    sessions: SessionFactory,
+    start_job: StartJob,
+    end_job: Callable[..., str],
+    run_round: Callable[..., Retention],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "ROWS_PER_TRANSACTION", 2)
+    old, new, running = start_job(), start_job(), start_job()
+    for job_id in (old, new, running):
+        add_events(sessions, job_id, 3)
+    end_job(old)
+    end_job(new, days=1)
+    kept = [list_types(sessions, job_id) for job_id in (new, running)]
+    assert not run_round(event_retention_days=7.0).has_more
+    assert list_types(sessions, old) == [EventType.STATE, EventType.STATE, EventType.STATE, EventType.END]
+    assert [list_types(sessions, job_id) for job_id in (new, running)] == kept
+    assert len(kept[0]) > 6
+    assert count(sessions, MetricPointRow, old) == 20
+    with transaction(sessions) as session:
+        EventRepo(session).append(old, [(EventType.LOG, {"message": "first"}), (EventType.LOG, {"message": "last"})])
+        session.execute(update(JobRow).where(JobRow.id == old).values(has_expired_events=False))
+    run_round(event_retention_days=7.0)
+    assert list_types(sessions, old)[-2:] == [EventType.END, EventType.LOG]
+
+
+def test_events_of_an_extension_expire_too(
+    sessions: SessionFactory, start_job: StartJob, end_job: Callable[..., str], run_round: Callable[..., Retention]
+) -> None:
+    job_id = end_job(start_job(), with_model=True)
+    run_round(event_retention_days=7.0)
+    with transaction(sessions) as session:
+        JobRepo(session).extend(job_id, job_spec())
+        assert not session.get_one(JobRow, job_id).has_expired_events
+
+
+def read_curve(sessions: SessionFactory, job_id: str, **options: Any) -> list[int]:
+    with transaction(sessions, read_only=True) as session:
+        return [point.step for curve in MetricRepo(session).list_series(job_id, **options) for point in curve.points]
+
+
+def read_totals(sessions: SessionFactory, job_id: str) -> tuple[int, float, float]:
+    query = CurveQuery([job_id], [CurveName("train", "loss")], GridAxis.STEP, None, None, 10)
+    with transaction(sessions, read_only=True) as session:
+        (curve,) = MetricGridRepo(session).read_grid(query).curves
+    return int(curve.num_points.sum()), float(np.nanmin(curve.lowest)), float(np.nanmax(curve.highest))
+
+
+def test_curves_are_read_from_their_rollups_when_their_points_have_expired(
+    sessions: SessionFactory, start_job: StartJob, end_job: Callable[..., str], run_round: Callable[..., Retention]
+) -> None:
+    job_id = start_job()
+    with transaction(sessions) as session:
+        MetricRepo(session).truncate(job_id, -1)
+        points = [MetricPoint("train", "loss", step, 1, float((step * 37) % 101)) for step in range(130)]
+        MetricRepo(session).upsert(job_id, [*points, MetricPoint("valid", "loss", 100, 1, 0.25)])
+    end_job(job_id)
+    totals = read_totals(sessions, job_id)
+    assert len(read_curve(sessions, job_id)) == 131
+    run_round(metric_retention_days=7.0)
+    assert count(sessions, MetricPointRow, job_id) == 0
+    assert read_totals(sessions, job_id) == totals == (130, 0.0, 100.0)
+    steps = read_curve(sessions, job_id, split="train")
+    assert {0, 63, 64, 127, 128, 129} < set(steps)
+    assert len(steps) == 9  # up to four of a block: step 0 is the first and the lowest
+    assert read_curve(sessions, job_id, split="train", since_step=64) == [step for step in steps if step > 64]
+    assert len(read_curve(sessions, job_id, split="train", max_points=4)) <= 4
+    assert read_curve(sessions, job_id, split="valid", names=["loss"]) == [100]
+    with transaction(sessions) as session:  # a job that starts from a checkpoint of this one
+        session.add(version := dataset_version())
+        session.flush()
+        copy = JobRepo(session).add(job(version)).id
+        MetricRepo(session).copy(job_id, copy, up_to_step=127)
+    assert read_curve(sessions, copy, split="train") == [step for step in steps if step <= 127]
+
+
+def test_the_report_counts_jobs_with_expired_rows(
+    sessions: SessionFactory, start_job: StartJob, end_job: Callable[..., str], run_round: Callable[..., Retention]
+) -> None:
+    end_job(start_job())
+    run_round(event_retention_days=7.0, metric_retention_days=7.0, retention_dry_run=True)
+    with transaction(sessions, read_only=True) as session:
+        report = SystemReportRepo(session).find(REPORT)
+    assert report is not None
+    expected = {"days": 7.0, "num_expired": 1, "expired_bytes": 0}
+    assert (report.content["events"], report.content["metrics"]) == (expected, expected)
+
+
+def find_expired(session: Session) -> None:
+    RetentionRepo(session).find_event_jobs(1.0, 50)
+    RetentionRepo(session).find_point_jobs(1.0, 50)
+
+
+def test_the_search_for_expired_rows_does_not_grow_with_the_number_of_handled_jobs(
+    engine: Engine, sessions: SessionFactory
+) -> None:
+    work = []
+    for numbers in (range(1000), range(1000, 10_000)):
+        with transaction(sessions) as session:
+            add_jobs(session, numbers)
+            session.execute(update(JobRow).values(has_expired_events=True, has_expired_points=True))
+            newest = select(JobRow.id).order_by(JobRow.created_at.desc()).limit(20).scalar_subquery()
+            session.execute(update(JobRow).where(JobRow.id.in_(newest)).values(has_expired_events=False))
+        update_planner_statistics(engine)
+        work.append(measure_work(sessions, find_expired))
+    assert work[1] <= 2 * work[0]

@@ -10,6 +10,7 @@ import pytest
 from core.datasets.archives.entries import ArchiveEntry
 from core.datasets.archives.limits import UploadLimits
 from core.datasets.archives.spool import ImageSpool, has_image_suffix, is_hidden
+from core.datasets.archives.spool_blocks import BLOCK_BYTES
 from core.errors import InvalidArchive
 from tests.support.images import random_png
 
@@ -32,9 +33,23 @@ def test_images_can_be_read_in_any_order(spool: ImageSpool) -> None:
     extract(spool, {"a": None, **files})
     assert [image.name for image in spool.spooled_images] == list(files)
     assert spool.spooled_images[0].size == (12, 10, 3)
-    for image in reversed(spool.spooled_images):
-        assert spool.read_image(image) == files[image.name]
+    selected = list(reversed(spool.spooled_images))
+    assert list(spool.read_images(selected)) == [files[image.name] for image in selected]
     assert spool.folders == [("a",)]
+
+
+def test_the_disk_space_of_read_images_is_freed(tmp_path: Path) -> None:
+    path = tmp_path / "spool"
+    with closing(ImageSpool(path, UploadLimits())) as spool:
+        files = {f"a/{i}.png": random_png(i, height=64, width=64) for i in range(100)}
+        extract(spool, {**files})
+        assert path.stat().st_blocks * 512 >= sum(map(len, files.values()))
+        contents = spool.read_images(spool.spooled_images)
+        for name in list(files)[:50]:
+            assert next(contents) == files[name]
+        assert path.stat().st_blocks * 512 < 0.6 * sum(map(len, files.values()))
+        assert list(contents) == list(files.values())[50:]
+        assert path.stat().st_blocks * 512 < 2 * BLOCK_BYTES
 
 
 def test_other_files_are_unreadable_or_ignored(spool: ImageSpool) -> None:

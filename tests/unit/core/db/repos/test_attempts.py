@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from core.db.repos.attempts import AttemptRepo
+from core.db.repos.attempts import AttemptRepo, EpochMetrics
 from core.db.repos.events import EventRepo
+from core.db.repos.job_queue import JobQueueRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.session import SessionFactory, transaction
@@ -56,7 +57,7 @@ def test_a_job_with_an_expired_lease_is_claimed_again_and_the_old_attempt_is_fen
         lambda repo: repo.release(queued.id, old.token, "worker stopped"),
         lambda repo: repo.get_stop_request(queued.id, old.token),
         lambda repo: repo.requeue_or_fail(queued.id, old.token, build_failure("worker_lost")),
-        lambda repo: repo.set_progress(queued.id, old.token, {"epoch": 9}, {}),
+        lambda repo: repo.record_progress(queued.id, old.token, {"epoch": 9}, {}),
         lambda repo: repo.set_runtime(queued.id, old.token, {}),
     ]
     for write in writes:
@@ -94,7 +95,7 @@ def test_a_job_is_not_claimed_before_its_dataset_is_ready(
         version.state = state
     assert claim(sessions, queued.id) is None
     with transaction(sessions) as session:
-        assert JobRepo(session).find_next_id() is None
+        assert JobQueueRepo(session).find_next_id() is None
 
 
 def test_a_lost_job_is_queued_again_up_to_the_retry_limit(sessions: SessionFactory, queued: JobRow) -> None:
@@ -163,7 +164,7 @@ def test_each_state_change_is_an_event_and_the_end_is_the_last(sessions: Session
 
 def test_an_old_queued_job_without_a_message_is_found(sessions: SessionFactory, queued: JobRow) -> None:
     with transaction(sessions) as session:
-        repo = AttemptRepo(session)
+        repo = JobQueueRepo(session)
         assert repo.find_ids_without_message(older_than_s=-1.0) == [queued.id]
         assert repo.find_ids_without_message(older_than_s=60.0) == []
         OutboxRepo(session).add("train", queued.id)
@@ -175,10 +176,12 @@ def test_running_metrics_are_stored_in_the_first_epoch_only(sessions: SessionFac
 
     def read_metrics(progress: dict[str, Any], running: dict[str, Any]) -> dict[str, Any]:
         with transaction(sessions) as session:
-            AttemptRepo(session).set_progress(queued.id, job.token, progress, running)
+            AttemptRepo(session).record_progress(queued.id, job.token, progress, running)
             return dict(JobRepo(session).get(queued.id).metrics)
 
     assert read_metrics({"epoch": 1}, {"train_loss": 3.0}) == {"train_loss": 3.0}
     with transaction(sessions) as session:
-        AttemptRepo(session).set_epoch_metrics(queued.id, job.token, {"train_loss": 2.0}, None)
+        AttemptRepo(session).record_progress(
+            queued.id, job.token, {"epoch": 1}, None, EpochMetrics({"train_loss": 2.0}, None)
+        )
     assert read_metrics({"epoch": 2}, {"train_loss": 9.0}) == {"train_loss": 2.0}

@@ -157,6 +157,15 @@ class JobStateMachine(RuleBasedStateMachine):
                 assert claimed.token == self.token
         assert wins <= 1
 
+    @rule()
+    def claim_next(self) -> None:
+        with transaction(self.sessions) as session:
+            claimed = AttemptRepo(session).claim_next("w", LEASE_S)
+        assert (claimed is not None) == (self.state is S.QUEUED)
+        if claimed is not None:
+            self.state, self.token, self.lease_until = S.RUNNING, self.token + 1, self._lease()
+            assert (claimed.id, claimed.token) == (self.id, self.token)
+
     @rule(times=st.integers(1, 2))
     def run_maintenance(self, times: int) -> None:
         for _ in range(times):
@@ -187,7 +196,7 @@ class JobStateMachine(RuleBasedStateMachine):
     @requires_attempt
     @rule(token_age=TOKEN_AGES)
     def report(self, token_age: int) -> None:
-        self._act_as_holder(token_age, lambda repo, token: repo.set_progress(self.id, token, {"epoch": token}, {}))
+        self._act_as_holder(token_age, lambda repo, token: repo.record_progress(self.id, token, {"epoch": token}, {}))
 
     @requires_attempt
     @rule(token_age=TOKEN_AGES)
@@ -210,6 +219,14 @@ class JobStateMachine(RuleBasedStateMachine):
         self._act_as_holder(token_age, lambda repo, token: repo.release(self.id, token, "left"))
         if is_holder:
             self._release()
+
+    @precondition(lambda self: self.token > 0 and self.stop_request is None)  # other attempts are released
+    @rule(token_age=TOKEN_AGES)
+    def pause_at_milestone(self, token_age: int) -> None:
+        is_holder = self._holds(token_age)
+        self._act_as_holder(token_age, lambda repo, token: repo.pause_at_milestone(self.id, token, 1))
+        if is_holder:
+            self._set(S.PAUSED)
 
     @requires_attempt
     @rule(token_age=TOKEN_AGES)
@@ -283,7 +300,10 @@ class JobStateMachine(RuleBasedStateMachine):
     @invariant()
     def the_job_ends_once(self) -> None:
         with transaction(self.sessions, read_only=True) as session:
-            transitions = [event.payload for event in EventRepo(session).list_transitions(self.id)]
+            events = EventRepo(session).list_transitions(self.id)
+        queued_at = [event.at for event in events if event.payload["to"] == S.QUEUED]
+        assert self._row().queued_at == queued_at[-1]
+        transitions = [event.payload for event in events]
         for before, after in itertools.pairwise(transitions):
             assert after["from"] == before["to"], transitions
             assert after["to"] in TRANSITIONS[JobState(after["from"])]

@@ -1,13 +1,15 @@
 """Lists of jobs: pages in every order, filters and search."""
 
+from functools import partial
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, event, inspect, update
+from sqlalchemy import Engine, delete, event, inspect, update
+from sqlalchemy.orm import Session
 
-from core.db.repos.job_lists import JobField, JobFilter, JobListRepo, JobOrder
+from core.db.repos.job_lists import NEWEST_FIRST, JobField, JobFilter, JobListRepo, JobOrder
 from core.db.repos.jobs import JobRepo
 from core.db.repos.metric_summaries import MetricSummary, MetricSummaryRepo
 from core.db.session import SessionFactory, transaction
@@ -15,6 +17,8 @@ from core.db.tables import DatasetVersionRow, JobRow
 from core.errors import InvalidSpec
 from core.jobs import JobState
 from tests.support.builders import dataset_version, job
+from tests.support.database_work import measure_work, update_planner_statistics
+from tests.support.many_jobs import add_jobs
 
 ACCURACY = "valid_accuracy"
 ORDERS = [
@@ -189,3 +193,38 @@ def test_a_cursor_of_another_order_is_rejected(
 def test_missing_ids_are_found(sessions: SessionFactory, ids: list[str]) -> None:
     with transaction(sessions, read_only=True) as session:
         assert JobListRepo(session).find_missing_ids([ids[0], "f", ids[1], "0"]) == ["f", "0"]
+
+
+GROWING_LISTS = {
+    f"{field}={value}": JobFilter(**{field: value})
+    for field, values in {
+        "state": (JobState.SUCCEEDED, JobState.FAILED, JobState.RUNNING),
+        "kind": ("train", "evaluate", "register"),
+        "name": ("common", "rare", "absent"),
+        "model": ("common", "rare", "absent"),
+        "dataset": ("common", "rare", "absent"),
+        "tags": (["common"], ["rare"], ["absent"]),
+        "id_prefix": ("abcdef", "0" * 32),
+    }.items()
+    for value in values
+}
+
+
+def read_two_pages(conditions: JobFilter, order: JobOrder, session: Session) -> None:
+    _, cursor = JobListRepo(session).list_page(conditions, order, limit=5)
+    if cursor is not None:
+        JobListRepo(session).list_page(conditions, order, cursor=cursor, limit=5)
+
+
+def test_the_work_of_a_page_does_not_grow_with_the_number_of_jobs(engine: Engine, sessions: SessionFactory) -> None:
+    calls = {str(order): partial(read_two_pages, JobFilter(), order) for order in ORDERS}
+    calls |= {name: partial(read_two_pages, conditions, NEWEST_FIRST) for name, conditions in GROWING_LISTS.items()}
+    work: dict[str, list[int]] = {name: [] for name in calls}
+    for numbers in (range(1000), range(1000, 10_000)):
+        with transaction(sessions) as session:
+            add_jobs(session, numbers)
+        update_planner_statistics(engine)
+        for name, read in calls.items():
+            work[name].append(measure_work(sessions, read))
+    # Statements that visit nothing have a work of 0, and small ones are subject to rounding.
+    assert {name: (few, many) for name, (few, many) in work.items() if many > 2 * few + 30} == {}

@@ -4,6 +4,7 @@ import pytest
 
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.events import EventRepo
+from core.db.repos.job_queue import JobQueueRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.metrics import MetricPoint, MetricRepo
 from core.db.session import SessionFactory, transaction
@@ -100,10 +101,10 @@ def test_the_queue_is_ordered_by_priority_then_age(sessions: SessionFactory) -> 
         session.flush()
         repo = JobRepo(session)
         old, new, urgent = (repo.add(job(version, priority=p)) for p in (0, 0, 1))
-        assert repo.find_next_id() == urgent.id
+        assert JobQueueRepo(session).find_next_id() == urgent.id
         assert [repo.get_queue_position(row) for row in (urgent, old, new)] == [0, 1, 2]
         AttemptRepo(session).claim(urgent.id, "w", 30.0)
-        assert repo.find_next_id() == old.id
+        assert JobQueueRepo(session).find_next_id() == old.id
         assert repo.get_queue_position(repo.get(urgent.id)) is None
         assert repo.count_by_state() == {S.QUEUED: 2, S.RUNNING: 1}
 

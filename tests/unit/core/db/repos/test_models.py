@@ -64,13 +64,3 @@ def test_a_stale_attempt_cannot_register_a_model(sessions: SessionFactory, runni
         ModelRepo(session).register(model(running), token=0)
     with pytest.raises(NotFound), transaction(sessions) as session:
         ModelRepo(session).list_versions("digits")
-
-
-def test_model_names_are_paginated(sessions: SessionFactory, running: JobRow) -> None:
-    with transaction(sessions) as session:
-        repo = ModelRepo(session)
-        for token, name in enumerate(("a", "b", "c"), start=running.token):
-            session.execute(update(JobRow).values(token=token))
-            repo.register(model(running, name), token)
-        first, after = repo.list_names(limit=2)
-        assert (first, repo.list_names(after=after)) == (["a", "b"], (["c"], None))

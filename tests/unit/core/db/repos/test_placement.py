@@ -3,6 +3,7 @@
 import pytest
 
 from core.db.repos.attempts import AttemptRepo
+from core.db.repos.job_queue import JobQueueRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.repos.placement import WorkerCapacity
@@ -68,15 +69,15 @@ def test_a_job_on_several_devices_requires_as_many_devices_and_slots(
         session.add(version)
         session.flush()
         job_id = JobRepo(session).add(job(version, spec=spec)).id
-        assert JobRepo(session).get_num_slots(job_id) == count
-        assert JobRepo(session).find_next_id(capacity) == (job_id if shortage is None else None)
+        assert JobQueueRepo(session).get_num_slots(job_id) == count
+        assert JobQueueRepo(session).find_next_id(capacity) == (job_id if shortage is None else None)
         assert (AttemptRepo(session).claim(job_id, "w", 60.0, 5, capacity) is None) is (shortage is not None)
 
 
 def test_a_worker_without_gpu_skips_jobs_that_require_one(sessions: SessionFactory) -> None:
     gpu, _, cpu = queue_jobs(sessions, "cuda", "cuda:1", "auto")
     with transaction(sessions) as session:
-        jobs = JobRepo(session)
+        jobs = JobQueueRepo(session)
         assert jobs.find_next_id(CPU) == cpu
         assert jobs.find_next_id(ONE_GPU) == gpu
 
@@ -97,7 +98,7 @@ def test_messages_of_gpu_jobs_use_their_own_queue(sessions: SessionFactory) -> N
 def test_lost_messages_of_gpu_jobs_are_found_separately(sessions: SessionFactory) -> None:
     cpu, gpu = queue_jobs(sessions, "auto", "cuda")
     with transaction(sessions) as session:
-        attempts = AttemptRepo(session)
-        assert attempts.find_ids_without_message(-60.0, gpu=False) == [cpu]
-        assert attempts.find_ids_without_message(-60.0, gpu=True) == [gpu]
-        assert attempts.find_ids_without_message(-60.0) == [cpu, gpu]
+        queue = JobQueueRepo(session)
+        assert queue.find_ids_without_message(-60.0, gpu=False) == [cpu]
+        assert queue.find_ids_without_message(-60.0, gpu=True) == [gpu]
+        assert queue.find_ids_without_message(-60.0) == [cpu, gpu]

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support.processes import wait_for
-from worker.control.slots import Slots
+from worker.slots import Slots
 
 
 def test_one_message_runs_all_queued_jobs() -> None:
@@ -168,4 +168,49 @@ def test_two_threads_with_one_slot_each_do_not_both_give_up(_: int) -> None:
     with ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(slots.process_queue, None, find_next, run_job, lambda _: 2) for _ in range(2)]:
             future.result()
+    assert done == ["large"]
+
+
+def test_the_next_job_is_run_without_a_search() -> None:
+    queued, done = ["b", "c"], []
+
+    def run_next() -> bool | None:
+        if not queued:
+            return None
+        done.append(queued.pop(0))
+        return True
+
+    def run_job(item: str) -> bool:
+        done.append(item)
+        return True
+
+    searches = iter([None, None])
+    Slots(1).process_queue("a", lambda: next(searches), run_job, run_next=run_next)
+    assert done == ["a", "b", "c"]
+
+
+def test_no_other_job_is_run_after_the_next_one_was_refused() -> None:
+    tried: list[str] = []
+
+    def refuse() -> bool:
+        tried.append("next")
+        return False
+
+    def record(item: str) -> bool:
+        tried.append(item)
+        return True
+
+    Slots(1).process_queue("first", lambda: "other", record, run_next=refuse)
+    assert tried == ["first", "next"]
+
+
+def test_a_job_that_needs_several_slots_is_found_by_the_search() -> None:
+    queued, done = ["large"], []
+
+    def run_job(item: str) -> bool:
+        queued.remove(item)
+        done.append(item)
+        return True
+
+    Slots(2).process_queue(None, lambda: queued[0] if queued else None, run_job, lambda _: 2, run_next=lambda: None)
     assert done == ["large"]

@@ -26,6 +26,7 @@ class Slots:
         find_next: Callable[[], str | None],
         run: Callable[[str], bool],
         count_slots: Callable[[str], int] = lambda _: 1,
+        run_next: Callable[[], bool | None] = lambda: None,
     ) -> None:
         """Run the first job, then the jobs that `find_next` returns, while slots are free.
 
@@ -34,12 +35,14 @@ class Slots:
             find_next: returns the id of the next queued job, or None if there is none.
             run: runs a job. It returns False if the job cannot be run now, for example if another worker claimed it.
             count_slots: returns how many slots a job needs. Default: 1 for every job.
+            run_next: runs the next queued job if it needs one slot. It returns None if it runs no job; then the job
+                that `find_next` returns is run instead.
         """
         while first_id is not None or find_next() is not None:
             if not self._acquire_slots(1):
                 return
             try:
-                needed = self._process_until_empty(first_id, find_next, run, count_slots)
+                needed = self._process_until_empty(first_id, find_next, run, count_slots, run_next)
             finally:
                 self._release_slots(1)
             if self._free < needed:  # the thread that releases the next slot searches again
@@ -52,6 +55,7 @@ class Slots:
         find_next: Callable[[], str | None],
         run: Callable[[str], bool],
         count_slots: Callable[[str], int],
+        run_next: Callable[[], bool | None],
     ) -> int:
         """Run jobs until none is queued or too few slots are free for the next job.
 
@@ -60,14 +64,18 @@ class Slots:
         if first_id is not None:
             self._process_one(first_id, run, count_slots)
         refused_id: str | None = None
-        while (next_id := find_next()) is not None:
+        while True:
+            while (is_done := run_next()) is not None:
+                if not is_done:
+                    return UNREACHABLE_COUNT  # the maintenance loop resends the message of the job
+            if (next_id := find_next()) is None:
+                return 1
             if next_id == refused_id:
                 return UNREACHABLE_COUNT  # the job was not run; the maintenance loop resends its message
             is_done, needed = self._process_one(next_id, run, count_slots)
             if is_done is None:
                 return needed
             refused_id = None if is_done else next_id
-        return 1
 
     def _process_one(
         self, item_id: str, run: Callable[[str], bool], count_slots: Callable[[str], int]
