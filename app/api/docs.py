@@ -29,6 +29,7 @@ HEAD = """<!doctype html>
 </head>
 """
 SWAGGER = """<body>
+<nav class="home"><a href="./">Candela dashboard</a></nav>
 <div id="swagger-ui"></div>
 <script src=".{static}/swagger-ui-bundle.js"></script>
 <script src=".{assets}/swagger.js"></script>
@@ -36,6 +37,7 @@ SWAGGER = """<body>
 </html>
 """
 REDOC = """<body>
+<nav class="home"><a href="./">Candela dashboard</a></nav>
 <div id="redoc"></div>
 <script src=".{static}/redoc.standalone.js"></script>
 <script src=".{assets}/redoc.js"></script>

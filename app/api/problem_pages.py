@@ -1,6 +1,8 @@
 """`/problems/{slug}`: the pages to which the `type` of a problem refers, from `docs/reference/problems.md`."""
 
+import json
 import re
+from collections.abc import Iterator
 from functools import cache
 from html import escape
 from pathlib import Path as FilePath
@@ -12,12 +14,38 @@ from markdown_it import MarkdownIt
 
 import app
 from app.api.docs import HEADERS, render_head
-from core.errors import NotFound
+from app.problems.exception_handlers import HTTP_PROBLEMS
+from core.errors import NotFound, ServiceError
 
 SOURCE = FilePath(app.__file__).parents[1] / "docs" / "reference" / "problems.md"
 """The text about all problems, which is part of every installation of the server."""
 SECTION = re.compile(r"^## (?P<slug>[a-z-]+)\n(?P<text>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 STATUS = re.compile(r"^(\d{3})\.", re.MULTILINE)
+REMEDIES = {
+    "400": "Correct the request. A retry of the same request fails again.",
+    "401": "Send the header `Authorization: Bearer` with an API key, or sign in to the dashboard.",
+    "404": "Compare the path with the [API documentation](../docs), and the name with the list of its resource.",
+    "409": "Wait until the state of the resource allows the request, or change the state.",
+    "422": "Correct the parts of the request that `errors` lists. The [form for jobs](../#/new) checks them.",
+    "429": "Repeat the request after the number of seconds in the header `Retry-After`.",
+    "503": "Repeat the request after the number of seconds in the header `Retry-After`.",
+}
+"""What to do, keyed by status."""
+PAGES = (("jobs", "Jobs"), ("new", "New job"), ("datasets", "Datasets"), ("models", "Models"))
+SHELL = """<body>
+<div class="shell"><header class="sidebar">
+<a class="brand" href="{base}./"><img src="{base}ui/static/icon.svg" alt="" width="18" height="18"> Candela</a>
+<nav aria-label="Main">{links}
+<a href="{base}docs">API</a><a href="{base}problems" aria-current="page">Problems</a></nav>
+</header>
+<main class="markdown">
+{content}</main></div>
+</body>
+</html>
+"""
+STYLES = """<link rel="stylesheet" href="{base}ui/static/candela.css">
+<script src="{base}ui/static/theme.js"></script>
+"""
 router = APIRouter(prefix="/problems", include_in_schema=False)
 Slug = Annotated[str, Path(max_length=64)]
 
@@ -34,6 +62,18 @@ def split_sections() -> dict[str, str]:
     return {match["slug"]: match["text"] for match in SECTION.finditer(read_text())}
 
 
+@cache
+def read_titles() -> dict[str, str]:
+    """Return the title of each problem by its slug."""
+    return dict(HTTP_PROBLEMS.values()) | {error.slug: error.title for error in _list_errors(ServiceError)}
+
+
+def _list_errors(base: type[ServiceError]) -> Iterator[type[ServiceError]]:
+    yield base
+    for error in base.__subclasses__():
+        yield from _list_errors(error)
+
+
 @router.get("")
 def list_problems() -> HTMLResponse:
     """Show all problems."""
@@ -47,10 +87,23 @@ def show_problem(slug: Slug) -> HTMLResponse:
     section = split_sections().get(slug)
     if section is None:
         raise NotFound(f"There is no problem {slug!r}.")
-    return _render_page(slug, f"# {slug}\n{section}\n[All problems](../problems), [API](../docs)\n", base="../")
+    title = read_titles().get(slug, slug)
+    status = re.findall(r"\*\*Status (\d{3})\.\*\*", section)[0]
+    example = json.dumps({"type": f"/problems/{slug}", "title": title, "status": int(status)}, indent=2)
+    text = f"# {title}\n{section}\n"
+    if status in REMEDIES:
+        text += f"## How to fix it\n\n{REMEDIES[status]}\n\n"
+    text += (
+        f"## Response\n\nThe response also has `detail`, `instance`, `errors` and `facts`.\n\n```json\n{example}\n```\n"
+    )
+    return _render_page(title, f"{text}\n[All problems](../problems)\n", base="../")
 
 
 def _render_page(title: str, text: str, *, base: str) -> HTMLResponse:
     content = MarkdownIt("commonmark", {"html": False}).render(text)
-    head = render_head(f"{escape(title)} - Candela", base=base)
-    return HTMLResponse(f'{head}<body>\n<main class="page">\n{content}</main>\n</body>\n</html>\n', headers=HEADERS)
+    content = content.replace(
+        "<pre>", '<pre tabindex="0" role="region" aria-label="Example">'
+    )  # it scrolls by keyboard
+    head = render_head(f"{escape(title)} - Candela", styles=STYLES.format(base=base), base=base)
+    links = "".join(f'<a href="{base}./#/{path}">{text}</a>' for path, text in PAGES)
+    return HTMLResponse(head + SHELL.format(base=base, links=links, content=content), headers=HEADERS)

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from sklearn.datasets import load_digits
 
 from candela import Client
 from tests.e2e.conftest import Service
-from tests.support.browser import NARROW, WIDE, RequestCounter, Visitor, start_browser
+from tests.support.browser import NARROW, SETTLE_MS, WIDE, RequestCounter, Visitor, start_browser
 from tests.support.page_scripts import RENDER_MARKDOWN, ZIP_FOLDER
 from tests.support.processes import wait_for
 
@@ -31,6 +32,7 @@ TINY: dict[str, Any] = {
     "name": "tiny",
     "threads": 1,
 }
+LONG_NAME = "ablation-without-batch-norm-and-with-label-smoothing-0.1-seed-{}"
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +56,16 @@ def client(service: Service) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def jobs(client: Client) -> list[str]:
-    """Two jobs that have ended, with different learning rates, and one that failed."""
+    """Two jobs that have ended, with different learning rates, one that failed, and some with long names."""
+    for number in range(4):
+        client.jobs.submit(TINY | {"name": LONG_NAME.format(number), "model": "long", "epochs": 1})
     ids = []
     for number, rate in enumerate((0.001, 0.01)):
         spec = TINY | {"name": f"tiny-{number}", "optimizer": {"name": "adam", "lr": rate}}
         ids.append(client.jobs.submit(spec).wait().raise_for_failure().id)
-    return ids
+    diverged = client.jobs.submit(TINY | {"name": "diverged", "optimizer": {"name": "sgd", "lr": 1e9}}).wait()
+    assert diverged.state == "failed"
+    return [*ids, diverged.id]
 
 
 @pytest.fixture
@@ -120,9 +126,12 @@ def list_views(jobs: list[str]) -> dict[str, str]:
         "jobs": "#/jobs",
         "compare": f"#/compare?job={jobs[0]}&job={jobs[1]}",
         "compare-empty": "#/compare",
+        "compare-one": f"#/compare?job={jobs[0]}",
+        "job-failed": f"#/jobs/{jobs[2]}?tab=history",
         **{f"job-{tab}": f"{first}?tab={tab}" for tab in tabs},
         "new": "#/new",
         "datasets": "#/datasets",
+        "dataset-without-files": "#/datasets/mnist",
         **{f"dataset-{tab}": f"#/datasets/digits?tab={tab}" for tab in ("report", "samples", "duplicates", "jobs")},
         "models": "#/models",
         **{f"model-{tab}": f"#/models/tiny?tab={tab}" for tab in ("facts", "variants", "card")},
@@ -149,6 +158,98 @@ def test_every_page_is_accessible_and_obeys_the_policy(
         if problems:
             found[name] = problems
     assert found == {}
+
+
+def show_tray(page: Page) -> None:
+    for number in (0, 1):
+        page.get_by_label(f"Select tiny-{number}").check()
+
+
+def show_views(page: Page) -> None:
+    page.get_by_role("button", name="Views").click()
+    page.get_by_role("button", name="Save this view").click()
+
+
+def show_menu(name: str) -> Callable[[Page], None]:
+    return lambda page: page.get_by_role("button", name=name).first.click()
+
+
+def show_field_errors(page: Page) -> None:
+    type_value(page, "Epochs", "-1")
+    type_value(page, "Batch size", "many")
+    expect(page.locator(".field .error")).to_have_count(2)
+
+
+def show_upload(page: Page) -> None:
+    page.route("**/v1/datasets/*/versions*", lambda _: None)  # the upload does not end
+    page.set_input_files("input[accept]", {"name": "birds.zip", "mimeType": "application/zip", "buffer": b"PK"})
+    page.get_by_role("button", name="Upload", exact=True).click()
+    expect(page.get_by_role("progressbar", name="Upload")).to_be_visible()
+
+
+def list_states(jobs: list[str]) -> dict[str, tuple[str, Callable[[Page], None]]]:
+    """The address and the actions that lead to states which no address has."""
+    return {
+        "state-tray": ("#/jobs?q=tiny-", show_tray),
+        "state-views": ("#/jobs?state=succeeded", show_views),
+        "state-filter": ("#/jobs?tag=none", show_menu("Filter")),
+        "state-metrics": ("#/jobs?kind=train", show_menu("Metrics")),
+        "state-job-menu": (f"#/jobs/{jobs[0]}", show_menu("More")),
+        "state-dataset-menu": ("#/datasets/digits", show_menu("More")),
+        "state-add-job": (f"#/compare?job={jobs[0]}&job={jobs[1]}", show_menu("Add job")),
+        "state-field-errors": ("#/new", show_field_errors),
+        "state-upload": ("#/datasets", show_upload),
+    }
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_menus_and_messages_are_accessible_and_fit(
+    visit: Callable[..., Visitor], jobs: list[str], theme: Any, size: tuple[int, int]
+) -> None:
+    found = {}
+    for name, (view, act) in list_states(jobs).items():
+        visitor = visit(theme=theme, size=size)
+        act(visitor.open(view))
+        visitor.page.wait_for_timeout(SETTLE_MS)
+        visitor.take_screenshot(name)
+        # An open menu covers a part of other targets.
+        problems = [one for one in visitor.find_violations() if not one.startswith("target-size")]
+        if (overflow := visitor.measure_overflow()) > 0:
+            problems.append(f"the page is {overflow} pixels too wide")
+        if problems:
+            found[name] = problems
+        visitor.page.close()
+    assert found == {}
+
+
+def test_the_frame_of_a_job_does_not_move_when_it_ends(visit: Callable[..., Visitor], client: Client) -> None:
+    job = client.jobs.submit(TINY | {"epochs": 60, "name": "still"})
+    page = visit().open(f"#/jobs/{job.id}")
+    tabs = page.get_by_role("tablist")
+    places = [tabs.bounding_box()]
+    expect(page.locator("h1 .badge")).to_have_text("running")
+    places.append(tabs.bounding_box())
+    expect(page.locator("h1 .badge")).to_have_text("succeeded")
+    expect(page.locator(".status")).to_contain_text("Trained 60 of 60 epochs")
+    assert places == [tabs.bounding_box()] * 2
+
+
+def test_a_single_job_asks_for_another_one_to_compare(visit: Callable[..., Visitor], jobs: list[str]) -> None:
+    page = visit().open(f"#/compare?job={jobs[0]}")
+    page.get_by_label("tiny-1").check()
+    page.get_by_role("button", name="Compare 2 jobs").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Compare 2 jobs")
+
+
+def test_the_registered_epoch_is_evaluated_by_a_button(visit: Callable[..., Visitor], client: Client) -> None:
+    keep_best = {"name": "keep_best", "monitor": "train_loss", "mode": "max"}  # the first epoch, not the last one
+    spec = TINY | {"name": "first", "callbacks": [*TINY["callbacks"], keep_best]}
+    job = client.jobs.submit(spec).wait().raise_for_failure()
+    page = visit().open(f"#/jobs/{job.id}?tab=evaluation")
+    page.get_by_role("button", name="Evaluate epoch 1").click()
+    expect(page.locator("h1 .badge")).to_have_text("succeeded")
+    expect(page.locator("#tab-panel .facts").first).to_contain_text("359")  # the same held-out samples
 
 
 def test_two_jobs_are_selected_and_compared_by_keyboard(visit: Callable[..., Visitor], jobs: list[str]) -> None:
@@ -218,7 +319,12 @@ def test_a_form_shows_errors_at_their_fields_and_submits(visit: Callable[..., Vi
     expect(page.locator("#field-epochs-error")).to_be_visible()
     type_value(page, "Epochs", "1")
     type_value(page, "Learning rate", "0.02")
-    type_value(page, "Batch size", "64")
+    batch_size = page.get_by_label("Batch size", exact=True)
+    batch_size.fill("64")
+    expect(page.locator(".check-panel h2")).to_contain_text("Ready to submit")  # a check ends while a field is edited
+    expect(batch_size).to_have_value("64")
+    batch_size.press("Tab")
+    expect(page.get_by_label("YAML")).to_have_value(re.compile("batch_size: 64"))
     expect(page.locator(".check-panel h2")).to_contain_text("Ready to submit")
     yaml = page.get_by_label("YAML").input_value()
     assert [part for part in ("epochs: 1", "lr: 0.02", "batch_size: 64") if part not in yaml] == []
@@ -274,6 +380,8 @@ def test_a_service_with_keys_asks_for_one_and_keeps_it_out_of_the_browser(browse
         page.get_by_label("API key").fill("wrong")
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_role("alert")).to_be_visible()
+        visitor.take_screenshot("sign-in")
+        assert visitor.find_violations() == []
         page.get_by_label("API key").fill("right-key-0123456789")
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
@@ -301,6 +409,8 @@ def test_a_model_is_described_and_a_version_is_deleted_unless_it_is_undone(
     expect(page.locator(".description-text")).to_have_text("For the demo.")
     described = client.models.get("doomed")
     assert (described["description"], described["tags"]) == ("For the demo.", ["demo", "2026"])
+    menu = page.locator("section.card").get_by_role("button", name="More")
+    menu.click()
     page.get_by_role("button", name="Delete version").click()
     expect(page.get_by_role("dialog")).to_contain_text("the alias champion")
     expect(page.get_by_role("button", name="Delete", exact=True).last).to_be_disabled()
@@ -308,6 +418,7 @@ def test_a_model_is_described_and_a_version_is_deleted_unless_it_is_undone(
     client.models.delete_alias("doomed", "champion")
     page.reload()
     for is_undone in (True, False):
+        menu.click()
         page.get_by_role("button", name="Delete version").click()
         page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
         if is_undone:

@@ -1,8 +1,10 @@
-// Line charts with uPlot. Every chart has a table with the same values.
+// Line charts with uPlot, and their settings in the address. Every chart has a table with the same values.
 import { html, useEffect, useMemo, useRef, useState } from "../lib/preact.js";
 import { readToken } from "../lib/colors.js";
-import { formatNumber, formatTick } from "../lib/format.js";
-import { findLast, keepPositive, smooth } from "../lib/series.js";
+import { formatDuration, formatNumber, formatTick } from "../lib/format.js";
+import { changeQuery } from "../lib/router.js";
+import { findLast, keepPositive, smooth, toCurve } from "../lib/series.js";
+import { Segments } from "./controls.js";
 import { Icon } from "./icon.js";
 
 /**
@@ -10,7 +12,8 @@ import { Icon } from "./icon.js";
  *   min?: import("../lib/series.js").Curve, max?: import("../lib/series.js").Curve}} Line
  * @typedef {{title: string, x: number[], lines: Line[], xLabel?: string, height?: number, smoothing?: number, isLogX?: boolean,
  *   isLogY?: boolean, focus?: string | null, onFocus?: (key: string | null) => void, onZoom?: (range: [number, number] | null) => void,
- *   formatX?: (value: number) => string, hasLegend?: boolean, emptyText?: string}} ChartProperties
+ *   formatX?: (value: number) => string, hasLegend?: boolean, emptyText?: string, isPadded?: boolean, softMax?: number}} ChartProperties
+ *   isPadded: keeps points off the borders; softMax: the axis y begins at zero and reaches at least this value
  */
 
 const MAX_BANDS = 8;
@@ -44,7 +47,7 @@ function Legend({ lines, focus, onFocus }) {
         onPointerEnter=${() => onFocus?.(line.key)}
         onPointerLeave=${() => onFocus?.(null)}
       >
-        <${Swatch} color=${line.color} dash=${line.dash} /><span class="clip">${line.label}</span> <span class="dim">last</span> <b>${formatNumber(findLast(line.values))}</b>
+        <${Swatch} color=${line.color} dash=${line.dash} /><span class="clip">${line.label}</span> ${line.values.filter((value) => value !== null).length > 1 && html`<span class="dim">last</span>`} <b>${formatNumber(findLast(line.values))}</b>
       </li>`,
     )}
   </ul>`;
@@ -56,7 +59,7 @@ export function Swatch({ color, dash = [] }) {
 }
 
 /** @param {ChartProperties} properties */
-function Plot({ title, x, lines, xLabel, height = 240, smoothing = 0, isLogX = false, isLogY = false, focus = null, onFocus, onZoom, formatX = formatNumber }) {
+function Plot({ title, x, lines, xLabel, height = 240, smoothing = 0, isLogX = false, isLogY = false, focus = null, onFocus, onZoom, formatX = formatNumber, isPadded = false, softMax }) {
   const box = useRef(/** @type {HTMLDivElement | null} */ (null));
   const plot = useRef(/** @type {any} */ (null));
   const handlers = useRef({ onFocus, onZoom });
@@ -70,7 +73,7 @@ function Plot({ title, x, lines, xLabel, height = 240, smoothing = 0, isLogX = f
     const keys = lines.map((line) => line.key);
     const create = () => {
       plot.current?.destroy();
-      const options = buildOptions({ lines, xLabel: xLabel || "step", height, width: element.clientWidth || 320, isLogX, isLogY, hasBands, formatX, isZoomable: Boolean(onZoom) });
+      const options = buildOptions({ lines, xLabel: xLabel || "step", height, width: element.clientWidth || 320, isLogX, isLogY, hasBands, formatX, isZoomable: Boolean(onZoom), isPadded, softMax });
       options.hooks = {
         setSeries: [(_, index) => index !== null && handlers.current.onFocus?.(index > 0 ? keys[index - 1] : null)],
         setSelect: [
@@ -121,23 +124,25 @@ function buildColumns(x, lines, smoothing, isLogX, isLogY, hasBands) {
   return first > 0 ? columns.map((column) => column.slice(first)) : columns;
 }
 
-/** @param {{lines: Line[], xLabel: string, height: number, width: number, isLogX: boolean, isLogY: boolean, hasBands: boolean, formatX: (value: number) => string, isZoomable: boolean}} settings */
-function buildOptions({ lines, xLabel, height, width, isLogX, isLogY, hasBands, formatX, isZoomable }) {
+/** @param {{lines: Line[], xLabel: string, height: number, width: number, isLogX: boolean, isLogY: boolean, hasBands: boolean, formatX: (value: number) => string, isZoomable: boolean, isPadded: boolean, softMax?: number}} settings */
+function buildOptions({ lines, xLabel, height, width, isLogX, isLogY, hasBands, formatX, isZoomable, isPadded, softMax }) {
   const axis = { stroke: readToken("--text-dim"), grid: { stroke: readToken("--line"), width: 1 }, ticks: { stroke: readToken("--line"), size: 4 }, font: "11px system-ui, sans-serif" };
   const format = (_, splits, _axis, _space, increment) => splits.map((value) => (value === null ? "" : isLogY ? String(Number(value.toPrecision(3))) : formatTick(value, increment)));
-  const series = lines.map((line) => ({ label: line.label, stroke: line.color, dash: line.dash, width: 1.5, spanGaps: true, points: { show: hasMarkers(line), size: 5 } }));
+  const series = lines.map((line) => ({ label: line.label, stroke: line.color, dash: line.dash, width: 1.5, spanGaps: true, points: { show: hasMarkers(line), ...(isPadded ? { size: 9, fill: line.color } : { size: 5 }) } }));
   const borders = hasBands ? lines.flatMap(() => [0, 1].map(() => ({ stroke: "transparent", points: { show: false }, spanGaps: true }))) : [];
   const bands = hasBands
     ? lines.map((line, index) => ({ series: [lines.length + 2 + 2 * index, lines.length + 1 + 2 * index], fill: `${line.color}22` }))
     : [];
+  const pad = (_, low, high) => (isLogX ? [low / (high / low) ** 0.08, high * (high / low) ** 0.08] : [low - 0.08 * (high - low || 1), high + 0.08 * (high - low || 1)]);
+  const soft = { min: { pad: 0.1, soft: 0, mode: 1 }, max: { pad: 0.1, soft: softMax, mode: 1 } };
   return /** @type {any} */ ({
     width,
     height,
     legend: { show: false },
     cursor: { focus: { prox: 24 }, drag: { x: isZoomable, y: false, setScale: false } },
     focus: { alpha: 0.2 },
-    scales: { x: { time: false, distr: isLogX ? 3 : 1 }, y: { distr: isLogY ? 3 : 1 } },
-    axes: [{ ...axis, size: 26, label: xLabel, labelSize: 18, labelGap: 0, labelFont: axis.font, values: (_, splits) => splits.map((value) => (value === null ? "" : formatX(value))) }, { ...axis, size: 56, values: format }],
+    scales: { x: { time: false, distr: isLogX ? 3 : 1, ...(isPadded && { range: pad }) }, y: { distr: isLogY ? 3 : 1, ...(softMax && { range: soft }) } },
+    axes: [{ ...axis, size: 26, label: xLabel, labelSize: 18, labelGap: 0, labelFont: axis.font, values: (_, splits) => splits.map((value) => (value === null ? "" : formatX(value))) }, { ...axis, size: 56, space: 24, values: format }],
     series: [{ label: xLabel }, ...series, ...borders],
     bands,
   });
@@ -172,4 +177,91 @@ export function Sparkline({ values, label }) {
   const span = Math.max(...finite) - low || 1;
   const points = values.flatMap((value, index) => (value === null ? [] : [`${((index / (values.length - 1)) * 78 + 1).toFixed(1)},${(17 - ((value - low) / span) * 15).toFixed(1)}`]));
   return html`<svg class="sparkline" viewBox="0 0 80 18" role="img" aria-label=${label}><polyline points=${points.join(" ")} /></svg>`;
+}
+
+/**
+ * @typedef {{key: string, label: string, color: string, dash?: number[], x: number[], series: {min: any[], max: any[], last: any[]}}} Source
+ */
+
+/**
+ * @param {{title: string, settings: import("./chart.js").CurveSettings, sources: Source[], height?: number, focus?: string | null,
+ *   onFocus?: (key: string | null) => void, hasLegend?: boolean, emptyText?: string}} properties
+ */
+export function MetricChart({ title, settings, sources, height, focus, onFocus, hasLegend, emptyText }) {
+  const { x, lines } = useMemo(() => alignSources(sources), sources.flatMap((source) => [source.key, source.series]));
+  const zoom = (range) => changeQuery(range ? { from: String(range[0]), to: String(range[1]) } : { from: null, to: null });
+  return html`<${Chart}
+    title=${title}
+    x=${x}
+    lines=${lines}
+    height=${height}
+    xLabel=${settings.x === "time" ? "time" : settings.x}
+    formatX=${settings.x === "time" ? formatDuration : (value) => formatNumber(Math.round(value))}
+    smoothing=${settings.smoothing}
+    isLogX=${settings.isLogX}
+    isLogY=${settings.isLogY}
+    focus=${focus}
+    onFocus=${onFocus}
+    onZoom=${zoom}
+    hasLegend=${hasLegend}
+    emptyText=${emptyText}
+  />`;
+}
+
+/**
+ * Put sources with different grids onto one ascending grid, with null between the values of each.
+ * @param {Source[]} sources
+ */
+export function alignSources(sources) {
+  const isShared = sources.every((source) => source.x === sources[0].x);
+  const x = isShared ? sources[0]?.x || [] : [...new Set(sources.flatMap((source) => source.x))].sort((a, b) => a - b);
+  const positions = isShared ? null : new Map(x.map((value, index) => [value, index]));
+  const lines = sources.map(({ key, label, color, dash, x: own, series }) => {
+    const place = (values) => {
+      const curve = toCurve(values);
+      if (!positions) return curve;
+      const placed = /** @type {import("../lib/series.js").Curve} */ (new Array(x.length).fill(null));
+      own.forEach((value, index) => (placed[/** @type {number} */ (positions.get(value))] = curve[index]));
+      return placed;
+    };
+    return { key, label, color, dash, values: place(series.last), min: place(series.min), max: place(series.max) };
+  });
+  return { x, lines };
+}
+
+const AXES = /** @type {[string, string][]} */ ([["step", "Step"], ["epoch", "Epoch"], ["time", "Time"]]);
+
+/** @param {URLSearchParams} query */
+export function readCurveSettings(query) {
+  return {
+    x: query.get("x") || "step",
+    smoothing: Math.min(Math.max(Number(query.get("smoothing")) || 0, 0), 0.99),
+    isLogX: query.get("logx") === "1",
+    isLogY: query.get("logy") === "1",
+    from: query.get("from"),
+    to: query.get("to"),
+  };
+}
+
+/** @typedef {ReturnType<typeof readCurveSettings>} CurveSettings */
+
+/** The controls. A small screen shows them after a press on a button. */
+export function CurveControls({ settings }) {
+  const [isOpen, setOpen] = useState(false);
+  const toggle = (name, isOn, text) => html`<label class="switch">
+    <input type="checkbox" checked=${isOn} onChange=${() => changeQuery({ [name]: isOn ? null : "1" })} /> ${text}
+  </label>`;
+  return html`
+    <button type="button" class="unfold" aria-expanded=${String(isOpen)} onClick=${() => setOpen(!isOpen)}>Chart settings</button>
+    <div class=${isOpen ? "toolbar" : "toolbar folded"} role="group" aria-label="Charts">
+      <${Segments} label="Horizontal axis" chosen=${settings.x} options=${AXES} onChoose=${(value) => changeQuery({ x: value === "step" ? null : value, from: null, to: null })} />
+      <label class="slider">Smoothing
+        <input type="range" min="0" max="0.99" step="0.01" value=${settings.smoothing} onInput=${(event) => changeQuery({ smoothing: Number(event.target.value) || null })} />
+        <output>${settings.smoothing.toFixed(2)}</output>
+      </label>
+      ${toggle("logx", settings.isLogX, "Log x")} ${toggle("logy", settings.isLogY, "Log y")}
+      ${settings.from !== null && html`<button type="button" onClick=${() => changeQuery({ from: null, to: null })}>Reset zoom</button>`}
+      <span class="dim hint">Drag over a chart to zoom, double-click to reset</span>
+    </div>
+  `;
 }

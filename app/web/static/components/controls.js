@@ -1,6 +1,7 @@
 // Small controls that all pages share: state badges, progress bars, tabs, code blocks, dialogs and copy buttons.
 import { html, useEffect, useRef, useState } from "../lib/preact.js";
-import { formatDuration, formatPercent } from "../lib/format.js";
+import { COLORS } from "../lib/colors.js";
+import { formatDuration, formatNumber, formatPercent } from "../lib/format.js";
 import { changeQuery } from "../lib/router.js";
 import { showToast } from "./feedback.js";
 import { Icon } from "./icon.js";
@@ -15,6 +16,8 @@ const TONES = /** @type {Record<string, string>} */ ({
   paused: "warn",
   succeeded: "good",
   ready: "good",
+  healthy: "good",
+  degraded: "bad",
   failed: "bad",
   cancelled: "quiet",
 });
@@ -23,15 +26,18 @@ export function StateBadge({ state }) {
   return html`<span class=${`badge badge-${TONES[state] || "quiet"}`}><span class="dot" aria-hidden="true"></span>${state}</span>`;
 }
 
-export function JobProgress({ progress, state, isShort = false }) {
-  if (!progress || !progress.epochs) return null;
-  const share = progress.steps ? progress.step / progress.steps : progress.epoch / progress.epochs;
-  const isRunning = state === undefined || state === "running";
+/** How far a training is; when it has ended, how long it took. */
+export function JobProgress({ job, isShort = false }) {
+  const { progress, state } = job;
+  const epochs = progress.epochs || job.spec?.epochs;
+  if (!epochs) return null;
+  const share = progress.steps ? progress.step / progress.steps : progress.epoch / epochs;
+  const left = state === "running" && progress.eta_seconds !== null ? ` · ${formatDuration(progress.eta_seconds)} left` : "";
+  const count = isShort ? `${progress.epoch}/${epochs}` : `${state === "succeeded" ? "Trained" : "Epoch"} ${progress.epoch} of ${epochs}`;
+  const took = job.duration_s === null ? "" : state === "succeeded" ? ` epochs in ${formatDuration(job.duration_s)}` : ` · ended after ${formatDuration(job.duration_s)}`;
   return html`<span class="job-progress">
     <progress max="1" value=${Math.min(share, 1)} aria-label=${`Progress ${formatPercent(share, 0)}`}></progress>
-    <span class="dim nowrap"
-      >${isShort ? `${progress.epoch}/${progress.epochs}` : `Epoch ${progress.epoch} of ${progress.epochs}`}${isRunning && progress.eta_seconds !== null ? ` · ${formatDuration(progress.eta_seconds)} left` : ""}</span
-    >
+    <span class="dim nowrap">${count}${left}${took}</span>
   </span>`;
 }
 
@@ -82,7 +88,7 @@ export function CopyButton({ text, label = "Copy" }) {
       showToast("The browser does not allow to copy; select the text instead.", { isBad: true });
     }
   };
-  return html`<button type="button" class="bare" onClick=${copy}><${Icon} name="copy" /> ${label}</button>`;
+  return html`<button type="button" class="bare" aria-label=${label || "Copy"} onClick=${copy}><${Icon} name="copy" /> ${label}</button>`;
 }
 
 /** Code in tabs, such as the same call in several languages. */
@@ -143,27 +149,49 @@ export function Menu({ label, children }) {
   </span>`;
 }
 
-/** A list of names and values. */
+/** A field that filters a list. The key `/` moves to it. */
+export function SearchField({ label, text, onInput }) {
+  return html`<label class="search"><${Icon} name="search" /><input type="search" aria-label=${label} placeholder="Search" value=${text} onInput=${(event) => onInput(event.target.value)} /><kbd aria-hidden="true">/</kbd></label>`;
+}
+
+/** A list of names and values. Values that are null or undefined are left out. */
 export function Facts({ items }) {
   return html`<dl class="facts">
     ${items.filter(([, value]) => value !== null && value !== undefined).map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}
   </dl>`;
 }
 
+/** @param {any} cell */
+function formatCell(cell) {
+  if (typeof cell === "number") return formatNumber(cell);
+  return !cell || cell.length === 0 ? "–" : cell;
+}
+
 /**
- * A table that scrolls sideways. A heading that ends with `#` belongs to a column of numbers.
- * @param {{head: any[], children?: any, class?: string, label?: string}} properties
+ * A table. A heading that ends with `#` belongs to a column of numbers, one without text to actions. On a small screen
+ * each row of the class `cards` becomes a card; other tables scroll sideways, and their first column stays.
+ * @param {{head: any[], rows?: [any, any[], string?][], children?: any, class?: string, label: string}} properties
+ *   rows: the key, the cells and the class of each
  */
-export function Table({ head, children, class: name = "", label = "Table" }) {
+export function Table({ head, rows = [], children, class: name = "cards", label }) {
+  const columns = head.map((text) => (typeof text !== "string" ? ["", ""] : [text.replace(/#$/, ""), text === "" ? "number last" : text.endsWith("#") ? "number" : ""]));
   return html`<div class="table-box" tabindex="0" role="region" aria-label=${label}><table class=${name}>
-    <thead><tr>${head.map((text, index) => (typeof text !== "string" ? text : html`<th key=${index} scope="col" class=${text.endsWith("#") ? "number" : ""}>${text ? text.replace(/#$/, "") : html`<span class="sr-only">Actions</span>`}</th>`))}</tr></thead>
-    <tbody>${children}</tbody>
+    <thead><tr>${head.map((text, index) => (typeof text !== "string" ? text : html`<th key=${index} scope="col" class=${columns[index][1]}>${columns[index][0] || html`<span class="sr-only">Actions</span>`}</th>`))}</tr></thead>
+    <tbody>${rows.map(([key, cells, rowClass]) => html`<tr key=${key} class=${rowClass}>${cells.map((cell, index) => html`<${index ? "td" : "th"} key=${index} scope=${index ? undefined : "row"} class=${columns[index][1]} data-label=${columns[index][0]}>${formatCell(cell)}<//>`)}</tr>`)}${children}</tbody>
   </table></div>`;
 }
 
-/** Bars with a label and a figure. */
-export function Bars({ items, hint }) {
+/** The parts of a whole, as one bar with its legend. @param {{parts: [string, number, string][]}} properties each part: its name, its amount and the amount as text; the part `free` is not colored */
+export function StackedBar({ parts }) {
+  const paint = (index) => ({ background: parts[index][0] === "free" ? "var(--line)" : COLORS[index % COLORS.length] });
+  return html`<div class="stacked" aria-hidden="true">${parts.map(([name, amount], index) => html`<span key=${name} style=${{ ...paint(index), flexGrow: String(amount) }}></span>`)}</div>
+    <ul class="legend">${parts.map(([name, , text], index) => html`<li key=${name}><span class="dot" style=${paint(index)}></span>${name} <b>${text}</b></li>`)}</ul>`;
+}
+
+/** Bars with a label and a figure, and with headings of these two. */
+export function Bars({ items, hint, head = null }) {
   return html`<ul class="bars">
+    ${head && html`<li class="dim"><span>${head[0]}</span><span></span><span class="number">${head[1]}</span></li>`}
     ${items.map(({ key, label, share, text, action }) => {
       const content = html`<span class="clip">${label}</span><meter min="0" max="1" value=${share} aria-label=${label}></meter><span class="number">${text}</span>`;
       return html`<li key=${key}>${action ? html`<button type="button" class="bare" title=${hint} onClick=${action}>${content}</button>` : content}</li>`;
@@ -180,19 +208,6 @@ export function PageHead({ title, crumbs, badge, children }) {
     <div class="grow">${crumbs && html`<p class="crumbs">${crumbs}</p>`}<h1>${title} ${badge}</h1></div>
     <div class="actions">${children}</div>
   </header>`;
-}
-
-/** A button that deletes something after a second question. */
-export function DeleteButton({ label, title, text, onConfirm }) {
-  const [isOpen, setOpen] = useState(false);
-  return html`
-    <button type="button" onClick=${() => setOpen(true)}><${Icon} name="trash" /> ${label}</button>
-    ${isOpen &&
-    html`<${Dialog} title=${title} onClose=${() => setOpen(false)}>
-      <p>${text}</p>
-      <footer><button type="button" onClick=${() => setOpen(false)}>Keep it</button><button type="button" class="danger" onClick=${onConfirm}>Delete</button></footer>
-    <//>`}
-  `;
 }
 
 /** Text in which backticks mark code. */

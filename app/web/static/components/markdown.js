@@ -1,5 +1,6 @@
-// Renders the Markdown that model cards and notes use, as elements: text never becomes HTML.
+// Writes model cards in Markdown, and renders Markdown as elements: text never becomes HTML.
 import { html } from "../lib/preact.js";
+import { formatDate, formatNumber } from "../lib/format.js";
 
 /** Bold text, code and links to web pages in a line. @param {string} text */
 function renderLine(text) {
@@ -31,4 +32,34 @@ function renderBlock(lines, key) {
 export function Markdown({ text }) {
   const blocks = text.split(/\n\s*\n/).map((block) => block.split("\n").filter((line) => line.trim())).filter((lines) => lines.length);
   return html`<div class="markdown">${blocks.map(renderBlock)}</div>`;
+}
+
+/** @param {any} version */
+export function buildCard(version) {
+  const metrics = Object.entries(version.metrics);
+  return [
+    `# ${version.name}, version ${version.version}`,
+    "",
+    `A ${version.task} model with ${formatNumber(version.num_parameters)} parameters, registered on ${formatDate(version.created_at)}.`,
+    "",
+    "## Model",
+    "",
+    `- Architecture: ${version.architecture.name}`,
+    `- Input: ${version.input.table ? "columns" : "image"} ${version.input.image_shape.join(" × ")}, resized with \`${version.input.resize}\``,
+    ...(version.classes.length ? [`- Classes: ${version.classes.join(", ")}`] : []),
+    `- Weights: sha256 ${version.sha256}`,
+    "",
+    "## Training",
+    "",
+    ...(version.dataset ? [`- Dataset: ${version.dataset.name}, version ${version.dataset.version} (content ${version.dataset.content_hash})`] : []),
+    `- Job: ${version.job_id}`,
+    ...(version.spec.epochs ? [`- Epochs: ${version.spec.epochs}, batch size ${version.spec.batch_size}, seed ${version.spec.seed}`] : []),
+    "",
+    "## Metrics",
+    "",
+    "| metric | value |",
+    "|---|--:|",
+    ...metrics.map(([name, value]) => `| ${name.replace(/_/g, " ")} | ${formatNumber(value)} |`),
+    "",
+  ].join("\n");
 }

@@ -1,6 +1,7 @@
 // The description and the tags of a model, a dataset or a version, and buttons that delete them.
-import { html, useEffect, useRef, useState } from "../lib/preact.js";
+import { html, useEffect, useState } from "../lib/preact.js";
 import { request } from "../lib/api.js";
+import { readRoute } from "../lib/router.js";
 import { Dialog } from "./controls.js";
 import { attempt, showToast } from "./feedback.js";
 import { Icon } from "./icon.js";
@@ -34,7 +35,7 @@ export function Description({ path, value, onChange, what = "" }) {
     <div class="description">
       ${value.description && html`<p class="description-text">${value.description}</p>`}
       ${value.tags.map((tag) => html`<span class="tag" key=${tag}>${tag}</span>`)}
-      <button type="button" class="bare" onClick=${open}>${value.description || value.tags.length ? "Edit description" : "Add description"}${what && ` of ${what}`}</button>
+      <button type="button" class="bare" onClick=${open}><${Icon} name="docs" /> ${value.description || value.tags.length ? "Edit description" : "Add description"}${what && ` of ${what}`}</button>
     </div>
     ${isOpen &&
     html`<${Dialog} title="Description and tags" onClose=${() => setOpen(false)}>
@@ -47,38 +48,35 @@ export function Description({ path, value, onChange, what = "" }) {
   `;
 }
 
+/** The paths of resources that will be deleted in a few seconds. @type {Set<string>} */
+const deleted = new Set();
+
 /**
  * A button that deletes a resource after a confirmation and a few seconds, in which it can be undone.
  * @param {{label: string, name: string, note: string, path: string, listDependents?: () => Promise<{text: string, href?: string}[]>, onDeleted: () => void}} properties
+ *   onDeleted: called if the same page is open
  */
 export function DeleteButton({ label, name, note, path, listDependents, onDeleted }) {
   const [isOpen, setOpen] = useState(false);
-  const [timer, setTimer] = useState(0);
-  const isShown = useRef(true);
-  useEffect(
-    () => () => {
-      isShown.current = false;
-    },
-    [],
-  );
   const remove = () => {
+    const page = readRoute().path;
+    deleted.add(path);
     setOpen(false);
-    const started = setTimeout(async () => {
+    const timer = setTimeout(async () => {
       await attempt(async () => {
         await request(path, { method: "DELETE" });
-        if (isShown.current) onDeleted();
+        if (readRoute().path === page) onDeleted();
       });
-      setTimer(0);
+      deleted.delete(path);
     }, UNDO_MS);
-    setTimer(started);
     const undo = () => {
-      clearTimeout(started);
-      setTimer(0);
+      clearTimeout(timer);
+      deleted.delete(path);
     };
     showToast(`${name} is deleted in ${UNDO_MS / 1000} s, while this page is open`, { undo });
   };
   return html`
-    <button type="button" disabled=${timer > 0} onClick=${() => setOpen(true)}><${Icon} name="trash" /> ${label}</button>
+    <button type="button" class="delete" disabled=${deleted.has(path)} onClick=${() => setOpen(true)}><${Icon} name="trash" /> ${label}</button>
     ${isOpen &&
     html`<${Dialog} title=${`Delete ${name}?`} onClose=${() => setOpen(false)}>
       <${Confirmation} note=${note} listDependents=${listDependents} onKeep=${() => setOpen(false)} onDelete=${remove} />

@@ -30,7 +30,7 @@ export class Problem extends Error {
 }
 
 /**
- * Build a path with a query. Values that are null, undefined or empty are left out; arrays are repeated.
+ * Build a path with a query. Values that are null, undefined, false or empty are left out; arrays are repeated.
  * @param {string} path
  * @param {Record<string, unknown>} query
  */
@@ -38,7 +38,7 @@ export function buildPath(path, query) {
   const params = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
     for (const item of Array.isArray(value) ? value : [value]) {
-      if (item !== null && item !== undefined && item !== "") params.append(name, String(item));
+      if (item !== null && item !== undefined && item !== "" && item !== false) params.append(name, String(item));
     }
   }
   const text = params.toString();

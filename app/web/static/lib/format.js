@@ -1,12 +1,6 @@
 // Formats values for people. Everything that is not a value becomes an en dash.
 const EMPTY = "–";
-const UNITS = /** @type {[Intl.RelativeTimeFormatUnit, number][]} */ ([
-  ["day", 86400],
-  ["hour", 3600],
-  ["minute", 60],
-  ["second", 1],
-]);
-const relative = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "narrow" });
+const UNITS = /** @type {[string, number][]} */ ([["d", 86400], ["h", 3600], ["min", 60], ["s", 1]]);
 
 /**
  * Format a number with at most `digits` significant digits after a leading zero, such as 0.9812, 12.4 or 3.1e-5.
@@ -20,7 +14,8 @@ export function formatNumber(value, digits = 4) {
   if (Number.isInteger(value) && Math.abs(value) < 1e9) return value.toLocaleString("en");
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(Math.max(digits - 2, 1)).replace("e+", "e");
-  return value.toFixed(size >= 100 ? 1 : size >= 10 ? 2 : digits);
+  const decimals = size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : digits;
+  return value.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
 }
 
 /**
@@ -38,24 +33,33 @@ export function formatTick(value, increment) {
   return value.toLocaleString("en", { minimumFractionDigits: Math.max(decimals, 0), maximumFractionDigits: Math.max(decimals, 0) });
 }
 
-/** @param {number | null | undefined} seconds such as 3725, which is `1h 2m` */
+/** @param {number | null | undefined} seconds such as 3725, which is `1 h 2 min` */
 export function formatDuration(seconds) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return EMPTY;
-  const whole = Math.max(Math.round(seconds), 0);
-  if (seconds > 0 && seconds < 0.9995) return `${Math.max(Math.round(1000 * seconds), 1)} ms`;
-  if (seconds < 9.95) return `${Math.max(seconds, 0).toFixed(1)}s`;
-  if (whole < 60) return `${whole}s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)}m ${whole % 60}s`;
-  if (whole < 86400) return `${Math.floor(whole / 3600)}h ${Math.floor((whole % 3600) / 60)}m`;
-  return `${Math.floor(whole / 86400)}d ${Math.floor((whole % 86400) / 3600)}h`;
+  if (seconds <= 0) return "0 s";
+  if (seconds < 0.9995) return `${Math.max(Math.round(1000 * seconds), 1)} ms`;
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  const first = UNITS.findIndex(([, size]) => Math.round(seconds) >= size);
+  let rest = Math.round(seconds);
+  const parts = UNITS.slice(first, first + 2).map(([unit, size]) => {
+    const count = Math.floor(rest / size);
+    rest %= size;
+    return `${count} ${unit}`;
+  });
+  return parts.join(" ");
 }
 
 /** @param {string | null | undefined} time in ISO 8601 */
 export function formatAge(time, now = Date.now()) {
   if (!time) return EMPTY;
-  const seconds = (now - Date.parse(time)) / 1000;
-  const [unit, size] = UNITS.find((entry) => seconds >= entry[1]) || UNITS[UNITS.length - 1];
-  return relative.format(-Math.max(Math.floor(seconds / size), 0), unit);
+  const seconds = Math.max((now - Date.parse(time)) / 1000, 0);
+  const [unit, size] = UNITS.find((entry) => seconds >= entry[1]) || UNITS[3];
+  return `${Math.floor(seconds / size)} ${unit} ago`;
+}
+
+/** @param {string} time in ISO 8601 */
+export function formatDate(time) {
+  return new Date(time).toLocaleDateString("en-GB", { dateStyle: "medium" });
 }
 
 /** @param {string | null | undefined} time in ISO 8601 */
@@ -66,8 +70,8 @@ export function formatTime(time) {
 /** @param {number | null | undefined} bytes */
 export function formatBytes(bytes) {
   if (typeof bytes !== "number") return EMPTY;
-  const power = Math.min(Math.floor(Math.log2(Math.max(bytes, 1)) / 10), 4);
-  return `${(bytes / 1024 ** power).toFixed(power ? 1 : 0)} ${["B", "KiB", "MiB", "GiB", "TiB"][power]}`;
+  const power = Math.min(Math.floor(Math.log10(Math.max(bytes, 1)) / 3), 4);
+  return `${(bytes / 1000 ** power).toFixed(power ? 1 : 0)} ${["B", "kB", "MB", "GB", "TB"][power]}`;
 }
 
 /** @param {number | null | undefined} share from 0 to 1 */
@@ -82,11 +86,29 @@ export function formatCount(count, noun, plural = `${noun}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? noun : plural}`;
 }
 
-const NAMES = /** @type {Record<string, string>} */ ({ lr: "learning rate", images_per_s: "throughput, images/s", peak_memory_mib: "peak memory, MiB", epoch_seconds: "epoch with validation, seconds", data_wait: "waiting for data, share" });
+const NAMES = /** @type {Record<string, string>} */ ({
+  lr: "learning rate",
+  images_per_s: "throughput (samples/s)",
+  peak_memory_mib: "peak memory (MiB)",
+  seconds: "time per epoch (s)",
+  epoch_seconds: "time per epoch, in all (s)",
+  data_wait: "waiting for data (%)",
+  cpu_percent: "CPU (%)",
+  gpu_percent: "GPU (%)",
+});
 
 /** @param {string} name such as `valid_accuracy` */
 export function formatMetricName(name) {
-  return NAMES[name] || name.replace(/_/g, " ");
+  return NAMES[name] || name.replace(/_mib$/, " (MiB)").replace(/_/g, " ");
+}
+
+/** Format any JSON value of a spec or an environment. @param {unknown} value @returns {string} */
+export function formatValue(value) {
+  if (value === null || value === undefined) return EMPTY;
+  if (typeof value === "number") return Number.isInteger(value) ? formatNumber(value) : String(value);
+  if (typeof value !== "object") return String(value);
+  const parts = Object.entries(value).filter(([, part]) => part !== null);
+  return parts.map(([name, part]) => `${Array.isArray(value) ? "" : `${name.replace(/_/g, " ")} `}${formatValue(part)}`).join(", ") || EMPTY;
 }
 
 /** @param {string} pointer such as `/optimizer/lr`, which is `optimizer › lr` */

@@ -1,5 +1,7 @@
-// The state of a view is in the fragment of its address: `#/jobs?state=running&sort=-created_at`.
-import { useEffect, useState } from "./preact.js";
+// The state of a view is in the fragment of its address: `#/jobs?state=running&sort=-created_at`. Choices that hold for all
+// views, such as columns and saved views, stay in this browser; never keys.
+import { buildPath } from "./api.js";
+import { useCallback, useEffect, useState } from "./preact.js";
 
 /** @typedef {{path: string, segments: string[], query: URLSearchParams}} Route */
 
@@ -27,13 +29,7 @@ export function useRoute() {
  * @param {Record<string, string | number | boolean | null | undefined | string[]>} [query]
  */
 export function href(path, query = {}) {
-  const params = new URLSearchParams();
-  for (const [name, value] of Object.entries(query)) {
-    if (Array.isArray(value)) value.forEach((item) => params.append(name, item));
-    else if (value !== null && value !== undefined && value !== "" && value !== false) params.set(name, String(value));
-  }
-  const text = params.toString();
-  return `#${path}${text ? `?${text}` : ""}`;
+  return `#${buildPath(path, query)}`;
 }
 
 /** @param {string} address a value of `href` */
@@ -46,13 +42,39 @@ export function navigate(address) {
  * @param {Record<string, string | number | boolean | null | undefined | string[]>} changes
  */
 export function changeQuery(changes) {
-  const route = readRoute();
-  for (const [name, value] of Object.entries(changes)) {
-    route.query.delete(name);
-    if (Array.isArray(value)) value.forEach((item) => route.query.append(name, item));
-    else if (value !== null && value !== undefined && value !== "" && value !== false) route.query.set(name, String(value));
-  }
-  const text = route.query.toString();
-  history.replaceState(null, "", `#${route.path}${text ? `?${text}` : ""}`);
+  const { path, query } = readRoute();
+  const current = Object.fromEntries([...query.keys()].map((name) => [name, query.getAll(name)]));
+  history.replaceState(null, "", href(path, { ...current, ...changes }));
   dispatchEvent(new HashChangeEvent("hashchange"));
+}
+
+/**
+ * @template T
+ * @param {string} name
+ * @param {T} initial
+ * @returns {[T, (value: T) => void]}
+ */
+export function usePreference(name, initial) {
+  const key = `candela.${name}`;
+  const [value, setValue] = useState(() => read(key, initial));
+  const store = useCallback((next) => {
+    localStorage.setItem(key, JSON.stringify(next));
+    setValue(next);
+  }, [key]);
+  return [value, store];
+}
+
+/**
+ * @template T
+ * @param {string} key
+ * @param {T} initial
+ * @returns {T}
+ */
+function read(key, initial) {
+  try {
+    const text = localStorage.getItem(key);
+    return text === null ? initial : JSON.parse(text);
+  } catch {
+    return initial;
+  }
 }

@@ -3,30 +3,29 @@ import { html, useEffect, useMemo, useRef, useState } from "../lib/preact.js";
 import { buildPath } from "../lib/api.js";
 import { getStroke } from "../lib/colors.js";
 import { useEvents } from "../lib/events.js";
-import { formatAge, formatCount, formatMetricName, formatNumber, formatPointer } from "../lib/format.js";
+import { formatAge, formatCount, formatMetricName, formatPointer, formatValue } from "../lib/format.js";
 import { ENDED } from "../lib/jobs.js";
-import { useThrottle } from "../lib/throttle.js";
-import { useResource } from "../lib/resource.js";
+import { useResource, useThrottle } from "../lib/resource.js";
 import { changeQuery, href } from "../lib/router.js";
 import { isLowerBetter } from "../lib/series.js";
-import { Swatch } from "../components/chart.js";
-import { Menu, PageHead, StateBadge, Table } from "../components/controls.js";
-import { CurveControls, readCurveSettings } from "../components/curve_controls.js";
-import { EmptyState, Loaded, ProblemNotice } from "../components/feedback.js";
+import { CurveControls, MetricChart, readCurveSettings, Swatch } from "../components/chart.js";
+import { ComparisonTable, ParallelCoordinates, ScatterPlot } from "../components/comparison.js";
+import { Menu, PageHead, StateBadge } from "../components/controls.js";
+import { Loaded, ProblemNotice } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
-import { MetricChart } from "../components/metric_chart.js";
-import { ParallelCoordinates, ScatterPlot } from "../components/relations.js";
 
 const MAX_JOBS = 200;
 const MAX_DIFFERENCES = 50;
+const MAX_AXES = 8; // of fields
 const MAX_LEGEND = 8; // jobs
 
 export default function ComparePage({ query }) {
   const ids = [...new Set(query.getAll("job"))].slice(0, MAX_JOBS);
+  const isReady = ids.length > 1;
   return html`
-    <${PageHead} title=${ids.length ? `Compare ${formatCount(ids.length, "job")}` : "Compare"}>${ids.length > 0 && html`<${Menu} label="+ Add job"><${MoreJobs} ids=${ids} /><//>`}<//>
-    ${ids.length === 0
-      ? html`<${EmptyState} icon="compare" title="Choose jobs to compare"><p>Select jobs in the list, then choose “Compare”. The address of this page keeps the choice, so that you can share it.</p><p><a class="button primary" href=${href("/jobs")}>Go to the jobs</a></p><//>`
+    <${PageHead} title=${isReady ? `Compare ${formatCount(ids.length, "job")}` : "Compare"}>${isReady && html`<${Menu} label="+ Add job"><${MoreJobs} ids=${ids} /><//>`}<//>
+    ${!isReady
+      ? html`<p class="dim">Choose ${ids.length ? html`jobs to compare with <${JobName} id=${ids[0]} />` : "two or more of the last jobs"}, or select jobs in <a href=${href("/jobs")}>the list</a>. The address of this page keeps the choice, so that you can share it.</p><section class="card narrow stack"><${MoreJobs} ids=${ids} /></section>`
       : html`<${Comparison} ids=${ids} query=${query} />`}
   `;
 }
@@ -45,18 +44,27 @@ function Comparison({ ids, query }) {
     <${CurveControls} settings=${settings} />
     <${Loaded} resource=${comparison}>
       ${() => html`<div class="charts">${curves.map(([split, name]) => html`<${CompareChart} key=${`${split}_${name}`} ids=${ids} active=${active} labels=${labels} split=${split} name=${name} settings=${settings} focus=${focus} onFocus=${setFocus} />`)}</div>
-        <${Differences} value=${comparison.value} isFull=${query.get("all") === "1"} />
-        <${MetricTable} jobs=${jobs} metrics=${comparison.value.metrics} />
+        <${Differences} value=${comparison.value} ids=${ids} isFull=${query.get("all") === "1"} />
         <${Relations} value=${comparison.value} metric=${query.get("metric")} />`}
     <//>
   `;
 }
 
+function JobName({ id }) {
+  return html`<b>${useResource(`v1/jobs/${id}`).value?.name || id.slice(0, 8)}</b>`;
+}
+
 /** Recent jobs, to add to the comparison. */
 function MoreJobs({ ids }) {
   const jobs = useResource("v1/jobs?kind=train&limit=50");
+  const [chosen, setChosen] = useState(/** @type {string[]} */ ([]));
+  const toggle = (id) => setChosen(chosen.includes(id) ? chosen.filter((one) => one !== id) : [...chosen, id]);
+  const verb = ids.length > 1 ? "Add" : "Compare";
+  const isEnough = ids.length + chosen.length > 1 && chosen.length > 0;
   return html`<${Loaded} resource=${jobs} lines=${3}>
-    ${(page) => page.items.filter((job) => !ids.includes(job.id)).map((job) => html`<button type="button" key=${job.id} onClick=${() => changeQuery({ job: [...ids, job.id] })}><span class="grow clip">${job.name}</span> <span class="dim">${formatAge(job.created_at)}</span></button>`)}
+    ${(page) => html`
+      <div class="choices">${page.items.filter((job) => !ids.includes(job.id)).map((job) => html`<label class="row" key=${job.id}><span class="grow clip"><input type="checkbox" checked=${chosen.includes(job.id)} onChange=${() => toggle(job.id)} /> ${job.name}</span> <span class="dim nowrap">${formatAge(job.created_at)}</span></label>`)}</div>
+      <button type="button" class="primary" disabled=${!isEnough} onClick=${() => (changeQuery({ job: [...ids, ...chosen] }), setChosen([]))}>${isEnough ? `${verb} ${formatCount(chosen.length + (ids.length === 1 ? 1 : 0), "job")}` : verb}</button>`}
   <//>`;
 }
 
@@ -115,41 +123,26 @@ function useVisibility() {
   return [element, isVisible];
 }
 
-function Differences({ value, isFull }) {
-  const { jobs, environments } = value;
-  const differences = value.differences.filter((field) => field.pointer !== "/name");
+/** The fields that differ, and below them the last and the best value of each metric. */
+function Differences({ value, ids, isFull }) {
+  const { jobs, environments, metrics } = value;
+  const of = (find) => jobs.map((job) => find(job.id) ?? null);
+  const fields = value.differences
+    .map((field) => ({ key: field.pointer, title: formatPointer(field.pointer), values: of((id) => field.values[id]) }))
+    .filter((row) => row.key !== "/name" && new Set(row.values.map(formatValue)).size > 1);
   const names = isFull ? [...new Set(Object.values(environments).flatMap((one) => Object.keys(one)))] : [];
-  const row = (key, text, find) => html`<tr key=${key}><th scope="row" title=${key}>${text}</th>${jobs.map((job) => html`<td key=${job.id}>${formatField(find(job.id))}</td>`)}</tr>`;
+  const environment = names.map((name) => ({ key: name, title: name.replace(/_/g, " "), values: of((id) => environments[id]?.[name]) }));
+  const figures = Object.keys(metrics).sort().reverse().flatMap((name) => {
+    const [last, best] = ["last", "best"].map((kind) => of((id) => metrics[name][id]?.[kind]));
+    const row = (values, kind) => ({ key: `${name} ${kind}`, title: html`${formatMetricName(name)} <span class="dim">${kind}</span>`, values, better: isLowerBetter(name) ? -1 : 1, notes: of((id) => kind !== "last" && metrics[name][id]?.best_epoch && `epoch ${metrics[name][id].best_epoch}`).map((note) => note || undefined) });
+    if (String(last) === String(best) || best.every((one) => one === null)) return [row(last, best[0] === null ? "last" : "last and best")];
+    return [row(last, "last"), row(best, "best")];
+  });
   return html`<section>
-    <header class="section-head"><h2>Fields that differ</h2><label class="switch"><input type="checkbox" checked=${isFull} onChange=${() => changeQuery({ all: isFull ? null : "1" })} /> Show the environment too</label></header>
-    ${differences.length === 0 && !isFull
-      ? html`<p class="dim">The specs are equal.</p>`
-      : html`<${Table} label="Fields" head=${["Field", ...jobs.map((job) => job.name)]}>${differences.map((field) => row(field.pointer, formatPointer(field.pointer), (id) => field.values[id]))}${names.map((name) => row(name, name.replace(/_/g, " "), (id) => environments[id]?.[name]))}<//>`}
-    ${value.num_differences > value.differences.length && html`<p class="dim">${value.num_differences} fields differ; ${differences.length} are shown.</p>`}
-  </section>`;
-}
-
-/** @param {unknown} value */
-function formatField(value) {
-  if (value === undefined || value === null) return html`<span class="dim">–</span>`;
-  return typeof value === "object" ? html`<code>${JSON.stringify(value)}</code>` : String(value);
-}
-
-/** The last and the best value of each metric; the best job of each row is marked. */
-function MetricTable({ jobs, metrics }) {
-  return html`<section>
-    <h2>Metrics</h2>
-    <${Table} label="Metrics" head=${["Metric", ...jobs.map((job) => `${job.name}#`)]}>
-        ${Object.keys(metrics).sort().reverse().flatMap((name) =>
-          ["last", "best"].map((kind) => {
-            const values = jobs.map((job) => metrics[name][job.id]?.[kind] ?? null);
-            const finite = values.filter((value) => value !== null);
-            if (!finite.length) return null;
-            const winner = isLowerBetter(name) ? Math.min(...finite) : Math.max(...finite);
-            return html`<tr key=${`${name} ${kind}`}><th scope="row">${formatMetricName(name)} <span class="dim">${kind}</span></th>${values.map((value, index) => html`<td key=${jobs[index].id} class=${value === winner && finite.length > 1 ? "number winner" : "number"} title=${kind === "best" && metrics[name][jobs[index].id]?.best_epoch ? `epoch ${metrics[name][jobs[index].id].best_epoch}` : undefined}>${formatNumber(value)}</td>`)}</tr>`;
-          }),
-        )}
-    <//>
+    <header class="section-head"><h2>Fields that differ, and metrics</h2><label class="switch"><input type="checkbox" checked=${isFull} onChange=${() => changeQuery({ all: isFull ? null : "1" })} /> Show the environment too</label></header>
+    <${ComparisonTable} label="Fields and metrics" first="Field" names=${jobs.map((job) => html`<${Swatch} ...${getStroke(ids.indexOf(job.id))} />${job.name}`)} rows=${[...fields, ...environment, ...figures]} />
+    ${fields.length === 0 && html`<p class="dim">The specs are equal.</p>`}
+    ${value.num_differences > value.differences.length && html`<p class="dim">${value.num_differences} fields differ; ${value.differences.length} are shown.</p>`}
   </section>`;
 }
 
@@ -161,14 +154,13 @@ function Relations({ value, metric }) {
   const fields = value.differences.filter((field) => jobs.some((job) => isPlain(field.values[job.id])) && field.pointer !== "/name" && field.pointer !== "/seed");
   if (!chosen || !fields.length || jobs.length < 2) return null;
   const score = (job) => metrics[chosen][job.id]?.best ?? metrics[chosen][job.id]?.last;
-  const rows = jobs.map((job, index) => ({ id: job.id, label: job.name, ...getStroke(index), values: [...fields.map((field) => field.values[job.id]), score(job)] }));
   return html`<section>
     <header class="section-head">
       <h2>What it depends on</h2>
       <label>Metric <select value=${chosen} onChange=${(event) => changeQuery({ metric: event.target.value })}>${names.map((name) => html`<option key=${name} value=${name}>${formatMetricName(name)}</option>`)}</select></label>
     </header>
-    <${ParallelCoordinates} axes=${[...fields.slice(0, 8).map((field) => formatPointer(field.pointer).split(" › ").pop() || ""), formatMetricName(chosen)]} rows=${rows.map((row) => ({ ...row, values: [...row.values.slice(0, -1).slice(0, 8), row.values[row.values.length - 1]] }))} />
     <div class="charts">
+      <${ParallelCoordinates} axes=${[...fields.slice(0, MAX_AXES).map((field) => formatPointer(field.pointer).split(" › ").pop() || ""), formatMetricName(chosen)]} rows=${jobs.map((job, index) => ({ id: job.id, label: job.name, ...getStroke(index), values: [...fields.slice(0, MAX_AXES).map((field) => field.values[job.id]), score(job)] }))} />
       ${fields.filter((field) => jobs.every((job) => typeof field.values[job.id] === "number")).slice(0, 6).map((field) => html`<${ScatterPlot} key=${field.pointer} xLabel=${formatPointer(field.pointer)} yLabel=${`${formatMetricName(chosen)}, best,`} points=${jobs.map((job, index) => ({ id: job.id, label: job.name, color: getStroke(index).color, x: field.values[job.id], y: score(job) }))} />`)}
     </div>
   </section>`;

@@ -3,19 +3,16 @@ import { html, useState } from "../lib/preact.js";
 import { request } from "../lib/api.js";
 import { useEvents } from "../lib/events.js";
 import { formatAge, formatCount, formatDuration, formatMetricName, formatNumber, formatTime } from "../lib/format.js";
-import { ACTIVE, ENDED, getDuration, listActions, runAction } from "../lib/jobs.js";
-import { useResource } from "../lib/resource.js";
+import { ENDED, getDuration, listActions, runAction } from "../lib/jobs.js";
+import { useResource, useThrottle } from "../lib/resource.js";
 import { href, navigate } from "../lib/router.js";
-import { useThrottle } from "../lib/throttle.js";
-import { DeleteButton, Facts, JobProgress, Menu, PageHead, StateBadge, Tabs } from "../components/controls.js";
-import { attempt, Lazy, Loaded, showToast } from "../components/feedback.js";
+import { Facts, JobProgress, Menu, PageHead, StateBadge, Tabs } from "../components/controls.js";
+import { attempt, Lazy, Loaded } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
-import { CheckpointsTab } from "./job/checkpoints.js";
-import { CurvesTab } from "./job/curves.js";
+import { DeleteButton } from "../components/resource_actions.js";
+import { CurvesTab, UsageTab } from "./job/curves.js";
 import { EvaluationTab } from "./job/evaluation.js";
-import { HistoryTab } from "./job/history.js";
-import { LogTab } from "./job/log.js";
-import { UsageTab } from "./job/usage.js";
+import { CheckpointsTab, HistoryTab, LogTab } from "./job/history.js";
 
 const TABS = /** @type {[string, string][]} */ ([
   ["curves", "Curves"],
@@ -48,12 +45,6 @@ export default function JobPage({ name: id, query }) {
 function JobView({ job, query, onChange }) {
   const tab = query.get("tab") || "curves";
   const act = (action) => attempt(async () => onChange({ ...job, ...(await runAction(job.id, action)) }));
-  const remove = () =>
-    attempt(async () => {
-      await request(`v1/jobs/${job.id}`, { method: "DELETE" });
-      showToast(`Deleted ${job.name}`);
-      navigate(href("/jobs"));
-    });
   const [first, ...others] = listActions(job).map(([action, icon, text]) => html`<button key=${action} type="button" onClick=${() => act(action)}><${Icon} name=${icon} /> ${text}</button>`);
   const rest = html`${others}
     <a class="button" href=${href("/new", { from: job.id })}><${Icon} name="copy" /> Clone</a>
@@ -65,13 +56,13 @@ function JobView({ job, query, onChange }) {
       <span class="only-wide">${rest}</span>
       <span class=${hasEnded ? "" : "only-narrow"}><${Menu} label="More">
         <span class="only-narrow">${rest}</span>
-        ${hasEnded && html`<${DeleteButton} label="Delete" title=${`Delete ${job.name}?`} text="Its metrics, log, checkpoints and artifacts are deleted for good. The model version it registered remains." onConfirm=${remove} />`}
+        ${hasEnded && html`<${DeleteButton} label="Delete" name=${job.name} path=${`v1/jobs/${job.id}`} onDeleted=${() => navigate(href("/jobs"))} note="Its metrics, log, checkpoints and artifacts are deleted for good. The model version it registered remains." />`}
       <//></span>
     <//>
     <${TagRow} job=${job} onChange=${onChange} />
     <${Banner} job=${job} />
     <div class="summary">
-      ${ACTIVE.has(job.state) && html`<${JobProgress} progress=${job.progress} state=${job.state} />`}
+      <${Status} job=${job} />
       <${Summary} job=${job} />
     </div>
     <${Tabs} name="tab" chosen=${tab} tabs=${TABS} label="Views of the job" />
@@ -90,7 +81,15 @@ function renderTab(tab, job, query) {
   return html`<${CurvesTab} job=${job} query=${query} />`;
 }
 
-/** Why the job waits, why it failed, and what to watch out for. */
+/** How far the job is, or why it waits: always one line, so that nothing moves when its state changes. */
+function Status({ job }) {
+  const waits = job.waits_for
+    ? html`Waits for the import of <a href=${href(`/datasets/${job.waits_for.name}`)}>${job.waits_for.name}@${job.waits_for.version}</a>.`
+    : job.queue_reason || (job.queue_position ? `${formatCount(job.queue_position, "job")} before this one.` : "The next job to be claimed.");
+  return html`<p class="status" role="status"><${JobProgress} job=${job} />${job.state === "queued" && html`<span>${waits}</span>`}${job.stop_reason && html`<span class="dim">${job.stop_reason === "milestone" ? "Paused at a milestone. Resume the job to continue it." : `Stopped: ${job.stop_reason}`}</span>`}</p>`;
+}
+
+/** Why the job failed, and what to watch out for. */
 function Banner({ job }) {
   const { failure } = job;
   return html`
@@ -100,14 +99,6 @@ function Banner({ job }) {
       <div class="grow"><strong>${failure.message}</strong><p>${failure.hint}</p></div>
       <a class="button" href=${href("/new", { from: job.id })}>Clone and change</a>
     </div>`}
-    ${job.state === "queued" &&
-    html`<div class="notice" role="status">
-      <${Icon} name="pause" />
-      <div>${job.waits_for ? html`Waits for the import of <a href=${href(`/datasets/${job.waits_for.name}`)}>${job.waits_for.name}@${job.waits_for.version}</a>.` : job.queue_reason || (job.queue_position ? `Queued: ${formatCount(job.queue_position, "job")} before this one.` : "Queued: the next job to be claimed.")}</div>
-    </div>`}
-    ${job.state === "paused" &&
-    job.stop_reason === "milestone" &&
-    html`<div class="notice" role="status"><${Icon} name="pause" /><div>Paused at the milestone of epoch ${job.progress.epoch} of ${job.progress.epochs}. Resume the job to continue it.</div></div>`}
     ${(job.warnings || []).map((text) => html`<div class="notice notice-warn" key=${text}><${Icon} name="warning" /><div>${text}</div></div>`)}
   `;
 }
@@ -131,18 +122,21 @@ function Summary({ job }) {
   const { dataset } = job.spec;
   const best = job.metrics_best;
   const { epoch, epochs } = job.progress;
-  const metrics = Object.entries(best?.metrics || job.metrics).filter(([name]) => !name.startsWith("train_"));
+  const known = Object.entries(best?.metrics || job.metrics).filter(([name]) => !name.startsWith("train_"));
+  // The places of the figures that the first epoch brings.
+  const expected = job.kind === "train" && !ENDED.has(job.state) ? ["loss", ...(job.spec.metrics || []).map((one) => one.name || one)].map((name) => /** @type {[string, any]} */ ([`valid_${name}`, null])) : [];
+  const metrics = known.length ? known : expected;
+  const wait = (value) => value || (ENDED.has(job.state) ? null : "–");
   const label = (name) => `${formatMetricName(name)}${name.startsWith("test_") ? "" : best ? ` · epoch ${best.epoch}` : " · last"}`;
   return html`<${Facts}
     items=${[
       ...metrics.slice(0, 4).map(([name, value]) => [label(name), formatNumber(value)]),
       ["Duration", formatDuration(getDuration(job))],
-      ["Model", job.model && html`<a href=${href(`/models/${job.model.name}`, { version: job.model.version })}>${job.model.name}@${job.model.version}</a>`],
+      ["Model", wait(job.model && html`<a href=${href(`/models/${job.model.name}`, { version: job.model.version })}>${job.model.name}@${job.model.version}</a>`)],
       ["Dataset", dataset && html`<a href=${href(`/datasets/${dataset.name}`)}>${dataset.name}@${dataset.version}</a>`],
       ["Architecture", job.spec.architecture?.name ?? null],
-      ["Weights", job.model && epochs ? (best ? `best epoch, ${best.epoch} of ${epoch}` : `last epoch, ${epoch}`) : null],
+      ["Weights", job.kind === "train" ? wait(job.model && epochs && (best ? `best epoch, ${best.epoch} of ${epoch}` : `last epoch, ${epoch}`)) : null],
       ["Created", html`<time datetime=${job.created_at} title=${formatTime(job.created_at)}>${formatAge(job.created_at)}</time>`],
-      ["Stopped", job.stop_reason],
     ]}
   />`;
 }

@@ -5,13 +5,11 @@ import { getStroke } from "../lib/colors.js";
 import { useEvents } from "../lib/events.js";
 import { formatAge, formatCount, formatDuration, formatMetricName, formatNumber, formatTime } from "../lib/format.js";
 import { ACTIVE, DEMO, getDuration, KINDS, listMetricNames, runAction, STATES } from "../lib/jobs.js";
-import { usePreference } from "../lib/preferences.js";
-import { useThrottle } from "../lib/throttle.js";
-import { useResource } from "../lib/resource.js";
-import { changeQuery, href, navigate } from "../lib/router.js";
+import { useResource, useThrottle } from "../lib/resource.js";
+import { changeQuery, href, navigate, usePreference } from "../lib/router.js";
 import { isLowerBetter, toCurve } from "../lib/series.js";
-import { Sparkline, Swatch } from "../components/chart.js";
-import { JobProgress, Menu, PageHead, StateBadge, Table } from "../components/controls.js";
+import { Sparkline } from "../components/chart.js";
+import { JobProgress, Menu, PageHead, SearchField, StateBadge, Table } from "../components/controls.js";
 import { attempt, EmptyState, Loaded, showToast } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
 
@@ -28,12 +26,27 @@ export default function JobsPage({ query }) {
   const refresh = useThrottle(jobs.refresh, 1000);
   useEvents(["*"], refresh);
   const [selected, setSelected] = useState(/** @type {string[]} */ ([]));
-  const isEmpty = jobs.value?.items.length === 0 && !cursor && FILTERS.every((name) => !filters[name]);
+  const items = jobs.value?.items || [];
+  const names = listMetricNames(items);
+  const [stored, setMetrics] = usePreference("job-metrics", /** @type {string[] | null} */ (null));
+  const metrics = (stored || names.filter((name) => name.startsWith("valid_")).slice(0, NUM_DEFAULT_METRICS)).filter((name) => names.includes(name));
+  const isEmpty = jobs.value && items.length === 0 && !cursor && FILTERS.every((name) => !filters[name]);
   return html`
     <${PageHead} title="Jobs">${!isEmpty && html`<a class="button primary" href=${href("/new")}><${Icon} name="plus" /> New job</a>`}<//>
-    ${!isEmpty && html`<${Filters} filters=${filters} jobs=${jobs.value?.items || []} />`}
+    ${!isEmpty &&
+    html`<${Filters} filters=${filters} jobs=${items}>
+      <${Menu} label=${html`<${Icon} name="columns" /> Metrics`}>
+        ${names.length === 0 && html`<p class="dim">No metrics yet.</p>`}
+        ${names.map(
+          (name) => html`<label class="row" key=${name}>
+            <input type="checkbox" checked=${metrics.includes(name)} onChange=${() => setMetrics(metrics.includes(name) ? metrics.filter((other) => other !== name) : [...metrics, name])} />
+            ${formatMetricName(name)}
+          </label>`,
+        )}
+      <//>
+    <//>`}
     <${Loaded} resource=${jobs} lines=${12}>
-      ${(page) => (isEmpty ? html`<${FirstJob} />` : html`<${JobTable} page=${page} sort=${sort} selected=${selected} onSelect=${setSelected} query=${query} />`)}
+      ${(page) => (isEmpty ? html`<${FirstJob} />` : html`<${JobTable} page=${page} sort=${sort} metrics=${metrics} selected=${selected} onSelect=${setSelected} query=${query} />`)}
     <//>
     ${selected.length > 0 && html`<${Tray} selected=${selected} onClear=${() => setSelected([])} onDone=${jobs.refresh} />`}
   `;
@@ -54,7 +67,7 @@ function FirstJob() {
   <//>`;
 }
 
-function Filters({ filters, jobs }) {
+function Filters({ filters, jobs, children }) {
   const [text, setText] = useState(filters.q);
   const [views, setViews] = usePreference("job-views", /** @type {{name: string, address: string}[]} */ ([]));
   useEffect(() => setText(filters.q), [filters.q]);
@@ -63,29 +76,27 @@ function Filters({ filters, jobs }) {
     const timer = setTimeout(() => changeQuery({ q: text, cursor: null }), 250);
     return () => clearTimeout(timer);
   }, [text]);
-  const select = (name, values, label) => html`<select
-    aria-label=${label}
-    value=${filters[name]}
-    onChange=${(event) => changeQuery({ [name]: event.target.value, cursor: null })}
-  >
-    <option value="">${label}: all</option>
-    ${values.map((value) => html`<option key=${value} value=${value}>${value}</option>`)}
-  </select>`;
-  const isFiltered = FILTERS.some((name) => filters[name]);
+  const select = (name, values, label) => html`<label class="row" key=${name}>${label}
+    <select value=${filters[name]} onChange=${(event) => changeQuery({ [name]: event.target.value, cursor: null })}>
+      <option value="">all</option>
+      ${values.map((value) => html`<option key=${value} value=${value}>${value}</option>`)}
+    </select>
+  </label>`;
+  const active = FILTERS.filter((name) => filters[name]);
   const save = () => {
-    const name = [filters.q, filters.state, filters.kind, filters.tag, filters.model, filters.dataset].filter(Boolean).join(" · ") || "All jobs";
+    const name = active.map((one) => filters[one]).join(" · ") || "All jobs";
     setViews([...views.filter((view) => view.name !== name), { name, address: location.hash }]);
     showToast(`Saved the view “${name}”`, { undo: () => setViews(views) });
   };
   return html`<form class="toolbar" role="search" onSubmit=${(event) => event.preventDefault()}>
-    <label class="search"><${Icon} name="search" /><input type="search" aria-label="Search jobs by name or id" placeholder="Search  /" value=${text} onInput=${(event) => setText(event.target.value)} /></label>
-    ${select("state", STATES, "State")} ${select("kind", KINDS, "Kind")}
-    <${Menu} label="Filter"><${MoreFilters} select=${select} tags=${[...new Set(jobs.flatMap((job) => job.tags))].sort()} /><//>
-    ${["tag", "model", "dataset"].map(
-      (name) => filters[name] && html`<button type="button" key=${name} class="chip" onClick=${() => changeQuery({ [name]: null })}>${name}: ${filters[name]} <${Icon} name="close" /><span class="sr-only">Remove the filter</span></button>`,
+    <${SearchField} label="Search jobs by name or id" text=${text} onInput=${setText} />
+    <${Menu} label="Filter">${select("state", STATES, "State")} ${select("kind", KINDS, "Kind")}<${MoreFilters} select=${select} tags=${[...new Set(jobs.flatMap((job) => job.tags))].sort()} /><//>
+    ${active.filter((name) => name !== "q").map(
+      (name) => html`<button type="button" key=${name} class="chip" onClick=${() => changeQuery({ [name]: null })}>${name}: ${filters[name]} <${Icon} name="close" /><span class="sr-only">Remove the filter</span></button>`,
     )}
-    ${isFiltered && html`<button type="button" class="bare" onClick=${() => changeQuery(Object.fromEntries(FILTERS.map((name) => [name, null])))}>Clear</button>`}
-    <span class="grow"></span>
+    ${active.length > 0 && html`<button type="button" class="bare" onClick=${() => changeQuery(Object.fromEntries(FILTERS.map((name) => [name, null])))}>Clear</button>`}
+    <span class="grow only-wide"></span>
+    ${children}
     <${Menu} label="Views">
       ${views.length === 0 && html`<p class="dim">No saved views.</p>`}
       ${views.map(
@@ -105,11 +116,8 @@ function MoreFilters({ select, tags }) {
   return [select("model", names("models"), "Model"), select("dataset", names("datasets"), "Dataset"), select("tag", tags, "Tag")];
 }
 
-function JobTable({ page, sort, selected, onSelect, query }) {
+function JobTable({ page, sort, metrics, selected, onSelect, query }) {
   const jobs = page.items;
-  const names = listMetricNames(jobs);
-  const [stored, setMetrics] = usePreference("job-metrics", /** @type {string[] | null} */ (null));
-  const metrics = (stored || names.filter((name) => name.startsWith("valid_")).slice(0, NUM_DEFAULT_METRICS)).filter((name) => names.includes(name));
   const curve = metrics[0] || "train_loss";
   const sparklines = useSparklines(jobs, curve);
   const turn = (cursor) => href("/jobs", { ...Object.fromEntries(query), cursor });
@@ -127,32 +135,20 @@ function JobTable({ page, sort, selected, onSelect, query }) {
     </th>`;
   };
   return html`
-    <div class="table-tools">
-      <span class="dim" role="status">${jobs.length === 0 ? "No job matches." : formatCount(jobs.length, "job")}${jobs.length > 1 && !selected.length ? ". Select jobs to compare them." : ""}</span>
-      <span class="grow"></span>
-      <${Menu} label=${html`<${Icon} name="columns" /> Metrics`}>
-        ${names.length === 0 && html`<p class="dim">No metrics yet.</p>`}
-        ${names.map(
-          (name) => html`<label class="row" key=${name}>
-            <input type="checkbox" checked=${metrics.includes(name)} onChange=${() => setMetrics(metrics.includes(name) ? metrics.filter((other) => other !== name) : [...metrics, name])} />
-            ${formatMetricName(name)}
-          </label>`,
-        )}
-      <//>
-    </div>
     <${Table} class="jobs" label="Jobs" head=${[
       html`<th key="check" scope="col" class="check"><input type="checkbox" aria-label="Select all jobs of this page" checked=${areAllSelected} onChange=${toggleAll} /></th>`,
       header("name", "Name"),
       header("state", "State"),
-      "Dataset",
+      html`<th key="dataset" scope="col" class="dataset">Dataset</th>`,
       ...metrics.map((name) => header(`metrics.${name}.best`, `${formatMetricName(name)} · best`, true)),
-      formatMetricName(curve),
+      html`<th key="trend" scope="col" class="curve" title=${formatMetricName(curve)}>Trend</th>`,
       header("duration", "Duration", true),
       header("created_at", "Created", true),
     ]}>
       ${jobs.map((job) => html`<${JobRow} key=${job.id} job=${job} metrics=${metrics} curve=${sparklines.get(job.id)} curveName=${curve} index=${selected.indexOf(job.id)} onToggle=${toggle} />`)}
     <//>
     <nav class="pager" aria-label="Pages">
+      <span class="dim grow" role="status">${jobs.length === 0 ? "No job matches." : `${formatCount(jobs.length, "job")}${page.next_cursor ? " on this page" : ""}${jobs.length > 1 && !selected.length ? ". Select jobs to compare them." : ""}`}</span>
       ${query.get("cursor") && html`<a class="button" href=${turn(null)}>First page</a>`}
       ${page.next_cursor && html`<a class="button" href=${turn(page.next_cursor)}>Next page</a>`}
     </nav>
@@ -162,17 +158,17 @@ function JobTable({ page, sort, selected, onSelect, query }) {
 function JobRow({ job, metrics, curve, curveName, index, onToggle }) {
   const { dataset } = job;
   return html`<tr class=${index >= 0 ? "selected" : ""}>
-    <td class="check"><input type="checkbox" aria-label=${`Select ${job.name}`} checked=${index >= 0} onChange=${() => onToggle(job.id)} /></td>
-    <th scope="row" class="name">
-      <${Swatch} ...${index >= 0 ? getStroke(index) : { color: "var(--line)" }} /><a href=${href(`/jobs/${job.id}`)}>${job.name}</a>
+    <td class="check"><input type="checkbox" aria-label=${`Select ${job.name}`} checked=${index >= 0} style=${{ accentColor: index >= 0 ? getStroke(index).color : "" }} onChange=${() => onToggle(job.id)} /></td>
+    <th scope="row" class="name" title=${job.name}>
+      <a href=${href(`/jobs/${job.id}`)}>${job.name}</a>
       ${job.kind !== "train" && html` <span class="dim">${job.kind}</span>`}
       ${job.tags.map((tag) => html`<a key=${tag} class="tag" href=${href("/jobs", { tag })}>${tag}</a>`)}
     </th>
-    <td class="state">${job.state === "running" ? html`<${JobProgress} progress=${job.progress} state=${job.state} isShort />` : html`<${StateBadge} state=${job.state} />`}</td>
+    <td class="state">${job.state === "running" ? html`<${JobProgress} job=${job} isShort />` : html`<${StateBadge} state=${job.state} />`}</td>
     <td class="dataset">${dataset ? html`<a href=${href(`/datasets/${dataset.name}`)}>${dataset.name}</a><span class="dim">@${dataset.version}</span>` : html`<span class="dim">–</span>`}</td>
     ${metrics.map((name) => {
       const best = job.best_values[name];
-      return html`<td class="number" key=${name} data-label=${formatMetricName(name)} title=${best?.epoch ? `best of all epochs: epoch ${best.epoch}; last ${formatNumber(job.metrics[name])}` : undefined}>${formatNumber(best?.value ?? job.metrics[name])}</td>`;
+      return html`<td class="number" key=${name} title=${best?.epoch ? `best of all epochs: epoch ${best.epoch}; last ${formatNumber(job.metrics[name])}` : undefined}>${formatNumber(best?.value ?? job.metrics[name])}</td>`;
     })}
     <td class="curve">${curve ? html`<${Sparkline} values=${curve} label=${`${formatMetricName(curveName)} of ${job.name}`} />` : html`<span class="sparkline-place"></span>`}</td>
     <td class="number">${formatDuration(getDuration(job))}</td>

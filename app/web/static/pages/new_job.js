@@ -4,14 +4,11 @@ import { Problem, request } from "../lib/api.js";
 import { formatCount, formatNumber } from "../lib/format.js";
 import { useResource } from "../lib/resource.js";
 import { changeQuery, href, navigate } from "../lib/router.js";
-import { formatInput, getValue, resolveSchema, setValue, toLabel } from "../lib/schema.js";
-import { specToYaml } from "../lib/snippets.js";
-import { parseYaml } from "../lib/yaml.js";
-import { removeEmpty } from "./job/spec.js";
 import { Facts, PageHead, Segments } from "../components/controls.js";
 import { Loaded, ProblemNotice } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
-import { SchemaField, ValueField } from "../components/schema_form.js";
+import { formatInput, getValue, isChanged, resolveSchema, SchemaField, setValue, toFieldId, toLabel, ValueField } from "../components/schema_form.js";
+import { parseYaml, removeEmpty, specToYaml } from "./job/spec.js";
 
 const CHECK_AFTER_MS = 400;
 /** The fields of a training, by topic. Fields that are not listed are under “More”. */
@@ -48,6 +45,7 @@ export default function NewJobPage({ query }) {
 }
 
 function JobForm({ api, catalog, initial, view }) {
+  const [start, setStart] = useState(initial); // the fields that differ from it are marked
   const [spec, setSpec] = useState(initial);
   const [text, setText] = useState(() => specToYaml(initial));
   const [yamlError, setYamlError] = useState("");
@@ -80,6 +78,7 @@ function JobForm({ api, catalog, initial, view }) {
   const errors = submission?.fields || check.problem?.fields || new Map();
   const form = {
     spec,
+    initial: start,
     resolved: check.value?.spec,
     errors,
     schemas,
@@ -99,9 +98,9 @@ function JobForm({ api, catalog, initial, view }) {
   return html`<form class=${`new-job ${view}-view`} onSubmit=${submit}>
     <div class="form-fields">
       <div class="toolbar">
-        <label>Start from <select value="" onChange=${(event) => event.target.value && replace(body.examples[event.target.value].value)}><option value="">an example…</option>${Object.entries(body.examples).map(([name, example]) => html`<option key=${name} value=${name}>${/** @type {any} */ (example).summary}</option>`)}</select></label>
+        <label>Start from <select value="" onChange=${(event) => event.target.value && (setStart(body.examples[event.target.value].value), replace(body.examples[event.target.value].value))}><option value="">an example…</option>${Object.entries(body.examples).map(([name, example]) => html`<option key=${name} value=${name}>${/** @type {any} */ (example).summary}</option>`)}</select></label>
         <label>Kind <select value=${kind} onChange=${(event) => replace({ ...spec, kind: event.target.value === "train" ? undefined : event.target.value })}>${Object.keys(kinds).filter((name) => name !== "predict_archive").map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label>
-        <span class="dim"><span class="set-mark"></span> set by you · grey = default</span>
+        <span class="dim"><span class="set-mark"></span> changed by you</span>
       </div>
       ${kind === "train" ? html`<${TrainingFields} form=${form} schema=${schema} />` : html`<section class="card fields">${Object.entries(schema.properties).filter(([name]) => !["kind", "spec_version"].includes(name)).map(([name, part]) => html`<${SchemaField} key=${name} form=${form} pointer=${`/${name}`} schema=${part} label=${toLabel(name)} isRequired=${(schema.required || []).includes(name)} />`)}</section>`}
     </div>
@@ -109,7 +108,8 @@ function JobForm({ api, catalog, initial, view }) {
       <${CheckPanel} check=${check} kind=${kind} />
       ${submission && html`<${ProblemNotice} problem=${submission} />`}
       <div class="submit-bar">
-        <button type="submit" class="primary wide" disabled=${Boolean(yamlError)}><${Icon} name="play" /> Submit the job</button>
+        <${CheckLine} check=${check} />
+        <button type="submit" class="primary wide" disabled=${Boolean(yamlError)}><${Icon} name="play" /> ${check.isBusy ? "Checking…" : "Submit the job"}</button>
         <${Segments} label="View" chosen=${view} options=${[["form", "Form"], ["yaml", "YAML"]]} onChoose=${(value) => changeQuery({ view: value === "form" ? null : value })} />
       </div>
       <label class="field yaml-field">YAML <textarea class="yaml" rows="24" spellcheck=${false} aria-invalid=${yamlError ? "true" : undefined} aria-describedby=${yamlError ? "yaml-error" : undefined} value=${text} onInput=${(event) => edit(event.target.value)}></textarea></label>
@@ -143,9 +143,9 @@ function TrainingFields({ form, schema }) {
     ${topics.map(([title, names]) => {
       const shown = names.filter((name) => part(name) && name !== "dataset" && name !== "architecture");
       if (!shown.length) return null;
-      const isSet = shown.some((name) => getValue(form.spec, `/${name}`) !== undefined);
+      const isSet = shown.some((name) => isChanged(form, `/${name}`));
       const hasError = [...form.errors.keys()].some((pointer) => shown.some((name) => pointer === `/${name}` || pointer.startsWith(`/${name}/`)));
-      return html`<details class="card topic" key=${title} open=${hasError || undefined}><summary>${title}${isSet && html`<span class="set-mark"></span>`}${hasError && html`<span class="bad">error</span>`}<span class="dim clip">${summarize(form, shown)}</span></summary><div class="fields">${shown.map(field)}</div></details>`;
+      return html`<details class="card topic" key=${title} open=${hasError || undefined}><summary>${title}${isSet && html`<span class="set-mark"></span>`}${hasError && html`<span class="bad">error</span>`}<span class="dim clip">${summarize(form, shown) || "defaults"}</span></summary><div class="fields">${shown.map(field)}</div></details>`;
     })}
   `;
 }
@@ -200,6 +200,14 @@ function useCheck(spec) {
     return () => clearTimeout(timer);
   }, [key]);
   return state;
+}
+
+/** The result of the check in one line, which on a small screen stays in view. A press moves to the first error. */
+function CheckLine({ check }) {
+  const { value, problem } = check;
+  if (!problem) return html`<span class="only-narrow dim clip">${check.isBusy || !value?.num_parameters ? "" : `${formatCount(value.num_parameters, "parameter")} · ${formatCount(value.steps_per_epoch * value.spec.epochs, "step")}`}</span>`;
+  const show = () => (document.getElementById(toFieldId(problem.errors[0]?.pointer || "")) || document.querySelector(".check-panel"))?.scrollIntoView({ block: "center" });
+  return html`<button type="button" class="only-narrow bare bad" onClick=${show}>${formatCount(Math.max(problem.errors.length, 1), "error")} to correct</button>`;
 }
 
 function CheckPanel({ check, kind }) {

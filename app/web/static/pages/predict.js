@@ -1,14 +1,13 @@
-// Predicts an image that was dropped, pasted or taken with the camera, and explains the prediction.
+// Predicts a row, or an image that was dropped, pasted or taken with the camera, and explains the prediction.
 import { html, useEffect, useRef, useState } from "../lib/preact.js";
 import { buildPath, Problem, request, send } from "../lib/api.js";
 import { formatNumber, formatPercent } from "../lib/format.js";
 import { useResource } from "../lib/resource.js";
 import { changeQuery, href } from "../lib/router.js";
-import { Bars, CodeBlock, PageHead } from "../components/controls.js";
+import { Bars, CodeBlock, PageHead, StackedBar } from "../components/controls.js";
 import { EmptyState, Loaded, ProblemNotice } from "../components/feedback.js";
 import { HeatmapOverlay, useObjectUrl } from "../components/heatmap_overlay.js";
 import { Icon } from "../components/icon.js";
-import { RowForm } from "../components/row_form.js";
 
 const TOP_K = 5;
 const NUM_SAMPLES = 8;
@@ -110,12 +109,13 @@ function Trial({ path, explainPath = null, version = null, statisticsPath = null
       </section>
       <section class="card" aria-live="polite">
         <h2>Prediction</h2>
-        ${!outcome && version?.classes.length > 0 && html`<div class="ghost" aria-hidden="true"><p class="verdict">–</p><${Bars} items=${version.classes.slice(0, TOP_K).map((name) => ({ key: name, label: name, share: 0, text: "–" }))} /></div>`}
-        ${!outcome && html`<p class="dim">Drop or paste an image, choose a file, use the camera, or try a sample.</p>`}
+        ${!outcome && html`<p class="dim">The most probable classes of the image${version?.dataset ? ". Try one of the samples" : ""}.</p>`}
         ${outcome?.problem && html`<${ProblemNotice} problem=${outcome.problem} />`}
         ${prediction && html`<${Prediction} prediction=${prediction} onChoose=${explainPath && setLabel} /><${Timing} parts=${outcome?.parts || []} />`}
       </section>
-      ${explainPath && file && explained !== undefined && html`<section class="card"><h2>Why ${explained}? <span class="dim">Grad-CAM</span></h2><${HeatmapOverlay} image=${file} explainPath=${buildPath(explainPath, { label })} /></section>`}
+      ${explainPath && html`<section class="card"><h2>Why${file && explained !== undefined ? ` ${explained}` : ""}? <span class="dim">Grad-CAM</span></h2>
+        ${file && explained !== undefined ? html`<${HeatmapOverlay} image=${file} explainPath=${buildPath(explainPath, { label })} />` : html`<p class="dim">The regions of the image that support the class, as a heatmap.</p>`}
+      </section>`}
     </div>
     <${CallExamples} path=${path} />
   `;
@@ -143,8 +143,7 @@ function splitTime(total, before, after) {
 function Timing({ parts }) {
   const total = parts.reduce((sum, [, part]) => sum + part, 0);
   return html`<h3>Time <span class="dim">${total.toFixed(0)} ms</span></h3>
-    <div class="timing" aria-hidden="true">${parts.map(([name, part], index) => html`<span key=${name} class=${`series-${index}`} style=${{ flexGrow: String(part) }}></span>`)}</div>
-    <ul class="legend">${parts.map(([name, part], index) => html`<li key=${name}><span class=${`dot series-${index}`}></span>${name} <b>${part < 10 ? part.toFixed(1) : part.toFixed(0)} ms</b></li>`)}</ul>`;
+    <${StackedBar} parts=${parts.map(([name, part]) => [name, part, `${part < 10 ? part.toFixed(1) : part.toFixed(0)} ms`])} />`;
 }
 
 /** Images of the model's dataset. */
@@ -164,7 +163,7 @@ function Prediction({ prediction, onChoose }) {
     <${Bars} hint="Explain this class" items=${prediction.top_k.slice(0, TOP_K).map((one) => ({ key: one.index, label: one.label, share: one.probability, text: formatPercent(one.probability), action: onChoose && (() => onChoose(one.label)) }))} />`;
 }
 
-export function ImageInput({ file, onFile }) {
+function ImageInput({ file, onFile }) {
   const input = useRef(/** @type {HTMLInputElement | null} */ (null));
   const [isOver, setOver] = useState(false);
   const [isCameraOpen, setCameraOpen] = useState(false);
@@ -193,6 +192,7 @@ export function ImageInput({ file, onFile }) {
     ${isCameraOpen && html`<${Camera} onFile=${onFile} />`}
   `;
 }
+
 function Camera({ onFile }) {
   const video = useRef(/** @type {HTMLVideoElement | null} */ (null));
   const [failure, setFailure] = useState("");
@@ -240,4 +240,50 @@ function CallExamples({ path }) {
   const blocks = [["curl", `curl -s '${location.origin}/${path}' \\\n  -H 'Content-Type: image/png' --data-binary @image.png`]];
   if (ref) blocks.push(["Python", `from candela import Client\n\nwith Client("${location.origin}") as client:\n    print(client.models.predict("${ref}", "image.png"))`]);
   return html`<${CodeBlock} blocks=${blocks} />`;
+}
+
+export function RowForm({ table, path }) {
+  const [row, setRow] = useState(/** @type {Record<string, string>} */ ({}));
+  const [outcome, setOutcome] = useState(/** @type {any} */ (null));
+  const [problem, setProblem] = useState(/** @type {Problem | null} */ (null));
+  if (table.window) return html`<p class="dim">This model predicts from windows of ${table.window} rows. Use the API: see its reference under API.</p>`;
+  const predict = async (event) => {
+    event.preventDefault();
+    setProblem(null);
+    const values = Object.fromEntries(table.columns.map((column) => [column.name, toCell(column, row[column.name])]));
+    try {
+      setOutcome((await request(path, { method: "POST", json: { rows: [values] } })).predictions[0]);
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      setProblem(error);
+    }
+  };
+  const change = (name) => (event) => setRow({ ...row, [name]: event.target.value });
+  return html`<div class="trial">
+    <form class="card fields" onSubmit=${predict}>
+      <h2>Row</h2>
+      ${table.columns.map(
+        (column) => html`<label class="field" key=${column.name}>${column.name}
+          ${column.categories
+            ? html`<select value=${row[column.name] || ""} onChange=${change(column.name)}><option value="">missing</option>${column.categories.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}</select>`
+            : html`<input inputmode="decimal" placeholder="missing" value=${row[column.name] || ""} onInput=${change(column.name)} />`}
+        </label>`,
+      )}
+      <button type="submit" class="primary">Predict</button>
+    </form>
+    <section class="card" aria-live="polite">
+      <h2>Prediction</h2>
+      ${problem && html`<${ProblemNotice} problem=${problem} />`}
+      ${outcome?.values && html`<ul class="plain">${outcome.values.map((value, index) => html`<li key=${index}>${table.targets[index]}: <b>${formatNumber(value)}</b></li>`)}</ul>`}
+      ${outcome?.top_k && html`<p class="verdict">${outcome.label}</p><${Bars} items=${outcome.top_k.map((one) => ({ key: one.index, label: one.label, share: one.probability, text: formatPercent(one.probability) }))} />`}
+      ${!outcome && !problem && html`<p class="dim">Fill in the row. Empty fields are missing values.</p>`}
+    </section>
+  </div>`;
+}
+
+/** @param {any} column @param {string | undefined} text */
+function toCell(column, text) {
+  if (text === undefined || text === "") return null;
+  const number = Number(text.replace(",", "."));
+  return column.categories || Number.isNaN(number) ? text : number;
 }

@@ -5,7 +5,7 @@ import re
 import pytest
 from fastapi.testclient import TestClient
 
-from app.api.problem_pages import split_sections
+from app.api.problem_pages import read_titles, split_sections
 
 
 def test_every_section_of_the_reference_has_a_page() -> None:
@@ -16,11 +16,12 @@ def test_every_section_of_the_reference_has_a_page() -> None:
 def test_a_page_explains_a_problem(client: TestClient, slug: str) -> None:
     page = client.get(f"/problems/{slug}")
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
-    assert f"<h1>{slug}</h1>" in page.text
+    assert f"<h1>{read_titles()[slug]}</h1>" in page.text
+    assert f"&quot;type&quot;: &quot;/problems/{slug}&quot;" in page.text
     assert re.search(r"<p><strong>Status \d{3}\.</strong> ", page.text)
     assert "<ol" not in page.text
     assert "script-src 'self';" in page.headers["Content-Security-Policy"]
-    assert "<script" not in page.text
+    assert re.findall("<script[^>]*>", page.text) == ['<script src="../ui/static/theme.js">']
 
 
 def test_the_type_of_a_problem_is_a_page(client: TestClient) -> None:

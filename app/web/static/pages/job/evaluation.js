@@ -1,10 +1,11 @@
 // The evaluation of a job: confusion matrix, classes, calibration and the samples with the largest loss.
 import { html, useState } from "../../lib/preact.js";
+import { request } from "../../lib/api.js";
 import { formatCount, formatNumber, formatPercent } from "../../lib/format.js";
 import { useResource } from "../../lib/resource.js";
-import { changeQuery, href } from "../../lib/router.js";
-import { Bars, Dialog, Facts, Segments } from "../../components/controls.js";
-import { EmptyState, Loaded } from "../../components/feedback.js";
+import { changeQuery, href, navigate } from "../../lib/router.js";
+import { Bars, Dialog, Facts, Segments, Table } from "../../components/controls.js";
+import { attempt, EmptyState, Loaded } from "../../components/feedback.js";
 import { HeatmapOverlay } from "../../components/heatmap_overlay.js";
 
 const MAX_CELLS = 50 * 50;
@@ -47,7 +48,7 @@ function Documents({ job, names, query }) {
         ${calibration.value && html`<section class="card"><h2>Calibration</h2><${ReliabilityDiagram} document=${calibration.value} /></section>`}
       </div>
     </div>
-    ${worst.value && html`<section><h2>Largest loss</h2><${SampleList} job=${job} split=${worst.value.split} samples=${worst.value.samples} onShow=${setShown} /></section>`}
+    ${worst.value && html`<section><h2>Largest loss <span class="dim">true → predicted</span></h2><${SampleList} job=${job} split=${worst.value.split} samples=${worst.value.samples} onShow=${setShown} /></section>`}
     ${shown && html`<${SampleDialog} job=${job} split=${shown.split} sample=${shown.sample} onClose=${() => setShown(null)} />`}
   `;
 }
@@ -68,8 +69,17 @@ function Summary({ job, document, classes, calibration }) {
         ["Calibration error", calibration ? formatPercent(calibration.ece) : null],
       ]}
     />
-    ${isTraining && best && best.epoch !== job.progress.epoch && html`<p class="dim">The registered model has the weights of epoch ${best.epoch}. Evaluate it to see its own matrix.</p>`}
+    ${isTraining && best && job.model && best.epoch !== job.progress.epoch && html`<p class="after">The registered model has the weights of epoch ${best.epoch}, not these. <button type="button" onClick=${() => evaluateModel(job, document.split)}>Evaluate epoch ${best.epoch}</button></p>`}
+    <p class="dim after">${classes && "Macro F1 is the mean of the F1 of all classes. "}${calibration && "The calibration error is the mean distance between confidence and accuracy."}</p>
   `;
+}
+
+/** Start a job that evaluates the model of a training on the same samples, and show it. @param {any} job @param {string} split */
+function evaluateModel(job, split) {
+  const { name, version, valid, test } = job.spec.dataset;
+  const dataset = Object.fromEntries(Object.entries({ name, version, valid, test }).filter(([, value]) => value));
+  const json = { kind: "evaluate", model: `${job.model.name}@${job.model.version}`, dataset, split: split === "train" ? "valid" : split };
+  return attempt(async () => navigate(href(`/jobs/${(await request("v1/jobs", { method: "POST", json })).id}`, { tab: "evaluation" })));
 }
 
 /** The address of a sample's image. @param {any} job @param {string} split @param {number} index @param {number} size */
@@ -136,9 +146,10 @@ function Cell({ job, document, query, onShow }) {
     ${mistakes.length === 0 && html`<p class="dim">Every sample was predicted correctly.</p>`}
     <${Bars}
       hint="Show the samples"
-      items=${mistakes.slice(0, 8).map((one) => {
+      head=${["true → predicted", "samples · of the class"]}
+      items=${mistakes.sort((a, b) => b.count - a.count).slice(0, 8).map((one) => {
         const share = one.count / (one.label ? document.num_samples : sum(document.counts[document.labels.indexOf(one.true)]));
-        return { key: `${one.label ?? ""} ${one.true} ${one.predicted}`, label: `${one.label ? `${one.label}: ` : ""}${one.true} → ${one.predicted}`, share, text: `${one.count} · ${formatPercent(share, 0)}`, action: () => changeQuery({ true: one.true, predicted: one.predicted }) };
+        return { key: `${one.label ?? ""} ${one.true} ${one.predicted}`, label: `${one.label ? `${one.label}: ` : ""}${one.true} → ${one.predicted}`, text: `${one.count} · ${formatPercent(share, 0)}`, share: one.count / mistakes[0].count, action: () => changeQuery({ true: one.true, predicted: one.predicted }) };
       })}
     />
   </section>`;
@@ -147,24 +158,22 @@ function Cell({ job, document, query, onShow }) {
 function ClassTable({ rows, counts }) {
   const isPredicted = (index) => !Array.isArray(counts?.[0]) || Array.isArray(counts[0][0]) || sum(counts.map((row) => row[index])) > 0;
   const cells = rows.map((row, index) => ({ ...row, precision: isPredicted(index) ? row.precision : null })).sort((a, b) => a.f1 - b.f1);
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="Metrics of each class"><table class="dense">
-    <thead><tr><th scope="col">Class</th>${["Precision", "Recall", "F1", "Samples"].map((name) => html`<th scope="col" class="number" key=${name}>${name}</th>`)}</tr></thead>
-    <tbody>${cells.map((row) => html`<tr key=${row.label}><th scope="row">${row.label}</th>${[row.precision, row.recall, row.f1].map((value, index) => html`<td class="number" key=${index}>${value === null ? "–" : value.toFixed(3)}</td>`)}<td class="number">${formatNumber(row.support)}</td></tr>`)}</tbody>
-  </table></div>`;
+  const round = (value) => value?.toFixed(3);
+  return html`<${Table} class="dense scroll" label="Metrics of each class" head=${["Class", "Precision#", "Recall#", "F1#", "Samples#"]} rows=${cells.map((row) => [row.label, [row.label, round(row.precision), round(row.recall), round(row.f1), row.support]])} />`;
 }
 
 /** How often predictions of a confidence are right: on the diagonal if the confidence is calibrated. */
 function ReliabilityDiagram({ document }) {
   const bins = document.bins.filter((bin) => bin.count > 0);
   const largest = Math.max(...bins.map((bin) => bin.count), 1);
-  const place = (share) => 40 + 220 * share;
-  const level = (share) => 230 - 220 * share;
+  const place = (share) => 52 + 208 * share;
+  const level = (share) => 218 - 206 * share;
   return html`
-    <p>Expected calibration error <b>${formatPercent(document.ece)}</b></p>
-    <svg class="relations" viewBox="0 0 280 262" role="img" aria-label=${`Reliability diagram. ${bins.map((bin) => `Confidence ${formatPercent(bin.confidence, 0)}: ${formatPercent(bin.accuracy, 0)} right, ${bin.count} samples`).join(". ")}`}>
+    <p class="dim">A circle is a range of confidence; its area is the number of samples. On the diagonal, confidence is accuracy.</p>
+    <svg class="relations" width="280" height="262" viewBox="0 0 280 262" role="img" aria-label=${`Reliability diagram. ${bins.map((bin) => `Confidence ${formatPercent(bin.confidence, 0)}: ${formatPercent(bin.accuracy, 0)} right, ${bin.count} samples`).join(". ")}`}>
       <line class="axis" x1="40" y1="230" x2="260" y2="230" /><line class="axis" x1="40" y1="10" x2="40" y2="230" />
-      <line class="axis" stroke-dasharray="3 3" x1="40" y1="230" x2="260" y2="10" />
-      ${bins.map((bin) => html`<circle key=${bin.from} cx=${place(bin.confidence)} cy=${level(bin.accuracy)} r=${3 + 7 * Math.sqrt(bin.count / largest)} fill="#0072b2" fill-opacity="0.7"><title>${formatPercent(bin.confidence)}: ${formatPercent(bin.accuracy)} right, ${bin.count} samples</title></circle>`)}
+      <line class="axis" stroke-dasharray="3 3" x1=${place(0)} y1=${level(0)} x2=${place(1)} y2=${level(1)} />
+      ${bins.map((bin) => html`<circle key=${bin.from} cx=${place(bin.confidence)} cy=${level(bin.accuracy)} r=${3 + 7 * Math.sqrt(bin.count / largest)} fill="var(--accent)" fill-opacity="0.8"><title>${formatPercent(bin.confidence)}: ${formatPercent(bin.accuracy)} right, ${bin.count} samples</title></circle>`)}
       <text x="150" y="256" text-anchor="middle">confidence</text><text x="14" y="120" text-anchor="middle" transform="rotate(-90 14 120)">accuracy</text>
       ${[0, 0.5, 1].map((share) => html`<text class="tick" key=${share} x=${place(share)} y="243" text-anchor="middle">${share}</text><text class="tick" key=${`y${share}`} x="34" y=${level(share) + 3} text-anchor="end">${share}</text>`)}
     </svg>
