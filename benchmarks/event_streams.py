@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -107,7 +108,8 @@ def append_events(database: str, redis_url: str, job_ids: list[str], num_events:
 @contextmanager
 def run_api(database: str, redis_url: str, home: Path) -> Iterator[tuple[str, int]]:
     """Run one API process. Yield its URL and its process id."""
-    port = 20_000 + os.getpid() % 20_000
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
     variables = {"DATABASE_URL": database, "REDIS_URL": redis_url, "HOME": str(home), "LOG_LEVEL": "warning"}
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **{f"CANDELA_{key}": it for key, it in variables.items()}}
     command = [sys.executable, "-c", SERVE, f"127.0.0.1:{port}"]

@@ -46,7 +46,6 @@ def test_versions_are_numbered_and_resolved_by_version_and_alias(sessions: Sessi
         repo.delete_alias("digits", "default")
         assert repo.resolve("digits").version == 2
         assert [row.version for row in repo.list_versions("digits")] == [2, 1]
-        assert repo.list_names() == (["digits"], None)
         for ref in ("digits@3", "digits@nobody", "nobody", "digits@@1", "../x", "digits@99999999999999999999"):
             with pytest.raises(NotFound):
                 repo.resolve(ref)
