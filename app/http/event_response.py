@@ -22,6 +22,7 @@ SEND_TIMEOUT_S = 60.0
 CHECK_S = 0.5
 PING = b": ping\r\n\r\n"
 MAX_ENCODED = 256
+MEDIA_TYPE = "text/event-stream"  # not an attribute of the class: FastAPI would document the body as a text
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Connection": "keep-alive"}
 
 
@@ -125,8 +126,6 @@ class EventStreamResponse(StreamingResponse):
         first: bytes that are sent before the first event.
     """
 
-    media_type = "text/event-stream"
-
     def __init__(
         self,
         stream: SendableStream,
@@ -135,7 +134,7 @@ class EventStreamResponse(StreamingResponse):
         *,
         first: bytes = b"",
     ) -> None:
-        super().__init__((), headers=HEADERS)
+        super().__init__((), headers=HEADERS, media_type=MEDIA_TYPE)
         self._stream, self._encode, self._connections, self._first = stream, encode, connections, first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
