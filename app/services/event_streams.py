@@ -149,9 +149,9 @@ class EventStreams:
         stream = self._reserve(job_ids, position)
         try:
             # Events between the reads of the stream and the start of the subscription would wait for the next poll.
-            states, *_ = await asyncio.gather(
-                run_sync(self._reader.read_states, job_ids, limiter=self._threads),
-                *(feed.subscription.wait_until_active() for feed in stream.feeds),
+            subscribed = asyncio.gather(*(feed.subscription.wait_until_active() for feed in stream.feeds))
+            states, _ = await asyncio.gather(
+                run_sync(self._reader.read_states, job_ids, limiter=self._threads), subscribed
             )
         except BaseException:
             stream.close()

@@ -207,14 +207,19 @@ def test_row_35_a_diverging_job_fails(stack: Stack) -> None:
 
 @pytest.mark.parametrize("victim", ["trainer", "worker"])
 def test_a_job_killed_between_its_milestone_and_its_pause_pauses_there(stack: Stack, victim: str) -> None:
-    for _ in range(10):  # until the kill comes before the pause
+    def kill_at_milestone() -> JobRow:
         job_id = stack.submit_job(epochs=6, milestones={"epochs": [3]})
         stack.wait_until(job_id, lambda row: has_checkpoint(stack, row.id, epoch=3), "the milestone")
         kill(stack, job_id, victim)
         stack.start_missing()
-        row = stack.wait_until(job_id, lambda row: row.state is JobState.PAUSED, "the pause")
-        if row.lost_attempts:
+        return stack.wait_until(job_id, lambda row: row.state is JobState.PAUSED, "the pause")
+
+    row = kill_at_milestone()
+    for _ in range(9):
+        if row.lost_attempts:  # the kill came before the pause
             break
+        row = kill_at_milestone()
+    job_id = row.id
     assert (row.stop_reason, row.milestone_epoch, row.attempt, row.lost_attempts) == ("milestone", 3, 2, 1)
     checkpoints = stack.http.get(f"/v1/jobs/{job_id}/checkpoints").json()["items"]
     assert checkpoints[-1]["epoch"] == 3

@@ -61,7 +61,7 @@ class RetentionRepo:
 
     def find_point_jobs(self, days: float, limit: int) -> list[str]:
         """Return the ids of jobs with expired points of curves. Those without complete rollups do not expire."""
-        return self._find_jobs(days, limit, JobRow.has_expired_points.is_(False), JobRow.has_rollups)
+        return self._find_jobs(days, limit, JobRow.has_expired_points.is_(False), JobRow.has_rollups.is_(True))
 
     def find_expired_jobs(self, days: float, limit: int) -> list[str]:
         """Return the ids of expired jobs. Jobs of existing model versions and variants do not expire."""
@@ -81,7 +81,7 @@ class RetentionRepo:
 
     def count_point_jobs(self, days: float) -> ExpiredTotals:
         """Count the jobs with expired points of curves."""
-        return self._count(days, JobRow.has_expired_points.is_(False), JobRow.has_rollups)
+        return self._count(days, JobRow.has_expired_points.is_(False), JobRow.has_rollups.is_(True))
 
     def sum_jobs(self, days: float) -> ExpiredTotals:
         """Count the expired jobs, and the bytes of their checkpoints, artifacts and unregistered networks."""

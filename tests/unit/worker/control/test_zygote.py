@@ -51,8 +51,12 @@ def test_trainers_have_their_own_sessions_and_threads(zygote: TrainerZygote, tra
 def test_a_zygote_that_has_imported_everything_still_forks(zygote: TrainerZygote) -> None:
     """A second thread, such as one of a library for linear algebra, makes each trainer start as a new program."""
     folder = Path(f"/proc/{get_zygote_pid(zygote)}")
-    for library in ("/scipy/linalg/", "_backend_agg"):
-        wait_for(lambda name=library: name in (folder / "maps").read_text(), f"the import of {library}", timeout_s=120)
+
+    def has_imported_all() -> bool:
+        maps = (folder / "maps").read_text()
+        return "/scipy/linalg/" in maps and "_backend_agg" in maps
+
+    wait_for(has_imported_all, "the imports", timeout_s=120)
     assert len(list((folder / "task").iterdir())) == 1
     trainer = zygote.take()
     assert b"worker.trainer.zygote" in Path(f"/proc/{trainer.pid}/cmdline").read_bytes()

@@ -18,7 +18,8 @@ from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.job_bundles import JobBundleRepo
 from core.db.repos.jobs import JobRepo
-from core.db.repos.metric_grid import CurveName, CurveQuery, GridAxis, MetricGridRepo
+from core.db.repos.metric_grid import MetricGridRepo
+from core.db.repos.metric_grid_queries import CurveName, CurveQuery, GridAxis
 from core.db.repos.metrics import MetricPoint, MetricRepo
 from core.db.repos.models import ModelRepo
 from core.db.repos.retention import RetentionRepo

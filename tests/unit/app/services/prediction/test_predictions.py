@@ -82,7 +82,7 @@ async def test_cancelled_request_frees_its_queue_capacity(state: State, predicti
     bundle = (await predictions._version_cache.get("shapes")).bundle
     tasks = [asyncio.create_task(predictions.predict("shapes", [IMAGE], None)) for _ in range(10)]
     await asyncio.sleep(0)
-    admission = state.model_server._get_monitor(bundle).admission
+    admission = state.model_server._monitors.get(bundle).admission
     assert admission.num_in_flight == 10
     for task in tasks:
         task.cancel()

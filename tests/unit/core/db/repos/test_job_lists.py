@@ -196,7 +196,7 @@ def test_missing_ids_are_found(sessions: SessionFactory, ids: list[str]) -> None
 
 
 GROWING_LISTS = {
-    f"{field}={value}": JobFilter(**{field: value})
+    f"{field}={value}": JobFilter()._replace(**{field: value})
     for field, values in {
         "state": (JobState.SUCCEEDED, JobState.FAILED, JobState.RUNNING),
         "kind": ("train", "evaluate", "register"),
