@@ -81,7 +81,7 @@ class EventRepo:
             raise LostLease(f"Token {token} does not hold the lease of job {job_id}.")
         if row is None:
             raise NotFound(f"Job {job_id!r} does not exist.")
-        last, time = row.tuple()
+        last, time = row.event_seq, row.event_at
         first = last - len(entries) + 1
         events = [Event(job_id, first + i, type_, time, payload) for i, (type_, payload) in enumerate(entries)]
         if events:

@@ -195,18 +195,17 @@ def test_missing_ids_are_found(sessions: SessionFactory, ids: list[str]) -> None
         assert JobListRepo(session).find_missing_ids([ids[0], "f", ids[1], "0"]) == ["f", "0"]
 
 
+FILTER_VALUES: dict[str, tuple[Any, ...]] = {
+    "state": (JobState.SUCCEEDED, JobState.FAILED, JobState.RUNNING),
+    "kind": ("train", "evaluate", "register"),
+    "name": ("common", "rare", "absent"),
+    "model": ("common", "rare", "absent"),
+    "dataset": ("common", "rare", "absent"),
+    "tags": (["common"], ["rare"], ["absent"]),
+    "id_prefix": ("abcdef", "0" * 32),
+}
 GROWING_LISTS = {
-    f"{field}={value}": JobFilter()._replace(**{field: value})
-    for field, values in {
-        "state": (JobState.SUCCEEDED, JobState.FAILED, JobState.RUNNING),
-        "kind": ("train", "evaluate", "register"),
-        "name": ("common", "rare", "absent"),
-        "model": ("common", "rare", "absent"),
-        "dataset": ("common", "rare", "absent"),
-        "tags": (["common"], ["rare"], ["absent"]),
-        "id_prefix": ("abcdef", "0" * 32),
-    }.items()
-    for value in values
+    f"{field}={value}": JobFilter(**{field: value}) for field, values in FILTER_VALUES.items() for value in values
 }
 
 
