@@ -79,7 +79,7 @@ function Filters({ filters, jobs, children }) {
   const select = (name, values, label) => html`<label class="row" key=${name}>${label}
     <select value=${filters[name]} onChange=${(event) => changeQuery({ [name]: event.target.value, cursor: null })}>
       <option value="">all</option>
-      ${values.map((value) => html`<option key=${value} value=${value}>${value}</option>`)}
+      ${[...new Set([filters[name], ...values])].filter(Boolean).map((value) => html`<option key=${value} value=${value}>${value}</option>`)}
     </select>
   </label>`;
   const active = FILTERS.filter((name) => filters[name]);
