@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, text, update
 from sqlalchemy.orm import Session
 
 from core.db.clock import utc_now
@@ -153,6 +153,7 @@ def test_a_claim_does_not_wait_for_another_one(sessions: SessionFactory, version
     with transaction(sessions) as session:
         first, second = (JobRepo(session).add(job(version)).id for _ in range(2))
     with transaction(sessions) as session, transaction(sessions) as other:
+        other.execute(text("SET LOCAL lock_timeout = '30s'"))  # an error instead of a deadlock
         claims = [AttemptRepo(each).claim_next("w", 60.0) for each in (session, other)]
         assert [row and row.id for row in claims] == [first, second]
 
