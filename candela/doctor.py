@@ -144,7 +144,7 @@ FIGURES = (
 
 def check_settings(_home: Path, _environ: Mapping[str, str]) -> str:
     """Check the values of all settings, and list the variables that are set without effect."""
-    from core.settings import find_variables
+    from core.settings_variables import find_variables
     from core.startup import describe_unknown_variables, load_settings
 
     unknown = describe_unknown_variables(load_settings())

@@ -1,29 +1,18 @@
 """Reads the settings from `CANDELA_…` environment variables and `.env`, and validates them."""
 
 import ipaddress
-import os
 import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.file_permissions import DEFAULT_UMASK, UMASK_PATTERN
 from core.memory import get_available_bytes
 
-RENAMED_VARIABLES = {  # old name -> new name; an old name stops the start instead of being ignored
-    "CANDELA_MAX_PICTURE_BYTES": "CANDELA_MAX_IMAGE_BYTES",
-    "CANDELA_MAX_PICTURE_PIXELS": "CANDELA_MAX_IMAGE_PIXELS",
-    "CANDELA_MEETING": "CANDELA_RENDEZVOUS_DIR",
-    "CANDELA_SWEEP_S": "CANDELA_MAINTENANCE_S",
-}
-
-OTHER_VARIABLES = frozenset({"CANDELA_URL", "CANDELA_API_KEY", "CANDELA_LISTEN"})
-"""Variables that are not settings: those of the client, and of docker-compose.yml."""
 PREFIX = "CANDELA_"
 ENV_FILE = ".env"
 BROKER_SCHEMES = ("redis", "rediss", "redis+socket")
@@ -289,21 +278,3 @@ class Settings(BaseSettings):
 def get_variable_name(field_name: str) -> str:
     """Return the name of the environment variable of a setting."""
     return f"{PREFIX}{field_name.upper()}"
-
-
-def find_variables() -> set[str]:
-    """Return the names of all `CANDELA_…` variables of the environment and of `.env`, in upper case."""
-    names = {name.upper() for name in (*os.environ, *dotenv_values(ENV_FILE))}
-    return {name for name in names if name.startswith(PREFIX)}
-
-
-def find_renamed_variables() -> dict[str, str]:
-    """Return the old variable names that are set, with their new names."""
-    found = find_variables()
-    return {old: new for old, new in RENAMED_VARIABLES.items() if old in found}
-
-
-def find_unknown_variables(settings: Settings) -> list[str]:
-    """Return the names of `CANDELA_…` variables that are not settings, sorted. Nothing reads them."""
-    accepted = {get_variable_name(field_name) for field_name in Settings.model_fields} | OTHER_VARIABLES
-    return sorted(find_variables() - accepted - set(settings.child_variables) - set(RENAMED_VARIABLES))

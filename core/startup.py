@@ -10,8 +10,9 @@ from rapidfuzz.distance import JaroWinkler
 
 from core.errors import ConfigurationError
 from core.redaction import redact_credentials
-from core.settings import PREFIX, Settings, find_renamed_variables, find_unknown_variables, get_variable_name
+from core.settings import PREFIX, Settings, get_variable_name
 from core.settings_errors import format_validation_error
+from core.settings_variables import find_renamed_variables, find_unknown_variables
 
 WARNING = "candela warning: "  # not `candela: `, by which `candela up` finds the error that ended a process
 MIN_SIMILARITY = 0.75

@@ -261,10 +261,7 @@ class RunStopped(ProtocolMessage):
 
 
 class MilestoneReached(ProtocolMessage):
-    """Reports that the run stopped at the end of a milestone. This is the last message; the exit status is 75.
-
-    Before this message, the training sends a `checkpoint` message.
-    """
+    """Reports that the run stopped at a milestone, after its `checkpoint` message. The exit status is 75."""
 
     type: Literal["milestone"] = "milestone"
     epoch: int

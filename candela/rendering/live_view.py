@@ -66,7 +66,7 @@ def _iterate_until_waiting(client: Client, jobs: Sequence[Job]) -> Iterator[JobE
         yield event
         has_milestone = has_milestone or is_milestone_pause(event)
         is_stop = is_milestone_pause(event) or event["type"] == "end"
-        # Past events do not tell whether a job was resumed or extended since, so the present states are requested.
+        # Past events do not show whether a job was resumed or extended since, so the present states are requested.
         if has_milestone and is_stop and all(_is_waiting(job.refresh()) for job in jobs):
             return
 

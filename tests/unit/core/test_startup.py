@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import ConfigurationError
-from core.settings import RENAMED_VARIABLES, Settings
+from core.settings import Settings
+from core.settings_variables import RENAMED_VARIABLES
 from core.startup import exit_on_configuration_error, load_settings_or_exit
 
 

@@ -9,8 +9,8 @@ from worker.engine.state import RunState
 class MilestoneCallback(Callback):
     """Interrupts the run at the end of each milestone, unless the run is complete.
 
-    Add this callback after all callbacks that can complete the run. Epochs that were complete before an extension, or
-    that another run completed, are no milestones.
+    Add this callback after all callbacks that can complete the run. It ignores epochs that were complete before an
+    extension, or that another run completed.
 
     Args:
         epochs: the milestones.

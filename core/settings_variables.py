@@ -1,0 +1,35 @@
+"""Finds `CANDELA_…` variables of the environment that are not settings, or that have been renamed."""
+
+import os
+
+from dotenv import dotenv_values
+
+from core.settings import ENV_FILE, PREFIX, Settings, get_variable_name
+
+RENAMED_VARIABLES = {  # old name -> new name; an old name stops the start instead of being ignored
+    "CANDELA_MAX_PICTURE_BYTES": "CANDELA_MAX_IMAGE_BYTES",
+    "CANDELA_MAX_PICTURE_PIXELS": "CANDELA_MAX_IMAGE_PIXELS",
+    "CANDELA_MEETING": "CANDELA_RENDEZVOUS_DIR",
+    "CANDELA_SWEEP_S": "CANDELA_MAINTENANCE_S",
+}
+
+OTHER_VARIABLES = frozenset({"CANDELA_URL", "CANDELA_API_KEY", "CANDELA_LISTEN"})
+"""Variables that are not settings: those of the client, and of docker-compose.yml."""
+
+
+def find_variables() -> set[str]:
+    """Return the names of all `CANDELA_…` variables of the environment and of `.env`, in upper case."""
+    names = {name.upper() for name in (*os.environ, *dotenv_values(ENV_FILE))}
+    return {name for name in names if name.startswith(PREFIX)}
+
+
+def find_renamed_variables() -> dict[str, str]:
+    """Return the old variable names that are set, with their new names."""
+    found = find_variables()
+    return {old: new for old, new in RENAMED_VARIABLES.items() if old in found}
+
+
+def find_unknown_variables(settings: Settings) -> list[str]:
+    """Return the names of `CANDELA_…` variables that are not settings, sorted. Nothing reads them."""
+    accepted = {get_variable_name(field_name) for field_name in Settings.model_fields} | OTHER_VARIABLES
+    return sorted(find_variables() - accepted - set(settings.child_variables) - set(RENAMED_VARIABLES))
