@@ -29,9 +29,9 @@ COPY candela ./candela
 COPY migrations ./migrations
 COPY docs/reference/problems.md ./docs/reference/problems.md
 # The service is an editable installation: a wheel contains the client only.
-RUN pip install -c constraints.txt -e ".[$EXTRAS]"
 ARG REVISION=""
 RUN if [ -n "$REVISION" ]; then echo "$REVISION" > REVISION; fi
+RUN pip install -c constraints.txt -e ".[$EXTRAS]"
 
 FROM python:${PYTHON_VERSION}-slim AS runtime
 RUN useradd --system --uid 10001 --user-group --create-home candela \

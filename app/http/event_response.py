@@ -145,6 +145,7 @@ class EventStreamResponse(StreamingResponse):
         """
         connection = EventConnection(self._stream, send)
         self._connections.add(connection)
+        self._is_disconnected = False
         disconnection = asyncio.create_task(self._wait_for_disconnection(receive))
         try:
             await self._send_events(connection, send)
@@ -159,6 +160,8 @@ class EventStreamResponse(StreamingResponse):
 
     async def _send_events(self, connection: EventConnection, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        if self._is_disconnected:  # a HEAD request ends here
+            return
         if self._first:
             await connection.send_message(self._first)
         async for event in self._stream:
@@ -168,6 +171,7 @@ class EventStreamResponse(StreamingResponse):
     async def _wait_for_disconnection(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        self._is_disconnected = True
         self._stream.evict()
 
 

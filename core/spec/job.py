@@ -168,7 +168,9 @@ class ResumeFromSpec(Spec):
 
 
 class TrainingSpec(Spec):
-    """Fields of both training jobs and learning-rate searches."""
+    """Fields of both training jobs and learning-rate searches, which ignore `milestones` and `register`."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     spec_version: SpecVersion = 1
     kind: str
@@ -258,21 +260,6 @@ class TrainingSpec(Spec):
         "and its last checkpoint is retained. With the callback `time_limit`, it succeeds instead.",
     )
     callbacks: Callbacks = Field(default=(), description="The callbacks of the training, in order.")
-
-    @model_validator(mode="after")
-    def _check_initial_state(self) -> Self:
-        sources = [name for name in ("init_from", "weights", "resume_from") if getattr(self, name) is not None]
-        if len(sources) > 1:
-            raise ValueError(f"only one of init_from, weights and resume_from can be set; got {' and '.join(sources)}")
-        return self
-
-
-class JobSpec(TrainingSpec):
-    """Train a network on a dataset. Only `dataset` and `architecture` are required."""
-
-    model_config = ConfigDict(serialize_by_alias=True)
-
-    kind: Literal["train"] = Field(default="train", description="The kind of the job. Default: `train`.")
     milestones: MilestonesSpec | None = Field(
         default=None,
         description="Epochs after which the job pauses. Schedules still cover all `epochs`, and a job that was resumed "
@@ -284,3 +271,21 @@ class JobSpec(TrainingSpec):
         description="Whether the job registers a model version. If false, the job keeps the trained network, and "
         "`POST /v1/jobs/{job_id}/register` registers it later.",
     )
+
+    @model_validator(mode="after")
+    def _check_initial_state(self) -> Self:
+        sources = [name for name in ("init_from", "weights", "resume_from") if getattr(self, name) is not None]
+        if len(sources) > 1:
+            raise ValueError(f"only one of init_from, weights and resume_from can be set; got {' and '.join(sources)}")
+        return self
+
+    def get_shared_arguments(self) -> dict[str, Any]:
+        """Return the fields except for `kind`, as arguments for a spec of the other kind."""
+        fields = TrainingSpec.model_fields.items()
+        return {field.alias or name: getattr(self, name) for name, field in fields if name != "kind"}
+
+
+class JobSpec(TrainingSpec):
+    """Train a network on a dataset. Only `dataset` and `architecture` are required."""
+
+    kind: Literal["train"] = Field(default="train", description="The kind of the job. Default: `train`.")

@@ -21,6 +21,5 @@ def build_finder_run(
 
 def build_finder_spec(spec: TrainingSpec) -> JobSpec:
     """Return a training spec without schedule and metrics, and with only the callbacks that change training steps."""
-    shared = {name: getattr(spec, name) for name in TrainingSpec.model_fields if name != "kind"}
     step_callbacks = tuple(callback for callback in spec.callbacks if callback.changes_steps)
-    return JobSpec(**shared | {"schedule": None, "callbacks": step_callbacks, "metrics": ()})
+    return JobSpec(**spec.get_shared_arguments() | {"schedule": None, "callbacks": step_callbacks, "metrics": ()})

@@ -131,13 +131,13 @@ class LrFindContext(TrainingContext):
     def prepare(cls, job: ValidationContext) -> "LrFindContext":
         """Create the context of a learning rate search, which always runs in one process."""
         assert isinstance(job.spec, LrFindSpec)  # noqa: S101 - guaranteed by the table in `rules`
-        shared = {name: getattr(job.spec, name) for name in _list_training_fields()} | {"resources": ResourcesSpec()}
+        shared = job.spec.get_shared_arguments() | {"resources": ResourcesSpec()}
         return cls(job, fill_defaults(JobSpec(**shared), job.dataset), job.spec)
 
     def resolve(self, warnings: tuple[str, ...]) -> ResolvedSpec:
         """Return the spec of the search with the resolved training fields."""
         resolved = super().resolve(warnings)
-        changes = {name: getattr(resolved.spec, name) for name in _list_training_fields()}
+        changes = {name: getattr(resolved.spec, name) for name in TrainingSpec.model_fields if name != "kind"}
         return resolved._replace(spec=self.lr_find.model_copy(update=changes))
 
 
@@ -187,7 +187,3 @@ def replace_default_monitor(part: SpecPart) -> SpecPart:
     """Return the callback or schedule with the monitor `train_loss` if it has a monitor that was not set."""
     has_default = "monitor" in type(part).model_fields and "monitor" not in part.model_fields_set
     return part.model_copy(update={"monitor": "train_loss"}) if has_default else part
-
-
-def _list_training_fields() -> list[str]:
-    return [name for name in TrainingSpec.model_fields if name != "kind"]

@@ -10,8 +10,9 @@ from sqlalchemy import bindparam, delete, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningUpdate
 
+from core.db import clock
 from core.db.base import UtcDateTime
-from core.db.clock import now, utc_now
+from core.db.clock import now
 from core.db.session import publish_on_commit
 from core.db.tables import METADATA, JobEventRow, JobRow
 from core.errors import LostLease, NotFound
@@ -72,7 +73,7 @@ class EventRepo:
         is_server_time = bool(entries) and connection.dialect.name == "postgresql"
         values = {**changes, "of_job": job_id, "num_events": len(entries)}
         if entries and not is_server_time:
-            values["event_at"] = utc_now()
+            values["event_at"] = clock.utc_now()
         if token is not None:
             values["of_token"] = token
         statement = _build_update(is_server_time=is_server_time, is_fenced=token is not None)

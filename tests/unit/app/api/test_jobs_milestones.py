@@ -52,9 +52,11 @@ def test_invalid_milestones_are_refused(client: TestClient, milestones: Any, poi
     assert reason in find_errors(client, epochs=9, milestones=milestones)[pointer]
 
 
-def test_a_learning_rate_search_has_no_milestones(client: TestClient) -> None:
-    found = find_errors(client, kind="lr_find", milestones=MILESTONES, register=False)
-    assert found.keys() == {"/milestones", "/register"}
+def test_the_spec_of_a_training_is_that_of_a_learning_rate_search(client: TestClient) -> None:
+    body = SMALL | {"kind": "lr_find", "epochs": 9, "milestones": MILESTONES, "register": False}
+    response = client.post("/v1/jobs?dry_run=true", json=body)
+    assert response.status_code == 200, response.text
+    assert response.json()["spec"]["register"] is False
 
 
 def test_milestones_are_after_the_epochs_of_a_checkpoint(client: TestClient, post_job: Post, state: State) -> None:

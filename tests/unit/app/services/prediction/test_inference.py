@@ -156,9 +156,9 @@ async def test_memory_usage_is_that_of_loaded_versions(inference: InferenceServi
 
 
 async def test_decoding_is_measured_for_files_only(inference: InferenceService) -> None:
-    statistics = inference.get_statistics(await inference.find_model("shapes"))
+    model = await inference.find_model("shapes")
     await run_inference(inference, IMAGES)
-    assert statistics.decode.count == 0
+    assert inference.get_statistics(model).decode.count == 0
     await run_inference(inference, [encode_image(image[:, :, 0]) for image in IMAGES])
-    assert statistics.decode.count == 1
-    assert statistics.decode.ns > 0
+    assert inference.get_statistics(model).decode.count == 1
+    assert inference.get_statistics(model).decode.ns > 0
