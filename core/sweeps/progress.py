@@ -7,7 +7,15 @@ from functools import cached_property
 from core.sweeps.decisions import Decision, FinishSweep, Wait
 from core.sweeps.milestones import Bracket, get_bracket_index, list_brackets
 from core.sweeps.spec import SweepSpec
-from core.sweeps.trials import MAX_INTERRUPTIONS, Scores, SweepTrial, TrialSource, TrialState
+from core.sweeps.trials import (
+    MAX_INTERRUPTIONS,
+    MAX_REFUSED,
+    Scores,
+    SweepTrial,
+    TrialSource,
+    TrialState,
+    count_last_refused,
+)
 
 
 class SweepProgress:
@@ -26,7 +34,8 @@ class SweepProgress:
         self.scores = Scores(sweep.objective)
         self.trials = [trial for trial in rows if trial.state is not TrialState.REFUSED]
         self.next_number = rows[-1].number + 1 if rows else 0
-        self.is_exhausted = is_exhausted
+        self.has_refused = count_last_refused(rows) >= MAX_REFUSED
+        self.is_exhausted = is_exhausted or self.has_refused
         self.has_time = sweep.budget.hours is None or elapsed_hours < sweep.budget.hours
         self.num_running = sum(trial.is_running for trial in rows)
 
@@ -105,7 +114,7 @@ class SweepProgress:
         if not self.has_time:
             return FinishSweep("budget.hours")
         if self.is_exhausted:
-            return FinishSweep("no_parameters")
+            return FinishSweep("refused_parameters" if self.has_refused else "no_parameters")
         budget = self.sweep.budget
         is_complete = budget.trials is not None and self.num_sampled >= budget.trials
         return FinishSweep("budget.trials" if is_complete or budget.epochs is None else "budget.epochs")

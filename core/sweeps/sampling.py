@@ -28,8 +28,6 @@ from core.sweeps.trials import SweepTrial, TrialSource
 
 MAX_GRID = 100_000
 """Maximum number of combinations of a grid."""
-MAX_REFUSED = 10
-"""Maximum number of refused suggestions, one after the other."""
 
 
 class Suggestion(NamedTuple):
@@ -71,16 +69,6 @@ def suggest_parameters(sweep: SweepSpec, trials: Iterable[SweepTrial]) -> Sugges
         case _:
             assert_never(sampler)
     return Suggestion(number, choose_parameters(sweep, _prefer_fixed(fixed, choose)), source)
-
-
-def count_last_refused(trials: Iterable[SweepTrial]) -> int:
-    """Return how many of the newest trials were refused, one after the other."""
-    count = 0
-    for trial in sorted(trials, key=lambda trial: trial.number, reverse=True):
-        if trial.state != "refused":
-            return count
-        count += 1
-    return count
 
 
 def _prefer_fixed(fixed: Mapping[str, JsonValue], choose: Choose) -> Choose:

@@ -25,7 +25,8 @@ def decide_next(
         sweep: the sweep.
         trials: all trials, in any order.
         elapsed_hours: the hours since the sweep was started, without those during which it was paused.
-        is_exhausted: whether there are no further parameters: the grid has ended, or too many suggestions were refused.
+        is_exhausted: whether the sampler has no further parameters, as `suggest_parameters` returned None. After
+            `MAX_REFUSED` refused trials, no trial starts either.
     """
     progress = SweepProgress(sweep, trials, elapsed_hours, is_exhausted=is_exhausted)
     reason = progress.find_stop_reason()

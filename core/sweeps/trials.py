@@ -12,6 +12,8 @@ from core.sweeps.spec import ObjectiveSpec
 
 MAX_INTERRUPTIONS = 3
 """How often a trial whose worker was lost is continued. Jobs are retried by the service before that."""
+MAX_REFUSED = 10
+"""How many suggestions are refused, one after the other, before a sweep starts no further trials."""
 
 
 class TrialState(StrEnum):
@@ -162,3 +164,9 @@ def select_level(trials: Iterable[SweepTrial], count: int) -> int | None:
             counts[epochs] = counts.get(epochs, 0) + math.isfinite(score)
     suitable = [epochs for epochs, number in counts.items() if number >= count]
     return max(suitable) if suitable else max(counts, key=lambda epochs: (counts[epochs], epochs), default=None)
+
+
+def count_last_refused(trials: Iterable[SweepTrial]) -> int:
+    """Return how many of the newest trials were refused, one after the other."""
+    newest = sorted(trials, key=lambda trial: trial.number, reverse=True)
+    return next((index for index, trial in enumerate(newest) if trial.state is not TrialState.REFUSED), len(newest))

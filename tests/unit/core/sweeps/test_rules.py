@@ -43,6 +43,10 @@ def test_a_valid_sweep_has_no_errors() -> None:
             [("/scheduler/reduction", "should be greater than or equal to 2, not 1")],
         ),
         ({"budget": {}}, [("/budget", "at least one of trials, epochs and hours must be set")]),
+        (
+            {"budget": {"trials": 10_001}},
+            [("/budget/trials", "should be less than or equal to 10000, not 10001")],
+        ),
         ({"register": "last"}, [("/register", "should be 'best', 'all' or 'none', not \"last\"")]),
         ({"space": {}}, [("/space", "should have at least 1 field, not 0")]),
         (

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from core.sweeps.decisions import FinishSweep, PromoteTrial, StartTrial, StopTrial, Wait
 from core.sweeps.rules import find_errors
 from core.sweeps.scheduling import decide_next
-from core.sweeps.trials import MAX_INTERRUPTIONS, SweepTrial, TrialState
+from core.sweeps.trials import MAX_INTERRUPTIONS, MAX_REFUSED, SweepTrial, TrialState
 from tests.support.sweeps import RandomSweep, build_sweep
 
 SCHEDULERS = [
@@ -226,3 +226,12 @@ def test_a_sweep_ends_when_there_are_no_further_parameters() -> None:
     assert decide_next(sweep, start_all(1, 27), is_exhausted=True) == Wait()
     done = [replace(pause(trial, 0.1), state=TrialState.SUCCEEDED) for trial in start_all(1, 27)]
     assert decide_next(sweep, done, is_exhausted=True) == FinishSweep("no_parameters")
+
+
+def test_a_sweep_whose_suggestions_are_refused_ends() -> None:
+    sweep = build_sweep(budget={"trials": 100}, parallel=4)
+    refused = [SweepTrial(number, TrialState.REFUSED) for number in range(MAX_REFUSED)]
+    assert decide_next(sweep, refused[1:]) == StartTrial(MAX_REFUSED, 27)
+    assert decide_next(sweep, refused) == FinishSweep("refused_parameters")
+    running = SweepTrial(MAX_REFUSED, TrialState.RUNNING, {}, {}, 27)
+    assert isinstance(decide_next(sweep, [*refused, running]), StartTrial)

@@ -12,6 +12,7 @@ from core.sweeps.trials import (
     TrialState,
     combine_scores,
     compute_score,
+    count_last_refused,
     get_trial_state,
     select_level,
 )
@@ -83,3 +84,11 @@ def test_the_best_trial_has_no_failure() -> None:
     ]
     assert Scores(ObjectiveSpec()).find_best(trials) == trials[1]
     assert Scores(ObjectiveSpec()).find_best(trials[:1]) is None
+
+
+def test_refused_trials_are_counted_from_the_newest() -> None:
+    states = [TrialState.REFUSED, TrialState.SUCCEEDED, TrialState.REFUSED, TrialState.REFUSED]
+    trials = [SweepTrial(number, state) for number, state in enumerate(states)]
+    assert count_last_refused(reversed(trials)) == 2
+    assert count_last_refused(trials[:2]) == 0
+    assert count_last_refused(trials[:1]) == 1
