@@ -85,16 +85,21 @@ class NumericParameter(ParameterBase):
             raise ValueError(f"low must be less than high; got {shorten(self.low)} and {shorten(self.high)}")
         if self.log and self.low <= 0:
             raise ValueError(f"low must be greater than 0 on a logarithmic scale; got {shorten(self.low)}")
-        if self.log and (isinstance(self.step, float) or (self.step or 1) > 1):
+        if self.log and self.has_step:
             raise ValueError("step cannot be combined with log")
         return self
+
+    @property
+    def has_step(self) -> bool:
+        """Whether the values are fewer than all numbers of the type."""
+        return self.step is not None
 
     def to_unit(self, value: Any) -> float:  # noqa: ANN401 - any JSON value
         """Return the position of a number in the range, from 0 to 1."""
         low, high = self.low, self.high
         if self.log:
             low, high, value = math.log(low), math.log(high), math.log(max(value, low))
-        return min(max((value - low) / (high - low), 0.0), 1.0)
+        return min(max(float(value - low) / (high - low), 0.0), 1.0)
 
     def find_nearest(self, value: float) -> JsonValue:
         """Return the value of the parameter that is nearest to a number."""
@@ -150,6 +155,11 @@ class IntParameter(NumericParameter):
     step: Annotated[int, Field(ge=1, le=MAX_INTEGER)] = Field(
         default=1, description="The distance between two values, counted from `low`."
     )
+
+    @property
+    def has_step(self) -> bool:
+        """Whether the values are not all integers of the range."""
+        return self.step > 1
 
     @property
     def num_values(self) -> int:

@@ -28,7 +28,8 @@ SAMPLERS = ["grid", "random", "qmc", "tpe", "gp"]
 
 def compute_loss(parameters: Any) -> float:
     """Return a loss whose minimum is at a learning rate of 0.01 with SGD and a momentum of 0.9."""
-    return abs(math.log10(parameters["/optimizer/lr"]) + 2) + abs(parameters.get("/optimizer/momentum", 0.0) - 0.9)
+    rate, momentum = float(parameters["/optimizer/lr"]), float(parameters.get("/optimizer/momentum", 0.0))
+    return abs(math.log10(rate) + 2) + abs(momentum - 0.9)
 
 
 def suggest(sweep: SweepSpec, trials: list[SweepTrial]) -> Suggestion:

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.sweeps.decisions import FinishSweep, PromoteTrial, StartTrial, StopTrial, Wait
+from core.sweeps.halving import find_promotion, iterate_hopeless
+from core.sweeps.progress import SweepProgress
 from core.sweeps.rules import find_errors
 from core.sweeps.scheduling import decide_next
 from core.sweeps.trials import MAX_INTERRUPTIONS, MAX_REFUSED, SweepTrial, TrialState
@@ -106,7 +108,9 @@ def test_asha_promotes_before_it_starts_trials_and_the_highest_rung_first() -> N
     assert decide_next(sweep, low[:2]) == StartTrial(2, 1)
     assert decide_next(sweep, low[:3]) == PromoteTrial(0, 3)
     high = [replace(trial, epochs=3, scores={1: trial.scores[1], 3: 0.9 - trial.number / 100}) for trial in low[:3]]
-    assert decide_next(sweep, [*high, *low[3:]]) == PromoteTrial(2, 9)
+    best = replace(low[3], scores={1: 0.0})
+    assert decide_next(sweep, [best, *low[4:]]) == PromoteTrial(3, 3)
+    assert decide_next(sweep, [*high, best, *low[4:]]) == PromoteTrial(2, 9)
 
 
 def test_a_higher_score_is_better_for_an_accuracy() -> None:
@@ -151,38 +155,29 @@ def test_trials_that_cannot_be_promoted_are_stopped() -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_no_stopped_trial_would_have_been_promoted(seed: int) -> None:
-    """Without the decisions to stop, the same trials are promoted."""
+def test_no_hopeless_trial_is_promoted_if_it_is_not_stopped(seed: int) -> None:
+    """The trials that `iterate_hopeless` yields stay paused here: no later result makes one of them a candidate."""
     sweep = build_sweep(scheduler="asha", budget={"trials": 20}, parallel=3)
-
-    def promote_all(*, is_stopping: bool) -> set[tuple[int, int]]:
-        trials, promoted, stopped = dict[int, SweepTrial](), set[tuple[int, int]](), set[int]()
-        while True:
-            hidden = [
-                trial if is_stopping or trial.number not in stopped else replace(trial, state=TrialState.STOPPED)
-                for trial in trials.values()
-            ]
-            decision = decide_next(sweep, hidden)
-            match decision:
-                case StartTrial(number, epochs):
-                    trials[number] = SweepTrial(number, TrialState.RUNNING, {}, {}, epochs)
-                case PromoteTrial(number, epochs):
-                    assert number not in stopped
-                    promoted.add((number, epochs))
-                    trials[number] = replace(trials[number], state=TrialState.RUNNING, epochs=epochs)
-                case StopTrial(number):
-                    stopped.add(number)
-                    if is_stopping:
-                        trials[number] = replace(trials[number], state=TrialState.STOPPED)
-                case Wait():
-                    trial = min((trial for trial in trials.values() if trial.is_running), key=lambda each: each.number)
-                    loss = random.Random(f"{seed} {trial.number} {trial.epochs}").random()
-                    state = TrialState.SUCCEEDED if trial.epochs == 27 else TrialState.PAUSED
-                    trials[trial.number] = replace(pause(trial, loss), state=state)
-                case FinishSweep():
-                    return promoted
-
-    assert promote_all(is_stopping=True) == promote_all(is_stopping=False)
+    generator, trials, hopeless = random.Random(seed), dict[int, SweepTrial](), set[int]()
+    while True:
+        progress = SweepProgress(sweep, trials.values())
+        ((bracket, members),) = progress.brackets
+        hopeless |= {trial.number for trial in iterate_hopeless(progress, bracket, members, 3)}
+        promotion = find_promotion(progress, bracket, members, 3)
+        running = [trial for trial in members if trial.is_running]
+        if progress.has_slot and promotion is not None:
+            trial, epochs = promotion
+            assert trial.number not in hopeless
+            trials[trial.number] = replace(trial, state=TrialState.RUNNING, epochs=epochs)
+        elif progress.has_slot and progress.count_remaining(1):
+            trials[progress.next_number] = SweepTrial(progress.next_number, TrialState.RUNNING, {}, {}, 1)
+        elif running:
+            trial = generator.choice(running)
+            state = TrialState.SUCCEEDED if trial.epochs == 27 else TrialState.PAUSED
+            trials[trial.number] = replace(pause(trial, generator.random()), state=state)
+        else:
+            break
+    assert len(hopeless) >= 10
 
 
 def test_the_median_rule_stops_a_trial_below_the_median() -> None:
