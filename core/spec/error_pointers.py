@@ -168,6 +168,9 @@ def _find_child(part: Any, node: Schema, root: Schema) -> Schema | None:  # noqa
             return _resolve_reference(members[part] if part < len(members) else one.get("items", {}), root)
         if part in one.get("properties", {}):
             return _resolve_reference(one["properties"][part], root)
+        values = next(iter(one.get("patternProperties", {}).values()), one.get("additionalProperties"))
+        if isinstance(part, str) and isinstance(values, dict):  # an object that maps any keys to values
+            return _resolve_reference(values, root)
     return None
 
 

@@ -20,6 +20,7 @@ DESCRIPTIONS: dict[str, str] = {
     r"^[0-9a-f]{32}$": "an id of 32 hexadecimal digits in lower case",
     r"^[A-Za-z0-9][A-Za-z0-9._:/=+-]{0,62}$": "1 to 63 letters, digits or any of . _ : / = + - of which the first is a "
     "letter or digit",
+    r"^(/([^/~]|~[01])*)+$": "a JSON pointer such as '/optimizer/lr'",
     r"^[A-Za-z0-9_-]*$": "the id of an event: letters, digits, underscores and hyphens",
 }
 """What a text must be that a regular expression matches. A contract test compares the keys with the API."""

@@ -12,6 +12,7 @@ from core.datasets.ingest.archive import UploadOptions
 from core.datasets.tables.table_options import TableOptions
 from core.settings import Settings
 from core.spec import ANY_JOB
+from core.sweeps.spec import SweepSpec
 
 EXCEPTIONS = {
     # An image in base64; `CANDELA_MAX_IMAGE_BYTES` limits the decoded file.
@@ -39,7 +40,8 @@ def iterate_unbounded(node: Any, path: Path) -> Iterator[str]:
         yield f"{location}: an array without maxItems"
     if "string" in kinds and not BOUNDED_STRING & set(node):
         yield f"{location}: a string without maxLength, pattern, enum, const or format"
-    if "object" in kinds and node.get("additionalProperties") not in (False, None) and "maxProperties" not in node:
+    has_any_keys = node.get("additionalProperties") not in (False, None) or "patternProperties" in node
+    if "object" in kinds and has_any_keys and "maxProperties" not in node:
         yield f"{location}: an object without maxProperties"
     if kinds & {"integer", "number"} and not node.keys() & {"enum", "const"}:
         for ends in ({"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"}):
@@ -49,6 +51,8 @@ def iterate_unbounded(node: Any, path: Path) -> Iterator[str]:
         yield from iterate_unbounded(member, (*path, name))
     for key in ("items", "additionalProperties"):
         yield from iterate_unbounded(node.get(key), (*path, key))
+    for member in node.get("patternProperties", {}).values():
+        yield from iterate_unbounded(member, (*path, "patternProperties"))
     for key in ("anyOf", "oneOf", "allOf", "prefixItems"):
         for member in node.get(key, ()):
             yield from iterate_unbounded(member, path)
@@ -109,7 +113,7 @@ def test_every_field_of_a_request_has_a_maximum(document: dict[str, Any]) -> Non
 
 def test_every_field_of_a_spec_has_a_maximum() -> None:
     unbounded = list_unbounded(ANY_JOB.json_schema(), "job")
-    for options in (TableOptions, UploadOptions):
+    for options in (TableOptions, UploadOptions, SweepSpec):
         unbounded += list_unbounded(options.model_json_schema(), options.__name__)
     assert not unbounded, "\n".join(unbounded)
 

@@ -1,4 +1,4 @@
-"""The HTTP process does not import torch. This is tested in a subprocess, because the tests import torch."""
+"""The HTTP process imports neither torch nor Optuna. This is tested in a subprocess, because the tests import torch."""
 
 import subprocess
 import sys
@@ -6,9 +6,10 @@ import sys
 SCRIPT = """
 import sys
 from app.main import create_app
+from core.sweeps import importance, rules, sampling, scheduling
 from core.settings import Settings
 create_app(Settings()).openapi()
-heavy = {"torch", "torchvision", "models", "torchmetrics", "sklearn", "matplotlib", "pandas"}
+heavy = {"torch", "torchvision", "models", "torchmetrics", "sklearn", "matplotlib", "pandas", "optuna", "scipy"}
 print(sorted(heavy & set(sys.modules)))
 """
 

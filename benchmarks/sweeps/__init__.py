@@ -1,0 +1,1 @@
+"""Simulates sweeps over stored learning curves: how many epochs a scheduler saves, and what it finds."""
