@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,12 @@ from tests.support.sweeps import CONDITIONAL, build_sweep
 SWEEP = build_sweep(
     scheduler={"name": "pbt", "population": 4, "interval": 9}, budget={"trials": 4}, parallel=4, space=CONDITIONAL
 )
-PARAMETERS = {"/optimizer": {"name": "sgd"}, "/optimizer/momentum": 0.5, "/optimizer/lr": 0.01, "/batch_size": 64}
+PARAMETERS: dict[str, Any] = {
+    "/optimizer": {"name": "sgd"},
+    "/optimizer/momentum": 0.5,
+    "/optimizer/lr": 0.01,
+    "/batch_size": 64,
+}
 
 
 def build_generation() -> list[SweepTrial]:

@@ -84,20 +84,20 @@ def test_every_suggestion_has_values_of_its_parameters(name: str, seed: int, cou
     assert parameters["/batch_size"] in range(16, 257, 16)
 
 
-@pytest.mark.parametrize("name", ["tpe", "gp"])
-def test_a_model_finds_lower_losses_than_random_trials(name: str) -> None:
+@pytest.mark.parametrize(("name", "count"), [("tpe", 8), ("gp", 4)])
+def test_a_model_finds_lower_losses_than_random_trials(name: str, count: int) -> None:
     space = {"/optimizer/lr": CONDITIONAL["/optimizer/lr"]}
     sweep = build_sweep(space=space, sampler=name, seed=2)
     trials = [
         replace(trial, state=TrialState.SUCCEEDED, scores={27: compute_loss(trial.parameters)}, epochs=27)
         for trial in run_trials(build_sweep(space=space), 16)
     ]
-    for _ in range(4):
+    for _ in range(count):
         number, parameters, source = suggest(sweep, trials)
         scores = {27: compute_loss(parameters)}
         trials.append(SweepTrial(number, TrialState.SUCCEEDED, parameters, scores, 27, source))
     losses = [trial.scores[27] for trial in trials]
-    assert statistics.fmean(losses[16:]) < 0.7 * statistics.fmean(losses[:16])
+    assert statistics.median(losses[16:]) < 0.8 * statistics.median(losses[:16])
 
 
 @pytest.mark.parametrize("name", ["tpe", "gp"])

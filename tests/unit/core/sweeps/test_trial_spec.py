@@ -12,6 +12,7 @@ from core.spec.optimizers import AdamSpec, SgdSpec
 from core.sweeps.json_pointers import get_value
 from core.sweeps.spec import SweepSpec
 from core.sweeps.trial_spec import (
+    Choose,
     ParameterCycle,
     build_base,
     build_trial_spec,
@@ -31,7 +32,12 @@ def find_errors_of(sweep: SweepSpec, parameters: dict[str, Any]) -> list[tuple[s
 def test_an_object_is_set_before_the_fields_inside_of_it() -> None:
     sweep = build_sweep(space=CONDITIONAL)
     sgd = {"name": "sgd", "momentum": 0.1}
-    parameters = {"/optimizer/momentum": 0.9, "/optimizer/lr": 0.02, "/optimizer": sgd, "/batch_size": 64}
+    parameters: dict[str, Any] = {
+        "/optimizer/momentum": 0.9,
+        "/optimizer/lr": 0.02,
+        "/optimizer": sgd,
+        "/batch_size": 64,
+    }
     spec = build_trial_spec(sweep, parameters)
     assert spec.optimizer == SgdSpec(momentum=0.9, lr=0.02)
     assert spec.batch_size == 64
@@ -94,12 +100,17 @@ def test_a_parameter_that_the_sweep_does_not_have_is_refused() -> None:
     assert find_errors_of(build_sweep(), {"/batch_size": 3}) == [("/batch_size", "is not a parameter of the sweep")]
 
 
+def build_choice(seed: int) -> Choose:
+    """Return a function that chooses random values."""
+    generator = random.Random(seed)
+    return lambda _, parameter: parameter.from_unit(generator.random())
+
+
 def test_a_parameter_has_a_value_only_if_its_conditions_are_met() -> None:
     sweep = build_sweep(space=CONDITIONAL)
     has_momentum = set[tuple[str, bool]]()
     for seed in range(20):
-        generator = random.Random(seed)
-        parameters = choose_parameters(sweep, lambda _, each, draw=generator: each.from_unit(draw.random()))
+        parameters = choose_parameters(sweep, build_choice(seed))
         name = build_trial_spec(sweep, parameters).optimizer.model_dump()["name"]
         has_momentum.add((name, "/optimizer/momentum" in parameters))
     assert has_momentum == {("sgd", True), ("adam", False)}
@@ -131,7 +142,7 @@ CONDITIONS = ["/a", "/a/b/c", "/e/x", "/g"]
 @settings(deadline=None, max_examples=100)
 @given(data=st.data(), pointers=st.lists(st.sampled_from(POINTERS), min_size=1, unique=True))
 def test_the_order_does_not_depend_on_the_order_of_the_space(data: st.DataObject, pointers: list[str]) -> None:
-    space = {
+    space: dict[str, Any] = {
         pointer: {"type": "int", "low": 1, "high": 5}
         | ({"when": {data.draw(st.sampled_from(CONDITIONS)): 1}} if data.draw(st.booleans()) else {})
         for pointer in pointers
