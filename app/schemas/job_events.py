@@ -56,7 +56,10 @@ class _JobEvent(BaseModel):
         description="The id of the job; only in `/v1/events`.",
         examples=["8fefbfb6594de45a9a0d2b6c1c3f5e77"],
     )
-    seq: int = Field(description="The number of the event, from 1, without gaps per job.", examples=[1])
+    seq: int = Field(
+        description="The number of the event, from 1, ascending per job. Numbers of deleted events are missing.",
+        examples=[1],
+    )
     at: datetime = Field(description="When the event was stored, in UTC.")
 
 

@@ -29,7 +29,8 @@ def watch_events(
 ) -> AsyncGenerator[JobEvent, None]:
     """Yield the events of a job until it ends. With `after`, yield only the events after this event id.
 
-    After a lost connection, the stream continues after the last received event, without gaps or duplicates.
+    After a lost connection, the stream continues after the last received event, without duplicates. Progress that a
+    later epoch superseded is not sent again.
 
     Raises:
         Unreachable: the connection was not restored within `reconnect_timeout_s` seconds.

@@ -140,18 +140,13 @@ def run_process(spec: JobSpec, dataset: Path, work_dir: Path, **changes: Any) ->
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_ranks_stop_at_milestones_and_have_the_same_weights(dataset: Path, tmp_path: Path) -> None:
-    fields: dict[str, Any] = {"epochs": 3, "dataset": AUGMENTED, "resources": {"devices": 2}}
+    fields: dict[str, Any] = {"epochs": 2, "dataset": AUGMENTED, "resources": {"devices": 2}}
     fields["schedule"] = {"name": "one_cycle", "max_lr": 0.02}
     whole = run_process(build_spec(**fields), dataset, tmp_path / "whole")
-    spec = build_spec(**fields, milestones={"epochs": [1, 2]})
-    folder = tmp_path / "first"
-    last = run_process(spec, dataset, folder, milestone_epoch=0)
-    assert last == MilestoneReached(epoch=1)
-    for passed, name in [(0, "killed"), (1, "second"), (2, "third")]:  # killed after the snapshot of epoch 1
-        snapshot = find_latest_valid(folder / "checkpoints", print)
-        folder = tmp_path / name
-        last = run_process(spec, dataset, folder, milestone_epoch=passed, resume_dir=str(snapshot))
-        assert last == MilestoneReached(epoch=passed + 1) or isinstance(last, TrainingFinished)
+    spec = build_spec(**fields, milestones={"epochs": [1]})
+    assert run_process(spec, dataset, tmp_path / "first", milestone_epoch=0) == MilestoneReached(epoch=1)
+    snapshot = find_latest_valid(tmp_path / "first" / "checkpoints", print)
+    last = run_process(spec, dataset, tmp_path / "second", milestone_epoch=1, resume_dir=str(snapshot))
     assert isinstance(last, TrainingFinished)
     assert isinstance(whole, TrainingFinished)
     assert last.files["weights.safetensors"] == whole.files["weights.safetensors"]
