@@ -20,8 +20,9 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 
 from benchmarks.fleet.components import Fleet, run_fleet
 from benchmarks.fleet.simulated_trainer import Training
+from core.db.queue_tables import OutboxRow, WorkerRow
 from core.db.session import transaction
-from core.db.tables import JobRow, MetricPointRow, OutboxRow, WorkerRow
+from core.db.tables import JobRow, MetricPointRow
 from core.jobs import TERMINAL, JobState
 
 LONG = Training(job_s=3600, epoch_s=10)

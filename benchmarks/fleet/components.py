@@ -10,8 +10,8 @@ from sqlalchemy import func, select
 
 from benchmarks.fleet.simulated_trainer import Training
 from core.db import schema
+from core.db.queue_tables import WorkerRow
 from core.db.session import make_engine, make_session_factory, transaction
-from core.db.tables import WorkerRow
 from tests.support.processes import end, list_children, wait_for
 from tests.support.servers import PostgresServer, RedisServer, postgres_server, valkey_server
 from tests.support.stack import Stack

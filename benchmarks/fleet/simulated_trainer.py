@@ -150,6 +150,9 @@ class SimulatedTrainers:
     def replenish(self) -> None:
         """Do nothing: a simulated trainer needs no preparation."""
 
+    def release(self) -> None:
+        """Do nothing: a simulated trainer needs no preparation."""
+
 
 def _copy_bundle(bundle: Path, folder: Path) -> dict[str, FileDigest]:
     files = {}

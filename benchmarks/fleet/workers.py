@@ -31,11 +31,20 @@ from core.storage import open_storage
 from worker.control.attempt import WorkerContext
 from worker.control.heartbeat import list_package_versions
 from worker.control.lease import SupervisionTimeouts
-from worker.control.slots import Slots
 from worker.control.supervisor import Supervisor
 from worker.control.trainer_process import TrainerSource
 from worker.importing.importer import Importer
+from worker.slots import Slots
 from worker.tasks import Tasks
+
+
+class NoImports:
+    """Imports nothing: no message of the queue `import` is consumed."""
+
+    def run(self, version_id: str) -> bool:
+        """Do nothing."""
+        del version_id
+        return False
 
 
 class SimulatedWorker(threading.Thread):
@@ -52,7 +61,7 @@ class SimulatedWorker(threading.Thread):
         timeouts = SupervisionTimeouts(settings.lease_s, settings.heartbeat_s, settings.grace_s, settings.stall_s)
         source = cast("TrainerSource", trainers)
         supervisor = Supervisor(WorkerContext(self._sessions, storage, source, self._owner, timeouts))
-        importer = cast("Importer", None)  # no message of the queue `import` is consumed
+        importer = cast("Importer", NoImports())
         self._tasks = Tasks(self._sessions, supervisor, importer, Slots(1))
         threading.Thread(target=self._send_heartbeats, daemon=True).start()
 
