@@ -87,15 +87,16 @@ class Submitter:
 def measure(fleet: Fleet, seconds: float, load: threading.Thread | None = None) -> Measurement:
     """Measure for some seconds, while a thread submits jobs, if there is one."""
     since = datetime.now(UTC)
-    before, points_before, start = fleet.read_cpu_s(), _count_points(fleet), time.monotonic()
+    points_before, points_at = _count_points(fleet), time.monotonic()
+    before, start = fleet.read_cpu_s(), time.monotonic()
     if load is not None:
         load.start()
     running = []
     while time.monotonic() - start < seconds:
         time.sleep(1)
         running.append(_count_jobs(fleet, JobRow.state == JobState.RUNNING))
-    elapsed = time.monotonic() - start
-    after, points = fleet.read_cpu_s(), _count_points(fleet) - points_before
+    after, elapsed = fleet.read_cpu_s(), time.monotonic() - start
+    points_per_s = (_count_points(fleet) - points_before) / (time.monotonic() - points_at)
     if load is not None:
         load.join()
     finished = _count_jobs(fleet, JobRow.finished_at >= since, JobRow.state == JobState.SUCCEEDED)
@@ -103,7 +104,7 @@ def measure(fleet: Fleet, seconds: float, load: threading.Thread | None = None) 
     lost = _count_jobs(fleet, JobRow.attempt > 1) + _count_jobs(fleet, JobRow.state == JobState.FAILED)
     claim_s = _read_claim_s(fleet, since) if load is not None else 0.0
     mean = sum(running) / len(running)
-    return Measurement(mean, finished / elapsed, points / elapsed, claim_s, lost, cores)
+    return Measurement(mean, finished / elapsed, points_per_s, claim_s, lost, cores)
 
 
 def _count_jobs(fleet: Fleet, *conditions: ColumnElement[bool]) -> int:
