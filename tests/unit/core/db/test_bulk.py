@@ -6,22 +6,11 @@ import pytest
 from sqlalchemy.exc import DataError, IntegrityError
 
 from core.db.bulk import select_rows, upsert_rows
-from core.db.repos.jobs import JobRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import JobRow, MetricPointRow
-from tests.support.builders import dataset_version, job
 
 KEY = ("job_id", "split", "name", "step")
 NAMES = ("split", "name", "step", "epoch", "value", "special", "elapsed_ms")
-
-
-@pytest.fixture
-def queued(sessions: SessionFactory) -> JobRow:
-    with transaction(sessions) as session:
-        version = dataset_version()
-        session.add(version)
-        session.flush()
-        return JobRepo(session).add(job(version))
 
 
 def build_row(job_id: str, step: int, **changes: Any) -> dict[str, Any]:

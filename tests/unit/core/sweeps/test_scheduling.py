@@ -135,7 +135,7 @@ def test_a_failed_trial_is_the_worst_of_its_rung(kind: str) -> None:
     assert decisions == ([] if kind == "failed" else [0])
 
 
-def test_a_trial_whose_worker_was_lost_continues_to_the_same_milestone() -> None:
+def test_a_trial_of_a_lost_worker_continues_to_the_same_milestone() -> None:
     sweep = build_sweep(scheduler="asha", budget={"trials": 100}, parallel=2)
     trials = [pause(trial, 0.1) for trial in start_all(3)]
     lost = replace(trials[2], state=TrialState.INTERRUPTED, scores={}, interruptions=MAX_INTERRUPTIONS)
@@ -223,7 +223,7 @@ def test_a_sweep_ends_when_there_are_no_further_parameters() -> None:
     assert decide_next(sweep, done, is_exhausted=True) == FinishSweep("no_parameters")
 
 
-def test_a_sweep_whose_suggestions_are_refused_ends() -> None:
+def test_a_sweep_with_refused_suggestions_ends() -> None:
     sweep = build_sweep(budget={"trials": 100}, parallel=4)
     refused = [SweepTrial(number, TrialState.REFUSED) for number in range(MAX_REFUSED)]
     assert decide_next(sweep, refused[1:]) == StartTrial(MAX_REFUSED, 27)

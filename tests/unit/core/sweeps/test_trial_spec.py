@@ -23,7 +23,7 @@ from core.sweeps.trial_spec import (
 from tests.support.sweeps import BASE, CONDITIONAL, LR, build_sweep
 
 
-def find_errors_of(sweep: SweepSpec, parameters: dict[str, Any]) -> list[tuple[str, str]]:
+def find_trial_errors(sweep: SweepSpec, parameters: dict[str, Any]) -> list[tuple[str, str]]:
     with pytest.raises(InvalidSpec) as raised:
         build_trial_spec(sweep, parameters)
     return raised.value.errors
@@ -93,11 +93,11 @@ def test_an_item_of_an_array_can_be_a_parameter() -> None:
 )
 def test_a_refused_value_has_its_pointer_and_reason(pointer: str, value: float, errors: list[tuple[str, str]]) -> None:
     sweep = build_sweep(space={pointer: {"type": "float", "low": -2.0, "high": 2.0}})
-    assert find_errors_of(sweep, {pointer: value}) == errors
+    assert find_trial_errors(sweep, {pointer: value}) == errors
 
 
 def test_a_parameter_that_the_sweep_does_not_have_is_refused() -> None:
-    assert find_errors_of(build_sweep(), {"/batch_size": 3}) == [("/batch_size", "is not a parameter of the sweep")]
+    assert find_trial_errors(build_sweep(), {"/batch_size": 3}) == [("/batch_size", "is not a parameter of the sweep")]
 
 
 def build_choice(seed: int) -> Choose:

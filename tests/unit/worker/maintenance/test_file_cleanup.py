@@ -6,27 +6,16 @@ import time
 import pytest
 
 from core.db.repos.attempts import AttemptRepo
-from core.db.repos.jobs import JobRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow
 from core.settings import Settings
 from core.storage import LocalStorage
-from tests.support.builders import dataset_version, job
 from worker.maintenance.file_cleanup import FULL_CLEANUP_ROUNDS, FileCleanup
 
 
 @pytest.fixture
 def cleanup(sessions: SessionFactory, storage: LocalStorage) -> FileCleanup:
     return FileCleanup(Settings(), sessions, storage)
-
-
-@pytest.fixture
-def queued(sessions: SessionFactory) -> JobRow:
-    with transaction(sessions) as session:
-        version = dataset_version(packed_key="datasets/v/t1")
-        session.add(version)
-        session.flush()
-        return JobRepo(session).add(job(version))
 
 
 def publish(storage: LocalStorage, key: str, age_s: float = 3600.0) -> str:

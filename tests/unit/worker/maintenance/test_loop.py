@@ -6,10 +6,9 @@ import pytest
 from sqlalchemy import select, update
 
 from core.db.clock import utc_now
-from core.db.queue_tables import OutboxRow, WorkerRow
+from core.db.queue_tables import WorkerRow
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.idempotency import IdempotencyRepo
-from core.db.repos.jobs import JobRepo
 from core.db.repos.uploads import OpenUploadLimits, UploadRepo
 from core.db.repos.workers import WorkerRepo
 from core.db.session import SessionFactory, transaction
@@ -17,8 +16,8 @@ from core.db.tables import IdempotencyRow, JobRow
 from core.queue import CANARY
 from core.settings import Settings
 from core.storage import LocalStorage
-from tests.support.builders import dataset_version, job
 from tests.support.fakes import MemoryQueue
+from tests.support.outbox import list_messages
 from worker.maintenance.loop import MAX_WAITING_MESSAGES, MaintenanceLoop
 
 
@@ -28,27 +27,8 @@ def queue() -> MemoryQueue:
 
 
 @pytest.fixture
-def wake_ups() -> list[str]:
-    return []
-
-
-@pytest.fixture
 def loop(sessions: SessionFactory, storage: LocalStorage, queue: MemoryQueue, wake_ups: list[str]) -> MaintenanceLoop:
     return MaintenanceLoop(Settings(max_attempts=3), sessions, storage, queue, lambda: wake_ups.append("wake"))
-
-
-@pytest.fixture
-def queued(sessions: SessionFactory) -> JobRow:
-    with transaction(sessions) as session:
-        version = dataset_version(packed_key="datasets/v/t1")
-        session.add(version)
-        session.flush()
-        return JobRepo(session).add(job(version))
-
-
-def list_messages(sessions: SessionFactory) -> list[tuple[str, str]]:
-    with transaction(sessions) as session:
-        return [(row.topic, row.subject_id) for row in session.scalars(select(OutboxRow))]
 
 
 def test_a_queued_job_whose_message_was_lost_is_sent_again(

@@ -1,40 +1,20 @@
 """The reaper releases the jobs of lost workers, and its rounds are idempotent."""
 
 import pytest
-from sqlalchemy import select
 
-from core.db.queue_tables import OutboxRow
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.jobs import JobRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow
 from core.jobs import JobState, StopRequest
-from tests.support.builders import dataset_version, job
+from tests.support.builders import job
+from tests.support.outbox import list_messages
 from worker.maintenance.reaper import LostJobReaper
-
-
-@pytest.fixture
-def wake_ups() -> list[str]:
-    return []
 
 
 @pytest.fixture
 def reaper(sessions: SessionFactory, wake_ups: list[str]) -> LostJobReaper:
     return LostJobReaper(sessions, 3, lambda: wake_ups.append("wake"))
-
-
-@pytest.fixture
-def queued(sessions: SessionFactory) -> JobRow:
-    with transaction(sessions) as session:
-        version = dataset_version(packed_key="datasets/v/t1")
-        session.add(version)
-        session.flush()
-        return JobRepo(session).add(job(version))
-
-
-def list_messages(sessions: SessionFactory) -> list[tuple[str, str]]:
-    with transaction(sessions) as session:
-        return [(row.topic, row.subject_id) for row in session.scalars(select(OutboxRow))]
 
 
 def get_state(sessions: SessionFactory, job_id: str) -> JobState:
@@ -50,7 +30,7 @@ def lose_worker(sessions: SessionFactory, job_id: str, stop_request: StopRequest
             JobRepo(session).request_stop(job_id, stop_request)
 
 
-def test_a_job_whose_worker_was_lost_is_queued_and_sent_once(
+def test_a_job_of_a_lost_worker_is_queued_and_sent_once(
     reaper: LostJobReaper, sessions: SessionFactory, queued: JobRow, wake_ups: list[str]
 ) -> None:
     lose_worker(sessions, queued.id)

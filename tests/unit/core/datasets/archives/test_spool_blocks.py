@@ -52,7 +52,7 @@ def test_only_blocks_of_read_images_are_freed_and_in_the_end_all(
     assert len(ignored) == 20
 
 
-def test_a_file_system_without_holes_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_holes_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
     def refuse(_fd: int, start: int, _end: int) -> bool:
