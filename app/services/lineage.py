@@ -105,7 +105,7 @@ class _Tracer:
             self._link(f"dataset:{dataset['name']}@{dataset['version']}", target, "dataset")
         for field, role in (("init_from", "initial_weights"), ("model", "model")):
             ref = spec.get(field)
-            if isinstance(ref, str) and ref.rpartition("@")[2].isdecimal():
+            if isinstance(ref, str) and ref.partition("@")[2].isdecimal():  # else the model that a training registers
                 self._link(f"model:{ref}", target, role)  # type: ignore[arg-type]  # the roles are literals above
         if isinstance(source, dict):
             self._link(f"checkpoint:{source['job']}/{source['checkpoint']}", target, "resumed_from")

@@ -24,6 +24,7 @@ from core.db.queue_tables import OutboxRow, WorkerRow
 from core.db.session import transaction
 from core.db.tables import JobRow, MetricPointRow
 from core.jobs import TERMINAL, JobState
+from tests.support.processes import wait_for
 
 LONG = Training(job_s=3600, epoch_s=10)
 SHORT = Training(job_s=2, epoch_s=1)
@@ -147,8 +148,11 @@ def measure_running(fleet: Fleet, count: int, seconds: float) -> Measurement:
 
 
 def measure_rate(fleet: Fleet, rate: float, seconds: float) -> Measurement:
-    """Measure a rate of submissions, with twice the workers that it needs."""
-    with fleet.run_workers(max(4, round(2 * rate * SHORT.job_s)), SHORT):
+    """Measure a rate of submissions, with twice the workers that it needs. Before, each worker has run a job."""
+    num_workers = max(4, round(2 * rate * SHORT.job_s))
+    with fleet.run_workers(num_workers, SHORT):
+        Submitter(fleet).submit_all(num_workers)
+        wait_for(lambda: not _count_jobs(fleet, JobRow.state.not_in(TERMINAL)), "the first jobs", 120)
         load = threading.Thread(target=Submitter(fleet).submit_at_rate, args=(rate, seconds))
         return measure(fleet, seconds, load)
 

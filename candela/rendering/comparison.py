@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from rich.markup import escape
 
 from candela.rendering import terminal
-from candela.rendering.formats import format_number, format_sparkline, format_state
+from candela.rendering.formats import SHORT_ID, format_number, format_sparkline, format_state
 from candela.rendering.terminal import create_table, print_table
 from candela.types import CurveGrid, JobDifferences, UsageSeries
-
-ID_CHARACTERS = 8
 
 
 def print_comparison(comparison: JobDifferences) -> None:
     """Print a column per job: differing fields, last and best metrics, and environments."""
     ids = [job["id"] for job in comparison["jobs"]]
-    table = create_table("FIELD", *(job_id[:ID_CHARACTERS] for job_id in ids))
+    table = create_table("FIELD", *(job_id[:SHORT_ID] for job_id in ids))
     table.add_row("name", *(escape(job["name"]) for job in comparison["jobs"]))
     table.add_row("state", *(format_state(job["state"]) for job in comparison["jobs"]))
     for difference in comparison["differences"]:
@@ -50,7 +48,7 @@ def print_grid(grid: CurveGrid) -> None:
         lows, highs = ([value for value in series[key] if value is not None] for key in ("min", "max"))
         numbers = (present[-1:] or [math.nan], lows and [min(lows)], highs and [max(highs)])
         cells = (format_number(values[0]) if values else "" for values in numbers)
-        job_id = series["job"][:ID_CHARACTERS] if terminal.is_limited(terminal.console) else series["job"]
+        job_id = series["job"][:SHORT_ID] if terminal.is_limited(terminal.console) else series["job"]
         start = (job_id, *([curve] if has_several else []), str(sum(series["count"])))
         table.add_row(*start, *cells, format_sparkline(last, terminal.get_trend_width()))
     print_table(table, "no jobs")

@@ -7,9 +7,9 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from candela.rendering import terminal
-from candela.rendering.formats import format_number
+from candela.rendering.formats import SHORT_ID, format_metric, sort_metrics
 
-ID_CHARACTERS = 8
+MAX_METRICS = 2
 ROLES = {
     "registered": "registered by",
     "dataset": "uses",
@@ -53,16 +53,17 @@ def _describe(node: Mapping[str, Any]) -> str:
 
 
 def _describe_model(node: Mapping[str, Any]) -> str:
-    metrics = [f"{escape(name)} {format_number(value)}" for name, value in (node["metrics"] or {}).items()]
+    values = node["metrics"] or {}
+    metrics = [escape(format_metric(name, values[name])) for name in sort_metrics(values)[:MAX_METRICS]]
     name = f"[bold]{escape(node['name'])}@{node['version']}[/bold]"
-    return "  ".join([name, *([f"sha256 {node['sha256'][:12]}"] if node["sha256"] else []), *metrics[:2]])
+    return "  ".join([name, *([f"sha256 {node['sha256'][:12]}"] if node["sha256"] else []), *metrics])
 
 
 def _describe_job(node: Mapping[str, Any]) -> str:
-    parts = [f"job [bold]{escape(node['name'] or node['job_id'][:ID_CHARACTERS])}[/bold]"]
+    parts = [f"job [bold]{escape(node['name'] or node['job_id'][:SHORT_ID])}[/bold]"]
     if not node["is_deleted"]:
         count = len(node["attempts"])
-        parts += [node["job_id"][:ID_CHARACTERS], node["state"], f"{count} attempt{'' if count == 1 else 's'}"]
+        parts += [node["job_id"][:SHORT_ID], node["state"], f"{count} attempt{'' if count == 1 else 's'}"]
     environment = node["environment"]
     names = ("processor", "precision", "torch")
     parts += [escape(str(environment[name])) for name in names if environment.get(name)]

@@ -144,6 +144,11 @@ def test_a_long_lineage_is_cut(registry: Registry, sessions: SessionFactory) -> 
     assert all({edge.source, edge.target} <= ids for edge in lineage.edges)
 
 
+def test_the_model_that_a_training_registers_is_no_ancestor(registry: Registry) -> None:
+    job_id = registry.add_job(registry.add_dataset("pets"), {"model": "3"})
+    assert [node.kind for node in registry.trace_job(job_id).nodes] == ["job", "dataset"]
+
+
 def test_an_unknown_subject_is_not_found(registry: Registry) -> None:
     with pytest.raises(NotFound):
         registry.trace_version("none")

@@ -23,7 +23,7 @@ MODEL: dict[str, Any] = {
     "name": "head",
     "version": 2,
     "sha256": "f" * 64,
-    "metrics": {"valid_loss": 0.25},
+    "metrics": {"train_loss": 0.1, "valid_loss": "NaN", "valid_accuracy": 0.75},
 }
 DATASET: dict[str, Any] = {
     "id": "dataset:pets@1",
@@ -47,7 +47,7 @@ def test_the_sources_of_each_thing_are_below_it(
     monkeypatch.setattr(terminal.console, "width", 200)
     edges = [("job:ab", "model:head@2", "registered"), ("dataset:pets@1", "job:ab", "dataset")]
     lines = render([MODEL, JOB, DATASET], edges, capsys).splitlines()
-    assert lines[0].startswith("head@2  sha256 ffffffffffff  valid_loss 0.25")
+    assert lines[0].startswith("head@2  sha256 ffffffffffff  valid_accuracy 0.75  valid_loss nan")
     assert "registered by job fine [tune]  abcdef01  succeeded  2 attempts  2.14.1  commit 0123456789ab" in lines[1]
     assert lines[2].endswith("uses dataset pets@1 deleted")
     assert lines[3] == "and more ancestors"
