@@ -184,7 +184,7 @@ def register_job(job_id: JobId, jobs: JobsDep) -> JobOut:
     """Register the model of a job.
 
     Registers the trained network of a job with `register: false` as the next version of its model. If the job has
-    registered it already, nothing changes. Returns 409 if the job has no trained network.
+    registered it already, nothing changes. Returns 409 if the job has not succeeded, or trains no network.
     """
     return JobOut.from_view(*jobs.register_job(job_id))
 

@@ -157,7 +157,7 @@ class JobService:
         """Register the network that a job with `register: false` has trained. A second call has no effect.
 
         Raises:
-            Conflict: the job has no trained network.
+            Conflict: the job has not succeeded, or trains no network.
         """
         JobBundleRepo(self._session).register(job_id)
         return self.get_job(job_id)

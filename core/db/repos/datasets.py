@@ -8,17 +8,16 @@ import uuid
 from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, Update, func, null, or_, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Select, Update, null, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
 from core.db.repos.descriptions import (
     DescriptionRepo,
     record_deleted_version,
-    select_last_deleted,
     select_tagged_names,
 )
+from core.db.repos.version_numbers import assign_next_version, get_next_version
 from core.db.tables import DatasetVersionRow
 from core.errors import LostLease, NotFound
 from core.jobs import DatasetState, ResourceKind
@@ -50,34 +49,27 @@ class DatasetRepo:
         `source_key` is a hash of the options of a built-in dataset. If the dataset already has a version with this
         `source_key`, that version is returned instead.
         """
+        version = assign_next_version(self._session, ResourceKind.DATASET, name)
+        if source_key is not None and (existing := self.find_by_source(name, source_key)):
+            return existing
         version_id = version_id or uuid.uuid4().hex
-        for _ in range(10):
-            if source_key is not None and (existing := self.find_by_source(name, source_key)):
-                return existing
-            row = _Row(
-                id=version_id,
-                name=name,
-                version=self.get_next_version(name),
-                state=DatasetState.IMPORTING,
-                source=source,
-                source_key=source_key or version_id,
-                created_at=now(self._session),
-            )
-            try:
-                with self._session.begin_nested():
-                    self._session.add(row)
-            except IntegrityError:  # a concurrent transaction added the same version number or source_key
-                continue
-            self._session.refresh(row)
-            return row
-        raise RuntimeError(f"no version number could be assigned to dataset {name} in 10 attempts")
+        row = _Row(
+            id=version_id,
+            name=name,
+            version=version,
+            state=DatasetState.IMPORTING,
+            source=source,
+            source_key=source_key or version_id,
+            created_at=now(self._session),
+        )
+        self._session.add(row)
+        self._session.flush()
+        self._session.refresh(row)
+        return row
 
     def get_next_version(self, name: str) -> int:
         """Return the number that the next version of the dataset will have."""
-        # One statement reads both numbers, so that a concurrent deletion is seen completely or not at all.
-        last_deleted = select_last_deleted(ResourceKind.DATASET, name)
-        newest = self._session.execute(select(func.max(_Row.version), last_deleted).where(_Row.name == name)).one()
-        return max(number or 0 for number in newest) + 1
+        return get_next_version(self._session, ResourceKind.DATASET, name)
 
     def find(self, version_id: str) -> DatasetVersionRow | None:
         return self._fetch_one(select(_Row).where(_Row.id == version_id))

@@ -11,6 +11,7 @@ from core.db.repos.models import ModelRepo
 from core.db.repos.transitions import get_job_for_update, lock_job_for_attempt
 from core.db.tables import JobRow, ModelVersionRow
 from core.errors import Conflict
+from core.jobs import JobState
 
 
 class JobBundleRepo:
@@ -41,15 +42,16 @@ class JobBundleRepo:
 
         Raises:
             NotFound: the job does not exist.
-            Conflict: the job has not trained a network yet.
+            Conflict: the job has not succeeded, also if it had before it was extended, or it trains no network.
         """
         job = get_job_for_update(self._session, job_id)
+        if job.state is not JobState.SUCCEEDED:
+            raise Conflict(f"A job that is {job.state} cannot register its network.", state=job.state)
         bundle = self.find(job_id)
         if bundle is None:
             if job.model_version is not None:
                 return None
-            detail = f"Job {job.name!r} has no trained network to register."
-            raise Conflict(f"{detail} Only a training that has succeeded has one.", state=job.state)
+            raise Conflict(f"Job {job.name!r} has no trained network: only trainings have one.", state=job.state)
         version = ModelRepo(self._session).add(_build_version(job, bundle), bundle.token)
         job.model_version = version.version
         self._session.execute(delete(JobBundleRow).where(JobBundleRow.job_id == job_id))

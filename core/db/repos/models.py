@@ -4,16 +4,16 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import delete, func, select, tuple_
+from sqlalchemy import delete, select, tuple_
 from sqlalchemy.orm import Session, defer
 
 from core.db.clock import now
 from core.db.repos.descriptions import (
     DescriptionRepo,
     record_deleted_version,
-    select_last_deleted,
 )
 from core.db.repos.transitions import lock_job_for_attempt
+from core.db.repos.version_numbers import assign_next_version
 from core.db.tables import ModelAliasRow, ModelVersionRow
 from core.errors import InvalidSpec, NotFound
 from core.jobs import ResourceKind
@@ -51,10 +51,7 @@ class ModelRepo:
 
     def add(self, version: ModelVersionRow, token: int) -> ModelVersionRow:
         """Store a bundle of an attempt as the next version of its model. The caller has locked its job."""
-        # One statement reads both numbers, so that a concurrent deletion is seen completely or not at all.
-        last_deleted = select_last_deleted(ResourceKind.MODEL, version.name)
-        newest = select(func.max(ModelVersionRow.version), last_deleted).where(ModelVersionRow.name == version.name)
-        version.version = max(number or 0 for number in self._session.execute(newest).one()) + 1
+        version.version = assign_next_version(self._session, ResourceKind.MODEL, version.name)
         version.job_token, version.created_at = token, now(self._session)
         self._session.add(version)
         self._session.flush()

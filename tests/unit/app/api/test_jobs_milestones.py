@@ -152,5 +152,5 @@ def test_a_job_without_a_trained_network_cannot_be_registered(client: TestClient
     job = post_job(register=False)
     refused = client.post(f"/v1/jobs/{job['id']}/register")
     assert (refused.status_code, refused.json()["facts"]["state"]) == (409, "queued")
-    assert "has no trained network to register" in refused.json()["detail"]
+    assert refused.json()["detail"] == "A job that is queued cannot register its network."
     assert client.post(f"/v1/jobs/{'0' * 32}/register").status_code == 404

@@ -98,6 +98,8 @@ def test_an_extension_replaces_the_network_and_registers_nothing(
     before = find_bundle(sqlite_sessions, trained().id)
     extend(sqlite_sessions, trained())
     assert find_bundle(sqlite_sessions, trained().id) is not None  # until the extension has succeeded
+    with transaction(sqlite_sessions) as session, pytest.raises(Conflict, match="queued cannot register"):
+        JobBundleRepo(session).register(trained().id)
     make_supervisor("succeed").run(trained().id)
     after = find_bundle(sqlite_sessions, trained().id)
     assert before is not None
@@ -107,5 +109,5 @@ def test_an_extension_replaces_the_network_and_registers_nothing(
 
 
 def test_a_job_without_a_trained_network_is_not_registered(queued: JobRow, sqlite_sessions: SessionFactory) -> None:
-    with transaction(sqlite_sessions) as session, pytest.raises(Conflict, match="no trained network"):
+    with transaction(sqlite_sessions) as session, pytest.raises(Conflict, match="queued cannot register"):
         JobBundleRepo(session).register(queued.id)

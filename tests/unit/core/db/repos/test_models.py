@@ -1,12 +1,18 @@
 """Model versions are numbered, and found by aliases."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 from sqlalchemy import update
 
+from core.db.repos.attempts import AttemptRepo
+from core.db.repos.jobs import JobRepo
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
-from core.db.tables import JobRow, ModelVersionRow
+from core.db.tables import DatasetVersionRow, JobRow, ModelVersionRow
 from core.errors import InvalidSpec, LostLease, NotFound
+from tests.support.builders import job
 
 
 def model(job: JobRow, name: str = "digits") -> ModelVersionRow:
@@ -56,6 +62,23 @@ def test_versions_are_numbered_and_resolved_by_version_and_alias(sessions: Sessi
                 repo.set_alias("digits", alias, 1)
         with pytest.raises(NotFound):
             repo.set_alias("digits", "champion", 9)
+
+
+def test_jobs_that_end_at_the_same_time_register_different_versions(sessions: SessionFactory, running: JobRow) -> None:
+    barrier = Barrier(8)
+    with transaction(sessions) as session:
+        version = session.get_one(DatasetVersionRow, running.dataset_version_id)
+        ids = [JobRepo(session).add(job(version)).id for _ in range(8)]
+
+    def register(job_id: str) -> int:
+        barrier.wait(60)
+        with transaction(sessions) as session:
+            claimed = AttemptRepo(session).claim(job_id, "w", 60.0)
+            assert claimed is not None
+            return ModelRepo(session).register(model(claimed), claimed.token).version
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(register, ids)) == list(range(1, 9))
 
 
 def test_a_stale_attempt_cannot_register_a_model(sessions: SessionFactory, running: JobRow) -> None:
