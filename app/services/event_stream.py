@@ -80,7 +80,7 @@ class EventStream(OpenStream):
             while self._pending and not self.is_evicted:
                 feed = next(iter(self._pending))
                 del self._pending[feed]  # before its events are read, so that no change is missed
-                while events := await self._read_next(feed):
+                while not self.is_evicted and (events := await self._read_next(feed)):
                     for event in events:
                         self._record(feed, event)
                         yield event

@@ -9,6 +9,7 @@ import hashlib
 import os
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -94,8 +95,9 @@ class VersionSeriesPool:
             if labels in self._own:
                 (self._folder / _hash_labels(labels)).touch()
         for path in list(self._folder.iterdir()):
-            if time.time() - path.stat().st_mtime > EXPIRY_S:
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # another process has deleted it
+                if time.time() - path.stat().st_mtime > EXPIRY_S:
+                    path.unlink()
 
     def _claim(self, labels: Labels) -> bool:
         if self._folder is None:

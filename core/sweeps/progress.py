@@ -116,5 +116,6 @@ class SweepProgress:
         if self.is_exhausted:
             return FinishSweep("refused_parameters" if self.has_refused else "no_parameters")
         budget = self.sweep.budget
-        is_complete = budget.trials is not None and self.num_sampled >= budget.trials
-        return FinishSweep("budget.trials" if is_complete or budget.epochs is None else "budget.epochs")
+        if budget.trials is not None and self.num_sampled >= budget.trials:
+            return FinishSweep("budget.trials")
+        return FinishSweep("complete" if budget.epochs is None else "budget.epochs")

@@ -93,7 +93,7 @@ class EventRepo:
         return events
 
     def _delete_superseded(self, job_id: str, seq: int) -> None:
-        """Delete the progress since the last epoch before the event `seq`: the new event has its final values.
+        """Delete the progress between the last epoch before the event `seq` and this event, which supersedes it.
 
         Clients continue after the number of a deleted event as after any other.
         """

@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import pytest
-
 from core.file_holes import punch_hole
 
 MIB = 2**20
@@ -23,8 +21,7 @@ def test_a_hole_is_zeros_and_frees_disk_space(tmp_path: Path) -> None:
 def test_a_file_that_cannot_have_holes_is_left(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     try:
-        with pytest.raises(OSError, match="seek"):
-            punch_hole(writer, 0, 100)
+        assert not punch_hole(writer, 0, 100)  # ESPIPE
     finally:
         os.close(reader)
         os.close(writer)

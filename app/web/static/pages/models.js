@@ -90,7 +90,7 @@ function Versions({ model, query, onChange }) {
       ])} />
     ${cursor && html`<button type="button" onClick=${loadOlder}>Older versions</button>`}
     ${compared.length === 2
-      ? html`<${VersionComparison} key=${compared.join()} name=${model.name} numbers=${compared.sort((a, b) => b - a)} />`
+      ? html`<${VersionComparison} key=${compared.join()} name=${model.name} numbers=${[...compared].sort((a, b) => b - a)} />`
       : versions.length > 1 && html`<p class="dim">${compared.length ? "Select a second version to compare." : "Select two versions to compare them."}</p>`}
     ${number && html`<${Version} key=${number} name=${model.name} number=${number} aliases=${model.aliases} query=${query} onChange=${onChange} />`}
   `;

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from core.sweeps.importance import compute_importance
+from core.sweeps.importance import MIN_TRIALS, compute_importance
 from core.sweeps.space import Parameters
 from core.sweeps.trial_spec import choose_parameters
 from core.sweeps.trials import SweepTrial, TrialState
@@ -54,3 +54,10 @@ def test_noise_is_not_explained_and_its_importances_are_uncertain() -> None:
 def test_few_trials_have_no_importances() -> None:
     assert compute_importance(SWEEP, build_trials(9)) is None
     assert compute_importance(SWEEP, []) is None
+
+
+def test_the_fewest_trials_have_finite_importances() -> None:
+    report = compute_importance(SWEEP, build_trials(MIN_TRIALS), num_samples=5)
+    assert report is not None
+    assert sum(each.importance for each in report.parameters) == pytest.approx(1)
+    assert math.isfinite(report.explained)
