@@ -80,7 +80,7 @@ class EventStream(OpenStream):
             while self._pending and not self.is_evicted:
                 feed = next(iter(self._pending))
                 del self._pending[feed]  # before its events are read, so that no change is missed
-                while not self.is_evicted and (events := await self._read_next(feed)):
+                while events := await self._read_next(feed):
                     for event in events:
                         self._record(feed, event)
                         yield event
@@ -90,7 +90,9 @@ class EventStream(OpenStream):
             await self._changed.wait()
 
     async def _read_next(self, feed: EventFeed) -> Sequence[Event]:
-        """Return the next events from the memory of the feed, or from the database."""
+        """Return the next events from the memory of the feed, or from the database; none after the eviction."""
+        if self.is_evicted:
+            return ()
         number = self._get_number(feed)
         events = feed.list_recent(number)
         return await self._read_page(feed.job_id, number) if events is None else events

@@ -89,10 +89,9 @@ def _measure_sample(table: Sequence[Sequence[float]], losses: Sequence[float], s
     features = np.asarray(table)
     ranks = np.argsort(np.argsort(np.asarray(losses), kind="stable"), kind="stable") / len(losses)
     generator = np.random.default_rng(seed)
-    others = np.arange(0)
-    while len(others) < MIN_OTHERS:
+    sample = generator.integers(len(losses), size=len(losses))
+    while len(others := np.setdiff1d(np.arange(len(losses)), sample)) < MIN_OTHERS:
         sample = generator.integers(len(losses), size=len(losses))
-        others = np.setdiff1d(np.arange(len(losses)), sample)
     forest = RandomForestRegressor(NUM_TREES, random_state=seed, max_features=1.0).fit(features[sample], ranks[sample])
     result = permutation_importance(forest, features[others], ranks[others], n_repeats=5, random_state=seed)
     return float(forest.score(features[others], ranks[others])), [float(each) for each in result.importances_mean]

@@ -54,7 +54,7 @@ def test_a_sweep_ends_within_its_limits(
     assert not find_errors(sweep)
     run = RandomSweep(sweep, random.Random(seed), failures)
     reason = run.run()
-    assert reason in {"budget.trials", "budget.epochs"}
+    assert reason in {"budget.trials", "budget.epochs", "complete"}
     assert all(trial.state is not TrialState.RUNNING for trial in run.trials.values())
 
 
