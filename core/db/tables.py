@@ -92,7 +92,7 @@ class JobRow(Base):
         Index("ix_job_model_created", "model_name", "created_at", "id"),
         Index("ix_job_dataset_created", "dataset_version_id", "created_at", "id"),
         Index("ix_job_finished", "finished_at", "id"),  # this one and the next two are for retention
-        Index("ix_job_points_finished", "has_expired_points", "finished_at", "id"),
+        Index("ix_job_points_finished", "has_deleted_points", "finished_at", "id"),
         Index("ix_job_events_finished", "has_expired_events", "finished_at", "id"),
     )
 
@@ -139,7 +139,8 @@ class JobRow(Base):
     has_rollups: Mapped[bool] = mapped_column(default=True, server_default=false())
     # deleted by retention: the checkpoints, the points of the curves, the events except for states and the last one
     has_expired_checkpoints: Mapped[bool] = mapped_column(default=False, server_default=false())
-    has_expired_points: Mapped[bool] = mapped_column(default=False, server_default=false())
+    has_expired_points: Mapped[bool] = mapped_column(default=False, server_default=false())  # some, at least
+    has_deleted_points: Mapped[bool] = mapped_column(default=False, server_default=false())  # all of them
     has_expired_events: Mapped[bool] = mapped_column(default=False, server_default=false())
     event_at: Mapped[datetime | None]  # time of the newest event; null if an earlier version stored it
 

@@ -16,10 +16,10 @@ INDEXES = {
     "ix_job_name_created": ["name", "created_at", "id"],
     "ix_job_model_created": ["model_name", "created_at", "id"],
     "ix_job_dataset_created": ["dataset_version_id", "created_at", "id"],
-    "ix_job_points_finished": ["has_expired_points", "finished_at", "id"],
+    "ix_job_points_finished": ["has_deleted_points", "finished_at", "id"],
     "ix_job_events_finished": ["has_expired_events", "finished_at", "id"],
 }
-COLUMNS = ("has_expired_points", "has_expired_events")
+COLUMNS = ("has_expired_points", "has_deleted_points", "has_expired_events")
 REPLACED = {"ix_job_model": ["model_name", "created_at"], "ix_job_dataset": ["dataset_version_id", "created_at"]}
 
 

@@ -189,7 +189,8 @@ class JobRepo:
             raise build_transition_conflict(job, "cannot be extended")
         cleared = {
             "stop_request": None,
-            "has_expired_events": False,  # the new events expire too
+            "has_expired_events": False,  # the new events and points expire too
+            "has_deleted_points": False,
             "stop_reason": None,
             "finished_at": None,
             "duration_s": None,

@@ -61,7 +61,7 @@ class RetentionRepo:
 
     def find_point_jobs(self, days: float, limit: int) -> list[str]:
         """Return the ids of jobs with expired points of curves. Those without complete rollups do not expire."""
-        return self._find_jobs(days, limit, JobRow.has_expired_points.is_(False), JobRow.has_rollups.is_(True))
+        return self._find_jobs(days, limit, JobRow.has_deleted_points.is_(False), JobRow.has_rollups.is_(True))
 
     def find_expired_jobs(self, days: float, limit: int) -> list[str]:
         """Return the ids of expired jobs. Jobs of existing model versions and variants do not expire."""
@@ -81,7 +81,7 @@ class RetentionRepo:
 
     def count_point_jobs(self, days: float) -> ExpiredTotals:
         """Count the jobs with expired points of curves."""
-        return self._count(days, JobRow.has_expired_points.is_(False), JobRow.has_rollups.is_(True))
+        return self._count(days, JobRow.has_deleted_points.is_(False), JobRow.has_rollups.is_(True))
 
     def sum_jobs(self, days: float) -> ExpiredTotals:
         """Count the expired jobs, and the bytes of their checkpoints, artifacts and unregistered networks."""
@@ -143,7 +143,10 @@ class RetentionRepo:
             return 0
         # First, so that readers use the rollups while only some of the points are deleted.
         self._session.execute(update(JobRow).where(JobRow.id == job_id).values(has_expired_points=True))
-        return self._delete_rows(MetricPointRow, job_id, limit)
+        deleted = self._delete_rows(MetricPointRow, job_id, limit)
+        if deleted < limit:
+            self._session.execute(update(JobRow).where(JobRow.id == job_id).values(has_deleted_points=True))
+        return deleted
 
     def delete_job(self, job_id: str, days: float) -> list[str]:
         """Delete the row of a job and all that is left of it. Return the storage keys that are no longer used."""

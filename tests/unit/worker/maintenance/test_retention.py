@@ -312,6 +312,22 @@ def test_events_of_an_extension_expire_too(
         assert not session.get_one(JobRow, job_id).has_expired_events
 
 
+def test_an_interrupted_deletion_of_points_is_continued_and_those_of_an_extension_expire_too(
+    sessions: SessionFactory, start_job: StartJob, end_job: Callable[..., str], run_round: Callable[..., Retention]
+) -> None:
+    job_id = end_job(start_job(), with_model=True)
+    with transaction(sessions) as session:
+        assert RetentionRepo(session).delete_points(job_id, 7.0, 5) == 5
+    assert count(sessions, MetricPointRow, job_id) == 15
+    run_round(metric_retention_days=7.0)
+    assert count(sessions, MetricPointRow, job_id) == 0
+    with transaction(sessions, read_only=True) as session:
+        assert RetentionRepo(session).find_point_jobs(7.0, 10) == []
+    with transaction(sessions) as session:
+        JobRepo(session).extend(job_id, job_spec())
+        assert not session.get_one(JobRow, job_id).has_deleted_points
+
+
 def read_curve(sessions: SessionFactory, job_id: str, **options: Any) -> list[int]:
     with transaction(sessions, read_only=True) as session:
         return [point.step for curve in MetricRepo(session).list_series(job_id, **options) for point in curve.points]
@@ -376,7 +392,7 @@ def test_the_search_for_expired_rows_does_not_grow_with_the_number_of_handled_jo
     for numbers in (range(1000), range(1000, 10_000)):
         with transaction(sessions) as session:
             add_jobs(session, numbers)
-            session.execute(update(JobRow).values(has_expired_events=True, has_expired_points=True))
+            session.execute(update(JobRow).values(has_expired_events=True, has_deleted_points=True))
             newest = select(JobRow.id).order_by(JobRow.created_at.desc()).limit(20).scalar_subquery()
             session.execute(update(JobRow).where(JobRow.id.in_(newest)).values(has_expired_events=False))
         update_planner_statistics(engine)
