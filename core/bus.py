@@ -196,6 +196,7 @@ class RedisBus:
             self._changed.clear()
             followed = set(self._subscriptions)
             added, removed = followed - requested, requested - followed
+            self._confirmed -= removed  # now: a new subscription must wait until the channel is subscribed again
             if ALL_JOBS in added:
                 await pubsub.psubscribe(_PREFIX + ALL_JOBS)
             if ALL_JOBS in removed:

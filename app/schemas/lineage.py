@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, JsonValue, TypeAdapter
 
 from app.schemas.job_parts import Metrics
 from core.jobs import JobState
-from core.lineage import Lineage, Role
+from core.lineage import Lineage, NodeKind, Role
 
 
 class NodeOut(BaseModel):
@@ -23,10 +23,10 @@ class LineageModelOut(NodeOut):
     kind: Literal["model"] = Field(description="The kind of the node.")
     name: str = Field(description="The name of the model.")
     version: int = Field(description="The number of the version.")
-    created_at: datetime | None = Field(default=None, description="When the version was registered, in UTC.")
-    sha256: str | None = Field(default=None, description="sha256 of weights.safetensors.")
-    num_parameters: int | None = Field(default=None, description="Number of parameters of the network.")
-    metrics: Metrics | None = Field(default=None, description="The metrics of the version.")
+    created_at: datetime | None = Field(description="When the version was registered, in UTC.")
+    sha256: str | None = Field(description="sha256 of weights.safetensors.")
+    num_parameters: int | None = Field(description="Number of parameters of the network.")
+    metrics: Metrics | None = Field(description="The metrics of the version.")
 
 
 class AttemptOut(BaseModel):
@@ -43,15 +43,14 @@ class LineageJobOut(NodeOut):
 
     kind: Literal["job"] = Field(description="The kind of the node.")
     job_id: str = Field(description="The id of the job.")
-    job_kind: str | None = Field(default=None, description="The kind of the job, such as `train`.")
-    name: str | None = Field(default=None, description="The name of the job.")
-    state: JobState | None = Field(default=None, description="The current state.")
-    created_at: datetime | None = Field(default=None, description="When the job was submitted, in UTC.")
-    finished_at: datetime | None = Field(default=None, description="When the job ended, in UTC.")
-    spec: dict[str, JsonValue] | None = Field(default=None, description="The resolved spec.")
-    attempts: list[AttemptOut] = Field(default=[], description="The attempts, oldest first.")
+    job_kind: str | None = Field(description="The kind of the job, such as `train`.")
+    name: str | None = Field(description="The name of the job.")
+    state: JobState | None = Field(description="The current state.")
+    created_at: datetime | None = Field(description="When the job was submitted, in UTC.")
+    finished_at: datetime | None = Field(description="When the job ended, in UTC.")
+    spec: dict[str, JsonValue] | None = Field(description="The resolved spec.")
+    attempts: list[AttemptOut] = Field(description="The attempts, oldest first.")
     environment: dict[str, JsonValue] = Field(
-        default={},
         description="What can explain different results: device, processor, precision, threads, versions, the commit "
         "(`revision`) and the hash of the pinned dependencies (`lock_sha256`) of the last attempt.",
     )
@@ -63,10 +62,10 @@ class LineageDatasetOut(NodeOut):
     kind: Literal["dataset"] = Field(description="The kind of the node.")
     name: str = Field(description="The name of the dataset.")
     version: int = Field(description="The number of the version.")
-    created_at: datetime | None = Field(default=None, description="When the version was created, in UTC.")
-    content_hash: str | None = Field(default=None, description="sha256 of the content.")
-    source: str | None = Field(default=None, description="How it was created: `builtin`, `upload` or `edit`.")
-    operations: list[dict[str, JsonValue]] = Field(default=[], description="The operations of an edit.")
+    created_at: datetime | None = Field(description="When the version was created, in UTC.")
+    content_hash: str | None = Field(description="sha256 of the content.")
+    source: str | None = Field(description="How it was created: `builtin`, `upload` or `edit`.")
+    operations: list[dict[str, JsonValue]] = Field(description="The operations of an edit.")
 
 
 class LineageCheckpointOut(NodeOut):
@@ -74,9 +73,9 @@ class LineageCheckpointOut(NodeOut):
 
     kind: Literal["checkpoint"] = Field(description="The kind of the node.")
     job_id: str = Field(description="The id of the job that wrote it.")
-    number: int | None = Field(description="The number of the checkpoint.")
-    epoch: int | None = Field(default=None, description="The epoch of the checkpoint.")
-    step: int | None = Field(default=None, description="The step of the checkpoint.")
+    number: int = Field(description="The number of the checkpoint.")
+    epoch: int | None = Field(description="The epoch of the checkpoint.")
+    step: int | None = Field(description="The step of the checkpoint.")
 
 
 class LineageWeightsOut(NodeOut):
@@ -91,6 +90,16 @@ AnyNode = Annotated[
     Field(discriminator="kind"),
 ]
 _NODES: TypeAdapter[AnyNode] = TypeAdapter(AnyNode)
+
+
+# What nothing remembers of a deleted node.
+_UNKNOWN: dict[NodeKind, dict[str, Any]] = {
+    "model": dict.fromkeys(("created_at", "sha256", "num_parameters", "metrics")),
+    "job": dict.fromkeys(("name", "state", "created_at", "finished_at", "spec")) | {"attempts": [], "environment": {}},
+    "dataset": dict.fromkeys(("created_at", "content_hash", "source")) | {"operations": []},
+    "checkpoint": dict.fromkeys(("epoch", "step")),
+    "weights": {},
+}
 
 
 class LineageEdgeOut(BaseModel):

@@ -107,7 +107,8 @@ class _Tracer:
             ref = spec.get(field)
             if isinstance(ref, str) and ref.partition("@")[2].isdecimal():  # else the model that a training registers
                 self._link(f"model:{ref}", target, role)  # type: ignore[arg-type]  # the roles are literals above
-        if isinstance(source, dict):
+        # A job that waits for its dataset may name `best` or `latest`, which are numbers once its spec is resolved.
+        if isinstance(source, dict) and str(source["checkpoint"]).isdecimal():
             self._link(f"checkpoint:{source['job']}/{source['checkpoint']}", target, "resumed_from")
         if isinstance(spec.get("weights"), str):
             self._link(f"weights:{spec['weights']}", target, "initial_weights")
@@ -128,9 +129,8 @@ class _Tracer:
     def _visit_checkpoint(self, ref: str) -> LineageNode:
         job_id, _, number = ref.partition("/")
         self._link(f"job:{job_id}", f"checkpoint:{ref}", "wrote")
-        rows = CheckpointRepo(self._session).list_checkpoints(job_id)
-        row = next((row for row in rows if str(row.number) == number), None)
-        fields: dict[str, Any] = {"job": job_id, "number": int(number) if number.isdecimal() else None}
+        row = CheckpointRepo(self._session).find(job_id, int(number))
+        fields: dict[str, Any] = {"job": job_id, "number": int(number)}
         if row is None:
             return self._build_node("checkpoint", ref, fields, is_deleted=True)
         return self._build_node("checkpoint", ref, fields | {"epoch": row.epoch, "step": row.step})

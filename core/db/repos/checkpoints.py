@@ -68,8 +68,11 @@ class CheckpointRepo:
         query = select(CheckpointRow).where(CheckpointRow.job_id == job_id).order_by(CheckpointRow.number)
         return list(self._session.scalars(query))
 
+    def find(self, job_id: str, number: int) -> CheckpointRow | None:
+        return self._session.get(CheckpointRow, (job_id, number))
+
     def get(self, job_id: str, number: int) -> CheckpointRow:
-        row = self._session.get(CheckpointRow, (job_id, number))
+        row = self.find(job_id, number)
         if row is None:
             raise NotFound(f"Job {job_id!r} has no checkpoint {number}.")
         return row

@@ -149,6 +149,12 @@ def test_the_model_that_a_training_registers_is_no_ancestor(registry: Registry) 
     assert [node.kind for node in registry.trace_job(job_id).nodes] == ["job", "dataset"]
 
 
+def test_a_job_that_waits_has_the_ancestors_that_are_known(registry: Registry) -> None:
+    spec = {"resume_from": {"job": "0" * 32, "checkpoint": "best"}, "init_from": "body@champion"}
+    job_id = registry.add_job(registry.add_dataset("pets"), spec, is_resolved=False)
+    assert [node.kind for node in registry.trace_job(job_id).nodes] == ["job", "dataset"]
+
+
 def test_an_unknown_subject_is_not_found(registry: Registry) -> None:
     with pytest.raises(NotFound):
         registry.trace_version("none")
