@@ -59,14 +59,14 @@ def select_rows(
 def _build_postgres_select(table: Table, names: tuple[str, ...], key: tuple[str, ...]) -> str:
     arrays = ", ".join(f"%({name})s::{_get_array_type(table, name)}[]" for name in key)
     keys = f"unnest({arrays}) AS keys ({_quote(key)}) USING ({_quote(key)})"
-    return f"SELECT {_quote(names)} FROM {_quote([table.name])} JOIN {keys} WHERE job_id = %(job_id)s"  # noqa: S608 - the names are those of our tables
+    return f"SELECT {_quote(names)} FROM {_quote([table.name])} JOIN {keys} WHERE job_id = %(job_id)s"  # noqa: S608 - the names are those of our tables # nosec B608
 
 
 @lru_cache
 def _build_sqlite_select(table: Table, names: tuple[str, ...], key: tuple[str, ...], num_keys: int) -> str:
     places = ", ".join([f"({', '.join('?' * len(key))})"] * num_keys)
     where = f"job_id = ? AND ({_quote(key)}) IN (VALUES {places})"
-    return f"SELECT {_quote(names)} FROM {_quote([table.name])} WHERE {where}"  # noqa: S608 - the names are those of our tables
+    return f"SELECT {_quote(names)} FROM {_quote([table.name])} WHERE {where}"  # noqa: S608 - the names are those of our tables # nosec B608
 
 
 @lru_cache
@@ -74,7 +74,7 @@ def _build_postgres_upsert(table: Table, key: tuple[str, ...], names: tuple[str,
     """Return a statement that gets an array per column: one round trip, however many rows there are."""
     arrays = ", ".join(f"%({name})s::{_get_array_type(table, name)}[]" for name in names)
     insert, conflict = _format_insert(table, names), _build_conflict_clause(key, names)
-    return f"{insert} SELECT * FROM unnest({arrays}) {conflict}"  # noqa: S608 - the names are those of our tables
+    return f"{insert} SELECT * FROM unnest({arrays}) {conflict}"  # noqa: S608 - the names are those of our tables # nosec B608
 
 
 @lru_cache
@@ -89,7 +89,7 @@ def _format_insert(table: Table, names: Sequence[str]) -> str:
 
 def _build_conflict_clause(key: Sequence[str], names: Sequence[str]) -> str:
     changes = ", ".join(f'"{name}" = excluded."{name}"' for name in names if name not in key)
-    return f"ON CONFLICT ({_quote(key)}) DO UPDATE SET {changes}"
+    return f"ON CONFLICT ({_quote(key)}) DO UPDATE SET {changes}"  # the names are those of our tables # nosec B608
 
 
 def _quote(names: Sequence[str]) -> str:
