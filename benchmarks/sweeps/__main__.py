@@ -20,8 +20,9 @@ from benchmarks.sweeps.simulation import Curve, SimulationResult, simulate_sweep
 from core.sweeps.sampling import suggest_parameters
 from core.sweeps.space import Parameters
 from core.sweeps.spec import SweepSpec
+from core.sweeps.states import TrialState
 from core.sweeps.trial_spec import choose_parameters
-from core.sweeps.trials import SweepTrial, TrialState, compute_score
+from core.sweeps.trials import SweepTrial, compute_score
 
 NUM_TRIALS = 27
 SCHEDULERS = ("asha", "hyperband", "median")

@@ -21,8 +21,9 @@ from core.spec import JobSpec
 from core.sweeps.sampling import suggest_parameters
 from core.sweeps.space import ChoiceParameter, Parameters
 from core.sweeps.spec import SweepSpec
+from core.sweeps.states import TrialState
 from core.sweeps.trial_spec import build_trial_spec
-from core.sweeps.trials import SweepTrial, TrialState
+from core.sweeps.trials import SweepTrial
 from worker.builders import build_run
 from worker.engine.callback import Callback, TrainingError
 from worker.engine.device import build_placement, keep_freed_memory, use_threads

@@ -11,8 +11,9 @@ from core.sweeps.sampling import suggest_parameters
 from core.sweeps.scheduling import decide_next
 from core.sweeps.space import Parameters
 from core.sweeps.spec import SweepSpec
+from core.sweeps.states import TrialSource, TrialState
 from core.sweeps.trial_spec import derive_seed
-from core.sweeps.trials import SweepTrial, TrialSource, TrialState, compute_score
+from core.sweeps.trials import SweepTrial, compute_score
 
 Curve = Callable[[Parameters], Mapping[int, float]]
 """The values of the objective's metric of a training with some parameters, keyed by epoch."""

@@ -21,6 +21,17 @@ class ResourceDescriptionRow(Base):
     tags: Mapped[list[Any]]  # as in `ResourceTagRow`, in the user's order
 
 
+class JobTagRow(Base):
+    """A tag of a job, for lists of jobs with a tag."""
+
+    __tablename__ = "job_tag"
+    __table_args__ = (Index("ix_job_tag_created", "tag", "created_at", "job_id"),)
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    tag: Mapped[str] = mapped_column(String(64), primary_key=True)
+    created_at: Mapped[datetime]  # of the job, so that the index has the order of lists
+
+
 class ResourceTagRow(Base):
     """A tag of a model, a dataset or a version, for lists of models and datasets with a tag."""
 

@@ -19,13 +19,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.db import metric_tables, queue_tables, registry_tables, upload_tables
+from core.db import metric_tables, queue_tables, registry_tables, sweep_tables, upload_tables
 from core.db.base import Base
 from core.events import EventType
 from core.jobs import DatasetState, JobState, StopRequest
 
 # The imports declare the other tables.
-OTHER_TABLES = (metric_tables, queue_tables, registry_tables, upload_tables)
+OTHER_TABLES = (metric_tables, queue_tables, registry_tables, sweep_tables, upload_tables)
 METADATA = Base.metadata
 
 
@@ -68,6 +68,9 @@ def _build_queue_index(name: str, *columns: str | UnaryExpression[Any], is_resol
     return Index(name, "state", *columns, sqlite_where=text(sqlite), postgresql_where=text(postgresql))
 
 
+_IS_TRIAL: dict[str, Any] = {f"{name}_where": text("sweep_id IS NOT NULL") for name in ("sqlite", "postgresql")}
+
+
 class JobRow(Base):
     """A job, its state and its current attempt. An attempt can write only while the job has the attempt's `token`."""
 
@@ -91,6 +94,7 @@ class JobRow(Base):
         Index("ix_job_name_created", "name", "created_at", "id"),
         Index("ix_job_model_created", "model_name", "created_at", "id"),
         Index("ix_job_dataset_created", "dataset_version_id", "created_at", "id"),
+        Index("ix_job_sweep", "sweep_id", "sweep_trial", "sweep_repeat", unique=True, **_IS_TRIAL),
         Index("ix_job_finished", "finished_at", "id"),  # this one and the next two are for retention
         Index("ix_job_points_finished", "has_deleted_points", "finished_at", "id"),
         Index("ix_job_events_finished", "has_expired_events", "finished_at", "id"),
@@ -101,9 +105,8 @@ class JobRow(Base):
     name: Mapped[str] = mapped_column(String(63))
     model_name: Mapped[str] = mapped_column(String(63))
     spec: Mapped[dict[str, Any]] = mapped_column(deferred=True)
-    is_resolved: Mapped[bool] = mapped_column(
-        default=True, server_default=true()
-    )  # false while the job waits for its dataset
+    # false until the spec has been validated for its dataset
+    is_resolved: Mapped[bool] = mapped_column(default=True, server_default=true())
     dataset_version_id: Mapped[str | None] = mapped_column(
         String(32), ForeignKey("dataset_version.id")
     )  # null for a job that reads no dataset
@@ -150,17 +153,9 @@ class JobRow(Base):
     duration_s: Mapped[float | None]  # from the first attempt to the end; null until the job ends
     tags: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")  # as in `JobTagRow`, in the user's order
     note: Mapped[str | None] = mapped_column(Text)  # Markdown of the user
-
-
-class JobTagRow(Base):
-    """A tag of a job, for lists of jobs with a tag."""
-
-    __tablename__ = "job_tag"
-    __table_args__ = (Index("ix_job_tag_created", "tag", "created_at", "job_id"),)
-
-    job_id: Mapped[str] = mapped_column(ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
-    tag: Mapped[str] = mapped_column(String(64), primary_key=True)
-    created_at: Mapped[datetime]  # of the job, so that the index has the order of lists
+    sweep_id: Mapped[str | None] = mapped_column(String(32))  # null unless the job is one of the repeats of a trial
+    sweep_trial: Mapped[int | None]
+    sweep_repeat: Mapped[int | None]
 
 
 class JobEventRow(Base):
@@ -291,7 +286,6 @@ class BrowserSessionRow(Base):
     """A session of a web browser, which an API key opened. `digest` depends on the key and on the cookie."""
 
     __tablename__ = "browser_session"
-
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     created_at: Mapped[datetime]
     used_at: Mapped[datetime] = mapped_column(index=True)  # updated once a minute at most

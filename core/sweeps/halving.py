@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from core.sweeps.milestones import Bracket
 from core.sweeps.progress import SweepProgress
-from core.sweeps.trials import Scores, SweepTrial, TrialState
+from core.sweeps.states import TrialState
+from core.sweeps.trials import Scores, SweepTrial
 
 
 def rank_rung(scores: Scores, trials: Sequence[SweepTrial], epochs: int) -> list[tuple[float, SweepTrial]]:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from core.sweeps.algorithms import MedianScheduler
 from core.sweeps.progress import SweepProgress
-from core.sweeps.trials import SweepTrial, TrialState
+from core.sweeps.states import TrialState
+from core.sweeps.trials import SweepTrial
 
 
 def iterate_below_median(progress: SweepProgress, scheduler: MedianScheduler) -> Iterator[SweepTrial]:

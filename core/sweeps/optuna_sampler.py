@@ -14,8 +14,9 @@ from pydantic import JsonValue
 from core.sweeps.algorithms import GpSampler, TpeSampler
 from core.sweeps.space import ChoiceParameter, IntParameter, ParameterSpec
 from core.sweeps.spec import SweepSpec
+from core.sweeps.states import TrialState
 from core.sweeps.trial_spec import Choose
-from core.sweeps.trials import Scores, SweepTrial, TrialState, select_level
+from core.sweeps.trials import Scores, SweepTrial, select_level
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # no line in the log for every suggestion
 

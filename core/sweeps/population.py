@@ -16,8 +16,9 @@ from core.sweeps.decisions import PromoteTrial, StartTrial, StopTrial
 from core.sweeps.progress import SweepProgress
 from core.sweeps.space import NumericParameter, Parameters, ParameterSpec
 from core.sweeps.spec import SweepSpec
+from core.sweeps.states import TrialSource, TrialState
 from core.sweeps.trial_spec import choose_parameters, derive_seed
-from core.sweeps.trials import SweepTrial, TrialSource, TrialState
+from core.sweeps.trials import SweepTrial
 
 FACTORS = (0.8, 1.2)
 

@@ -7,15 +7,8 @@ from functools import cached_property
 from core.sweeps.decisions import Decision, FinishSweep, Wait
 from core.sweeps.milestones import Bracket, get_bracket_index, list_brackets
 from core.sweeps.spec import SweepSpec
-from core.sweeps.trials import (
-    MAX_INTERRUPTIONS,
-    MAX_REFUSED,
-    Scores,
-    SweepTrial,
-    TrialSource,
-    TrialState,
-    count_last_refused,
-)
+from core.sweeps.states import TrialSource, TrialState
+from core.sweeps.trials import MAX_INTERRUPTIONS, MAX_REFUSED, Scores, SweepTrial, count_last_refused
 
 
 class SweepProgress:

@@ -15,6 +15,7 @@ from core.sweeps.algorithms import GpSampler, GridSampler, QmcSampler, RandomSam
 from core.sweeps.json_pointers import UnknownPointer, set_value
 from core.sweeps.space import ChoiceParameter, ParameterSpec
 from core.sweeps.spec import SweepSpec
+from core.sweeps.states import TrialSource
 from core.sweeps.trial_spec import (
     Choose,
     build_base,
@@ -24,7 +25,7 @@ from core.sweeps.trial_spec import (
     is_active,
     sort_pointers,
 )
-from core.sweeps.trials import SweepTrial, TrialSource
+from core.sweeps.trials import SweepTrial
 
 MAX_GRID = 100_000
 """Maximum number of combinations of a grid."""

@@ -13,7 +13,8 @@ from core.sweeps.milestones import get_milestones
 from core.sweeps.population import find_population_step, find_replaced
 from core.sweeps.progress import SweepProgress
 from core.sweeps.spec import SweepSpec
-from core.sweeps.trials import SweepTrial, TrialState
+from core.sweeps.states import TrialState
+from core.sweeps.trials import SweepTrial
 
 
 def decide_next(

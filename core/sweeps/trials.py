@@ -3,38 +3,17 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from core.failures import FailureKind, get_failure_kind
 from core.jobs import JobState
 from core.sweeps.space import Parameters
 from core.sweeps.spec import ObjectiveSpec
+from core.sweeps.states import TrialSource, TrialState
 
 MAX_INTERRUPTIONS = 3
 """How often a trial whose worker was lost is continued. Jobs are retried by the service before that."""
 MAX_REFUSED = 10
 """How many suggestions are refused, one after the other, before a sweep starts no further trials."""
-
-
-class TrialState(StrEnum):
-    """The states of a trial."""
-
-    RUNNING = "running"  # its job is queued or running, up to the milestone `epochs`
-    PAUSED = "paused"  # it reached the milestone, and may be promoted
-    INTERRUPTED = "interrupted"  # its worker was lost; the trial itself may be correct
-    SUCCEEDED = "succeeded"  # it has trained for all epochs
-    STOPPED = "stopped"  # it cannot be promoted any more, or was cancelled
-    FAILED = "failed"  # the worst trial of its rung
-    REFUSED = "refused"  # its parameters give no valid job; it has no job
-
-
-class TrialSource(StrEnum):
-    """Where the parameters of a trial come from."""
-
-    SAMPLER = "sampler"
-    FIRST = "first"  # the field `first` of the sweep
-    CLIENT = "client"  # added by hand
-    COPY = "copy"  # a copy of another trial, with changed parameters (population based training)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from core.db.metric_tables import MetricSummaryRow
-from core.db.tables import DatasetVersionRow, JobRow, JobTagRow, ModelVersionRow
+from core.db.registry_tables import JobTagRow
+from core.db.tables import DatasetVersionRow, JobRow, ModelVersionRow
 from core.jobs import JobState
 from tests.support.builders import dataset_version, job_spec
 

@@ -10,7 +10,8 @@ from core.sweeps.decisions import Decision, FinishSweep, PromoteTrial, StartTria
 from core.sweeps.milestones import get_milestones
 from core.sweeps.scheduling import decide_next
 from core.sweeps.spec import SweepSpec
-from core.sweeps.trials import MAX_INTERRUPTIONS, SweepTrial, TrialSource, TrialState
+from core.sweeps.states import TrialSource, TrialState
+from core.sweeps.trials import MAX_INTERRUPTIONS, SweepTrial
 
 BASE: dict[str, Any] = {"dataset": "digits", "architecture": "convnet", "epochs": 27}
 LR = {"/optimizer/lr": {"type": "float", "low": 1e-5, "high": 0.3, "log": True}}

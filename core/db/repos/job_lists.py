@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from core.db import cursor as cursors
 from core.db.metric_tables import MetricSummaryRow
-from core.db.tables import DatasetVersionRow, JobRow, JobTagRow
+from core.db.registry_tables import JobTagRow
+from core.db.tables import DatasetVersionRow, JobRow
 from core.jobs import JobState
 
 

@@ -8,12 +8,12 @@ from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now
-from core.db.registry_tables import JobBundleRow
+from core.db.registry_tables import JobBundleRow, JobTagRow
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.job_queue import is_queued
 from core.db.repos.spec_columns import build_spec_columns
 from core.db.repos.transitions import apply_transition, build_transition_conflict, get_job_for_update, record_transition
-from core.db.tables import ArtifactRow, CheckpointRow, JobRow, JobTagRow, ModelVariantRow
+from core.db.tables import ArtifactRow, CheckpointRow, JobRow, ModelVariantRow
 from core.errors import Conflict, NotFound, ResourceInUse
 from core.jobs import ACTIVE, EXTENDED, TERMINAL, UNFINISHED, JobState, StopRequest
 

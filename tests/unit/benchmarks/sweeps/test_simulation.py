@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.sweeps.simulation import simulate_sweep
 from core.sweeps.space import Parameters
-from core.sweeps.trials import TrialState
+from core.sweeps.states import TrialState
 from tests.support.sweeps import build_sweep
 
 

@@ -7,8 +7,9 @@ import pytest
 
 from core.sweeps.importance import MIN_TRIALS, compute_importance
 from core.sweeps.space import Parameters
+from core.sweeps.states import TrialState
 from core.sweeps.trial_spec import choose_parameters
-from core.sweeps.trials import SweepTrial, TrialState
+from core.sweeps.trials import SweepTrial
 from tests.support.sweeps import CONDITIONAL, build_sweep
 
 SWEEP = build_sweep(space=CONDITIONAL)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from core.sweeps.decisions import PromoteTrial, StartTrial, StopTrial, Wait
 from core.sweeps.population import perturb_parameters
 from core.sweeps.scheduling import decide_next
-from core.sweeps.trials import SweepTrial, TrialState
+from core.sweeps.states import TrialState
+from core.sweeps.trials import SweepTrial
 from tests.support.sweeps import CONDITIONAL, build_sweep
 
 SWEEP = build_sweep(

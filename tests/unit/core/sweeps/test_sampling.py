@@ -19,8 +19,9 @@ from core.sweeps.sampling import (
     suggest_parameters,
 )
 from core.sweeps.spec import SweepSpec
+from core.sweeps.states import TrialSource, TrialState
 from core.sweeps.trial_spec import build_trial_spec
-from core.sweeps.trials import SweepTrial, TrialSource, TrialState
+from core.sweeps.trials import SweepTrial
 from tests.support.sweeps import CONDITIONAL, build_sweep
 
 SAMPLERS = ["grid", "random", "qmc", "tpe", "gp"]

@@ -13,7 +13,8 @@ from core.sweeps.halving import find_promotion, iterate_hopeless
 from core.sweeps.progress import SweepProgress
 from core.sweeps.rules import find_errors
 from core.sweeps.scheduling import decide_next
-from core.sweeps.trials import MAX_INTERRUPTIONS, MAX_REFUSED, SweepTrial, TrialState
+from core.sweeps.states import TrialState
+from core.sweeps.trials import MAX_INTERRUPTIONS, MAX_REFUSED, SweepTrial
 from tests.support.sweeps import RandomSweep, build_sweep
 
 SCHEDULERS = [

@@ -6,10 +6,10 @@ import pytest
 
 from core.jobs import JobState
 from core.sweeps.spec import ObjectiveSpec
+from core.sweeps.states import TrialState
 from core.sweeps.trials import (
     Scores,
     SweepTrial,
-    TrialState,
     combine_scores,
     compute_score,
     count_last_refused,
