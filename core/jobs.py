@@ -70,7 +70,7 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     _S.PAUSED: frozenset({_S.QUEUED, _S.CANCELLED}),
     _S.CANCELLING: frozenset({_S.CANCELLED, _S.SUCCEEDED, _S.FAILED}),
     _S.SUCCEEDED: frozenset({_S.QUEUED}),  # a succeeded job can be extended by more epochs
-    _S.FAILED: frozenset(),
+    _S.FAILED: frozenset({_S.QUEUED}),  # a sweep continues its trial whose worker was lost
     _S.CANCELLED: frozenset(),
 }
 
@@ -79,6 +79,8 @@ UNFINISHED = frozenset(JobState) - TERMINAL
 ACTIVE = frozenset({_S.RUNNING, _S.PAUSING, _S.CANCELLING})  # states in which an attempt holds the lease of the job
 
 EXTENDED = "extended"  # the reason of the transition by which a job is queued for more epochs
+USER, SWEEP = "user", "sweep"  # who stopped a job: the beginning of its `stop_reason`, such as `user_paused`
+RETRIED = "retried"  # the reason of the transition by which a failed job is queued again
 MILESTONE = "milestone"  # the `stop_reason` of a job that paused at a milestone, and the reason of that transition
 
 

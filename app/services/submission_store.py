@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -13,7 +13,7 @@ from app.services.jobs import JobService, JobView
 from app.services.validation import capacity
 from app.services.validation.context import RegisteredModel, ResolvedSpec, ResumeSource
 from app.services.validation.report import reject
-from app.services.validation.resolve import find_model_reference, get_registry_name, pin_unresolved_spec
+from app.services.validation.resolve import find_model_reference, pin_unresolved_spec
 from app.services.validation.resume_from import copy_metrics, find_resume_source
 from core.db.queue_tables import WorkerRow
 from core.db.repos.idempotency import IdempotencyRepo
@@ -24,7 +24,8 @@ from core.db.repos.placement import WorkerCapacity
 from core.db.tables import DatasetVersionRow, JobRow
 from core.errors import IdempotencyMismatch, InvalidSpec, NotFound
 from core.failures import build_failure
-from core.spec import AnyJobSpec, JobSpec
+from core.spec import AnyJobSpec
+from core.spec.submission import build_initial_progress, get_registry_name
 
 T = TypeVar("T")
 
@@ -214,13 +215,6 @@ def _collect_errors(errors: list[tuple[str, str]], find: Callable[[], T]) -> T |
     except InvalidSpec as error:
         errors += error.errors
         return None
-
-
-def build_initial_progress(spec: AnyJobSpec, steps_per_epoch: int | None) -> dict[str, Any]:
-    """Return the progress of a queued job. Only trainings have epochs; other jobs report their steps when they run."""
-    epochs = spec.epochs if isinstance(spec, JobSpec) else 1
-    steps = epochs * steps_per_epoch if isinstance(spec, JobSpec) and steps_per_epoch else 0
-    return {"epoch": 0, "epochs": epochs, "step": 0, "steps": steps, "eta_seconds": None}
 
 
 def hash_spec(spec: AnyJobSpec) -> str:

@@ -4,10 +4,9 @@ from functools import lru_cache
 from typing import NamedTuple, assert_never
 
 from core.spec import JobSpec
+from core.spec.milestones import MAX_MILESTONES
 from core.sweeps.algorithms import AshaScheduler, HyperbandScheduler, MedianScheduler, NoScheduler, PbtScheduler
 from core.sweeps.spec import SweepSpec
-
-MAX_MILESTONES = 1000
 
 
 class Bracket(NamedTuple):
@@ -80,6 +79,9 @@ def list_rungs(min_epochs: int, reduction: int, max_epochs: int) -> tuple[int, .
 
 
 def _list_regular(first: int, interval: int, max_epochs: int) -> tuple[int, ...]:
-    """Return every `interval` epochs from `first`, and the maximum. A long training has at most `MAX_MILESTONES`."""
-    interval = max(interval, -(-(max_epochs - first) // (MAX_MILESTONES - 1)))
+    """Return every `interval` epochs from `first`, and the maximum.
+
+    A long training has a longer interval: at most `MAX_MILESTONES` milestones come before the maximum.
+    """
+    interval = max(interval, -(-(max_epochs - first) // MAX_MILESTONES))
     return (*range(first, max_epochs, interval), max_epochs)

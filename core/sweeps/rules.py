@@ -22,8 +22,18 @@ OWN_FIELDS = {
     "sweep": "cannot be a parameter: the sweep sets it",
 }
 """Fields of the job spec that cannot be parameters, with the reason."""
-COPIED_FIELDS = ("architecture", "dataset", "init_from", "weights", "resume_from")
-"""Fields that a copy of a trial with the same weights cannot change."""
+COPIED_FIELDS = (
+    "accumulate_batches",
+    "architecture",
+    "batch_size",
+    "dataset",
+    "init_from",
+    "resume_from",
+    "weights",
+)
+"""Fields that a copy of a trial with the same weights and steps cannot change."""
+DATASET_FIELDS = ("stratify", "test", "train_transforms", "valid")
+"""Fields of the dataset that do not select another version of it."""
 
 
 def find_errors(sweep: SweepSpec) -> list[FieldError]:
@@ -41,6 +51,10 @@ def check_own_fields(sweep: SweepSpec) -> Iterator[FieldError]:
         name = split_pointer(pointer)[0]
         if name in OWN_FIELDS:
             yield build_pointer(["space", pointer]), OWN_FIELDS[name]
+        elif name == "dataset" and split_pointer(pointer)[1:2] not in [[field] for field in DATASET_FIELDS]:
+            accepted = ", ".join(f"/dataset/{field}" for field in DATASET_FIELDS)
+            reason = f"cannot be a parameter: all trials use one dataset version; only {accepted} can be changed"
+            yield build_pointer(["space", pointer]), reason
     kind = sweep.base.get("kind", "train")
     if kind != "train":
         yield "/base/kind", f"should be 'train', the only kind of job that a sweep can search over, not {kind!r}"

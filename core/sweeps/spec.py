@@ -100,6 +100,12 @@ class SweepSpec(Spec):
         default=1, description="The maximum number of trials that are queued or running."
     )
     seed: Seed = Field(default=0, description="The seed of the sampler and the scheduler.")
+    deterministic: bool = Field(
+        default=False,
+        description="Whether results are used in the order of the decisions, not in that of their arrival. Then the "
+        "sweep has the same trials and the same best trial however fast its workers are, also after failures of "
+        "processes. With `parallel` above 1, a free slot may wait for the result of another trial.",
+    )
     repeats: Annotated[int, Field(ge=1, le=100)] = Field(
         default=1,
         description="The number of jobs per trial, with different seeds. The score of the trial is their mean.",

@@ -88,11 +88,6 @@ def list_fields(kind: str) -> frozenset[str]:
     return frozenset(field.alias or name for name, field in fields.items())
 
 
-def get_registry_name(spec: AnyJobSpec) -> str:
-    """Return the name of the registered model that a resolved job creates or applies."""
-    return (spec.model or spec.name or "").partition("@")[0]
-
-
 def pin_unresolved_spec(spec: AnyJobSpec, version: int) -> AnyJobSpec:
     """Return the spec with a name and the dataset version, for a job whose dataset is still being imported."""
     assert spec.dataset is not None  # noqa: S101 - the caller waits for the import of the dataset

@@ -188,7 +188,8 @@ class AttemptRepo:
     def fail(self, job_id: str, token: int, failure: dict[str, Any]) -> JobRow:
         """Mark the job as failed. `failure` is an object that `build_failure` returns."""
         job = lock_job_for_attempt(self._session, job_id, token)
-        apply_transition(self._session, job, JobState.FAILED, failure["code"], failure=failure, stop_request=None)
+        values = {"failure": failure, "stop_request": None, "stop_reason": None}
+        apply_transition(self._session, job, JobState.FAILED, failure["code"], **values)
         return job
 
     def release(self, job_id: str, token: int, reason: str) -> JobRow:
@@ -252,10 +253,10 @@ class AttemptRepo:
     def _release_job(self, job: JobRow, reason: str, num_lost: int) -> None:
         lost_attempts = job.lost_attempts + num_lost
         if job.state is JobState.CANCELLING:
-            values: dict[str, Any] = {"stop_request": None, "stop_reason": "user_cancelled"}
+            values: dict[str, Any] = {"stop_request": None, "stop_reason": job.stop_reason or "user_cancelled"}
             apply_transition(self._session, job, JobState.CANCELLED, reason, lost_attempts=lost_attempts, **values)
         elif job.state is JobState.PAUSING:
-            values = {"stop_request": None, "stop_reason": "user_paused"}
+            values = {"stop_request": None, "stop_reason": job.stop_reason or "user_paused"}
             apply_transition(self._session, job, JobState.PAUSED, reason, lost_attempts=lost_attempts, **values)
         else:  # a finish request is not cleared: the next attempt handles it
             apply_transition(self._session, job, JobState.QUEUED, reason, lost_attempts=lost_attempts)

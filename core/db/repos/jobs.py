@@ -15,7 +15,18 @@ from core.db.repos.spec_columns import build_spec_columns
 from core.db.repos.transitions import apply_transition, build_transition_conflict, get_job_for_update, record_transition
 from core.db.tables import ArtifactRow, CheckpointRow, JobRow, ModelVariantRow
 from core.errors import Conflict, NotFound, ResourceInUse
-from core.jobs import ACTIVE, EXTENDED, TERMINAL, UNFINISHED, JobState, StopRequest
+from core.jobs import ACTIVE, EXTENDED, RETRIED, TERMINAL, UNFINISHED, USER, JobState, StopRequest
+
+_CLEARED: dict[str, Any] = {
+    "stop_request": None,
+    "stop_reason": None,
+    "finished_at": None,
+    "duration_s": None,
+    "lost_attempts": 0,
+    "has_expired_events": False,  # the new events and points expire too
+    "has_deleted_points": False,
+}
+"""The columns of a job that has ended, as they are when it is queued again."""
 
 
 class JobRepo:
@@ -157,8 +168,10 @@ class JobRepo:
             apply_transition(self._session, job, JobState.CANCELLED, "killed", **values)
         return job
 
-    def request_stop(self, job_id: str, stop_request: StopRequest) -> JobRow:
+    def request_stop(self, job_id: str, stop_request: StopRequest, *, origin: str = USER) -> JobRow:
         """Request that a job is cancelled, paused or finished. Repeating the request has no effect.
+
+        `origin`: the beginning of the job's `stop_reason`, `USER` or `SWEEP`.
 
         Raises:
             NotFound: the job does not exist.
@@ -167,9 +180,9 @@ class JobRepo:
         job = get_job_for_update(self._session, job_id)
         match stop_request:
             case StopRequest.CANCEL:
-                self._apply_stop_request(job, stop_request, JobState.CANCELLING, JobState.CANCELLED)
+                self._apply_stop_request(job, stop_request, JobState.CANCELLING, JobState.CANCELLED, origin)
             case StopRequest.PAUSE:
-                self._apply_stop_request(job, stop_request, JobState.PAUSING, JobState.PAUSED)
+                self._apply_stop_request(job, stop_request, JobState.PAUSING, JobState.PAUSED, origin)
             case StopRequest.FINISH:
                 self._request_finish(job)
         return job
@@ -182,22 +195,25 @@ class JobRepo:
         apply_transition(self._session, job, JobState.QUEUED, "resumed", stop_request=None, stop_reason=None)
         return job
 
+    def retry(self, job_id: str) -> JobRow:
+        """Queue a failed job again. It continues from its newest checkpoint. The caller adds a message to the outbox.
+
+        Raises:
+            Conflict: the job has not failed.
+        """
+        job = get_job_for_update(self._session, job_id)
+        if job.state is not JobState.FAILED:
+            raise build_transition_conflict(job, "cannot be retried")
+        apply_transition(self._session, job, JobState.QUEUED, RETRIED, failure=None, **_CLEARED)
+        return job
+
     def extend(self, job_id: str, spec: dict[str, Any], **values: Any) -> JobRow:  # noqa: ANN401 - column values
         """Queue a succeeded job again with a longer spec and other column values. The caller adds an outbox message."""
         job = get_job_for_update(self._session, job_id)
         if job.state is not JobState.SUCCEEDED:
             raise build_transition_conflict(job, "cannot be extended")
-        cleared = {
-            "stop_request": None,
-            "has_expired_events": False,  # the new events and points expire too
-            "has_deleted_points": False,
-            "stop_reason": None,
-            "finished_at": None,
-            "duration_s": None,
-            "lost_attempts": 0,
-        }
         values |= {"spec": spec, **build_spec_columns(spec)}
-        apply_transition(self._session, job, JobState.QUEUED, EXTENDED, **cleared, **values)
+        apply_transition(self._session, job, JobState.QUEUED, EXTENDED, **_CLEARED, **values)
         return job
 
     def delete(self, job_id: str) -> list[str]:
@@ -237,7 +253,7 @@ class JobRepo:
         return self._session.scalars(select(ModelVariantRow.name).where(ModelVariantRow.key == key)).first() is not None
 
     def _apply_stop_request(
-        self, job: JobRow, stop_request: StopRequest, pending_state: JobState, stopped_state: JobState
+        self, job: JobRow, stop_request: StopRequest, pending_state: JobState, stopped_state: JobState, origin: str
     ) -> None:
         if job.state in (pending_state, stopped_state):
             return
@@ -248,10 +264,12 @@ class JobRepo:
                 stopped_state,
                 f"{stop_request} requested",
                 stop_request=None,
-                stop_reason=f"user_{stopped_state}",
+                stop_reason=f"{origin}_{stopped_state}",
             )
         else:
-            apply_transition(self._session, job, pending_state, f"{stop_request} requested", stop_request=stop_request)
+            reason = None if origin == USER else f"{origin}_{stopped_state}"  # None: as without a sweep
+            values = {"stop_request": stop_request, "stop_reason": reason}
+            apply_transition(self._session, job, pending_state, f"{stop_request} requested", **values)
 
     def _request_finish(self, job: JobRow) -> None:
         if job.state is not JobState.RUNNING:

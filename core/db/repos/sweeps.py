@@ -1,18 +1,32 @@
-"""Queries for sweeps, their trials and the scores of the trials at milestones."""
+"""Queries for sweeps and their trials, and the changes that clients request.
+
+`sweep_trials.py` has the queries that start and end trials.
+"""
 
 import math
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 
-from sqlalchemy import select, update
+from pydantic import JsonValue
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now
+from core.db.repos.sweep_trials import NewTrial, SweepTrialRepo
 from core.db.sweep_tables import RungScoreRow, SweepRow, SweepTrialRow
 from core.db.tables import JobRow
-from core.errors import NotFound
-from core.sweeps.states import SweepState
+from core.errors import Conflict, InvalidSpec, NotFound
+from core.spec.error_pointers import build_pointer
+from core.sweeps.milestones import get_milestones
+from core.sweeps.spec import MAX_TRIALS, SweepSpec
+from core.sweeps.states import SweepState, TrialSource
+from core.sweeps.trial_jobs import build_trial_jobs
 from core.sweeps.trials import SweepTrial
+
+CANCELLED, FINISHED_EARLY = "cancelled", "finish_requested"
+"""The `finish_reason` of a sweep that a client has cancelled, or finished early."""
+_S = SweepState
 
 
 class SweepRepo:
@@ -66,10 +80,162 @@ class SweepRepo:
             query = query.where(JobRow.sweep_trial.in_(list(trials)))
         return list(self._session.scalars(query.order_by(JobRow.sweep_trial, JobRow.sweep_repeat)))
 
+    def list_steps(self, sweep_id: str) -> list[tuple[int, int]]:
+        """List the trial and the milestone of each step, in the order of the decisions."""
+        query = select(RungScoreRow.trial, RungScoreRow.epochs).where(RungScoreRow.sweep_id == sweep_id)
+        return [(trial, epochs) for trial, epochs in self._session.execute(query.order_by(RungScoreRow.step))]
+
+    def pause(self, sweep_id: str) -> SweepRow:
+        """Pause a sweep. Maintenance then pauses its jobs. Repeating the request has no effect.
+
+        Raises:
+            NotFound: the sweep does not exist.
+            Conflict: the sweep is not running.
+        """
+        sweep = self._lock(sweep_id, "paused", {_S.RUNNING, _S.PAUSED})
+        if sweep.state is not _S.PAUSED:
+            self._stop_clock(sweep)
+            self._change(sweep, _S.PAUSED)
+        return sweep
+
+    def resume(self, sweep_id: str) -> SweepRow:
+        """Continue a paused sweep. Maintenance then resumes the jobs that the sweep has paused.
+
+        Raises:
+            NotFound: the sweep does not exist.
+            Conflict: the sweep is not paused.
+        """
+        sweep = self._lock(sweep_id, "resumed", {_S.PAUSED})
+        self._change(sweep, _S.RUNNING)
+        return sweep
+
+    def cancel(self, sweep_id: str) -> SweepRow:
+        """Cancel a sweep. It is `finishing` until maintenance has stopped its jobs. No trial is registered.
+
+        Repeating the request has no effect.
+
+        Raises:
+            NotFound: the sweep does not exist.
+            Conflict: the sweep has ended.
+        """
+        sweep = self._lock(sweep_id, "cancelled", {_S.RUNNING, _S.PAUSED, _S.FINISHING, _S.CANCELLED})
+        if sweep.state is not _S.CANCELLED and sweep.finish_reason != CANCELLED:
+            self.start_finishing(sweep, CANCELLED)
+        return sweep
+
+    def finish(self, sweep_id: str) -> SweepRow:
+        """End a sweep early: maintenance stops its running trials and registers the best one.
+
+        Repeating the request has no effect.
+
+        Raises:
+            NotFound: the sweep does not exist.
+            Conflict: the sweep has ended.
+        """
+        sweep = self._lock(sweep_id, "finished early", {_S.RUNNING, _S.PAUSED, _S.FINISHING})
+        if sweep.state is not _S.FINISHING:
+            self.start_finishing(sweep, FINISHED_EARLY)
+        return sweep
+
+    def extend(self, sweep_id: str, spec: SweepSpec) -> SweepRow:
+        """Store a changed spec, for example with a larger budget. A sweep that has ended continues.
+
+        Raises:
+            NotFound: the sweep does not exist.
+            Conflict: the sweep is finishing, or was cancelled.
+        """
+        sweep = self._lock(sweep_id, "extended", {_S.RUNNING, _S.PAUSED, _S.SUCCEEDED, _S.FAILED})
+        sweep.spec = spec.model_dump(mode="json")
+        if sweep.state in (_S.SUCCEEDED, _S.FAILED):
+            sweep.finish_reason = sweep.finished_at = None
+            self._change(sweep, _S.RUNNING)
+        else:
+            self._change(sweep, sweep.state)
+        return sweep
+
+    def add_trial(self, sweep_id: str, parameters: Mapping[str, JsonValue]) -> SweepTrialRow:
+        """Start a trial with parameters of a client, also if the sweep has no free slot.
+
+        Raises:
+            NotFound: the sweep does not exist.
+            Conflict: the sweep is not running, or has too many trials.
+            InvalidSpec: the parameters are not those of the sweep, or give no valid job.
+        """
+        sweep = self._lock(sweep_id, "extended by a trial", {_S.RUNNING})
+        spec = SweepSpec.model_validate(sweep.spec)
+        errors = _find_parameter_errors(spec, parameters)
+        if errors:
+            raise InvalidSpec("The parameters are not valid for the sweep.", errors=errors)
+        number = self._get_next_number(sweep_id)
+        if number >= MAX_TRIALS:
+            raise Conflict(f"A sweep has at most {MAX_TRIALS} trials.", state=sweep.state, allowed=[])
+        jobs = build_trial_jobs(spec, parameters, name=sweep.name, model=sweep.model_name, number=number)
+        epochs = get_milestones(spec, number)[0]
+        SweepTrialRepo(self._session).start(sweep, NewTrial(number, epochs, parameters, TrialSource.CLIENT, jobs))
+        self.touch(sweep_id)
+        return self._session.get_one(SweepTrialRow, (sweep_id, number), populate_existing=True)
+
+    def start_finishing(self, sweep: SweepRow, reason: str) -> None:
+        """End a locked sweep: no trial starts any more, and maintenance stops its jobs."""
+        self._stop_clock(sweep)
+        sweep.finish_reason = reason
+        self._change(sweep, _S.FINISHING)
+
+    def end(self, sweep: SweepRow, state: SweepState) -> None:
+        """Store that a locked sweep has ended."""
+        sweep.finished_at = now(self._session)
+        self._change(sweep, state)
+
+    def get_active_s(self, sweep: SweepRow) -> float:
+        """Return the seconds during which a sweep was running."""
+        if sweep.active_since is None:
+            return sweep.active_s
+        at: datetime = self._session.scalars(select(now(self._session))).one()
+        return sweep.active_s + max((at - sweep.active_since).total_seconds(), 0.0)
+
+    def lock_unchanged(self, sweep_id: str, revision: int) -> SweepRow | None:
+        """Lock a sweep until the commit. Return None if it has changed since this revision, or was deleted."""
+        sweep = self.find(sweep_id, is_locked=True)
+        return sweep if sweep is not None and sweep.revision == revision else None
+
     def touch(self, sweep_id: str) -> None:
         """Increment the revision of a sweep, so that decisions that were computed before do not apply."""
+        self._session.flush()
         values = {"revision": SweepRow.revision + 1, "updated_at": now(self._session)}
         self._session.execute(update(SweepRow).where(SweepRow.id == sweep_id).values(values))
+
+    def _lock(self, sweep_id: str, change: str, allowed: Collection[SweepState]) -> SweepRow:
+        sweep = self.get(sweep_id, is_locked=True)
+        if sweep.state not in allowed:
+            raise Conflict(
+                f"A sweep that is {sweep.state} cannot be {change}.", state=sweep.state, allowed=sorted(allowed)
+            )
+        return sweep
+
+    def _stop_clock(self, sweep: SweepRow) -> None:
+        sweep.active_s, sweep.active_since = self.get_active_s(sweep), None
+
+    def _change(self, sweep: SweepRow, state: SweepState) -> None:
+        if state is _S.RUNNING and sweep.active_since is None:
+            sweep.active_since = now(self._session)
+        sweep.state = state
+        self.touch(sweep.id)
+        self._session.refresh(sweep)
+
+    def _get_next_number(self, sweep_id: str) -> int:
+        newest = select(func.max(SweepTrialRow.number)).where(SweepTrialRow.sweep_id == sweep_id)
+        number = self._session.scalar(newest)
+        return 0 if number is None else number + 1
+
+
+def _find_parameter_errors(spec: SweepSpec, parameters: Mapping[str, JsonValue]) -> list[tuple[str, str]]:
+    """Return the errors of parameters as pairs of a JSON pointer and a message."""
+    errors = []
+    for pointer, value in parameters.items():
+        reason = spec.space[pointer].find_error(value) if pointer in spec.space else "is not a parameter of the sweep"
+        if reason is not None:
+            errors.append((build_pointer(["parameters", pointer]), reason))
+    return errors
 
 
 def build_trial(row: SweepTrialRow, scores: dict[int, float]) -> SweepTrial:

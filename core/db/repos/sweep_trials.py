@@ -1,0 +1,242 @@
+"""Queries that start, continue and end the trials of a sweep. The caller has locked the row of the sweep."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from pydantic import JsonValue
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session, undefer
+
+from core.db.clock import now
+from core.db.repos.checkpoints import CheckpointRepo
+from core.db.repos.jobs import JobRepo
+from core.db.repos.outbox import OutboxRepo
+from core.db.sweep_tables import RungScoreRow, SweepRow, SweepTrialRow
+from core.db.tables import CheckpointRow, JobRow
+from core.errors import NotFound
+from core.failures import FailureKind, get_failure_kind
+from core.jobs import MILESTONE, SWEEP, TERMINAL, JobState, StopRequest
+from core.spec import JobSpec
+from core.spec.submission import build_initial_progress, get_registry_name
+from core.sweeps.states import TrialSource, TrialState
+from core.sweeps.trial_jobs import PRIORITY, continue_checkpoint
+
+MAX_REASON = 255
+
+
+class NewTrial(NamedTuple):
+    """A trial that starts.
+
+    Attributes:
+        jobs: the spec of each repeat.
+        parent: the trial, and the epochs of its checkpoint, from which the trial continues; None: new weights.
+    """
+
+    number: int
+    epochs: int
+    parameters: Mapping[str, JsonValue]
+    source: TrialSource
+    jobs: Sequence[JobSpec]
+    parent: tuple[int, int] | None = None
+
+
+class SweepTrialRepo:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def start(self, sweep: SweepRow, trial: NewTrial) -> None:
+        """Store a trial with its jobs, which the API validates and queues.
+
+        Raises:
+            NotFound: the checkpoint of the parent does not exist any more.
+        """
+        specs = list(trial.jobs)
+        if trial.parent is not None:
+            sources = self._list_checkpoints(sweep.id, *trial.parent)
+            specs = [
+                continue_checkpoint(spec, JobSpec.model_validate(job.spec), job.id, number)
+                for spec, (job, number) in zip(specs, sources, strict=True)
+            ]
+        self._add_row(sweep, trial, TrialState.RUNNING)
+        first_epoch = 0 if trial.parent is None else trial.parent[1]
+        self._add_step(sweep, trial.number, trial.epochs, (trial.epochs - first_epoch) * len(specs))
+        sweep.num_trials += 1
+        for repeat, spec in enumerate(specs):
+            JobRepo(self._session).add(_build_job(sweep, trial.number, repeat, spec))
+
+    def add_refused(self, sweep: SweepRow, trial: NewTrial, reason: str) -> None:
+        """Store a trial whose parameters give no valid job."""
+        self._add_row(sweep, trial, TrialState.REFUSED, _shorten(reason))
+        sweep.num_refused += 1
+
+    def refuse(self, sweep: SweepRow, number: int, reason: str) -> None:
+        """Store that the validation has refused a job of a trial, and delete its jobs, which have never run."""
+        trial = self._get(sweep.id, number)
+        jobs = self._list_jobs(sweep.id, number)
+        for job in jobs:
+            if job.state not in TERMINAL:
+                JobRepo(self._session).request_stop(job.id, StopRequest.CANCEL, origin=SWEEP)
+            self._session.delete(job)
+        self._set_state(trial, TrialState.REFUSED, reason)
+        sweep.num_trials -= 1
+        sweep.num_refused += 1
+        sweep.num_epochs -= (trial.epochs - (trial.parent_epochs or 0)) * len(jobs)
+        self._session.flush()
+
+    def promote(self, sweep: SweepRow, number: int, epochs: int, num_repeats: int) -> bool:
+        """Continue a trial up to a milestone. Return False, and stop the trial, if one of its jobs cannot continue."""
+        trial = self._get(sweep.id, number)
+        jobs = self._list_jobs(sweep.id, number)
+        if len(jobs) < num_repeats or any(job.state is JobState.CANCELLED for job in jobs):
+            self._set_state(trial, TrialState.STOPPED, "a job of the trial was cancelled")
+            return False
+        for job in jobs:
+            self._continue_job(job, epochs)
+        if epochs > trial.epochs:  # a trial whose worker was lost continues its step
+            self._add_step(sweep, number, epochs, (epochs - trial.epochs) * num_repeats)
+            trial.epochs = epochs
+        self._set_state(trial, TrialState.RUNNING, None)
+        return True
+
+    def record_score(self, sweep_id: str, number: int, state: TrialState, score: float, *, best: float) -> None:
+        """Store the score of a trial at its milestone, and its best score so far. They can be NaN."""
+        trial = self._get(sweep_id, number)
+        rung = self._session.get_one(RungScoreRow, (sweep_id, number, trial.epochs))
+        rung.is_reached, rung.score = True, _to_finite(score)
+        self._session.flush()
+        key = (RungScoreRow.sweep_id == sweep_id, RungScoreRow.trial == number, RungScoreRow.epochs == trial.epochs)
+        self._session.execute(update(RungScoreRow).where(*key).values(reached_at=now(self._session)))
+        trial.best_score = _to_finite(best)
+        self._set_state(trial, state, None if math.isfinite(score) else "The score is not finite.")
+
+    def end(self, sweep_id: str, number: int, state: TrialState, reason: str) -> None:
+        """End a trial without a score at its milestone, and cancel its jobs.
+
+        A trial whose worker was lost is not ended: it may continue, and its other jobs do.
+        """
+        trial = self._get(sweep_id, number)
+        self._set_state(trial, state, reason)
+        if state is TrialState.INTERRUPTED:
+            trial.interruptions += 1
+        else:
+            self.cancel_jobs(self._list_jobs(sweep_id, number))
+        self._session.flush()
+
+    def cancel_jobs(self, jobs: Collection[JobRow]) -> None:
+        """Cancel the jobs that have not ended."""
+        for job in jobs:
+            if job.state not in TERMINAL and job.state is not JobState.CANCELLING:
+                JobRepo(self._session).request_stop(job.id, StopRequest.CANCEL, origin=SWEEP)
+
+    def delete_checkpoints(self, sweep_id: str, numbers: Collection[int], limit: int | None = None) -> list[str]:
+        """Delete the checkpoints of trials whose jobs have ended, and return their storage keys.
+
+        Checkpoints that other jobs start from remain. The caller deletes the files after the commit.
+        """
+        query = select(CheckpointRow).join(JobRow, JobRow.id == CheckpointRow.job_id)
+        query = query.where(JobRow.sweep_id == sweep_id, JobRow.sweep_trial.in_(numbers), JobRow.state.in_(TERMINAL))
+        rows = self._session.scalars(query.order_by(JobRow.id, CheckpointRow.number)).all()
+        job_ids = {row.job_id for row in rows}
+        needed = {
+            (job_id, number)
+            for job_id in job_ids
+            for number in CheckpointRepo(self._session).find_dependents(job_id).values()
+        }
+        deleted = [row for row in rows if (row.job_id, row.number) not in needed][:limit]
+        for row in deleted:
+            self._session.delete(row)
+        changed = {row.job_id for row in deleted}
+        self._session.execute(update(JobRow).where(JobRow.id.in_(changed)).values(has_expired_checkpoints=True))
+        self._session.flush()
+        return [row.key for row in deleted]
+
+    def _continue_job(self, job: JobRow, epochs: int) -> None:
+        """Queue a job that has not reached the milestone, unless a client has resumed it already."""
+        jobs = JobRepo(self._session)
+        if job.state is JobState.PAUSED and job.stop_reason == MILESTONE and job.milestone_epoch < epochs:
+            jobs.resume(job.id)
+        elif job.state is JobState.FAILED and is_lost(job):
+            jobs.retry(job.id)
+        else:
+            return
+        OutboxRepo(self._session).add_missing("train", job.id)
+
+    def _list_checkpoints(self, sweep_id: str, number: int, epochs: int) -> list[tuple[JobRow, int]]:
+        """Return the jobs of a trial with the number of their newest checkpoint after these epochs."""
+        found = []
+        for job in self._list_jobs(sweep_id, number):
+            rows = CheckpointRepo(self._session).list_checkpoints(job.id)
+            numbers = [row.number for row in rows if row.epoch == epochs]
+            if not numbers:
+                raise NotFound(f"Job {job.name!r} has no checkpoint of epoch {epochs}.")
+            found.append((job, max(numbers)))
+        if not found:
+            raise NotFound(f"Trial {number} has no job.")
+        return found
+
+    def _add_row(self, sweep: SweepRow, trial: NewTrial, state: TrialState, reason: str | None = None) -> None:
+        parent, parent_epochs = trial.parent or (None, None)
+        row = SweepTrialRow(
+            sweep_id=sweep.id,
+            number=trial.number,
+            state=state,
+            source=trial.source,
+            parameters=dict(trial.parameters),
+            epochs=trial.epochs,
+            parent_number=parent,
+            parent_epochs=parent_epochs,
+            reason=reason,
+        )
+        row.created_at = row.updated_at = now(self._session)
+        self._session.add(row)
+        self._session.flush()
+
+    def _add_step(self, sweep: SweepRow, number: int, epochs: int, cost: int) -> None:
+        step = RungScoreRow(sweep_id=sweep.id, trial=number, epochs=epochs, step=sweep.num_steps, is_reached=False)
+        self._session.add(step)
+        sweep.num_steps += 1
+        sweep.num_epochs += cost
+        self._session.flush()
+
+    def _set_state(self, trial: SweepTrialRow, state: TrialState, reason: str | None) -> None:
+        trial.state, trial.reason = state, None if reason is None else _shorten(reason)
+        trial.updated_at = now(self._session)
+        self._session.flush()
+
+    def _get(self, sweep_id: str, number: int) -> SweepTrialRow:
+        return self._session.get_one(SweepTrialRow, (sweep_id, number), populate_existing=True)
+
+    def _list_jobs(self, sweep_id: str, number: int) -> list[JobRow]:
+        query = select(JobRow).where(JobRow.sweep_id == sweep_id, JobRow.sweep_trial == number)
+        query = query.order_by(JobRow.sweep_repeat).options(undefer(JobRow.spec))
+        return list(self._session.scalars(query.execution_options(populate_existing=True)))
+
+
+def is_lost(job: JobRow) -> bool:
+    """Return whether a job failed because its worker was lost."""
+    return get_failure_kind(str((job.failure or {}).get("code"))) is FailureKind.LOST
+
+
+def _build_job(sweep: SweepRow, number: int, repeat: int, spec: JobSpec) -> JobRow:
+    return JobRow(
+        kind=spec.kind,
+        name=spec.name,
+        model_name=get_registry_name(spec),
+        spec=spec.model_dump(mode="json"),
+        is_resolved=False,
+        progress=build_initial_progress(spec, None),
+        dataset_version_id=sweep.dataset_version_id,
+        priority=PRIORITY,
+        sweep_id=sweep.id,
+        sweep_trial=number,
+        sweep_repeat=repeat,
+    )
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_REASON else f"{text[: MAX_REASON - 1]}…"
+
+
+def _to_finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
