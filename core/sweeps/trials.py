@@ -91,9 +91,17 @@ class Scores:
 
     def find_best(self, trials: Iterable[SweepTrial]) -> SweepTrial | None:
         """Return the trial with the best score; of equal ones, the first. None if no trial has a finite score."""
+        return next(iter(self.rank(trials)), None)
+
+    def rank(self, trials: Iterable[SweepTrial]) -> list[SweepTrial]:
+        """Return the trials with a finite score, best first; of equal ones, the one with the lower number."""
         rated = [(self.get_best_loss(trial), trial.number, trial) for trial in trials if not trial.is_failed]
-        finite = [each for each in rated if math.isfinite(each[0])]
-        return min(finite, key=lambda each: each[:2])[2] if finite else None
+        return [trial for loss, _, trial in sorted(rated, key=lambda each: each[:2]) if math.isfinite(loss)]
+
+    def get_best_score(self, trial: SweepTrial) -> float:
+        """Return the best score of a trial; NaN without a finite score."""
+        loss = self.get_best_loss(trial)
+        return self.sign * loss if math.isfinite(loss) else math.nan
 
 
 def compute_score(values: Mapping[int, float], objective: ObjectiveSpec, epochs: int) -> float:

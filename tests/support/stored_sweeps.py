@@ -17,6 +17,8 @@ from core.db.sweep_tables import SweepRow, SweepTrialRow
 from core.db.tables import JobRow
 from core.failures import build_failure
 from core.jobs import JobState
+from core.storage import Storage
+from core.storage.deletion import delete_stored_files
 from core.sweeps.spec import SweepSpec
 from tests.support.builders import dataset_version
 
@@ -55,14 +57,10 @@ def list_sweep_jobs(sessions: SessionFactory, sweep_id: str, *states: JobState) 
 
 
 class PlayedWorker:
-    """Plays the API and a worker: jobs are validated and claimed, and then reach what the test says.
+    """Plays the API and a worker: jobs are validated and claimed, and then reach what the test says."""
 
-    Attributes:
-        sessions: the database.
-    """
-
-    def __init__(self, sessions: SessionFactory) -> None:
-        self.sessions = sessions
+    def __init__(self, sessions: SessionFactory, storage: Storage) -> None:
+        self.sessions, self.storage = sessions, storage
 
     def resolve(self, job_id: str) -> None:
         """Accept a job, as the API does."""
@@ -85,7 +83,7 @@ class PlayedWorker:
             assert job is not None
             return job.token
 
-    def train(self, job_id: str, losses: Mapping[int, float]) -> str | None:
+    def train(self, job_id: str, losses: Mapping[int, float]) -> str:
         """Run a queued job up to the last of these epochs, with a checkpoint there; it pauses or completes.
 
         Return the storage key of its checkpoint.
@@ -105,13 +103,15 @@ class PlayedWorker:
             key = f"jobs/{job_id}/t{token}/checkpoints/{number}"
             fields: dict[str, Any] = {"metrics": {}, "tags": (), "key": key, "files": WEIGHTS}
             checkpoints.add(job_id, token, number=number, epoch=epoch, step=10 * epoch, **fields)
-            for row in checkpoints.find_prunable(job_id, 1):
+            pruned = checkpoints.find_prunable(job_id, 1)
+            for row in pruned:
                 checkpoints.delete(job_id, row.number)
             if epoch < job.spec["epochs"]:
                 attempts.pause_at_milestone(job_id, token, epoch)
             else:
                 self._store_bundle(session, job_id, token)
                 attempts.complete_with_model(job_id, token, None, {}, None)
+        delete_stored_files(self.storage, [row.key for row in pruned])
         return key
 
     def fail(self, job_id: str, code: str) -> None:

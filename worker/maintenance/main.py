@@ -19,6 +19,7 @@ from worker.maintenance.health import LOOP, REAPER, record_round
 from worker.maintenance.loop import MaintenanceLoop
 from worker.maintenance.reaper import LostJobReaper
 from worker.maintenance.rounds import STOP_TIMEOUT_S, PeriodicTask
+from worker.maintenance.sweeps.controller import SweepController
 
 
 def main() -> None:
@@ -48,11 +49,13 @@ def run(settings: Settings, stop_event: threading.Event) -> None:
     reaper = LostJobReaper(sessions, settings.max_attempts, relay.wake)
     loop = MaintenanceLoop(settings, sessions, storage, queue, relay.wake)
     cleanup = FileCleanup(settings, sessions, storage)
+    sweeps = SweepController(sessions, storage, relay.wake)
     interval_s = settings.maintenance_s
     tasks = [
         PeriodicTask("reaper", reaper.run_once, interval_s, partial(record_round, sessions, REAPER)),
         PeriodicTask("maintenance", loop.run_once, interval_s, partial(record_round, sessions, LOOP)),
         PeriodicTask("file-cleanup", cleanup.run_once, interval_s),
+        PeriodicTask("sweeps", sweeps.run_once, sweeps.get_interval_s),
     ]
     for task in tasks:
         task.start()
@@ -61,6 +64,7 @@ def run(settings: Settings, stop_event: threading.Event) -> None:
         task.request_stop()
     for task in tasks:
         task.join(STOP_TIMEOUT_S)
+    sweeps.close()
     relay.close()
     bus.close()
     engine.dispose()

@@ -16,16 +16,20 @@ class PeriodicTask(threading.Thread):
     """A thread that calls `run_once` at once and then after each interval, until it is stopped.
 
     Args:
-        interval_s: seconds between the end of a round and the next one.
+        interval_s: seconds between the end of a round and the next one, or a function that returns them.
         on_round: called after each round without an error.
     """
 
     def __init__(
-        self, name: str, run_once: Callable[[], None], interval_s: float, on_round: Callable[[], None] = lambda: None
+        self,
+        name: str,
+        run_once: Callable[[], None],
+        interval_s: float | Callable[[], float],
+        on_round: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(name=name, daemon=True)
         self._run_once = run_once
-        self._interval_s = interval_s
+        self._get_interval_s = interval_s if callable(interval_s) else lambda: interval_s
         self._on_round = on_round
         self._stop_event = threading.Event()
 
@@ -39,7 +43,7 @@ class PeriodicTask(threading.Thread):
                 log.warning("maintenance.round_failed", task=self.name, error=str(error))
             except Exception:  # a bug in one round must not end the loop
                 log.exception("maintenance.round_crashed", task=self.name)
-            self._stop_event.wait(self._interval_s)
+            self._stop_event.wait(self._get_interval_s())
 
     def request_stop(self) -> None:
         """End the thread after the current round."""

@@ -129,7 +129,7 @@ class SweepTrialRepo:
             if job.state not in TERMINAL and job.state is not JobState.CANCELLING:
                 JobRepo(self._session).request_stop(job.id, StopRequest.CANCEL, origin=SWEEP)
 
-    def delete_checkpoints(self, sweep_id: str, numbers: Collection[int], limit: int | None = None) -> list[str]:
+    def delete_checkpoints(self, sweep_id: str, numbers: Collection[int], limit: int) -> list[str]:
         """Delete the checkpoints of trials whose jobs have ended, and return their storage keys.
 
         Checkpoints that other jobs start from remain. The caller deletes the files after the commit.

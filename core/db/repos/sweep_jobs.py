@@ -1,0 +1,120 @@
+"""Queries for the jobs of sweeps: what maintenance watches, stops, continues and registers."""
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import delete, exists, select
+from sqlalchemy.orm import Session
+
+from core.db.registry_tables import JobBundleRow
+from core.db.repos.job_bundles import JobBundleRepo
+from core.db.repos.jobs import JobRepo
+from core.db.repos.outbox import OutboxRepo
+from core.db.sweep_tables import SweepRow, SweepTrialRow
+from core.db.tables import JobRow
+from core.jobs import SWEEP, UNFINISHED, JobState, StopRequest
+from core.sweeps.states import TERMINAL_SWEEP, SweepState, TrialState
+
+PAUSED_BY_SWEEP = f"{SWEEP}_{JobState.PAUSED}"
+"""The `stop_reason` of a job that its sweep has paused."""
+
+
+class OpenSweep(NamedTuple):
+    """A sweep that has not ended, and the revision of its rows."""
+
+    id: str
+    revision: int
+
+
+class TrialJob(NamedTuple):
+    """The columns of a job of a trial that decide what its sweep does."""
+
+    id: str
+    trial: int | None
+    state: JobState
+    stop_reason: str | None
+    milestone_epoch: int
+
+
+class SweepJobRepo:
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def list_open_sweeps(self) -> list[OpenSweep]:
+        """List the sweeps that have not ended, oldest first."""
+        states = [state for state in SweepState if state not in TERMINAL_SWEEP]
+        query = select(SweepRow.id, SweepRow.revision).where(SweepRow.state.in_(states))
+        rows = self._session.execute(query.order_by(SweepRow.created_at, SweepRow.id))
+        return [OpenSweep(sweep_id, revision) for sweep_id, revision in rows]
+
+    def list_running(self, sweep_id: str, trials: Collection[int]) -> list[TrialJob]:
+        """List the jobs of these trials by trial and repeat."""
+        row = JobRow
+        query = select(row.id, row.sweep_trial, row.state, row.stop_reason, row.milestone_epoch)
+        query = query.where(row.sweep_id == sweep_id, row.sweep_trial.in_(trials))
+        return [
+            TrialJob(*fields) for fields in self._session.execute(query.order_by(row.sweep_trial, row.sweep_repeat))
+        ]
+
+    def list_unfinished(self, sweep_id: str) -> list[TrialJob]:
+        """List the jobs of a sweep that have not ended."""
+        row = JobRow
+        query = select(row.id, row.sweep_trial, row.state, row.stop_reason, row.milestone_epoch)
+        query = query.where(row.sweep_id == sweep_id, row.state.in_(UNFINISHED))
+        return [
+            TrialJob(*fields) for fields in self._session.execute(query.order_by(row.sweep_trial, row.sweep_repeat))
+        ]
+
+    def stop(self, job_ids: Collection[str], stop_request: StopRequest) -> None:
+        """Pause or cancel jobs for their sweep. Jobs that have ended meanwhile are skipped."""
+        jobs = JobRepo(self._session)
+        for job in jobs.list_by_ids(job_ids, with_spec=False):
+            if job.state in UNFINISHED and job.state is not JobState.CANCELLING:
+                jobs.request_stop(job.id, stop_request, origin=SWEEP)
+
+    def resume(self, job_ids: Collection[str]) -> None:
+        """Continue jobs that their sweep has paused. A job that is not validated yet gets its message later."""
+        jobs = JobRepo(self._session)
+        for job in jobs.list_by_ids(job_ids, with_spec=False):
+            if job.state is JobState.PAUSED and job.stop_reason == PAUSED_BY_SWEEP:
+                jobs.resume(job.id)
+                if job.is_resolved:
+                    OutboxRepo(self._session).add_missing("train", job.id)
+
+    def stop_waiting_trials(self, sweep_id: str, reason: str, limit: int) -> int:
+        """Stop trials that wait to be continued, because their sweep ends. Return their number."""
+        waiting = (TrialState.PAUSED, TrialState.INTERRUPTED)
+        query = select(SweepTrialRow).where(SweepTrialRow.sweep_id == sweep_id, SweepTrialRow.state.in_(waiting))
+        rows = self._session.scalars(query.order_by(SweepTrialRow.number).limit(limit)).all()
+        for row in rows:
+            row.state, row.reason = TrialState.STOPPED, reason
+        self._session.flush()
+        return len(rows)
+
+    def list_registrable(self, sweep_id: str, trials: Collection[int], limit: int) -> list[str]:
+        """List the ids of the jobs of these trials, the first of each, that have an unregistered network."""
+        query = select(JobRow.id).where(JobRow.sweep_id == sweep_id, JobRow.sweep_trial.in_(trials))
+        query = query.where(JobRow.sweep_repeat == 0, JobRow.state == JobState.SUCCEEDED)
+        query = query.where(exists().where(JobBundleRow.job_id == JobRow.id))
+        return list(self._session.scalars(query.order_by(JobRow.sweep_trial).limit(limit)))
+
+    def register(self, job_ids: Sequence[str]) -> None:
+        """Register the networks of jobs as versions of their model, in this order."""
+        for job_id in job_ids:
+            JobBundleRepo(self._session).register(job_id)
+
+    def get_version(self, sweep_id: str, trial: int) -> int | None:
+        """Return the model version that the first job of a trial has registered; None if it has not."""
+        query = select(JobRow.model_version).where(JobRow.sweep_id == sweep_id, JobRow.sweep_trial == trial)
+        return self._session.scalars(query.where(JobRow.sweep_repeat == 0)).one_or_none()
+
+    def delete_bundles(self, sweep_id: str, trials: Collection[int], limit: int) -> list[str]:
+        """Delete the unregistered networks of these trials, and return their storage keys.
+
+        The caller deletes the files after the commit.
+        """
+        query = select(JobBundleRow.job_id, JobBundleRow.key).join(JobRow, JobRow.id == JobBundleRow.job_id)
+        query = query.where(JobRow.sweep_id == sweep_id, JobRow.sweep_trial.in_(trials))
+        rows = self._session.execute(query.order_by(JobRow.sweep_trial).limit(limit)).all()
+        self._session.execute(delete(JobBundleRow).where(JobBundleRow.job_id.in_([row.job_id for row in rows])))
+        return [row.key for row in rows]

@@ -1,0 +1,89 @@
+"""Suggests parameters in a separate process: `python -m core.sweeps.suggestion_process`.
+
+Samplers import Optuna, SciPy and torch, which take memory for as long as a process lives. The process reads requests
+from its standard input and writes responses to its standard output, one JSON document per line, until the input ends.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from core.sweeps.sampling import Suggestion, suggest_parameters
+from core.sweeps.spec import SweepSpec
+from core.sweeps.states import TrialSource, TrialState
+from core.sweeps.trials import SweepTrial
+
+
+def encode_request(sweep: SweepSpec, trials: Sequence[SweepTrial]) -> bytes:
+    """Return the line that requests the parameters of the next trial."""
+    rows = [
+        [
+            trial.number,
+            trial.state,
+            trial.parameters,
+            list(trial.scores.items()),
+            trial.epochs,
+            trial.source,
+            trial.parent,
+            trial.interruptions,
+        ]
+        for trial in trials
+    ]
+    return json.dumps([sweep.model_dump(mode="json"), rows]).encode() + b"\n"
+
+
+def decode_request(line: bytes) -> tuple[SweepSpec, list[SweepTrial]]:
+    """Return the sweep and its trials."""
+    sweep, rows = json.loads(line)
+    return SweepSpec.model_validate(sweep), [_build_trial(*row) for row in rows]
+
+
+def encode_response(suggestion: Suggestion | None) -> bytes:
+    """Return the line with a suggestion, or with null if there is none."""
+    return json.dumps(None if suggestion is None else list(suggestion)).encode() + b"\n"
+
+
+def decode_response(line: bytes) -> Suggestion | None:
+    """Return the suggestion; None if there is none."""
+    fields = json.loads(line)
+    if fields is None:
+        return None
+    number, parameters, source = fields
+    return Suggestion(number, parameters, TrialSource(source))
+
+
+def _build_trial(
+    number: int,
+    state: str,
+    parameters: dict[str, Any],
+    scores: list[tuple[int, float]],
+    epochs: int,
+    source: str,
+    parent: list[int] | None,
+    interruptions: int,
+) -> SweepTrial:
+    return SweepTrial(
+        number=number,
+        state=TrialState(state),
+        parameters=parameters,
+        scores=dict(scores),
+        epochs=epochs,
+        source=TrialSource(source),
+        parent=None if parent is None else (parent[0], parent[1]),
+        interruptions=interruptions,
+    )
+
+
+def main() -> None:
+    """Respond to requests until the standard input ends."""
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as output:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a library may print
+        for line in sys.stdin.buffer:
+            output.write(encode_response(suggest_parameters(*decode_request(line))))
+            output.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Runs sweeps: collects the results of trials, decides what trains next, and ends sweeps."""
