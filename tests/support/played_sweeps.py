@@ -134,8 +134,11 @@ class PlayedSweep:
         return {key.rpartition("/")[0] for key in self.storage.list_keys("jobs") if "/checkpoints/" in key}
 
     def list_versions(self) -> list[ModelVersionRow]:
+        """Return the model versions of its jobs, oldest first."""
+        query = select(ModelVersionRow).join(JobRow, JobRow.id == ModelVersionRow.job_id)
         with transaction(self.sessions, read_only=True) as session:
-            return list(session.scalars(select(ModelVersionRow).order_by(ModelVersionRow.version)))
+            rows = session.scalars(query.where(JobRow.sweep_id == self.id).order_by(ModelVersionRow.version))
+            return list(rows)
 
     def describe(self) -> tuple[list[Record], list[tuple[int, int]], int | None]:
         """Return what a twin must have too: the trials, the steps and the best trial."""

@@ -15,8 +15,8 @@ from core.db.tables import JobRow
 from core.jobs import SWEEP, UNFINISHED, JobState, StopRequest
 from core.sweeps.states import TERMINAL_SWEEP, SweepState, TrialState
 
-PAUSED_BY_SWEEP = f"{SWEEP}_{JobState.PAUSED}"
-"""The `stop_reason` of a job that its sweep has paused."""
+PAUSED_BY_SWEEP, CANCELLED_BY_SWEEP = f"{SWEEP}_{JobState.PAUSED}", f"{SWEEP}_{JobState.CANCELLED}"
+"""The `stop_reason` of a job that its sweep has paused, or cancelled."""
 
 
 class OpenSweep(NamedTuple):

@@ -89,7 +89,7 @@ class SweepTrialRepo:
         trial = self._get(sweep.id, number)
         jobs = self._list_jobs(sweep.id, number)
         if len(jobs) < num_repeats or any(job.state is JobState.CANCELLED for job in jobs):
-            self._set_state(trial, TrialState.STOPPED, "a job of the trial was cancelled")
+            self._set_state(trial, TrialState.STOPPED, "job_cancelled")
             return False
         for job in jobs:
             self._continue_job(job, epochs)
@@ -108,7 +108,7 @@ class SweepTrialRepo:
         key = (RungScoreRow.sweep_id == sweep_id, RungScoreRow.trial == number, RungScoreRow.epochs == trial.epochs)
         self._session.execute(update(RungScoreRow).where(*key).values(reached_at=now(self._session)))
         trial.best_score = _to_finite(best)
-        self._set_state(trial, state, None if math.isfinite(score) else "The score is not finite.")
+        self._set_state(trial, state, None if math.isfinite(score) else "score_not_finite")
 
     def end(self, sweep_id: str, number: int, state: TrialState, reason: str) -> None:
         """End a trial without a score at its milestone, and cancel its jobs.

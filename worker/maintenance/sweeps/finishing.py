@@ -30,7 +30,7 @@ class SweepFinisher:
 
     def advance(self, snapshot: SweepSnapshot) -> bool:
         """Do the next step of the end. Return False if jobs are still running."""
-        sweep_id, reason = snapshot.row.id, snapshot.row.finish_reason or ""
+        sweep_id = snapshot.row.id
         with transaction(self._sessions, read_only=True) as session:
             unfinished = SweepJobRepo(session).list_unfinished(sweep_id)
         open_jobs = [job.id for job in unfinished if job.state is not JobState.CANCELLING]
@@ -38,7 +38,7 @@ class SweepFinisher:
             return True
         if any(trial.state in (TrialState.PAUSED, TrialState.INTERRUPTED) for trial in snapshot.trials):
             with self._steps.change(snapshot) as (session, _):
-                SweepJobRepo(session).stop_waiting_trials(sweep_id, reason, MAX_TRIALS)
+                SweepJobRepo(session).stop_waiting_trials(sweep_id, "sweep_ended", MAX_TRIALS)
             return True
         if unfinished or any(trial.is_running for trial in snapshot.trials):
             return False

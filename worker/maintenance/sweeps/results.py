@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sqlalchemy.orm import Session
 
 from core.db.repos.metrics import MetricRepo
+from core.db.repos.sweep_jobs import CANCELLED_BY_SWEEP
 from core.db.repos.sweep_trials import is_lost
 from core.db.tables import JobRow
 from core.jobs import MILESTONE, JobState
@@ -61,9 +62,12 @@ def find_end(trial: SweepTrial, jobs: Sequence[JobRow], num_repeats: int) -> Tri
     if refused:
         return TrialResult(trial.number, TrialState.REFUSED, reason=_describe_refusal(refused[0]))
     if len(jobs) < num_repeats:
-        return TrialResult(trial.number, TrialState.STOPPED, reason="A job of the trial was deleted.")
-    if any(job.state is JobState.CANCELLED for job in jobs):
-        return TrialResult(trial.number, TrialState.STOPPED, reason="A job of the trial was cancelled.")
+        return TrialResult(trial.number, TrialState.STOPPED, reason="job_deleted")
+    cancelled = [job for job in jobs if job.state is JobState.CANCELLED]
+    if cancelled:
+        is_by_sweep = cancelled[0].stop_reason == CANCELLED_BY_SWEEP
+        reason = "sweep_ended" if is_by_sweep else "job_cancelled"
+        return TrialResult(trial.number, TrialState.STOPPED, reason=reason)
     if defective:
         return TrialResult(trial.number, TrialState.FAILED, reason=_describe_failure(defective[0]))
     if failed:

@@ -20,7 +20,7 @@ from core.storage.deletion import delete_stored_files
 from core.sweeps.decisions import FinishSweep, PromoteTrial, StartTrial, StopTrial
 from core.sweeps.kept_files import UnneededFiles, find_unneeded
 from core.sweeps.sampling import Suggestion
-from core.sweeps.states import TrialState
+from core.sweeps.states import SweepState, TrialState
 from core.sweeps.trial_jobs import build_trial_jobs
 from core.sweeps.trials import Scores, SweepTrial
 from worker.maintenance.sweeps.results import TrialResult
@@ -71,7 +71,8 @@ class SweepSteps:
                     repo.end(sweep.id, result.number, result.state, result.reason)
             sweep.best_trial = None if best is None else best.number
             sweep.best_score = None if best is None else scores.get_best_score(best)
-            self._delete_files(session, sweep.id, unneeded)
+            if sweep.state is not SweepState.FINISHING:  # the end decides which of all trials are kept
+                self._delete_files(session, sweep.id, unneeded)
 
         return self._write(snapshot, write)
 

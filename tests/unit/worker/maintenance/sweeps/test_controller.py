@@ -1,16 +1,24 @@
 """The controller runs sweeps to their end, whatever happens to their jobs and to itself."""
 
 import math
+import random
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session, sessionmaker
 
 from core.db.repos.checkpoints import CheckpointRepo
-from core.db.session import transaction
+from core.db.session import SessionFactory, transaction
 from core.jobs import JobState
+from core.sweeps.decisions import FinishSweep
 from core.sweeps.states import SweepState, TrialSource, TrialState
 from tests.support.played_sweeps import StartSweep, compute_loss
 from tests.support.sweeps import BASE
+from worker.maintenance.sweeps.snapshot import read_snapshot
+from worker.maintenance.sweeps.steps import SweepChanged, SweepSteps
 
 ASHA = {"scheduler": {"name": "asha", "min_epochs": 1, "reduction": 3}, "budget": {"trials": 9}}
 P, R, F, S, C = (
@@ -201,8 +209,8 @@ def test_a_cancelled_or_deleted_job_stops_its_trial(start_sweep: StartSweep) -> 
     sweep.run_round()
     assert sweep.states == [S, S, R, R]
     assert [trial.reason for trial in sweep.trials[:2]] == [
-        "A job of the trial was cancelled.",
-        "A job of the trial was deleted.",
+        "job_cancelled",
+        "job_deleted",
     ]
 
 
@@ -347,9 +355,8 @@ def test_a_copy_continues_the_checkpoint_of_another_trial(start_sweep_anywhere: 
     assert sweep.states == [R, R, R, S, R]
     sweep.train(0)  # the copied trial continues first: its checkpoint must remain for the copy
     with transaction(sweep.sessions, read_only=True) as session:
-        assert checkpoint.number in [
-            row.number for row in CheckpointRepo(session).list_checkpoints(sweep.get_job(0).id)
-        ]
+        rows = CheckpointRepo(session).list_checkpoints(checkpoint.job_id)
+        assert checkpoint.number in [row.number for row in rows]
     assert sweep.run().state is SweepState.SUCCEEDED
 
 
@@ -376,3 +383,104 @@ def test_a_waiting_sweep_is_not_read_again(start_sweep: StartSweep, monkeypatch:
     sweep.train_all()
     sweep.run_round()
     assert advanced == [sweep.id]
+
+
+# ---- several processes, and processes that are killed
+
+
+class KilledAtCommit(BaseException):
+    """The process was killed at a commit."""
+
+
+def kill_at_commit(sessions: SessionFactory, number: int, *, before: bool) -> SessionFactory:
+    """Return sessions that end the process before, or after, the write with this number is committed."""
+    num_writes = 0
+
+    class KilledSession(Session):
+        def commit(self) -> None:
+            nonlocal num_writes
+            num_writes += not self.connection().get_execution_options().get("candela_read_only", False)
+            if before and num_writes == number:
+                self.rollback()
+                raise KilledAtCommit
+            super().commit()
+            if num_writes == number:
+                raise KilledAtCommit
+
+    return sessionmaker(sessions.kw["bind"], class_=KilledSession, expire_on_commit=False, info=sessions.kw["info"])
+
+
+@pytest.mark.parametrize("before", [True, False])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"budget": {"trials": 7}, "scheduler": "asha", "parallel": 2},
+        {"budget": {"trials": 8}, "scheduler": {"name": "pbt", "population": 4, "interval": 9}, "parallel": 4},
+        {"budget": {"trials": 3}, "register": "all"},
+    ],
+)
+def test_a_process_killed_at_any_commit_changes_nothing(
+    start_sweep: StartSweep, fields: dict[str, Any], before: bool
+) -> None:
+    twin = start_sweep(**fields)
+    twin.run()
+    sweep = start_sweep(**fields)
+    for number in range(1, 1000):
+        sweep.controller = sweep.create_controller(kill_at_commit(sweep.sessions, 1 + number % 3, before=before))
+        with suppress(KilledAtCommit):
+            sweep.run_round()
+        if sweep.row.state is SweepState.SUCCEEDED:
+            break
+        if number % 4 == 0:
+            sweep.controller = sweep.create_controller()
+            sweep.run_round()
+            sweep.train_all()
+    assert sweep.describe() == twin.describe()
+    assert len(sweep.list_versions()) == len(twin.list_versions())
+
+
+def test_two_processes_make_each_step_once(start_sweep_anywhere: StartSweep) -> None:
+    fields = {"budget": {"trials": 9}, "scheduler": "asha", "parallel": 2}
+    twin = start_sweep_anywhere(**fields)
+    twin.run()
+    sweep = start_sweep_anywhere(**fields)
+    controllers = [sweep.create_controller() for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        while sweep.row.state is not SweepState.SUCCEEDED:
+            list(threads.map(lambda controller: controller.run_once(), controllers))
+            sweep.train_all()
+    assert sweep.describe() == twin.describe()
+
+
+def test_a_step_for_an_earlier_revision_is_not_written(start_sweep: StartSweep) -> None:
+    sweep = start_sweep(budget={"trials": 9})
+    with transaction(sweep.sessions, read_only=True) as session:
+        snapshot = read_snapshot(session, sweep.id)
+    assert snapshot is not None
+    sweep.request(lambda repo: repo.pause(sweep.id))
+    with pytest.raises(SweepChanged):
+        SweepSteps(sweep.sessions, sweep.storage, lambda: None).finish(snapshot, FinishSweep("complete"))
+    assert sweep.row.state is SweepState.PAUSED
+
+
+def test_a_deterministic_sweep_does_not_depend_on_the_speed_of_workers(start_sweep: StartSweep) -> None:
+    fields = {"deterministic": True, "budget": {"trials": 14}, "scheduler": "asha", "parallel": 3, "sampler": "tpe"}
+    fields["sampler"] = {"name": "tpe", "startup_trials": 3}
+    records = []
+    for seed in range(3):
+        sweep, chance = start_sweep(**fields), random.Random(seed)
+        for _ in range(1000):
+            sweep.run_round()
+            if sweep.row.state is SweepState.SUCCEEDED:
+                break
+            queued = sweep.list_jobs(JobState.QUEUED)
+            job = chance.choice(queued)
+            if chance.random() < 0.2:
+                sweep.worker.fail(job.id, "worker_lost")
+            else:
+                sweep.train(job.sweep_trial or 0)
+        assert sweep.row.state is SweepState.SUCCEEDED
+        records.append(sweep.describe())
+        sweep.controller.close()
+    assert records[1] == records[0]
+    assert records[2] == records[0]
