@@ -100,15 +100,20 @@ class JobSubmission:
         spec = await self._run(self._merge_changes, job_id, changes)
         return await self.submit_job(Submission(spec, parent_id=job_id, traceparent=traceparent))
 
-    async def resolve_waiting_jobs(self) -> None:
-        """Validate the jobs whose dataset import has ended. Queue the valid jobs and mark the others as failed."""
-        for job in await self._run(self._read_waiting_jobs):
+    async def resolve_waiting_jobs(self) -> bool:
+        """Validate the jobs whose dataset is ready: of ended imports, and of sweeps. Return whether there were any.
+
+        Valid jobs are queued, and the others are marked as failed.
+        """
+        jobs: list[_WaitingJob] = await self._run(self._read_waiting_jobs)
+        for job in jobs:
             resolution: ResolvedSpec | InvalidSpec
             try:
                 resolution = await self._resolve(job.spec, job.inputs)
             except InvalidSpec as error:
                 resolution = error
             await self._run(self._store_resolution, job.job_id, resolution)
+        return bool(jobs)
 
     async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - any function
         return await run_sync(partial(function, *arguments), limiter=self._threads)

@@ -11,8 +11,11 @@ log = structlog.get_logger(__name__)
 MAX_DELAY_S = 30.0
 LOG_EVERY = 20  # failures; with the longest delay, every ten minutes
 _INTERVAL_S = 0.5
+BUSY_INTERVAL_S = 0.1
+NUM_BUSY_CALLS = 100
+"""Calls at the short interval after a call that had something to do: the next trial of a sweep often comes soon."""
 
-Task = Callable[[], Awaitable[None]]
+Task = Callable[[], Awaitable[bool | None]]
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -22,6 +25,7 @@ async def run_periodically(
 ) -> AsyncIterator[None]:
     """Call `task` every `interval_s` seconds until the context ends, which cancels the running call.
 
+    After a call that returns True, because it had something to do, the next calls follow after `BUSY_INTERVAL_S`.
     After each failure in a row, the delay doubles, up to `MAX_DELAY_S`. Only the first failure and every `LOG_EVERY`th
     are logged: a database can be unavailable for days.
 
@@ -39,11 +43,11 @@ async def run_periodically(
 
 
 async def _call_periodically(task: Task, interval_s: float, sleep: Sleep) -> None:
-    delay_s, num_failures = interval_s, 0
+    delay_s, num_failures, num_busy_calls = interval_s, 0, 0
     while True:
         await sleep(delay_s)
         try:
-            await task()
+            num_busy_calls = NUM_BUSY_CALLS if await task() else max(num_busy_calls - 1, 0)
         except Exception as error:  # noqa: BLE001 - continue: an exception must not stop later calls
             num_failures += 1
             delay_s = min(2 * delay_s, MAX_DELAY_S)
@@ -52,7 +56,7 @@ async def _call_periodically(task: Task, interval_s: float, sleep: Sleep) -> Non
         else:
             if num_failures:
                 log.info("poller.recovered", num_failures=num_failures)
-            delay_s, num_failures = interval_s, 0
+            delay_s, num_failures = (BUSY_INTERVAL_S if num_busy_calls else interval_s), 0
 
 
 def _log_failure(error: Exception, num_failures: int, delay_s: float) -> None:

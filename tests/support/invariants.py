@@ -75,7 +75,10 @@ def check_rows(stack: Stack) -> None:
                 sum(transition["to"] == JobState.RUNNING for transition in transitions) == job.attempt == job.token
             ), transitions
             models = list(session.scalars(select(ModelVersionRow).where(ModelVersionRow.job_id == job.id)))
-            assert len(models) == (1 if job.state is JobState.SUCCEEDED else 0), f"{job.id} {job.state}"
+            is_registered = job.state is JobState.SUCCEEDED and job.model_version is not None
+            assert len(models) == int(is_registered), f"{job.id} {job.state}"
+            should_register = job.spec.get("register", True)
+            assert is_registered or not should_register or job.state is not JobState.SUCCEEDED, f"{job.id} has no model"
             assert all(model.job_token == job.token for model in models)
             seqs = [event.seq for event in EventRepo(session).list_after(job.id, 0, limit=100_000)]
             # Progress that an epoch or the end superseded is deleted, so that other numbers may follow each other.

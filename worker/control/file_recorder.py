@@ -22,15 +22,28 @@ from worker.control.progress_recorder import ProgressRecorder, build_log_entry
 from worker.protocol import ArtifactWritten, CheckpointWritten, FileDigest
 
 RESERVED_BYTES = 32 * 2**20  # disk space to leave free for logs, the database and other processes
+NUM_NEWEST = 2  # in case the files of the newest checkpoint are damaged
+NUM_NEWEST_OF_TRIAL = 1  # a sweep has many trials; one whose checkpoint is damaged trains again, with the same results
 
 
 class FileRecorder:
-    """Stores checkpoints and artifacts. Every method raises LostLease if the attempt has lost its lease."""
+    """Stores checkpoints and artifacts. Every method raises LostLease if the attempt has lost its lease.
 
-    def __init__(self, transactions: FencedTransactions, storage: Storage, progress: ProgressRecorder) -> None:
+    Args:
+        num_newest: the number of newest checkpoints that are retained.
+    """
+
+    def __init__(
+        self,
+        transactions: FencedTransactions,
+        storage: Storage,
+        progress: ProgressRecorder,
+        num_newest: int = NUM_NEWEST,
+    ) -> None:
         self._transactions = transactions
         self._storage = storage
         self._progress = progress
+        self._num_newest = num_newest
 
     @property
     def attempt_key(self) -> str:
@@ -77,7 +90,7 @@ class FileRecorder:
             )
             line = describe_checkpoint(number, checkpoint.epoch, checkpoint.step, checkpoint.tags, size_bytes)
             EventRepo(session).append(job_id, [(EventType.CHECKPOINT, payload), build_log_entry("info", line)])
-            self._prune_checkpoints(session, num_newest=2 if has_room else 1)
+            self._prune_checkpoints(session, num_newest=self._num_newest if has_room else 1)
 
         self._transactions.run(write)
 

@@ -8,7 +8,7 @@ from core.db.tables import JobRow
 from core.storage import Storage
 from worker.control.completion_recorder import CompletionRecorder
 from worker.control.fenced_transactions import FencedTransactions
-from worker.control.file_recorder import FileRecorder
+from worker.control.file_recorder import NUM_NEWEST, NUM_NEWEST_OF_TRIAL, FileRecorder
 from worker.control.progress_recorder import ProgressRecorder
 
 
@@ -32,5 +32,6 @@ class Recorder:
     ) -> None:
         self.transactions = FencedTransactions(sessions, job.id, job.token, is_lease_lost, sleep)
         self.progress = ProgressRecorder(self.transactions)
-        self.files = FileRecorder(self.transactions, storage, self.progress)
+        num_newest = NUM_NEWEST if job.sweep_id is None else NUM_NEWEST_OF_TRIAL
+        self.files = FileRecorder(self.transactions, storage, self.progress, num_newest)
         self.completion = CompletionRecorder(self.transactions, storage, self.files, job)
