@@ -8,14 +8,14 @@ from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from app.services.poller import LOG_EVERY, run_periodically
+from app.services.poller import BUSY_INTERVAL_S, LOG_EVERY, NUM_BUSY_CALLS, run_periodically
 
 LOST = OperationalError("SELECT 1", {}, Exception("closed"))
 BUG = ValueError("wrong")
 
 
-async def poll(outcomes: Iterable[Exception | None]) -> tuple[list[float], list[EventDict]]:
-    """Call a task that has these outcomes, None for a success. Return the delay before each call, and the logs."""
+async def poll(outcomes: Iterable[Exception | bool | None]) -> tuple[list[float], list[EventDict]]:
+    """Call a task that has these outcomes: an error, or what it returns. Return the delay before each call, and the logs."""
     remaining, delays, has_ended = list(outcomes), list[float](), asyncio.Event()
 
     async def sleep(seconds: float) -> None:
@@ -24,10 +24,11 @@ async def poll(outcomes: Iterable[Exception | None]) -> tuple[list[float], list[
             await asyncio.Event().wait()
         delays.append(seconds)
 
-    async def task() -> None:
-        error = remaining.pop(0)
-        if error is not None:
-            raise error
+    async def task() -> bool | None:
+        outcome = remaining.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     with capture_logs() as logs:
         async with run_periodically(task, interval_s=0.5, sleep=sleep):
@@ -77,3 +78,9 @@ async def test_only_the_first_and_every_20th_failure_are_logged() -> None:
 async def test_the_first_failure_and_the_recovery_are_logged(error: Exception, event: str) -> None:
     _, logs = await poll([error, error, None, None])
     assert [entry["event"] for entry in logs] == [event, "poller.recovered"]
+
+
+async def test_calls_follow_quickly_while_there_is_something_to_do() -> None:
+    delays, _ = await poll([None, True, None, True] + [None] * (NUM_BUSY_CALLS + 1))
+    busy = [BUSY_INTERVAL_S]
+    assert delays == [0.5, 0.5, *busy * (2 + NUM_BUSY_CALLS), 0.5]

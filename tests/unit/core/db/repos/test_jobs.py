@@ -10,6 +10,7 @@ from core.db.repos.metrics import MetricPoint, MetricRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow
 from core.errors import Conflict, NotFound
+from core.failures import build_failure
 from core.jobs import JobState, StopRequest
 from tests.support.builders import dataset_version, job
 
@@ -133,3 +134,32 @@ def test_only_a_finished_job_can_be_deleted_with_its_events(sessions: SessionFac
         assert session.get(DatasetVersionRow, queued.dataset_version_id) is not None
         with pytest.raises(NotFound):
             JobRepo(session).get(queued.id)
+
+
+def test_a_failed_job_is_queued_again(sessions: SessionFactory, running: JobRow) -> None:
+    with transaction(sessions) as session:
+        with pytest.raises(Conflict):
+            JobRepo(session).retry(running.id)
+        AttemptRepo(session).fail(running.id, running.token, build_failure("worker_lost"))
+    with transaction(sessions) as session:
+        job = JobRepo(session).retry(running.id)
+        assert (job.state, job.failure, job.finished_at, job.duration_s) == (JobState.QUEUED, None, None, None)
+    with transaction(sessions) as session:
+        claimed = AttemptRepo(session).claim(running.id, "w", 60.0)
+        assert claimed is not None
+        assert claimed.token == running.token + 1
+
+
+@pytest.mark.parametrize("request_", [StopRequest.PAUSE, StopRequest.CANCEL])
+@pytest.mark.parametrize("origin", ["user", "sweep"])
+def test_the_stop_reason_names_who_stopped_a_job(
+    sessions: SessionFactory, running: JobRow, request_: StopRequest, origin: str
+) -> None:
+    end = {StopRequest.PAUSE: "paused", StopRequest.CANCEL: "cancelled"}[request_]
+    with transaction(sessions) as session:
+        JobRepo(session).request_stop(running.id, StopRequest.PAUSE, origin="sweep")
+        job = JobRepo(session).request_stop(running.id, request_, origin=origin)
+        is_repeated = request_ is StopRequest.PAUSE
+        expected = "sweep" if is_repeated else origin
+        released = AttemptRepo(session).release(running.id, job.token, "requested")
+        assert released.stop_reason == f"{expected}_{end}"
