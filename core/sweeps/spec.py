@@ -66,10 +66,12 @@ class StopRules(Spec):
 
 
 class KeepSpec(Spec):
-    """Which trials keep their checkpoints when the sweep has ended."""
+    """Which trials keep their files when the sweep has ended."""
 
     best: Annotated[int, Field(ge=0, le=1000)] = Field(
-        default=1, description="The number of best trials that keep their checkpoints."
+        default=1,
+        description="The number of best trials that keep their checkpoints and unregistered networks. Those of others "
+        "are deleted as soon as the trial cannot continue.",
     )
 
 
@@ -116,9 +118,7 @@ class SweepSpec(Spec):
         "always have different seeds.",
     )
     stop: StopRules = Field(default=StopRules(), description="When the sweep ends before its budget is spent.")
-    keep: KeepSpec = Field(
-        default=KeepSpec(), description="Which trials keep their checkpoints when the sweep has ended."
-    )
+    keep: KeepSpec = Field(default=KeepSpec(), description="Which trials keep their files when the sweep has ended.")
     register_: Literal["best", "all", "none"] = Field(
         default="best", alias="register", description="Which trials become versions of the model."
     )

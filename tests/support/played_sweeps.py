@@ -73,7 +73,10 @@ class PlayedSweep:
     def get_next_milestone(self, job: JobRow) -> int:
         """Return the epoch at which the next attempt of a job ends."""
         milestones = (job.spec["milestones"] or {"epochs": []})["epochs"]
-        return min([epoch for epoch in milestones if epoch > job.milestone_epoch], default=job.spec["epochs"])
+        next_epoch: int = min(
+            [epoch for epoch in milestones if epoch > job.milestone_epoch], default=job.spec["epochs"]
+        )
+        return next_epoch
 
     def train(self, trial: int, *, loss: float | None = None, repeat: int = 0) -> str:
         """Train a queued job of a trial to its next milestone, with a file as its checkpoint. Return its key."""
@@ -127,7 +130,7 @@ class PlayedSweep:
         query = select(JobRow.sweep_trial, CheckpointRow.epoch).join(JobRow, JobRow.id == CheckpointRow.job_id)
         with transaction(self.sessions, read_only=True) as session:
             rows = session.execute(query.where(JobRow.sweep_id == self.id).order_by(JobRow.sweep_trial))
-            return [(trial, epoch) for trial, epoch in rows]
+            return [(trial or 0, epoch) for trial, epoch in rows]
 
     def list_stored_checkpoints(self) -> set[str]:
         """Return the folders of checkpoints in the storage."""

@@ -23,7 +23,7 @@ from worker.protocol import ArtifactWritten, CheckpointWritten, FileDigest
 
 RESERVED_BYTES = 32 * 2**20  # disk space to leave free for logs, the database and other processes
 NUM_NEWEST = 2  # in case the files of the newest checkpoint are damaged
-NUM_NEWEST_OF_TRIAL = 1  # a sweep has many trials; one whose checkpoint is damaged trains again, with the same results
+NUM_NEWEST_OF_TRIAL = 1  # a sweep has many trials; one whose only checkpoint is damaged counts as failed
 
 
 class FileRecorder:

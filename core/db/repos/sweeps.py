@@ -7,9 +7,10 @@ import math
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import func, select, update
+from sqlalchemy import Row, func, select, update
 from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now
@@ -27,6 +28,17 @@ from core.sweeps.trials import SweepTrial
 CANCELLED, FINISHED_EARLY = "cancelled", "finish_requested"
 """The `finish_reason` of a sweep that a client has cancelled, or finished early."""
 _S = SweepState
+_ROW = SweepTrialRow
+_TRIAL_COLUMNS = (
+    _ROW.number,
+    _ROW.state,
+    _ROW.source,
+    _ROW.parameters,
+    _ROW.epochs,
+    _ROW.parent_number,
+    _ROW.parent_epochs,
+    _ROW.interruptions,
+)
 
 
 class SweepRepo:
@@ -68,10 +80,10 @@ class SweepRepo:
             query.where(RungScoreRow.sweep_id == sweep_id, RungScoreRow.is_reached)
         ):
             scores.setdefault(trial, {})[epochs] = math.nan if score is None else score
-        rows = self._session.scalars(
-            select(SweepTrialRow).where(SweepTrialRow.sweep_id == sweep_id).order_by(SweepTrialRow.number)
+        rows = self._session.execute(
+            select(*_TRIAL_COLUMNS).where(SweepTrialRow.sweep_id == sweep_id).order_by(SweepTrialRow.number)
         )
-        return [build_trial(row, scores.get(row.number, {})) for row in rows]
+        return [_build_trial(row, scores.get(row.number, {})) for row in rows]
 
     def list_jobs(self, sweep_id: str, trials: Iterable[int] | None = None) -> list[JobRow]:
         """List the jobs of a sweep by trial and repeat. `trials` selects the jobs of some trials. Default: all."""
@@ -238,9 +250,8 @@ def _find_parameter_errors(spec: SweepSpec, parameters: Mapping[str, JsonValue])
     return errors
 
 
-def build_trial(row: SweepTrialRow, scores: dict[int, float]) -> SweepTrial:
+def _build_trial(row: Row[Any], scores: dict[int, float]) -> SweepTrial:
     """Build the trial that samplers and schedulers see. `scores` are those of the reached milestones."""
-    has_parent = row.parent_number is not None and row.parent_epochs is not None
     return SweepTrial(
         number=row.number,
         state=row.state,
@@ -248,6 +259,6 @@ def build_trial(row: SweepTrialRow, scores: dict[int, float]) -> SweepTrial:
         scores=scores,
         epochs=row.epochs,
         source=row.source,
-        parent=(row.parent_number or 0, row.parent_epochs or 0) if has_parent else None,
+        parent=None if row.parent_number is None else (row.parent_number, row.parent_epochs),
         interruptions=row.interruptions,
     )

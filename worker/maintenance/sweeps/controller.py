@@ -26,7 +26,7 @@ from worker.maintenance.sweeps.suggester import ParameterSuggester
 
 log = structlog.get_logger()
 IDLE_INTERVAL_S = 0.5
-BUSY_INTERVAL_S = 0.1
+BUSY_INTERVAL_S = 0.2
 """Seconds between two rounds while a sweep is open: a trial ends, and the next one starts, without a client."""
 MAX_STEPS = 100
 """Steps of a sweep per round, so that other sweeps are not delayed for long."""
@@ -79,20 +79,20 @@ class SweepController:
     def run_once(self) -> None:
         """Continue every open sweep as far as possible."""
         with transaction(self._sessions, read_only=True) as session:
-            sweeps = SweepJobRepo(session).list_open_sweeps()
+            repo = SweepJobRepo(session)
+            sweeps = repo.list_open_sweeps()
+            changed = [sweep for sweep in sweeps if not self._is_waiting(repo, sweep)]
         self._has_open = bool(sweeps)
         self._watches = {sweep.id: self._watches[sweep.id] for sweep in sweeps if sweep.id in self._watches}
-        for sweep in sweeps:
-            if not self._is_waiting(sweep):
-                self._run_sweep(sweep)
+        for sweep in changed:
+            self._run_sweep(sweep)
         self._suggester.close_idle()
 
-    def _is_waiting(self, sweep: OpenSweep) -> bool:
+    def _is_waiting(self, repo: SweepJobRepo, sweep: OpenSweep) -> bool:
         watch = self._watches.get(sweep.id)
         if watch is None or watch.revision != sweep.revision or self._clock() >= watch.until:
             return False
-        with transaction(self._sessions, read_only=True) as session:
-            return SweepJobRepo(session).list_running(sweep.id, watch.trials) == watch.jobs
+        return repo.list_running(sweep.id, watch.trials) == watch.jobs
 
     def _run_sweep(self, sweep: OpenSweep) -> None:
         self._watches.pop(sweep.id, None)

@@ -43,17 +43,18 @@ OPEN = [
 def test_trials_that_may_continue_and_the_best_complete_ones_keep_files(
     fields: dict[str, Any], checkpoints: set[int], bundles: set[int]
 ) -> None:
-    assert find_unneeded(build_sweep(**fields), OPEN) == (checkpoints, bundles)
+    unneeded = find_unneeded(build_sweep(**fields), OPEN)
+    assert unneeded == UnneededFiles(frozenset(checkpoints), frozenset(bundles))
 
 
 def test_the_best_of_all_trials_keep_their_checkpoints_at_the_end() -> None:
     unneeded = find_unneeded(build_sweep(), OPEN[:6])
-    assert unneeded == ({0, 1, 2, 4, 5}, {0, 2, 3, 4, 5})
+    assert unneeded == UnneededFiles(frozenset({0, 1, 2, 4, 5}), frozenset({0, 2, 3, 4, 5}))
 
 
 def test_the_difference_has_only_new_trials() -> None:
     before, after = (UnneededFiles(frozenset(a), frozenset(b)) for a, b in [({1}, {2}), ({1, 3}, {2, 4})])
-    assert after.without(before) == ({3}, {4})
+    assert after.without(before) == UnneededFiles(frozenset({3}), frozenset({4}))
 
 
 def test_only_a_complete_trial_can_be_registered() -> None:

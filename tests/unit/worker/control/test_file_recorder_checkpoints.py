@@ -2,6 +2,7 @@
 
 import hashlib
 
+import pytest
 from sqlalchemy import delete
 
 from core.db.repos.attempts import AttemptRepo
@@ -39,3 +40,17 @@ def test_a_lost_commit_of_a_checkpoint_does_not_block_the_next_one(
     orphaned = find_orphaned_files(sqlite_sessions, storage, 0.0)
     assert f"jobs/{claimed.id}/t1/checkpoints/1" in orphaned
     assert row.key not in orphaned
+
+
+@pytest.mark.parametrize(("sweep_id", "steps"), [(None, [2, 3]), ("0" * 32, [3])])
+def test_a_trial_of_a_sweep_keeps_one_checkpoint(
+    sqlite_sessions: SessionFactory, storage: LocalStorage, claimed: JobRow, sweep_id: str | None, steps: list[int]
+) -> None:
+    claimed.sweep_id = sweep_id
+    recorder = Recorder(sqlite_sessions, storage, claimed, lambda: False)
+    for step in (1, 2, 3):
+        recorder.files.store_checkpoint(build_checkpoint(storage, step))
+    with transaction(sqlite_sessions, read_only=True) as session:
+        rows = CheckpointRepo(session).list_checkpoints(claimed.id)
+    assert [row.step for row in rows] == steps
+    assert {key.rpartition("/")[0] for key in storage.list_keys("jobs")} == {row.key for row in rows}
