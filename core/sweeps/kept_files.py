@@ -16,7 +16,7 @@ class UnneededFiles(NamedTuple):
     checkpoints: frozenset[int]
     bundles: frozenset[int]
 
-    def without(self, other: "UnneededFiles") -> "UnneededFiles":
+    def subtract(self, other: "UnneededFiles") -> "UnneededFiles":
         """Return the trials that `other` does not contain."""
         return UnneededFiles(self.checkpoints - other.checkpoints, self.bundles - other.bundles)
 

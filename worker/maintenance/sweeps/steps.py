@@ -56,7 +56,7 @@ class SweepSteps:
         after = before | {each.number: _apply_result(before[each.number], each) for each in batch}
         best = scores.find_best(after.values())
         unneeded = find_unneeded(snapshot.spec, after.values())
-        unneeded = unneeded.without(find_unneeded(snapshot.spec, before.values()))
+        unneeded = unneeded.subtract(find_unneeded(snapshot.spec, before.values()))
 
         def write(session: Session, sweep: SweepRow) -> None:
             repo = SweepTrialRepo(session)

@@ -54,7 +54,7 @@ def test_the_best_of_all_trials_keep_their_checkpoints_at_the_end() -> None:
 
 def test_the_difference_has_only_new_trials() -> None:
     before, after = (UnneededFiles(frozenset(a), frozenset(b)) for a, b in [({1}, {2}), ({1, 3}, {2, 4})])
-    assert after.without(before) == UnneededFiles(frozenset({3}), frozenset({4}))
+    assert after.subtract(before) == UnneededFiles(frozenset({3}), frozenset({4}))
 
 
 def test_only_a_complete_trial_can_be_registered() -> None:
