@@ -9,7 +9,7 @@ from core.db.session import SessionFactory, on_commit, transaction
 from core.jobs import JobState, StopRequest
 from core.storage import Storage
 from core.storage.deletion import delete_stored_files
-from core.sweeps.kept_files import find_best_complete, find_unneeded
+from core.sweeps.retained_files import find_best_complete, find_unneeded
 from core.sweeps.states import SweepState, TrialState
 from core.sweeps.trials import Scores, SweepTrial
 from worker.maintenance.sweeps.snapshot import SweepSnapshot

@@ -18,7 +18,7 @@ from core.spec import JobSpec
 from core.storage import Storage
 from core.storage.deletion import delete_stored_files
 from core.sweeps.decisions import FinishSweep, PromoteTrial, StartTrial, StopTrial
-from core.sweeps.kept_files import UnneededFiles, find_unneeded
+from core.sweeps.retained_files import UnneededFiles, find_unneeded
 from core.sweeps.sampling import Suggestion
 from core.sweeps.states import SweepState, TrialState
 from core.sweeps.trial_jobs import build_trial_jobs

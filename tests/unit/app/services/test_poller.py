@@ -15,7 +15,7 @@ BUG = ValueError("wrong")
 
 
 async def poll(outcomes: Iterable[Exception | bool | None]) -> tuple[list[float], list[EventDict]]:
-    """Call a task with these outcomes: an error, or what it returns. Return the delays before the calls, and the logs."""
+    """Call a task with these outcomes: errors, or what it returns. Return the delay before each call, and the logs."""
     remaining, delays, has_ended = list(outcomes), list[float](), asyncio.Event()
 
     async def sleep(seconds: float) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from core.sweeps.kept_files import UnneededFiles, find_best_complete, find_unneeded
+from core.sweeps.retained_files import UnneededFiles, find_best_complete, find_unneeded
 from core.sweeps.states import TrialState
 from core.sweeps.trials import MAX_INTERRUPTIONS, SweepTrial
 from tests.support.sweeps import build_sweep
