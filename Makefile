@@ -63,6 +63,9 @@ faults: setup ## Run the whole fault suite and print a table; T= selects
 soak: setup ## Run small jobs with random kills for T=600 seconds, and count losses
 	$(BIN)/python -m tests.faults.soak --seconds $(or $(T),600)
 
+gpu-proof: ## Prove and measure training and serving on a CUDA machine in 9 minutes; needs only PYTHON with torch
+	$(PYTHON) -m benchmarks.gpu_proof $(T)
+
 fuzz: setup ## Fuzz the readers of untrusted bytes for T=600 seconds, and print a table
 	$(BIN)/python -m tests.fuzz --seconds $(or $(T),600)
 
@@ -80,4 +83,4 @@ openapi: setup ## Write docs/reference/openapi.json
 
 check: lint test-avx2 test ## Run everything that CI checks
 
-.PHONY: help setup demo up format lint lint-web audit test test-avx2 test-fast clients faults soak fuzz migration openapi cli-reference sdk check
+.PHONY: help setup demo up format lint lint-web audit test test-avx2 test-fast clients faults soak gpu-proof fuzz migration openapi cli-reference sdk check

@@ -49,7 +49,7 @@ class TrainerProcess:
     def close_input(self) -> None:
         self._require_pipe(self._process.stdin).close()
 
-    def receive(self, message_type: type[TrainerMessage], timeout_s: float = 60.0) -> Any:
+    def receive(self, message_type: type[TrainerMessage], timeout_s: float = 180.0) -> Any:
         """Return the next message of this type. All messages are appended to `messages`."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
@@ -81,7 +81,7 @@ class TrainerProcess:
         self._incomplete += received
         return bool(received)
 
-    def wait(self, timeout_s: float = 60.0) -> int:
+    def wait(self, timeout_s: float = 180.0) -> int:
         """Read all messages until the process exits, and return its exit status."""
         while self._read_output(timeout_s):
             self._parse_line()
