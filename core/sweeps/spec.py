@@ -118,7 +118,9 @@ class SweepSpec(Spec):
         "always have different seeds.",
     )
     stop: StopRules = Field(default=StopRules(), description="When the sweep ends before its budget is spent.")
-    keep: KeepSpec = Field(default=KeepSpec(), description="The trials whose checkpoints remain after the end of the sweep.")
+    keep: KeepSpec = Field(
+        default=KeepSpec(), description="The trials whose checkpoints remain after the end of the sweep."
+    )
     register_: Literal["best", "all", "none"] = Field(
         default="best", alias="register", description="Which trials become versions of the model."
     )
