@@ -20,6 +20,7 @@ DEFECTS = (
     "database.query_failed",
     "attempt.crashed",
     "maintenance.round_crashed",
+    "sweep.round_crashed",
 )  # events that no fault may cause
 
 

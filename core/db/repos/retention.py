@@ -12,6 +12,7 @@ from core.db.registry_tables import JobBundleRow
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.transitions import get_job_for_update
+from core.db.sweep_tables import SweepRow
 from core.db.tables import (
     ArtifactRow,
     CheckpointRow,
@@ -24,6 +25,7 @@ from core.db.tables import (
 from core.errors import NotFound, ResourceInUse
 from core.events import EventType
 from core.jobs import TERMINAL, UNFINISHED
+from core.sweeps.states import TERMINAL_SWEEP
 
 RETAINED_EVENTS = (EventType.STATE, EventType.END)
 """Events that have no other source. They do not expire."""
@@ -40,8 +42,8 @@ class ExpiredTotals(NamedTuple):
 class RetentionRepo:
     """Queries for expired checkpoints, artifacts and jobs. Days count from the end of the job.
 
-    Jobs that have not ended, also paused ones, and jobs that others start from never expire. Every deletion locks the
-    job and checks that it has not been extended meanwhile.
+    Jobs that have not ended, also paused ones, jobs that others start from, and those of open sweeps never expire.
+    Every deletion locks the job and checks that it has not been extended meanwhile.
     """
 
     def __init__(self, session: Session) -> None:
@@ -180,8 +182,9 @@ class RetentionRepo:
     def _build_conditions(self, days: float) -> list[ColumnElement[bool]]:
         dependent = aliased(JobRow)
         is_source = exists().where(dependent.resume_from_job_id == JobRow.id, dependent.state.in_(UNFINISHED))
+        is_in_sweep = exists().where(SweepRow.id == JobRow.sweep_id, SweepRow.state.not_in(TERMINAL_SWEEP))
         has_expired = JobRow.finished_at < now(self._session, -days * _DAY_S)
-        return [JobRow.state.in_(TERMINAL), has_expired, ~is_source]
+        return [JobRow.state.in_(TERMINAL), has_expired, ~is_source, ~is_in_sweep]
 
     def _lock(self, job_id: str, days: float) -> bool:
         """Lock a job. Return False if it was deleted or extended, or if another job starts from its checkpoints."""

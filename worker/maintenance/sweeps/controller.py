@@ -30,8 +30,8 @@ BUSY_INTERVAL_S = 0.2
 """Seconds between two rounds while a sweep is open: a trial ends, and the next one starts, without a client."""
 MAX_STEPS = 100
 """Steps of a sweep per round, so that other sweeps are not delayed for long."""
-ERROR_DELAY_S = 30.0
-"""Seconds until a sweep is tried again after an unexpected error."""
+RETRY_DELAY_S, ERROR_DELAY_S = 2.0, 30.0
+"""Seconds until a sweep is tried again while the database or a sampler is unavailable, and after a defect."""
 
 
 class _Watch(NamedTuple):
@@ -102,9 +102,13 @@ class SweepController:
                     break
         except (SQLAlchemyError, OSError, Unavailable) as error:
             log.warning("sweep.round_failed", sweep_id=sweep.id, error=str(error))
+            self._delay(sweep, RETRY_DELAY_S)
         except Exception:  # a defect must not stop the other sweeps
             log.exception("sweep.round_crashed", sweep_id=sweep.id)
-            self._watches[sweep.id] = _Watch(sweep.revision, [], [], self._clock() + ERROR_DELAY_S)
+            self._delay(sweep, ERROR_DELAY_S)
+
+    def _delay(self, sweep: OpenSweep, seconds: float) -> None:
+        self._watches[sweep.id] = _Watch(sweep.revision, [], [], self._clock() + seconds)
 
     def advance(self, sweep_id: str) -> bool:
         """Do the next step of a sweep. Return False if it waits or has ended."""

@@ -5,16 +5,22 @@ import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
+from core.db.clock import utc_now
 from core.db.repos.checkpoints import CheckpointRepo
+from core.db.repos.retention import RetentionRepo
 from core.db.session import SessionFactory, transaction
-from core.jobs import JobState
+from core.db.tables import DatasetVersionRow
+from core.jobs import DatasetState, JobState
 from core.sweeps.decisions import FinishSweep
 from core.sweeps.states import SweepState, TrialSource, TrialState
+from tests.support.fakes import Clock
 from tests.support.played_sweeps import StartSweep, compute_loss
 from tests.support.sweeps import BASE
 from worker.maintenance.sweeps.snapshot import read_snapshot
@@ -484,3 +490,70 @@ def test_a_deterministic_sweep_does_not_depend_on_the_speed_of_workers(start_swe
         sweep.controller.close()
     assert records[1] == records[0]
     assert records[2] == records[0]
+
+
+# ---- errors, and the dataset
+
+
+def test_an_error_of_one_sweep_does_not_stop_the_others(
+    start_sweep: StartSweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    broken, sweep = start_sweep(), start_sweep()
+    controller = sweep.create_controller(clock=clock)
+    advance, failed = controller.advance, list[str]()
+
+    def fail(sweep_id: str) -> bool:
+        if sweep_id == sweep.id:
+            return advance(sweep_id)
+        failed.append(sweep_id)
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(controller, "advance", fail)
+    controller.run_once()
+    controller.run_once()
+    assert sweep.states == [R]
+    assert failed == [broken.id]
+    clock.now += 31
+    controller.run_once()
+    assert len(failed) == 2
+
+
+@pytest.mark.parametrize(
+    ("state", "expected", "num_jobs"),
+    [
+        (DatasetState.IMPORTING, SweepState.RUNNING, 0),
+        (DatasetState.FAILED, SweepState.FAILED, 0),
+        (DatasetState.READY, SweepState.RUNNING, 1),
+    ],
+)
+def test_a_sweep_waits_for_its_dataset(
+    start_sweep: StartSweep, state: DatasetState, expected: SweepState, num_jobs: int
+) -> None:
+    sweep = start_sweep()
+    with transaction(sweep.sessions) as session:
+        session.execute(update(DatasetVersionRow).values(state=state))
+    for _ in range(2):
+        sweep.run_round()
+    assert (sweep.row.state, len(sweep.list_jobs())) == (expected, num_jobs)
+    if state is DatasetState.IMPORTING:
+        with transaction(sweep.sessions) as session:
+            session.execute(update(DatasetVersionRow).values(state=DatasetState.READY))
+        sweep.run_round()
+        assert len(sweep.list_jobs()) == 1
+
+
+def test_the_jobs_of_an_open_sweep_do_not_expire(start_sweep: StartSweep) -> None:
+    sweep = start_sweep(budget={"trials": 2})
+    sweep.run_round()
+    sweep.train(0)
+    job_id = sweep.get_job(0).id
+    for is_open in (True, False):
+        sweep.worker.set_columns(job_id, finished_at=utc_now() - timedelta(days=9))
+        with transaction(sweep.sessions, read_only=True) as session:
+            expired = RetentionRepo(session).find_expired_jobs(7, 10)
+        assert expired == ([] if is_open else [job_id])
+        sweep.request(lambda repo: repo.cancel(sweep.id))
+        for _ in range(2):
+            sweep.run_round()
+        assert sweep.row.state is SweepState.CANCELLED or not is_open
