@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from core.db.session import make_engine, make_session_factory
-from core.sweeps.states import SweepState
+from core.sweeps.states import SweepState, TrialState
 from tests.support import invariants
 from tests.support.servers import RedisServer, valkey_server
 from tests.support.stack import Stack
-from tests.support.stack_sweeps import describe_sweep, find_ended, start_sweep, wait_for_steps, wait_for_sweep
+from tests.support.stack_sweeps import EPOCHS, describe_sweep, find_ended, start_sweep, wait_for_steps, wait_for_sweep
 
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -82,3 +82,18 @@ def test_row_105_a_sweep_with_killed_processes_equals_its_twin(
     assert len(faults) >= 10
     assert describe_sweep(sweep_stack, sweep) == describe_sweep(sweep_stack, twin), faults
     invariants.check(sweep_stack)
+
+
+def test_a_promoted_trial_has_the_weights_of_an_uninterrupted_job(sweep_stack: Stack) -> None:
+    """Its one-cycle schedule covers all epochs, although it paused at a milestone."""
+    sweep = start_sweep(sweep_stack, "promoted", parallel=2, budget={"trials": 4})
+    assert wait_for_sweep(sweep_stack, sweep).state is SweepState.SUCCEEDED
+    described = describe_sweep(sweep_stack, sweep)
+    ((_, sha256),) = described["versions"]
+    complete = [trial for trial in described["trials"] if trial[1] is TrialState.SUCCEEDED]
+    number, _, parameters, epochs, _ = min(complete, key=lambda trial: trial[4])
+    assert (number, 1) in described["steps"]
+    assert (number, EPOCHS) in described["steps"]
+    assert epochs == EPOCHS
+    schedule = {"name": "one_cycle", "max_lr": parameters["/schedule/max_lr"]}
+    assert sha256 == sweep_stack.compute_reference_sha256(epochs=EPOCHS, schedule=schedule)

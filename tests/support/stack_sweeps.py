@@ -14,14 +14,14 @@ from core.sweeps.states import TERMINAL_SWEEP
 from tests.support.processes import wait_for
 from tests.support.stack import TINY, Stack
 
-SPACE = {"/optimizer/lr": {"type": "float", "low": 1e-4, "high": 0.1, "log": True}}
+EPOCHS = 3
+SPACE = {"/schedule/max_lr": {"type": "float", "low": 1e-4, "high": 0.1, "log": True}}
 
 
 def start_sweep(stack: Stack, name: str, **fields: Any) -> str:
-    """Store a sweep over the learning rate of tiny jobs, whose dataset is imported first. Return its id."""
+    """Store a sweep over the learning rates of tiny jobs, whose dataset is imported first. Return its id."""
     stack.get_weights_sha256(stack.submit_job(epochs=1))
-    base = {key: value for key, value in TINY.items() if key != "schedule"} | {"epochs": 3}
-    document = {"base": base, "space": SPACE, "scheduler": "asha", "sampler": "random"} | fields
+    document = {"base": TINY | {"epochs": EPOCHS}, "space": SPACE, "scheduler": "asha", "sampler": "random"} | fields
     with transaction(stack.sessions) as session:
         job = session.scalars(select(JobRow).where(JobRow.name == "tiny").limit(1)).one()
         document["base"] = document["base"] | {"dataset": JobRepo(session).get(job.id).spec["dataset"]}
