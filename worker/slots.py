@@ -13,7 +13,8 @@ class Slots:
     is lost: a job is committed before its message is sent, and a thread searches again after it releases its slot.
 
     A job that needs several slots waits until enough slots are free at the same time. Later jobs in the queue also
-    wait. Otherwise they could take every slot that becomes free, and the job could wait forever.
+    wait, even if a message names one of them. Otherwise they could take every slot that becomes free, and the job could
+    wait forever.
     """
 
     def __init__(self, count: int) -> None:
@@ -28,10 +29,10 @@ class Slots:
         count_slots: Callable[[str], int] = lambda _: 1,
         run_next: Callable[[], bool | None] = lambda: None,
     ) -> None:
-        """Run the first job, then the jobs that `find_next` returns, while slots are free.
+        """Run the jobs that `find_next` returns, while slots are free.
 
         Args:
-            first_id: the id of the job to run first, if any.
+            first_id: the id of a job to run first, if no other job is before it in the queue.
             find_next: returns the id of the next queued job, or None if there is none.
             run: runs a job. It returns False if the job cannot be run now, for example if another worker claimed it.
             count_slots: returns how many slots a job needs. Default: 1 for every job.
@@ -61,7 +62,7 @@ class Slots:
 
         Return the number of slots that must be free before the caller searches again.
         """
-        if first_id is not None:
+        if first_id is not None and find_next() in (None, first_id):
             self._process_one(first_id, run, count_slots)
         refused_id: str | None = None
         while True:

@@ -141,9 +141,7 @@ class MetricRollupRepo:
         for row in self._session.execute(query):
             yield _load_row(row)
 
-    def _refresh_block(
-        self, job_id: str, block: StepBlock, before: MetricRollup, last_step: int | None = None
-    ) -> None:
+    def _refresh_block(self, job_id: str, block: StepBlock, before: MetricRollup, last_step: int | None = None) -> None:
         """Compute a rollup again from its parts up to a step, or delete it if no part is left.
 
         The parts of a fine block are its points, with those of the rollup `before`; the parts of a coarse one are its

@@ -10,12 +10,11 @@ from worker.slots import Slots
 
 
 def test_one_message_runs_all_queued_jobs() -> None:
-    queued, done = ["b", "c"], []
+    queued, done = ["a", "b", "c"], []
 
     def run_job(item: str) -> bool:
         done.append(item)
-        if item in queued:
-            queued.remove(item)
+        queued.remove(item)
         return True
 
     Slots(1).process_queue("a", lambda: queued[0] if queued else None, run_job)
@@ -151,6 +150,33 @@ def test_a_job_with_several_slots_waits_until_they_are_free() -> None:
     assert (done, max(peak)) == (["small", "large", "last"], 2)
 
 
+@pytest.mark.parametrize("head", ["large", "urgent"])
+def test_the_job_of_a_message_does_not_overtake_the_jobs_before_it(head: str) -> None:
+    """A stream of messages about small jobs would otherwise take every slot before the large job gets enough."""
+    slots, queued, done = Slots(2), ["running"], []
+    has_started, may_end = threading.Event(), threading.Event()
+
+    def run_job(item: str) -> bool:
+        queued.remove(item)
+        if item == "running":
+            has_started.set()
+            may_end.wait(30)
+        done.append(item)
+        return True
+
+    arguments = (lambda: queued[0] if queued else None, run_job, lambda item: 2 if item == "large" else 1)
+    holder = threading.Thread(target=slots.process_queue, args=("running", *arguments))
+    holder.start()
+    assert has_started.wait(30)
+    queued += [head, "small"]
+    slots.process_queue("small", *arguments)
+    assert done == ([] if head == "large" else [head, "small"])
+    may_end.set()
+    holder.join(30)
+    assert sorted(done) == sorted([head, "running", "small"])
+    assert done.index(head) < done.index("small")
+
+
 @pytest.mark.parametrize("_", range(20))
 def test_two_threads_with_one_slot_each_do_not_both_give_up(_: int) -> None:
     slots, done, mutex = Slots(2), list[str](), threading.Lock()
@@ -184,7 +210,7 @@ def test_the_next_job_is_run_without_a_search() -> None:
         done.append(item)
         return True
 
-    searches = iter([None, None])
+    searches = iter(["a", None, None])
     Slots(1).process_queue("a", lambda: next(searches), run_job, run_next=run_next)
     assert done == ["a", "b", "c"]
 
@@ -200,7 +226,8 @@ def test_no_other_job_is_run_after_the_next_one_was_refused() -> None:
         tried.append(item)
         return True
 
-    Slots(1).process_queue("first", lambda: "other", record, run_next=refuse)
+    searches = iter(["first", "other"])
+    Slots(1).process_queue("first", lambda: next(searches), record, run_next=refuse)
     assert tried == ["first", "next"]
 
 

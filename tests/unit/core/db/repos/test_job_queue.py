@@ -112,6 +112,32 @@ def test_a_large_job_is_not_overtaken(sessions: SessionFactory, version: Dataset
         assert claimed.id == large
 
 
+@pytest.mark.services
+def test_a_large_job_is_not_overtaken_by_claims_at_the_same_time(
+    sessions: SessionFactory, version: DatasetVersionRow
+) -> None:
+    if sessions.kw["bind"].dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer")
+    with transaction(sessions) as session:
+        JobRepo(session).add(job(version, spec=job_spec(resources={"devices": 2})))
+        JobRepo(session).add(job(version))
+    with transaction(sessions) as session, transaction(sessions) as other:
+        assert [AttemptRepo(each).claim_next("w", 60.0, CPU) for each in (session, other)] == [None, None]
+
+
+def test_the_next_job_must_be_small_enough(sessions: SessionFactory, version: DatasetVersionRow) -> None:
+    one_slot = WorkerCapacity.from_devices(["cpu"], 1)
+    with transaction(sessions) as session:
+        queue, jobs = JobQueueRepo(session), JobRepo(session)
+        assert not queue.has_next(CPU)
+        jobs.add(job(version, spec=job_spec(resources={"devices": 2})))
+        assert [queue.has_next(CPU), queue.has_next(CPU, max_slots=2), queue.has_next(one_slot)] == [False, True, False]
+        jobs.add(job(version))
+        assert [queue.has_next(CPU), queue.has_next(one_slot)] == [False, True]
+        jobs.add(job(version, priority=1))
+        assert queue.has_next(CPU)
+
+
 def test_jobs_that_cannot_run_are_not_claimed(sessions: SessionFactory) -> None:
     with transaction(sessions) as session:
         importing = dataset_version(state=DatasetState.IMPORTING)
