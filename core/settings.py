@@ -174,7 +174,7 @@ class Settings(BaseSettings):
         default=None, description="Maximum total memory of all loaded models. Default: a quarter of the memory."
     )
     pinned_models: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="Models that are loaded at the start and never unloaded, separated by commas."
+        default=(), description="Models whose default versions are always in memory, separated by commas."
     )
     max_predict_wait_s: PositiveFloat = Field(
         default=10.0,
