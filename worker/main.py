@@ -95,15 +95,16 @@ def build_worker(settings: Settings) -> Worker:
     relay.start()
     resources.callback(relay.close)
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    devices = DeviceAllocator(_start_pinned_standby, settings.slots)
+    trainers = _start_trainer_source()
+    resources.callback(trainers.close)
+    common_standby = trainers if isinstance(trainers, Standby) else None
+    devices = DeviceAllocator(_start_pinned_standby, settings.slots, common_standby)
     resources.callback(devices.close)
     heartbeat = WorkerHeartbeat(sessions, owner, settings.slots, settings.heartbeat_s, devices.set_devices)
     heartbeat.start()
     resources.callback(heartbeat.close)
     tracer = AttemptTracer.from_environment()
     resources.callback(tracer.close)
-    trainers = _start_trainer_source(settings.slots)
-    resources.callback(trainers.close)
     context = WorkerContext(
         sessions,
         storage,
@@ -124,10 +125,13 @@ def build_worker(settings: Settings) -> Worker:
     return Worker(tasks, supervisor, resources)
 
 
-def _start_trainer_source(slots: int) -> Standby | TrainerZygote:
-    """Start what starts the trainers. A forked process cannot use a GPU, so a machine with one needs new processes."""
+def _start_trainer_source() -> Standby | TrainerZygote:
+    """Start what starts the trainers. A forked process cannot use a GPU, so a machine with one needs new processes.
+
+    A standby has a single trainer until the devices are known: several GPUs have their own.
+    """
     environment = _build_trainer_environment()
-    source = Standby(environment=environment, slots=slots) if has_accelerator() else TrainerZygote(environment)
+    source = Standby(environment=environment) if has_accelerator() else TrainerZygote(environment)
     source.start()
     return source
 
