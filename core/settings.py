@@ -11,7 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validat
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.file_permissions import DEFAULT_UMASK, UMASK_PATTERN
-from core.memory import get_available_bytes
+from core.host_resources import get_memory_bytes
 
 PREFIX = "CANDELA_"
 ENV_FILE = ".env"
@@ -262,7 +262,7 @@ class Settings(BaseSettings):
     @cached_property
     def effective_max_model_bytes(self) -> int:
         """Return `max_model_bytes`, or the default for the memory of this machine or container."""
-        return self.max_model_bytes or int(MODEL_MEMORY_SHARE * get_available_bytes())
+        return self.max_model_bytes or int(MODEL_MEMORY_SHARE * get_memory_bytes())
 
     @cached_property
     def cache_dir(self) -> Path:

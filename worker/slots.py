@@ -29,10 +29,10 @@ class Slots:
         count_slots: Callable[[str], int] = lambda _: 1,
         run_next: Callable[[], bool | None] = lambda: None,
     ) -> None:
-        """Run the jobs that `find_next` returns, while slots are free.
+        """Run the first job, then the jobs that `find_next` returns, while slots are free.
 
         Args:
-            first_id: the id of a job to run first, if no other job is before it in the queue.
+            first_id: the id of the job to run first, if any. It does not overtake a job that needs several slots.
             find_next: returns the id of the next queued job, or None if there is none.
             run: runs a job. It returns False if the job cannot be run now, for example if another worker claimed it.
             count_slots: returns how many slots a job needs. Default: 1 for every job.
@@ -62,8 +62,10 @@ class Slots:
 
         Return the number of slots that must be free before the caller searches again.
         """
-        if first_id is not None and find_next() in (None, first_id):
-            self._process_one(first_id, run, count_slots)
+        if first_id is not None:
+            head = find_next()
+            if head is None or head == first_id or count_slots(head) == 1:
+                self._process_one(first_id, run, count_slots)
         refused_id: str | None = None
         while True:
             while (is_done := run_next()) is not None:

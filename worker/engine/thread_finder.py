@@ -52,8 +52,8 @@ def measure_threads(
 ) -> list[ThreadTrial]:
     """Measure training steps on one thread and on `max_threads` threads.
 
-    The result is empty if a step after the first takes more than `MAX_CPU_S`, or if an observer interrupted the run. The measurement
-    changes torch's number of threads, its random numbers and the weights of the run's network.
+    The result is empty if a step after the first takes more than `MAX_CPU_S`, or if an observer interrupted the run.
+    The measurement changes torch's number of threads, its random numbers and the weights of the run's network.
     """
     trials: list[ThreadTrial] = []
     for threads, guard in ((1, (LongStepGuard(),)), (max_threads, ())):

@@ -115,6 +115,7 @@ def test_processes_that_choose_at_the_same_time_keep_the_limit(folder: Path, mon
     flock = fcntl.flock
 
     def record_wait(fd: int, operation: int) -> None:
+        assert operation == fcntl.LOCK_EX
         waits.set()
         flock(fd, operation)
 

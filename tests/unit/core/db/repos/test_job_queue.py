@@ -41,7 +41,7 @@ CALLS: dict[str, Call] = {
     "lost messages, GPU": lambda session: JobQueueRepo(session).find_ids_without_message(10, 10, gpu=True),
     "lost messages": lambda session: JobQueueRepo(session).find_ids_without_message(10, 10),
     "lost jobs": lambda session: AttemptRepo(session).find_expired_ids(),
-    "pending message": lambda session: OutboxRepo(session).is_pending("train", "x"),
+    "missing message": lambda session: OutboxRepo(session).add_missing("train", "x"),
     "jobs that start from a job": lambda session: CheckpointRepo(session).find_dependents("x"),
     "checkpoint keys": lambda session: CheckpointRepo(session).filter_keys([KEY]),
     "model keys": lambda session: ModelRepo(session).filter_keys([KEY]),
