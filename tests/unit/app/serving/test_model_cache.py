@@ -3,49 +3,20 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from app.inference.batcher import DynamicBatcher
 from app.inference.types import NUM_LOAD_THREADS, BatcherClosed
 from app.serving import model_cache as module
 from app.serving.model_cache import FAILURE_TTL_S, ModelCache
 from app.serving.types import BundleRef
 from core.errors import CorruptFile, NotReady, Overloaded, PredictionFailed
 from tests.support.fakes import Clock
-from tests.support.local_backend import LocalModel
+from tests.support.local_backend import FakeLoader, LocalModel
 
 IMAGE = np.zeros((1, 1, 1), np.uint8)
-
-
-class FakeLoader:
-    """Loads any bundle. It can be blocked, or fail."""
-
-    def __init__(self) -> None:
-        self.keys: list[str] = []
-        self.num_bytes: dict[str, int] = {}
-        self.failure: Exception | None = None
-        self.on_load: Callable[[BundleRef], object] = lambda _: None
-        self.unblocked = threading.Event()
-        self.unblocked.set()
-
-    def fetch(self, ref: BundleRef) -> tuple[Path, int]:
-        return Path(ref.key), self.num_bytes.get(ref.key, 1)
-
-    def load(self, ref: BundleRef, folder: Path) -> LocalModel:
-        assert folder == Path(ref.key)
-        self.keys.append(ref.key)
-        self.on_load(ref)
-        assert self.unblocked.wait(30)
-        if self.failure is not None:
-            raise self.failure
-        batcher = DynamicBatcher(
-            lambda samples: np.zeros((len(samples), 1), np.float32), model="m", max_batch_size=2, max_waiting=4
-        )
-        return LocalModel(batcher, batcher.close, self.num_bytes.get(ref.key, 1))
 
 
 class BusyBatcher:

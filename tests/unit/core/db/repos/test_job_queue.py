@@ -48,7 +48,7 @@ CALLS: dict[str, Call] = {
 }
 
 
-def add_jobs(sessions: SessionFactory, num_jobs: int) -> None:
+def fill_queues(sessions: SessionFactory, num_jobs: int) -> None:
     """Add queued CPU jobs, finished jobs, and jobs that wait for a dataset which is being imported."""
     fill_queue(sessions, num_jobs, num_finished=num_jobs)
     waiting = fill_queue(sessions, num_jobs // 2, is_resolved=False, dataset_state=DatasetState.IMPORTING)
@@ -61,7 +61,7 @@ def add_jobs(sessions: SessionFactory, num_jobs: int) -> None:
 def test_work_does_not_grow_with_the_number_of_jobs(engine: Engine, sessions: SessionFactory) -> None:
     work: dict[str, list[int]] = {name: [] for name in CALLS}
     for num_jobs in (NUM_JOBS, GROWTH * NUM_JOBS):
-        add_jobs(sessions, num_jobs)
+        fill_queues(sessions, num_jobs)
         update_planner_statistics(engine)
         for name, call in CALLS.items():
             work[name].append(measure_work(sessions, call))
