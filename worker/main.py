@@ -26,7 +26,7 @@ from core.outbox import OutboxRelay
 from core.queue import TASKS, CeleryQueue, build_celery
 from core.settings import Settings
 from core.startup import exit_on_configuration_error, load_settings_or_exit
-from core.storage import open_storage, require_storage
+from core.storage import Storage, open_storage, require_storage
 from worker import kombu_channel
 from worker.control.attempt import WorkerContext
 from worker.control.device_probe import has_accelerator
@@ -85,12 +85,7 @@ def build_worker(settings: Settings) -> Worker:
     bus = RedisBus(settings.redis_url)
     resources.callback(bus.close)
     sessions = make_session_factory(engine, bus.publish)
-    storage = open_storage(
-        settings.effective_storage_url, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes
-    )
-    require_storage(storage)
-    # Delete the scratch folders of killed workers here: the maintenance loop may run on a different machine.
-    storage.delete_abandoned_scratch()
+    storage = _open_worker_storage(settings)
     relay = OutboxRelay(sessions, CeleryQueue(settings.redis_url))
     relay.start()
     resources.callback(relay.close)
@@ -123,6 +118,16 @@ def build_worker(settings: Settings) -> Worker:
     tasks = Tasks(sessions, supervisor, importer, Slots(settings.slots), places, heartbeat.record_message)
     resources.callback(tasks.close)
     return Worker(tasks, supervisor, resources)
+
+
+def _open_worker_storage(settings: Settings) -> Storage:
+    storage = open_storage(
+        settings.effective_storage_url, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes
+    )
+    require_storage(storage)
+    # Delete the scratch folders of killed workers here: the maintenance loop may run on a different machine.
+    storage.delete_abandoned_scratch()
+    return storage
 
 
 def _start_trainer_source() -> Standby | TrainerZygote:

@@ -88,11 +88,11 @@ def update_rollup(
     """
     stored = {point.step: point for point in points}
     deleted = [point for point in before.list_points() if point.step not in stored]
-    kept = [point for point in deleted if last_step is None or point.step <= last_step]
-    if not stored and not kept:
+    retained = [point for point in deleted if last_step is None or point.step <= last_step]
+    if not stored and not retained:
         return None
-    rollup = summarize_points(sorted([*stored.values(), *kept], key=_get_step))
-    return _restore_counts(rollup, before, last_step) if kept else rollup
+    rollup = summarize_points(sorted([*stored.values(), *retained], key=_get_step))
+    return _restore_counts(rollup, before, last_step) if retained else rollup
 
 
 def _restore_counts(rollup: MetricRollup, before: MetricRollup, last_step: int | None) -> MetricRollup:
