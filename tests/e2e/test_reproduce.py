@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from candela import Client
 from candela.errors import Conflict
 from candela.jobs import Job
 from tests.e2e.conftest import Service, environment

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from core.db.tables import MetricPointRow
@@ -80,8 +80,8 @@ class CurveComparisonRepo:
         """
         first, second = self._original, self._reproduced
         curves = [tuple(name.split("_", 1)) for name in sorted(names) if "_" in name]
-        chosen = or_(*(and_(first.split == split, first.name == name) for split, name in curves))
-        mine = or_(*(and_(second.split == split, second.name == name) for split, name in curves))
+        chosen = or_(false(), *(and_(first.split == split, first.name == name) for split, name in curves))
+        mine = or_(false(), *(and_(second.split == split, second.name == name) for split, name in curves))
         is_far = func.abs(first.value - second.value) > absolute + relative * func.abs(first.value)
         differs = or_(is_far, first.special.is_distinct_from(second.special))
         pairs = self._pair(select(func.count())).where(chosen)
