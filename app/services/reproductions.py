@@ -102,9 +102,9 @@ def _require_dataset(session: Session, original: OriginalTraining, name: str, ve
         raise _build_missing_error(described)
     if row.state is DatasetState.FAILED:
         raise Conflict(f"The reproduction requires {described}, whose import failed.", missing=described)
-    known = original.dataset
-    is_same = (known.get("name"), known.get("version")) == (name, version)
-    if is_same and row.content_hash != known.get("content_hash"):
+    trained = original.dataset
+    is_same = (trained.get("name"), trained.get("version")) == (name, version)
+    if is_same and row.content_hash != trained.get("content_hash"):
         raise Conflict(f"The content of {described} is not that of the original training.", missing=described)
 
 

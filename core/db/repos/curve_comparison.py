@@ -63,7 +63,7 @@ class CurveComparisonRepo:
     def find_first_difference(self) -> LossDifference | None:
         """Return the first recorded step whose training loss differs, or that only one of the jobs has."""
         first, second = self._original, self._reproduced
-        columns: Select[Any] = select(first.step, first.epoch, first.value, first.special, second.value, second.special)
+        columns: Any = select(first.step, first.epoch, first.value, first.special, second.value, second.special)
         differs = first.value.is_distinct_from(second.value) | first.special.is_distinct_from(second.special)
         query = self._pair(columns, TRAIN, STEP_LOSS).where(differs).order_by(first.step).limit(1)
         row = self._session.execute(query).one_or_none()
@@ -116,8 +116,8 @@ class CurveComparisonRepo:
             found = self._session.execute(query.order_by(row.step).limit(1)).one_or_none()
             if found is not None:
                 value = found[3] if found[2] is None else found[2]
-                values = (value, None) if row is self._original else (None, value)
-                return LossDifference(found[0], found[1], *values, last_common)
+                original, reproduced = (value, None) if row is self._original else (None, value)
+                return LossDifference(found[0], found[1], original, reproduced, last_common)
         return None
 
     def _count(self, query: Select[Any]) -> int:
