@@ -136,6 +136,7 @@ def test_a_click_reproduces_a_model_and_shows_the_verdict(visit: Callable[..., V
     assert hashes[0] == hashes[1]
     expect(verdict).to_contain_text("The environments are the same.")
     visitor.take_screenshot("lineage-identical")
+    expect(page.get_by_role("button", name="Register")).to_have_count(0)
     page.get_by_role("tab", name="Lineage").click()
     expect(page.locator(".ancestry")).to_contain_text("repeats job body")
 

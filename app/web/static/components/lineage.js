@@ -35,7 +35,7 @@ export function LineageTree({ lineage, children = null }) {
   const [subject] = lineage.nodes;
   return html`
     <div class="ancestry">
-      <p class="row-node"><strong><${Node} node=${subject} isSubject=${true} /></strong></p>
+      <p class="row-node"><${Node} node=${subject} isSubject=${true} /></p>
       ${renderSources(lineage, subject.id, new Set([subject.id]))}
     </div>
     ${!lineage.is_complete && html`<p class="dim">There are more ancestors.</p>`}
@@ -62,7 +62,7 @@ function renderSources(lineage, target, shown) {
 /** A node with its link, and what identifies it. @param {{node: LineageNode, isSubject?: boolean}} properties */
 function Node({ node, isSubject = false }) {
   const [text, address, details] = describe(node);
-  return html`<span class="node"><${Icon} name=${ICONS[node.kind] || "docs"} /> ${isSubject || node.is_deleted || !address ? html`<span>${text}</span>` : html`<a href=${address}>${text}</a>`}${node.is_deleted && html` <span class="tag">deleted</span>`}</span> ${details}`;
+  return html`<span class="node"><${Icon} name=${ICONS[node.kind] || "docs"} /> ${isSubject || node.is_deleted || !address ? html`<${isSubject ? "strong" : "span"}>${text}<//>` : html`<a href=${address}>${text}</a>`}${node.is_deleted && html` <span class="tag">deleted</span>`}</span> ${details}`;
 }
 
 /** @param {LineageNode} node @returns {[string, string | null, any]} the text, the address and the details */

@@ -16,7 +16,7 @@ const ACTIONS = /** @type {Record<string, [string, string, string][]>} */ ({
 
 /** @param {any} job */
 export function listActions(job) {
-  if (job.state === "succeeded" && job.spec?.register === false && !job.model) return [["register", "check", "Register"]];
+  if (job.kind === "train" && job.state === "succeeded" && job.spec?.register === false && !job.model) return [["register", "check", "Register"]];
   const actions = ACTIONS[job.state] || [];
   if (job.kind === "train") return actions;
   return actions.filter(([name]) => name === "cancel" || (job.kind === "reproduce" && name !== "finish"));

@@ -59,7 +59,7 @@ export function Reproduction({ job }) {
     ...(result.environment || []).map((one) => [one.field.replace(/_/g, " "), show(one.original), show(one.reproduced)]),
   ];
   return html`<section class="card reproduction" aria-label="Reproduction">
-    <h2>Reproduction of ${original} <span class=${`badge badge-${tone}`}><span class="dot" aria-hidden="true"></span>${text}</span></h2>
+    <h2><span>Reproduction of ${original}</span> <span class=${`badge badge-${tone}`}><span class="dot" aria-hidden="true"></span>${text}</span></h2>
     <p>${meaning}</p>
     <${Table} label="What differs" head=${["Field", "Original", "This job"]} rows=${rows.map((cells) => [cells[0], cells])} />
     <p class="dim after">Compared: the weights, ${formatCount(compared.num_losses, "recorded loss", "recorded losses")}, and ${formatCount(compared.num_epoch_metrics, "metric of an epoch", "metrics of epochs")}${compared.num_different_epoch_metrics ? `, of which ${formatNumber(compared.num_different_epoch_metrics)} differ` : ""}. ${result.environment === null ? "The environment of the original is not known: its job was deleted." : result.environment.length ? "" : "The environments are the same."}</p>
