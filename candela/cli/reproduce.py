@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from candela.cli.job_lookup import AmbiguousJob, find_job, find_job_id
+from candela.cli.job_lookup import AmbiguousJob, find_job
 from candela.cli.options import AsJson, Overrides
 from candela.cli.output import exit_unless_succeeded, print_job, print_state
-from candela.errors import CandelaError, NotFound, ProblemError, Unreachable
+from candela.errors import CandelaError, InvalidRequest, NotFound, ProblemError, Unreachable
 
 if TYPE_CHECKING:
     from candela.cli.overrides import Override
@@ -47,45 +47,38 @@ def reproduce(
 
 
 def _submit(client: "Client", ref: str, overrides: Sequence["Override"]) -> "Job":
+    """Submit the reproduction of a job, or of a model version if the reference has an `@` or no job has this name."""
     from candela.cli.overrides import apply_overrides, build_patch
 
-    model = _find_version(client, ref)
-    if model is None:
-        job = find_job(client, ref)
+    job = None if "@" in ref else _find_job(client, ref)
+    if job is not None:
         spec = job.response["spec"]
         return job.reproduce(build_patch(spec, apply_overrides(spec, overrides)))
-    name, version = model
+    name, version = _find_version(client, ref)
     spec = client.models.get_version(name, version)["spec"] if overrides else {}
     return client.models.reproduce(name, version, build_patch(spec, apply_overrides(spec, overrides)))
 
 
-def _find_version(client: "Client", ref: str) -> tuple[str, int] | None:
-    """Return the name and the number of a model version. None: the reference is that of a job."""
-    name, at, tag = ref.partition("@")
-    if not at and _is_job(client, ref):
+def _find_job(client: "Client", ref: str) -> "Job | None":
+    try:
+        return find_job(client, ref)
+    except (AmbiguousJob, ProblemError, Unreachable):
+        raise
+    except CandelaError:  # no job matches
         return None
+
+
+def _find_version(client: "Client", ref: str) -> tuple[str, int]:
+    """Return the name and the number of the model version that `name`, `name@3` or `name@alias` refers to."""
+    name, _, tag = ref.partition("@")
     if tag.isdecimal():
         return name, int(tag)
     try:
         model = client.models.get(name)
-    except NotFound:
-        raise CandelaError(
-            f"no job and no model is called {ref!r}" if not at else f"no model is called {name!r}"
-        ) from None
+    except (NotFound, InvalidRequest):
+        raise CandelaError(f"no {'model' if tag else 'job and no model'} is called {name!r}") from None
     if tag in ("", "latest"):
         return name, model["versions"][0]["version"]
     if tag not in model["aliases"]:
         raise CandelaError(f"model {name!r} has no alias {tag!r}; it has {', '.join(model['aliases']) or 'none'}")
     return name, model["aliases"][tag]
-
-
-def _is_job(client: "Client", ref: str) -> bool:
-    try:
-        find_job_id(client, ref)
-    except AmbiguousJob:
-        raise
-    except CandelaError as error:
-        if isinstance(error, ProblemError | Unreachable):
-            raise
-        return False
-    return True
