@@ -179,15 +179,17 @@ class AttemptRepo:
         metrics: dict[str, Any],
         stop_reason: str | None,
         best: dict[str, Any] | None = None,
+        result: dict[str, Any] | None = None,
     ) -> JobRow:
         """Mark the job as succeeded, with the number of the model version that it registered; None: it registers none.
 
-        `best`: the epoch of the registered weights with its metrics, if it is not the last one. The job's own metrics
-        are then still those of the last epoch.
+        `best`: the epoch of the trained weights with its metrics, if it is not the last one. The job's own metrics
+        are then still those of the last epoch. `result`: the comparison with the training that the job repeats.
         """
         job = lock_job_for_attempt(self._session, job_id, token)
         measured = {"metrics": {**job.metrics, **metrics}} if best is None else {"metrics_best": best}
         values = {"model_version": model_version, "stop_reason": stop_reason, **measured}
+        values |= {} if result is None else {"result": result}
         apply_transition(self._session, job, JobState.SUCCEEDED, stop_reason or "finished", stop_request=None, **values)
         evaluated, epoch = (metrics, None) if best is None else (best["metrics"], best["epoch"])
         MetricSummaryRepo(self._session).record_result(job_id, evaluated, epoch, only_new=best is not None)
