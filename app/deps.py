@@ -29,6 +29,7 @@ from app.services.prediction.explanations import ExplanationService
 from app.services.prediction.inference import InferenceService
 from app.services.prediction.predictions import PredictionService
 from app.services.readiness import ReadinessProbe
+from app.services.reproductions import ReproductionSubmission
 from app.services.resource_descriptions import ResourceDescriptionService
 from app.services.results import ResultService
 from app.services.resumable_uploads import ResumableUploadService
@@ -162,6 +163,10 @@ async def _get_variant_submission(state: StateDep) -> VariantSubmission:
     return VariantSubmission(state.sessions, state.submission)
 
 
+async def _get_reproductions(state: StateDep) -> ReproductionSubmission:
+    return ReproductionSubmission(state.sessions, state.submission)
+
+
 def _get_variants(session: SessionDep, state: StateDep) -> VariantService:
     return VariantService(session, state.storage)
 
@@ -246,6 +251,7 @@ ModelSubmissionDep = Annotated[ModelSubmission, Depends(_get_model_submission)]
 BatchPredictionsDep = Annotated[BatchPredictionService, Depends(_get_batch_predictions)]
 VariantsDep = Annotated[VariantService, Depends(_get_variants)]
 VariantSubmissionDep = Annotated[VariantSubmission, Depends(_get_variant_submission)]
+ReproductionsDep = Annotated[ReproductionSubmission, Depends(_get_reproductions)]
 VariantReaderDep = Annotated[VariantService, Depends(_get_variant_reader)]
 ArchitecturesDep = Annotated[ArchitectureCatalog, Depends(_get_architectures)]
 SystemDep = Annotated[SystemService, Depends(_get_system)]

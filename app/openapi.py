@@ -45,7 +45,7 @@ TAGS = [
     },
     {"name": "health", "description": "Health checks and metrics, for load balancers and Prometheus."},
 ]
-SPECS = ("JobSpec", "LrFindSpec", "EvaluateSpec", "PredictSpec", "VariantSpec", "PredictArchiveSpec")
+SPECS = ("JobSpec", "LrFindSpec", "EvaluateSpec", "PredictSpec", "VariantSpec", "PredictArchiveSpec", "ReproduceSpec")
 METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 BODIES = (PredictIn, InlineIn, InferIn, *oip.REPOSITORY_BODIES)
 """Request bodies that endpoints parse without FastAPI."""

@@ -212,7 +212,6 @@ def build_model_server(settings: Settings, storage: Storage, tracing: Tracing | 
         max_loaded=settings.max_loaded_models,
         max_wait_s=settings.max_predict_wait_s,
         max_bytes=settings.effective_max_model_bytes,
-        pinned=settings.pinned_models,
         precision=settings.predict_precision,
         num_http_processes=settings.http_processes,
         max_metric_models=settings.max_metric_models,

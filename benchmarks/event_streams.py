@@ -35,13 +35,12 @@ from core.db.schema import upgrade_schema
 from core.db.session import SessionFactory, make_engine, make_session_factory, transaction
 from core.events import EventType
 from tests.support.builders import dataset_version, job
-from tests.support.processes import die_with_parent, end, wait_for
+from tests.support.processes import die_with_parent, end, read_cpu_s, wait_for
 from tests.support.servers import postgres_server, valkey_server
 
 ROOT = Path(__file__).parent.parent
 MARK = b"sent_at="
 OPEN_AT_ONCE = 50
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 # Earlier versions limit the streams of a process to 500; the benchmark measures what more of them would cost.
 SERVE = "import app.services.event_streams as e; e.MAX_STREAMS = 10**6; from candela.serve import main; main()"
 
@@ -132,17 +131,12 @@ def run_api(database: str, redis_url: str, home: Path) -> Iterator[tuple[str, in
         end(process)
 
 
-def add_jobs(sessions: SessionFactory, count: int) -> list[str]:
+def submit_jobs(sessions: SessionFactory, count: int) -> list[str]:
     with transaction(sessions) as session:
         version = dataset_version(name=f"data-{uuid.uuid4().hex[:8]}")
         session.add(version)
         session.flush()
         return [JobRepo(session).add(job(version)).id for _ in range(count)]
-
-
-def read_cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
 def read_memory_mib(pid: int) -> float:
@@ -157,7 +151,7 @@ def measure_cores(pid: int, seconds: float) -> float:
 
 def measure(options: argparse.Namespace, database: str, redis_url: str, home: Path) -> None:
     upgrade_schema(database)
-    job_ids = add_jobs(make_session_factory(make_engine(database)), options.jobs)
+    job_ids = submit_jobs(make_session_factory(make_engine(database)), options.jobs)
     with run_api(database, redis_url, home) as (url, pid):
         time.sleep(20)  # the inference process starts
         idle, memory = measure_cores(pid, options.silent), read_memory_mib(pid)

@@ -45,7 +45,7 @@ CALLS: dict[str, Call] = {
     "lost messages, CPU": lambda session, _: JobQueueRepo(session).find_ids_without_message(10, 10, gpu=False),
     "lost messages, GPU": lambda session, _: JobQueueRepo(session).find_ids_without_message(10, 10, gpu=True),
     "lost jobs": lambda session, _: AttemptRepo(session).find_expired_ids(),
-    "pending message of a job": lambda session, job_id: OutboxRepo(session).is_pending("train", job_id),
+    "missing message of a job": lambda session, job_id: OutboxRepo(session).add_missing("train", job_id),
     "jobs that start from a job": lambda session, job_id: CheckpointRepo(session).find_dependents(job_id),
     "use of a checkpoint key": lambda session, _: CheckpointRepo(session).filter_keys(["jobs/x/t1/checkpoints/1"]),
     "use of a model key": lambda session, _: ModelRepo(session).filter_keys(["jobs/x/t1/bundle"]),

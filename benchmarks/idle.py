@@ -7,8 +7,6 @@ shows the share of a core that each process uses, without its child processes.
 """
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,28 +21,21 @@ from core.db.schema import upgrade_schema
 from core.db.session import make_engine, make_session_factory
 from tests.support.database_work import update_planner_statistics
 from tests.support.full_queue import fill_queue
-from tests.support.processes import list_children, wait_for
+from tests.support.processes import list_children, read_cpu_s, wait_for
 from tests.support.servers import PostgresServer, postgres_server, valkey_server
 from tests.support.stack import Stack
 
 DEFAULTS = {"CANDELA_LEASE_S": "30", "CANDELA_HEARTBEAT_S": "5", "CANDELA_MAINTENANCE_S": "5"}
 
 
-def read_cpu_s(process: "subprocess.Popen[bytes]") -> float:
-    """Return the CPU seconds of a running process."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def read_server_cpu_s(server: PostgresServer) -> float:
     """Return the CPU seconds of the processes of a PostgreSQL server, and of those that have ended."""
     pid = int((server.folder / "data" / "postmaster.pid").read_text().split()[0])
-    ticks = 0
+    cpu_s = 0.0
     for process in [pid, *list_children(pid)]:
         with suppress(OSError):
-            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-            ticks += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
-    return ticks / os.sysconf("SC_CLK_TCK")
+            cpu_s += read_cpu_s(process, with_ended_children=True)
+    return cpu_s
 
 
 def measure(
@@ -64,7 +55,7 @@ def measure(
             wait_for(stack.is_ready, "the API", 300)
             time.sleep(options.settle)
             readers: dict[str, Callable[[], float]] = {
-                name: partial(read_cpu_s, process) for name, process in processes.items()
+                name: partial(read_cpu_s, process.pid) for name, process in processes.items()
             }
             if server is not None:
                 readers["PostgreSQL"] = partial(read_server_cpu_s, server)

@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from core.datasets.ingest.builtin import pack_builtin  # noqa: E402 - the repository's root comes first
 from core.spec import JobSpec  # noqa: E402
+from tests.support.processes import read_cpu_s  # noqa: E402
 from worker.protocol import SUPERVISOR_MESSAGES, TRAINER_MESSAGES, Metrics, Start, TrainerMessage  # noqa: E402
 
 SPEC = JobSpec.model_validate(
@@ -60,13 +61,12 @@ def first_step_s(dataset: Path, work: Path) -> float:
 
 def wait_until_idle(pid: int) -> None:
     """Wait until the process uses no CPU, which means that imports and warm-up are complete."""
-    before, quiet = -1, 0
+    before, quiet = -1.0, 0
     while quiet < 10:
         time.sleep(0.2)
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        used = int(fields[11]) + int(fields[12])
-        quiet = quiet + 1 if used == before and used > 100 else 0
-        before = used
+        used_s = read_cpu_s(pid)
+        quiet = quiet + 1 if used_s == before and used_s > 1.0 else 0
+        before = used_s
 
 
 def main() -> int:

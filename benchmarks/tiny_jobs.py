@@ -16,12 +16,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests.e2e.conftest import Service
+from tests.support.processes import read_cpu_s
 
 SPEC: dict[str, Any] = {
     "dataset": {"name": "digits", "valid": 0.2},
@@ -34,16 +36,13 @@ SPEC: dict[str, Any] = {
 SETTLE_S = 8.0  # until the zygote has imported everything
 
 
-def read_cpu_s(service: Service) -> float:
+def read_service_cpu_s(service: Service) -> float:
     """Return the CPU seconds of all processes of the service, and of those that have ended."""
-    ticks = 0
+    cpu_s = 0.0
     for pid in [service.pid, *service.processes()]:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        ticks += sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
-    return ticks / os.sysconf("SC_CLK_TCK")
+        with suppress(OSError):
+            cpu_s += read_cpu_s(pid, with_ended_children=True)
+    return cpu_s
 
 
 class TinyJobs(NamedTuple):
@@ -63,11 +62,11 @@ def measure(num_jobs: int, slots: int, num_alone: int) -> TinyJobs:
                 client.jobs.submit(SPEC).wait()
                 time.sleep(SETTLE_S)
                 alone = [client.jobs.submit(SPEC | {"seed": 1000 + number}).wait() for number in range(num_alone)]
-                cpu_before, started_at = read_cpu_s(service), time.perf_counter()
+                cpu_before, started_at = read_service_cpu_s(service), time.perf_counter()
                 jobs = [client.jobs.submit(SPEC | {"seed": number}) for number in range(num_jobs)]
                 for job in jobs:
                     job.wait()
-                wall_s, cpu_s = time.perf_counter() - started_at, read_cpu_s(service) - cpu_before
+                wall_s, cpu_s = time.perf_counter() - started_at, read_service_cpu_s(service) - cpu_before
                 assert {job.state for job in jobs} == {"succeeded"}
         finally:
             service.end()

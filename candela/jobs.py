@@ -2,6 +2,7 @@
 """Follows and controls one job."""
 
 import time
+import uuid
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Self
@@ -11,6 +12,7 @@ from candela.concurrency import sleep
 from candela.errors import JobFailed
 from candela.event_stream import is_milestone_pause
 from candela.job_results import JobResults
+from candela.transport import Transport
 from candela.types import (
     FINISHED,
     MILESTONE,
@@ -154,6 +156,17 @@ class Job(JobResults):
         path = f"/v1/jobs/{self.id}/clone"
         return Job(self._transport, self._transport.request_json("POST", path, json=dict(changes or {})))
 
+    def reproduce(self, changes: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None) -> "Job":
+        """Submit a job that trains again as this job did, and return it.
+
+        Its `result` has the `verdict`: `identical`, `equal_metrics` or `different`.
+
+        Args:
+            changes: a JSON merge patch of the spec, for example `{"seed": 2}`. Default: nothing is changed.
+            idempotency_key: requests with the same key and changes return the same job. Default: a random key.
+        """
+        return submit_reproduction(self._transport, f"/v1/jobs/{self.id}", changes, idempotency_key)
+
     def delete(self) -> None:
         """Delete the job with its checkpoints and artifacts. Models that it registered remain."""
         self._transport.request("DELETE", f"/v1/jobs/{self.id}")
@@ -178,3 +191,13 @@ class Job(JobResults):
     def _post(self, action: str, **options: Any) -> Self:  # noqa: ANN401 - options of the transport
         self.response = self._transport.request_json("POST", f"/v1/jobs/{self.id}/{action}", **options)
         return self
+
+
+def submit_reproduction(
+    transport: Transport, path: str, changes: Mapping[str, Any] | None, idempotency_key: str | None
+) -> Job:
+    """Repeat the training of the job or model version at a path. The request is repeated after connection errors."""
+    headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+    body = {"changes": dict(changes or {})}
+    response = transport.request_json("POST", f"{path}/reproduce", json=body, headers=headers, repeatable=True)
+    return Job(transport, response)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from candela.jobs import Job
+from candela.jobs import Job, submit_reproduction
 from candela.model_predictions import ModelPredictions
 from candela.pagination import iterate_items, list_items
 
@@ -39,6 +39,18 @@ class Models(ModelPredictions):
     def lineage(self, name: str, version: int) -> Json:
         """Return everything on which a version depends, as a graph of jobs, datasets, models and checkpoints."""
         return self._get(f"/v1/models/{name}/versions/{version}/lineage")
+
+    def reproduce(
+        self,
+        name: str,
+        version: int,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Submit a job that repeats the training of a version, and return it (see `Job.reproduce`)."""
+        path = f"/v1/models/{name}/versions/{version}"
+        return submit_reproduction(self._transport, path, changes, idempotency_key)
 
     def register(
         self,

@@ -17,9 +17,9 @@ class EventType(StrEnum):
 
 
 class Event(NamedTuple):
-    """An event of a job. `seq` numbers the events of each job from 1, without gaps and in commit order.
+    """An event of a job. `seq` numbers the events of each job from 1, in commit order.
 
-    The numbers of stored events have gaps where progress or expired events were deleted.
+    New events have consecutive numbers. Those of stored events have gaps where progress or expired events were deleted.
     """
 
     job_id: str

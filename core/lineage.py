@@ -4,7 +4,9 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 NodeKind = Literal["model", "job", "dataset", "checkpoint", "weights"]
-Role = Literal["registered", "dataset", "initial_weights", "resumed_from", "model", "wrote", "cloned", "edited"]
+Role = Literal[
+    "registered", "dataset", "initial_weights", "resumed_from", "model", "wrote", "cloned", "edited", "reproduced"
+]
 
 
 class Attempt(NamedTuple):

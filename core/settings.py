@@ -11,7 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validat
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from core.file_permissions import DEFAULT_UMASK, UMASK_PATTERN
-from core.memory import get_available_bytes
+from core.host_resources import get_memory_bytes
 
 PREFIX = "CANDELA_"
 ENV_FILE = ".env"
@@ -174,7 +174,7 @@ class Settings(BaseSettings):
         default=None, description="Maximum total memory of all loaded models. Default: a quarter of the memory."
     )
     pinned_models: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="Models that are loaded at the start and never unloaded, separated by commas."
+        default=(), description="Models whose default versions are always in memory, separated by commas."
     )
     max_predict_wait_s: PositiveFloat = Field(
         default=10.0,
@@ -262,7 +262,7 @@ class Settings(BaseSettings):
     @cached_property
     def effective_max_model_bytes(self) -> int:
         """Return `max_model_bytes`, or the default for the memory of this machine or container."""
-        return self.max_model_bytes or int(MODEL_MEMORY_SHARE * get_available_bytes())
+        return self.max_model_bytes or int(MODEL_MEMORY_SHARE * get_memory_bytes())
 
     @cached_property
     def cache_dir(self) -> Path:

@@ -26,7 +26,7 @@ from core.outbox import OutboxRelay
 from core.queue import TASKS, CeleryQueue, build_celery
 from core.settings import Settings
 from core.startup import exit_on_configuration_error, load_settings_or_exit
-from core.storage import open_storage, require_storage
+from core.storage import Storage, open_storage, require_storage
 from worker import kombu_channel
 from worker.control.attempt import WorkerContext
 from worker.control.device_probe import has_accelerator
@@ -85,25 +85,21 @@ def build_worker(settings: Settings) -> Worker:
     bus = RedisBus(settings.redis_url)
     resources.callback(bus.close)
     sessions = make_session_factory(engine, bus.publish)
-    storage = open_storage(
-        settings.effective_storage_url, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes
-    )
-    require_storage(storage)
-    # Delete the scratch folders of killed workers here: the maintenance loop may run on a different machine.
-    storage.delete_abandoned_scratch()
+    storage = _open_worker_storage(settings)
     relay = OutboxRelay(sessions, CeleryQueue(settings.redis_url))
     relay.start()
     resources.callback(relay.close)
     owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    devices = DeviceAllocator(_start_pinned_standby, settings.slots)
+    trainers = _start_trainer_source()
+    resources.callback(trainers.close)
+    common_standby = trainers if isinstance(trainers, Standby) else None
+    devices = DeviceAllocator(_start_pinned_standby, settings.slots, common_standby)
     resources.callback(devices.close)
     heartbeat = WorkerHeartbeat(sessions, owner, settings.slots, settings.heartbeat_s, devices.set_devices)
     heartbeat.start()
     resources.callback(heartbeat.close)
     tracer = AttemptTracer.from_environment()
     resources.callback(tracer.close)
-    trainers = _start_trainer_source(settings.slots)
-    resources.callback(trainers.close)
     context = WorkerContext(
         sessions,
         storage,
@@ -124,10 +120,23 @@ def build_worker(settings: Settings) -> Worker:
     return Worker(tasks, supervisor, resources)
 
 
-def _start_trainer_source(slots: int) -> Standby | TrainerZygote:
-    """Start what starts the trainers. A forked process cannot use a GPU, so a machine with one needs new processes."""
+def _open_worker_storage(settings: Settings) -> Storage:
+    storage = open_storage(
+        settings.effective_storage_url, cache=settings.cache_dir, max_cache_bytes=settings.max_cache_bytes
+    )
+    require_storage(storage)
+    # Delete the scratch folders of killed workers here: the maintenance loop may run on a different machine.
+    storage.delete_abandoned_scratch()
+    return storage
+
+
+def _start_trainer_source() -> Standby | TrainerZygote:
+    """Start what starts the trainers. A forked process cannot use a GPU, so a machine with one needs new processes.
+
+    A standby has a single trainer until the devices are known: several GPUs have their own.
+    """
     environment = _build_trainer_environment()
-    source = Standby(environment=environment, slots=slots) if has_accelerator() else TrainerZygote(environment)
+    source = Standby(environment=environment) if has_accelerator() else TrainerZygote(environment)
     source.start()
     return source
 

@@ -13,7 +13,8 @@ class Slots:
     is lost: a job is committed before its message is sent, and a thread searches again after it releases its slot.
 
     A job that needs several slots waits until enough slots are free at the same time. Later jobs in the queue also
-    wait. Otherwise they could take every slot that becomes free, and the job could wait forever.
+    wait, even if a message names one of them. Otherwise they could take every slot that becomes free, and the job could
+    wait forever.
     """
 
     def __init__(self, count: int) -> None:
@@ -31,7 +32,7 @@ class Slots:
         """Run the first job, then the jobs that `find_next` returns, while slots are free.
 
         Args:
-            first_id: the id of the job to run first, if any.
+            first_id: the id of the job to run first, if any. It does not overtake a job that needs several slots.
             find_next: returns the id of the next queued job, or None if there is none.
             run: runs a job. It returns False if the job cannot be run now, for example if another worker claimed it.
             count_slots: returns how many slots a job needs. Default: 1 for every job.
@@ -62,7 +63,9 @@ class Slots:
         Return the number of slots that must be free before the caller searches again.
         """
         if first_id is not None:
-            self._process_one(first_id, run, count_slots)
+            head = find_next()
+            if head is None or head == first_id or count_slots(head) == 1:
+                self._process_one(first_id, run, count_slots)
         refused_id: str | None = None
         while True:
             while (is_done := run_next()) is not None:

@@ -42,7 +42,10 @@ class Tasks:
         self._imports.close()
 
     def train(self, job_id: str) -> None:
-        """Run the job if a slot is free and the job can be claimed. Then run other queued jobs while slots are free."""
+        """Run the job if a slot is free and the job can be claimed. Then run other queued jobs while slots are free.
+
+        If the next job of the queue needs several slots, the named job does not overtake it.
+        """
         self._on_message()
         if job_id == CANARY:
             return

@@ -43,7 +43,8 @@ async def stream_events(
 ) -> Response:
     """Stream the events of a job.
 
-    Sends server-sent events with ids. A client that reconnects with `Last-Event-ID` misses no event.
+    Sends server-sent events with ids. A client that reconnects with `Last-Event-ID` misses no event, except for
+    `progress` events that a later `epoch` or `end` event has superseded. Ids increase; they can have gaps.
     """
     stream = await streams.open(job_id, last_event_id or 0)
     if stream is None:

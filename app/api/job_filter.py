@@ -4,17 +4,15 @@ from typing import Annotated
 
 from fastapi import Depends, Query
 from fastapi.exceptions import RequestValidationError
-from pydantic import Field
 
 from app.api.job_ids import JOB_ID_PATTERN
-from app.schemas.job_changes import TAG_PATTERN
 from app.schemas.jobs import JobSummaryOut
+from app.schemas.tags import MAX_FILTER_TAGS, FilterTag
 from core.db.repos.job_lists import JobFilter
 from core.jobs import JobState
 from core.spec.base import Name
 from core.spec.error_pointers import format_unknown_name
 
-MAX_FILTER_TAGS = 10
 DATASET_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}(@[1-9][0-9]{0,8})?$"
 FIELDS = tuple(JobSummaryOut.model_fields)
 
@@ -41,7 +39,7 @@ async def _parse_filter(
         Query(alias="id", pattern=JOB_ID_PATTERN, description="Only jobs whose id starts with these digits."),
     ] = None,
     tag: Annotated[
-        list[Annotated[str, Field(pattern=TAG_PATTERN)]] | None,
+        list[FilterTag] | None,
         Query(max_length=MAX_FILTER_TAGS, description="Only jobs with this tag. Repeat it for jobs with several tags."),
     ] = None,
 ) -> JobFilter:

@@ -72,9 +72,10 @@ async def stream_many_events(
     """Stream the events of many jobs.
 
     One connection follows up to 200 jobs, or the state and progress of all jobs. Sends server-sent events. Their ids
-    have the position in each job: a client that reconnects with `Last-Event-ID`, to any API process, misses no event
-    and receives none twice. With `job`, the stream ends when all jobs have ended; a job without events in
-    `Last-Event-ID` is sent from its first event. With `topic`, the first message has an id but no event.
+    have the position in each job: a client that reconnects with `Last-Event-ID`, to any API process, receives no event
+    twice and misses none but superseded `progress`. With `job`, the stream ends when all jobs have ended; a job
+    without events in `Last-Event-ID` is sent from its first event. With `topic`, the first message has an id but no
+    event.
     """
     text = after if last_event_id is None else last_event_id
     position = await streams.decode_position(text) if text else None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from html import escape
 from pathlib import Path as FilePath
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Path
 from fastapi.responses import HTMLResponse
@@ -19,8 +19,7 @@ from core.errors import NotFound, ServiceError
 
 SOURCE = FilePath(app.__file__).parents[1] / "docs" / "reference" / "problems.md"
 """The text about all problems, which is part of every installation of the server."""
-SECTION = re.compile(r"^## (?P<slug>[a-z-]+)\n(?P<text>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-STATUS = re.compile(r"^(\d{3})\.", re.MULTILINE)
+SECTION = re.compile(r"^## (?P<slug>[a-z-]+)\n\n(?P<status>\d{3})\. (?P<text>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 REMEDIES = {
     "400": "Correct the request. A retry of the same request fails again.",
     "401": "Send the header `Authorization: Bearer` with an API key, or sign in to the dashboard.",
@@ -31,7 +30,16 @@ REMEDIES = {
     "503": "Repeat the request after the number of seconds in the header `Retry-After`.",
 }
 """What to do, keyed by status."""
-PAGES = (("jobs", "Jobs"), ("new", "New job"), ("datasets", "Datasets"), ("models", "Models"))
+PAGES = {
+    "jobs": "Jobs",
+    "compare": "Compare",
+    "new": "New job",
+    "datasets": "Datasets",
+    "models": "Models",
+    "predict": "Try it",
+    "system": "System",
+}
+"""The pages of the dashboard."""
 SHELL = """<body>
 <div class="shell"><header class="sidebar">
 <a class="brand" href="{base}./"><img src="{base}ui/static/icon.svg" alt="" width="18" height="18"> Candela</a>
@@ -50,16 +58,18 @@ router = APIRouter(prefix="/problems", include_in_schema=False)
 Slug = Annotated[str, Path(max_length=64)]
 
 
-@cache
-def read_text() -> str:
-    """Return the text about all problems, as Markdown. A status at the start of a line would be a numbered list."""
-    return STATUS.sub(r"**Status \1.**", SOURCE.read_text(encoding="utf-8"))
+class ProblemSection(NamedTuple):
+    """What the reference says about a problem, as Markdown."""
+
+    status: str
+    text: str
 
 
 @cache
-def split_sections() -> dict[str, str]:
+def split_sections() -> dict[str, ProblemSection]:
     """Return the section of each problem by its slug."""
-    return {match["slug"]: match["text"] for match in SECTION.finditer(read_text())}
+    found = SECTION.finditer(SOURCE.read_text(encoding="utf-8"))
+    return {match["slug"]: ProblemSection(match["status"], match["text"]) for match in found}
 
 
 @cache
@@ -77,7 +87,9 @@ def _list_errors(base: type[ServiceError]) -> Iterator[type[ServiceError]]:
 @router.get("")
 def list_problems() -> HTMLResponse:
     """Show all problems."""
-    linked = SECTION.sub(r"## [\g<slug>](problems/\g<slug>)\n\g<text>", read_text())
+    # A status at the start of a line would be a numbered list.
+    template = r"## [\g<slug>](problems/\g<slug>)\n\n**Status \g<status>.** \g<text>"
+    linked = SECTION.sub(template, SOURCE.read_text(encoding="utf-8"))
     return _render_page("Problems", linked, base="")
 
 
@@ -88,11 +100,10 @@ def show_problem(slug: Slug) -> HTMLResponse:
     if section is None:
         raise NotFound(f"There is no problem {slug!r}.")
     title = read_titles().get(slug, slug)
-    status = re.findall(r"\*\*Status (\d{3})\.\*\*", section)[0]
-    example = json.dumps({"type": f"/problems/{slug}", "title": title, "status": int(status)}, indent=2)
-    text = f"# {title}\n{section}\n"
-    if status in REMEDIES:
-        text += f"## How to fix it\n\n{REMEDIES[status]}\n\n"
+    example = json.dumps({"type": f"/problems/{slug}", "title": title, "status": int(section.status)}, indent=2)
+    text = f"# {title}\n\n**Status {section.status}.** {section.text}\n"
+    if section.status in REMEDIES:
+        text += f"## How to fix it\n\n{REMEDIES[section.status]}\n\n"
     text += (
         f"## Response\n\nThe response also has `detail`, `instance`, `errors` and `facts`.\n\n```json\n{example}\n```\n"
     )
@@ -105,5 +116,5 @@ def _render_page(title: str, text: str, *, base: str) -> HTMLResponse:
         "<pre>", '<pre tabindex="0" role="region" aria-label="Example">'
     )  # it scrolls by keyboard
     head = render_head(f"{escape(title)} - Candela", styles=STYLES.format(base=base), base=base)
-    links = "".join(f'<a href="{base}./#/{path}">{text}</a>' for path, text in PAGES)
+    links = "".join(f'<a href="{base}./#/{path}">{text}</a>' for path, text in PAGES.items())
     return HTMLResponse(head + SHELL.format(base=base, links=links, content=content), headers=HEADERS)

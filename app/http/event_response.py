@@ -9,19 +9,24 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
+import structlog
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from core.events import Event
 
+log = structlog.get_logger(__name__)
+
 PING_S = 15.0
 PING_JITTER_S = 5.0
-"""Pings are sent earlier by up to this time, so that the streams of one job do not all get them at once."""
+"""Pings of a connection are earlier by up to this time, so that the streams of a job do not all get them at once."""
 SEND_TIMEOUT_S = 60.0
 """Closes the connection of a client that does not read."""
 CHECK_S = 0.5
 PING = b": ping\r\n\r\n"
-MAX_ENCODED = 256
+MAX_ENCODED_JOBS = 64
+MAX_ENCODED_EVENTS = 8
+"""The number of the newest events of a job that are kept encoded. Streams that replay older ones encode them."""
 MEDIA_TYPE = "text/event-stream"  # not an attribute of the class: FastAPI would document the body as a text
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Connection": "keep-alive"}
 
@@ -51,25 +56,35 @@ class EventConnection:
         self._task = asyncio.current_task()
         self._ping: asyncio.Task[None] | None = None
         self._sent_at = self._loop.time()
-        self._is_sending = False
+        self._num_sending = 0  # an event can follow a ping that is still being sent
+        self._ping_after_s = PING_S - random.uniform(0, PING_JITTER_S)
 
-    async def send_message(self, message: bytes) -> None:
+    async def send_message(self, message: bytes, *, is_last: bool = False) -> None:
         """Send bytes. This waits while the buffers of the connection are full."""
-        self._sent_at, self._is_sending = self._loop.time(), True
-        await self._send({"type": "http.response.body", "body": message, "more_body": True})
-        self._is_sending = False
+        self._sent_at = self._loop.time()
+        self._num_sending += 1
+        try:
+            await self._send({"type": "http.response.body", "body": message, "more_body": not is_last})
+        finally:
+            self._num_sending -= 1
 
     def check(self, now: float, *, is_stopping: bool) -> None:
         """Send a ping if the stream is silent. End the stream if the server stops, or the client does not read."""
         silent_s = now - self._sent_at
-        if self._is_sending:
+        if self._num_sending:
             if silent_s > SEND_TIMEOUT_S and self._task is not None:
                 self.has_timed_out = True
                 self._task.cancel()
         elif is_stopping:
             self._stream.evict()
-        elif silent_s > PING_S - random.uniform(0, PING_JITTER_S):
-            self._ping = self._loop.create_task(self.send_message(PING))
+        elif silent_s > self._ping_after_s:
+            self._ping = self._loop.create_task(self._send_ping())
+
+    async def _send_ping(self) -> None:
+        try:
+            await self.send_message(PING)
+        except OSError:  # the client has left, which ends the stream
+            log.debug("event_stream.ping_failed", exc_info=True)
 
     def close(self) -> None:
         """Stop sending."""
@@ -83,7 +98,7 @@ class EventConnections:
     def __init__(self) -> None:
         self._open: set[EventConnection] = set()
         self._watcher: asyncio.Task[None] | None = None
-        self._encoded: dict[tuple[str, int], bytes] = {}
+        self._encoded: dict[str, dict[int, bytes]] = {}
 
     def add(self, connection: EventConnection) -> None:
         self._open.add(connection)
@@ -99,12 +114,16 @@ class EventConnections:
 
     def encode_once(self, event: Event, encode: Callable[[Event], bytes]) -> bytes:
         """Return an encoded event. All streams of its job send the same bytes."""
-        key = event.job_id, event.seq
-        encoded = self._encoded.get(key)
+        events = self._encoded.get(event.job_id)
+        if events is None:
+            if len(self._encoded) >= MAX_ENCODED_JOBS:
+                del self._encoded[next(iter(self._encoded))]
+            events = self._encoded[event.job_id] = {}
+        encoded = events.get(event.seq)
         if encoded is None:
-            if len(self._encoded) >= MAX_ENCODED:
-                self._encoded.clear()
-            encoded = self._encoded[key] = encode(event)
+            encoded = events[event.seq] = encode(event)
+            if len(events) > MAX_ENCODED_EVENTS:
+                del events[min(events)]
         return encoded
 
     async def _watch(self) -> None:
@@ -113,7 +132,10 @@ class EventConnections:
             await asyncio.sleep(CHECK_S)
             now, is_stopping = loop.time(), is_server_stopping()
             for connection in tuple(self._open):
-                connection.check(now, is_stopping=is_stopping)
+                try:
+                    connection.check(now, is_stopping=is_stopping)
+                except Exception:  # one stream must not end the checks of all others
+                    log.exception("event_stream.check_failed")
 
 
 class EventStreamResponse(StreamingResponse):
@@ -166,7 +188,7 @@ class EventStreamResponse(StreamingResponse):
             await connection.send_message(self._first)
         async for event in self._stream:
             await connection.send_message(self._encode(event))
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await connection.send_message(b"", is_last=True)
 
     async def _wait_for_disconnection(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":

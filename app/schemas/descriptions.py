@@ -5,16 +5,15 @@ from typing import Annotated, Self
 from fastapi import Query
 from pydantic import ConfigDict, Field, model_validator
 
-from app.schemas.job_changes import MAX_TAGS, TAG_PATTERN, Tag
+from app.schemas.tags import MAX_FILTER_TAGS, FilterTag, Tags
 from core.spec.base import Spec
 
 MAX_DESCRIPTION_CHARACTERS = 10_000
-MAX_FILTER_TAGS = 10
 DESCRIPTION_OUT = "The description, as Markdown; null if there is none."
 TAGS_OUT = "The tags, in the order in which they were set."
 
 TagFilter = Annotated[
-    list[Annotated[str, Field(pattern=TAG_PATTERN)]] | None,
+    list[FilterTag] | None,
     Query(
         max_length=MAX_FILTER_TAGS,
         description="Only items with this tag, or with a version that has it. Repeat it for items with several tags.",
@@ -34,7 +33,7 @@ class DescriptionIn(Spec):
         description="A description in Markdown. `null` deletes it.",
         examples=["Trained on scans of 2026."],
     )
-    tags: Annotated[tuple[Tag, ...] | None, Field(strict=False, max_length=MAX_TAGS)] = Field(
+    tags: Tags | None = Field(
         default=None, description="All tags. An empty array deletes them.", examples=[["baseline"]]
     )
 
@@ -44,6 +43,4 @@ class DescriptionIn(Spec):
             raise ValueError("must have at least one of description and tags")
         if "tags" in self.model_fields_set and self.tags is None:
             raise ValueError("tags must not be null; leave it out to keep its value, or use [] to delete all tags")
-        if self.tags is not None and len(set(self.tags)) < len(self.tags):
-            raise ValueError("tags must not have duplicates")
         return self

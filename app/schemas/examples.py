@@ -126,6 +126,11 @@ CHANGES: dict[str, Any] = {
     "the same again": {"summary": "The same spec, without changes", "value": {}},
 }
 
+REPRODUCTIONS: dict[str, Any] = {
+    "the same again": {"summary": "The same training", "value": {}},
+    "another seed": {"summary": "The same training with another seed", "value": {"changes": {"seed": 2}}},
+}
+
 EXTENSIONS: dict[str, Any] = {
     "more epochs": {"summary": "Five more epochs", "value": {"epochs": 5}},
     "new schedule": {

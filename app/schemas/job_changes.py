@@ -4,19 +4,11 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from app.schemas.tags import Tags
 from core.spec.base import Spec
 from core.spec.schedules import ScheduleSpec
 
-MAX_TAGS = 20
 MAX_NOTE_CHARACTERS = 10_000
-TAG_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/=+-]{0,62}$"
-Tag = Annotated[
-    str,
-    Field(
-        pattern=TAG_PATTERN,
-        description="1 to 63 letters, digits or any of `.` `_` `:` `/` `=` `+` `-`. The first is a letter or digit.",
-    ),
-]
 
 
 class ExtendIn(Spec):
@@ -42,7 +34,7 @@ class ChangesIn(Spec):
         int | None,
         Field(ge=-1000, le=1000, examples=[10], description="Workers claim jobs with a higher priority first."),
     ] = None
-    tags: Annotated[tuple[Tag, ...] | None, Field(strict=False, max_length=MAX_TAGS)] = Field(
+    tags: Tags | None = Field(
         default=None, description="All tags of the job. An empty array deletes them.", examples=[["baseline"]]
     )
     note: Annotated[str | None, Field(max_length=MAX_NOTE_CHARACTERS)] = Field(
@@ -56,8 +48,6 @@ class ChangesIn(Spec):
         for name in ("priority", "tags"):
             if name in self.model_fields_set and getattr(self, name) is None:
                 raise ValueError(f"{name} must not be null; leave it out to keep its value")
-        if self.tags is not None and len(set(self.tags)) < len(self.tags):
-            raise ValueError("tags must not have duplicates")
         return self
 
 

@@ -92,7 +92,7 @@ AnyNode = Annotated[
 _NODES: TypeAdapter[AnyNode] = TypeAdapter(AnyNode)
 
 
-# What nothing remembers of a deleted node.
+# What nothing remembers of a deleted node, and what only some nodes have.
 _UNKNOWN: dict[NodeKind, dict[str, Any]] = {
     "model": dict.fromkeys(("created_at", "sha256", "num_parameters", "metrics")),
     "job": dict.fromkeys(("name", "state", "created_at", "finished_at", "spec")) | {"attempts": [], "environment": {}},
@@ -121,7 +121,7 @@ class LineageOut(BaseModel):
     def from_lineage(cls, lineage: Lineage) -> Self:
         """Return the response for a lineage."""
         nodes = [
-            _NODES.validate_python(_rename_job_fields(node.kind, node.fields) | node._asdict())
+            _NODES.validate_python(_UNKNOWN[node.kind] | _rename_job_fields(node.kind, node.fields) | node._asdict())
             for node in lineage.nodes
         ]
         edges = [LineageEdgeOut.model_validate(edge._asdict()) for edge in lineage.edges]

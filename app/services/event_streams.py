@@ -202,7 +202,7 @@ class EventStreams:
     def _require_place(self, group: str) -> None:
         """If all places are taken, close the newest stream of the group with the most streams.
 
-        So no group can take all places. The evicted client reconnects with `Last-Event-ID` and misses no event.
+        So no group can take all places. The evicted client reconnects with `Last-Event-ID` and continues there.
 
         Raises:
             Overloaded: no other group has more streams than `group` would have.

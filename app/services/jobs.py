@@ -179,4 +179,6 @@ class JobService:
 
 def _require_training(job: JobRow, action: str) -> None:
     if job.kind != "train":
-        raise Conflict(f"A job of kind {job.kind!r} cannot be {action}: it has no epochs.", state=job.state, allowed=[])
+        raise Conflict(
+            f"A job of kind {job.kind!r} cannot be {action}; only a training can.", state=job.state, allowed=[]
+        )

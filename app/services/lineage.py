@@ -6,13 +6,13 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.services.job_comparison import select_environment
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.models import ModelRepo
 from core.db.tables import JobRow, ModelVersionRow
+from core.environment import select_environment
 from core.events import Event
 from core.jobs import JobState
 from core.lineage import Attempt, Lineage, LineageEdge, LineageNode, NodeKind, Role
@@ -110,6 +110,8 @@ class _Tracer:
         # A job that waits for its dataset may name `best` or `latest`, which are numbers once its spec is resolved.
         if isinstance(source, dict) and str(source["checkpoint"]).isdecimal():
             self._link(f"checkpoint:{source['job']}/{source['checkpoint']}", target, "resumed_from")
+        if isinstance(spec.get("original"), dict):
+            self._link(f"job:{spec['original']['job']}", target, "reproduced")
         if isinstance(spec.get("weights"), str):
             self._link(f"weights:{spec['weights']}", target, "initial_weights")
 

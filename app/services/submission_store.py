@@ -12,6 +12,7 @@ from app.services.datasets import DatasetService
 from app.services.jobs import JobService, JobView
 from app.services.validation import capacity
 from app.services.validation.context import RegisteredModel, ResolvedSpec, ResumeSource
+from app.services.validation.original import check_original
 from app.services.validation.report import reject
 from app.services.validation.resolve import find_model_reference, pin_unresolved_spec
 from app.services.validation.resume_from import copy_metrics, find_resume_source
@@ -106,6 +107,7 @@ class SubmissionStore:
         selected = spec.dataset
         if selected is not None and pending is None and not errors:
             dataset = _collect_errors(errors, lambda: self._datasets.select_version(selected))
+        _collect_errors(errors, lambda: check_original(self._session, spec))
         return SubmissionInputs(
             dataset=dataset,
             devices=frozenset(name for worker in workers for name in list_device_names(worker)),

@@ -27,8 +27,8 @@ class TopicListener(Protocol):
 class TopicFeed:
     """Receives the events of all jobs from the bus once, and keeps the recent ones in memory.
 
-    The events of one job are in order and, as far as the feed knows, without gaps. A stream compares their numbers with
-    its position, and reads events that are missing from the database.
+    The events of one job are in order. A stream compares their numbers with its position, and reads events that are
+    missing from the database, unless they were deleted there.
 
     Attributes:
         listeners: the streams that use the feed.

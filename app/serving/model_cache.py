@@ -9,7 +9,7 @@ import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -65,7 +65,8 @@ class _Entry:
 class ModelCache:
     """Holds models with a total size of at most `max_bytes`, and at most `max_loaded` models.
 
-    Pinned models are not evicted, and a single model may exceed `max_bytes`. Use it on one event loop only.
+    Pinned models are not evicted, and a single model may exceed `max_bytes`. An evicted model is in memory until its
+    waiting requests are computed. Use it on one event loop only.
     """
 
     def __init__(
@@ -75,7 +76,6 @@ class ModelCache:
         max_loaded: int,
         max_bytes: int | None = None,
         overhead_bytes: int = OVERHEAD_BYTES,
-        pinned: Collection[str] = (),
         load_wait_s: float = LOAD_WAIT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -83,7 +83,7 @@ class ModelCache:
         self._max_loaded = max_loaded
         self._max_bytes = math.inf if max_bytes is None else max_bytes
         self._overhead_bytes = overhead_bytes
-        self._pinned = frozenset(pinned)
+        self._pinned: dict[str, CacheKey] = {}
         self._load_wait_s = load_wait_s
         self._clock = clock
         self._entries: OrderedDict[CacheKey, _Entry] = OrderedDict()
@@ -100,6 +100,15 @@ class ModelCache:
     def num_bytes(self) -> int:
         """Memory of the loaded models, and estimate of that of the models that are being loaded, in bytes."""
         return sum(entry.num_bytes for entry in self._entries.values())
+
+    def pin(self, name: str, ref: BundleRef | None) -> None:
+        """Keep the model in memory once it is loaded, instead of the model pinned before by this name; None: neither.
+
+        Only this bundle and output are pinned, not the other versions and variants of the model.
+        """
+        self._pinned.pop(name, None)
+        if ref is not None:
+            self._pinned[name] = ref.cache_key
 
     def peek(self, ref: BundleRef) -> LoadedModel | None:
         """Return the model if it is loaded, without marking it as used."""
@@ -168,16 +177,14 @@ class ModelCache:
         for failed in [entry for entry in self._entries.values() if self._is_failure_expired(entry)]:
             self._discard_entry(failed)
         num_loading = sum(not entry.future.done() for entry in self._entries.values())
+        pinned = self._entries.keys() & self._pinned.values()
         if num_loading >= MAX_LOADING:
             raise Overloaded("Too many models are being loaded.", loading=num_loading, retry_after_s=2)
-        if ref.model not in self._pinned and self._count_pinned() >= self._max_loaded:
-            raise Overloaded("Pinned models take all places in memory.", pinned=self._count_pinned(), retry_after_s=60)
+        if key not in self._pinned.values() and len(pinned) >= self._max_loaded:
+            raise Overloaded("Pinned models take all places in memory.", pinned=len(pinned), retry_after_s=60)
         entry = self._entries[key] = _Entry(ref)
         entry.future = asyncio.create_task(self._load(ref, entry))
         return entry
-
-    def _count_pinned(self) -> int:
-        return sum(entry.ref.model in self._pinned for entry in self._entries.values())
 
     def _set_size(self, entry: _Entry, num_bytes: int) -> None:
         entry.num_bytes = num_bytes + self._overhead_bytes
@@ -188,16 +195,22 @@ class ModelCache:
 
         The requests of a busy model are still computed. A model is not removed before its callers have used it once.
         """
+        excess_bytes = self.num_bytes - self._max_bytes
+        num_excess = sum(bool(entry.num_bytes) for entry in self._entries.values()) - self._max_loaded
+        if excess_bytes <= 0 and num_excess <= 0:
+            return
+        pinned = set(self._pinned.values())
         others = [
             entry
-            for entry in self._entries.values()
-            if entry is not newest and entry.model and not entry.num_callers and entry.ref.model not in self._pinned
+            for key, entry in self._entries.items()
+            if entry is not newest and entry.model and not entry.num_callers and key not in pinned
         ]
         for entry in sorted(others, key=lambda other: bool(other.model and other.model.num_waiting)):
-            num_in_memory = sum(bool(other.num_bytes) for other in self._entries.values())
-            if self.num_bytes <= self._max_bytes and num_in_memory <= self._max_loaded:
-                return
             self._remove(entry.ref.cache_key)
+            excess_bytes -= entry.num_bytes
+            num_excess -= bool(entry.num_bytes)
+            if excess_bytes <= 0 and num_excess <= 0:
+                return
 
     def _remove(self, key: CacheKey) -> None:
         entry = self._entries.pop(key, None)
@@ -221,7 +234,7 @@ class ModelCache:
         try:
             async with self._load_slots:
                 folder, num_bytes = await loop.run_in_executor(self._load_threads, self._loader.fetch, ref)
-                self._set_size(entry, num_bytes)  # before the model is loaded, so that both are never in memory
+                self._set_size(entry, num_bytes)  # evicts others before the model is loaded
                 model = await loop.run_in_executor(self._load_threads, self._loader.load, ref, folder)
         except Exception as error:  # noqa: BLE001 - the loader may raise any exception
             metrics.LOADS.labels("failed").inc()

@@ -66,8 +66,9 @@ class ModelMonitors:
                     del self._monitors[monitor.ref.cache_key]
             self._release_unused_series()
             used = {monitor.labels for monitor in self._monitors.values() if not self._is_idle(monitor)}
-            self._reassign_series(used)
             self._series_pool.refresh(used)
+            self._remove_ended_series()
+            self._reassign_series(used)
 
     def _create_monitor(self, ref: BundleRef) -> ModelMonitor:
         with self._mutex:
@@ -88,6 +89,12 @@ class ModelMonitors:
             if labels not in monitored:
                 self._series_pool.release(labels)
 
+    def _remove_ended_series(self) -> None:
+        own = set(self._series_pool.own_labels)
+        for monitor in self._monitors.values():
+            if monitor.labels not in own:
+                monitor.series = self._series_pool.shared_series
+
     def _reassign_series(self, used: set[Labels]) -> None:
         """Give series to used versions. If none are free, end the series of the least recently used idle versions."""
         waiting = self._assign_series(used)
@@ -97,9 +104,7 @@ class ModelMonitors:
         released = list(dict.fromkeys(monitor.labels for monitor in idle if monitor.labels not in used))[: len(waiting)]
         for labels in released:
             self._series_pool.release(labels)
-        for monitor in idle:
-            if monitor.labels in released:
-                monitor.series = self._series_pool.shared_series
+        self._remove_ended_series()
         self._assign_series(used)
 
     def _assign_series(self, used: set[Labels]) -> set[Labels]:

@@ -1,7 +1,7 @@
 """The model server: loads bundles from the store on demand and predicts batches with a model backend."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from app.inference.protocol import TARGET_LATENCY_S
@@ -33,7 +33,6 @@ class ModelServer:
         max_loaded: int,
         max_wait_s: float = 10.0,
         max_bytes: int | None = None,
-        pinned: Collection[str] = (),
         precision: str = "fp32",
         num_http_processes: int = 1,
         max_metric_models: int = 20,
@@ -50,7 +49,6 @@ class ModelServer:
             max_wait_s: maximum wait of a request in seconds. Requests are rejected if their expected wait exceeds
                 `SAFETY_FACTOR * max_wait_s`. Default: 10.
             max_bytes: maximum total size of the models in memory, in bytes, of all API processes. Default: no limit.
-            pinned: names of the models that are never evicted.
             precision: `fp32`, `bf16` or `auto`. `auto` selects bf16 if it is faster and its scores agree with fp32.
             num_http_processes: number of API processes that share the models.
             max_metric_models: maximum number of model versions that have separate Prometheus series.
@@ -66,7 +64,7 @@ class ModelServer:
         share_bytes = None if max_bytes is None else max_bytes // num_http_processes
         options = LoadOptions(max_batch_size, max_waiting, precision, TARGET_LATENCY_S / num_http_processes)
         loader = StoredBundleLoader(storage, backend, self._monitors, options)
-        self._cache = ModelCache(loader, max_loaded=max_loaded, max_bytes=share_bytes, pinned=pinned)
+        self._cache = ModelCache(loader, max_loaded=max_loaded, max_bytes=share_bytes)
         self._reloader = ModelReloader(self._cache)
 
     async def start(self) -> None:
@@ -113,6 +111,10 @@ class ModelServer:
     async def load(self, bundle: BundleRef) -> None:
         """Load a model and warm it up. Raises the errors of `predict` if the model cannot be loaded."""
         await self._cache.get(bundle)
+
+    def pin(self, name: str, bundle: BundleRef | None) -> None:
+        """Keep a model in memory once it is loaded, instead of the one pinned before by this name; see `ModelCache`."""
+        self._cache.pin(name, bundle)
 
     def unload(self, bundle: BundleRef) -> None:
         """Unload a model. Its waiting requests are still computed; a new request loads the model again."""

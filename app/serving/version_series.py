@@ -2,14 +2,15 @@
 
 The number of series therefore does not grow with the number of models. HTTP processes that share their metrics in files
 cannot remove series. They share the choice of versions in a folder with an empty file per version, and hide the series
-of all other versions.
+of all other versions. A lock on the folder keeps the number of files within the limit.
 """
 
+import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -69,12 +70,12 @@ class VersionSeriesPool:
 
     def assign(self, labels: Labels) -> VersionSeries:
         """Return the version's separate series. If it has none and none are free, return the shared series."""
-        series = self._own.get(labels)
-        if series is None:
-            if not self._claim(labels):
-                return self.shared_series
-            series = self._own[labels] = VersionSeries(labels)
-        return series
+        if not self._claim(labels):
+            self._own.pop(labels, None)
+            return self.shared_series
+        if labels not in self._own:
+            self._own[labels] = VersionSeries(labels)
+        return self._own[labels]
 
     def release(self, labels: Labels) -> None:
         """End the series of a version. If the version gets series again, they begin at 0, as after a restart.
@@ -88,24 +89,31 @@ class VersionSeriesPool:
             metric.remove_by_labels(dict(zip(metrics.MODEL_LABELS, labels, strict=True)))
 
     def refresh(self, used: Collection[Labels]) -> None:
-        """Mark these versions as used, for the other processes, and end the series that no process uses."""
+        """Mark these versions as used, for the other processes, and end the series that no process uses.
+
+        The series of a version that other processes ended meanwhile also end here, even if the version is used again:
+        it must be assigned series again, because other versions may have got its place.
+        """
         if self._folder is None:
             return
-        for labels in used:
-            if labels in self._own:
-                (self._folder / _hash_labels(labels)).touch()
-        for path in list(self._folder.iterdir()):
-            with suppress(FileNotFoundError):  # another process has deleted it
+        with _lock_folder(self._folder):
+            paths = {path.name: path for path in self._folder.iterdir()}
+            self._own = {labels: series for labels, series in self._own.items() if _hash_labels(labels) in paths}
+            for labels in used:
+                if labels in self._own:
+                    paths.pop(_hash_labels(labels)).touch()
+            for path in paths.values():
                 if time.time() - path.stat().st_mtime > EXPIRY_S:
                     path.unlink()
 
     def _claim(self, labels: Labels) -> bool:
         if self._folder is None:
-            return len(self._own) < self._max_versions
+            return labels in self._own or len(self._own) < self._max_versions
         path = self._folder / _hash_labels(labels)
-        if not path.exists() and sum(1 for _ in self._folder.iterdir()) >= self._max_versions:
-            return False
-        path.touch()
+        with _lock_folder(self._folder):
+            if not path.exists() and sum(1 for _ in self._folder.iterdir()) >= self._max_versions:
+                return False
+            path.touch()
         return True
 
 
@@ -127,6 +135,17 @@ def get_shared_folder() -> Path | None:
     """Return the folder with one file per version, or None if this process does not share its metrics."""
     folder = os.environ.get(MULTIPROCESS_DIR)
     return Path(folder) / "versions" if folder else None
+
+
+@contextmanager
+def _lock_folder(folder: Path) -> Iterator[None]:
+    """Wait until no other process has the lock of a folder, and hold it while the context is open."""
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _hash_labels(labels: Labels) -> str:

@@ -1,6 +1,5 @@
 """The processes of the simulated deployment, and the CPU time that each component uses."""
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from benchmarks.fleet.simulated_trainer import Training
 from core.db import schema
 from core.db.queue_tables import WorkerRow
 from core.db.session import make_engine, make_session_factory, transaction
-from tests.support.processes import end, list_children, wait_for
+from tests.support.processes import end, list_children, read_cpu_s, wait_for
 from tests.support.servers import PostgresServer, RedisServer, postgres_server, valkey_server
 from tests.support.stack import Stack
 
@@ -106,9 +105,7 @@ def run_fleet(home: Path) -> Iterator[Fleet]:
 
 def _read_tree_cpu_s(pid: int) -> float:
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        children = list_children(pid)
+        cpu_s = read_cpu_s(pid, with_ended_children=True)
     except OSError:
         return 0.0
-    ticks = sum(map(int, fields[11:15]))  # utime, stime, cutime, cstime
-    return ticks / os.sysconf("SC_CLK_TCK") + sum(map(_read_tree_cpu_s, children))
+    return cpu_s + sum(map(_read_tree_cpu_s, list_children(pid)))

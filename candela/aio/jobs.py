@@ -1,6 +1,7 @@
 """Follows and controls one job."""
 
 import time
+import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Self
@@ -8,6 +9,7 @@ from typing import Any, Self
 from candela.aio import events
 from candela.aio.concurrency import sleep
 from candela.aio.job_results import AsyncJobResults
+from candela.aio.transport import AsyncTransport
 from candela.errors import JobFailed
 from candela.event_stream import is_milestone_pause
 from candela.types import (
@@ -153,6 +155,19 @@ class AsyncJob(AsyncJobResults):
         path = f"/v1/jobs/{self.id}/clone"
         return AsyncJob(self._transport, await self._transport.request_json("POST", path, json=dict(changes or {})))
 
+    async def reproduce(
+        self, changes: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None
+    ) -> "AsyncJob":
+        """Submit a job that trains again as this job did, and return it.
+
+        Its `result` has the `verdict`: `identical`, `equal_metrics` or `different`.
+
+        Args:
+            changes: a JSON merge patch of the spec, for example `{"seed": 2}`. Default: nothing is changed.
+            idempotency_key: requests with the same key and changes return the same job. Default: a random key.
+        """
+        return await submit_reproduction(self._transport, f"/v1/jobs/{self.id}", changes, idempotency_key)
+
     async def delete(self) -> None:
         """Delete the job with its checkpoints and artifacts. Models that it registered remain."""
         await self._transport.request("DELETE", f"/v1/jobs/{self.id}")
@@ -177,3 +192,13 @@ class AsyncJob(AsyncJobResults):
     async def _post(self, action: str, **options: Any) -> Self:  # noqa: ANN401 - options of the transport
         self.response = await self._transport.request_json("POST", f"/v1/jobs/{self.id}/{action}", **options)
         return self
+
+
+async def submit_reproduction(
+    transport: AsyncTransport, path: str, changes: Mapping[str, Any] | None, idempotency_key: str | None
+) -> AsyncJob:
+    """Repeat the training of the job or model version at a path. The request is repeated after connection errors."""
+    headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+    body = {"changes": dict(changes or {})}
+    response = await transport.request_json("POST", f"{path}/reproduce", json=body, headers=headers, repeatable=True)
+    return AsyncJob(transport, response)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from candela.aio.jobs import AsyncJob
+from candela.aio.jobs import AsyncJob, submit_reproduction
 from candela.aio.model_predictions import AsyncModelPredictions
 from candela.aio.pagination import iterate_items, list_items
 
@@ -38,6 +38,18 @@ class AsyncModels(AsyncModelPredictions):
     async def lineage(self, name: str, version: int) -> Json:
         """Return everything on which a version depends, as a graph of jobs, datasets, models and checkpoints."""
         return await self._get(f"/v1/models/{name}/versions/{version}/lineage")
+
+    async def reproduce(
+        self,
+        name: str,
+        version: int,
+        changes: Mapping[str, Any] | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> AsyncJob:
+        """Submit a job that repeats the training of a version, and return it (see `Job.reproduce`)."""
+        path = f"/v1/models/{name}/versions/{version}"
+        return await submit_reproduction(self._transport, path, changes, idempotency_key)
 
     async def register(
         self,

@@ -25,6 +25,7 @@ from candela.cli import (
 )
 from candela.cli import system as server
 from candela.cli.errors import exit_with_error, wants_json
+from candela.cli.reproduce import reproduce
 from candela.cli.submit import submit
 from candela.cli.watch import watch
 from candela.errors import CandelaError, WatchInterrupted
@@ -54,6 +55,7 @@ JOB_COMMANDS: Commands = {
     "finish": jobs.finish,
     "extend": jobs.extend,
     "clone": jobs.clone,
+    "reproduce": reproduce,
     "priority": jobs.priority,
     "annotate": jobs.annotate,
     "delete": jobs.delete,

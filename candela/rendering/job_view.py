@@ -17,6 +17,7 @@ from candela.rendering.formats import (
     sort_metrics,
     wrap_parts,
 )
+from candela.rendering.reproduction_view import list_verdict_lines
 from candela.types import Number
 
 INDENT = 11  # of the values
@@ -55,6 +56,8 @@ def _list_lines(job: Job) -> Iterator[tuple[str, Text | str]]:
         yield "stopped", Text(fields["stop_reason"])
     if model := fields["model"]:
         yield "model", Text(f"{model['name']}@{model['version']}", style="bold")
+    if fields["kind"] == "reproduce" and fields["result"]:
+        yield from list_verdict_lines(fields["result"])
     if failure := fields["failure"]:
         yield from _list_failure_lines(dict(failure))
 

@@ -19,6 +19,7 @@ ROLES = {
     "wrote": "written by",
     "cloned": "cloned from",
     "edited": "edited from",
+    "reproduced": "repeats",
 }
 
 

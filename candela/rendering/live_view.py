@@ -61,14 +61,20 @@ def follow_jobs(client: Client, jobs: Sequence[Job], *, quiet: bool = False, con
 
 def _iterate_until_waiting(client: Client, jobs: Sequence[Job]) -> Iterator[JobEvent]:
     """Yield the events of jobs until all have ended or are paused at milestones."""
+    running = {job.id for job in jobs}
     has_milestone = False
     for event in client.events(jobs):
         yield event
         has_milestone = has_milestone or is_milestone_pause(event)
-        is_stop = is_milestone_pause(event) or event["type"] == "end"
-        # Past events do not show whether a job was resumed or extended since, so the present states are requested.
-        if has_milestone and is_stop and all(_is_waiting(job.refresh()) for job in jobs):
-            return
+        if is_milestone_pause(event) or event["type"] == "end":
+            running.discard(event["job"])
+            if has_milestone and not running:
+                # Past events do not show whether a job was resumed or extended since.
+                running = {job.id for job in jobs if not _is_waiting(job.refresh())}
+                if not running:
+                    return
+        elif event["type"] == "state":
+            running.add(event["job"])
 
 
 def _is_waiting(job: Job) -> bool:

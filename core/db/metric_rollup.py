@@ -64,7 +64,7 @@ class MetricRollup(NamedTuple):
 
     def list_points(self) -> list[MetricPoint]:
         """Return the stored points, each once, in the order of their steps."""
-        stored = (self.first, self.last, self.lowest, self.highest, self.special)
+        stored = (self.lowest, self.highest, self.special, self.first, self.last)  # only the last two have times
         return sorted({point.step: point for point in stored if point is not None}.values(), key=_get_step)
 
 
@@ -76,6 +76,35 @@ def combine_rollups(rollups: Iterable[MetricRollup]) -> MetricRollup:
 def summarize_points(points: Iterable[MetricPoint]) -> MetricRollup:
     """Return the rollup of at least one point. The points must be in the order of their steps."""
     return combine_rollups(MetricRollup.from_point(point) for point in points)
+
+
+def update_rollup(
+    before: MetricRollup, points: Iterable[MetricPoint], last_step: int | None = None
+) -> MetricRollup | None:
+    """Return the rollup of a block, up to a step, from its stored points and its earlier rollup; None if it is empty.
+
+    If retention has deleted points of the block, those that the earlier rollup has are kept. With `last_step`, the
+    number of the other deleted points is that of evenly spaced points.
+    """
+    stored = {point.step: point for point in points}
+    deleted = [point for point in before.list_points() if point.step not in stored]
+    retained = [point for point in deleted if last_step is None or point.step <= last_step]
+    if not stored and not retained:
+        return None
+    rollup = summarize_points(sorted([*stored.values(), *retained], key=_get_step))
+    return _restore_counts(rollup, before, last_step) if retained else rollup
+
+
+def _restore_counts(rollup: MetricRollup, before: MetricRollup, last_step: int | None) -> MetricRollup:
+    """Return a rollup of some points of an earlier rollup with the number of all its points up to a step."""
+    num_points, first, last = before.num_points, before.first.step, before.last.step
+    if last_step is not None and last_step < last:
+        num_points = 1 + (num_points - 1) * (last_step - first) // (last - first)
+    num_special = 0
+    if rollup.special is not None:
+        num_special = max(rollup.num_special, round(before.num_special * num_points / before.num_points))
+    num_finite = max(rollup.num_finite, num_points - num_special)
+    return rollup._replace(num_finite=num_finite, num_special=num_special)
 
 
 def _append_rollup(before: MetricRollup, after: MetricRollup) -> MetricRollup:

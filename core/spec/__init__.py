@@ -14,6 +14,7 @@ from core.spec.job_kinds import (
     VariantSpec,
 )
 from core.spec.registration import RegisterSpec
+from core.spec.reproduction import ReproduceSpec
 
 __all__ = [
     "ANY_JOB",
@@ -29,6 +30,7 @@ __all__ = [
     "PredictArchiveSpec",
     "PredictSpec",
     "RegisterSpec",
+    "ReproduceSpec",
     "TrainingSpec",
     "VariantFormat",
     "VariantSpec",

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Discriminator, Field, TypeAdapter
 from core.spec.base import LR_DESCRIPTION, Name, Positive, Probability, Spec, SpecVersion
 from core.spec.job import DatasetSpec, Device, JobSpec, Metrics, ModelRef, Precision, TrainingSpec
 from core.spec.registration import RegisterSpec
+from core.spec.reproduction import ReproduceSpec
 
 
 class LrFindSpec(TrainingSpec):
@@ -132,7 +133,7 @@ def _add_default_kind(document: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 AnyJobSpec = Annotated[
-    JobSpec | LrFindSpec | EvaluateSpec | PredictSpec | VariantSpec | PredictArchiveSpec | RegisterSpec,
+    JobSpec | LrFindSpec | EvaluateSpec | PredictSpec | VariantSpec | PredictArchiveSpec | RegisterSpec | ReproduceSpec,
     Discriminator("kind"),  # not `Field(discriminator=…)`: FastAPI replaces it with its own `Body(…)`
     BeforeValidator(_add_default_kind),
 ]
@@ -144,8 +145,9 @@ SPEC_BY_KIND: dict[str, type[Spec]] = {
     "variant": VariantSpec,
     "predict_archive": PredictArchiveSpec,
     "register": RegisterSpec,
+    "reproduce": ReproduceSpec,
 }
 KINDS = tuple(SPEC_BY_KIND)
 ANY_JOB: TypeAdapter[
-    JobSpec | LrFindSpec | EvaluateSpec | PredictSpec | VariantSpec | PredictArchiveSpec | RegisterSpec
+    JobSpec | LrFindSpec | EvaluateSpec | PredictSpec | VariantSpec | PredictArchiveSpec | RegisterSpec | ReproduceSpec
 ] = TypeAdapter(AnyJobSpec)

@@ -18,6 +18,7 @@ DESCRIPTIONS: dict[str, str] = {
     r"^[!-~]{1,255}$": "1 to 255 printable ASCII characters without spaces",
     r"^[0-9a-f]{1,32}$": "1 to 32 hexadecimal digits in lower case",
     r"^[0-9a-f]{32}$": "an id of 32 hexadecimal digits in lower case",
+    r"^[0-9a-f]{64}$": "a sha256 as 64 hexadecimal digits in lower case",
     r"^[A-Za-z0-9][A-Za-z0-9._:/=+-]{0,62}$": "1 to 63 letters, digits or any of . _ : / = + - of which the first is a "
     "letter or digit",
     r"^(/([^/~]|~[01])*)+$": "a JSON pointer such as '/optimizer/lr'",

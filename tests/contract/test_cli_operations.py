@@ -97,6 +97,8 @@ COMMANDS: dict[str, str] = {
     "show_usage": f"usage {JOB}",
     "show_job_lineage": f"lineage {JOB}",
     "show_model_lineage": "models lineage cats 1",
+    "reproduce_job": f"reproduce {JOB}",
+    "reproduce_version": "reproduce cats@1",
     "show_metric_grid": f"curves {JOB} {OTHER} --name loss --from 0 --to 9",
     "list_models": "models --tag a",
     "register_model": "models register m convnet --no-wait",

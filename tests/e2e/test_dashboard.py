@@ -121,7 +121,7 @@ def test_a_first_visit_leads_to_a_trained_and_explained_model(visit: Callable[..
 
 def list_views(jobs: list[str]) -> dict[str, str]:
     first = f"#/jobs/{jobs[0]}"
-    tabs = ("curves", "log", "checkpoints", "evaluation", "usage", "spec", "history")
+    tabs = ("curves", "log", "checkpoints", "evaluation", "usage", "spec", "history", "lineage")
     return {
         "jobs": "#/jobs",
         "compare": f"#/compare?job={jobs[0]}&job={jobs[1]}",

@@ -13,7 +13,7 @@ from core.db.repos.checkpoints import CheckpointRepo
 from core.db.session import transaction
 from core.db.tables import JobRow
 from core.jobs import JobState
-from tests.support.processes import freeze, freeze_processes, is_alive, wait_for
+from tests.support.processes import freeze, freeze_processes, is_alive, read_cpu_s, wait_for
 from tests.support.stack import NUM_EPOCHS_LONG, NUM_EPOCHS_LONGER, Stack
 
 pytestmark = [pytest.mark.faults, pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -188,13 +188,9 @@ def test_row_38_a_trainer_without_memory_is_retried(stack: Stack) -> None:
 
 def is_idle(pid: int, for_s: float = 1.0) -> bool:
     """Return whether the process uses no CPU time for so long."""
-
-    def read_cpu_ticks() -> list[str]:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-
-    before = read_cpu_ticks()
+    before = read_cpu_s(pid)
     time.sleep(for_s)
-    return read_cpu_ticks() == before != ["0", "0"]
+    return read_cpu_s(pid) == before > 0
 
 
 def test_row_35_a_diverging_job_fails(stack: Stack) -> None:

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(600)]
 PLACES = 3  # as many as the worker has threads for messages
 
 
-def add_versions(service: WorkerProcesses, count: int) -> list[str]:
+def submit_imports(service: WorkerProcesses, count: int) -> list[str]:
     """Store versions of datasets and send the messages of their imports."""
     with transaction(service.sessions) as session:
         ids = []
@@ -38,7 +38,7 @@ def test_a_training_runs_while_imports_take_all_their_places(service: WorkerProc
     worker = service.start_worker(CANDELA_SLOTS="1", CANDELA_IMPORT_SLOTS=str(PLACES))
     first = service.submit(epochs=1)  # imports the dataset of the trainings
     assert service.wait_for_end(first).state is JobState.SUCCEEDED, service.read_logs()
-    ids = add_versions(service, PLACES + 2)
+    ids = submit_imports(service, PLACES + 2)
 
     def find_packers() -> list[int]:
         return [pid for pid in list_children(worker.pid) if b"worker.importing.process" in read_command(pid)]

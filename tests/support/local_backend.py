@@ -1,10 +1,12 @@
 """A model backend in the test's process: the classes of the inference process without a second process."""
 
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
 from app.inference import architectures
@@ -113,3 +115,30 @@ class LocalBackend:
             self._listeners[model_id](stats, [request.waited_s for request in requests])
 
         return on_batch
+
+
+class FakeLoader:
+    """Loads any bundle. It can be blocked, or fail."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.num_bytes: dict[str, int] = {}
+        self.failure: Exception | None = None
+        self.on_load: Callable[[BundleRef], object] = lambda _: None
+        self.unblocked = threading.Event()
+        self.unblocked.set()
+
+    def fetch(self, ref: BundleRef) -> tuple[Path, int]:
+        return Path(ref.key), self.num_bytes.get(ref.key, 1)
+
+    def load(self, ref: BundleRef, folder: Path) -> LocalModel:
+        assert folder == Path(ref.key)
+        self.keys.append(ref.key)
+        self.on_load(ref)
+        assert self.unblocked.wait(30)
+        if self.failure is not None:
+            raise self.failure
+        batcher = DynamicBatcher(
+            lambda samples: np.zeros((len(samples), 1), np.float32), model=ref.model, max_batch_size=2, max_waiting=4
+        )
+        return LocalModel(batcher, batcher.close, self.num_bytes.get(ref.key, 1))

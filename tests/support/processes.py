@@ -101,6 +101,13 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def read_cpu_s(pid: int, *, with_ended_children: bool = False) -> float:
+    """Return the CPU seconds of a process, with its ended children if asked. Raises OSError if it has ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = map(int, fields[11 : 15 if with_ended_children else 13])  # utime, stime, cutime, cstime
+    return sum(ticks) / os.sysconf("SC_CLK_TCK")
+
+
 def list_children(pid: int) -> list[int]:
     """Return the ids of the children of a process, without zombies."""
     children = []

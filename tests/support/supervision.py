@@ -11,6 +11,7 @@ from tests.support.processes import wait_for
 from worker.control.devices import DeviceAllocator
 from worker.control.supervisor import Supervisor
 from worker.control.tracing import AttemptTracer
+from worker.protocol import CurvePoint, Metrics, RunProgress
 
 FAKE_TRAINER = Path(__file__).with_name("fake_trainer.py")
 GetJob = Callable[[], JobRow]
@@ -47,3 +48,10 @@ def running_attempt(supervisor: Supervisor, get_job: GetJob) -> Iterator[int]:
     finally:
         supervisor.request_shutdown()
         thread.join(60)
+
+
+def build_metrics(step: int = 1, value: float | str = 0.5) -> Metrics:
+    """Build the message of a step with one point, in the first of two epochs."""
+    point = CurvePoint(split="train", name="loss", step=step, epoch=1, value=value)
+    progress = RunProgress(epoch=1, epochs=2, step=step, steps=10, eta_seconds=1.0)
+    return Metrics(points=(point,), latest={"train_loss": value}, progress=progress)

@@ -1,6 +1,7 @@
 """Records the outcome of an attempt: a model, a result, a failure, a lost attempt or a release of the job."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from worker.control import job_log
 from worker.control.fenced_transactions import FencedTransactions
 from worker.control.file_recorder import FileRecorder, dump_digests
 from worker.control.progress_recorder import build_log_entry
+from worker.control.reproduction import compare_with_original, describe_reproduction
 from worker.control.storable_json import strip_unstorable
 from worker.control.timeouts import sum_active_seconds
 from worker.protocol import JobCompleted, TrainingFinished
@@ -44,11 +46,15 @@ class CompletionRecorder:
     def finish(self, message: TrainingFinished, dataset: dict[str, Any]) -> None:
         """Publish the bundle. Then complete the job and register the model version in one transaction.
 
-        If the job has already registered the same weights, it keeps that version and registers no other one.
+        If the job has already registered the same weights, it keeps that version and registers no other one. A job that
+        repeats a training publishes nothing: its result is the comparison with the original.
 
         Raises:
             StorageFull: there is not enough space for the bundle.
         """
+        if self._job.kind == "reproduce":
+            self._transactions.run(lambda session: self._complete_reproduction(session, message))
+            return
         key = f"{self._files.attempt_key}/bundle"
         description = (Path(message.dir) / "bundle.json").read_text()
         self._files.publish_folder(message.dir, key)
@@ -140,7 +146,7 @@ class CompletionRecorder:
 
     def _describe_checkpoint(self, session: Session, code: str) -> str:
         """Return the end of a failure's hint: which checkpoint of the job is retained, if any."""
-        if self._job.kind != "train" or not FAILURES[code].mentions_checkpoint:
+        if self._job.kind not in ("train", "reproduce") or not FAILURES[code].mentions_checkpoint:
             return ""
         checkpoints = CheckpointRepo(session).list_resumable(self._job.id)
         if not checkpoints:
@@ -151,19 +157,36 @@ class CompletionRecorder:
     def _complete_training(
         self, session: Session, message: TrainingFinished, key: str, description: str, dataset: dict[str, Any]
     ) -> None:
-        attempts, job_id, token = AttemptRepo(session), self._job.id, self._job.token
         version = self._find_unchanged_model(session, message, key)
         is_new = version is None
         if version is None:
             version = self._store_bundle(session, message, key, json.loads(description), dataset)
+        ref = None if version is None else f"{version.name}@{version.version}"
+        lines = job_log.describe_training_result(message, ref, is_new=is_new)
+        self._end_training(session, message, lines, None if version is None else version.version)
+
+    def _complete_reproduction(self, session: Session, message: TrainingFinished) -> None:
+        AttemptRepo(session).check_lease(self._job.id, self._job.token)
+        result = compare_with_original(session, self._job, message.files[WEIGHTS].sha256, message.metrics)
+        lines = [*job_log.describe_training_end(message), *describe_reproduction(result)]
+        self._end_training(session, message, lines, None, result)
+
+    def _end_training(
+        self,
+        session: Session,
+        message: TrainingFinished,
+        lines: Sequence[str],
+        model_version: int | None,
+        result: dict[str, Any] | None = None,
+    ) -> None:
+        """Complete the job with the evaluation of its weights. Raises LostLease."""
+        attempts, job_id, token = AttemptRepo(session), self._job.id, self._job.token
         runtime = attempts.check_lease(job_id, token).runtime or {}
         attempts.set_runtime(job_id, token, {**runtime, "evaluation": message.evaluation})
         best = None if message.best_epoch is None else message.best_epoch.model_dump()
-        ref = None if version is None else f"{version.name}@{version.version}"
         success = job_log.describe_success(self._measure_running_s(session), self._job.attempt)
-        self._log(session, "info", *job_log.describe_training_result(message, ref, is_new=is_new), success)
-        number = None if version is None else version.version
-        attempts.complete_with_model(job_id, token, number, message.metrics, message.stop_reason, best)
+        self._log(session, "info", *lines, success)
+        attempts.complete_with_model(job_id, token, model_version, message.metrics, message.stop_reason, best, result)
 
     def _store_bundle(
         self,

@@ -41,11 +41,20 @@ class DeviceAllocator:
 
     The allocation is empty if the job requests a device other than CUDA, or if the machine has fewer than two CUDA
     devices. The trainer then chooses its device.
+
+    Args:
+        start_standby: starts the trainers of a device. Default: no devices are allocated.
+        slots: the number of slots of the worker.
+        common_standby: the trainers for all other jobs. It has a single one until the devices are known, and only on
+            a machine with fewer than two CUDA devices one for each slot.
     """
 
-    def __init__(self, start_standby: StandbyFactory | None = None, slots: int = 1) -> None:
+    def __init__(
+        self, start_standby: StandbyFactory | None = None, slots: int = 1, common_standby: Standby | None = None
+    ) -> None:
         self._start_standby = start_standby
         self._slots = slots
+        self._common_standby = common_standby
         self._mutex = threading.Lock()
         self._names: tuple[str, ...] = ("cpu",)
         self._num_attempts: Counter[str] = Counter()
@@ -59,6 +68,8 @@ class DeviceAllocator:
         with self._mutex:
             self._names = tuple(str(device["name"]) for device in devices)
             if self._start_standby is None or len(self._cuda_names) < 2:
+                if self._common_standby is not None:
+                    self._common_standby.set_slots(self._slots)
                 return
             slots = math.ceil(self._slots / len(self._cuda_names))
             for name in self._cuda_names:

@@ -87,7 +87,7 @@ def _describe_initial_weights(spec: Mapping[str, Any], runtime: Mapping[str, Any
 
 
 def _describe_training(spec: Mapping[str, Any], runtime: Mapping[str, Any]) -> list[str]:
-    if spec.get("kind", "train") != "train" or "steps_per_epoch" not in runtime:
+    if spec.get("kind", "train") not in ("train", "reproduce") or "steps_per_epoch" not in runtime:
         return []
     batch_size = (runtime.get("batch_size") or {}).get("chosen", spec.get("batch_size"))
     optimizer, schedule, loss = spec.get("optimizer") or {}, spec.get("schedule"), spec.get("loss") or {}
@@ -148,6 +148,17 @@ def describe_training_result(finished: TrainingFinished, ref: str | None, *, is_
         ref: the model version; None if the job registers no model.
         is_new: whether the job registers the version now.
     """
+    size = format_bytes(sum(file.size_bytes for file in finished.files.values()))
+    parameters = f"{finished.num_parameters:,} parameters, {size}"
+    lines = describe_training_end(finished)
+    if ref is None:
+        return [*lines, f"No model is registered, as requested. The network is kept with the job: {parameters}."]
+    lines.append(f"Registered model {ref}: {parameters}." if is_new else f"Model {ref} is unchanged: {parameters}.")
+    return lines
+
+
+def describe_training_end(finished: TrainingFinished) -> list[str]:
+    """Return lines on why a training ended early, on its best epoch and on its evaluation."""
     lines = []
     if finished.stop_reason == STOPPED_BY_USER:
         lines.append("Stopped early, as requested.")
@@ -158,11 +169,6 @@ def describe_training_result(finished: TrainingFinished, ref: str | None, *, is_
         numbers = {f"{split}_{name}": value for name, value in values.items() if _is_number(value)}
         if numbers:
             lines.append(f"Evaluation: {format_metrics(numbers)}.")
-    size = format_bytes(sum(file.size_bytes for file in finished.files.values()))
-    parameters = f"{finished.num_parameters:,} parameters, {size}"
-    if ref is None:
-        return [*lines, f"No model is registered, as requested. The network is kept with the job: {parameters}."]
-    lines.append(f"Registered model {ref}: {parameters}." if is_new else f"Model {ref} is unchanged: {parameters}.")
     return lines
 
 

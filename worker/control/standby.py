@@ -41,6 +41,12 @@ class Standby:
         """Start the first trainers in the background."""
         self._thread.start()
 
+    def set_slots(self, slots: int) -> None:
+        """Change the number of trainers that run jobs at the same time, and start the missing ones."""
+        with self._condition:
+            self._slots = slots
+            self._request_trainers()
+
     def take(self) -> TrainerProcess:
         """Return a waiting trainer, or start one if none is waiting. Call `replenish` and `release` for it later.
 

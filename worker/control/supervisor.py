@@ -3,6 +3,7 @@
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.events import EventRepo
+from core.db.repos.job_queue import JobQueueRepo
 from core.db.repos.placement import get_num_devices
 from core.db.session import transaction
 from worker.control.attempt import AttemptRunner, ClaimedJob, WorkerContext
@@ -46,7 +47,7 @@ class Supervisor:
 
         Return None if no job was claimed, and False if an immediate retry would also fail.
         """
-        claimed = None if self.is_shutting_down else self._claim(None)
+        claimed = None if self.is_shutting_down or not self._has_next() else self._claim(None)
         return None if claimed is None else self._run_attempt(claimed)
 
     def _run_attempt(self, claimed: ClaimedJob) -> bool:
@@ -56,6 +57,11 @@ class Supervisor:
             self.devices.allocate(job.spec.get("device", "auto"), get_num_devices(job.spec)) as allocation,
         ):
             return AttemptRunner(self._context, claimed, allocation, lambda: self.is_shutting_down).run()
+
+    def _has_next(self) -> bool:
+        """Return whether there is a job for `run_next`. If there is none, the search needs no write transaction."""
+        with transaction(self._context.sessions, read_only=True) as session:
+            return JobQueueRepo(session).has_next(self.devices.capacity)
 
     def _claim(self, job_id: str | None) -> ClaimedJob | None:
         """Claim a job, or the next one of the queue."""

@@ -3,7 +3,6 @@
 Source: Lightning's BatchSizeFinder, which always chooses the largest size that fits into memory.
 """
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -100,8 +99,3 @@ def choose_batch_size(trials: Sequence[Trial], strategy: str) -> int | None:
 def to_dict(trials: Sequence[Trial], batch_size: int) -> dict[str, Any]:
     """Return the chosen batch size and all trials as JSON values."""
     return {"chosen": batch_size, "trials": [trial._asdict() for trial in trials]}
-
-
-def get_host_memory_bytes() -> int:
-    """Return the total memory of the machine in bytes."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

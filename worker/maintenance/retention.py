@@ -18,7 +18,7 @@ log = structlog.get_logger()
 REPORT = "retention"
 MAX_JOBS = 50  # jobs of each kind of deletion per round
 ROWS_PER_TRANSACTION = 5000  # a transaction on SQLite blocks all other writers
-MAX_TRANSACTIONS = 40  # per round
+MAX_TRANSACTIONS = 40  # per round, of each kind of deletion of rows
 
 
 class Retention:
@@ -87,16 +87,22 @@ class Retention:
     def _delete_rows(
         self, kind: str, find: Callable[[RetentionRepo], list[str]], delete: Callable[[RetentionRepo, str], int]
     ) -> None:
-        """Delete rows of jobs, of each job completely: a job whose deletion has begun is not found again."""
+        """Delete rows of jobs. A job whose rows are not all deleted yet is found again in the next round."""
         expired = self._read(find)
         self.has_more |= len(expired) == MAX_JOBS
+        remaining = MAX_TRANSACTIONS
         for job_id in expired:
             total, num_deleted = 0, ROWS_PER_TRANSACTION
-            while num_deleted == ROWS_PER_TRANSACTION:
+            while num_deleted == ROWS_PER_TRANSACTION and remaining:
+                remaining -= 1
                 with transaction(self._sessions) as session:
                     num_deleted = delete(RetentionRepo(session), job_id)
                 total += num_deleted
-            log.info(f"{kind}.expired", job_id=job_id, num_rows=total)
+            if total:
+                log.info(f"{kind}.expired", job_id=job_id, num_rows=total)
+            if num_deleted == ROWS_PER_TRANSACTION:  # the rest follows in the next round
+                self.has_more = True
+                return
 
     def _delete_files(
         self, kind: str, find: Callable[[RetentionRepo], list[str]], delete: Callable[[RetentionRepo, str], list[str]]

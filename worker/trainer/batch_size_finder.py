@@ -8,6 +8,7 @@ import torch
 from core.datasets.packed import PackedDataset
 from core.datasets.splits import resolve_splits
 from core.errors import InvalidSpec
+from core.host_resources import get_memory_bytes
 from core.spec import JobSpec
 from core.spec.callbacks import BatchSizeFinderSpec
 from worker.builders.finder_run import build_finder_run
@@ -71,10 +72,10 @@ def _find_batch_size(
 def _get_max_batch_size(finder: BatchSizeFinderSpec, spec: JobSpec, packed: PackedDataset, device: torch.device) -> int:
     """Return the largest batch size to try: the spec's `max_size`, limited by the number of training samples.
 
-    On a CPU, return 0 if the process has used half of the machine's memory, because the operating system may kill a
-    process that uses more.
+    On a CPU, return 0 if the process has used half of the memory that it may use, because the operating system may kill
+    a process that uses more.
     """
-    if device.type == "cpu" and 2 * get_peak_memory_bytes() >= batch_size_finder.get_host_memory_bytes():
+    if device.type == "cpu" and 2 * get_peak_memory_bytes() >= get_memory_bytes():
         return 0
     num_train = len(resolve_splits(packed, spec.dataset, spec.seed).train_index)
     return min(finder.max_size, num_train // spec.accumulate_batches)

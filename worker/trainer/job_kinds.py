@@ -32,7 +32,7 @@ def execute_job(
 
 def _run_kind(context: JobContext) -> TrainingFinished | JobCompleted | MilestoneReached | None:
     match context.start.spec:
-        case JobSpec() as spec:
+        case JobSpec() as spec:  # also of the kind `reproduce`, whose training is that of its original
             return train_model(spec, context)
         case LrFindSpec() as spec:
             return suggest_lr(spec, context)

@@ -6,7 +6,7 @@ from typing import Any
 
 from core.datasets.packed import PackedDataset, PackedMeta
 from core.jobs import IMMEDIATE_STOP_MODES, StopMode
-from core.spec import JobSpec
+from core.spec import JobSpec, ReproduceSpec
 from core.spec.extension import Extension
 from models import bundle
 from worker.builders import build_run
@@ -28,6 +28,7 @@ from worker.trainer.callbacks import (
     LearningCurveCallback,
     MetricsCallback,
     MilestoneCallback,
+    StopAfterStepCallback,
     StopRequestCallback,
 )
 from worker.trainer.callbacks.learning_curve import KEY as HISTORY
@@ -81,7 +82,7 @@ def train_model(spec: JobSpec, context: JobContext) -> TrainingFinished | Milest
     history = MetricHistory.from_dict(previous[HISTORY]) if HISTORY in previous else MetricHistory()
     curve = _build_learning_curve(run, history, context, save_artifact)
     milestones = MilestoneCallback(() if spec.milestones is None else spec.milestones.epochs, start.milestone_epoch)
-    control = (StopRequestCallback(channel), milestones, keep_alive)
+    control = (StopRequestCallback(channel), *_build_end(spec), milestones, keep_alive)
     observers = _build_observers(shared, tuned_spec, packed.meta, context, control, remembered, curve, history)
     try:
         shared.build_loop(observers, warn).fit(run.state)
@@ -90,6 +91,12 @@ def train_model(spec: JobSpec, context: JobContext) -> TrainingFinished | Milest
         return _finish_run(run, start, packed.meta, channel, keep_alive) if ranks.rank == 0 else None
     finally:
         curve.wait()
+
+
+def _build_end(spec: JobSpec) -> tuple[Callback, ...]:
+    """Build the callback that ends a reproduction where a user or a time limit ended the original, if one did."""
+    step = spec.stop_after_step if isinstance(spec, ReproduceSpec) else None
+    return () if step is None else (StopAfterStepCallback(step),)
 
 
 def _report_interruption(milestones: MilestoneCallback) -> MilestoneReached:

@@ -1,4 +1,4 @@
-"""Loads the models of the setting `pinned_models` at startup, so that their first request does not wait."""
+"""Keeps the default versions of the models of the setting `pinned_models` loaded, so that no request waits for them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
@@ -9,35 +9,77 @@ import structlog
 from app.services.prediction.version_cache import VersionCache
 from app.serving.backend import ModelBackend
 from app.serving.model_server import ModelServer
-from core.errors import ServiceError, Unavailable
+from app.serving.types import BundleRef
+from core.errors import NotFound, ServiceError, Unavailable
 
 log = structlog.get_logger(__name__)
 POLL_S = 0.25
+REFRESH_S = 10.0
+"""Seconds after which a new default version is loaded and pinned at the latest."""
 
 
 @asynccontextmanager
 async def preload_models(
     names: Collection[str], version_cache: VersionCache, model_server: ModelServer
 ) -> AsyncIterator[None]:
-    """Start a background task that loads the default version of each model, and cancel it when the context ends."""
-    loading = asyncio.create_task(_load_models(names, version_cache, model_server))
+    """Start a background task that pins the default version of each model, and cancel it when the context ends."""
+    pinning = asyncio.create_task(_pin_models(names, version_cache, model_server))
     try:
         yield
     finally:
-        loading.cancel()
-        await asyncio.gather(loading, return_exceptions=True)
+        pinning.cancel()
+        await asyncio.gather(pinning, return_exceptions=True)
 
 
-async def _load_models(names: Collection[str], version_cache: VersionCache, model_server: ModelServer) -> None:
-    if names:
-        await _wait_until_ready(model_server.backend)
-    for name in names:
+async def _pin_models(names: Collection[str], version_cache: VersionCache, model_server: ModelServer) -> None:
+    if not names:
+        return
+    pinned = [_PinnedModel(name, version_cache, model_server) for name in names]
+    await _wait_until_ready(model_server.backend)
+    while True:
+        for model in pinned:
+            await model.refresh()
+        await asyncio.sleep(REFRESH_S)
+
+
+class _PinnedModel:
+    """Follows the default version of a model. A version that cannot be loaded is loaded on its first request."""
+
+    def __init__(self, name: str, version_cache: VersionCache, model_server: ModelServer) -> None:
+        self._name = name
+        self._version_cache = version_cache
+        self._model_server = model_server
+        self._bundle: BundleRef | None = None
+        self._failure: str | None = None
+
+    async def refresh(self) -> None:
+        """If the default version is a different one, pin and load it. Log a failure once, not at every refresh."""
         try:
-            await model_server.load((await version_cache.get(name)).bundle)
+            await self._follow_default()
         except ServiceError as error:
-            log.warning("model.preload_failed", model=name, error=error.detail)
-        except Exception as error:  # noqa: BLE001 - after any error, load the remaining models
-            log.warning("model.preload_failed", model=name, error=repr(error)[:500])
+            self._log_failure(error.detail)
+        except Exception as error:  # noqa: BLE001 - after any error, the other models are loaded
+            self._log_failure(repr(error)[:500])
+
+    async def _follow_default(self) -> None:
+        try:
+            bundle = (await self._version_cache.get(self._name)).bundle
+        except NotFound:
+            self._pin(None)
+            raise
+        if bundle != self._bundle:
+            self._pin(bundle)
+            await self._model_server.load(bundle)
+            self._failure = None
+
+    def _pin(self, bundle: BundleRef | None) -> None:
+        self._bundle = bundle
+        self._model_server.pin(self._name, bundle)
+
+    def _log_failure(self, error: str) -> None:
+        if error != self._failure:
+            log.warning("model.preload_failed", model=self._name, error=error)
+        self._failure = error
 
 
 async def _wait_until_ready(backend: ModelBackend) -> None:

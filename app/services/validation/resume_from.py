@@ -31,7 +31,7 @@ def find_resume_source(session: Session, spec: AnyJobSpec) -> ResumeSource | Non
     if job is None:
         reject(f"{RESUME_FROM}/job", f"job {requested.job!r} does not exist")
     if job.kind != "train":
-        reject(f"{RESUME_FROM}/job", f"is a job of kind {job.kind!r}, which writes no checkpoints")
+        reject(f"{RESUME_FROM}/job", f"is a job of kind {job.kind!r}; only the checkpoints of trainings can be used")
     rows = CheckpointRepo(session).list_checkpoints(requested.job)
     row = next((row for row in reversed(rows) if requested.checkpoint in (row.number, *row.tags)), None)
     if row is None:

@@ -159,6 +159,7 @@ SPEC_RULES: frozenset[Rule[Any]] = frozenset(
 """The rules that do not depend on the dataset. They are also applied before the import of the dataset has ended."""
 RULES: Mapping[str, RuleSet[Any]] = {
     "train": RuleSet(TrainingContext.prepare, (model_name.check_model_name, *TRAINING_RULES)),
+    "reproduce": RuleSet(TrainingContext.prepare, TRAINING_RULES),
     "lr_find": RuleSet(LrFindContext.prepare, (check_lr_range, *TRAINING_RULES)),
     "evaluate": RuleSet(
         ModelJobContext.prepare,

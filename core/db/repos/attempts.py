@@ -4,7 +4,7 @@ A worker claims a job with a conditional update and then holds its lease. Writes
 because their fencing token is lower.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, func, select, update
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, undefer
 
 from core.db.clock import now
 from core.db.repos.events import EventRepo
-from core.db.repos.job_queue import has_ready_dataset, select_next
+from core.db.repos.job_queue import JobQueueRepo, has_ready_dataset, select_next
 from core.db.repos.metric_summaries import MetricSummaryRepo
 from core.db.repos.placement import WorkerCapacity, is_schedulable_on, needs_at_most
 from core.db.repos.transitions import apply_transition, lock_job_for_attempt, record_transition
@@ -24,7 +24,20 @@ from core.job_log import describe_lost_attempt
 from core.jobs import ACTIVE, MILESTONE, JobState, StopRequest
 
 MAX_ATTEMPTS = 5
-_RELEASED_STATES = {JobState.CANCELLING: JobState.CANCELLED, JobState.PAUSING: JobState.PAUSED}
+
+
+class _Release(NamedTuple):
+    """What becomes of a job at the end of an attempt that did not complete it."""
+
+    state: JobState
+    changes: Mapping[str, Any]
+
+
+_REQUEUE = _Release(JobState.QUEUED, {})  # a finish request is not cleared: the next attempt handles it
+_RELEASES = {
+    JobState.CANCELLING: _Release(JobState.CANCELLED, {"stop_request": None, "stop_reason": "user_cancelled"}),
+    JobState.PAUSING: _Release(JobState.PAUSED, {"stop_request": None, "stop_reason": "user_paused"}),
+}
 
 
 class EpochMetrics(NamedTuple):
@@ -71,6 +84,9 @@ class AttemptRepo:
         Jobs that other workers claim at the same time are skipped on PostgreSQL, so that workers do not wait for each
         other. Nothing is claimed if the next job uses more than `max_slots` slots: later jobs must not overtake it.
         """
+        # A next job that is too large is not even locked. Others would skip it, and it could be overtaken forever.
+        if not JobQueueRepo(self._session).has_next(capacity, max_slots):
+            return None
         candidate = select_next(capacity).with_for_update(of=JobRow, skip_locked=True).scalar_subquery()
         return self._claim(owner, lease_s, JobRow.id == candidate, needs_at_most(max_slots))
 
@@ -163,15 +179,17 @@ class AttemptRepo:
         metrics: dict[str, Any],
         stop_reason: str | None,
         best: dict[str, Any] | None = None,
+        result: dict[str, Any] | None = None,
     ) -> JobRow:
         """Mark the job as succeeded, with the number of the model version that it registered; None: it registers none.
 
-        `best`: the epoch of the registered weights with its metrics, if it is not the last one. The job's own metrics
-        are then still those of the last epoch.
+        `best`: the epoch of the trained weights with its metrics, if it is not the last one. The job's own metrics
+        are then still those of the last epoch. `result`: the comparison with the training that the job repeats.
         """
         job = lock_job_for_attempt(self._session, job_id, token)
         measured = {"metrics": {**job.metrics, **metrics}} if best is None else {"metrics_best": best}
         values = {"model_version": model_version, "stop_reason": stop_reason, **measured}
+        values |= {} if result is None else {"result": result}
         apply_transition(self._session, job, JobState.SUCCEEDED, stop_reason or "finished", stop_request=None, **values)
         evaluated, epoch = (metrics, None) if best is None else (best["metrics"], best["epoch"])
         MetricSummaryRepo(self._session).record_result(job_id, evaluated, epoch, only_new=best is not None)
@@ -238,7 +256,7 @@ class AttemptRepo:
 
     def _requeue_or_fail_job(self, job: JobRow, failure: dict[str, Any], max_attempts: int, detail: str = "") -> None:
         is_over_limit = job.state is JobState.RUNNING and job.lost_attempts + 1 >= max_attempts
-        target = JobState.FAILED if is_over_limit else _RELEASED_STATES.get(job.state, JobState.QUEUED)
+        target = JobState.FAILED if is_over_limit else _RELEASES.get(job.state, _REQUEUE).state
         line = describe_lost_attempt(failure, job.attempt, target, detail)
         EventRepo(self._session).append(job.id, [(EventType.LOG, line)])
         if is_over_limit:
@@ -251,15 +269,11 @@ class AttemptRepo:
             self._release_job(job, failure["code"], num_lost=1)
 
     def _release_job(self, job: JobRow, reason: str, num_lost: int) -> None:
-        lost_attempts = job.lost_attempts + num_lost
-        if job.state is JobState.CANCELLING:
-            values: dict[str, Any] = {"stop_request": None, "stop_reason": job.stop_reason or "user_cancelled"}
-            apply_transition(self._session, job, JobState.CANCELLED, reason, lost_attempts=lost_attempts, **values)
-        elif job.state is JobState.PAUSING:
-            values = {"stop_request": None, "stop_reason": job.stop_reason or "user_paused"}
-            apply_transition(self._session, job, JobState.PAUSED, reason, lost_attempts=lost_attempts, **values)
-        else:  # a finish request is not cleared: the next attempt handles it
-            apply_transition(self._session, job, JobState.QUEUED, reason, lost_attempts=lost_attempts)
+        release = _RELEASES.get(job.state, _REQUEUE)
+        values = {"lost_attempts": job.lost_attempts + num_lost, **release.changes}
+        if job.stop_reason is not None and "stop_reason" in values:  # the job was stopped by its sweep
+            values["stop_reason"] = job.stop_reason
+        apply_transition(self._session, job, release.state, reason, **values)
 
     def _update_job(self, job_id: str, **values: object) -> None:
         change = update(JobRow).where(JobRow.id == job_id).values(**values)

@@ -1,4 +1,4 @@
-"""Queries for job events. The events of each job are numbered without gaps, in commit order."""
+"""Queries for job events. New events of a job get consecutive numbers, in commit order."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime

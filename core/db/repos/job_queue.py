@@ -1,7 +1,8 @@
 """Queries for the queue of jobs: the next job, jobs whose message may be lost, and jobs that can be validated.
 
-Each of these queries reads only the rows that it returns, however many jobs are queued. The partial indexes of `JobRow`
-make this possible. A database uses them only for conditions that are written as in the index, with literals.
+How many jobs are queued does not matter to these queries, except for jobs before the result that the worker cannot run
+or whose dataset is not ready. The partial indexes of `JobRow` make this possible. A database uses them only for
+conditions that are written as in the index, with literals.
 """
 
 from collections.abc import Collection
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from core.db.clock import now
 from core.db.queue_tables import OutboxRow
-from core.db.repos.placement import WorkerCapacity, get_num_devices, is_schedulable_on
+from core.db.repos.placement import WorkerCapacity, get_num_devices, is_schedulable_on, needs_at_most
 from core.db.tables import DatasetVersionRow, JobRow
 from core.jobs import DatasetState, JobState
 
@@ -32,6 +33,11 @@ class JobQueueRepo:
             capacity: the capacity of the worker that will run the job. Default: unlimited.
         """
         return self._session.scalars(select_next(capacity)).one_or_none()
+
+    def has_next(self, capacity: WorkerCapacity | None = None, max_slots: int = 1) -> bool:
+        """Return whether there is a queued job to run next, and whether it uses at most `max_slots` slots."""
+        is_small = needs_at_most(max_slots)
+        return bool(self._session.scalars(select_next(capacity).with_only_columns(is_small)).one_or_none())
 
     def filter_gpu_ids(self, ids: Collection[str]) -> set[str]:
         """Return the ids of the jobs that require a GPU."""

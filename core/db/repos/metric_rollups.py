@@ -1,4 +1,8 @@
-"""Queries that keep the rollups of metric curves equal to their points."""
+"""Queries that keep the rollups of metric curves equal to their points.
+
+Retention deletes points and keeps their rollups. A fine block that is computed again therefore also keeps the points
+that its rollup has stored.
+"""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby
@@ -8,7 +12,14 @@ from sqlalchemy import Row, Select, delete, insert, literal, select
 from sqlalchemy.orm import Session
 
 from core.db.bulk import select_rows, upsert_rows
-from core.db.metric_rollup import LEVELS, MetricPoint, MetricRollup, combine_rollups, summarize_points
+from core.db.metric_rollup import (
+    LEVELS,
+    MetricPoint,
+    MetricRollup,
+    combine_rollups,
+    summarize_points,
+    update_rollup,
+)
 from core.db.metric_tables import MetricRollupRow
 from core.db.tables import MetricPointRow
 
@@ -49,7 +60,7 @@ class MetricRollupRepo:
         """Update the rollups after these points were stored. Points may replace earlier points of the same steps.
 
         If all points are after the stored ones, which is the normal case, only the changed rollups are read. Otherwise
-        a rollup is computed again from its points.
+        a rollup is computed again.
         """
         unique = {(point.split, point.name, point.step): point for point in points}
         ordered = [unique[key] for key in sorted(unique)]
@@ -66,8 +77,9 @@ class MetricRollupRepo:
                 outdated.append(block)
         self.store_rollups(job_id, changed)
         for level in LEVELS:  # fine blocks first: coarse ones use them
-            recomputed = {block: self._compute_rollup(job_id, block) for block in outdated if block.level == level}
-            self.store_rollups(job_id, recomputed)
+            for block in outdated:
+                if block.level == level:
+                    self._refresh_block(job_id, block, existing[block])
 
     def truncate(self, job_id: str, after_step: int) -> list[tuple[str, str]]:
         """Delete the points after a step, with their rollups. Return the split and the name of each changed curve."""
@@ -81,9 +93,9 @@ class MetricRollupRepo:
             for level in LEVELS:
                 first_bucket = max(0, after_step) // level
                 self._session.execute(delete(row).where(*mine, row.level == level, row.bucket > first_bucket))
-                cut = select(row.bucket).where(*mine, row.level == level, row.last_step > after_step)
-                for bucket in self._session.scalars(cut).all():
-                    self._refresh_block(job_id, StepBlock(split, name, level, bucket))
+                cut = select(*_COLUMNS).where(*mine, row.level == level, row.last_step > after_step)
+                for block, rollup in list(self._execute(cut)):
+                    self._refresh_block(job_id, block, rollup, after_step)
         return curves
 
     def copy(self, job_id: str, target_job_id: str, *, up_to_step: int) -> None:
@@ -94,11 +106,9 @@ class MetricRollupRepo:
             row.job_id == job_id, row.last_step <= up_to_step
         )
         self._session.execute(insert(row).from_select(["job_id", *names], complete))
-        cut = select(row.split, row.name, row.level, row.bucket).where(
-            row.job_id == job_id, row.first_step <= up_to_step, row.last_step > up_to_step
-        )
-        for block in self._session.execute(cut.order_by(row.level)).all():  # fine blocks first: coarse ones use them
-            self._refresh_block(target_job_id, StepBlock(*block))
+        cut = select(*_COLUMNS).where(row.job_id == job_id, row.first_step <= up_to_step, row.last_step > up_to_step)
+        for block, rollup in list(self._execute(cut.order_by(row.level))):  # fine blocks first: coarse ones use them
+            self._refresh_block(target_job_id, block, rollup, up_to_step)
 
     def store_rollups(self, job_id: str, rollups: dict[StepBlock, MetricRollup]) -> None:
         """Insert rollups, or replace those of the same blocks."""
@@ -131,26 +141,24 @@ class MetricRollupRepo:
         for row in self._session.execute(query):
             yield _load_row(row)
 
-    def _refresh_block(self, job_id: str, block: StepBlock) -> None:
-        if self._has_parts(job_id, block):
-            self.store_rollups(job_id, {block: self._compute_rollup(job_id, block)})
+    def _refresh_block(self, job_id: str, block: StepBlock, before: MetricRollup, last_step: int | None = None) -> None:
+        """Compute a rollup again from its parts up to a step, or delete it if no part is left.
+
+        The parts of a fine block are its points, with those of the rollup `before`; the parts of a coarse one are its
+        fine blocks.
+        """
+        if block.level == FINE:
+            points = self._session.execute(_select_points(job_id, block).order_by(MetricPointRow.step))
+            rollup = update_rollup(before, (MetricPoint(*point) for point in points), last_step)
+        else:
+            fine = list(self._execute(_select_fine_rollups(job_id, block).order_by(MetricRollupRow.bucket)))
+            rollup = combine_rollups(part for _, part in fine) if fine else None
+        if rollup is not None:
+            self.store_rollups(job_id, {block: rollup})
             return
         row = MetricRollupRow
         key = (row.split == block.split, row.name == block.name, row.level == block.level, row.bucket == block.bucket)
         self._session.execute(delete(row).where(row.job_id == job_id, *key))
-
-    def _has_parts(self, job_id: str, block: StepBlock) -> bool:
-        """Return whether a fine block has points, or a coarse one has fine blocks, which are refreshed first."""
-        select_parts = _select_points if block.level == FINE else _select_fine_rollups
-        return self._session.execute(select_parts(job_id, block).limit(1)).first() is not None
-
-    def _compute_rollup(self, job_id: str, block: StepBlock) -> MetricRollup:
-        """Compute a rollup from the stored points; that of a coarse block from its fine blocks."""
-        if block.level == FINE:
-            points = self._session.execute(_select_points(job_id, block).order_by(MetricPointRow.step))
-            return summarize_points(MetricPoint(*point) for point in points)
-        query = _select_fine_rollups(job_id, block).order_by(MetricRollupRow.bucket)
-        return combine_rollups(rollup for _, rollup in self._execute(query))
 
 
 def group_points(points: Iterable[MetricPoint], level: int) -> dict[StepBlock, list[MetricPoint]]:

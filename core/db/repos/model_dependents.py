@@ -10,7 +10,11 @@ from core.db.tables import JobRow
 from core.errors import NotFound
 from core.jobs import UNFINISHED
 
-TRAINING_KINDS = ("train", "lr_find")  # `init_from` of these jobs refers to a model, and `model` is a new name
+TRAINING_KINDS = (
+    "train",
+    "lr_find",
+    "reproduce",
+)  # `init_from` of these jobs refers to a model, and `model` is a new name
 NEW_MODEL_KINDS = (*TRAINING_KINDS, "register")
 
 

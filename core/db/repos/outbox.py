@@ -26,14 +26,10 @@ class OutboxRepo:
     def list_oldest(self, limit: int = 100) -> list[OutboxRow]:
         return list(self._session.scalars(select(OutboxRow).order_by(OutboxRow.id).limit(limit)))
 
-    def is_pending(self, topic: Topic, subject_id: str) -> bool:
-        """Return whether the outbox has a message for the job or dataset version `subject_id`."""
-        query = select(OutboxRow.id).where(OutboxRow.topic == topic, OutboxRow.subject_id == subject_id)
-        return self._session.scalars(query.limit(1)).one_or_none() is not None
-
     def add_missing(self, topic: Topic, subject_id: str) -> bool:
         """Add a message, unless the outbox has one for the same subject. Return whether it was added."""
-        if self.is_pending(topic, subject_id):
+        query = select(OutboxRow.id).where(OutboxRow.topic == topic, OutboxRow.subject_id == subject_id)
+        if self._session.scalars(query.limit(1)).one_or_none() is not None:
             return False
         self.add(topic, subject_id)
         return True

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from core.memory import get_available_bytes
+from core.host_resources import get_memory_bytes
 from core.settings import Settings
 
 
@@ -59,4 +59,4 @@ def test_the_memory_of_models_follows_the_machine(monkeypatch: pytest.MonkeyPatc
     assert load_setting(monkeypatch, "max_model_bytes", "1000") == 1000
     assert Settings().effective_max_model_bytes == 1000
     monkeypatch.delenv("CANDELA_MAX_MODEL_BYTES")
-    assert Settings().effective_max_model_bytes == get_available_bytes() // 4
+    assert Settings().effective_max_model_bytes == get_memory_bytes() // 4

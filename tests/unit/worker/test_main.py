@@ -13,7 +13,7 @@ from worker import main
 class RecordingStandby:
     """Records its environment and starts no trainer."""
 
-    def __init__(self, environment: dict[str, str], slots: int) -> None:
+    def __init__(self, environment: dict[str, str], slots: int = 1) -> None:
         self.environment, self.slots = environment, slots
         self.is_started = False
 
@@ -29,6 +29,13 @@ def test_a_pinned_standby_sees_one_of_the_visible_devices(
     monkeypatch.setattr(main, "Standby", RecordingStandby)
     standby: Any = main._start_pinned_standby(number, 3)
     assert (standby.environment["CUDA_VISIBLE_DEVICES"], standby.is_started, standby.slots) == (device, True, 3)
+
+
+def test_a_single_trainer_waits_until_the_devices_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "Standby", RecordingStandby)
+    monkeypatch.setattr(main, "has_accelerator", lambda: True)
+    source: Any = main._start_trainer_source()
+    assert (source.slots, source.is_started) == (1, True)
 
 
 def test_every_task_of_the_queue_is_registered() -> None:

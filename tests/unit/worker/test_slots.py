@@ -10,12 +10,11 @@ from worker.slots import Slots
 
 
 def test_one_message_runs_all_queued_jobs() -> None:
-    queued, done = ["b", "c"], []
+    queued, done = ["a", "b", "c"], []
 
     def run_job(item: str) -> bool:
         done.append(item)
-        if item in queued:
-            queued.remove(item)
+        queued.remove(item)
         return True
 
     Slots(1).process_queue("a", lambda: queued[0] if queued else None, run_job)
@@ -151,6 +150,42 @@ def test_a_job_with_several_slots_waits_until_they_are_free() -> None:
     assert (done, max(peak)) == (["small", "large", "last"], 2)
 
 
+def test_the_job_of_a_message_does_not_overtake_a_large_job_before_it() -> None:
+    """A stream of messages about small jobs would otherwise take every slot before the large job gets enough."""
+    slots, queued, done = Slots(2), ["running"], []
+    has_started, may_end = threading.Event(), threading.Event()
+
+    def run_job(item: str) -> bool:
+        queued.remove(item)
+        if item == "running":
+            has_started.set()
+            may_end.wait(30)
+        done.append(item)
+        return True
+
+    arguments = (lambda: queued[0] if queued else None, run_job, lambda item: 2 if item == "large" else 1)
+    holder = threading.Thread(target=slots.process_queue, args=("running", *arguments))
+    holder.start()
+    assert has_started.wait(30)
+    queued += ["large", "small"]
+    slots.process_queue("small", *arguments)
+    assert done == []
+    may_end.set()
+    holder.join(30)
+    assert done == ["running", "large", "small"]
+
+
+def test_the_job_of_a_message_runs_even_if_the_job_before_it_is_refused() -> None:
+    done: list[str] = []
+
+    def run_job(item: str) -> bool:
+        done.append(item)
+        return item != "refused"
+
+    Slots(1).process_queue("named", lambda: "refused", run_job)
+    assert done == ["named", "refused"]
+
+
 @pytest.mark.parametrize("_", range(20))
 def test_two_threads_with_one_slot_each_do_not_both_give_up(_: int) -> None:
     slots, done, mutex = Slots(2), list[str](), threading.Lock()
@@ -184,7 +219,7 @@ def test_the_next_job_is_run_without_a_search() -> None:
         done.append(item)
         return True
 
-    searches = iter([None, None])
+    searches = iter(["a", None, None])
     Slots(1).process_queue("a", lambda: next(searches), run_job, run_next=run_next)
     assert done == ["a", "b", "c"]
 
@@ -200,7 +235,8 @@ def test_no_other_job_is_run_after_the_next_one_was_refused() -> None:
         tried.append(item)
         return True
 
-    Slots(1).process_queue("first", lambda: "other", record, run_next=refuse)
+    searches = iter(["first", "other"])
+    Slots(1).process_queue("first", lambda: next(searches), record, run_next=refuse)
     assert tried == ["first", "next"]
 
 

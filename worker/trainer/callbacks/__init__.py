@@ -7,6 +7,7 @@ from worker.trainer.callbacks.learning_curve import LearningCurveCallback
 from worker.trainer.callbacks.metrics import MetricsCallback
 from worker.trainer.callbacks.milestones import MilestoneCallback
 from worker.trainer.callbacks.progress import ProgressReporter
+from worker.trainer.callbacks.stop_after_step import StopAfterStepCallback
 from worker.trainer.callbacks.stop_request import StopRequestCallback
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "MetricsCallback",
     "MilestoneCallback",
     "ProgressReporter",
+    "StopAfterStepCallback",
     "StopRequestCallback",
 ]

@@ -184,7 +184,7 @@ export function Sparkline({ values, label }) {
  */
 
 /**
- * @param {{title: string, settings: import("./chart.js").CurveSettings, sources: Source[], height?: number, focus?: string | null,
+ * @param {{title: string, settings: CurveSettings, sources: Source[], height?: number, focus?: string | null,
  *   onFocus?: (key: string | null) => void, hasLegend?: boolean, emptyText?: string}} properties
  */
 export function MetricChart({ title, settings, sources, height, focus, onFocus, hasLegend, emptyText }) {
@@ -212,7 +212,7 @@ export function MetricChart({ title, settings, sources, height, focus, onFocus, 
  * Put sources with different grids onto one ascending grid, with null between the values of each.
  * @param {Source[]} sources
  */
-export function alignSources(sources) {
+function alignSources(sources) {
   const isShared = sources.every((source) => source.x === sources[0].x);
   const x = isShared ? sources[0]?.x || [] : [...new Set(sources.flatMap((source) => source.x))].sort((a, b) => a - b);
   const positions = isShared ? null : new Map(x.map((value, index) => [value, index]));

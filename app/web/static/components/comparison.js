@@ -44,7 +44,7 @@ function listTicks(low, high, isLog) {
  * Map values to positions from 0 to 1: numbers on a linear or a logarithmic scale, everything else in alphabetical order.
  * @param {any[]} values
  */
-export function buildScale(values) {
+function buildScale(values) {
   const known = values.filter((value) => value !== null && value !== undefined);
   if (known.length && known.every((value) => typeof value === "number" && Number.isFinite(value))) {
     const [low, high] = [Math.min(...known), Math.max(...known)];

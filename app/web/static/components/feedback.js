@@ -34,7 +34,7 @@ export function EmptyState({ icon, title, children }) {
 }
 
 /** Placeholder lines while a response loads. They appear after a moment, so that fast responses do not flicker. */
-export function Skeleton({ lines = 6 }) {
+function Skeleton({ lines = 6 }) {
   return html`<div class="skeleton" role="status" aria-label="Loading">
     ${Array.from({ length: lines }, (_, number) => html`<div key=${number} class=${`skeleton-line w${(number * 7) % 5}`}></div>`)}
   </div>`;

@@ -1,6 +1,6 @@
 // Writes model cards in Markdown, and renders Markdown as elements: text never becomes HTML.
 import { html } from "../lib/preact.js";
-import { formatDate, formatNumber } from "../lib/format.js";
+import { formatDate, formatNumber, formatValue } from "../lib/format.js";
 
 /** Bold text, code and links to web pages in a line. @param {string} text */
 function renderLine(text) {
@@ -34,8 +34,8 @@ export function Markdown({ text }) {
   return html`<div class="markdown">${blocks.map(renderBlock)}</div>`;
 }
 
-/** @param {any} version */
-export function buildCard(version) {
+/** @param {any} version @param {Record<string, any>} [environment] of the training */
+export function buildCard(version, environment = {}) {
   const metrics = Object.entries(version.metrics);
   return [
     `# ${version.name}, version ${version.version}`,
@@ -55,6 +55,7 @@ export function buildCard(version) {
     `- Job: ${version.job_id}`,
     ...(version.spec.epochs ? [`- Epochs: ${version.spec.epochs}, batch size ${version.spec.batch_size}, seed ${version.spec.seed}`] : []),
     "",
+    ...(Object.keys(environment).length ? ["## Environment", "", ...Object.entries(environment).map(([name, value]) => `- ${name.replace(/_/g, " ")}: ${formatValue(value)}`), ""] : []),
     "## Metrics",
     "",
     "| metric | value |",

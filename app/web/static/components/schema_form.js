@@ -6,11 +6,11 @@ import { Icon } from "./icon.js";
 /**
  * What all fields of a form share.
  * @typedef {{spec: any, initial: any, resolved: any, errors: Map<string, string>, schemas: Record<string, any>,
- *   findOptions: (pointer: string, name: string) => import("./schema_form.js").Schema | null,
+ *   findOptions: (pointer: string, name: string) => Schema | null,
  *   change: (pointer: string, value: any) => void}} Form
  */
 
-/** @typedef {{form: Form, pointer: string, schema: import("./schema_form.js").Schema, label: string, isRequired?: boolean}} FieldProperties */
+/** @typedef {{form: Form, pointer: string, schema: Schema, label: string, isRequired?: boolean}} FieldProperties */
 
 /** @param {FieldProperties} properties */
 export function SchemaField({ form, pointer, schema: raw, label, isRequired = false }) {
@@ -24,7 +24,7 @@ export function SchemaField({ form, pointer, schema: raw, label, isRequired = fa
 }
 
 /** The fields of an object. @param {{form: Form, pointer: string, schema: any, leaveOut?: string[]}} properties */
-export function listFields({ form, pointer, schema, leaveOut = [] }) {
+function listFields({ form, pointer, schema, leaveOut = [] }) {
   return Object.entries(schema.properties || {})
     .filter(([name]) => !leaveOut.includes(name))
     .map(([name, part]) => html`<${SchemaField} key=${name} form=${form} pointer=${`${pointer}/${name}`} schema=${part} label=${toLabel(name)} isRequired=${(schema.required || []).includes(name)} />`);
@@ -165,13 +165,13 @@ function omit(schema, key) {
  * @param {Schema} schema
  * @returns {{field: string, choices: [string, string][]} | null}
  */
-export function readUnion(schema) {
+function readUnion(schema) {
   const { discriminator } = schema.discriminator ? schema : schema.anyOf?.find((part) => part.discriminator) || {};
   return discriminator ? { field: discriminator.propertyName, choices: Object.entries(discriminator.mapping) } : null;
 }
 
 /** The members of an enumeration, also one that is a part of a union. @param {Schema} schema @returns {any[] | null} */
-export function readChoices(schema) {
+function readChoices(schema) {
   if (schema.enum) return schema.enum;
   if (schema.const !== undefined) return [schema.const];
   if (schema.anyOf?.every((part) => part.enum || part.const !== undefined)) return schema.anyOf.flatMap((part) => readChoices(part) || []);
@@ -179,7 +179,7 @@ export function readChoices(schema) {
 }
 
 /** Whether an array holds numbers or strings, which one line can show. @param {Schema} schema @param {Record<string, Schema>} schemas */
-export function isPlainArray(schema, schemas) {
+function isPlainArray(schema, schemas) {
   const items = schema.items ? resolveSchema(schema.items, schemas) : null;
   return schema.type === "array" && items !== null && ["number", "integer", "string"].includes(items.type);
 }
@@ -190,7 +190,7 @@ export function isPlainArray(schema, schemas) {
  * @param {Schema} schema
  * @returns {any}
  */
-export function parseInput(text, schema) {
+function parseInput(text, schema) {
   const trimmed = text.trim();
   const types = schema.anyOf ? schema.anyOf.map((part) => part.type) : [schema.type];
   if (types.includes("array") && (trimmed.startsWith("[") || trimmed.includes(","))) {

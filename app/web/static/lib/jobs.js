@@ -2,7 +2,7 @@
 import { request } from "./api.js";
 
 export const STATES = ["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"];
-export const KINDS = ["train", "lr_find", "evaluate", "predict", "variant"];
+export const KINDS = ["train", "lr_find", "evaluate", "predict", "variant", "reproduce"];
 export const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 export const ACTIVE = new Set(["queued", "running", "pausing", "cancelling"]);
 
@@ -16,9 +16,10 @@ const ACTIONS = /** @type {Record<string, [string, string, string][]>} */ ({
 
 /** @param {any} job */
 export function listActions(job) {
-  if (job.state === "succeeded" && job.spec?.register === false && !job.model) return [["register", "check", "Register"]];
+  if (job.kind === "train" && job.state === "succeeded" && job.spec?.register === false && !job.model) return [["register", "check", "Register"]];
   const actions = ACTIONS[job.state] || [];
-  return job.kind === "train" ? actions : actions.filter(([name]) => name === "cancel");
+  if (job.kind === "train") return actions;
+  return actions.filter(([name]) => name === "cancel" || (job.kind === "reproduce" && name !== "finish"));
 }
 
 /** @param {string} id @param {string} action */

@@ -1,7 +1,6 @@
-// The state of a view is in the fragment of its address: `#/jobs?state=running&sort=-created_at`. Choices that hold for all
-// views, such as columns and saved views, stay in this browser; never keys.
+// The state of a view is in the fragment of its address: `#/jobs?state=running&sort=-created_at`.
 import { buildPath } from "./api.js";
-import { useCallback, useEffect, useState } from "./preact.js";
+import { useEffect, useState } from "./preact.js";
 
 /** @typedef {{path: string, segments: string[], query: URLSearchParams}} Route */
 
@@ -46,35 +45,4 @@ export function changeQuery(changes) {
   const current = Object.fromEntries([...query.keys()].map((name) => [name, query.getAll(name)]));
   history.replaceState(null, "", href(path, { ...current, ...changes }));
   dispatchEvent(new HashChangeEvent("hashchange"));
-}
-
-/**
- * @template T
- * @param {string} name
- * @param {T} initial
- * @returns {[T, (value: T) => void]}
- */
-export function usePreference(name, initial) {
-  const key = `candela.${name}`;
-  const [value, setValue] = useState(() => read(key, initial));
-  const store = useCallback((next) => {
-    localStorage.setItem(key, JSON.stringify(next));
-    setValue(next);
-  }, [key]);
-  return [value, store];
-}
-
-/**
- * @template T
- * @param {string} key
- * @param {T} initial
- * @returns {T}
- */
-function read(key, initial) {
-  try {
-    const text = localStorage.getItem(key);
-    return text === null ? initial : JSON.parse(text);
-  } catch {
-    return initial;
-  }
 }

@@ -11,7 +11,7 @@ const UTF8_FLAG = 0x0800;
 const DATE_1980 = 0x0021;
 
 /** @param {Uint8Array} bytes */
-export function computeCrc32(bytes) {
+function computeCrc32(bytes) {
   let crc = 0xffffffff;
   for (let index = 0; index < bytes.length; index += 1) crc = CRC_TABLE[(crc ^ bytes[index]) & 0xff] ^ (crc >>> 8);
   return (crc ^ 0xffffffff) >>> 0;

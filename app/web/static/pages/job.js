@@ -9,10 +9,12 @@ import { href, navigate } from "../lib/router.js";
 import { Facts, JobProgress, Menu, PageHead, StateBadge, Tabs } from "../components/controls.js";
 import { attempt, Lazy, Loaded } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
+import { ReproduceButton } from "../components/lineage.js";
 import { DeleteButton } from "../components/resource_actions.js";
 import { CurvesTab, UsageTab } from "./job/curves.js";
 import { EvaluationTab } from "./job/evaluation.js";
 import { CheckpointsTab, HistoryTab, LogTab } from "./job/history.js";
+import { LineageTab, Reproduction } from "./job/lineage.js";
 
 const TABS = /** @type {[string, string][]} */ ([
   ["curves", "Curves"],
@@ -22,6 +24,7 @@ const TABS = /** @type {[string, string][]} */ ([
   ["usage", "Resources"],
   ["spec", "Spec"],
   ["history", "History"],
+  ["lineage", "Lineage"],
 ]);
 
 /** The tab that shows YAML is loaded when it opens: js-yaml is larger than all other tabs. */
@@ -48,7 +51,8 @@ function JobView({ job, query, onChange }) {
   const [first, ...others] = listActions(job).map(([action, icon, text]) => html`<button key=${action} type="button" onClick=${() => act(action)}><${Icon} name=${icon} /> ${text}</button>`);
   const rest = html`${others}
     <a class="button" href=${href("/new", { from: job.id })}><${Icon} name="copy" /> Clone</a>
-    ${job.kind === "train" && html`<a class="button" href=${href("/compare", { job: [job.id] })}><${Icon} name="compare" /> Compare</a>`}`;
+    ${job.kind === "train" && html`<a class="button" href=${href("/compare", { job: [job.id] })}><${Icon} name="compare" /> Compare</a>`}
+    ${job.kind === "train" && job.state === "succeeded" && html`<${ReproduceButton} path=${`v1/jobs/${job.id}`} />`}`;
   const hasEnded = ENDED.has(job.state);
   return html`
     <${PageHead} title=${job.name} badge=${html`<${StateBadge} state=${job.state} />`} crumbs=${html`<a href=${href("/jobs")}>Jobs</a> / <code>${job.id.slice(0, 8)}</code>`}>
@@ -65,6 +69,7 @@ function JobView({ job, query, onChange }) {
       <${Status} job=${job} />
       <${Summary} job=${job} />
     </div>
+    ${job.kind === "reproduce" && html`<${Reproduction} job=${job} />`}
     <${Tabs} name="tab" chosen=${tab} tabs=${TABS} label="Views of the job" />
     <div id="tab-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`} tabindex="-1" key=${tab}>${renderTab(tab, job, query)}</div>
   `;
@@ -77,6 +82,7 @@ function renderTab(tab, job, query) {
   if (tab === "evaluation") return html`<${EvaluationTab} job=${job} query=${query} />`;
   if (tab === "usage") return html`<${UsageTab} job=${job} />`;
   if (tab === "spec") return html`<${Lazy} load=${loadSpec} job=${job} />`;
+  if (tab === "lineage") return html`<${LineageTab} job=${job} />`;
   if (tab === "history") return html`<${HistoryTab} job=${job} />`;
   return html`<${CurvesTab} job=${job} query=${query} />`;
 }

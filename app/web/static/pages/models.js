@@ -9,6 +9,7 @@ import { ComparisonTable } from "../components/comparison.js";
 import { CopyButton, Dialog, Facts, Menu, PageHead, SearchField, Segments, Table, Tabs } from "../components/controls.js";
 import { attempt, EmptyState, Loaded, showToast } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
+import { EnvironmentTable, LineageTree, ReproduceButton } from "../components/lineage.js";
 import { buildCard, Markdown } from "../components/markdown.js";
 import { DeleteButton, Description } from "../components/resource_actions.js";
 
@@ -116,7 +117,9 @@ function VersionComparison({ name, numbers }) {
 }
 
 function Version({ name, number, aliases, query, onChange }) {
-  const version = useResource(`v1/models/${name}/versions/${number}`, { everyMs: 5000 });
+  const path = `v1/models/${name}/versions/${number}`;
+  const version = useResource(path, { everyMs: 5000 });
+  const lineage = useResource(`${path}/lineage`);
   const tab = query.get("tab") || "facts";
   const mine = Object.keys(aliases).filter((alias) => aliases[alias] === number);
   return html`<section class="card">
@@ -133,16 +136,16 @@ function Version({ name, number, aliases, query, onChange }) {
     <${Tabs} name="tab" chosen=${tab} tabs=${[["facts", "Facts"], ["variants", "Variants"], ["card", "Card"]]} label="Views of the version" />
     <div id="tab-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`} tabindex="-1">
       <${Loaded} resource=${version}>
-        ${(value) => (tab === "variants" ? html`<${Variants} version=${value} />` : tab === "card" ? html`<${Card} version=${value} />` : html`<${Description} path=${`v1/models/${name}/versions/${number}`} value=${value} onChange=${version.refresh} what="this version" /><${Lineage} version=${value} /><${VersionFacts} version=${value} />`)}
+        ${(value) => (tab === "variants" ? html`<${Variants} version=${value} />` : tab === "card" ? html`<${Card} version=${value} lineage=${lineage.value} />` : html`<${Description} path=${path} value=${value} onChange=${version.refresh} what="this version" /><${VersionFacts} version=${value} /><${Loaded} resource=${lineage} lines=${4}>${(graph) => html`<${LineageSection} version=${value} lineage=${graph} path=${path} />`}<//>`)}
       <//>
     </div>
   </section>`;
 }
 
 /** The model card, rendered or as text. */
-function Card({ version }) {
+function Card({ version, lineage }) {
   const [isText, setText] = useState(false);
-  const text = buildCard(version);
+  const text = buildCard(version, getEnvironment(lineage));
   return html`
     <div class="toolbar">
       <${Segments} label="Format" chosen=${String(isText)} options=${[["false", "Rendered"], ["true", "Markdown"]]} onChoose=${(value) => setText(value === "true")} />
@@ -153,16 +156,25 @@ function Card({ version }) {
   `;
 }
 
-/** Where a version comes from, and what was made of it. */
-function Lineage({ version }) {
-  const { dataset, variants } = version;
-  const job = useResource(`v1/jobs/${version.job_id}`).value;
-  return html`<ol class="lineage" aria-label="Lineage">
-    ${dataset && html`<li><${Icon} name="datasets" /> <a href=${href(`/datasets/${dataset.name}`, { version: dataset.version })}>${dataset.name}@${dataset.version}</a></li>`}
-    <li><${Icon} name="jobs" /> <a href=${href(`/jobs/${version.job_id}`)}>${job?.name || `job ${version.job_id.slice(0, 8)}`}</a></li>
-    <li><${Icon} name="models" /> <strong>${version.name}@${version.version}</strong></li>
-    <li><${Icon} name="models" /> ${variants.length ? variants.map((one) => one.format).join(", ") : html`<span class="dim">no variants</span>`}</li>
-  </ol>`;
+/** What a version was made of and what was made from it, and the environment of its training. */
+function LineageSection({ version, lineage, path }) {
+  const environment = getEnvironment(lineage);
+  const address = href(`/models/${version.name}`, { version: version.version, tab: "variants" });
+  return html`<section class="lineage">
+    <header class="section-head"><h3>Lineage</h3>
+      <div class="actions"><${CopyButton} text=${buildCard(version, environment)} label="Copy as model card (Markdown)" />${version.dataset && html`<${ReproduceButton} path=${path} />`}</div>
+    </header>
+    <${LineageTree} lineage=${lineage}>
+      ${version.variants.map((one) => html`<li key=${one.format}><${Icon} name="models" /> <a href=${address}>variant ${one.format}</a></li>`)}
+      <li><${Icon} name="jobs" /> <a href=${href("/jobs", { model: version.name })}>the jobs of the model</a></li>
+    <//>
+    ${Object.keys(environment).length > 0 && html`<h3>Environment of the training</h3><${EnvironmentTable} values=${environment} label="Environment of the training" />`}
+  </section>`;
+}
+
+/** The environment of the job that registered the version. @param {import("../components/lineage.js").Lineage | undefined} lineage */
+function getEnvironment(lineage) {
+  return lineage?.nodes.find((node) => node.kind === "job")?.environment || {};
 }
 
 function VersionFacts({ version }) {

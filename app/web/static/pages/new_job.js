@@ -4,11 +4,11 @@ import { Problem, request } from "../lib/api.js";
 import { formatCount, formatNumber } from "../lib/format.js";
 import { useResource } from "../lib/resource.js";
 import { changeQuery, href, navigate } from "../lib/router.js";
+import { parseYaml, removeEmpty, specToYaml } from "../lib/specs.js";
 import { Facts, PageHead, Segments } from "../components/controls.js";
 import { Loaded, ProblemNotice } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
 import { formatInput, getValue, isChanged, resolveSchema, SchemaField, setValue, toFieldId, toLabel, ValueField } from "../components/schema_form.js";
-import { parseYaml, removeEmpty, specToYaml } from "./job/spec.js";
 
 const CHECK_AFTER_MS = 400;
 /** The fields of a training, by topic. Fields that are not listed are under “More”. */

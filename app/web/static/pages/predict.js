@@ -242,7 +242,7 @@ function CallExamples({ path }) {
   return html`<${CodeBlock} blocks=${blocks} />`;
 }
 
-export function RowForm({ table, path }) {
+function RowForm({ table, path }) {
   const [row, setRow] = useState(/** @type {Record<string, string>} */ ({}));
   const [outcome, setOutcome] = useState(/** @type {any} */ (null));
   const [problem, setProblem] = useState(/** @type {Problem | null} */ (null));

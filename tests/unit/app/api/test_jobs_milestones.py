@@ -20,7 +20,7 @@ MILESTONES = {"epochs": [1, 3, 9]}
 POINTER = "/milestones/epochs"
 
 
-def find_errors(client: TestClient, **changes: Any) -> dict[str, str]:
+def list_errors(client: TestClient, **changes: Any) -> dict[str, str]:
     response = client.post("/v1/jobs?dry_run=true", json=SMALL | changes)
     assert response.status_code == 422, response.text
     return {error["pointer"]: error["detail"] for error in response.json()["errors"]}
@@ -49,7 +49,7 @@ def test_milestones_are_resolved_and_cloned(client: TestClient, post_job: Post) 
     ],
 )
 def test_invalid_milestones_are_refused(client: TestClient, milestones: Any, pointer: str, reason: str) -> None:
-    assert reason in find_errors(client, epochs=9, milestones=milestones)[pointer]
+    assert reason in list_errors(client, epochs=9, milestones=milestones)[pointer]
 
 
 def test_the_spec_of_a_training_is_that_of_a_learning_rate_search(client: TestClient) -> None:
@@ -64,7 +64,7 @@ def test_milestones_are_after_the_epochs_of_a_checkpoint(client: TestClient, pos
     finish_job(state, source)
     spec = {"architecture": {"name": "mlp", "hidden": [8]}, "batch_size": 160, "epochs": 9}
     resume_from = {"job": source, "records": True}
-    found = find_errors(client, **spec, milestones=MILESTONES, resume_from=resume_from)
+    found = list_errors(client, **spec, milestones=MILESTONES, resume_from=resume_from)
     assert found == {f"{POINTER}/0": "must be above 2: the epochs of the checkpoint count; got 1"}
     assert client.post("/v1/jobs?dry_run=true", json=SMALL | spec | {"milestones": MILESTONES}).status_code == 200
 

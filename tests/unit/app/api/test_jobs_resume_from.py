@@ -75,7 +75,10 @@ def test_an_unknown_checkpoint_error_has_its_pointer(client: TestClient, post_jo
     fresh = post_job(**SPEC)
     assert "available: none yet" in errors(client, build_changes(fresh["id"]))["/resume_from/checkpoint"]
     finder = post_job(kind="lr_find", **SPEC)
-    assert "'lr_find', which writes no checkpoints" in errors(client, build_changes(finder["id"]))["/resume_from/job"]
+    assert (
+        "'lr_find'; only the checkpoints of trainings"
+        in errors(client, build_changes(finder["id"]))["/resume_from/job"]
+    )
     assert "/resume_from/job" in errors(client, build_changes("mlp"))
     assert "/resume_from/jobs" in errors(client, SPEC | {"resume_from": {"jobs": trained_job}})
 

@@ -1,15 +1,27 @@
 """The pages of problems: the `type` of every problem opens."""
 
 import re
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from app.api.problem_pages import read_titles, split_sections
+import app
+from app.api.problem_pages import SOURCE, read_titles, split_sections
 
 
 def test_every_section_of_the_reference_has_a_page() -> None:
     assert {"invalid-request", "not-found", "internal", "unauthorized"} <= set(split_sections())
+    headings = re.findall(r"^## (.+)$", SOURCE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(headings) == set(split_sections())
+
+
+def test_the_navigation_is_that_of_the_dashboard(client: TestClient) -> None:
+    source = Path(app.__file__).with_name("web") / "static" / "main.js"
+    entries = re.findall(r'^  \["/(\w+)", "\w+", "([^"]+)", "\w"\],$', source.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(entries) > 5
+    links = re.findall(r'<a href="\./#/(\w+)">([^<]+)</a>', client.get("/problems").text)
+    assert links == entries
 
 
 @pytest.mark.parametrize("slug", sorted(split_sections()))

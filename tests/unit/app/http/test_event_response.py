@@ -8,11 +8,14 @@ from datetime import UTC, datetime
 
 import pytest
 from starlette.types import Message
+from structlog.testing import capture_logs
 
 from app.http import event_response
 from app.http.event_response import (
-    MAX_ENCODED,
+    MAX_ENCODED_EVENTS,
+    MAX_ENCODED_JOBS,
     PING,
+    EventConnection,
     EventConnections,
     EventStreamResponse,
     SendTimeoutError,
@@ -21,8 +24,8 @@ from app.http.event_response import (
 from core.events import Event, EventType
 
 
-def build_event(seq: int) -> Event:
-    return Event("a", seq=seq, type=EventType.LOG, at=datetime.now(UTC), payload={})
+def build_event(seq: int, job_id: str = "a") -> Event:
+    return Event(job_id, seq=seq, type=EventType.LOG, at=datetime.now(UTC), payload={})
 
 
 class QuietStream:
@@ -45,12 +48,12 @@ class QuietStream:
 
 
 class Client:
-    """Records what a response sends. With `is_stuck`, its buffers are full after the head."""
+    """Records what a response sends. Its buffers are full before the `stuck` body, such as b"first;"."""
 
-    def __init__(self, *, is_stuck: bool = False) -> None:
+    def __init__(self, *, stuck: bytes | None = None) -> None:
         self.messages: list[Message] = []
         self.left = asyncio.Event()
-        self._is_stuck = is_stuck
+        self._stuck = stuck
 
     @property
     def body(self) -> bytes:
@@ -61,7 +64,7 @@ class Client:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        if self._is_stuck and message["type"] == "http.response.body":
+        if self._stuck is not None and message.get("body") == self._stuck:
             await asyncio.Event().wait()
         self.messages.append(message)
 
@@ -96,10 +99,14 @@ async def test_events_follow_the_first_bytes() -> None:
     assert stream.is_closed
 
 
-async def test_a_client_that_does_not_read_loses_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("stuck", [b"first;", b"event 1;", b""])
+async def test_a_client_that_does_not_read_loses_its_stream(stuck: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_response, "SEND_TIMEOUT_S", 0.01)
-    stream, connections = QuietStream(), EventConnections()
-    response = start(stream, Client(is_stuck=True), connections)
+    stream, connections, client = QuietStream(), EventConnections(), Client(stuck=stuck)
+    response = start(stream, client, connections)
+    if not stuck:  # the last message
+        await client.wait_for(b"event 1;")
+        stream.evict()
     await asyncio.wait([response], timeout=20)
     assert isinstance(response.exception(), SendTimeoutError)
     assert stream.is_closed
@@ -115,6 +122,53 @@ async def test_a_silent_stream_gets_pings(monkeypatch: pytest.MonkeyPatch) -> No
     stream.evict()
     await asyncio.wait_for(response, 20)
     assert client.body.startswith(b"first;event 1;" + PING)
+
+
+def test_the_time_of_pings_is_chosen_once_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws: list[float] = []
+
+    def draw(low: float, high: float) -> float:
+        draws.append(high)
+        return low
+
+    async def check() -> None:
+        connection = EventConnection(QuietStream(), Client().send)
+        now = asyncio.get_running_loop().time()
+        for second in range(15):
+            connection.check(now + second, is_stopping=False)
+
+    monkeypatch.setattr("random.uniform", draw)
+    asyncio.run(check())
+    assert draws == [event_response.PING_JITTER_S]
+
+
+async def test_a_stream_whose_check_fails_does_not_end_the_checks_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_response, "PING_S", 0.0)
+    monkeypatch.setattr(event_response, "PING_JITTER_S", 0.0)
+    connections = EventConnections()
+    broken, healthy = Client(), Client()
+    responses = [start(QuietStream(), broken, connections)]
+    await broken.wait_for(b"event 1;")
+    (connection,) = connections._open
+    monkeypatch.setattr(connection, "check", None)
+    responses.append(start(QuietStream(), healthy, connections))
+    with capture_logs() as logs:
+        await healthy.wait_for(PING + PING)
+    assert {entry["event"] for entry in logs} == {"event_stream.check_failed"}
+    for client, response in zip((broken, healthy), responses, strict=True):
+        client.left.set()
+        await asyncio.wait_for(response, 20)
+
+
+async def test_a_ping_that_fails_does_not_count_as_a_slow_client() -> None:
+    async def fail(_: Message) -> None:
+        raise OSError("The connection is closed.")
+
+    connection = EventConnection(QuietStream(), fail)
+    connection.check(asyncio.get_running_loop().time() + 100, is_stopping=False)
+    assert connection._ping is not None
+    await connection._ping
+    assert connection._num_sending == 0
 
 
 async def test_a_stream_ends_when_its_client_leaves() -> None:
@@ -165,12 +219,13 @@ def handle_signals() -> Iterator[Server]:
         signal.signal(signal.SIGTERM, before)
 
 
-async def test_streams_end_when_the_server_stops() -> None:
+async def test_streams_end_when_the_server_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     stream, client = QuietStream(), Client()
+    monkeypatch.setattr(event_response, "PING_S", 0.0)
+    monkeypatch.setattr(event_response, "PING_JITTER_S", 0.0)
     with handle_signals() as server:
         response = start(stream, client, EventConnections())
-        await client.wait_for(b"event 1;")
-        await asyncio.sleep(0.01)
+        await client.wait_for(PING + PING)  # after several checks
         assert not response.done()
         server.should_exit = True
         await asyncio.wait_for(response, 20)
@@ -187,9 +242,30 @@ def test_an_event_is_encoded_once_for_all_streams() -> None:
     for seq in (1, 1, 2, 1):
         assert connections.encode_once(build_event(seq), encode) == b"%d" % seq
     assert encoded == [1, 2]
-    for seq in range(3 * MAX_ENCODED):
-        connections.encode_once(build_event(seq), encode)
-        assert len(connections._encoded) <= MAX_ENCODED
+
+
+def test_replays_do_not_displace_the_newest_events() -> None:
+    connections, encoded = EventConnections(), list[tuple[str, int]]()
+
+    def send(job_id: str, *numbers: int) -> None:
+        for seq in numbers:
+            connections.encode_once(build_event(seq, job_id), encode)
+
+    def encode(event: Event) -> bytes:
+        encoded.append((event.job_id, event.seq))
+        return b""
+
+    newest = range(1000, 1000 + MAX_ENCODED_EVENTS)
+    send("live", *newest)
+    send("live", *range(1, 100))
+    send("other", *range(1, 1000))
+    encoded.clear()
+    send("live", *newest)
+    assert encoded == []
+    for number in range(2 * MAX_ENCODED_JOBS):
+        send(str(number), *range(100))
+    assert len(connections._encoded) == MAX_ENCODED_JOBS
+    assert {len(events) for events in connections._encoded.values()} == {MAX_ENCODED_EVENTS}
 
 
 def test_messages_have_an_id_and_maybe_an_event() -> None:

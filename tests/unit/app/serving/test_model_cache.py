@@ -3,49 +3,20 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from app.inference.batcher import DynamicBatcher
 from app.inference.types import NUM_LOAD_THREADS, BatcherClosed
 from app.serving import model_cache as module
 from app.serving.model_cache import FAILURE_TTL_S, ModelCache
 from app.serving.types import BundleRef
 from core.errors import CorruptFile, NotReady, Overloaded, PredictionFailed
 from tests.support.fakes import Clock
-from tests.support.local_backend import LocalModel
+from tests.support.local_backend import FakeLoader, LocalModel
 
 IMAGE = np.zeros((1, 1, 1), np.uint8)
-
-
-class FakeLoader:
-    """Loads any bundle. It can be blocked, or fail."""
-
-    def __init__(self) -> None:
-        self.keys: list[str] = []
-        self.num_bytes: dict[str, int] = {}
-        self.failure: Exception | None = None
-        self.on_load: Callable[[BundleRef], object] = lambda _: None
-        self.unblocked = threading.Event()
-        self.unblocked.set()
-
-    def fetch(self, ref: BundleRef) -> tuple[Path, int]:
-        return Path(ref.key), self.num_bytes.get(ref.key, 1)
-
-    def load(self, ref: BundleRef, folder: Path) -> LocalModel:
-        assert folder == Path(ref.key)
-        self.keys.append(ref.key)
-        self.on_load(ref)
-        assert self.unblocked.wait(30)
-        if self.failure is not None:
-            raise self.failure
-        batcher = DynamicBatcher(
-            lambda samples: np.zeros((len(samples), 1), np.float32), model="m", max_batch_size=2, max_waiting=4
-        )
-        return LocalModel(batcher, batcher.close, self.num_bytes.get(ref.key, 1))
 
 
 class BusyBatcher:
@@ -291,16 +262,58 @@ async def test_idle_models_are_evicted_before_busy_ones(
 
 
 async def test_a_pinned_model_is_never_evicted(loader: FakeLoader, create_cache: Callable[..., ModelCache]) -> None:
-    cache = create_cache(max_loaded=2, max_bytes=100, pinned=["a"])
+    cache = create_cache(max_loaded=2, max_bytes=100)
+    cache.pin("a", ref("a"))
     loader.num_bytes = {"a": 90, "b": 90, "c": 90}
     for key in ("a", "b", "c"):
         await cache.get(ref(key))
     assert list_keys(cache) == ["a", "c"]
-    only = create_cache(max_loaded=1, pinned=["a"])
+    only = create_cache(max_loaded=1)
+    only.pin("a", ref("a"))
     await only.get(ref("a"))
     with pytest.raises(Overloaded):
         await only.get(ref("b"))
     assert list_keys(only) == ["a"]
+
+
+async def test_other_versions_variants_and_outputs_of_a_pinned_model_are_evicted(
+    loader: FakeLoader, create_cache: Callable[..., ModelCache]
+) -> None:
+    cache = create_cache(max_loaded=2)
+    versions = [BundleRef(f"v{number}", (), "digits", str(number)) for number in range(4)]
+    cache.pin("digits", versions[0])
+    for version in (*versions, versions[0].with_output("embedding")):
+        await cache.get(version)
+    assert cache.keys == [("v0", "scores"), ("v0", "embedding")]
+    cache.pin("digits", versions[1])  # a new default version
+    await cache.get(versions[1])
+    await cache.get(versions[2])
+    assert list_keys(cache) == ["v1", "v2"]
+    cache.pin("digits", None)
+    for version in versions[2:]:
+        await cache.get(version)
+    assert list_keys(cache) == ["v2", "v3"]
+
+
+async def test_the_sizes_are_not_summed_again_for_each_evicted_model(
+    loader: FakeLoader, create_cache: Callable[..., ModelCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = create_cache(max_loaded=1000, max_bytes=50)
+    for number in range(50):
+        await cache.get(ref(str(number)))
+    compute: Callable[[ModelCache], int] = ModelCache.__dict__["num_bytes"].fget
+    num_sums = 0
+
+    def count_sums(cache: ModelCache) -> int:
+        nonlocal num_sums
+        num_sums += 1
+        return compute(cache)
+
+    monkeypatch.setattr(ModelCache, "num_bytes", property(count_sums))
+    loader.num_bytes = {"whale": 50}
+    await cache.get(ref("whale"))
+    assert list_keys(cache) == ["whale"]
+    assert num_sums <= 3  # once in each step of the load
 
 
 async def test_each_output_of_a_bundle_is_a_separate_model(

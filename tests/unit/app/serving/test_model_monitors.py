@@ -1,6 +1,9 @@
 """Monitors of models: unused ones expire, and their Prometheus series are given to other versions."""
 
+import os
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
@@ -21,11 +24,12 @@ def pool() -> Iterator[VersionSeriesPool]:
         pool.release(labels)
 
 
+def make_admission(model: str) -> AdmissionController:
+    return AdmissionController(model, max_batch_size=4, max_waiting=4, max_wait_s=10.0)
+
+
 @pytest.fixture
 def monitors(pool: VersionSeriesPool, clock: Clock) -> ModelMonitors:
-    def make_admission(model: str) -> AdmissionController:
-        return AdmissionController(model, max_batch_size=4, max_waiting=4, max_wait_s=10.0)
-
     return ModelMonitors(make_admission, pool, clock=clock)
 
 
@@ -140,3 +144,21 @@ def test_outputs_of_a_version_share_its_series(monitors: ModelMonitors, clock: C
     monitors.expire(lambda _: False)
     assert [bundle.output for bundle in monitors.list_bundles()] == ["scores"]
     assert has_series("a")
+
+
+def test_a_version_that_is_used_again_does_not_keep_a_place_that_another_process_gave_away(
+    clock: Clock, tmp_path: Path
+) -> None:
+    pools = [VersionSeriesPool(1, tmp_path) for _ in range(2)]
+    first, second = (ModelMonitors(make_admission, pool, clock=clock) for pool in pools)
+    use(first, "a")
+    (path,) = tmp_path.iterdir()
+    os.utime(path, (time.time() - 2 * EXPIRY_S,) * 2)
+    clock.now += EXPIRY_S
+    use(second, "b")
+    second.expire(lambda _: True)  # ends the series of `a`, and gives its place to `b`
+    use(first, "a")
+    first.expire(lambda _: True)
+    assert [pool.own_labels for pool in pools] == [[], [("b", "1")]]
+    assert first.get(ref("a")).series is pools[0].shared_series
+    assert len(list(tmp_path.iterdir())) == 1

@@ -2,31 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
-import numpy as np
 import pytest
 
-from app.inference.batcher import DynamicBatcher
 from app.serving.model_cache import ModelCache
 from app.serving.model_reloader import ModelReloader
 from app.serving.types import BundleRef
-from tests.support.local_backend import LocalModel
+from tests.support.local_backend import FakeLoader, LocalModel
 
 REF = BundleRef("key", (), "m")
-
-
-class FakeLoader:
-    """Loads a model without files."""
-
-    def fetch(self, ref: BundleRef) -> tuple[Path, int]:
-        return Path(ref.key), 1
-
-    def load(self, ref: BundleRef, folder: Path) -> LocalModel:
-        batcher = DynamicBatcher(
-            lambda samples: np.zeros((len(samples), 1), np.float32), model=ref.model, max_batch_size=2, max_waiting=4
-        )
-        return LocalModel(batcher, batcher.close)
 
 
 @pytest.fixture

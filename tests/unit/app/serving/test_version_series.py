@@ -1,9 +1,12 @@
 """Prometheus series of model versions: their number is limited, and unused ones end."""
 
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,11 @@ def list_series(model: str) -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "versions"
+
+
+def expire_files(folder: Path) -> None:
+    for path in folder.iterdir():
+        os.utime(path, (time.time() - 2 * EXPIRY_S,) * 2)
 
 
 def test_further_versions_share_their_series() -> None:
@@ -69,16 +77,58 @@ def test_series_end_when_no_process_uses_them(folder: Path) -> None:
     first.release(("a", "1"))
     first.refresh(())
     assert SeriesFilter(folder).is_visible(labels)
-    (path,) = folder.iterdir()
-    os.utime(path, (time.time() - 2 * EXPIRY_S,) * 2)
+    expire_files(folder)
     second.refresh([("a", "1")])
     first.refresh(())
     assert SeriesFilter(folder).is_visible(labels)
     second.release(("a", "1"))
-    os.utime(path, (time.time() - 2 * EXPIRY_S,) * 2)
+    expire_files(folder)
     first.refresh(())
     assert not SeriesFilter(folder).is_visible(labels)
     assert first.assign(("b", "1")) is not first.shared_series
+
+
+def test_series_that_other_processes_ended_are_not_used_beyond_the_limit(folder: Path) -> None:
+    first, second = VersionSeriesPool(1, folder), VersionSeriesPool(1, folder)
+    first.assign(("a", "1"))
+    expire_files(folder)
+    second.refresh(())
+    assert second.assign(("b", "1")) is not second.shared_series
+    first.refresh([("a", "1")])  # it is used again
+    assert first.own_labels == []
+    assert first.assign(("a", "1")) is first.shared_series
+    assert [SeriesFilter(folder).is_visible({"model": model, "version": "1"}) for model in "ab"] == [False, True]
+
+
+def test_a_version_without_its_file_is_assigned_again(folder: Path) -> None:
+    first, second = VersionSeriesPool(1, folder), VersionSeriesPool(1, folder)
+    first.assign(("a", "1"))
+    expire_files(folder)
+    second.refresh(())
+    second.assign(("b", "1"))
+    assert first.assign(("a", "1")) is first.shared_series
+    assert first.own_labels == []
+
+
+def test_processes_that_choose_at_the_same_time_keep_the_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, waits = VersionSeriesPool(1, folder), threading.Event()
+    flock = fcntl.flock
+
+    def record_wait(fd: int, operation: int) -> None:
+        assert operation == fcntl.LOCK_EX
+        waits.set()
+        flock(fd, operation)
+
+    other = os.open(folder, os.O_RDONLY)
+    flock(other, fcntl.LOCK_EX)  # another process has counted the files
+    monkeypatch.setattr(fcntl, "flock", record_wait)
+    with ThreadPoolExecutor(1) as executor:
+        assigned = executor.submit(pool.assign, ("a", "1"))
+        assert waits.wait(30)
+        (folder / "another version").touch()
+        os.close(other)
+        assert assigned.result(30) is pool.shared_series
+    assert len(list(folder.iterdir())) == 1
 
 
 def test_other_series_are_visible(folder: Path) -> None:

@@ -2,7 +2,8 @@
 
 import io
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from rich.console import Console
 
@@ -55,6 +56,48 @@ def test_every_epoch_is_a_line_at_once_and_progress_is_none() -> None:
         "epoch 1/2 valid_loss 0.7 train_loss 0.8",
         "epoch 2/2 valid_loss 0.4 train_loss 0.5",
     ]
+
+
+class PausingJob:
+    """A job at a milestone. Counts how often its state is requested; the first `num_running` times it is running."""
+
+    def __init__(self, number: int, num_running: int = 0) -> None:
+        self.id = self.name = f"job-{number}"
+        self.num_requests = 0
+        self.is_finished = False
+        self._num_running = num_running
+
+    def refresh(self) -> "PausingJob":
+        self.num_requests += 1
+        return self
+
+    @property
+    def is_at_milestone(self) -> bool:
+        return self.num_requests > self._num_running
+
+
+def follow(jobs: list[PausingJob], events: list[JobEvent]) -> int:
+    """Follow jobs. Return the number of events that were not read, and of requested states."""
+    rest = iter(events)
+    client: Any = SimpleNamespace(events=lambda _: rest)
+    follow_jobs(client, cast("list[Any]", jobs), console=Console(file=io.StringIO(), force_terminal=False))
+    return len(list(rest))
+
+
+def pause(job: PausingJob) -> JobEvent:
+    return {**event("state", to="paused", reason="milestone"), "job": job.id}
+
+
+def test_the_states_of_jobs_are_requested_when_all_are_at_milestones() -> None:
+    jobs = [PausingJob(number) for number in range(50)]
+    assert follow(jobs, [pause(job) for job in (*jobs, jobs[0])]) == 1
+    assert {job.num_requests for job in jobs} == {2}  # once more at the end, for the result
+
+
+def test_a_job_that_was_resumed_is_followed_to_its_next_milestone() -> None:
+    first, second = PausingJob(1), PausingJob(2, num_running=1)
+    resumed: JobEvent = {**event("state", to="queued", reason="resumed"), "job": second.id}
+    assert follow([first, second], [pause(second), pause(first), resumed, pause(second), pause(first)]) == 1
 
 
 def test_lines_of_several_jobs_start_with_the_name_of_the_job(

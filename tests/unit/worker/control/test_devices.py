@@ -40,6 +40,29 @@ def test_the_capacity_names_the_devices() -> None:
     assert build_allocator("cpu", "cuda:0", "cuda:1").capacity == expected
 
 
+@pytest.mark.parametrize(
+    ("names", "num_common", "num_pinned"),
+    [
+        (("cpu",), 4, []),
+        (("cpu", "cuda:0"), 4, []),
+        (("cpu", "cuda:0", "cuda:1"), 1, [2, 2]),
+        (("cpu", "cuda:0", "cuda:1", "cuda:2"), 1, [2, 2, 2]),
+    ],
+)
+def test_trainers_wait_for_the_slots_either_in_common_or_for_each_gpu(
+    names: tuple[str, ...], num_common: int, num_pinned: list[int]
+) -> None:
+    common, pinned = PinnedStandby(-1, 1), list[PinnedStandby]()
+
+    def start_standby(number: int, slots: int) -> Standby:
+        pinned.append(PinnedStandby(number, slots))
+        return pinned[-1]
+
+    devices = DeviceAllocator(start_standby, 4, common)
+    devices.set_devices([{"name": name} for name in names])
+    assert (common._num_missing, [standby.slots for standby in pinned]) == (num_common, num_pinned)
+
+
 def test_a_distributed_attempt_gets_the_least_used_gpus() -> None:
     devices = build_allocator("cpu", "cuda:0", "cuda:1", "cuda:2")
     with devices.allocate("cuda:1"), devices.allocate("auto", 2) as allocation:

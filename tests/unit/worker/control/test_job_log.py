@@ -90,10 +90,14 @@ def test_a_tuned_batch_size_is_shown_instead_of_that_of_the_spec() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_start_of_every_kind_names_its_network_or_model(kind: str) -> None:
-    spec = SPEC | {"kind": kind} if kind in {"train", "lr_find", "register"} else {"kind": kind, "model": "digits@1"}
+    spec = (
+        SPEC | {"kind": kind}
+        if kind in {"train", "reproduce", "lr_find", "register"}
+        else {"kind": kind, "model": "digits@1"}
+    )
     lines = job_log.describe_start(spec, RUNTIME, is_first=True)
     assert any(line.startswith(("Network convnet: ", "Model digits@1: ")) for line in lines)
-    assert any(line.startswith("Training: ") for line in lines) == (kind == "train")
+    assert any(line.startswith("Training: ") for line in lines) == (kind in {"train", "reproduce"})
 
 
 def test_an_epoch_is_one_line_with_its_metrics_rate_and_duration() -> None:

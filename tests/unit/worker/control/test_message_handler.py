@@ -15,7 +15,7 @@ from core.events import EventType
 from core.jobs import JobState, StopMode, StopRequest
 from core.storage import LocalStorage
 from tests.support.fakes import Clock
-from tests.support.supervision import GetJob
+from tests.support.supervision import GetJob, build_metrics
 from worker.control.message_handler import MessageHandler
 from worker.control.outcome import AttemptFailed, AttemptLost, AttemptReleased, AttemptSucceeded, DiskFull
 from worker.control.recorder import Recorder
@@ -23,12 +23,9 @@ from worker.control.stop_controller import StopController
 from worker.control.timeouts import AttemptTimeouts
 from worker.protocol import (
     ArtifactWritten,
-    CurvePoint,
     JobCompleted,
     Log,
-    Metrics,
     RunFailed,
-    RunProgress,
     RunStarted,
     RunStopped,
     TrainerAlive,
@@ -60,12 +57,6 @@ def handler(
         on_start=starts.append,
         get_attempt_s=lambda: clock() - 1000.0,
     )
-
-
-def build_metrics() -> Metrics:
-    point = CurvePoint(split="train", name="loss", step=1, epoch=1, value=0.5)
-    progress = RunProgress(epoch=1, epochs=2, step=1, steps=10, eta_seconds=None)
-    return Metrics(points=(point,), latest={"train_loss": 0.5}, progress=progress)
 
 
 def test_a_start_is_recorded_with_the_placement_and_reported(

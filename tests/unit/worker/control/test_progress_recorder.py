@@ -14,21 +14,15 @@ from core.db.session import SessionFactory, transaction
 from core.db.tables import JobEventRow, JobRow
 from core.errors import LostLease
 from core.events import EventType
-from tests.support.supervision import GetJob
+from tests.support.supervision import GetJob, build_metrics
 from worker.control.fenced_transactions import FencedTransactions
 from worker.control.progress_recorder import ProgressRecorder
-from worker.protocol import BestEpoch, CurvePoint, Metrics, RunProgress
+from worker.protocol import BestEpoch, Metrics, RunProgress
 
 
 @pytest.fixture
 def recorder(sqlite_sessions: SessionFactory, claimed: JobRow) -> ProgressRecorder:
     return ProgressRecorder(FencedTransactions(sqlite_sessions, claimed.id, claimed.token, lambda: False))
-
-
-def build_metrics(step: int, value: Any) -> Metrics:
-    point = CurvePoint(split="train", name="loss", step=step, epoch=1, value=value)
-    progress = RunProgress(epoch=1, epochs=2, step=step, steps=10, eta_seconds=1.0)
-    return Metrics(points=(point,), latest={"train_loss": value}, progress=progress)
 
 
 def build_epoch(epoch: int, best: int | None = None) -> Metrics:

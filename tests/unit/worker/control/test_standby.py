@@ -59,6 +59,12 @@ def test_as_many_trainers_wait_as_slots_are_free_but_at_least_one() -> None:
     standby.close()
 
 
+def test_more_slots_start_more_trainers(standby: Standby) -> None:
+    wait_for(lambda: standby._ready, "the first trainer")
+    standby.set_slots(2)
+    wait_for(lambda: len(standby._ready) == 2, "the second trainer")
+
+
 def test_a_waiting_trainer_that_died_is_replaced(standby: Standby) -> None:
     waiting = wait_for(lambda: standby._ready, "the first trainer")[0]
     os.kill(waiting.pid, signal.SIGKILL)

@@ -39,6 +39,15 @@ def test_the_next_job_is_claimed_and_run(make_supervisor: SupervisorFactory, get
     assert supervisor.run_next() is None
 
 
+def test_a_search_without_a_job_writes_nothing(
+    make_supervisor: SupervisorFactory, sqlite_sessions: SessionFactory
+) -> None:
+    supervisor = make_supervisor("succeed")
+    with transaction(sqlite_sessions) as session:
+        session.connection()  # holds SQLite's write lock
+        assert supervisor.run_next() is None
+
+
 def test_no_next_job_is_claimed_after_a_shutdown_request(make_supervisor: SupervisorFactory, get_job: GetJob) -> None:
     assert get_job().state is JobState.QUEUED
     supervisor = make_supervisor("succeed")

@@ -46,12 +46,18 @@ def test_both_numbers_of_threads_are_measured(run: Run) -> None:
     assert calls == [(1, 5), (3, 5)]
 
 
-@pytest.mark.parametrize(("cpu_s", "is_interrupted"), [(0.26, True), (0.24, False)])
-def test_a_step_with_much_cpu_time_ends_the_measurement(cpu_s: float, is_interrupted: bool) -> None:
-    times = iter([5.0, 5.0 + cpu_s])
-    guard, state = LongStepGuard(lambda: next(times)), RunState(max_epochs=1, steps_per_epoch=1)
-    guard.on_train_batch_begin(state)
-    guard.on_train_batch_end(state)
+@pytest.mark.parametrize(
+    ("steps_s", "is_interrupted"), [((0.1, 0.26), True), ((0.1, 0.24), False), ((9.0, 0.24), False), ((9.0,), False)]
+)
+def test_a_step_with_much_cpu_time_after_the_first_ends_the_measurement(
+    steps_s: tuple[float, ...], is_interrupted: bool
+) -> None:
+    now = 5.0
+    guard, state = LongStepGuard(lambda: now), RunState(max_epochs=1, steps_per_epoch=2)
+    for step_s in steps_s:
+        guard.on_train_batch_begin(state)
+        now += step_s
+        guard.on_train_batch_end(state)
     assert state.is_interrupted is is_interrupted
 
 

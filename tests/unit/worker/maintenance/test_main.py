@@ -22,15 +22,16 @@ from worker.maintenance.main import run
 def test_a_lost_job_is_released_while_every_other_task_is_busy(
     tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    busy, may_end, stop_event = threading.Barrier(3), threading.Event(), threading.Event()
+    may_end, stop_event = threading.Event(), threading.Event()
+    is_busy = {"file cleanup": threading.Event(), "loop": threading.Event()}
 
-    def wait(*_: object, **__: object) -> list[str]:
-        busy.wait(60)
-        assert may_end.wait(60)
+    def wait(task: str) -> list[str]:
+        is_busy[task].set()
+        assert may_end.wait(120)
         return []
 
-    monkeypatch.setattr(file_cleanup, "find_orphaned_files", wait)
-    monkeypatch.setattr(MaintenanceLoop, "run_once", wait)
+    monkeypatch.setattr(file_cleanup, "find_orphaned_files", lambda *_, **__: wait("file cleanup"))
+    monkeypatch.setattr(MaintenanceLoop, "run_once", lambda _: wait("loop"))
     settings = Settings(
         database_url=f"sqlite:///{tmp_path / 'jobs.db'}",
         redis_url=redis_url,
@@ -53,12 +54,13 @@ def test_a_lost_job_is_released_while_every_other_task_is_busy(
     maintenance = threading.Thread(target=run, args=(settings, stop_event))
     maintenance.start()
     try:
-        busy.wait(60)
+        assert all(event.wait(60) for event in is_busy.values())
         with transaction(sessions) as session:
             assert AttemptRepo(session).claim(job_id, "w", -1.0) is not None
         wait_for(lambda: get_state() is JobState.QUEUED, "the release of the lost job")
     finally:
+        stop_event.set()  # first, so that no task begins again
         may_end.set()
-        stop_event.set()
         maintenance.join(60)
         engine.dispose()
+    assert not maintenance.is_alive()

@@ -219,6 +219,37 @@ def test_a_round_is_bounded_and_the_next_one_continues(
     assert num_rounds > 3
 
 
+@pytest.mark.parametrize(
+    ("setting", "table", "num_rows"),
+    [("metric_retention_days", MetricPointRow, 20), ("event_retention_days", JobEventRow, 12)],
+)
+def test_the_deletion_of_rows_is_bounded_and_the_next_round_continues(
+    sessions: SessionFactory,
+    storage: LocalStorage,
+    start_job: StartJob,
+    end_job: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    setting: str,
+    table: type[Any],
+    num_rows: int,
+) -> None:
+    for name, value in (("ROWS_PER_TRANSACTION", 4), ("MAX_TRANSACTIONS", 2)):
+        monkeypatch.setattr(module, name, value)
+    jobs = [start_job() for _ in range(3)]
+    for number, job_id in enumerate(jobs):
+        with transaction(sessions) as session:
+            EventRepo(session).append(job_id, [(EventType.LOG, {"message": str(line)}) for line in range(num_rows)])
+        end_job(job_id, days=30 - number)
+    retention = Retention(Settings(**{setting: 7.0}), sessions, storage)
+    counts = [[count(sessions, table, job_id) for job_id in jobs]]
+    while len(counts) == 1 or retention.has_more:
+        retention.run_round()
+        counts.append([count(sessions, table, job_id) for job_id in jobs])
+    assert counts[1] == [counts[0][0] - 8, *counts[0][1:]]  # two transactions of four rows
+    assert [before - after for before, after in zip(counts[0], counts[-1], strict=True)] == [num_rows] * 3
+    assert len(counts) > 5
+
+
 def test_a_dry_run_only_reports(
     sessions: SessionFactory, start_job: StartJob, end_job: Callable[..., str], run_round: Callable[..., Retention]
 ) -> None:

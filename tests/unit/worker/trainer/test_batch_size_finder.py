@@ -66,6 +66,19 @@ def test_lack_of_memory_ends_the_search(
     assert "batch_size 8 does not fit into memory" in channel.select_messages(RunFailed)[0].message
 
 
+def test_no_larger_size_is_tried_when_half_of_the_memory_of_the_container_is_used(
+    large_dataset: Path,
+    tmp_path: Path,
+    speeds: dict[int, float | BaseException],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.trainer.batch_size_finder.get_memory_bytes", lambda: 2**20)
+    spec = build_spec(epochs=1, batch_size=8, callbacks=FINDER)
+    _, channel = run_job(build_start(spec, large_dataset, tmp_path / "work"))
+    found = channel.select_messages(RunStarted)[0].runtime["batch_size"]
+    assert (found["chosen"], len(found["trials"])) == (8, 1)
+
+
 def test_other_errors_fail_the_job(
     large_dataset: Path, tmp_path: Path, speeds: dict[int, float | BaseException]
 ) -> None:

@@ -14,7 +14,7 @@ import { EmptyState, Loaded } from "../../components/feedback.js";
 /** Figures of the machine, which the tab of resources shows. */
 const RESOURCES = ["seconds", "epoch_seconds", "peak_memory_mib", "data_wait", "images_per_s"];
 /** The curves of the tab of resources; the others are measured more often by the sampling of the usage. */
-export const RESOURCE_CURVES = RESOURCES.slice(0, 3);
+const RESOURCE_CURVES = RESOURCES.slice(0, 3);
 const MAX_CURVES = 64; // of a request
 const SPLITS = ["train", "valid", "test"];
 

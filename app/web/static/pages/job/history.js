@@ -1,4 +1,4 @@
-// What happened to a job: its log, changes of its state, its environment, its lineage, its files and its checkpoints.
+// What happened to a job: its log, changes of its state, its files and its checkpoints.
 import { html, useEffect, useMemo, useRef, useState } from "../../lib/preact.js";
 import { useEvents } from "../../lib/events.js";
 import { formatAge, formatBytes, formatCount, formatDuration, formatMetricName, formatTime, formatValue } from "../../lib/format.js";
@@ -11,10 +11,9 @@ import { Icon } from "../../components/icon.js";
 
 export function HistoryTab({ job }) {
   const artifacts = useResource(`v1/jobs/${job.id}/artifacts`);
-  const { dataset } = job.spec;
   return html`
     <div class="evaluation">
-      <div class="stack"><section class="card">
+      <section class="card">
         <h2>States</h2>
         <ol class="timeline">
           ${job.transitions.map(
@@ -35,20 +34,6 @@ export function HistoryTab({ job }) {
           }}
         <//>
       </section>
-      </div>
-      <div class="stack"><section class="card">
-        <h2>Lineage</h2>
-        <ol class="lineage">
-          ${dataset && html`<li><${Icon} name="datasets" /> <a href=${href(`/datasets/${dataset.name}`, { version: dataset.version })}>${dataset.name}@${dataset.version}</a></li>`}
-          ${job.parent_id && html`<li><${Icon} name="jobs" /> cloned from <a href=${href(`/jobs/${job.parent_id}`)}>${job.parent_id.slice(0, 8)}</a></li>`}
-          ${job.spec.init_from && html`<li><${Icon} name="models" /> starts from ${job.spec.init_from}</li>`}
-          <li><${Icon} name="jobs" /> <strong>${job.name}</strong></li>
-          ${job.model && html`<li><${Icon} name="models" /> <a href=${href(`/models/${job.model.name}`, { version: job.model.version })}>${job.model.name}@${job.model.version}</a></li>`}
-        </ol>
-        <h2>Environment</h2>
-        ${job.runtime ? html`<table class="dense environment"><tbody>${Object.entries(job.runtime).filter(([name, value]) => value !== null && name !== "evaluation").map(([name, value]) => html`<tr key=${name}><th scope="row" class="dim">${name.replace(/_/g, " ")}</th><td class="wrap">${name.endsWith("_pid") ? String(value) : formatValue(value)}</td></tr>`)}</tbody></table>` : html`<p class="dim">Known after the first attempt.</p>`}
-      </section>
-</div>
     </div>
   `;
 }

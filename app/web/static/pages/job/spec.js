@@ -1,7 +1,7 @@
 // The resolved spec of a job, as YAML and as code in other languages.
 import { html } from "../../lib/preact.js";
+import { removeEmpty, specToYaml } from "../../lib/specs.js";
 import { CodeBlock } from "../../components/controls.js";
-import "../../../vendor/js-yaml.js";
 
 export function SpecTab({ job }) {
   const spec = removeEmpty(job.spec);
@@ -9,13 +9,6 @@ export function SpecTab({ job }) {
     <p class="dim">The spec with all defaults and the version of the dataset. Submitting it again trains the same network.</p>
     <${CodeBlock} blocks=${[["YAML", specToYaml(spec)], ["curl", specToCurl(spec)], ["Python", specToPython(spec)], ["R", specToR(spec)]]} />
   `;
-}
-
-/** Remove fields that are null: they have no meaning in a request. @param {any} value @returns {any} */
-export function removeEmpty(value) {
-  if (Array.isArray(value)) return value.map(removeEmpty);
-  if (value === null || typeof value !== "object") return value;
-  return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== null).map(([key, item]) => [key, removeEmpty(item)]));
 }
 
 /** @param {any} spec */
@@ -70,19 +63,4 @@ function toR(value, indent = 0) {
 /** @param {any} spec */
 function specToR(spec) {
   return `library(httr)\nlibrary(jsonlite)\n\nspec <- ${toR(spec)}\n\nresponse <- POST("${location.origin}/v1/jobs", body = toJSON(spec, auto_unbox = TRUE, null = "null"), content_type_json())\ncontent(response)$id\n`;
-}
-
-/** @param {unknown} spec */
-export function specToYaml(spec) {
-  return jsyaml.dump(spec, { flowLevel: 3, lineWidth: 100, noRefs: true });
-}
-
-/**
- * Read YAML.
- * @param {string} text
- * @returns {any}
- * @throws {Error} the text is not YAML; the message names the line
- */
-export function parseYaml(text) {
-  return jsyaml.load(text);
 }

@@ -11,8 +11,9 @@ from structlog.testing import capture_logs
 from app.main import create_app
 from app.services.prediction import preload as module
 from app.services.prediction.preload import preload_models
-from app.services.prediction.version_cache import VersionCache
+from app.services.prediction.version_cache import ServedModel, VersionCache
 from app.serving.model_server import ModelServer
+from app.serving.types import BundleRef
 from core.db.session import SessionFactory
 from core.errors import Unavailable
 from core.storage import LocalStorage
@@ -34,6 +35,16 @@ class StartingNetworks(LocalBackend):
             raise Unavailable("The process is starting.")
 
 
+class CountingVersionCache(VersionCache):
+    """Counts the versions that it is asked for."""
+
+    num_calls = 0
+
+    async def get(self, ref: str, variant: str | None = None) -> ServedModel:
+        self.num_calls += 1
+        return await super().get(ref, variant)
+
+
 @pytest.fixture
 def networks() -> StartingNetworks:
     return StartingNetworks()
@@ -48,6 +59,7 @@ async def model_server(
         register_model(sqlite_sessions, storage, name, version, seed=version)
     storage.delete("jobs/broken-1/bundle")
     monkeypatch.setattr(module, "POLL_S", 0.001)
+    monkeypatch.setattr(module, "REFRESH_S", 0.001)
     model_server = ModelServer(storage, networks, max_batch_size=4, max_waiting=8, max_loaded=4)
     yield model_server
     await model_server.close()
@@ -72,15 +84,41 @@ async def test_default_versions_are_loaded_once_the_process_responds(
     assert not model_server.is_loaded(old)
 
 
-async def test_model_that_fails_is_logged_and_the_next_is_loaded(
+async def test_a_new_default_version_is_loaded_and_pinned_instead_of_the_old_one(
+    model_server: ModelServer,
+    networks: StartingNetworks,
+    sqlite_sessions: SessionFactory,
+    storage: LocalStorage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    networks.is_up = True
+    version_cache = VersionCache(sqlite_sessions, ttl_s=0.001)
+    pinned: list[tuple[str, str | None]] = []
+
+    def pin(name: str, bundle: BundleRef | None) -> None:
+        pinned.append((name, None if bundle is None else bundle.version))
+
+    monkeypatch.setattr(model_server, "pin", pin)
+    async with preload_models(["shapes", "new"], version_cache, model_server):
+        await wait_until(lambda: ("new", None) in pinned)
+        register_model(sqlite_sessions, storage, "shapes", 3, seed=3)
+        newest = (await version_cache.get("shapes@3")).bundle
+        await wait_until(lambda: model_server.is_loaded(newest))
+        register_model(sqlite_sessions, storage, "new", 1, seed=1)
+        await wait_until(lambda: pinned[-1] == ("new", "1"))
+    changes = [change for number, change in enumerate(pinned) if change not in pinned[:number]]
+    assert changes == [("shapes", "2"), ("new", None), ("shapes", "3"), ("new", "1")]
+
+
+async def test_model_that_fails_is_logged_once_and_the_next_is_loaded(
     model_server: ModelServer, networks: StartingNetworks, sqlite_sessions: SessionFactory
 ) -> None:
     networks.is_up = True
-    version_cache = VersionCache(sqlite_sessions)
+    version_cache = CountingVersionCache(sqlite_sessions)
     last = (await version_cache.get("other")).bundle
     with capture_logs() as logs:
         async with preload_models(["dogs", "broken", "other"], version_cache, model_server):
-            await wait_until(lambda: model_server.is_loaded(last))
+            await wait_until(lambda: model_server.is_loaded(last) and version_cache.num_calls > 20)
     models = [entry["model"] for entry in logs if entry["event"] == "model.preload_failed"]
     assert models == ["dogs", "broken"]
 

@@ -36,7 +36,7 @@ def resolve_registration(document: dict[str, Any]) -> ResolvedSpec:
     return resolve(ValidationContext(spec, None, frozenset(), checked))
 
 
-def find_errors(document: dict[str, Any]) -> dict[str, str]:
+def find_document_errors(document: dict[str, Any]) -> dict[str, str]:
     with pytest.raises(InvalidSpec) as raised:
         resolve_registration(document)
     return dict(raised.value.errors)
@@ -71,13 +71,13 @@ def test_published_weights_have_a_shape_and_a_number_of_classes() -> None:
     ],
 )
 def test_an_invalid_registration_names_the_field(document: dict[str, Any], pointer: str, reason: str) -> None:
-    errors = find_errors(document)
+    errors = find_document_errors(document)
     assert reason in errors[pointer]
 
 
 def test_each_missing_field_is_named() -> None:
     document = {key: FILE[key] for key in ("kind", "architecture", "weights")}
-    assert set(find_errors(document)) == {"/image_shape", "/classes", "/mean", "/std"}
+    assert set(find_document_errors(document)) == {"/image_shape", "/classes", "/mean", "/std"}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The events of jobs are numbered without gaps."""
+"""The events of jobs get consecutive numbers, and superseded ones are deleted."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,7 +16,7 @@ from tests.support.builders import dataset_version, job
 from tests.support.database_work import measure_statements, record_statements, update_planner_statistics
 
 
-def test_concurrent_events_are_numbered_without_gaps(sessions: SessionFactory, queued: JobRow) -> None:
+def test_concurrent_events_get_consecutive_numbers(sessions: SessionFactory, queued: JobRow) -> None:
     def append(writer: int) -> None:
         for number in range(5):
             with transaction(sessions) as session:

@@ -41,14 +41,14 @@ CALLS: dict[str, Call] = {
     "lost messages, GPU": lambda session: JobQueueRepo(session).find_ids_without_message(10, 10, gpu=True),
     "lost messages": lambda session: JobQueueRepo(session).find_ids_without_message(10, 10),
     "lost jobs": lambda session: AttemptRepo(session).find_expired_ids(),
-    "pending message": lambda session: OutboxRepo(session).is_pending("train", "x"),
+    "missing message": lambda session: OutboxRepo(session).add_missing("train", "x"),
     "jobs that start from a job": lambda session: CheckpointRepo(session).find_dependents("x"),
     "checkpoint keys": lambda session: CheckpointRepo(session).filter_keys([KEY]),
     "model keys": lambda session: ModelRepo(session).filter_keys([KEY]),
 }
 
 
-def add_jobs(sessions: SessionFactory, num_jobs: int) -> None:
+def fill_queues(sessions: SessionFactory, num_jobs: int) -> None:
     """Add queued CPU jobs, finished jobs, and jobs that wait for a dataset which is being imported."""
     fill_queue(sessions, num_jobs, num_finished=num_jobs)
     waiting = fill_queue(sessions, num_jobs // 2, is_resolved=False, dataset_state=DatasetState.IMPORTING)
@@ -61,7 +61,7 @@ def add_jobs(sessions: SessionFactory, num_jobs: int) -> None:
 def test_work_does_not_grow_with_the_number_of_jobs(engine: Engine, sessions: SessionFactory) -> None:
     work: dict[str, list[int]] = {name: [] for name in CALLS}
     for num_jobs in (NUM_JOBS, GROWTH * NUM_JOBS):
-        add_jobs(sessions, num_jobs)
+        fill_queues(sessions, num_jobs)
         update_planner_statistics(engine)
         for name, call in CALLS.items():
             work[name].append(measure_work(sessions, call))
@@ -110,6 +110,32 @@ def test_a_large_job_is_not_overtaken(sessions: SessionFactory, version: Dataset
         claimed = AttemptRepo(session).claim_next("w", 60.0, CPU, max_slots=2)
         assert claimed is not None
         assert claimed.id == large
+
+
+@pytest.mark.services
+def test_a_large_job_is_not_overtaken_by_claims_at_the_same_time(
+    sessions: SessionFactory, version: DatasetVersionRow
+) -> None:
+    if sessions.kw["bind"].dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer")
+    with transaction(sessions) as session:
+        JobRepo(session).add(job(version, spec=job_spec(resources={"devices": 2})))
+        JobRepo(session).add(job(version))
+    with transaction(sessions) as session, transaction(sessions) as other:
+        assert [AttemptRepo(each).claim_next("w", 60.0, CPU) for each in (session, other)] == [None, None]
+
+
+def test_the_next_job_must_be_small_enough(sessions: SessionFactory, version: DatasetVersionRow) -> None:
+    one_slot = WorkerCapacity.from_devices(["cpu"], 1)
+    with transaction(sessions) as session:
+        queue, jobs = JobQueueRepo(session), JobRepo(session)
+        assert not queue.has_next(CPU)
+        jobs.add(job(version, spec=job_spec(resources={"devices": 2})))
+        assert [queue.has_next(CPU), queue.has_next(CPU, max_slots=2), queue.has_next(one_slot)] == [False, True, False]
+        jobs.add(job(version))
+        assert [queue.has_next(CPU), queue.has_next(one_slot)] == [False, True]
+        jobs.add(job(version, priority=1))
+        assert queue.has_next(CPU)
 
 
 def test_jobs_that_cannot_run_are_not_claimed(sessions: SessionFactory) -> None:

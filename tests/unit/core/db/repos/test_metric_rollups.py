@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
 from core.db.metric_rollup import LEVELS, MetricPoint, MetricRollup
 from core.db.metric_tables import MetricRollupRow, MetricSummaryRow
@@ -147,3 +147,97 @@ def test_a_resume_computes_the_best_values_again(sessions: SessionFactory, runni
         MetricRepo(session).truncate(running.id, 0)
         session.refresh(row)
         assert (row.best, row.best_epoch) == (None, None)
+
+
+def expire_points(sessions: SessionFactory, job_id: str) -> None:
+    """Delete the points of a job as retention does."""
+    with transaction(sessions) as session:
+        session.execute(delete(MetricPointRow).where(MetricPointRow.job_id == job_id))
+        session.execute(update(JobRow).where(JobRow.id == job_id).values(has_expired_points=True))
+
+
+def list_points(sessions: SessionFactory, job_id: str) -> dict[int, list[MetricPoint]]:
+    """Return the points that the rollups of the first curve have: {level: points}."""
+    with transaction(sessions, read_only=True) as session:
+        repo = MetricRollupRepo(session)
+        rollups = {level: repo.list_rollups(job_id, *CURVES[0], level) for level in LEVELS}
+    return {level: [point for rollup in rollups[level] for point in rollup.list_points()] for level in LEVELS}
+
+
+def count_points(sessions: SessionFactory, job_id: str) -> list[int]:
+    with transaction(sessions, read_only=True) as session:
+        repo = MetricRollupRepo(session)
+        return [sum(it.num_points for it in repo.list_rollups(job_id, *CURVES[0], level)) for level in LEVELS]
+
+
+def is_kept(point: MetricPoint, cut: int, level: int) -> bool:
+    """Return whether a point is before a cut, and in a fine block or outside of the coarse block that is cut."""
+    return point.step <= cut and (level == LEVELS[0] or point.step // level != cut // level)
+
+
+@pytest.mark.parametrize("cut", [50, 95, 127, 4096, 4150])
+@pytest.mark.parametrize("change", ["truncate", "copy"])
+def test_a_cut_keeps_the_points_that_the_rollups_of_deleted_points_have(
+    sessions: SessionFactory, running: JobRow, change: str, cut: int
+) -> None:
+    with transaction(sessions) as session:
+        MetricRepo(session).upsert(running.id, build_points(range(1, 4200)))
+    before = list_points(sessions, running.id)
+    expire_points(sessions, running.id)
+    with transaction(sessions) as session:
+        version = session.get_one(DatasetVersionRow, running.dataset_version_id)
+        target = running.id if change == "truncate" else JobRepo(session).add(job(version)).id
+        if change == "truncate":
+            MetricRepo(session).truncate(running.id, cut)
+        else:
+            MetricRepo(session).copy(running.id, target, up_to_step=cut)
+    after = list_points(sessions, target)
+    for level in LEVELS:
+        steps = {point.step for point in after[level]}
+        assert {point.step for point in before[level] if is_kept(point, cut, level)} <= steps
+        assert max(steps) == max(point.step for point in before[LEVELS[0]] if point.step <= cut)
+    assert count_points(sessions, target) == [cut, cut]
+
+
+def test_a_part_of_the_points_and_the_rollups_of_the_others_are_cut_together(
+    sessions: SessionFactory, running: JobRow
+) -> None:
+    """Retention deletes the points of a job in several transactions."""
+    points = [MetricPoint("train", "loss", step, 1, float(step % 10), None, step) for step in range(64)]
+    with transaction(sessions) as session:
+        MetricRepo(session).upsert(running.id, points)
+        session.execute(delete(MetricPointRow).where(MetricPointRow.step < 20))
+        MetricRepo(session).truncate(running.id, 40)
+    with transaction(sessions, read_only=True) as session:
+        (rollup,) = MetricRollupRepo(session).list_rollups(running.id, "train", "loss", 64)
+    assert (rollup.first, rollup.last) == (points[0], points[40])
+    assert (rollup.lowest, rollup.highest) == (
+        points[0]._replace(elapsed_ms=None),
+        points[9]._replace(elapsed_ms=None),
+    )
+
+
+def test_points_of_an_extension_join_the_rollups_of_deleted_points(sessions: SessionFactory, running: JobRow) -> None:
+    points = build_points(range(1, 121))
+    with transaction(sessions) as session:
+        MetricRepo(session).upsert(running.id, [point for point in points if point.step <= 100])
+    expire_points(sessions, running.id)
+    for _ in range(2):  # the second time, the points replace themselves
+        with transaction(sessions) as session:
+            MetricRepo(session).truncate(running.id, 100)
+            MetricRepo(session).upsert(running.id, [point for point in points if point.step > 100])
+            MetricRepo(session).upsert(running.id, [point for point in points if point.step > 110])
+        with transaction(sessions, read_only=True) as session:
+            for level in LEVELS:
+                rollups = MetricRollupRepo(session).list_rollups(running.id, "train", "loss", level)
+                assert rollups == [
+                    summarize([p for p in points if p.split == "train" and p.step // level == bucket])
+                    for bucket in range(len(rollups))
+                ]
+
+
+def test_the_points_of_a_rollup_have_their_times() -> None:
+    point = MetricPoint("train", "loss", 1, 1, 0.5, None, 20)
+    bare = point._replace(elapsed_ms=None)  # as it is stored for an extreme
+    rollup = MetricRollup(1, 0, point, point, bare, bare, None)
+    assert rollup.list_points() == [point]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.gpu_proof import __main__ as proof
+from benchmarks.gpu_proof import proof
 from benchmarks.gpu_proof.exactness import use_deterministic_kernels
 from benchmarks.gpu_proof.setting import ProofSetting, summarize_ratios
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.services.job_comparison import SpecDifference, find_differences
+from core.json_differences import SpecDifference, find_differences
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,85 @@
+"""Derives the spec that repeats a training, and compares the environments of two trainings."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from core.environment import ENVIRONMENT_FIELDS
+
+USER_FINISHED = "user_finished"
+"""The `stop_reason` of a training that a user finished early."""
+RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-5, 1e-8
+"""Two metrics a and b are equal if |a - b| <= absolute + relative * |a|: the defaults of `numpy.allclose`."""
+_BATCH_SIZE_FINDER, _TIME_LIMIT = "batch_size_finder", "time_limit"
+# `num_parameters` describes the network, and `worker` is another one for every process.
+_COMPARED_FIELDS = tuple(name for name in ENVIRONMENT_FIELDS if name not in ("num_parameters", "worker"))
+
+
+class OriginalTraining(NamedTuple):
+    """A training to repeat.
+
+    Attributes:
+        job_id: the job, which may have been deleted.
+        sha256: the hash of the weights that it trained.
+        model: the model version with these weights, as `name@version`; None if there is none.
+        spec: its resolved spec; None if neither the job nor the model version exists.
+        dataset: the dataset version that it read: name, version and content hash.
+        metrics: the metrics of the weights.
+        runtime: what the trainer reported; None if the job was deleted.
+        stop_reason: why it ended before its last epoch, if it did.
+        num_steps: the number of its optimizer steps, if it is known.
+        is_extended: whether it was extended by more epochs.
+    """
+
+    job_id: str
+    sha256: str
+    model: str | None = None
+    spec: Mapping[str, Any] | None = None
+    dataset: Mapping[str, Any] = {}
+    metrics: Mapping[str, Any] = {}
+    runtime: Mapping[str, Any] | None = None
+    stop_reason: str | None = None
+    num_steps: int | None = None
+    is_extended: bool = False
+
+
+def build_reproduction_spec(original: OriginalTraining) -> dict[str, Any]:
+    """Return the spec of a job that repeats a training.
+
+    What the training chose while it ran, and what changes its results, is fixed: the device, the precision, the number
+    of threads, and the batch size and learning rate that a search found. Limits of time are removed. If one of them, or
+    a user, ended the training, the job ends at the same step.
+    """
+    spec, runtime = dict(original.spec or {}), original.runtime or {}
+    spec["callbacks"] = [each for each in spec.get("callbacks", ()) if each["name"] != _TIME_LIMIT]
+    if spec.get("device", "auto") == "auto" and "device" in runtime:
+        spec["device"] = str(runtime["device"]).partition(":")[0]
+    spec |= {name: runtime[name] for name in ("precision", "threads") if name in runtime}
+    if "batch_size" in runtime:
+        spec["batch_size"] = runtime["batch_size"]["chosen"]
+        spec["callbacks"] = [each for each in spec["callbacks"] if each["name"] != _BATCH_SIZE_FINDER]
+    if "lr_find" in runtime and spec.get("schedule"):
+        spec["schedule"] = {**spec["schedule"], "max_lr": runtime["lr_find"]["suggestion"]}
+    return spec | {
+        "kind": "reproduce",
+        "name": f"reproduce-{spec.get('name')}"[:63],
+        "original": {"job": original.job_id, "sha256": original.sha256},
+        "stop_after_step": original.num_steps if _depends_on_time(original) else None,
+        "max_runtime_s": None,
+        "milestones": None,
+        "register": False,
+    }
+
+
+def _depends_on_time(original: OriginalTraining) -> bool:
+    """Return whether a user or a time limit ended the training, so that the same spec alone would end elsewhere."""
+    reason = original.stop_reason or ""
+    return reason == USER_FINISHED or reason.startswith("time limit")
+
+
+def list_environment_differences(original: Mapping[str, Any], reproduced: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the fields of two runtimes that can explain different results and that differ, with both values."""
+    return [
+        {"field": name, "original": original.get(name), "reproduced": reproduced.get(name)}
+        for name in _COMPARED_FIELDS
+        if original.get(name) != reproduced.get(name)
+    ]
