@@ -33,6 +33,9 @@ from app.services.reproductions import ReproductionSubmission
 from app.services.resource_descriptions import ResourceDescriptionService
 from app.services.results import ResultService
 from app.services.resumable_uploads import ResumableUploadService
+from app.services.sweep_importance import SweepImportanceService
+from app.services.sweep_submission import SweepSubmission
+from app.services.sweeps import SweepService
 from app.services.system import SystemService
 from app.services.variants import VariantService, VariantSubmission
 from app.serving.backend import ArchitectureCatalog
@@ -175,6 +178,22 @@ def _get_variant_reader(session: ReadSessionDep, state: StateDep) -> VariantServ
     return VariantService(session, state.storage)
 
 
+def _get_sweeps(session: SessionDep, state: StateDep) -> SweepService:
+    return state.build_sweep_service(session)
+
+
+def _get_sweep_reader(session: ReadSessionDep, state: StateDep) -> SweepService:
+    return state.build_sweep_service(session)
+
+
+async def _get_sweep_submission(state: StateDep) -> SweepSubmission:
+    return state.sweep_submission
+
+
+async def _get_sweep_importance(state: StateDep) -> SweepImportanceService:
+    return state.sweep_importance
+
+
 def _get_system(session: ReadSessionDep, state: StateDep) -> SystemService:
     settings = state.settings
     return SystemService(
@@ -254,6 +273,10 @@ VariantSubmissionDep = Annotated[VariantSubmission, Depends(_get_variant_submiss
 ReproductionsDep = Annotated[ReproductionSubmission, Depends(_get_reproductions)]
 VariantReaderDep = Annotated[VariantService, Depends(_get_variant_reader)]
 ArchitecturesDep = Annotated[ArchitectureCatalog, Depends(_get_architectures)]
+SweepsDep = Annotated[SweepService, Depends(_get_sweeps)]
+SweepReaderDep = Annotated[SweepService, Depends(_get_sweep_reader)]
+SweepSubmissionDep = Annotated[SweepSubmission, Depends(_get_sweep_submission)]
+SweepImportanceDep = Annotated[SweepImportanceService, Depends(_get_sweep_importance)]
 SystemDep = Annotated[SystemService, Depends(_get_system)]
 PredictionsDep = Annotated[PredictionService, Depends(_get_predictions)]
 CheckpointPredictionsDep = Annotated[CheckpointPredictionService, Depends(_get_checkpoint_predictions)]

@@ -34,6 +34,7 @@ pointers in errors refer to the long form, which responses have. Request bodies 
 deflate, br or zstd. If API keys are configured, send `Authorization: Bearer <key>`. [All problems](/problems)."""
 TAGS = [
     {"name": "jobs", "description": "Submit and control jobs, and read their metrics, logs, checkpoints and results."},
+    {"name": "sweeps", "description": "Search for the best parameters of a job, and read the trials of the search."},
     {"name": "datasets", "description": "Upload datasets, and read their versions, reports and previews."},
     {"name": "models", "description": "Predict with models, and manage their versions, aliases, bundles and variants."},
     {"name": "catalog", "description": "The components that a job spec may use, such as architectures and optimizers."},
@@ -45,7 +46,16 @@ TAGS = [
     },
     {"name": "health", "description": "Health checks and metrics, for load balancers and Prometheus."},
 ]
-SPECS = ("JobSpec", "LrFindSpec", "EvaluateSpec", "PredictSpec", "VariantSpec", "PredictArchiveSpec", "ReproduceSpec")
+SPECS = (
+    "SweepSpec",
+    "JobSpec",
+    "LrFindSpec",
+    "EvaluateSpec",
+    "PredictSpec",
+    "VariantSpec",
+    "PredictArchiveSpec",
+    "ReproduceSpec",
+)
 METHODS = frozenset({"get", "put", "post", "delete", "patch"})
 BODIES = (PredictIn, InlineIn, InferIn, *oip.REPOSITORY_BODIES)
 """Request bodies that endpoints parse without FastAPI."""

@@ -27,6 +27,9 @@ from app.services.prediction.version_cache import VersionCache
 from app.services.readiness import ReadinessProbe, build_checks
 from app.services.resumable_uploads import ResumableUploadService
 from app.services.submission_store import SubmissionStore
+from app.services.sweep_importance import SweepImportanceService
+from app.services.sweep_submission import SweepSubmission
+from app.services.sweeps import SweepService
 from app.services.upload_completion import UploadCompletion
 from app.serving.decoding import Decoder
 from app.serving.model_server import ModelServer
@@ -76,6 +79,8 @@ class State:
     split_cache: SplitCache = field(default_factory=SplitCache)
     event_connections: EventConnections = field(default_factory=EventConnections)
     submission: JobSubmission = field(init=False)
+    sweep_submission: SweepSubmission = field(init=False)
+    sweep_importance: SweepImportanceService = field(init=False)
     version_cache: VersionCache = field(init=False)
     event_streams: EventStreams = field(init=False)
     browser_sessions: BrowserSessions = field(init=False)
@@ -96,6 +101,14 @@ class State:
             datasets_dir=settings.datasets_dir,
             architectures=model_server.backend,
         )
+        self.sweep_submission = SweepSubmission(
+            sessions,
+            self.submission,
+            open_datasets=self.build_dataset_service,
+            open_sweeps=self.build_sweep_service,
+            wake=self.relay.wake,
+        )
+        self.sweep_importance = SweepImportanceService(sessions)
         self.version_cache = VersionCache(sessions)
         self.event_streams = EventStreams(sessions, self.bus)
         self.browser_sessions = BrowserSessions(
@@ -145,6 +158,10 @@ class State:
         """Return a job service that uses an open session."""
         silence_s = get_worker_silence_s(self.settings)
         return JobService(session, self.storage, wake=self.relay.wake, worker_silence_s=silence_s)
+
+    def build_sweep_service(self, session: Session) -> SweepService:
+        """Return a sweep service that uses an open session."""
+        return SweepService(session, wake=self.relay.wake)
 
     def _build_submission_store(self, session: Session) -> SubmissionStore:
         return SubmissionStore(session, self.build_dataset_service(session), self.build_job_service(session))

@@ -1,5 +1,5 @@
 # Generated from candela/aio/client.py by `make sdk`. Edit that file.
-"""The SDK client of one server, with its jobs, datasets, models and uploads."""
+"""The SDK client of one server, with its jobs, sweeps, datasets, models and uploads."""
 
 from collections.abc import Generator, Iterable
 from types import TracebackType
@@ -11,6 +11,7 @@ from candela.errors import ProblemError, Unreachable
 from candela.job_collection import Jobs
 from candela.jobs import Job
 from candela.models import Models
+from candela.sweeps import Sweeps
 from candela.transport import Transport
 from candela.types import JobEvent
 from candela.uploads import Uploads
@@ -38,6 +39,7 @@ class Client:
     ) -> None:
         self._transport = Transport(base_url, api_key, timeout_s=timeout_s, max_attempts=max_attempts)
         self.jobs = Jobs(self._transport)
+        self.sweeps = Sweeps(self._transport)
         self.datasets = Datasets(self._transport)
         self.models = Models(self._transport)
         self.uploads = Uploads(self._transport)

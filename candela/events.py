@@ -1,5 +1,5 @@
 # Generated from candela/aio/events.py by `make sdk`. Edit that file.
-"""Iterates over the server-sent events of jobs and reconnects after a lost connection."""
+"""Iterates over the server-sent events of jobs and sweeps, and reconnects after a lost connection."""
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -13,6 +13,7 @@ from httpx_sse import EventSource, SSEError
 from candela import concurrency
 from candela.errors import ProblemError, Unreachable
 from candela.event_stream import SILENCE_S, StreamEnded, compute_reconnect_wait_s, may_reconnect, parse_event
+from candela.sweep_types import ENDED_SWEEP
 from candela.transport import Transport
 from candela.types import JobEvent
 
@@ -71,6 +72,32 @@ def watch_many_events(
 
     params: Parameters = {"topic": "jobs"} if job_ids is None else {"job": list(job_ids)}
     stream = _EventStream(transport, "/v1/events", params, after)
+    return _iterate_events(stream, _Retries(reconnect_timeout_s, clock, sleep), has_ended)
+
+
+def watch_sweep_events(
+    transport: Transport,
+    sweep_id: str | None,
+    *,
+    reconnect_timeout_s: float = 60.0,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = concurrency.sleep,
+) -> Generator[JobEvent, None]:
+    """Yield the state of a sweep after its changes until it ends; if `sweep_id` is None, of all sweeps forever.
+
+    Args:
+        transport: the connection to the server.
+        sweep_id: the id of the sweep.
+        reconnect_timeout_s: as for `watch_events`, which raises the same exceptions.
+        clock: returns the time in seconds.
+        sleep: waits for a number of seconds.
+    """
+
+    def has_ended(event: JobEvent) -> bool:
+        return sweep_id is not None and event["payload"].get("state") in ENDED_SWEEP
+
+    params: Parameters = {"topic": "sweeps"} if sweep_id is None else {"sweep": [sweep_id]}
+    stream = _EventStream(transport, "/v1/events", params, None)
     return _iterate_events(stream, _Retries(reconnect_timeout_s, clock, sleep), has_ended)
 
 

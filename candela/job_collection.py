@@ -114,6 +114,7 @@ class Jobs:
         tags: Sequence[str] = (),
         dataset: str | None = None,
         model: str | None = None,
+        sweep: str | None = None,
         sort: str | None = None,
         fields: Sequence[str] = (),
         limit: int | None = None,
@@ -129,6 +130,7 @@ class Jobs:
             tags: only jobs with all these tags.
             dataset: only jobs with this dataset, for example `digits` or `digits@2`.
             model: only jobs whose model has this name.
+            sweep: only the jobs of the trials of the sweep with this id.
             sort: the order, for example `-metrics.valid_accuracy.best` or `duration`.
             fields: the fields of `response` to request, besides `id`; the others are absent. Default: all but `spec`.
             limit: maximum number of jobs.
@@ -141,6 +143,7 @@ class Jobs:
             "q": q,
             "dataset": dataset,
             "model": model,
+            "sweep": sweep,
         }
         params |= {"sort": sort, "tag": [*tags] or None, "fields": ",".join(fields) or None}
         for item in iterate_items(self._transport, "/v1/jobs", params=params, limit=limit):

@@ -74,6 +74,7 @@ class JobResponse(TypedDict):
     duration_s: NotRequired[float | None]
     tags: NotRequired[list[str]]
     note: NotRequired[str | None]
+    sweep: NotRequired[dict[str, Any] | None]
 
 
 class SeriesPoint(TypedDict):

@@ -38,6 +38,9 @@ async def _parse_filter(
         str | None,
         Query(alias="id", pattern=JOB_ID_PATTERN, description="Only jobs whose id starts with these digits."),
     ] = None,
+    sweep: Annotated[
+        str | None, Query(pattern=JOB_ID_PATTERN, description="Only the jobs of the trials of the sweep with this id.")
+    ] = None,
     tag: Annotated[
         list[FilterTag] | None,
         Query(max_length=MAX_FILTER_TAGS, description="Only jobs with this tag. Repeat it for jobs with several tags."),
@@ -54,6 +57,7 @@ async def _parse_filter(
         dataset=dataset_name or None,
         dataset_version=int(version) if version else None,
         id_prefix=id_prefix,
+        sweep=sweep,
     )
 
 

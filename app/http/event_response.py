@@ -7,7 +7,7 @@ import asyncio
 import random
 import signal
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 from starlette.responses import StreamingResponse
@@ -31,10 +31,14 @@ MEDIA_TYPE = "text/event-stream"  # not an attribute of the class: FastAPI would
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "Connection": "keep-alive"}
 
 
-class SendableStream(Protocol):
+Item = TypeVar("Item")
+Sent = TypeVar("Sent", covariant=True)
+
+
+class SendableStream(Protocol[Sent]):
     """A stream of events that ends after `evict`."""
 
-    def __aiter__(self) -> AsyncIterator[Event]: ...
+    def __aiter__(self) -> AsyncIterator[Sent]: ...
 
     def evict(self) -> None: ...
 
@@ -48,7 +52,7 @@ class SendTimeoutError(TimeoutError):
 class EventConnection:
     """A client that receives the events of a stream. It must be created in the task that sends the events."""
 
-    def __init__(self, stream: SendableStream, send: Send) -> None:
+    def __init__(self, stream: SendableStream[object], send: Send) -> None:
         self.has_timed_out = False
         self._stream = stream
         self._send = send
@@ -138,7 +142,7 @@ class EventConnections:
                     log.exception("event_stream.check_failed")
 
 
-class EventStreamResponse(StreamingResponse):
+class EventStreamResponse(StreamingResponse, Generic[Item]):
     """Sends the events of a stream, and closes the stream even if the client disconnects before the first event.
 
     Args:
@@ -150,8 +154,8 @@ class EventStreamResponse(StreamingResponse):
 
     def __init__(
         self,
-        stream: SendableStream,
-        encode: Callable[[Event], bytes],
+        stream: SendableStream[Item],
+        encode: Callable[[Item], bytes],
         connections: EventConnections,
         *,
         first: bytes = b"",

@@ -6,7 +6,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.schemas.job_parts import Metrics, ProgressOut
+from app.schemas.sweeps import SweepSummaryOut
 from core.jobs import JobState
+
+SWEEP_UPDATED = "sweep.updated"
 
 
 class StatePayloadOut(BaseModel):
@@ -112,6 +115,16 @@ class EndEventOut(_JobEvent):
     payload: EndPayloadOut = Field(description="The final state.")
 
 
+class SweepUpdatedEventOut(BaseModel):
+    """A sweep or one of its trials changed."""
+
+    type: Literal["sweep.updated"] = Field(description="The type of the event.")
+    sweep: str = Field(description="The id of the sweep.", examples=["8fefbfb6594de45a9a0d2b6c1c3f5e77"])
+    seq: int = Field(description="The revision of the sweep. Not every revision has an event.", examples=[17])
+    at: datetime = Field(description="When the sweep changed, in UTC.")
+    payload: SweepSummaryOut = Field(description="The sweep, as in the list of sweeps.")
+
+
 AnyEvent = Annotated[
     StateEventOut
     | EpochEventOut
@@ -119,7 +132,8 @@ AnyEvent = Annotated[
     | EarlierMetricsEventOut
     | CheckpointEventOut
     | LogEventOut
-    | EndEventOut,
+    | EndEventOut
+    | SweepUpdatedEventOut,
     Field(discriminator="type"),
 ]
 

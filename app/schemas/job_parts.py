@@ -84,3 +84,11 @@ class AwaitedDatasetOut(BaseModel):
 
     name: str = Field(description="The name of the dataset.")
     version: int = Field(description="The number of the version.")
+
+
+class JobSweepOut(BaseModel):
+    """The trial of a sweep that a job belongs to."""
+
+    id: str = Field(description="The id of the sweep.")
+    trial: int = Field(description="The number of the trial, from 0.", examples=[7])
+    repeat: int = Field(description="The index of the job among the repeats of the trial, from 0.", examples=[0])

@@ -12,6 +12,7 @@ from app.schemas.job_parts import (
     BestValueOut,
     FailureOut,
     JobDatasetOut,
+    JobSweepOut,
     Metrics,
     Number,
     ProgressOut,
@@ -67,6 +68,7 @@ class JobSummaryOut(BaseModel):
     dataset: JobDatasetOut | None = Field(description="The dataset version of the job; null if it uses none.")
     tags: list[str] = Field(description="The tags of the job.", examples=[["baseline", "paper/figure-2"]])
     note: str | None = Field(description="A note on the job in Markdown; null if there is none.")
+    sweep: JobSweepOut | None = Field(description="The trial that the job belongs to; null if it is of no sweep.")
 
     @classmethod
     def from_row(cls, job: JobRow, summaries: Mapping[str, MetricSummary], dataset: DatasetReference | None) -> Self:
@@ -153,6 +155,7 @@ def _build_summary(job: JobRow, summaries: Mapping[str, MetricSummary]) -> dict[
         "duration_s": job.duration_s,
         "tags": job.tags,
         "note": job.note,
+        "sweep": job.sweep_id and {"id": job.sweep_id, "trial": job.sweep_trial, "repeat": job.sweep_repeat or 0},
     }
 
 

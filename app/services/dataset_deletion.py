@@ -9,6 +9,7 @@ from core.datasets import builtin
 from core.db.repos.datasets import DatasetRepo
 from core.db.repos.descriptions import DescriptionRepo
 from core.db.repos.jobs import JobRepo
+from core.db.repos.sweep_lists import SweepListRepo
 from core.db.session import on_commit
 from core.db.tables import DatasetVersionRow
 from core.errors import NotFound
@@ -30,7 +31,7 @@ class DatasetDeletion:
 
         Raises:
             NotFound: the version does not exist.
-            ResourceInUse: a job uses the version, or a version that edits it is being imported.
+            ResourceInUse: a job or a sweep uses the version, or a version that edits it is being imported.
         """
         row = self._versions.lock(name, version)
         self._refuse_dependents(f"{name} version {version}", [row])
@@ -41,7 +42,7 @@ class DatasetDeletion:
 
         Raises:
             NotFound: the dataset does not exist.
-            ResourceInUse: a job uses a version, or a version that edits one of them is being imported.
+            ResourceInUse: a job or a sweep uses a version, or a version that edits one of them is being imported.
         """
         rows = self._versions.lock_all(name)
         if not rows and name not in builtin.list_names():
@@ -54,6 +55,9 @@ class DatasetDeletion:
         jobs = [job.id for row in rows for job in JobRepo(self._session).list_dependents(row.id)]
         if jobs:
             raise build_in_use_error(f"Jobs use {resource}; delete the jobs first.", jobs, "job")
+        sweeps = [sweep_id for row in rows for sweep_id in SweepListRepo(self._session).list_dependents(row.id)]
+        if sweeps:
+            raise build_in_use_error(f"Sweeps use {resource}; delete the sweeps first.", sweeps, "sweep")
         deleted = {row.id for row in rows}
         edits = [
             f"{edit.name}/{edit.version}"

@@ -1,11 +1,13 @@
 """Reads what event streams need from the database. Each method is one read transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from app.services.event_position import EventPosition
+from app.services.sweep_stream import RecentSweeps
 from core.db.repos.events import EventRepo, JobChange
+from core.db.repos.sweep_lists import SweepListRepo, SweepView
 from core.db.session import SessionFactory, transaction
 from core.events import Event
 from core.jobs import TERMINAL
@@ -84,6 +86,26 @@ class EventReader:
         """Return the current time of the clock that gives events their times."""
         with transaction(self._sessions, read_only=True) as session:
             return EventRepo(session).get_time()
+
+    def read_recent_sweeps(
+        self, followed: Collection[str], cached: Mapping[str, int], previous: datetime | None
+    ) -> RecentSweeps:
+        """Return the sweeps that changed in the last `SETTLED_S` seconds, or since `previous`, and those of `followed`.
+
+        `cached` are the revisions whose views are not read again.
+        """
+        ids = list(followed)
+        with transaction(self._sessions, read_only=True) as session:
+            settled_at = EventRepo(session).get_time() - timedelta(seconds=SETTLED_S)
+            sweeps = SweepListRepo(session)
+            revisions = sweeps.list_changes(settled_at if previous is None else min(settled_at, previous))
+            for start in range(0, len(ids), PAGE_SIZE):
+                revisions |= sweeps.list_revisions(ids[start : start + PAGE_SIZE])
+            changed = [sweep_id for sweep_id, revision in revisions.items() if cached.get(sweep_id) != revision]
+            views = list[SweepView]()
+            for start in range(0, len(changed), PAGE_SIZE):
+                views += sweeps.list_views(changed[start : start + PAGE_SIZE])
+        return RecentSweeps(views, revisions, settled_at)
 
 
 def _list_recent(events: EventRepo, previous: datetime | None) -> RecentChanges:

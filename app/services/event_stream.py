@@ -3,13 +3,16 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 from app.services.event_feed import EventFeed, ReadEvents
 from app.services.event_position import EventPosition
 from core.events import Event, EventType
 
+Item = TypeVar("Item")
 
-class OpenStream(ABC):
+
+class OpenStream(ABC, Generic[Item]):
     """A stream that has a place among the streams of this process, until it is closed.
 
     Attributes:
@@ -21,7 +24,7 @@ class OpenStream(ABC):
         release: function that is called when the stream is closed, also if it is closed again.
     """
 
-    def __init__(self, group: str, position: EventPosition, release: "Callable[[OpenStream], None]") -> None:
+    def __init__(self, group: str, position: EventPosition, release: "Callable[[OpenStream[Any]], None]") -> None:
         self.group = group
         self.position = position
         self.is_evicted = False
@@ -29,7 +32,7 @@ class OpenStream(ABC):
         self._changed = asyncio.Event()
 
     @abstractmethod
-    def __aiter__(self) -> AsyncIterator[Event]:
+    def __aiter__(self) -> AsyncIterator[Item]:
         """Yield the events. Each is in `position` when it is yielded."""
 
     def wake(self) -> None:
@@ -47,7 +50,7 @@ class OpenStream(ABC):
         self._release(self)
 
 
-class EventStream(OpenStream):
+class EventStream(OpenStream[Event]):
     """Yields each event of its jobs exactly once, until all jobs have ended or are deleted, or the stream is evicted.
 
     Args:
@@ -59,7 +62,7 @@ class EventStream(OpenStream):
         self,
         group: str,
         position: EventPosition,
-        release: Callable[[OpenStream], None],
+        release: Callable[[OpenStream[Any]], None],
         *,
         feeds: Sequence[EventFeed],
         read_events: ReadEvents,

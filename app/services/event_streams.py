@@ -1,9 +1,10 @@
-"""Opens the event streams of this process: of one job, of several jobs, and of the state of all jobs."""
+"""Opens the event streams of this process: of one job, of several or of all jobs, and of sweeps."""
 
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import structlog
 from anyio import CapacityLimiter
@@ -11,9 +12,10 @@ from anyio.to_thread import run_sync
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.services.event_feed import EventFeed
-from app.services.event_position import EventPosition
+from app.services.event_position import EPOCH, EventPosition
 from app.services.event_reader import EventReader
 from app.services.event_stream import EventStream, OpenStream
+from app.services.sweep_stream import SweepFeed, SweepStream
 from app.services.topic_feed import TopicFeed
 from app.services.topic_stream import TopicStream
 from core.bus import ALL_JOBS, Bus
@@ -27,6 +29,7 @@ MAX_STREAMS = 5000
 MAX_FEEDS = 5000
 MAX_THREADS = 4
 TOPIC = "topic=jobs"
+ALL_SWEEPS = "topic=sweeps"
 
 
 class EventStreams:
@@ -43,9 +46,10 @@ class EventStreams:
         self._poll_s = poll_s
         self._reader = EventReader(sessions)
         self._threads = CapacityLimiter(MAX_THREADS)
-        self._streams: dict[OpenStream, None] = {}  # in the order of opening
+        self._streams: dict[OpenStream[Any], None] = {}  # in the order of opening
         self._feeds: dict[str, EventFeed] = {}
         self._topic: TopicFeed | None = None
+        self._sweeps: SweepFeed | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}  # receive the events of each feed from the bus
         self._poll_task: asyncio.Task[None] | None = None
 
@@ -103,6 +107,43 @@ class EventStreams:
         stream.position = present if position is None else position
         return stream
 
+    async def open_sweeps(self, sweep_ids: Sequence[str], position: EventPosition | None) -> SweepStream | None:
+        """Return a stream of the changes of sweeps after a position. The caller closes it.
+
+        Return None if all of them have ended and have no such changes.
+
+        Args:
+            sweep_ids: the ids, without duplicates; empty: all sweeps, also later ones.
+            position: the position of a client that continues a stream; sweeps that were deleted meanwhile are omitted.
+                Default: the stream starts with the present state of each of `sweep_ids`, or in the present.
+
+        Raises:
+            NotFound: a sweep does not exist.
+            Overloaded: too many streams are open, or they follow too many sweeps.
+        """
+        group = ",".join(sorted(sweep_ids)) or ALL_SWEEPS
+        self._require_place(group)
+        feed = self._sweeps = self._sweeps or SweepFeed()
+        if len(feed.list_followed().union(sweep_ids)) > MAX_FEEDS:
+            raise Overloaded("The event streams follow too many sweeps; try again later.")
+        stream = SweepStream(group, position or EventPosition(), self.release, feed=feed, sweep_ids=sweep_ids)
+        feed.listeners[stream] = None
+        self._add_stream(stream)
+        try:
+            previous = None if position is None or sweep_ids else position.cutoff
+            stored = await run_sync(self._reader.read_recent_sweeps, sweep_ids, {}, previous, limiter=self._threads)
+        except BaseException:
+            stream.close()
+            raise
+        missing = [sweep_id for sweep_id in sweep_ids if sweep_id not in stored.revisions]
+        if missing and position is None:
+            stream.close()
+            raise NotFound(f"Sweep {missing[0]!r} does not exist.", sweeps=missing)
+        if stream.start(stored.views, missing, None if position or sweep_ids else stored.settled_at):
+            return stream
+        stream.close()
+        return None
+
     async def read_page(self, job_id: str, after: int) -> list[Event]:
         """Return the first events of the job with a number above `after`."""
         return await run_sync(self._reader.read_page, job_id, after, limiter=self._threads)
@@ -123,7 +164,7 @@ class EventStreams:
         """
         return EventPosition.decode(text, now=await run_sync(self._reader.get_time, limiter=self._threads))
 
-    def release(self, stream: OpenStream) -> None:
+    def release(self, stream: OpenStream[Any]) -> None:
         """Remove a closed stream. Stop following the jobs of which this was the last stream."""
         if stream not in self._streams:
             return
@@ -133,6 +174,10 @@ class EventStreams:
             if not stream.feed.listeners:
                 self._topic = None
                 self._tasks.pop(TOPIC).cancel()
+        elif isinstance(stream, SweepStream):
+            del stream.feed.listeners[stream]
+            if not stream.feed.listeners:
+                self._sweeps = None
         elif isinstance(stream, EventStream):
             for feed in stream.feeds:
                 del feed.listeners[stream]
@@ -180,7 +225,7 @@ class EventStreams:
         self._add_stream(stream)
         return stream
 
-    def _add_stream(self, stream: OpenStream) -> None:
+    def _add_stream(self, stream: OpenStream[Any]) -> None:
         self._streams[stream] = None
         if self._poll_task is None:
             self._poll_task = asyncio.create_task(self._poll_forever(), name="event-poll")
@@ -223,6 +268,8 @@ class EventStreams:
                 if self._topic is not None:
                     recent = await run_sync(self._reader.read_recent, self._topic.settled_at, limiter=self._threads)
                     await self._topic.update(recent)
+                if self._sweeps is not None:
+                    await self._poll_sweeps(self._sweeps)
             except SQLAlchemyError as error:
                 log.warning("events.poll_failed", error=str(error))
             except Exception:  # an exception must not stop later polls
@@ -236,3 +283,8 @@ class EventStreams:
         for feed in feeds:
             state = states.get(feed.job_id)
             await feed.update(state and state.seq, has_ended=state is None or state.has_ended)
+
+    async def _poll_sweeps(self, feed: SweepFeed) -> None:
+        followed, cached, previous = feed.list_followed(), feed.get_revisions(), feed.settled_at
+        arguments = followed, cached, None if previous == EPOCH else previous
+        feed.update(await run_sync(self._reader.read_recent_sweeps, *arguments, limiter=self._threads), followed)

@@ -10,7 +10,7 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from sqlalchemy.orm import Session
 
-from app.services.dataset_selection import load_dataset
+from app.services.dataset_selection import DatasetSelection, load_dataset
 from app.services.datasets import build_not_ready_error
 from app.services.jobs import JobView
 from app.services.merge_patch import apply_merge_patch
@@ -21,6 +21,7 @@ from app.services.validation.resolve import check_spec, list_fields, parse_job_s
 from app.serving.backend import ArchitectureCatalog
 from core.db.repos.jobs import JobRepo
 from core.db.session import SessionFactory, transaction
+from core.db.tables import DatasetVersionRow
 from core.errors import Conflict, InvalidSpec
 from core.spec import ANY_JOB, AnyJobSpec, RegisterSpec, TrainingSpec
 
@@ -34,6 +35,27 @@ class _WaitingJob(NamedTuple):
     job_id: str
     spec: AnyJobSpec
     inputs: SubmissionInputs
+
+
+class ValidatedSpec(NamedTuple):
+    """A valid spec.
+
+    Attributes:
+        resolved: the spec with all defaults; None while its dataset is imported.
+        dataset: the selected dataset; None while it is imported, or if the job reads no dataset.
+        pending: the dataset version, while it is imported.
+    """
+
+    resolved: ResolvedSpec | None
+    dataset: DatasetSelection | None
+    pending: DatasetVersionRow | None
+
+    def require(self) -> ResolvedSpec:
+        """Return the spec with all defaults. Raises DatasetNotReady while its dataset is imported."""
+        if self.resolved is not None:
+            return self.resolved
+        assert self.pending is not None  # noqa: S101 - the spec is resolved otherwise
+        raise build_not_ready_error(self.pending)
 
 
 class JobSubmission:
@@ -89,11 +111,18 @@ class JobSubmission:
 
         Raises the errors of `submit_job`, and DatasetNotReady if the spec is valid but its dataset is being imported.
         """
+        return (await self.validate(spec)).require()
+
+    async def validate(self, spec: AnyJobSpec) -> ValidatedSpec:
+        """Validate a spec and fill in all defaults; without those that depend on a dataset that is being imported.
+
+        Raises the errors of `submit_job`.
+        """
         inputs: SubmissionInputs = await self._run(self._read_spec_inputs, spec)
         if inputs.pending is not None:
             await self._check_spec(spec, inputs)
-            raise build_not_ready_error(inputs.pending)
-        return await self._resolve(spec, inputs)
+            return ValidatedSpec(None, None, inputs.pending)
+        return ValidatedSpec(await self._resolve(spec, inputs), inputs.dataset, None)
 
     async def clone_job(self, job_id: str, changes: Mapping[str, Any], traceparent: str | None) -> JobView:
         """Submit a copy of a job. `changes` are merged into its spec (see `apply_merge_patch`)."""

@@ -26,6 +26,7 @@ from core.db.tables import DatasetVersionRow, JobRow
 from core.errors import IdempotencyMismatch, InvalidSpec, NotFound
 from core.failures import build_failure
 from core.spec import AnyJobSpec
+from core.spec.base import Spec
 from core.spec.submission import build_initial_progress, get_registry_name
 
 T = TypeVar("T")
@@ -86,9 +87,9 @@ class SubmissionStore:
             return None
         if existing.request_hash != hash_spec(submission.spec):
             raise IdempotencyMismatch(
-                f"The idempotency key was already used for job {existing.job_id} with another request body."
+                f"The idempotency key was already used for {existing.subject_id} with another request body."
             )
-        return self._job_service.get_job(existing.job_id)
+        return self._job_service.get_job(existing.subject_id)
 
     def find_pending_import(self, spec: AnyJobSpec) -> DatasetVersionRow | None:
         """Return the dataset version of the spec if its import is running, else None."""
@@ -219,8 +220,8 @@ def _collect_errors(errors: list[tuple[str, str]], find: Callable[[], T]) -> T |
         return None
 
 
-def hash_spec(spec: AnyJobSpec) -> str:
-    """Return a hash of a spec. The order of its fields does not change the hash."""
+def hash_spec(spec: Spec) -> str:
+    """Return a hash of a spec of a job or sweep. The order of its fields does not change the hash."""
     text = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.services.event_position import EventPosition
 from app.services.event_stream import OpenStream
@@ -23,7 +23,7 @@ class EventSource(Protocol):
     async def get_number_at(self, job_id: str, at: datetime) -> int: ...
 
 
-class TopicStream(OpenStream):
+class TopicStream(OpenStream[Event]):
     """Yields each event of `TOPIC_TYPES` of all jobs after its position exactly once, until it is evicted.
 
     It first reads the stored events after its position, and then receives new events from the feed. Its position has
@@ -34,7 +34,7 @@ class TopicStream(OpenStream):
         self,
         group: str,
         position: EventPosition,
-        release: Callable[[OpenStream], None],
+        release: Callable[[OpenStream[Any]], None],
         *,
         feed: TopicFeed,
         source: EventSource,

@@ -1,4 +1,4 @@
-"""The SDK client of one server, with its jobs, datasets, models and uploads."""
+"""The SDK client of one server, with its jobs, sweeps, datasets, models and uploads."""
 
 from collections.abc import AsyncGenerator, Iterable
 from types import TracebackType
@@ -9,6 +9,7 @@ from candela.aio.datasets import AsyncDatasets
 from candela.aio.job_collection import AsyncJobs
 from candela.aio.jobs import AsyncJob
 from candela.aio.models import AsyncModels
+from candela.aio.sweeps import AsyncSweeps
 from candela.aio.transport import AsyncTransport
 from candela.aio.uploads import AsyncUploads
 from candela.errors import ProblemError, Unreachable
@@ -37,6 +38,7 @@ class AsyncClient:
     ) -> None:
         self._transport = AsyncTransport(base_url, api_key, timeout_s=timeout_s, max_attempts=max_attempts)
         self.jobs = AsyncJobs(self._transport)
+        self.sweeps = AsyncSweeps(self._transport)
         self.datasets = AsyncDatasets(self._transport)
         self.models = AsyncModels(self._transport)
         self.uploads = AsyncUploads(self._transport)

@@ -20,6 +20,7 @@ from candela.cli import (
     predict,
     samples,
     service,
+    sweeps,
     variants,
     weights,
 )
@@ -65,6 +66,20 @@ RARE_JOB_COMMANDS: Commands = {
     "weights": job_results.weights,
     "register": jobs.register,
     "predict": predict.predict_with_job,
+}
+SWEEP_COMMANDS: Commands = {
+    "list": sweeps.list_sweeps,
+    "show": sweeps.show_sweep,
+    "watch": sweeps.watch_sweep,
+    "trials": sweeps.list_trials,
+    "add-trial": sweeps.add_trial,
+    "importance": sweeps.show_importance,
+    "pause": sweeps.pause_sweep,
+    "resume": sweeps.resume_sweep,
+    "cancel": sweeps.cancel_sweep,
+    "finish": sweeps.finish_sweep,
+    "extend": sweeps.extend_sweep,
+    "delete": sweeps.delete_sweep,
 }
 PREDICTION_COMMANDS: Commands = {
     "predict": predict.predict,
@@ -137,6 +152,9 @@ def build_app() -> typer.Typer:
     models_group = _create_list(models.list_models, MODEL_COMMANDS)
     app.add_typer(jobs_group, name="jobs", help="List jobs, or control one.", rich_help_panel=JOBS)
     _add_commands(app, JOB_COMMANDS, JOBS)
+    _add_commands(app, {"sweep": sweeps.submit_sweep}, JOBS)
+    sweeps_group = _create_list(sweeps.list_sweeps, SWEEP_COMMANDS)
+    app.add_typer(sweeps_group, name="sweeps", help="List sweeps, or follow and control one.", rich_help_panel=JOBS)
     app.add_typer(datasets_group, name="datasets", help="List, add, edit and export datasets.", rich_help_panel=MODELS)
     app.add_typer(models_group, name="models", help="List, register and export models.", rich_help_panel=MODELS)
     weights_group = _create_group(no_args_is_help=True)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from candela.cli.job_lookup import AmbiguousJob
+from candela.cli.job_lookup import AmbiguousReference
 from candela.cli.output import print_json
 from candela.errors import CandelaError, JobFailed, ProblemError, Unreachable, WatchInterrupted
 from candela.redaction import redact_credentials
@@ -49,8 +49,8 @@ def _classify(error: Exception) -> tuple[str, str, dict[str, Any]]:
         case JobFailed():
             extra = {"job_id": error.job_id, "state": error.state, "failure": error.failure or None}
             return "job-failed", "The job did not succeed", extra
-        case AmbiguousJob():
-            return "ambiguous-job", "Several jobs match", {"candidates": error.candidates}
+        case AmbiguousReference():
+            return f"ambiguous-{error.kind}", f"Several {error.kind}s match", {"candidates": error.candidates}
         case Unreachable():
             return "unreachable", "The server cannot be reached", {}
         case WatchInterrupted():

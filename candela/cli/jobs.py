@@ -23,6 +23,7 @@ def list_jobs(
     tag: Annotated[list[str] | None, typer.Option(help="Only jobs with this tag; repeatable.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Only jobs with this dataset: NAME or NAME@VERSION.")] = None,
     model: Annotated[str | None, typer.Option(help="Only jobs whose model has this name.")] = None,
+    sweep: Annotated[str | None, typer.Option(help="Only jobs of the trials of this sweep: its id.")] = None,
     sort: Annotated[
         str | None, typer.Option(help="Order, for example -metrics.valid_accuracy.best or duration; - reverses it.")
     ] = None,
@@ -45,6 +46,7 @@ def list_jobs(
             tags=tag or (),
             dataset=dataset,
             model=model,
+            sweep=sweep,
             sort=sort,
             limit=limit,
         )

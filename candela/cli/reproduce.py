@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from candela.cli.job_lookup import AmbiguousJob, find_job
+from candela.cli.job_lookup import AmbiguousReference, find_job
 from candela.cli.options import AsJson, Overrides
 from candela.cli.output import exit_unless_succeeded, print_job, print_state
 from candela.errors import CandelaError, InvalidRequest, NotFound, ProblemError, Unreachable
@@ -62,7 +62,7 @@ def _submit(client: "Client", ref: str, overrides: Sequence["Override"]) -> "Job
 def _find_job(client: "Client", ref: str) -> "Job | None":
     try:
         return find_job(client, ref)
-    except (AmbiguousJob, ProblemError, Unreachable):
+    except (AmbiguousReference, ProblemError, Unreachable):
         raise
     except CandelaError:  # no job matches
         return None

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from core.errors import InvalidSpec
 
 ID = re.compile(r"[0-9a-f]{1,32}")
+MAX_INTEGER = 2**63  # databases have no larger integers
 
 
 def encode(created_at: datetime, last_id: str) -> str:
@@ -52,8 +53,10 @@ def decode_position(cursor: str, order: str) -> tuple[str | float | None, str]:
         is_valid = encoded_order == order and ID.fullmatch(last_id) is not None
     except (binascii.Error, ValueError, TypeError, RecursionError) as error:
         raise build_cursor_error() from error
-    is_value = value is None or (isinstance(value, str | float) and not (isinstance(value, str) and "\0" in value))
-    if not is_valid or not is_value or value != value:
+    is_text = isinstance(value, str) and "\0" not in value
+    is_comparable = value == value  # unlike NaN
+    is_number = isinstance(value, float) or (type(value) is int and abs(value) < MAX_INTEGER)
+    if not is_valid or not is_comparable or not (value is None or is_text or is_number):
         raise build_cursor_error()
     return value, last_id
 

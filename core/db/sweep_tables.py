@@ -49,7 +49,10 @@ class SweepTrialRow(Base):
     """A trial of a sweep. Its jobs are the rows of `job` with its `sweep_id` and `sweep_trial`."""
 
     __tablename__ = "sweep_trial"
-    __table_args__ = (Index("ix_sweep_trial_score", "sweep_id", "best_score", "number"),)
+    __table_args__ = (
+        Index("ix_sweep_trial_score", "sweep_id", "best_score", "number"),
+        Index("ix_sweep_trial_state", "sweep_id", "state"),
+    )
 
     sweep_id: Mapped[str] = mapped_column(ForeignKey("sweep.id", ondelete="CASCADE"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)

@@ -272,13 +272,13 @@ class ModelAliasRow(Base):
 
 
 class IdempotencyRow(Base):
-    """An idempotency key with the hash of its request and the id of the created job."""
+    """An idempotency key with the hash of its request and the id of the created job or sweep."""
 
     __tablename__ = "idempotency_key"
 
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     request_hash: Mapped[str] = mapped_column(String(64))
-    job_id: Mapped[str] = mapped_column(String(32))
+    subject_id: Mapped[str] = mapped_column(String(32))
     created_at: Mapped[datetime]
 
 

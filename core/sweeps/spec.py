@@ -11,6 +11,7 @@ from core.sweeps.space import ParameterSpec, Pointer
 
 MAX_TRIALS = 10_000
 NumTrials = Annotated[int, Field(ge=1, le=MAX_TRIALS)]
+NumEpochs = Annotated[int, Field(ge=1, le=10**9)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
@@ -38,7 +39,7 @@ class BudgetSpec(Spec):
     """The limits of a sweep. It ends with the first one that is reached."""
 
     trials: NumTrials | None = Field(default=None, description="The maximum number of trials. Default: no limit.")
-    epochs: Annotated[int, Field(ge=1, le=10**9)] | None = Field(
+    epochs: NumEpochs | None = Field(
         default=None, description="The maximum number of epochs of all trials together. Default: no limit."
     )
     hours: Positive | None = Field(

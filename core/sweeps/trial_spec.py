@@ -21,6 +21,10 @@ Document = dict[str, Any]
 Choose = Callable[[str, ParameterSpec], JsonValue]
 
 
+class UnknownField(InvalidSpec):
+    """A parameter sets a field that the job spec does not have, or cannot have at this place."""
+
+
 class ParameterCycle(ValueError):
     """The conditions of parameters depend on each other. `pointers` is the cycle."""
 
@@ -121,8 +125,8 @@ def build_trial_spec(sweep: SweepSpec, parameters: Parameters, *, number: int = 
         repeat: the index of the job among the repeats of the trial.
 
     Raises:
-        InvalidSpec: a pointer does not exist, or the job spec refuses a value. Its errors have the pointers of the
-            job spec.
+        UnknownField: a pointer does not exist.
+        InvalidSpec: the job spec refuses a value. Its errors have the pointers of the job spec.
     """
     document, errors = build_base(sweep), list[FieldError]()
     for pointer in [each for each in sort_pointers(sweep.space) if each in parameters]:
@@ -132,7 +136,7 @@ def build_trial_spec(sweep: SweepSpec, parameters: Parameters, *, number: int = 
             errors.append((pointer, _describe_missing(document, pointer, str(error.args[0]))))
     errors += [(pointer, "is not a parameter of the sweep") for pointer in parameters if pointer not in sweep.space]
     if errors:
-        raise InvalidSpec("The parameters cannot be applied to the base of the sweep.", errors=errors)
+        raise UnknownField("The parameters cannot be applied to the base of the sweep.", errors=errors)
     try:
         spec = JobSpec.model_validate(document)
     except ValidationError as error:

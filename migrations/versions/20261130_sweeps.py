@@ -83,6 +83,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("sweep_trial") as table:
         table.create_index("ix_sweep_trial_score", ["sweep_id", "best_score", "number"], unique=False)
+        table.create_index("ix_sweep_trial_state", ["sweep_id", "state"], unique=False)
     with op.batch_alter_table("job") as table:
         table.add_column(sa.Column("sweep_id", sa.String(length=32), nullable=True))
         table.add_column(sa.Column("sweep_trial", sa.Integer(), nullable=True))
@@ -94,15 +95,20 @@ def upgrade() -> None:
             sqlite_where=sa.text("sweep_id IS NOT NULL"),
             postgresql_where=sa.text("sweep_id IS NOT NULL"),
         )
+    with op.batch_alter_table("idempotency_key") as table:
+        table.alter_column("job_id", new_column_name="subject_id")  # of a job or a sweep
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("idempotency_key") as table:
+        table.alter_column("subject_id", new_column_name="job_id")
     with op.batch_alter_table("job") as table:
         table.drop_index("ix_job_sweep")
         table.drop_column("sweep_repeat")
         table.drop_column("sweep_trial")
         table.drop_column("sweep_id")
     with op.batch_alter_table("sweep_trial") as table:
+        table.drop_index("ix_sweep_trial_state")
         table.drop_index("ix_sweep_trial_score")
     op.drop_table("sweep_trial")
     op.drop_table("rung_score")

@@ -29,6 +29,7 @@ UNUSED_PARAMETERS = {
     ("stream_many_events", "after"): "a lost connection continues with the header Last-Event-ID",
     ("show_logs", "after"): "test_jobs.py tests it: `--follow` sends it",
     ("stream_many_events", "topic"): "commands follow the jobs that they are given",
+    ("stream_many_events", "sweep"): "excludes `job`; `candela sweeps watch` sends it",
     ("show_metric_grid", "curve"): "replaces `name` and `split`; `candela curves --curve` sends it",
     ("list_jobs", "fields"): "the table needs all fields, and `--json` prints them",
 }
@@ -73,7 +74,8 @@ COMMANDS: dict[str, str] = {
     "list_samples": "datasets samples pets 1 --class cat --split train",
     "show_sample_image": "datasets samples pets 1 --images images --size 64",
     "stream_many_events": f"watch {JOB} {OTHER}",
-    "list_jobs": "jobs --id a1 --state queued --name a --kind train -q a --tag b --dataset pets --model m --sort name",
+    "list_jobs": "jobs --id a1 --state queued --name a --kind train -q a --tag b --dataset pets --model m --sweep 5a "
+    "--sort name",
     "submit_job": "submit job.yaml epochs=2 --dry-run",
     "compare_jobs": f"compare {JOB} {OTHER}",
     "delete_job": f"delete {JOB}",
@@ -100,6 +102,18 @@ COMMANDS: dict[str, str] = {
     "reproduce_job": f"reproduce {JOB}",
     "reproduce_version": "reproduce cats@1",
     "show_metric_grid": f"curves {JOB} {OTHER} --name loss --from 0 --to 9",
+    "submit_sweep": "sweep sweep.yaml budget.trials=2 --dry-run",
+    "list_sweeps": "sweeps --id a1 --state running --name a -q a",
+    "show_sweep": f"sweeps show {JOB}",
+    "delete_sweep": f"sweeps delete {JOB}",
+    "list_trials": f"sweeps trials {JOB} --sort score --state failed",
+    "add_trial": f"sweeps add-trial {JOB} /optimizer/lr=0.1",
+    "show_importance": f"sweeps importance {JOB}",
+    "pause_sweep": f"sweeps pause {JOB}",
+    "resume_sweep": f"sweeps resume {JOB}",
+    "cancel_sweep": f"sweeps cancel {JOB}",
+    "finish_sweep": f"sweeps finish {JOB}",
+    "extend_sweep": f"sweeps extend {JOB} --trials 9",
     "list_models": "models --tag a",
     "register_model": "models register m convnet --no-wait",
     "show_model": "models show m",
@@ -171,6 +185,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RecordingServer:
     for name in ("a.png", "a.zip", "pets.zip", "pets.csv"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "pets.json").write_text('{"name": "pets", "inputs": [[1]], "targets": [1]}')
+    (tmp_path / "sweep.yaml").write_text("base: {}\n")
     (tmp_path / "job.yaml").write_text("dataset: {name: pets}\n")
     return recording
 

@@ -43,7 +43,15 @@ OIP_PATHS = (
     "/v2/models/shapes/versions/{version}/config",
     "/v2/models/shapes/versions/{version}/stats",
 )
-PATH_VALUES = {"job_id": "0" * 32, "name": "shapes", "ref": "shapes", "version": "1", "format": "onnx", "alias": "a"}
+PATH_VALUES = {
+    "job_id": "0" * 32,
+    "sweep_id": "0" * 32,
+    "name": "shapes",
+    "ref": "shapes",
+    "version": "1",
+    "format": "onnx",
+    "alias": "a",
+}
 TIMEOUTS = ("0", "-1", "nan", "inf", "-inf", "1e309", "1e-400", "9" * 5000, "0x1", "3601", "a", "\u00b2", "1_0", "+1")
 
 

@@ -28,6 +28,7 @@ EXCEPTIONS = {
 UNUSED_PARAMETERS = {
     ("stream_many_events", "after"): "the SDK sends the header Last-Event-ID, which has the same meaning",
     ("stream_many_events", "topic"): "test_events.py tests it: it excludes `job`",
+    ("stream_many_events", "sweep"): "test_sweeps.py tests it: it excludes `job`",
 }
 IMAGE = b"\x89PNG"
 RESPONSE = {
@@ -74,6 +75,7 @@ CALLS: dict[str, Call] = {
         tags=["b"],
         dataset="pets",
         model="m",
+        sweep="5a",
         sort="name",
         fields=["name"],
     ),
@@ -106,6 +108,18 @@ CALLS: dict[str, Call] = {
     "show_metric_grid": lambda client, job, folder: client.jobs.curves(
         ["a1"], "loss", "valid", curves=["valid/loss"], start=0, end=9
     ),
+    "submit_sweep": lambda client, job, folder: client.sweeps.dry_run({}),
+    "list_sweeps": lambda client, job, folder: client.sweeps.list(id="a1", state="running", name="a", q="a"),
+    "show_sweep": lambda client, job, folder: client.sweeps.get("a1"),
+    "delete_sweep": lambda client, job, folder: client.sweeps.delete("a1"),
+    "list_trials": lambda client, job, folder: client.sweeps.trials("a1", sort="score", state="failed"),
+    "add_trial": lambda client, job, folder: client.sweeps.add_trial("a1", {"/optimizer/lr": 0.1}),
+    "show_importance": lambda client, job, folder: client.sweeps.importance("a1"),
+    "pause_sweep": lambda client, job, folder: client.sweeps.pause("a1"),
+    "resume_sweep": lambda client, job, folder: client.sweeps.resume("a1"),
+    "cancel_sweep": lambda client, job, folder: client.sweeps.cancel("a1"),
+    "finish_sweep": lambda client, job, folder: client.sweeps.finish("a1"),
+    "extend_sweep": lambda client, job, folder: client.sweeps.extend("a1", {"trials": 9}),
     "list_models": lambda client, job, folder: client.models.list(tag="a"),
     "register_model": lambda client, job, folder: client.models.register("m", "convnet"),
     "show_model": lambda client, job, folder: client.models.get("m"),

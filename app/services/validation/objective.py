@@ -80,7 +80,14 @@ def check_metric_splits(context: TrainingContext, report: ValidationReport) -> N
 
 
 def find_monitor_errors(spec: JobSpec) -> Iterator[tuple[str, str]]:
-    """Yield an error for every `monitor` of a callback or schedule that is not a metric of the job.
+    """Yield an error for every `monitor` of a callback or schedule that is not a metric of the job."""
+    for pointer, monitor in _find_monitors(spec):
+        if reason := find_curve_error(spec, monitor):
+            yield pointer, reason
+
+
+def find_curve_error(spec: JobSpec, name: str) -> str | None:
+    """Return why a metric is not one that the job records in every epoch, such as `valid_loss`; None if it is.
 
     If the task is unknown, the default metrics of every task are accepted.
     """
@@ -89,16 +96,15 @@ def find_monitor_errors(spec: JobSpec) -> Iterator[tuple[str, str]]:
         metrics = tuple(metric for defaults in TASK_DEFAULTS.values() for metric in defaults.metrics)
     has_validation = spec.dataset.valid != 0
     curves = list(dict.fromkeys(list_curves(metrics, has_validation=has_validation)))
-    for pointer, monitor in _find_monitors(spec):
-        if monitor not in curves and not has_validation and monitor in list_curves(metrics):
-            yield (
-                pointer,
-                f"{monitor!r} requires validation samples, but the job has none; monitor 'train_loss', or set "
-                "/dataset/valid to a number above 0",
-            )
-        elif monitor not in curves:
-            candidates = find_nearest(monitor, curves) or curves
-            yield pointer, f"{monitor!r} is not a metric of this job; did you mean {format_choices(candidates)}?"
+    if name in curves:
+        return None
+    if not has_validation and name in list_curves(metrics):
+        return (
+            f"{name!r} requires validation samples, but the job has none; monitor 'train_loss', or set "
+            "/dataset/valid to a number above 0"
+        )
+    candidates = find_nearest(name, curves) or curves
+    return f"{name!r} is not a metric of this job; did you mean {format_choices(candidates)}?"
 
 
 def format_choices(names: Iterable[str]) -> str:

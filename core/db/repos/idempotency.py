@@ -18,13 +18,13 @@ class IdempotencyRepo:
     def find(self, key: str) -> IdempotencyRow | None:
         return self._session.get(IdempotencyRow, key)
 
-    def add(self, key: str, request_hash: str, job_id: str) -> IdempotencyRow:
-        """Store an idempotency key with the hash of its request and the id of the created job.
+    def add(self, key: str, request_hash: str, subject_id: str) -> IdempotencyRow:
+        """Store an idempotency key with the hash of its request and the id of the created job or sweep.
 
         Raises:
             Conflict: another request with the same key is in progress.
         """
-        row = IdempotencyRow(key=key, request_hash=request_hash, job_id=job_id, created_at=now(self._session))
+        row = IdempotencyRow(key=key, request_hash=request_hash, subject_id=subject_id, created_at=now(self._session))
         try:
             with self._session.begin_nested():
                 self._session.add(row)

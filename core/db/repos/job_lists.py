@@ -46,6 +46,7 @@ class JobFilter(NamedTuple):
         dataset: the name of the dataset.
         dataset_version: the version of the dataset.
         id_prefix: hexadecimal digits with which the id starts.
+        sweep: the id of the sweep whose trials the jobs are.
     """
 
     state: JobState | None = None
@@ -57,6 +58,7 @@ class JobFilter(NamedTuple):
     dataset: str | None = None
     dataset_version: int | None = None
     id_prefix: str | None = None
+    sweep: str | None = None
 
 
 class JobListRepo:
@@ -101,8 +103,14 @@ class JobListRepo:
         return [job for job, _ in rows[:limit]], _encode_cursor(order, value, last.id)
 
     def _build_filters(self, conditions: JobFilter, tags: Sequence[str]) -> list[ColumnElement[bool]]:
-        values = (conditions.state, conditions.name, conditions.kind, conditions.model)
-        columns: tuple[Any, ...] = (JobRow.state, JobRow.name, JobRow.kind, JobRow.model_name)
+        values = (conditions.state, conditions.name, conditions.kind, conditions.model, conditions.sweep)
+        columns: tuple[Any, ...] = (
+            JobRow.state,
+            JobRow.name,
+            JobRow.kind,
+            JobRow.model_name,
+            JobRow.sweep_id,
+        )
         found = [column == value for column, value in zip(columns, values, strict=True) if value is not None]
         has_tag = exists().where(JobTagRow.job_id == JobRow.id).correlate(JobRow)
         found += [has_tag.where(JobTagRow.tag == tag) for tag in tags]

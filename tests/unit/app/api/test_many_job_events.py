@@ -9,7 +9,13 @@ from fastapi.testclient import TestClient
 
 from app.api.many_job_events import MAX_JOBS
 from app.services.event_streams import EventStreams
+from app.state import State
+from core.db.repos.sweeps import SweepRepo
+from core.db.session import transaction
+from core.sweeps.states import SweepState
 from tests.support.sse import parse_messages
+from tests.support.stored_sweeps import add_sweep
+from tests.support.sweeps import build_sweep
 
 Post = Callable[..., dict[str, Any]]
 
@@ -50,6 +56,10 @@ def test_a_job_that_is_listed_twice_is_sent_once(client: TestClient, job_ids: li
     [
         ("", "?job"),
         ("topic=jobs&job=a", "?job"),
+        ("topic=sweeps&sweep=a", "?job"),
+        ("sweep=a&job=a", "?job"),
+        ("sweep=A", "?sweep"),
+        ("&".join(["sweep=a"] * (MAX_JOBS + 1)), "?sweep"),
         ("topic=models", "?topic"),
         ("job=A", "?job"),
         ("&".join(["job=a"] * (MAX_JOBS + 1)), "?job"),
@@ -82,3 +92,20 @@ def test_the_topic_starts_with_an_id(client: TestClient, monkeypatch: pytest.Mon
     client.post("/v1/jobs", json={"dataset": {"name": "digits"}, "architecture": {"name": "mlp"}})
     later = client.get("/v1/events", params={"topic": "jobs"}, headers={"Last-Event-ID": message["id"]})
     assert [each.get("event") for each in parse_messages(later.text)] == [None, "state"]
+
+
+def test_a_sweep_that_has_ended_has_one_event_with_its_state(client: TestClient, state: State) -> None:
+    sweep_id = add_sweep(state.sessions, build_sweep())
+    with transaction(state.sessions) as session:
+        sweeps = SweepRepo(session)
+        sweeps.end(sweeps.get(sweep_id, is_locked=True), SweepState.SUCCEEDED)
+    response = client.get("/v1/events", params={"sweep": sweep_id})
+    (message,) = parse_messages(response.text)
+    event = json.loads(message["data"])
+    assert message["event"] == event["type"] == "sweep.updated"
+    assert (event["sweep"], event["seq"]) == (sweep_id, 1)
+    (summary,) = client.get("/v1/sweeps").json()["items"]
+    assert {**event["payload"], "elapsed_s": 0, "budget": 0} == {**summary, "elapsed_s": 0, "budget": 0}
+    later = client.get("/v1/events", params={"sweep": sweep_id}, headers={"Last-Event-ID": message["id"]})
+    assert later.status_code == 204
+    assert client.get("/v1/events", params={"sweep": "0" * 32}).status_code == 404

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from candela.cli.errors import describe_error, exit_with_error, format_error, wants_json
-from candela.cli.job_lookup import AmbiguousJob
+from candela.cli.job_lookup import AmbiguousReference
 from candela.errors import CandelaError, JobFailed, Unreachable, WatchInterrupted, problem_error
 
 Run = Callable[..., tuple[int, str, str]]
@@ -41,7 +41,7 @@ def test_a_problem_is_the_json_of_the_server() -> None:
     [
         (Unreachable("no connection"), "unreachable"),
         (JobFailed("a1", "failed", {"message": "It broke."}), "job-failed"),
-        (AmbiguousJob("a", []), "ambiguous-job"),
+        (AmbiguousReference("a", "job", []), "ambiguous-job"),
         (WatchInterrupted("stopped watching"), "interrupted"),
         (TimeoutError("still importing"), "timeout"),
         (FileNotFoundError(2, "No such file", "x.png"), "file"),

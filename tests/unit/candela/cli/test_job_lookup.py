@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from candela import CandelaError, Client
-from candela.cli.job_lookup import AmbiguousJob, find_job, find_job_id
+from candela.cli.job_lookup import AmbiguousReference, find_job, find_job_id
 
 JobAnswer = Callable[..., dict[str, Any]]
 JOB, OTHER = "a1" * 16, "b2" * 16
@@ -62,7 +62,7 @@ def test_candidates_of_an_ambiguous_reference_are_listed(
 ) -> None:
     ids = [f"a1{number:030x}" for number in range(num_jobs)]
     server.json("GET /v1/jobs", list_page(*(job_answer(id=job_id, state="failed") for job_id in ids)))
-    with pytest.raises(AmbiguousJob) as caught:
+    with pytest.raises(AmbiguousReference) as caught:
         find_job(client, "a1")
     lines = str(caught.value).splitlines()
     assert lines[0] == "several jobs match 'a1'; use more digits of the id:"
