@@ -1,8 +1,9 @@
 """Creates the torch module of one layer of the architecture `layers`."""
 
-from typing import Any, assert_never
+from typing import assert_never
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from models.layers_spec import (
     ActivationSpec,
@@ -22,10 +23,13 @@ from models.layers_spec import (
     RecurrentSpec,
     ReshapeSpec,
     ResidualSpec,
+    ScaleSpec,
     SoftmaxSpec,
     TransposeSpec,
+    WhiteningSpec,
 )
 from models.recurrent import Recurrent, TokenEmbedding, Transpose
+from models.whitening import WhiteningConv2d, init_dirac
 
 AnyShape = tuple[int, ...]
 CLASSES: dict[str, type[nn.Module]] = {
@@ -69,13 +73,15 @@ def make_layer(spec: LayerSpec, shape: AnyShape) -> nn.Module:
         case LinearSpec(out=out, bias=bias):
             return nn.Linear(shape[0], out, bias=bias)
         case ConvSpec():
-            return CLASSES[spec.type](shape[0], spec.out, spec.kernel, **_get_conv_options(spec))
+            return _make_convolution(spec, shape)
+        case WhiteningSpec(kernel=kernel, bias=bias, eps=eps):
+            return WhiteningConv2d(shape[0], kernel, bias=bias, eps=eps)
         case PoolSpec(kernel=kernel, stride=stride, padding=padding, ceil_mode=ceil_mode):
             return CLASSES[spec.type](kernel, stride, padding, ceil_mode=ceil_mode)
         case AdaptivePoolSpec(size=size):
             return CLASSES[spec.type](size)
-        case BatchNormSpec(eps=eps, momentum=momentum, affine=affine):
-            return _select_batch_norm(spec, shape)(shape[0], eps=eps, momentum=momentum, affine=affine)
+        case BatchNormSpec():
+            return _make_batch_norm(spec, shape)
         case LayerNormSpec(eps=eps, affine=affine):
             return nn.LayerNorm(shape, eps=eps, elementwise_affine=affine)
         case GroupNormSpec(groups=groups, eps=eps, affine=affine):
@@ -90,6 +96,8 @@ def make_layer(spec: LayerSpec, shape: AnyShape) -> nn.Module:
             return nn.ELU(alpha)
         case SoftmaxSpec():
             return CLASSES[spec.type](dim=1)
+        case ScaleSpec(factor=factor):
+            return Scale(factor)
         case FlattenSpec(start_dim=start_dim):
             return nn.Flatten(start_dim)
         case ReshapeSpec(shape=target):
@@ -106,11 +114,30 @@ def make_layer(spec: LayerSpec, shape: AnyShape) -> nn.Module:
             assert_never(spec)
 
 
-def _get_conv_options(spec: ConvSpec) -> dict[str, Any]:
-    return spec.model_dump(include={"stride", "padding", "dilation", "groups", "bias", "padding_mode"})
+class Scale(nn.Module):
+    """Multiplies its inputs by a constant."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self._factor = factor
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the product; the shape does not change."""
+        return inputs * self._factor
 
 
-def _select_batch_norm(spec: BatchNormSpec, shape: AnyShape) -> type[nn.Module]:
-    if spec.type != "batch_norm":
-        return CLASSES[spec.type]
-    return CLASSES[f"batch_norm{max(len(shape) - 1, 1)}d"]
+def _make_convolution(spec: ConvSpec, shape: AnyShape) -> nn.Module:
+    options = spec.model_dump(include={"stride", "padding", "dilation", "groups", "bias", "padding_mode"})
+    convolution = CLASSES[spec.type](shape[0], spec.out, spec.kernel, **options)
+    if spec.init == "dirac":
+        init_dirac(convolution)
+    return convolution
+
+
+def _make_batch_norm(spec: BatchNormSpec, shape: AnyShape) -> nn.Module:
+    kind = spec.type if spec.type != "batch_norm" else f"batch_norm{max(len(shape) - 1, 1)}d"
+    norm = CLASSES[kind](shape[0], eps=spec.eps, momentum=spec.momentum, affine=spec.affine)
+    if spec.affine and not spec.scale:
+        del norm.weight  # a buffer is not trained, and no option can unfreeze it
+        norm.register_buffer("weight", torch.ones(shape[0]), persistent=False)
+    return norm

@@ -17,6 +17,7 @@ from models.layers_spec import (
     RecurrentSpec,
     ResidualSpec,
     TransposeSpec,
+    WhiteningSpec,
 )
 from models.registry import Architecture, ArchitectureBuildError, Shape
 
@@ -156,6 +157,8 @@ def _get_rank(spec: LayerSpec) -> int | None:
         return 1
     if isinstance(spec, RecurrentSpec | TransposeSpec):
         return 2
+    if isinstance(spec, WhiteningSpec):
+        return 3
     digits = spec.type[-2]
     return int(digits) + 1 if spec.type.endswith("d") and digits.isdigit() else None
 
@@ -188,7 +191,9 @@ def _check_num_inputs(spec: LayerSpec, shape: AnyShape, path: str) -> None:
 
 
 def _check_first(spec: LayerSpec, shape: AnyShape, path: str) -> None:
-    """Check that an embedding is the first layer and that its inputs are codes, not pixels."""
+    """Check that an embedding or a whitening is the first layer, and that an embedding's inputs are codes."""
+    if isinstance(spec, WhiteningSpec) and path != "layers/0":
+        raise ArchitectureBuildError(path, f"{path} (whitening) must be the first layer, but other layers precede it")
     if isinstance(spec, EmbeddingSpec) and (path != "layers/0" or len(shape) > 2):
         where = f"its input is {shape}" if path == "layers/0" else "other layers precede it"
         raise ArchitectureBuildError(path, f"{path} (embedding) requires integers of a row or a window, but {where}")

@@ -1,13 +1,15 @@
 """Builds the network of a job with its initial weights."""
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from core.datasets.packed import PackedMeta
 from core.spec import JobSpec, losses
 from models import registry
 from models.logits import to_logits
+from models.whitening import WhiteningConv2d
 from worker.builders.preprocessing import get_cardinalities
 from worker.engine.device import Placement, compile_in_place
 from worker.engine.transfer import LoadReport, Weights, freeze_parameters, transfer_weights
@@ -27,15 +29,24 @@ class InitialNetwork(NamedTuple):
 
 
 def build_initial_network(
-    spec: JobSpec, meta: PackedMeta, placement: Placement, initial_weights: Weights | None
+    spec: JobSpec,
+    meta: PackedMeta,
+    placement: Placement,
+    initial_weights: Weights | None,
+    iter_inputs: Callable[[], Iterable[Tensor]] = tuple,
 ) -> InitialNetwork:
     """Build the network on its device, load the initial weights and freeze parameters.
+
+    `iter_inputs` returns batches of network inputs, from which a whitening layer computes its weights.
 
     Raises:
         ArchitectureBuildError: the architecture cannot be built for the shape of the dataset's samples.
         NoMatchingWeights: no initial weight matches a parameter.
     """
     network = placement.place_network(_build_network(spec, meta))
+    for layer in network.modules():
+        if isinstance(layer, WhiteningConv2d):
+            layer.fit_weights(iter_inputs())
     if spec.compile:
         compile_in_place(network)
     load_report = None if initial_weights is None else transfer_weights(network, initial_weights)

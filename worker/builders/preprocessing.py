@@ -1,12 +1,20 @@
 """Builds the preprocessing of a job's network. All splits and predictions use the same preprocessing."""
 
-from torch import nn
+from collections.abc import Iterator
 
-from core.datasets.packed import PackedMeta
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from core.datasets.packed import PackedMeta, Samples
+from core.datasets.splits import Index
 from core.errors import InvalidSpec
 from core.spec import JobSpec, RegisterSpec, TrainingSpec, transforms
 from core.spec.job import PRETRAINED
 from models import bundle, registry
+
+MAX_SAMPLE_INPUTS = 5_000
+SAMPLE_BATCH_SIZE = 250
 
 
 def build_preprocessing(spec: JobSpec, meta: PackedMeta) -> nn.Module:
@@ -16,6 +24,16 @@ def build_preprocessing(spec: JobSpec, meta: PackedMeta) -> nn.Module:
     return bundle.build_preprocessing(
         architecture.name, architecture.options, meta.image_shape, moments, get_cardinalities(meta)
     )
+
+
+def iter_sample_inputs(preprocess: nn.Module, samples: Samples, index: Index) -> Iterator[Tensor]:
+    """Yield network inputs of up to `MAX_SAMPLE_INPUTS` selected samples, in batches. The same samples each time.
+
+    The samples are evenly spaced, because the samples of many datasets are sorted by class.
+    """
+    spaced = np.linspace(0, len(index) - 1, min(len(index), MAX_SAMPLE_INPUTS)).astype(np.int64)
+    for part in np.array_split(index[spaced], -(-len(spaced) // SAMPLE_BATCH_SIZE)):
+        yield preprocess(torch.from_numpy(samples[part]))
 
 
 def get_normalization(spec: JobSpec, meta: PackedMeta) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -16,7 +16,7 @@ from worker.builders.losses import build_job_loss
 from worker.builders.metrics import build_accumulator_factory
 from worker.builders.networks import build_initial_network
 from worker.builders.optimizers import make_optimizer
-from worker.builders.preprocessing import build_preprocessing
+from worker.builders.preprocessing import build_preprocessing, iter_sample_inputs
 from worker.builders.schedules import make_schedule
 from worker.engine.callback import Callback, SaveArtifact, noop
 from worker.engine.callbacks import NonFiniteGuard, ValidationSamples
@@ -46,7 +46,8 @@ def build_run(
     """
     RngState.seed(spec.seed)
     meta, train, splits = packed.meta, packed.read_split("train"), resolve_splits(packed, spec.dataset, spec.seed)
-    network, load_report, frozen_parameters = build_initial_network(spec, meta, placement, initial_weights)
+    iter_inputs = partial(iter_sample_inputs, build_preprocessing(spec, meta), train.images, splits.train_index)
+    network, load_report, frozen_parameters = build_initial_network(spec, meta, placement, initial_weights, iter_inputs)
     loss = build_job_loss(spec, meta, np.asarray(train.targets[splits.train_index]))
     forward = _build_forward_pass(spec, meta, placement, network, loss)
     optimizer = make_optimizer(spec.optimizer, network, placement.device)

@@ -38,6 +38,8 @@ BUILDS: list[list[Layer]] = [
     [{"type": "residual", "layers": [conv(6, padding=1), {"type": "relu"}],
       "projection": [{"type": "conv2d", "out": 6, "kernel": 1}]},
      {"type": "residual", "layers": [conv(6, padding=1)]}, FLATTEN, OUT],
+    [{"type": "whitening"}, conv(4, init="dirac"), {"type": "batch_norm", "scale": False}, FLATTEN, OUT,
+     {"type": "scale", "factor": 0.1}],
 ]  # fmt: skip
 
 
@@ -65,6 +67,33 @@ def test_residual_adds_its_input() -> None:
     assert network(torch.tensor([[[[-1.0, 2.0]]]])).tolist() == [[-1.0, 4.0]]
 
 
+def test_scale_multiplies_its_input() -> None:
+    network = registry.build_network("layers", {"layers": [{"type": "scale", "factor": -2.0}, FLATTEN]}, (1, 1, 2), 2)
+    assert network(torch.tensor([[[[-1.0, 2.0]]]])).tolist() == [[2.0, -4.0]]
+
+
+def test_batch_norm_without_scale_equals_torchs_with_a_scale_of_one() -> None:
+    layers = [{"type": "batch_norm", "scale": False}, FLATTEN]
+    network = registry.build_network("layers", {"layers": layers}, (2, 3, 3), 18)
+    images = torch.randn(4, 2, 3, 3)
+    assert [name for name, _ in network.named_parameters()] == ["0.bias"]
+    assert torch.equal(network(images), nn.BatchNorm2d(2)(images).flatten(1))
+
+
+@pytest.mark.parametrize(("kind", "in_channels"), [("conv1d", 3), ("conv2d", 3), ("conv3d", 1)])
+def test_dirac_initialization_makes_a_convolution_the_identity(kind: str, in_channels: int) -> None:
+    shape = (in_channels, *{"conv1d": (8,), "conv2d": (4, 4), "conv3d": (4, 4, 4)}[kind])
+    layers = [{"type": kind, "out": in_channels, "kernel": 3, "padding": "same", "bias": False, "init": "dirac"}]
+    images = torch.randn(2, *shape)
+    network = registry.build_network(
+        "layers",
+        {"layers": [{"type": "reshape", "shape": list(shape)}, *layers, FLATTEN]},
+        (images[0].numel(),),
+        images[0].numel(),
+    )
+    assert torch.equal(network(images.flatten(1)), images.flatten(1))
+
+
 MISFITS: list[tuple[list[Layer], str, str]] = [
     ([OUT], "layers/0", "(features,), but its input is (3, 8, 8): add a flatten before it"),
     ([FLATTEN, {"type": "linear", "in": 100, "out": 10}], "layers/1/in", "(100,), but its input is (192,)"),
@@ -89,6 +118,8 @@ MISFITS: list[tuple[list[Layer], str, str]] = [
         "layers/0/layers/1/in",
         "but its input is (3, 6, 6)",
     ),
+    ([{"type": "relu"}, {"type": "whitening"}], "layers/1", "must be the first layer, but other layers precede it"),
+    ([{"type": "whitening", "kernel": 7}, {"type": "whitening"}], "layers/1", "must be the first layer"),
     ([FLATTEN, {"type": "linear", "out": 9}, {"type": "relu"}], "layers/1/out", "(9,), but the task requires (10,)"),
     ([conv(10)], "layers/0", "(10, 6, 6), but the task requires (10,)"),
 ]

@@ -32,6 +32,26 @@ def test_initial_weights_are_loaded_and_parameters_frozen(datasets: dict[Task, P
         assert parameter.requires_grad != (name in frozen_parameters) == name.endswith("weight")
 
 
+WHITENED = {"name": "layers", "layers": [{"type": "whitening"}, {"type": "flatten"}, {"type": "linear", "out": 3}]}
+
+
+def test_whitening_layer_is_computed_from_the_inputs(datasets: dict[Task, PackedDataset]) -> None:
+    meta = datasets["classification"].meta
+    images = torch.randn(50, *meta.image_shape) * 5
+    spec = build_spec(architecture=WHITENED)
+    network = build_initial_network(spec, meta, cpu_placement(), None, lambda: [images]).network
+    outputs = network.get_submodule("0")(images) - network.get_parameter("0.bias").view(1, -1, 1, 1)
+    assert outputs.square().mean().item() == pytest.approx(1.0, abs=0.01)
+
+
+def test_initial_weights_replace_computed_ones(datasets: dict[Task, PackedDataset]) -> None:
+    meta, spec = datasets["classification"].meta, build_spec(architecture=WHITENED, freeze=["0.*"])
+    images = torch.randn(50, *meta.image_shape)
+    source = build_initial_network(spec, meta, cpu_placement(), None, lambda: [images * 9]).network.state_dict()
+    network = build_initial_network(spec, meta, cpu_placement(), source, lambda: [images]).network
+    assert torch.equal(network.get_buffer("0.weight"), source["0.weight"])
+
+
 def test_weights_that_do_not_match_are_rejected(datasets: dict[Task, PackedDataset]) -> None:
     spec, meta = build_spec(architecture=MLP), datasets["classification"].meta
     with pytest.raises(NoMatchingWeights):
