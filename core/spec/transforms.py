@@ -42,6 +42,18 @@ class HorizontalFlipSpec(TransformBase):
     p: Probability = Field(default=0.5, description="The probability that an image is transformed.")
 
 
+class AlternatingFlipSpec(TransformBase):
+    """Flip a random half of the images horizontally in odd epochs, and the other half in even epochs.
+
+    Two consecutive epochs contain each image and its mirror image once. With the sampler `weighted`, which repeats
+    images, the flips of an image do not alternate. It cannot be a part of another transform.
+
+    Source: Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024.
+    """
+
+    name: Literal["alternating_flip"] = "alternating_flip"
+
+
 class VerticalFlipSpec(TransformBase):
     """Flip images vertically with probability `p`."""
 
@@ -122,6 +134,16 @@ class RandomErasingSpec(_BoxSpec):
     p: Probability = Field(default=0.5, description="The probability that an image is transformed.")
     scale: AreaRange = (0.02, 0.33)
     ratio: RatioRange = (0.3, 3.3)
+
+
+class CutoutSpec(TransformBase):
+    """Set a square at a random place to black. A part of it can be outside of the image.
+
+    Source: DeVries and Taylor, 2017.
+    """
+
+    name: Literal["cutout"] = "cutout"
+    size: Annotated[int, Field(ge=1, le=1024, description="The side length of the square in pixels.")] = 8
 
 
 class ColorJitterSpec(TransformBase):
@@ -208,6 +230,7 @@ PartSpec = Annotated[
     | RandomResizedCropSpec
     | RandomPerspectiveSpec
     | RandomErasingSpec
+    | CutoutSpec
     | RandomGrayscaleSpec
     | ColorJitterSpec
     | RandAugmentSpec,
@@ -240,6 +263,7 @@ class RandomOrderSpec(TransformBase):
 
 TransformSpec = Annotated[
     HorizontalFlipSpec
+    | AlternatingFlipSpec
     | VerticalFlipSpec
     | AffineSpec
     | RotationSpec
@@ -247,6 +271,7 @@ TransformSpec = Annotated[
     | RandomResizedCropSpec
     | RandomPerspectiveSpec
     | RandomErasingSpec
+    | CutoutSpec
     | RandomGrayscaleSpec
     | ColorJitterSpec
     | RandAugmentSpec

@@ -15,6 +15,8 @@ def make_transform(spec: transforms.TransformSpec) -> engine_transforms.Transfor
             return engine_transforms.RandomChoice([_make_part(part) for part in parts])
         case transforms.RandomOrderSpec(transforms=parts):
             return engine_transforms.RandomOrder([_make_part(part) for part in parts])
+        case transforms.AlternatingFlipSpec():
+            return engine_transforms.AlternatingFlip()
         case transforms.NormalizeSpec():
             return None
         case _:
@@ -38,6 +40,8 @@ def _make_part(spec: transforms.PartSpec) -> engine_transforms.Transform:
             return engine_transforms.RandomResizedCrop(**options)
         case transforms.RandomErasingSpec():
             return engine_transforms.RandomErasing(**options)
+        case transforms.CutoutSpec():
+            return engine_transforms.Cutout(**options)
         case transforms.ColorJitterSpec():
             return engine_transforms.ColorJitter(**options)
         case transforms.RandAugmentSpec():

@@ -3,7 +3,8 @@
 from worker.engine.transforms.affine import Affine
 from worker.engine.transforms.color_jitter import ColorJitter
 from worker.engine.transforms.composition import RandomApply, RandomChoice, RandomOrder
-from worker.engine.transforms.flip import HorizontalFlip, VerticalFlip
+from worker.engine.transforms.cutout import Cutout
+from worker.engine.transforms.flip import AlternatingFlip, HorizontalFlip, VerticalFlip
 from worker.engine.transforms.rand_augment import RandAugment
 from worker.engine.transforms.random_crop import RandomCrop
 from worker.engine.transforms.random_erasing import RandomErasing
@@ -24,7 +25,9 @@ from worker.engine.transforms.rng import (
 
 __all__ = [
     "Affine",
+    "AlternatingFlip",
     "ColorJitter",
+    "Cutout",
     "DeviceTransform",
     "HorizontalFlip",
     "RandAugment",

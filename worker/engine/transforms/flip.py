@@ -1,12 +1,13 @@
-"""Mirrors randomly selected images."""
+"""Mirrors randomly selected images, or every image in every second epoch."""
 
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from worker.engine.transforms.functional import Mask, expand_per_image
-from worker.engine.transforms.rng import Images, RandomParams
+from worker.engine.transforms.rng import Images, RandomParams, RngStream, build_generator
 
 
 class _Flip:
@@ -41,3 +42,19 @@ class VerticalFlip(_Flip):
     """Swaps top and bottom."""
 
     axis = 1
+
+
+class AlternatingFlip(HorizontalFlip):
+    """Swaps left and right in every second epoch: a random half of the images in odd epochs, the others in even ones.
+
+    Two consecutive epochs contain each image and its mirror image once, while random flips repeat half of the images.
+    Source: Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024, section 3.6.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(p=0.5)
+
+    def draw_params(self, num_samples: int, seed: int, epoch: int) -> RandomParams:
+        """Return 0.0 (mirrored) or 0.5 (not mirrored) for each sample, (num_samples, 1)."""
+        is_first_half = build_generator(seed, 0, RngStream.ALTERNATION).random(num_samples, dtype=np.float32) < self._p
+        return np.where(is_first_half == bool(epoch % 2), 0.0, self._p).astype(np.float32)[:, None]

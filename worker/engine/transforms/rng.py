@@ -36,12 +36,22 @@ class DeviceTransform(Transform, Protocol):
         ...
 
 
+@runtime_checkable
+class EpochTransform(Transform, Protocol):
+    """A transform whose parameters depend on the parameters of the same sample in earlier epochs."""
+
+    def draw_params(self, num_samples: int, seed: int, epoch: int) -> RandomParams:
+        """Return the parameters of all samples in an epoch, (num_samples, num_random_params) in [0, 1)."""
+        ...
+
+
 class RngStream(IntEnum):
     """Independent streams of random numbers for the same seed and epoch, one for each purpose."""
 
     AUGMENTATION = 0
     SAMPLE_ORDER = 1
     MIXING = 2
+    ALTERNATION = 3
 
 
 def build_generator(seed: int, epoch: int, stream: RngStream) -> np.random.Generator:
@@ -55,7 +65,14 @@ def build_generator(seed: int, epoch: int, stream: RngStream) -> np.random.Gener
 def draw_random_params(transforms: Sequence[Transform], num_samples: int, seed: int, epoch: int) -> RandomParams:
     """Return uniform numbers in [0, 1), one row per sample and one column per random parameter."""
     width = sum(transform.num_random_params for transform in transforms)
-    return build_generator(seed, epoch, RngStream.AUGMENTATION).random((num_samples, width), dtype=np.float32)
+    params = build_generator(seed, epoch, RngStream.AUGMENTATION).random((num_samples, width), dtype=np.float32)
+    start = 0
+    for transform in transforms:
+        end = start + transform.num_random_params
+        if isinstance(transform, EpochTransform):
+            params[:, start:end] = transform.draw_params(num_samples, seed, epoch)
+        start = end
+    return params
 
 
 def draw_mix_params(alpha: float, num_samples: int, seed: int, epoch: int) -> RandomParams:

@@ -5,7 +5,9 @@ import pytest
 
 from worker.engine.transforms import (
     Affine,
+    AlternatingFlip,
     ColorJitter,
+    Cutout,
     HorizontalFlip,
     RandAugment,
     RandomApply,
@@ -39,9 +41,11 @@ ALL: list[Transform] = [
     RandomApply([HorizontalFlip(), Affine(degrees=20)]),
     RandomChoice([VerticalFlip(1.0), RandomErasing(1.0), Affine(degrees=20)]),
     RandomOrder([RandomErasing(1.0), Affine(degrees=20), HorizontalFlip()]),
+    AlternatingFlip(),
+    Cutout(size=4),
 ]
 NAMES = ["hflip", "vflip", "affine", "nearest", "crop", "reflect", "resized_crop", "erasing", "jitter", "rand_augment"]
-NAMES += ["shear", "perspective", "apply", "choice", "order"]
+NAMES += ["shear", "perspective", "apply", "choice", "order", "alternating_flip", "cutout"]
 
 
 def make_images(channels: int = 3, count: int = 12) -> np.ndarray:
@@ -82,6 +86,18 @@ def test_flips_mirror_images() -> None:
     assert np.array_equal(HorizontalFlip(0.5)(images, always), images[:, :, ::-1])
     assert np.array_equal(VerticalFlip(0.5)(images, always), images[:, ::-1])
     assert np.array_equal(HorizontalFlip(0.5)(images, never), images)
+
+
+@pytest.mark.parametrize("before", [[], [RandomCrop(2), ColorJitter(0.2)]], ids=["alone", "after others"])
+def test_alternating_flip_shows_both_sides_in_two_epochs(before: list[Transform]) -> None:
+    transforms = [*before, AlternatingFlip()]
+    columns = [draw_random_params(transforms, 400, 7, epoch)[:, -1:] for epoch in (1, 2, 3)]
+    images = np.repeat(make_images(count=1), 400, axis=0)
+    flipped = [(AlternatingFlip()(images, one) != images).any(axis=(1, 2, 3)) for one in columns]
+    assert np.array_equal(flipped[0], ~flipped[1])
+    assert np.array_equal(flipped[0], flipped[2])
+    assert 150 < flipped[0].sum() < 250
+    assert not np.array_equal(columns[0], draw_random_params(transforms, 400, 8, 1)[:, -1:])
 
 
 def make_midrange_params(*rest: float) -> np.ndarray:
@@ -149,6 +165,14 @@ def test_random_erasing_blackens_a_box_with_the_requested_area() -> None:
     black = (erasing(images, draw_random_params([erasing], len(images), 0, 0)) == 0).mean(axis=(1, 2, 3))
     assert (black > 0).mean() == pytest.approx(0.25, abs=0.05)
     assert 0.08 <= black[black > 0].min() < black.max() <= 0.22
+
+
+def test_cutout_blackens_a_square_around_its_center() -> None:
+    images = np.full((3, 10, 10, 1), 255, dtype=np.uint8)
+    random_params = np.array([[0.5, 0.59], [0.0, 0.0], [0.999, 0.999]], np.float32)
+    black = Cutout(size=4)(images, random_params)[..., 0] == 0
+    assert [np.argwhere(one).min(axis=0).tolist() for one in black] == [[3, 3], [0, 0], [7, 7]]
+    assert [int(one.sum()) for one in black] == [16, 4, 9]
 
 
 def test_full_crop_is_the_identity_and_small_crop_is_magnified_up() -> None:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from worker.engine.transforms import (
     Affine,
+    AlternatingFlip,
     ColorJitter,
+    Cutout,
     HorizontalFlip,
     RandAugment,
     RandomApply,
@@ -39,6 +41,9 @@ MOVING: dict[str, Transform] = {
     "reflect": RandomCrop(5, "reflect"),
     "wide_reflect": RandomCrop(90, "reflect"),  # wider than the image
     "erasing": RandomErasing(0.7),
+    "alternating_flip": AlternatingFlip(),
+    "cutout": Cutout(11),
+    "wide_cutout": Cutout(90),
     "apply": RandomApply([HorizontalFlip(), RandomCrop(3)]),
     "choice": RandomChoice([VerticalFlip(1.0), RandomErasing(1.0), RandomCrop(2, "reflect")]),
     "order": RandomOrder([RandomErasing(1.0), RandomCrop(4), HorizontalFlip()]),
