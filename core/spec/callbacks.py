@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from core.spec.base import Count, Monitor, NonNegative, Pattern, Positive, Share, Signed
 from core.spec.callback_base import CallbackBase, Mode
 
+SlowShare = Annotated[float, Field(gt=0.0, le=1.0)]
 MIN_DELTA = "The smallest change that counts as an improvement."
 
 
@@ -149,7 +150,7 @@ class SwaSpec(CallbackBase):
 class LookaheadSpec(CallbackBase):
     """Move slow weights towards the trained weights every `k` steps; validate and register the slow weights.
 
-    Source: Zhang et al., "Lookahead Optimizer", 2019.
+    Source: Zhang et al., "Lookahead Optimizer", 2019; Jordan, 2024, for `final_alpha`.
     """
 
     changes_steps: ClassVar[bool] = True
@@ -160,9 +161,17 @@ class LookaheadSpec(CallbackBase):
     k: Annotated[
         int, Field(ge=2, le=1000, description="The number of steps between two updates of the slow weights.")
     ] = 5
-    alpha: Share = Field(
+    alpha: SlowShare = Field(
         default=0.5,
         description="The fraction of the distance to the trained weights that the slow weights move per update.",
+    )
+    final_alpha: SlowShare | None = Field(
+        default=None,
+        description="The fraction at the end of the job. It changes from `alpha` with the cube of the progress: slowly "
+        "at first. Default: `alpha`.",
+    )
+    average_statistics: bool = Field(
+        default=False, description="Whether to average the running statistics of batch norms like the weights."
     )
 
 

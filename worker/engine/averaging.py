@@ -114,23 +114,45 @@ class Swa(Averaging):
 class Lookahead(Averaging):
     """The slow weights of Lookahead.
 
-    Every `k` steps: slow += alpha * (trained - slow). The slow weights then replace the trained weights.
+    Every `k` steps: slow += alpha * (trained - slow). The slow weights then replace the trained weights. With
+    `final_alpha`, the fraction changes from `alpha` to `final_alpha` with the cube of the progress of the run.
 
-    Source: Zhang et al., "Lookahead Optimizer: k steps forward, 1 step back", 2019.
+    Source: Zhang et al., "Lookahead Optimizer: k steps forward, 1 step back", 2019; Jordan, "94% on CIFAR-10 in 3.29
+    Seconds on a Single GPU", 2024, section 3.4, for the changing fraction and the averaged statistics.
     """
 
-    def __init__(self, network: nn.Module, k: int = 5, alpha: float = 0.5) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        k: int = 5,
+        alpha: float = 0.5,
+        *,
+        final_alpha: float | None = None,
+        average_statistics: bool = False,
+        epochs: int = 1,
+    ) -> None:
+        """`average_statistics`: average the batch norm statistics like the weights. `epochs`: all epochs of the run."""
         super().__init__(network)
         self._k = k
         self._alpha = alpha
+        self._final_alpha = alpha if final_alpha is None else final_alpha
+        self._average_statistics = average_statistics
+        self._epochs = epochs
 
     def update_parameters(self, state: RunState) -> None:
         if (state.step + 1) % self._k:
             return
-        self._move_toward_live_weights(self._alpha, include_statistics=False)
+        share = self._compute_share(state)
+        self._move_toward_live_weights(share, include_statistics=self._average_statistics)
+        live_tensors: list[Tensor] = [*self._live_network.parameters(), *self._live_network.buffers()]
+        slow_tensors: list[Tensor] = [*self.network.parameters(), *self.network.buffers()]
         with torch.no_grad():
-            for live, slow in zip(self._live_network.parameters(), self.network.parameters(), strict=True):
+            for live, slow in zip(live_tensors, slow_tensors, strict=True):
                 live.copy_(slow)
+
+    def _compute_share(self, state: RunState) -> float:
+        progress = min(1.0, (state.step + 1) / (self._epochs * state.steps_per_epoch))
+        return self._alpha + (self._final_alpha - self._alpha) * progress**3
 
 
 def update_batch_norm(network: nn.Module, inputs: Iterable[Tensor]) -> None:

@@ -20,6 +20,7 @@ AVERAGES: list[dict[str, Any]] = [
     {"name": "ema", "decay": 0.9},
     {"name": "swa", "start": 0.5},
     {"name": "lookahead", "k": 3},
+    {"name": "lookahead", "k": 2, "alpha": 1.0, "final_alpha": 0.2, "average_statistics": True},
 ]
 
 
@@ -60,6 +61,28 @@ def test_lookahead_resets_to_the_slow_weights(live: nn.Linear) -> None:
     assert live.weight.item() == 3
 
 
+def test_lookahead_fraction_changes_with_the_cube_of_the_progress(live: nn.Linear) -> None:
+    lookahead = Lookahead(live, k=2, alpha=1.0, final_alpha=0.0625, epochs=4)
+    shares = [1 - 0.9375 * (step / 4) ** 3 for step in (2, 4)]
+    slow = shares[0] * 2
+    assert run_steps(lookahead, live, [9, 2, 9, 5]) == pytest.approx([0, slow, slow, slow + shares[1] * (5 - slow)])
+
+
+def test_lookahead_fraction_is_the_final_one_after_the_planned_epochs(live: nn.Linear) -> None:
+    lookahead = Lookahead(live, k=1, alpha=1.0, final_alpha=0.5, epochs=1)
+    assert run_steps(lookahead, live, [2, 4]) == [1, 2.5]
+
+
+@pytest.mark.parametrize(("is_averaged", "expected"), [(True, 2.0), (False, 4.0)])
+def test_lookahead_averages_statistics_if_requested(is_averaged: bool, expected: float) -> None:
+    norm = nn.BatchNorm1d(1)
+    lookahead = Lookahead(norm, k=1, alpha=0.5, average_statistics=is_averaged)
+    norm.get_buffer("running_mean").fill_(4.0)
+    lookahead.update_parameters(RunState(max_epochs=1, steps_per_epoch=1))
+    found = [network.get_buffer("running_mean").item() for network in (norm, lookahead.network)]
+    assert found == [expected, expected]
+
+
 def test_batch_norm_update_resets_statistics_without_dropout() -> None:
     network = nn.Sequential(nn.BatchNorm1d(2), nn.Dropout(), nn.BatchNorm1d(2))
     inputs = [torch.randn(50, 2) * 3 + 5, torch.randn(50, 2) * 3 + 5]
@@ -72,7 +95,7 @@ def test_batch_norm_update_resets_statistics_without_dropout() -> None:
     assert not network.training
 
 
-@pytest.mark.parametrize("average", AVERAGES, ids=lambda average: average["name"])
+@pytest.mark.parametrize("average", AVERAGES, ids=["ema", "swa", "lookahead", "changing lookahead"])
 def test_resumed_average_is_bit_identical(packed: PackedDataset, tmp_path: Path, average: dict[str, Any]) -> None:
     spec = build_spec(epochs=3, callbacks=[average])
     whole = build_run(spec, packed, cpu_placement())
