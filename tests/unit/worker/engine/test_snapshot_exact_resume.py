@@ -36,6 +36,15 @@ def _what(part: dict[str, Any]) -> str:
     return str(KINDS.get(part["name"], part["name"]))
 
 
+SPEEDY_LAYERS: list[dict[str, Any]] = [
+    {"type": "whitening"},
+    {"type": "gelu"},
+    {"type": "conv2d", "out": 8, "kernel": 3, "bias": False, "init": "dirac"},
+    {"type": "batch_norm", "scale": False, "momentum": 0.4},
+    {"type": "flatten"},
+    {"type": "linear", "out": 3},
+    {"type": "scale", "factor": 0.2},
+]
 SHARE = st.sampled_from([0.0, 0.3])
 ARCHITECTURES = st.one_of(
     st.fixed_dictionaries(
@@ -48,11 +57,14 @@ ARCHITECTURES = st.one_of(
         }
     ),
     st.fixed_dictionaries({"name": st.just("mlp"), "hidden": st.sampled_from([[8], [8, 4]]), "dropout": SHARE}),
+    st.just({"name": "layers", "layers": SPEEDY_LAYERS}),
 )
 TRANSFORMS: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
     st.sampled_from(
         [
             {"name": "horizontal_flip"},
+            {"name": "alternating_flip"},
+            {"name": "cutout", "size": 3},
             {"name": "vertical_flip", "p": 0.3},
             {"name": "affine", "degrees": 20.0, "translate": 0.1},
             {"name": "random_crop", "padding": 1},
@@ -83,7 +95,7 @@ CALLBACKS: st.SearchStrategy[list[dict[str, Any]]] = st.lists(
             {"name": "cutmix"},
             {"name": "ema", "decay": 0.9},
             {"name": "swa", "start": 0.4},
-            {"name": "lookahead", "k": 2},
+            {"name": "lookahead", "k": 2, "alpha": 1.0, "final_alpha": 0.3, "average_statistics": True},
         ]
     ),
     max_size=6,
