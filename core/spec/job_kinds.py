@@ -52,6 +52,15 @@ class ModelJobSpec(Spec):
     )
 
 
+Views = Annotated[
+    Literal["none", "mirror", "mirror_and_shift"],
+    Field(
+        description="The views of each image whose scores are averaged (test-time augmentation): the image only, also "
+        "its mirror image, or also both shifted by one pixel. They take 1, 2 or 6 times the computation."
+    ),
+]
+
+
 class EvaluateSpec(ModelJobSpec):
     """Evaluate a registered model on a split: metrics, metrics per class, calibration and confusion matrix."""
 
@@ -62,6 +71,7 @@ class EvaluateSpec(ModelJobSpec):
     num_bins: Annotated[int, Field(ge=2, le=100)] = Field(
         default=15, description="The number of bins of the calibration table."
     )
+    test_time_augmentation: Views = "none"
 
 
 VariantFormat = Literal["onnx", "int8", "openvino", "torch-compile", "torch-export"]
@@ -126,6 +136,7 @@ class PredictSpec(ModelJobSpec):
         default=False,
         description="Also return the raw scores of the network, before softmax or sigmoid; not for regression.",
     )
+    test_time_augmentation: Views = "none"
 
 
 def _add_default_kind(document: Any) -> Any:  # noqa: ANN401 - any JSON value

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from core.datasets.splits import SplitView, plan_splits, resolve_splits
 from core.errors import InvalidSpec
 from core.spec import ModelJobSpec, metrics
 from models import bundle
+from models.averaged_views import AveragedViews, Views
 from worker.builders.losses import make_loss
 from worker.builders.metrics import make_accumulator
 from worker.builders.task_defaults import TASK_DEFAULTS
@@ -60,8 +62,11 @@ def build_evaluation(
     packed: PackedDataset,
     model_dir: Path,
     placement: Placement,
+    views: Views | Literal["none"] = "none",
 ) -> EvaluationSetup:
     """Load the model's network and select the samples of the split that the spec names.
+
+    `views`: the views of each image over which the scores are averaged, besides the image itself.
 
     Raises:
         InvalidSpec: the dataset does not have the split, or is not compatible with the model.
@@ -77,6 +82,7 @@ def build_evaluation(
         raise InvalidSpec("the columns or categories of the dataset differ from those of the model")
     view, names, split = _select_samples(spec, packed)
     network = placement.place_network(network)
+    scored = network if views == "none" else AveragedViews(network, views)
     preprocess = description.build_preprocessing().to(placement.device)
     same_task = (meta.task, meta.num_outputs) == (description.task, description.num_outputs)
     if requested_metrics and not same_task:
@@ -87,7 +93,7 @@ def build_evaluation(
         )
     loss = _build_loss(description, meta, view) if same_task else torch.nn.Identity()
     return EvaluationSetup(
-        forward=ForwardPass(network, preprocess, loss.to(placement.device), placement),
+        forward=ForwardPass(scored, preprocess, loss.to(placement.device), placement),
         description=description,
         num_parameters=sum(parameter.numel() for parameter in network.parameters()),
         batches=ArrayDataLoader(

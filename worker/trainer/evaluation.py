@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from core.spec import EvaluateSpec, ModelJobSpec
+from core.spec import EvaluateSpec, PredictSpec
 from core.spec.metrics import MetricSpec
 from worker.builders.evaluation import EvaluationSetup, build_evaluation
 from worker.builders.metric_warnings import find_undefined_areas
@@ -41,14 +41,21 @@ def evaluate_model(spec: EvaluateSpec, context: JobContext) -> JobCompleted:
 
 
 def start_evaluation(
-    spec: ModelJobSpec, requested_metrics: tuple[MetricSpec, ...], context: JobContext
+    spec: EvaluateSpec | PredictSpec, requested_metrics: tuple[MetricSpec, ...], context: JobContext
 ) -> EvaluationSetup:
     """Load the model and the split, and report the start of the job.
 
     Raises:
         InvalidSpec: the dataset does not have the split or is not compatible with the model.
     """
-    setup = build_evaluation(spec, requested_metrics, context.open_dataset(), context.model_dir, context.placement)
+    setup = build_evaluation(
+        spec,
+        requested_metrics,
+        context.open_dataset(),
+        context.model_dir,
+        context.placement,
+        spec.test_time_augmentation,
+    )
     sizes = {"num_parameters": setup.num_parameters, "splits": {spec.split: len(setup.names)}}
     runtime = context.placement.describe() | sizes
     context.channel.send(RunStarted(runtime=runtime))

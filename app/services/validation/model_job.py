@@ -11,6 +11,9 @@ from core.datasets import splits
 from core.datasets.definition import DatasetInfo
 from core.spec import DatasetSpec, ModelJobSpec
 
+VIEWS = "/test_time_augmentation"
+MIN_SHIFTED_SIDE = 2
+
 
 @dataclass(frozen=True)
 class ModelJobContext:
@@ -143,3 +146,14 @@ def check_image_model(context: ModelJobContext, report: ValidationReport) -> Non
     """Check that the inputs of the model are images."""
     if not context.model.reads_images:
         report.add("/model", f"reads rows or windows; a job of kind {context.spec.kind!r} requires a model of images")
+
+
+def check_views(context: ModelJobContext, report: ValidationReport) -> None:
+    """Check that test-time augmentation can be applied to the inputs of the model."""
+    views, shape = getattr(context.spec, "test_time_augmentation", "none"), context.model.image_shape
+    if views == "none":
+        return
+    if not context.model.reads_images:
+        report.add(VIEWS, f"must be 'none': the model reads rows or windows, not images; got {views!r}")
+    elif views == "mirror_and_shift" and min(shape[1:]) < MIN_SHIFTED_SIDE:
+        report.add(VIEWS, f"'mirror_and_shift' requires images of at least 2x2 pixels; the model takes {shape}")

@@ -129,6 +129,7 @@ MODEL_JOB_RULES: tuple[Rule[ModelJobContext], ...] = (
     batches.check_window_shares,
     model_job.check_no_transforms,
     model_job.check_samples,
+    model_job.check_views,
     capacity.check_device,
 )
 SPEC_RULES: frozenset[Rule[Any]] = frozenset(
@@ -153,6 +154,7 @@ SPEC_RULES: frozenset[Rule[Any]] = frozenset(
         resume_from.check_resumed_callbacks,
         freezing.check_feature_cache,
         model_job.check_no_transforms,
+        model_job.check_views,
         model_job.check_image_model,
     }
 )

@@ -30,6 +30,19 @@ def test_evaluation_repeats_the_metrics_of_the_training(
     assert sum(row["count"] for row in result["calibration"]["bins"]) == 12
 
 
+def test_evaluation_averages_the_scores_of_views(
+    large_dataset: Path, trained: TrainingFinished, tmp_path: Path
+) -> None:
+    body = {"model": "it@1", "dataset": {"name": "synthetic"}, "split": "valid", "seed": 7, "precision": "fp32"}
+    losses = {}
+    for views in ("none", "mirror", "mirror_and_shift"):
+        spec = ANY_JOB.validate_python(body | {"kind": "evaluate", "test_time_augmentation": views})
+        result = run_to_result(build_start(spec, large_dataset, tmp_path / views, model_dir=trained.dir)).result
+        losses[views] = result["metrics"]["loss"]
+    assert losses["none"] == pytest.approx(trained.evaluation["valid"]["loss"])
+    assert len(set(losses.values())) == 3
+
+
 def test_evaluation_writes_the_confusion_matrix_with_samples(
     large_dataset: Path, trained: TrainingFinished, tmp_path: Path
 ) -> None:

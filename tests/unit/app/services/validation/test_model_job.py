@@ -66,6 +66,20 @@ def test_variants_and_archives_require_a_model_of_images(kind: str) -> None:
     assert "/model" in find_pointers(kind, model=rows, **options)
 
 
+@pytest.mark.parametrize("kind", ["evaluate", "predict"])
+def test_views_require_a_model_of_images(kind: str) -> None:
+    rows, pixels = MODEL._replace(image_shape=(4,)), MODEL._replace(image_shape=(1, 1, 8))
+    resolve_job(kind, split="valid", test_time_augmentation="mirror_and_shift")
+    for model, views, is_valid in [
+        (rows, "none", True),
+        (rows, "mirror", False),
+        (pixels, "mirror", True),
+        (pixels, "mirror_and_shift", False),
+    ]:
+        pointers = find_pointers(kind, model=model, split="valid", test_time_augmentation=views)
+        assert ("/test_time_augmentation" not in pointers) == is_valid
+
+
 def test_a_model_without_validation_can_be_evaluated_on_the_validation_split_of_the_dataset() -> None:
     model = MODEL._replace(valid=0.0)
     spec: Any = resolve_job("evaluate", model=model, split="valid").spec
