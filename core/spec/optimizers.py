@@ -134,9 +134,10 @@ class AdafactorSpec(GroupedSpec):
 
 
 class MuonSpec(GroupedSpec):
-    """Orthogonalized momentum for matrices. AdamW updates all other parameters (convolutions, norms, biases).
+    """Orthogonalized momentum for matrices and, with `convolutions`, for kernels. AdamW updates all other parameters.
 
-    If `adjust_lr` is `match_rms_adamw`, Muon and AdamW can use the same learning rate.
+    If `adjust_lr` is `match_rms_adamw`, Muon and AdamW can use the same learning rate. To update the other parameters
+    with a different optimizer, use Muon as a part of `several`.
     Source: Jordan, 2024; `torch.optim.Muon`.
     """
 
@@ -148,10 +149,25 @@ class MuonSpec(GroupedSpec):
     adjust_lr: Literal["original", "match_rms_adamw"] = Field(
         default="match_rms_adamw", description="How the learning rate is adapted to the shape of each matrix."
     )
+    convolutions: bool = Field(
+        default=False,
+        description="Whether Muon also updates the kernels of 2-d convolutions, as matrices (outputs, inputs * height * "
+        "width).",
+    )
+    constant_norm: bool = Field(
+        default=False,
+        description="Whether kernels keep a norm of sqrt(outputs), instead of weight decay. Requires `convolutions`.",
+    )
     betas: fields.Betas = (0.9, 0.999)
     eps: fields.Eps = 1e-8
     weight_decay: fields.WeightDecay = 0.1
     decay_norms_and_biases: bool = Field(default=False, description=DECAY_DESCRIPTION)
+
+    @model_validator(mode="after")
+    def _check_constant_norm(self) -> Self:
+        if self.constant_norm and not self.convolutions:
+            raise ValueError("constant_norm applies to kernels of convolutions: set convolutions to true")
+        return self
 
 
 class RmspropSpec(GroupedSpec):

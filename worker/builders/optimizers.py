@@ -53,10 +53,8 @@ def _make_single(
             return build(torch.optim.Adamax)
         case optimizers.AdafactorSpec():
             return build(torch.optim.Adafactor)
-        case optimizers.MuonSpec(adjust_lr=adjust_lr):
-            muon = spec.model_dump(include={"momentum", "nesterov", "ns_steps", "weight_decay"})
-            adamw = spec.model_dump(include={"betas", "eps", "weight_decay"})
-            return MuonWithAdamW(groups, device, lr=spec.lr, muon=muon | {"adjust_lr_fn": adjust_lr}, adamw=adamw)
+        case optimizers.MuonSpec():
+            return _make_muon(spec, groups, device)
         case optimizers.RmspropSpec():
             return build(torch.optim.RMSprop)
         case optimizers.AdagradSpec():
@@ -71,6 +69,16 @@ def _make_single(
             return build(torch.optim.LBFGS)
         case _:
             assert_never(spec)
+
+
+def _make_muon(
+    spec: optimizers.MuonSpec, groups: list[dict[str, object]], device: torch.device
+) -> torch.optim.Optimizer:
+    muon = spec.model_dump(include={"momentum", "nesterov", "ns_steps", "weight_decay"})
+    muon["adjust_lr_fn"] = spec.adjust_lr
+    adamw = spec.model_dump(include={"betas", "eps", "weight_decay"})
+    kernels = muon | {"constant_norm": spec.constant_norm} if spec.convolutions else None
+    return MuonWithAdamW(groups, device, lr=spec.lr, muon=muon, adamw=adamw, kernels=kernels)
 
 
 def _build_groups(

@@ -5,7 +5,10 @@ from typing import Any
 
 import torch
 
+from worker.engine.muon import ConvolutionMuon
 from worker.engine.optimizers import build_optimizer
+
+MATRIX_AXES, KERNEL_AXES = 2, 4
 
 
 class CompositeOptimizer(torch.optim.Optimizer):
@@ -51,7 +54,7 @@ class CompositeOptimizer(torch.optim.Optimizer):
 
 
 class MuonWithAdamW(CompositeOptimizer):
-    """Uses Muon for matrices and AdamW for other parameters."""
+    """Uses Muon for matrices and, if requested, for kernels of 2-d convolutions, and AdamW for other parameters."""
 
     def __init__(
         self,
@@ -61,16 +64,21 @@ class MuonWithAdamW(CompositeOptimizer):
         lr: float,
         muon: Mapping[str, Any],
         adamw: Mapping[str, Any],
+        kernels: Mapping[str, Any] | None = None,
     ) -> None:
-        """`muon` and `adamw`: the arguments of `torch.optim.Muon` and `torch.optim.AdamW`."""
-        kinds: tuple[tuple[Any, Mapping[str, Any], bool], ...] = (
-            (torch.optim.Muon, muon, True),
-            (torch.optim.AdamW, adamw, False),
-        )
+        """`muon`, `adamw`, `kernels`: arguments of `torch.optim.Muon`, `torch.optim.AdamW` and `ConvolutionMuon`.
+
+        Without `kernels`, AdamW updates the kernels of convolutions.
+        """
+        kinds: list[tuple[Any, Mapping[str, Any], int]] = [(torch.optim.Muon, muon, MATRIX_AXES)]
+        if kernels is not None:
+            kinds.append((ConvolutionMuon, kernels, KERNEL_AXES))
+        special_axes = {axes for _, _, axes in kinds}
         parts: list[torch.optim.Optimizer] = []
-        for kind, options, is_matrix in kinds:
+        for kind, options, axes in (*kinds, (torch.optim.AdamW, adamw, 0)):
             own_groups = [
-                {**group, "params": [p for p in group["params"] if (p.ndim == 2) is is_matrix]} for group in groups
+                {**group, "params": [p for p in group["params"] if (p.ndim if p.ndim in special_axes else 0) == axes]}
+                for group in groups
             ]
             if own_groups := [group for group in own_groups if group["params"]]:
                 parts.append(build_optimizer(own_groups, device, {"lr": lr, **options}, kind))

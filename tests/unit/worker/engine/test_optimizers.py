@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from core.spec import optimizers
@@ -101,8 +102,22 @@ def test_muon_updates_matrices_and_adamw_the_rest(network: nn.Sequential) -> Non
     assert {"exp_avg", "exp_avg_sq"} <= states["0.weight"]
 
 
-def test_muon_continues_from_its_state(network: nn.Module) -> None:
-    spec = optimizers.MuonSpec()
+def test_muon_updates_kernels_if_requested(network: nn.Sequential) -> None:
+    optimizer = make_optimizer(optimizers.MuonSpec(convolutions=True, constant_norm=True), network, CPU)
+    run_one_step(network, optimizer)
+    states = {name: set(optimizer.state[parameter]) for name, parameter in network.named_parameters()}
+    assert states["3.weight"] == states["0.weight"] == {"momentum_buffer"}
+    assert {"exp_avg", "exp_avg_sq"} <= states["0.bias"]
+
+
+def test_constant_norm_requires_kernels() -> None:
+    with pytest.raises(ValidationError, match="set convolutions to true"):
+        optimizers.MuonSpec(constant_norm=True)
+
+
+@pytest.mark.parametrize("convolutions", [False, True])
+def test_muon_continues_from_its_state(network: nn.Module, convolutions: bool) -> None:
+    spec = optimizers.MuonSpec(convolutions=convolutions)
     twin = copy.deepcopy(network)
     optimizer, other = make_optimizer(spec, network, CPU), make_optimizer(spec, twin, CPU)
     run_one_step(network, optimizer)

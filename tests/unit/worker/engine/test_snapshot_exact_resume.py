@@ -120,7 +120,10 @@ SCHEDULES: list[dict[str, Any] | None] = [
 
 
 OPTIMIZERS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
-    [{"name": name, "lr": 0.01} for name in ("sgd", "rmsprop", "adagrad", *sorted(MOMENTUM))]
+    [
+        *({"name": name, "lr": 0.01} for name in ("sgd", "rmsprop", "adagrad", *sorted(MOMENTUM))),
+        {"name": "muon", "lr": 0.01, "convolutions": True, "constant_norm": True},
+    ]
 )
 SEVERAL: st.SearchStrategy[dict[str, Any]] = st.tuples(OPTIMIZERS, OPTIMIZERS).map(
     lambda two: {
