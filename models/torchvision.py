@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from itertools import pairwise
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -23,6 +23,13 @@ class TorchvisionOptions(Options):
     """Number of units of each hidden layer, with ReLU, that is inserted before the last linear layer."""
 
 
+class ResnetOptions(TorchvisionOptions):
+    """Options of residual networks."""
+
+    stem: Literal["imagenet", "cifar"] = "imagenet"
+    """`cifar`: a 3x3 convolution with stride 1 instead of the first convolution and max-pooling, for small images."""
+
+
 class Family(NamedTuple):
     """The networks of a paper. `variants` are names in torchvision; `smallest` is the minimum image side in pixels."""
 
@@ -30,6 +37,7 @@ class Family(NamedTuple):
     summary: str
     source: str
     smallest: int = 1
+    options: type[TorchvisionOptions] = TorchvisionOptions
 
 
 FAMILIES = (
@@ -42,13 +50,21 @@ FAMILIES = (
     ),
     Family("squeezenet1_0", "Fire modules, which have few parameters.", "Iandola et al., 2016", 21),
     Family("squeezenet1_1", "Fire modules, which have few parameters.", "Iandola et al., 2016", 17),
-    Family("resnet18 resnet34 resnet50 resnet101 resnet152", "Residual network.", "He et al., 2015"),
+    Family(
+        "resnet18 resnet34 resnet50 resnet101 resnet152", "Residual network.", "He et al., 2015", options=ResnetOptions
+    ),
     Family(
         "resnext50_32x4d resnext101_32x8d resnext101_64x4d",
         "Residual network with grouped convolutions.",
         "Xie et al., 2016",
+        options=ResnetOptions,
     ),
-    Family("wide_resnet50_2 wide_resnet101_2", "Wide residual network.", "Zagoruyko and Komodakis, 2016"),
+    Family(
+        "wide_resnet50_2 wide_resnet101_2",
+        "Wide residual network.",
+        "Zagoruyko and Komodakis, 2016",
+        options=ResnetOptions,
+    ),
     Family(
         "densenet121 densenet161 densenet169 densenet201",
         "Every layer receives the outputs of all earlier layers.",
@@ -130,6 +146,8 @@ def _make_builder(name: str, smallest: int) -> Callable[[TorchvisionOptions, Sha
             minimum = (input_shape[0], smallest, smallest)
             raise ArchitectureBuildError("", f"{name} requires images of at least {minimum}, got {input_shape}")
         network = _create_network(name, input_shape, num_outputs)
+        if isinstance(options, ResnetOptions) and options.stem == "cifar":
+            _replace_stem(network, input_shape[0])
         if options.head:
             _deepen_head(name, network, options.head)
         return network
@@ -186,6 +204,17 @@ def _replace_first_convolution(network: nn.Module, channels: int) -> None:
     network.set_submodule(path, new)
 
 
+def _replace_stem(network: nn.Module, channels: int) -> None:
+    """Replace the first convolution of a residual network with a 3x3 convolution, and remove the max-pooling.
+
+    Source: He et al., 2015, section 4.2. Its weights are initialized like those of torchvision's residual networks.
+    """
+    convolution = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    network.set_submodule("conv1", convolution)
+    network.set_submodule("maxpool", nn.Identity())
+
+
 def _deepen_head(name: str, network: nn.Module, widths: tuple[int, ...]) -> None:
     """Replace the last linear layer with hidden layers of the given widths and a new linear layer."""
     linear = [(path, layer) for path, layer in network.named_modules() if isinstance(layer, nn.Linear)]
@@ -205,7 +234,7 @@ def _list_architectures() -> Iterator[Architecture]:
                 name=name,
                 summary=family.summary,
                 source=f"torchvision.models.{name}; {family.source}.",
-                options=TorchvisionOptions,
+                options=family.options,
                 build=_make_builder(name, family.smallest),
                 recipe=RECIPES.get(name),
             )

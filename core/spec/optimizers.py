@@ -151,8 +151,8 @@ class MuonSpec(GroupedSpec):
     )
     convolutions: bool = Field(
         default=False,
-        description="Whether Muon also updates the kernels of 2-d convolutions, as matrices (outputs, inputs * height * "
-        "width).",
+        description="Whether Muon also updates the kernels of 2-d convolutions, as matrices "
+        "(outputs, inputs * height * width).",
     )
     constant_norm: bool = Field(
         default=False,

@@ -79,7 +79,8 @@ def orthogonalize(matrix: Tensor, num_steps: int) -> Tensor:
     for _ in range(num_steps):
         gram = result @ result.T
         result = a * result + (b * gram + c * gram @ gram) @ result
-    return (result.T if is_tall else result).to(matrix.dtype).contiguous()
+    direction: Tensor = result.T if is_tall else result
+    return direction.to(matrix.dtype).contiguous()
 
 
 def _compute_scale(shape: torch.Size, adjust_lr: str) -> float:
