@@ -86,11 +86,7 @@ def build_evaluation(
     preprocess = description.build_preprocessing().to(placement.device)
     same_task = (meta.task, meta.num_outputs) == (description.task, description.num_outputs)
     if requested_metrics and not same_task:
-        raise InvalidSpec(
-            "metrics require a model and a dataset with the same task and the same number of outputs; "
-            f"the model's task is {description.task} ({description.num_outputs} outputs); "
-            f"the dataset's task is {meta.task} ({meta.num_outputs} outputs)"
-        )
+        raise _build_task_error(meta, description)
     loss = _build_loss(description, meta, view) if same_task else torch.nn.Identity()
     return EvaluationSetup(
         forward=ForwardPass(scored, preprocess, loss.to(placement.device), placement),
@@ -109,6 +105,14 @@ def build_evaluation(
         ),
         truths=meta.classes,
         accumulator=make_accumulator(requested_metrics, meta, placement),
+    )
+
+
+def _build_task_error(meta: PackedMeta, description: bundle.BundleDescription) -> InvalidSpec:
+    return InvalidSpec(
+        "metrics require a model and a dataset with the same task and the same number of outputs; "
+        f"the model's task is {description.task} ({description.num_outputs} outputs); "
+        f"the dataset's task is {meta.task} ({meta.num_outputs} outputs)"
     )
 
 
