@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from core.spec import optimizers
+from core.spec.optimizer_base import GroupedSpec
 from worker.engine.composite_optimizer import CompositeOptimizer, MuonWithAdamW
 from worker.engine.optimizers import Group, assign_parameters, build_parameter_groups, get_optimized_parameters
 from worker.engine.optimizers import build_optimizer as build_optimizer
@@ -84,7 +85,7 @@ def _make_muon(
 def _build_groups(
     spec: optimizers.PartSpec | optimizers.LbfgsSpec, network: nn.Module, only: Collection[str] | None
 ) -> list[dict[str, object]]:
-    if not isinstance(spec, optimizers.GroupedSpec):
+    if not isinstance(spec, GroupedSpec):
         return build_parameter_groups(network, names=only)
     groups = [Group(**group.model_dump()) for group in spec.groups]
     return build_parameter_groups(network, groups, decays_all=spec.decay_norms_and_biases, names=only)

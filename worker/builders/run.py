@@ -46,8 +46,8 @@ def build_run(
     """
     RngState.seed(spec.seed)
     meta, train, splits = packed.meta, packed.read_split("train"), resolve_splits(packed, spec.dataset, spec.seed)
-    iter_inputs = partial(iter_sample_inputs, build_preprocessing(spec, meta), train.images, splits.train_index)
-    network, load_report, frozen_parameters = build_initial_network(spec, meta, placement, initial_weights, iter_inputs)
+    inputs = partial(iter_sample_inputs, build_preprocessing(spec, meta), train.images, splits.train_index)
+    network, load_report, frozen_parameters = build_initial_network(spec, meta, placement, initial_weights, inputs)
     loss = build_job_loss(spec, meta, np.asarray(train.targets[splits.train_index]))
     forward = _build_forward_pass(spec, meta, placement, network, loss)
     optimizer = make_optimizer(spec.optimizer, network, placement.device)

@@ -6,7 +6,8 @@ from fnmatch import fnmatchcase
 from app.services.validation.report import ValidationReport
 from app.services.validation.training import TrainingContext
 from core.spec import JobSpec
-from core.spec.optimizers import GroupedSpec, OptimizerPartSpec, OptimizerSpec
+from core.spec.optimizer_base import GroupedSpec
+from core.spec.optimizers import OptimizerPartSpec, OptimizerSpec
 
 OPTIMIZER = "/optimizer"
 MAX_LISTED_NAMES = 30

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from core.spec import optimizers
+from core.spec.optimizer_base import GroupSpec
 from worker.builders import make_optimizer
 from worker.engine.optimizers import Group, UnknownParameters, build_parameter_groups
 from worker.engine.schedules import build_one_cycle
@@ -53,7 +54,7 @@ def test_parameter_belongs_to_the_first_matching_group(network: nn.Module) -> No
 
 
 def test_group_decay_overrides_the_exemption_for_norms(network: nn.Module) -> None:
-    spec = optimizers.AdamWSpec(weight_decay=0.1, groups=(optimizers.GroupSpec(match="1.*", weight_decay=0.3),))
+    spec = optimizers.AdamWSpec(weight_decay=0.1, groups=(GroupSpec(match="1.*", weight_decay=0.3),))
     found = get_decays(network, make_optimizer(spec, network, CPU))
     assert (found["1.weight"], found["0.bias"], found["0.weight"]) == (0.3, 0.0, 0.1)
 
@@ -64,7 +65,7 @@ def test_unmatched_pattern_error_lists_the_parameters(network: nn.Module) -> Non
 
 
 def test_schedule_keeps_the_ratio_between_learning_rates(network: nn.Module) -> None:
-    spec = optimizers.AdamSpec(lr=0.01, groups=(optimizers.GroupSpec(match="0.*", lr=0.001),))
+    spec = optimizers.AdamSpec(lr=0.01, groups=(GroupSpec(match="0.*", lr=0.001),))
     optimizer = make_optimizer(spec, network, CPU)
     build_one_cycle(
         optimizer,
