@@ -56,7 +56,6 @@ def build_run(
     batches = build_train_loader(spec, placement, train, splits.train_index, components.mixing)
     schedule = _build_schedule(spec, optimizer, schedule_epochs, len(batches))
     new_accumulator = build_accumulator_factory(spec, meta, placement)
-    micro_batch_size = spec.batch_size if spec.accumulate_batches > 1 else None
     return Run(
         state=RunState(max_epochs=spec.epochs, steps_per_epoch=len(batches)),
         placement=placement,
@@ -76,11 +75,15 @@ def build_run(
         keep_best=components.keep_best,
         mixing=components.mixing,
         averaging=components.averaging,
-        micro_batch_size=micro_batch_size,
-        oom_splitter=OomBatchSplitter(network, micro_batch_size) if spec.on_oom == "accumulate" else None,
+        micro_batch_size=_get_micro_batch_size(spec),
+        oom_splitter=OomBatchSplitter(network, _get_micro_batch_size(spec)) if spec.on_oom == "accumulate" else None,
         load_report=load_report,
         frozen_parameters=frozen_parameters,
     )
+
+
+def _get_micro_batch_size(spec: JobSpec) -> int | None:
+    return spec.batch_size if spec.accumulate_batches > 1 else None
 
 
 def _build_schedule(
