@@ -26,3 +26,11 @@ async (text) => {
   return box.innerHTML;
 }
 """
+
+# Converts search spaces to rows of the form and back.
+PARSE_SPACE = """
+async (spaces) => {
+  const {buildSpace, toRows} = await import("/ui/static/lib/space.js");
+  return spaces.map((space) => buildSpace(toRows(space)));
+}
+"""

@@ -12,6 +12,7 @@ const ENTRIES = /** @type {[string, any, string, string][]} */ ([
   ["/jobs", "jobs", "Jobs", "j"],
   ["/compare", "compare", "Compare", "c"],
   ["/new", "plus", "New job", "n"],
+  ["/sweeps", "sweeps", "Sweeps", "w"],
   ["/datasets", "datasets", "Datasets", "d"],
   ["/models", "models", "Models", "m"],
   ["/predict", "predict", "Try it", "t"],
@@ -123,11 +124,13 @@ function SignIn({ onSignedIn }) {
 
 const getPage = (module) => module.default;
 
-/** The modules of the pages, keyed by the first segment of the address: of the list, and of one item by its id or name. */
+/** The modules of the pages, keyed by the first segment of the address: of the list, and of one item by its id or name. A key of two segments has precedence. */
 const PAGES = /** @type {Record<string, (() => Promise<any>)[]>} */ ({
   jobs: [() => import("./pages/jobs.js").then(getPage), () => import("./pages/job.js").then(getPage)],
   compare: [() => import("./pages/compare.js").then(getPage)],
   new: [() => import("./pages/new_job.js").then(getPage)],
+  sweeps: [() => import("./pages/sweeps.js").then(getPage), () => import("./pages/sweep.js").then(getPage)],
+  "sweeps/new": [() => import("./pages/new_sweep.js").then(getPage)],
   datasets: [() => import("./pages/datasets.js").then(getPage), () => import("./pages/datasets.js").then((module) => module.DatasetPage)],
   models: [() => import("./pages/models.js").then(getPage), () => import("./pages/models.js").then((module) => module.ModelPage)],
   predict: [() => import("./pages/predict.js").then(getPage)],
@@ -154,9 +157,10 @@ function App() {
     };
     return html`<${SignIn} onSignedIn=${enter} />`;
   }
-  const load = Object.hasOwn(PAGES, section) ? PAGES[section][argument ? 1 : 0] : null;
+  const own = `${section}/${argument}`;
+  const load = Object.hasOwn(PAGES, own) ? PAGES[own][0] : Object.hasOwn(PAGES, section) ? PAGES[section][argument ? 1 : 0] : null;
   return html`<${Shell}>
-    ${load ? html`<${Lazy} key=${`${section}/${argument || ""}/${query.get("from") || ""}`} load=${load} name=${argument} query=${query} />` : html`<${EmptyState} icon="search" title="No such page"><p><code>#/${segments.join("/")}</code> does not belong to a page.</p><p>${["jobs", "datasets", "models"].map((name) => html`<a key=${name} class="button" href=${href(`/${name}`)}>${name[0].toUpperCase()}${name.slice(1)}</a> `)}</p><//>`}
+    ${load ? html`<${Lazy} key=${`${section}/${argument || ""}/${query.get("from") || query.get("sweep") || ""}`} load=${load} name=${argument} query=${query} />` : html`<${EmptyState} icon="search" title="No such page"><p><code>#/${segments.join("/")}</code> does not belong to a page.</p><p>${["jobs", "datasets", "models"].map((name) => html`<a key=${name} class="button" href=${href(`/${name}`)}>${name[0].toUpperCase()}${name.slice(1)}</a> `)}</p><//>`}
   <//>`;
 }
 

@@ -9,11 +9,12 @@ import { Icon } from "./icon.js";
 
 /**
  * @typedef {{key: string, label: string, color: string, dash?: number[], values: import("../lib/series.js").Curve,
- *   min?: import("../lib/series.js").Curve, max?: import("../lib/series.js").Curve}} Line
+ *   min?: import("../lib/series.js").Curve, max?: import("../lib/series.js").Curve, shape?: "line" | "steps" | "points"}} Line
  * @typedef {{title: string, x: number[], lines: Line[], xLabel?: string, height?: number, smoothing?: number, isLogX?: boolean,
  *   isLogY?: boolean, focus?: string | null, onFocus?: (key: string | null) => void, onZoom?: (range: [number, number] | null) => void,
- *   formatX?: (value: number) => string, hasLegend?: boolean, emptyText?: string, isPadded?: boolean, softMax?: number}} ChartProperties
- *   isPadded: keeps points off the borders; softMax: the axis y begins at zero and reaches at least this value
+ *   formatX?: (value: number) => string, hasLegend?: boolean, emptyText?: string, isPadded?: boolean, softMax?: number, names?: string[] | null}} ChartProperties
+ *   isPadded: keeps points off the borders; softMax: the axis y begins at zero and reaches at least this value;
+ *   names: x is an index of these names
  */
 
 const MAX_BANDS = 8;
@@ -24,16 +25,28 @@ const MAX_TABLE_ROWS = 200;
 /** @param {ChartProperties} properties */
 export function Chart(properties) {
   const { title, x, lines, xLabel = "step", height = 240, hasLegend = true } = properties;
+  const formatX = properties.names ? (value) => properties.names?.[value] : formatNumber;
+  const table = { first: xLabel, columns: lines.map((line) => line.label), rows: x.map((value, index) => [formatX(value), ...lines.map((line) => formatNumber(line.values[index]))]) };
+  return html`<${ChartFrame} title=${title} table=${table} height=${height} foot=${hasLegend && lines.length > 0 && html`<${Legend} ...${properties} />`}>
+    ${lines.length ? html`<${Plot} ...${properties} height=${height} />` : html`<div class="plot plot-empty" style=${{ minHeight: `${height + LEGEND_HEIGHT}px` }}>${properties.emptyText}</div>`}
+  <//>`;
+}
+
+/**
+ * A chart with its title and a button that shows its values as a table.
+ * @param {{title: string, table: {first: string, columns: string[], rows: any[][]}, height: number, class?: string, foot?: any, children: any}} properties
+ */
+export function ChartFrame({ title, table, height, class: name = "", foot, children }) {
   const [isTable, setTable] = useState(false);
-  return html`<figure class="chart">
+  return html`<figure class=${`chart ${name}`}>
     <figcaption>
       <span class="chart-title">${title}</span>
       <button type="button" class="bare" aria-pressed=${isTable ? "true" : "false"} aria-label=${`${title} as a table`} onClick=${() => setTable(!isTable)}>
         <${Icon} name=${isTable ? "compare" : "table"} />
       </button>
     </figcaption>
-    ${!lines.length ? html`<div class="plot plot-empty" style=${{ minHeight: `${height + LEGEND_HEIGHT}px` }}>${properties.emptyText}</div>` : isTable ? html`<${ValueTable} title=${title} x=${x} lines=${lines} xLabel=${xLabel} height=${height} />` : html`<${Plot} ...${properties} height=${height} />`}
-    ${hasLegend && lines.length > 0 && html`<${Legend} ...${properties} />`}
+    ${isTable && table.rows.length ? html`<${ValueTable} title=${title} ...${table} height=${height} />` : children}
+    ${foot}
   </figure>`;
 }
 
@@ -47,7 +60,7 @@ function Legend({ lines, focus, onFocus }) {
         onPointerEnter=${() => onFocus?.(line.key)}
         onPointerLeave=${() => onFocus?.(null)}
       >
-        <${Swatch} color=${line.color} dash=${line.dash} /><span class="clip">${line.label}</span> ${line.values.filter((value) => value !== null).length > 1 && html`<span class="dim">last</span>`} <b>${formatNumber(findLast(line.values))}</b>
+        ${line.shape === "points" ? html`<span class="dot" style=${{ background: line.color }}></span>` : html`<${Swatch} color=${line.color} dash=${line.dash} />`}<span class="clip">${line.label}</span> ${countValues(line) > 1 && line.shape !== "points" && html`<span class="dim">last</span>`} ${(countValues(line) === 1 || line.shape !== "points") && html`<b>${formatNumber(findLast(line.values))}</b>`}
       </li>`,
     )}
   </ul>`;
@@ -59,21 +72,21 @@ export function Swatch({ color, dash = [] }) {
 }
 
 /** @param {ChartProperties} properties */
-function Plot({ title, x, lines, xLabel, height = 240, smoothing = 0, isLogX = false, isLogY = false, focus = null, onFocus, onZoom, formatX = formatNumber, isPadded = false, softMax }) {
+function Plot({ title, x, lines, xLabel, height = 240, smoothing = 0, isLogX = false, isLogY = false, focus = null, onFocus, onZoom, formatX = formatNumber, isPadded = false, softMax, names = null }) {
   const box = useRef(/** @type {HTMLDivElement | null} */ (null));
   const plot = useRef(/** @type {any} */ (null));
   const handlers = useRef({ onFocus, onZoom });
   handlers.current = { onFocus, onZoom };
   const hasBands = lines.length <= MAX_BANDS && lines.some((line) => line.min);
   const columns = useMemo(() => buildColumns(x, lines, smoothing, isLogX, isLogY, hasBands), [x, lines, smoothing, isLogX, isLogY, hasBands]);
-  const shape = `${lines.map((line) => line.key + line.color + hasMarkers(line)).join()}|${isLogX}|${isLogY}|${hasBands}|${height}`;
+  const shape = `${lines.map((line) => line.key + line.color + hasMarkers(line)).join()}|${isLogX}|${isLogY}|${hasBands}|${height}|${names}`;
 
   useEffect(() => {
     const element = /** @type {HTMLDivElement} */ (box.current);
     const keys = lines.map((line) => line.key);
     const create = () => {
       plot.current?.destroy();
-      const options = buildOptions({ lines, xLabel: xLabel || "step", height, width: element.clientWidth || 320, isLogX, isLogY, hasBands, formatX, isZoomable: Boolean(onZoom), isPadded, softMax });
+      const options = buildOptions({ lines, xLabel: xLabel || "step", height, width: element.clientWidth || 320, isLogX, isLogY, hasBands, formatX, isZoomable: Boolean(onZoom), isPadded, softMax, names });
       options.hooks = {
         setSeries: [(_, index) => index !== null && handlers.current.onFocus?.(index > 0 ? keys[index - 1] : null)],
         setSelect: [
@@ -109,9 +122,14 @@ function Plot({ title, x, lines, xLabel, height = 240, smoothing = 0, isLogX = f
   return html`<div class="plot" ref=${box} role="img" aria-label=${`${title}. Last values: ${summary || "none"}`} style=${{ minHeight: `${height}px` }} onDblClick=${() => onZoom?.(null)}></div>`;
 }
 
+/** @param {Line} line */
+function countValues(line) {
+  return line.values.filter((value) => value !== null).length;
+}
+
 /** A line with few points shows each of them. @param {Line} line */
 function hasMarkers(line) {
-  return line.values.filter((value) => value !== null).length < MAX_MARKERS;
+  return line.shape ? line.shape === "points" : countValues(line) < MAX_MARKERS;
 }
 
 /** The columns of uPlot: x, the lines, and the two borders of each band. */
@@ -124,16 +142,16 @@ function buildColumns(x, lines, smoothing, isLogX, isLogY, hasBands) {
   return first > 0 ? columns.map((column) => column.slice(first)) : columns;
 }
 
-/** @param {{lines: Line[], xLabel: string, height: number, width: number, isLogX: boolean, isLogY: boolean, hasBands: boolean, formatX: (value: number) => string, isZoomable: boolean, isPadded: boolean, softMax?: number}} settings */
-function buildOptions({ lines, xLabel, height, width, isLogX, isLogY, hasBands, formatX, isZoomable, isPadded, softMax }) {
+/** @param {{lines: Line[], xLabel: string, height: number, width: number, isLogX: boolean, isLogY: boolean, hasBands: boolean, formatX: (value: number) => string, isZoomable: boolean, isPadded: boolean, softMax?: number, names: string[] | null}} settings */
+function buildOptions({ lines, xLabel, height, width, isLogX, isLogY, hasBands, formatX, isZoomable, isPadded, softMax, names }) {
   const axis = { stroke: readToken("--text-dim"), grid: { stroke: readToken("--line"), width: 1 }, ticks: { stroke: readToken("--line"), size: 4 }, font: "11px system-ui, sans-serif" };
   const format = (_, splits, _axis, _space, increment) => splits.map((value) => (value === null ? "" : isLogY ? String(Number(value.toPrecision(3))) : formatTick(value, increment)));
-  const series = lines.map((line) => ({ label: line.label, stroke: line.color, dash: line.dash, width: 1.5, spanGaps: true, points: { show: hasMarkers(line), ...(isPadded ? { size: 9, fill: line.color } : { size: 5 }) } }));
+  const series = lines.map((line) => ({ label: line.label, stroke: line.color, dash: line.dash, width: 1.5, spanGaps: true, ...getPaths(line.shape), points: { show: hasMarkers(line), ...(line.shape === "points" ? { size: isPadded ? 8 : 6, fill: line.color } : { size: 5 }) } }));
   const borders = hasBands ? lines.flatMap(() => [0, 1].map(() => ({ stroke: "transparent", points: { show: false }, spanGaps: true }))) : [];
   const bands = hasBands
     ? lines.map((line, index) => ({ series: [lines.length + 2 + 2 * index, lines.length + 1 + 2 * index], fill: `${line.color}22` }))
     : [];
-  const pad = (_, low, high) => (isLogX ? [low / (high / low) ** 0.08, high * (high / low) ** 0.08] : [low - 0.08 * (high - low || 1), high + 0.08 * (high - low || 1)]);
+  const pad = (_, low, high) => (names ? [-0.5, names.length - 0.5] : isLogX ? [low / (high / low) ** 0.08, high * (high / low) ** 0.08] : [low - 0.08 * (high - low || 1), high + 0.08 * (high - low || 1)]);
   const soft = { min: { pad: 0.1, soft: 0, mode: 1 }, max: { pad: 0.1, soft: softMax, mode: 1 } };
   return /** @type {any} */ ({
     width,
@@ -142,28 +160,40 @@ function buildOptions({ lines, xLabel, height, width, isLogX, isLogY, hasBands, 
     cursor: { focus: { prox: 24 }, drag: { x: isZoomable, y: false, setScale: false } },
     focus: { alpha: 0.2 },
     scales: { x: { time: false, distr: isLogX ? 3 : 1, ...(isPadded && { range: pad }) }, y: { distr: isLogY ? 3 : 1, ...(softMax && { range: soft }) } },
-    axes: [{ ...axis, size: 26, label: xLabel, labelSize: 18, labelGap: 0, labelFont: axis.font, values: (_, splits) => splits.map((value) => (value === null ? "" : formatX(value))) }, { ...axis, size: 56, space: 24, values: format }],
+    axes: [{ ...axis, size: 26, label: xLabel, labelSize: 18, labelGap: 0, labelFont: axis.font, ...(names && { splits: () => names.map((_, index) => index) }), ...(isLogX && { grid: { ...axis.grid, filter: keepPowers }, ticks: { ...axis.ticks, filter: keepPowers } }), values: (_, splits) => splits.map((value) => (value === null ? "" : names ? shorten(names[value]) : formatX(value))) }, { ...axis, size: 56, space: 24, values: format }],
     series: [{ label: xLabel }, ...series, ...borders],
     bands,
   });
 }
 
-function ValueTable({ title, x, lines, xLabel, height }) {
-  const step = Math.max(Math.ceil(x.length / MAX_TABLE_ROWS), 1);
-  const rows = x.map((_, index) => index).filter((index) => index % step === 0 || index === x.length - 1);
+/** @param {Line["shape"]} shape */
+function getPaths(shape) {
+  if (shape === "points") return { paths: () => null };
+  return shape === "steps" ? { paths: uPlot.paths.stepped?.({ align: 1 }) } : {};
+}
+
+/** The grid of a logarithmic axis has lines at powers of ten only. @param {any} _ @param {number[]} splits */
+function keepPowers(_, splits) {
+  return splits.map((value) => (value !== null && Math.abs(Math.log10(value) % 1) < 1e-9 ? value : null));
+}
+
+/** @param {string} name */
+function shorten(name) {
+  return name.length > 16 ? `${name.slice(0, 15)}…` : name;
+}
+
+/** @param {{title: string, first: string, columns: string[], rows: any[][], height: number}} properties */
+function ValueTable({ title, first, columns, rows, height }) {
+  const step = Math.max(Math.ceil(rows.length / MAX_TABLE_ROWS), 1);
+  const shown = rows.map((row, index) => ({ row, index })).filter(({ index }) => index % step === 0 || index === rows.length - 1);
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${`${title}, values`} style=${{ maxHeight: `${height}px` }}>
     <table class="dense">
       <caption class="sr-only">${title}</caption>
       <thead>
-        <tr><th scope="col">${xLabel}</th>${lines.map((line) => html`<th scope="col" class="number" key=${line.key}>${line.label}</th>`)}</tr>
+        <tr><th scope="col">${first}</th>${columns.map((name) => html`<th scope="col" class="number" key=${name}>${name}</th>`)}</tr>
       </thead>
       <tbody>
-        ${rows.map(
-          (index) => html`<tr key=${index}>
-            <th scope="row">${formatNumber(x[index])}</th>
-            ${lines.map((line) => html`<td class="number" key=${line.key}>${formatNumber(line.values[index])}</td>`)}
-          </tr>`,
-        )}
+        ${shown.map(({ row, index }) => html`<tr key=${index}><th scope="row">${row[0]}</th>${row.slice(1).map((value, number) => html`<td class="number" key=${number}>${value}</td>`)}</tr>`)}
       </tbody>
     </table>
   </div>`;

@@ -6,13 +6,16 @@ import { changeQuery } from "../lib/router.js";
 import { showToast } from "./feedback.js";
 import { Icon } from "./icon.js";
 
-/** The label and the tone of each state of jobs and dataset versions. The text makes it readable without color. */
+/** The tone of each state of jobs, dataset versions, sweeps and trials. The text makes it readable without color. */
 const TONES = /** @type {Record<string, string>} */ ({
   queued: "quiet",
   running: "active",
   importing: "active",
   pausing: "active",
   stopping: "active",
+  finishing: "active",
+  interrupted: "warn",
+  refused: "bad",
   paused: "warn",
   succeeded: "good",
   ready: "good",

@@ -2,16 +2,18 @@
 import { useEffect, useRef } from "./preact.js";
 import { buildPath } from "./api.js";
 
-const TYPES = ["state", "epoch", "progress", "metrics", "checkpoint", "log", "end"];
+const TYPES = ["state", "epoch", "progress", "metrics", "checkpoint", "log", "end", "sweep.updated"];
+const ALL_JOBS = "*";
+const ALL_SWEEPS = "sweeps";
 const LOCK = "candela.events";
 const RETRY_MS = 3000;
 
 /**
- * @typedef {{type: string, job: string, at: string, payload: any}} JobEvent
- * @typedef {(event: JobEvent) => void} Listener
+ * @typedef {{type: string, job?: string, sweep?: string, at: string, payload: any}} ServerEvent
+ * @typedef {(event: ServerEvent) => void} Listener
  */
 
-/** @type {Map<string, Set<Listener>>} job ids and their listeners; `*` listens to the states of all jobs */
+/** @type {Map<string, Set<Listener>>} job ids and their listeners; `*` listens to the states of all jobs, `sweeps` to all sweeps */
 const listeners = new Map();
 const channel = new BroadcastChannel(LOCK);
 /** @type {Map<string, string[]>} the jobs that other tabs follow, keyed by tab */
@@ -48,9 +50,10 @@ function announce() {
 function connect() {
   const own = document.hidden ? [] : [...listeners.keys()];
   const names = [...new Set([...own, ...[...followed.values()].flat()])].sort();
-  const jobs = names.filter((name) => name !== "*");
+  const jobs = names.filter((name) => name !== ALL_JOBS && name !== ALL_SWEEPS);
   streams.jobs.open(jobs.length ? { job: jobs } : null);
-  streams.topic.open(names.includes("*") ? { topic: "jobs" } : null);
+  streams.allJobs.open(names.includes(ALL_JOBS) ? { topic: "jobs" } : null);
+  streams.allSweeps.open(names.includes(ALL_SWEEPS) ? { topic: "sweeps" } : null);
 }
 
 /** One connection to `/v1/events`, which continues after the last event that it has received. */
@@ -88,24 +91,26 @@ class Stream {
   /** @param {MessageEvent} message */
   receive(message) {
     this.lastId = message.lastEventId || this.lastId;
-    const { job, at, payload } = JSON.parse(message.data);
-    const event = { type: message.type, job, at, payload };
+    const { job, sweep, at, payload } = JSON.parse(message.data);
+    const event = { type: message.type, job, sweep, at, payload };
     channel.postMessage({ kind: "event", event });
     deliver(event);
   }
 }
 
-/** The last event of each job and type since the page was hidden: what it changes is loaded when the page is seen. @type {Map<string, JobEvent>} */
+/** The last event of each job or sweep and type since the page was hidden: what it changes is loaded when the page is seen. @type {Map<string, ServerEvent>} */
 const missed = new Map();
 
+/** @param {ServerEvent} event */
 function deliver(event) {
+  const names = event.sweep ? [ALL_SWEEPS] : [event.job || "", ALL_JOBS];
   if (document.hidden) {
-    const key = `${event.job} ${event.type}`;
+    const key = `${event.sweep || event.job} ${event.type}`;
     missed.delete(key); // so that the events stay in their order
-    if (listeners.has(event.job) || listeners.has("*")) missed.set(key, event);
+    if (names.some((name) => listeners.has(name))) missed.set(key, event);
     return;
   }
-  for (const name of [event.job, "*"]) listeners.get(name)?.forEach((listener) => listener(event));
+  for (const name of names) listeners.get(name)?.forEach((listener) => listener(event));
 }
 
 function deliverMissed() {
@@ -121,8 +126,8 @@ function update() {
 }
 
 /**
- * Follow the events of jobs while a component is shown.
- * @param {string[]} jobs ids; `*` stands for the states of all jobs
+ * Follow the events of jobs or sweeps while a component is shown.
+ * @param {string[]} jobs ids; `*` stands for the states of all jobs, `sweeps` for all sweeps
  * @param {Listener} listener
  */
 export function useEvents(jobs, listener) {
@@ -144,7 +149,7 @@ export function useEvents(jobs, listener) {
   }, [key]);
 }
 
-const streams = { jobs: new Stream(), topic: new Stream() };
+const streams = { jobs: new Stream(), allJobs: new Stream(), allSweeps: new Stream() };
 document.addEventListener("visibilitychange", () => {
   update();
   deliverMissed();

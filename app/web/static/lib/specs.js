@@ -8,6 +8,13 @@ export function removeEmpty(value) {
   return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== null).map(([key, item]) => [key, removeEmpty(item)]));
 }
 
+/** The spec of a job, without its name. The milestones of a trial are those of its sweep. @param {any} job */
+export function buildClone(job) {
+  const { name: _, ...spec } = job.spec;
+  const { milestones: _milestones, register: _register, ...rest } = spec;
+  return removeEmpty(job.sweep ? rest : spec);
+}
+
 /** @param {unknown} spec */
 export function specToYaml(spec) {
   return jsyaml.dump(spec, { flowLevel: 3, lineWidth: 100, noRefs: true });

@@ -160,7 +160,7 @@ function Relations({ value, metric }) {
       <label>Metric <select value=${chosen} onChange=${(event) => changeQuery({ metric: event.target.value })}>${names.map((name) => html`<option key=${name} value=${name}>${formatMetricName(name)}</option>`)}</select></label>
     </header>
     <div class="charts">
-      <${ParallelCoordinates} axes=${[...fields.slice(0, MAX_AXES).map((field) => formatPointer(field.pointer).split(" › ").pop() || ""), formatMetricName(chosen)]} rows=${jobs.map((job, index) => ({ id: job.id, label: job.name, ...getStroke(index), values: [...fields.slice(0, MAX_AXES).map((field) => field.values[job.id]), score(job)] }))} />
+      <${ParallelCoordinates} axes=${[...fields.slice(0, MAX_AXES).map((field) => ({ name: formatPointer(field.pointer).split(" › ").pop() || "" })), { name: formatMetricName(chosen) }]} rows=${jobs.map((job, index) => ({ id: job.id, label: job.name, ...getStroke(index), values: [...fields.slice(0, MAX_AXES).map((field) => field.values[job.id]), score(job)] }))} />
       ${fields.filter((field) => jobs.every((job) => typeof field.values[job.id] === "number")).slice(0, 6).map((field) => html`<${ScatterPlot} key=${field.pointer} xLabel=${formatPointer(field.pointer)} yLabel=${`${formatMetricName(chosen)}, best,`} points=${jobs.map((job, index) => ({ id: job.id, label: job.name, color: getStroke(index).color, x: field.values[job.id], y: score(job) }))} />`)}
     </div>
   </section>`;

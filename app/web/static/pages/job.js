@@ -12,7 +12,6 @@ import { Icon } from "../components/icon.js";
 import { ReproduceButton } from "../components/lineage.js";
 import { DeleteButton } from "../components/resource_actions.js";
 import { CurvesTab, UsageTab } from "./job/curves.js";
-import { EvaluationTab } from "./job/evaluation.js";
 import { CheckpointsTab, HistoryTab, LogTab } from "./job/history.js";
 import { LineageTab, Reproduction } from "./job/lineage.js";
 
@@ -27,7 +26,8 @@ const TABS = /** @type {[string, string][]} */ ([
   ["lineage", "Lineage"],
 ]);
 
-/** The tab that shows YAML is loaded when it opens: js-yaml is larger than all other tabs. */
+// The tabs with the results and with YAML are loaded when they open.
+const loadEvaluation = () => import("./job/evaluation.js").then((module) => module.EvaluationTab);
 const loadSpec = () => import("./job/spec.js").then((module) => module.SpecTab);
 
 export default function JobPage({ name: id, query }) {
@@ -51,11 +51,12 @@ function JobView({ job, query, onChange }) {
   const [first, ...others] = listActions(job).map(([action, icon, text]) => html`<button key=${action} type="button" onClick=${() => act(action)}><${Icon} name=${icon} /> ${text}</button>`);
   const rest = html`${others}
     <a class="button" href=${href("/new", { from: job.id })}><${Icon} name="copy" /> Clone</a>
-    ${job.kind === "train" && html`<a class="button" href=${href("/compare", { job: [job.id] })}><${Icon} name="compare" /> Compare</a>`}
+    ${job.kind === "train" && html`<a class="button" href=${href("/compare", { job: [job.id] })}><${Icon} name="compare" /> Compare</a>
+      <a class="button" href=${href("/sweeps/new", { from: job.id })}><${Icon} name="sweeps" /> Search from this job</a>`}
     ${job.kind === "train" && job.state === "succeeded" && html`<${ReproduceButton} path=${`v1/jobs/${job.id}`} />`}`;
   const hasEnded = ENDED.has(job.state);
   return html`
-    <${PageHead} title=${job.name} badge=${html`<${StateBadge} state=${job.state} />`} crumbs=${html`<a href=${href("/jobs")}>Jobs</a> / <code>${job.id.slice(0, 8)}</code>`}>
+    <${PageHead} title=${job.name} badge=${html`<${StateBadge} state=${job.state} />`} crumbs=${html`<a href=${href("/jobs")}>Jobs</a> / <code>${job.id.slice(0, 8)}</code>${job.sweep && html`, <a href=${href(`/sweeps/${job.sweep.id}`)}>trial ${job.sweep.trial} of a sweep</a>`}`}>
       ${job.model && hasEnded ? html`<a class="button primary" href=${href("/predict", { model: `${job.model.name}@${job.model.version}` })}><${Icon} name="predict" /> Try it</a>` : first}
       <span class="only-wide">${rest}</span>
       <span class=${hasEnded ? "" : "only-narrow"}><${Menu} label="More">
@@ -79,7 +80,7 @@ function JobView({ job, query, onChange }) {
 function renderTab(tab, job, query) {
   if (tab === "log") return html`<${LogTab} job=${job} />`;
   if (tab === "checkpoints") return html`<${CheckpointsTab} job=${job} />`;
-  if (tab === "evaluation") return html`<${EvaluationTab} job=${job} query=${query} />`;
+  if (tab === "evaluation") return html`<${Lazy} load=${loadEvaluation} job=${job} query=${query} />`;
   if (tab === "usage") return html`<${UsageTab} job=${job} />`;
   if (tab === "spec") return html`<${Lazy} load=${loadSpec} job=${job} />`;
   if (tab === "lineage") return html`<${LineageTab} job=${job} />`;

@@ -1,5 +1,5 @@
 // The list of jobs: search, filters, sorting, chosen columns, and actions on several jobs.
-import { html, useEffect, useMemo, useState } from "../lib/preact.js";
+import { html, useMemo, useState } from "../lib/preact.js";
 import { buildPath, request } from "../lib/api.js";
 import { getStroke } from "../lib/colors.js";
 import { useEvents } from "../lib/events.js";
@@ -13,9 +13,10 @@ import { Sparkline } from "../components/chart.js";
 import { JobProgress, Menu, PageHead, SearchField, StateBadge, Table } from "../components/controls.js";
 import { attempt, EmptyState, Loaded, showToast } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
+import { FilterSelect, Pager, SortHeading, useSearchText } from "../components/list_parts.js";
 
 const LIMIT = 50;
-const FILTERS = ["q", "state", "kind", "tag", "model", "dataset"];
+const FILTERS = ["q", "state", "kind", "tag", "model", "dataset", "sweep"];
 const NUM_DEFAULT_METRICS = 2;
 
 export default function JobsPage({ query }) {
@@ -69,20 +70,9 @@ function FirstJob() {
 }
 
 function Filters({ filters, jobs, children }) {
-  const [text, setText] = useState(filters.q);
+  const [text, setText] = useSearchText(filters.q);
   const [views, setViews] = usePreference("job-views", /** @type {{name: string, address: string}[]} */ ([]));
-  useEffect(() => setText(filters.q), [filters.q]);
-  useEffect(() => {
-    if (text === filters.q) return undefined;
-    const timer = setTimeout(() => changeQuery({ q: text, cursor: null }), 250);
-    return () => clearTimeout(timer);
-  }, [text]);
-  const select = (name, values, label) => html`<label class="row" key=${name}>${label}
-    <select value=${filters[name]} onChange=${(event) => changeQuery({ [name]: event.target.value, cursor: null })}>
-      <option value="">all</option>
-      ${[...new Set([filters[name], ...values])].filter(Boolean).map((value) => html`<option key=${value} value=${value}>${value}</option>`)}
-    </select>
-  </label>`;
+  const select = (name, values, label) => html`<${FilterSelect} key=${name} name=${name} label=${label} chosen=${filters[name]} values=${values} />`;
   const active = FILTERS.filter((name) => filters[name]);
   const save = () => {
     const name = active.map((one) => filters[one]).join(" · ") || "All jobs";
@@ -93,7 +83,7 @@ function Filters({ filters, jobs, children }) {
     <${SearchField} label="Search jobs by name or id" text=${text} onInput=${setText} />
     <${Menu} label="Filter">${select("state", STATES, "State")} ${select("kind", KINDS, "Kind")}<${MoreFilters} select=${select} tags=${[...new Set(jobs.flatMap((job) => job.tags))].sort()} /><//>
     ${active.filter((name) => name !== "q").map(
-      (name) => html`<button type="button" key=${name} class="chip" onClick=${() => changeQuery({ [name]: null })}>${name}: ${filters[name]} <${Icon} name="close" /><span class="sr-only">Remove the filter</span></button>`,
+      (name) => html`<button type="button" key=${name} class="chip" onClick=${() => changeQuery({ [name]: null })}>${name}: ${name === "sweep" ? filters[name].slice(0, 8) : filters[name]} <${Icon} name="close" /><span class="sr-only">Remove the filter</span></button>`,
     )}
     ${active.length > 0 && html`<button type="button" class="bare" onClick=${() => changeQuery(Object.fromEntries(FILTERS.map((name) => [name, null])))}>Clear</button>`}
     <span class="grow only-wide"></span>
@@ -121,20 +111,11 @@ function JobTable({ page, sort, metrics, selected, onSelect, query }) {
   const jobs = page.items;
   const curve = metrics[0] || "train_loss";
   const sparklines = useSparklines(jobs, curve);
-  const turn = (cursor) => href("/jobs", { ...Object.fromEntries(query), cursor });
   const ids = jobs.map((job) => job.id);
   const toggle = (id) => onSelect(selected.includes(id) ? selected.filter((other) => other !== id) : [...selected, id]);
   const areAllSelected = ids.length > 0 && ids.every((id) => selected.includes(id));
   const toggleAll = () => onSelect(areAllSelected ? selected.filter((id) => !ids.includes(id)) : [...new Set([...selected, ...ids])]);
-  const header = (key, text, isNumber = false) => {
-    const direction = sort === key ? "ascending" : sort === `-${key}` ? "descending" : undefined;
-    const isMetric = key.startsWith("metrics.");
-    const first = isMetric && isLowerBetter(key) ? key : `-${key}`;
-    const next = sort === first ? (first === key ? `-${key}` : key) : first;
-    return html`<th key=${key} scope="col" class=${isNumber ? "number" : ""} aria-sort=${direction}>
-      <button type="button" class="sort" onClick=${() => changeQuery({ sort: next, cursor: null })}>${text}<span aria-hidden="true">${direction === "ascending" ? " ↑" : direction === "descending" ? " ↓" : ""}</span></button>
-    </th>`;
-  };
+  const header = (key, text, isNumber = false) => html`<${SortHeading} name=${key} text=${text} sort=${sort} isNumber=${isNumber} isAscending=${key.startsWith("metrics.") && isLowerBetter(key)} />`;
   return html`
     <${Table} class="jobs" label="Jobs" head=${[
       html`<th key="check" scope="col" class="check"><input type="checkbox" aria-label="Select all jobs of this page" checked=${areAllSelected} onChange=${toggleAll} /></th>`,
@@ -148,11 +129,7 @@ function JobTable({ page, sort, metrics, selected, onSelect, query }) {
     ]}>
       ${jobs.map((job) => html`<${JobRow} key=${job.id} job=${job} metrics=${metrics} curve=${sparklines.get(job.id)} curveName=${curve} index=${selected.indexOf(job.id)} onToggle=${toggle} />`)}
     <//>
-    <nav class="pager" aria-label="Pages">
-      <span class="dim grow" role="status">${jobs.length === 0 ? "No job matches." : `${formatCount(jobs.length, "job")}${page.next_cursor ? " on this page" : ""}${jobs.length > 1 && !selected.length ? ". Select jobs to compare them." : ""}`}</span>
-      ${query.get("cursor") && html`<a class="button" href=${turn(null)}>First page</a>`}
-      ${page.next_cursor && html`<a class="button" href=${turn(page.next_cursor)}>Next page</a>`}
-    </nav>
+    <${Pager} path="/jobs" query=${query} next=${page.next_cursor}>${jobs.length === 0 ? "No job matches." : `${formatCount(jobs.length, "job")}${page.next_cursor ? " on this page" : ""}${jobs.length > 1 && !selected.length ? ". Select jobs to compare them." : ""}`}<//>
   `;
 }
 

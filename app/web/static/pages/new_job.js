@@ -1,16 +1,16 @@
 // A form for a new job next to its YAML. The service checks the spec while it is written.
-import { html, useEffect, useMemo, useRef, useState } from "../lib/preact.js";
+import { html, useState } from "../lib/preact.js";
 import { Problem, request } from "../lib/api.js";
 import { formatCount, formatNumber } from "../lib/format.js";
 import { useResource } from "../lib/resource.js";
 import { changeQuery, href, navigate } from "../lib/router.js";
-import { parseYaml, removeEmpty, specToYaml } from "../lib/specs.js";
+import { buildClone, parseYaml, specToYaml } from "../lib/specs.js";
+import { CheckLine, CheckPanel, useCheck } from "../components/check.js";
 import { Facts, PageHead, Segments } from "../components/controls.js";
 import { Loaded, ProblemNotice } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
-import { formatInput, getValue, isChanged, resolveSchema, SchemaField, setValue, toFieldId, toLabel, ValueField } from "../components/schema_form.js";
+import { formatInput, getValue, isChanged, resolveSchema, SchemaField, setValue, toLabel, ValueField } from "../components/schema_form.js";
 
-const CHECK_AFTER_MS = 400;
 /** The fields of a training, by topic. Fields that are not listed are under “More”. */
 const TOPICS = /** @type {[string, string[]][]} */ ([
   ["Data", ["dataset", "sampler", "drop_last"]],
@@ -36,7 +36,7 @@ export default function NewJobPage({ query }) {
         ${(entries) => {
           if (from && !source.value) return html`<${Loaded} resource=${source}>${() => null}<//>`;
           const dataset = query.get("dataset");
-          const initial = source.value ? removeEmpty({ ...source.value.spec, name: undefined }) : dataset ? { ...BLANK, dataset: { name: dataset } } : BLANK;
+          const initial = source.value ? buildClone(source.value) : dataset ? { ...BLANK, dataset: { name: dataset } } : BLANK;
           return html`<${JobForm} api=${api} catalog=${entries} initial=${initial} view=${query.get("view") || "form"} />`;
         }}
       <//>`}
@@ -49,7 +49,7 @@ function JobForm({ api, catalog, initial, view }) {
   const [spec, setSpec] = useState(initial);
   const [text, setText] = useState(() => specToYaml(initial));
   const [yamlError, setYamlError] = useState("");
-  const check = useCheck(spec);
+  const check = useCheck("v1/jobs", spec);
   const [submission, setSubmission] = useState(/** @type {Problem | null} */ (null));
   const datasets = useResource("v1/datasets?limit=200");
   const schemas = api.components.schemas;
@@ -105,10 +105,10 @@ function JobForm({ api, catalog, initial, view }) {
       ${kind === "train" ? html`<${TrainingFields} form=${form} schema=${schema} />` : html`<section class="card fields">${Object.entries(schema.properties).filter(([name]) => !["kind", "spec_version"].includes(name)).map(([name, part]) => html`<${SchemaField} key=${name} form=${form} pointer=${`/${name}`} schema=${part} label=${toLabel(name)} isRequired=${(schema.required || []).includes(name)} />`)}</section>`}
     </div>
     <aside class="form-side">
-      <${CheckPanel} check=${check} kind=${kind} />
+      <${JobCheck} check=${check} kind=${kind} />
       ${submission && html`<${ProblemNotice} problem=${submission} />`}
       <div class="submit-bar">
-        <${CheckLine} check=${check} />
+        <${CheckLine} check=${check}>${check.value?.num_parameters && `${formatCount(check.value.num_parameters, "parameter")} · ${formatCount(check.value.steps_per_epoch * check.value.spec.epochs, "step")}`}<//>
         <button type="submit" class="primary wide" disabled=${Boolean(yamlError)}><${Icon} name="play" /> ${check.isBusy ? "Checking…" : "Submit the job"}</button>
         <${Segments} label="View" chosen=${view} options=${[["form", "Form"], ["yaml", "YAML"]]} onChoose=${(value) => changeQuery({ view: value === "form" ? null : value })} />
       </div>
@@ -180,42 +180,11 @@ function findOptions(pointer, name, catalog, datasets, schema, schemas) {
   return entry ? { ...entry.options, summary: entry.summary } : null;
 }
 
-/** Check the spec with a dry run when it has not changed for a moment. @param {any} spec */
-function useCheck(spec) {
-  const [state, setState] = useState(/** @type {{value: any, problem: Problem | null, isBusy: boolean}} */ ({ value: null, problem: null, isBusy: true }));
-  const key = useMemo(() => JSON.stringify(spec), [spec]);
-  const latest = useRef(key);
-  latest.current = key;
-  useEffect(() => {
-    setState((previous) => ({ ...previous, isBusy: true }));
-    const timer = setTimeout(async () => {
-      try {
-        const value = await request("v1/jobs?dry_run=true", { method: "POST", json: spec });
-        if (latest.current === key) setState({ value, problem: null, isBusy: false });
-      } catch (error) {
-        if (!(error instanceof Problem)) throw error;
-        if (latest.current === key) setState((previous) => ({ value: previous.value, problem: error, isBusy: false }));
-      }
-    }, CHECK_AFTER_MS);
-    return () => clearTimeout(timer);
-  }, [key]);
-  return state;
-}
-
-/** The result of the check in one line, which on a small screen stays in view. A press moves to the first error. */
-function CheckLine({ check }) {
-  const { value, problem } = check;
-  if (!problem) return html`<span class="only-narrow dim clip">${check.isBusy || !value?.num_parameters ? "" : `${formatCount(value.num_parameters, "parameter")} · ${formatCount(value.steps_per_epoch * value.spec.epochs, "step")}`}</span>`;
-  const show = () => (document.getElementById(toFieldId(problem.errors[0]?.pointer || "")) || document.querySelector(".check-panel"))?.scrollIntoView({ block: "center" });
-  return html`<button type="button" class="only-narrow bare bad" onClick=${show}>${formatCount(Math.max(problem.errors.length, 1), "error")} to correct</button>`;
-}
-
-function CheckPanel({ check, kind }) {
-  const { value, problem } = check;
-  return html`<section class="card check-panel" aria-live="polite">
-    <h2>${check.isBusy ? "Checking…" : problem ? (problem.errors.length ? `${formatCount(problem.errors.length, "error")} to correct` : "The spec cannot be checked") : html`<${Icon} name="check" /> Ready to submit`}</h2>
-    ${problem && html`<ul class="plain">${problem.errors.length ? problem.errors.map((one) => html`<li key=${one.pointer}><code>${one.pointer || "/"}</code> ${one.detail}</li>`) : html`<li>${problem.message}</li>`}</ul>`}
-    ${!problem && value && kind === "train" && html`<${Facts} items=${[["Parameters", formatNumber(value.num_parameters)], ["Output", formatCount(value.output_shape.at(-1), value.spec.loss?.name === "mse" ? "value" : "class", value.spec.loss?.name === "mse" ? "values" : "classes")], ["Steps", `${formatNumber(value.steps_per_epoch)} × ${formatCount(value.spec.epochs, "epoch")} = ${formatNumber(value.steps_per_epoch * value.spec.epochs)}`]]} />`}
-    ${!problem && value?.warnings.map((one) => html`<p class="notice notice-warn" key=${one}><${Icon} name="warning" /> ${one}</p>`)}
-  </section>`;
+/** What a valid job needs. */
+function JobCheck({ check, kind }) {
+  const value = check.problem ? null : check.value;
+  return html`<${CheckPanel} check=${check}>
+    ${value && kind === "train" && html`<${Facts} items=${[["Parameters", formatNumber(value.num_parameters)], ["Output", formatCount(value.output_shape.at(-1), value.spec.loss?.name === "mse" ? "value" : "class", value.spec.loss?.name === "mse" ? "values" : "classes")], ["Steps", `${formatNumber(value.steps_per_epoch)} × ${formatCount(value.spec.epochs, "epoch")} = ${formatNumber(value.steps_per_epoch * value.spec.epochs)}`]]} />`}
+    ${value?.warnings.map((one) => html`<p class="notice notice-warn" key=${one}><${Icon} name="warning" /> ${one}</p>`)}
+  <//>`;
 }

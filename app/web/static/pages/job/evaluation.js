@@ -2,6 +2,7 @@
 import { html, useState } from "../../lib/preact.js";
 import { request } from "../../lib/api.js";
 import { formatCount, formatNumber, formatPercent } from "../../lib/format.js";
+import { ENDED } from "../../lib/jobs.js";
 import { useResource } from "../../lib/resource.js";
 import { changeQuery, href, navigate } from "../../lib/router.js";
 import { Bars, Dialog, Facts, Segments, Table } from "../../components/controls.js";
@@ -17,7 +18,7 @@ const DOCUMENTS = ["confusion_matrix.json", "class_metrics.json", "calibration.j
  */
 
 export function EvaluationTab({ job, query }) {
-  const artifacts = useResource(`v1/jobs/${job.id}/artifacts`);
+  const artifacts = useResource(`v1/jobs/${job.id}/artifacts`, { everyMs: ENDED.has(job.state) ? 0 : 5000 }); // the end loads it once more
   return html`<${Loaded} resource=${artifacts}>
     ${(value) => {
       const names = new Set(value.items.map((file) => file.name));

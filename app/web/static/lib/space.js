@@ -1,0 +1,100 @@
+// The search space of a sweep as rows of a form. What cannot be read stays text, so that the API explains what is wrong.
+
+/**
+ * @typedef {{key: number, pointer: string, type: string, low: string, high: string, log: boolean, step: string, values: string, when: string}} SpaceRow
+ */
+
+let numRows = 0;
+
+/** @param {Partial<SpaceRow>} [fields] @returns {SpaceRow} */
+export function buildRow(fields = {}) {
+  numRows += 1;
+  return { key: numRows, pointer: "", type: "float", low: "", high: "", log: false, step: "", values: "", when: "", ...fields };
+}
+
+/** @param {Record<string, any>} space @returns {SpaceRow[]} */
+export function toRows(space) {
+  const format = (value) => (value === undefined || value === null ? "" : String(value));
+  return Object.entries(space).map(([pointer, { type, low, high, log = false, step, values = [], when }]) =>
+    buildRow({ pointer, type, low: format(low), high: format(high), log, step: step === 1 && type === "int" ? "" : format(step), values: formatValues(values), when: formatConditions(when || {}) }),
+  );
+}
+
+/** @param {SpaceRow[]} rows @returns {Record<string, any>} */
+export function buildSpace(rows) {
+  return Object.fromEntries(rows.filter((row) => row.pointer).map((row) => [row.pointer, buildParameter(row)]));
+}
+
+/** @param {SpaceRow} row */
+function buildParameter({ type, low, high, log, step, values, when }) {
+  const conditions = when.trim() && { when: parseConditions(when) };
+  if (type === "choice") return { type, values: parseValues(values), ...conditions };
+  return { type, low: parseNumber(low), high: parseNumber(high), ...(log && { log }), ...(step.trim() && { step: parseNumber(step) }), ...conditions };
+}
+
+/** A row that searches around a value. @param {string} pointer @param {any} value @returns {SpaceRow} */
+export function suggestRow(pointer, value) {
+  if (typeof value !== "number" || value <= 0) return buildRow({ pointer, type: "choice", values: formatValues([value ?? ""]) });
+  const round = (number) => String(Number(number.toPrecision(1)));
+  if (Number.isInteger(value)) return buildRow({ pointer, type: "int", low: String(Math.max(Math.round(value / 4), 1)), high: String(value * 4) });
+  return buildRow({ pointer, low: round(value / 30), high: round(value * 30), log: true });
+}
+
+/** The pointers of all values of a document that a parameter can replace. @param {any} value @param {string} [pointer] @returns {[string, any][]} */
+export function listPointers(value, pointer = "") {
+  if (value === null || typeof value !== "object" || Array.isArray(value)) return [[pointer, value]];
+  const inner = Object.entries(value).flatMap(([key, part]) => listPointers(part, `${pointer}/${key.replace(/~/g, "~0").replace(/\//g, "~1")}`));
+  return value.name && pointer ? [[pointer, value], ...inner] : inner;
+}
+
+/** @param {string} text */
+function parseNumber(text) {
+  return text.trim() === "" || Number.isNaN(Number(text)) ? text : Number(text);
+}
+
+/** Read values that are separated by commas: JSON, or words. @param {string} text @returns {any[]} */
+export function parseValues(text) {
+  if (!text.trim()) return [];
+  try {
+    const values = JSON.parse(`[${text}]`);
+    return values.length === 1 && Array.isArray(values[0]) ? values[0] : values;
+  } catch {
+    return text.split(",").map((part) => parseValue(part.trim()));
+  }
+}
+
+/** @param {string} text */
+function parseValue(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+/** @param {any} value */
+function formatWord(value) {
+  return typeof value === "string" && /^[\w.-]+$/.test(value) && parseValue(value) === value ? value : JSON.stringify(value);
+}
+
+/** @param {any[]} values */
+export function formatValues(values) {
+  const texts = values.every((value) => typeof value !== "object") ? values.map(formatWord) : values.map((value) => JSON.stringify(value));
+  return texts.join(", ");
+}
+
+/** Read conditions such as `/optimizer/name = sgd, adam; /batch_size = 16`. @param {string} text @returns {Record<string, any>} */
+export function parseConditions(text) {
+  return Object.fromEntries(
+    text.split(";").map((part) => part.trim()).filter(Boolean).map((part) => {
+      const [pointer, ...rest] = part.split("=");
+      const values = parseValues(rest.join("="));
+      return [pointer.trim(), values.length === 1 ? values[0] : values];
+    }),
+  );
+}
+
+/** @param {Record<string, any>} conditions */
+function formatConditions(conditions) {
+  return Object.entries(conditions).map(([pointer, value]) => `${pointer} = ${formatValues(Array.isArray(value) ? value : [value])}`).join("; ");
+}
