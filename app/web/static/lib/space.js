@@ -53,7 +53,7 @@ function parseNumber(text) {
 }
 
 /** Read values that are separated by commas: JSON, or words. @param {string} text @returns {any[]} */
-export function parseValues(text) {
+function parseValues(text) {
   if (!text.trim()) return [];
   try {
     const values = JSON.parse(`[${text}]`);
@@ -78,13 +78,13 @@ function formatWord(value) {
 }
 
 /** @param {any[]} values */
-export function formatValues(values) {
+function formatValues(values) {
   const texts = values.every((value) => typeof value !== "object") ? values.map(formatWord) : values.map((value) => JSON.stringify(value));
   return texts.join(", ");
 }
 
 /** Read conditions such as `/optimizer/name = sgd, adam; /batch_size = 16`. @param {string} text @returns {Record<string, any>} */
-export function parseConditions(text) {
+function parseConditions(text) {
   return Object.fromEntries(
     text.split(";").map((part) => part.trim()).filter(Boolean).map((part) => {
       const [pointer, ...rest] = part.split("=");

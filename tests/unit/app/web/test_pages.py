@@ -12,7 +12,7 @@ from app.http.middleware import is_public_path
 from app.web import pages
 
 MAX_PAGE_BYTES = 80_000
-MAX_BYTES = 168_000
+MAX_BYTES = 172_000
 
 
 def test_the_page_loads_only_own_files_under_a_strict_policy(client: TestClient) -> None:
