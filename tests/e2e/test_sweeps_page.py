@@ -280,7 +280,8 @@ def test_a_form_shows_errors_at_their_fields_and_starts_a_sweep(
 
 
 def test_the_rows_of_a_form_keep_every_space(visit: Callable[..., Visitor]) -> None:
-    words = {"/loss": {"type": "choice", "values": ["a", "1", 1, True, None, "b c"]}}
-    spaces = [example["value"]["space"] for example in SWEEPS.values()] + [words]
+    values = (["a", "b-1", 1, True, None], ["a", "1"], ["b, c", "d"], [[1], [2, 3]], [{"name": "adam"}, "sgd"])
+    choices = [{"/loss": {"type": "choice", "values": each}} for each in values]
+    spaces = [*(example["value"]["space"] for example in SWEEPS.values()), *choices]
     page = visit().open("#/sweeps/new")
     assert page.evaluate(PARSE_SPACE, spaces) == spaces

@@ -72,15 +72,14 @@ function parseValue(text) {
   }
 }
 
-/** @param {any} value */
-function formatWord(value) {
-  return typeof value === "string" && /^[\w.-]+$/.test(value) && parseValue(value) === value ? value : JSON.stringify(value);
+/** Whether a value is the same without quotation marks. @param {any} value */
+function isWord(value) {
+  return typeof value === "string" ? /^[\w.-]+$/.test(value) && parseValue(value) === value : value === null || typeof value !== "object";
 }
 
 /** @param {any[]} values */
 function formatValues(values) {
-  const texts = values.every((value) => typeof value !== "object") ? values.map(formatWord) : values.map((value) => JSON.stringify(value));
-  return texts.join(", ");
+  return values.map((value) => (values.every(isWord) && typeof value === "string" ? value : JSON.stringify(value))).join(", ");
 }
 
 /** Read conditions such as `/optimizer/name = sgd, adam; /batch_size = 16`. @param {string} text @returns {Record<string, any>} */
