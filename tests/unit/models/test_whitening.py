@@ -16,7 +16,7 @@ def make_correlated_images() -> torch.Tensor:
 def test_outputs_are_uncorrelated_with_unit_variance() -> None:
     images = make_correlated_images()
     layer = WhiteningConv2d(3, 2, bias=False, eps=1e-12)
-    layer.fit_weights(images.split(64))
+    layer.fit_weights(torch.split(images, 64))
     outputs = layer(images).transpose(0, 1).flatten(1)
     half = len(outputs) // 2
     assert torch.allclose(outputs[:half] @ outputs[:half].T / outputs.shape[1], torch.eye(half), atol=1e-4)
@@ -34,7 +34,7 @@ def test_components_are_sorted_by_variance() -> None:
 def test_weights_do_not_depend_on_the_batches() -> None:
     images, layers = make_correlated_images(), [WhiteningConv2d(3, 2) for _ in range(2)]
     layers[0].fit_weights([images])
-    layers[1].fit_weights(images.split(7))
+    layers[1].fit_weights(torch.split(images, 7))
     assert torch.allclose(layers[0].weight, layers[1].weight, atol=1e-5)
 
 

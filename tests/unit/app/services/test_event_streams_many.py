@@ -56,7 +56,7 @@ def cancel(state: State) -> Callable[[str], None]:
     return end
 
 
-def copy_position(stream: OpenStream) -> EventPosition:
+def copy_position(stream: OpenStream[Any]) -> EventPosition:
     """Return the position that a client has, which only knows the id."""
     return EventPosition.decode(stream.position.encode(), now=utc_now())
 

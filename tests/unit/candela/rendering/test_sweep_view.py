@@ -94,7 +94,7 @@ def test_importances_have_their_deviation(out: io.StringIO) -> None:
 def test_a_plan_has_the_trials_and_the_costs(out: io.StringIO) -> None:
     errors = [{"pointer": "/base/batch_size", "detail": "is too large"}]
     trials = [{"number": 0, "parameters": {"/optimizer/lr": 0.1}, "errors": errors}]
-    estimate = {"trials": 60, "epochs": 220, "hours": 0.5, "disk_bytes": 1_500_000}
+    estimate: dict[str, float | None] = {"trials": 60, "epochs": 220, "hours": 0.5, "disk_bytes": 1_500_000}
     print_plan({"spec": {}, "trials": trials, "estimate": estimate})
     assert out.getvalue().splitlines() == [
         "trial 0: lr=0.1",

@@ -76,7 +76,7 @@ def test_the_same_idempotency_key_twice_is_a_conflict(sessions: SessionFactory) 
     with transaction(sessions) as session:
         found = IdempotencyRepo(session).find("key")
         assert found is not None
-        assert found.job_id == "job-1"
+        assert found.subject_id == "job-1"
 
 
 def test_a_locked_sqlite_database_is_unavailable(

@@ -34,7 +34,7 @@ def test_kernel_of_one_pixel_is_updated_like_a_matrix(
         gradient = torch.randn(12, 5, generator=generator)
         matrix.grad, kernel.grad = gradient, gradient[:, :, None, None].clone()
         mine.step()
-        torchs.step()
+        torchs.step()  # type: ignore[no-untyped-call]
     assert torch.allclose(kernel.flatten(1), matrix, atol=0.01)  # both use bf16, and round in a different order
 
 

@@ -240,7 +240,7 @@ def test_the_deletion_of_rows_is_bounded_and_the_next_round_continues(
         with transaction(sessions) as session:
             EventRepo(session).append(job_id, [(EventType.LOG, {"message": str(line)}) for line in range(num_rows)])
         end_job(job_id, days=30 - number)
-    retention = Retention(Settings(**{setting: 7.0}), sessions, storage)
+    retention = Retention(Settings.model_validate({setting: 7.0}), sessions, storage)
     counts = [[count(sessions, table, job_id) for job_id in jobs]]
     while len(counts) == 1 or retention.has_more:
         retention.run_round()

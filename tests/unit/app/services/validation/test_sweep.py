@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import JsonValue
 
 from app.services.validation import sweep as rules
 from core.errors import InvalidSpec
@@ -16,7 +17,7 @@ SPACE: dict[str, Any] = {
     "/optimizer/lr": {"type": "float", "low": 0.001, "high": 0.1},
     "/batch_size": {"type": "int", "low": 16, "high": 64},
 }
-PARAMETERS = {"/optimizer": {"name": "sgd"}, "/optimizer/lr": 0.01, "/batch_size": 32}
+PARAMETERS: dict[str, JsonValue] = {"/optimizer": {"name": "sgd"}, "/optimizer/lr": 0.01, "/batch_size": 32}
 
 
 @pytest.fixture
