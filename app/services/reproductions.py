@@ -20,7 +20,7 @@ from core.db.session import SessionFactory, transaction
 from core.errors import Conflict, IdempotencyMismatch, InvalidSpec
 from core.jobs import DatasetState
 from core.reproduction import OriginalTraining, build_reproduction_spec
-from core.spec import AnyJobSpec
+from core.spec import AnyJobSpec, ReproduceSpec
 
 FIXED_FIELDS = ("kind", "original", "stop_after_step")
 """Fields of the spec that a client cannot change."""
@@ -65,9 +65,12 @@ class ReproductionSubmission:
     def _plan(self, subject: Mapping[str, Any], changes: Mapping[str, Any]) -> AnyJobSpec:
         with transaction(self._sessions, read_only=True) as session:
             original = _select(session, **subject)
-            document = apply_merge_patch(build_reproduction_spec(original), changes)
-            _require_inputs(session, original, document)
-        return parse_job_spec(document)
+            if not original.spec:
+                raise Conflict("The spec of the training is not known, so that it cannot be repeated.")
+            spec = parse_job_spec(apply_merge_patch(build_reproduction_spec(original), changes))
+            assert isinstance(spec, ReproduceSpec)  # noqa: S101 - `kind` cannot be changed
+            _require_inputs(session, original, spec)
+        return spec
 
 
 def _select(session: Session, *, job_id: str = "", name: str = "", version: int = 0) -> OriginalTraining:
@@ -80,20 +83,22 @@ def _select(session: Session, *, job_id: str = "", name: str = "", version: int 
     return select_original(session, row.job_id, row.sha256)
 
 
-def _require_inputs(session: Session, original: OriginalTraining, spec: Mapping[str, Any]) -> None:
+def _require_inputs(session: Session, original: OriginalTraining, spec: ReproduceSpec) -> None:
     """Check that the dataset version, the model and the checkpoint of a spec exist, and that the dataset is the same.
 
     Raises:
         Conflict: an input is gone.
     """
-    dataset, source = spec["dataset"], spec.get("resume_from")
-    if isinstance(dataset.get("version"), int):
-        _require_dataset(session, original, dataset["name"], dataset["version"])
-    name, _, version = (spec.get("init_from") or "").partition("@")
+    dataset, source = spec.dataset, spec.resume_from
+    if isinstance(dataset.version, int):
+        _require_dataset(session, original, dataset.name, dataset.version)
+    name, _, version = (spec.init_from or "").partition("@")
     if version.isdecimal() and ModelRepo(session).find(name, int(version)) is None:
         raise _build_missing_error(f"version {version} of model {name!r}")
-    if source is not None and CheckpointRepo(session).find(source["job"], int(source["checkpoint"])) is None:
-        raise _build_missing_error(f"checkpoint {source['checkpoint']} of job {source['job']!r}")
+    if source is None or not isinstance(source.checkpoint, int):  # the validation of the spec finds the checkpoint
+        return
+    if CheckpointRepo(session).find(source.job, source.checkpoint) is None:
+        raise _build_missing_error(f"checkpoint {source.checkpoint} of job {source.job!r}")
 
 
 def _require_dataset(session: Session, original: OriginalTraining, name: str, version: int) -> None:

@@ -129,7 +129,7 @@ def check_writable(engine: Engine) -> None:
         ConfigurationError: this user may not write, or the database is damaged.
     """
     key = f"probe-{uuid.uuid4().hex}"
-    probe = {"key": key, "request_hash": "", "job_id": "", "created_at": datetime.now(UTC)}
+    probe = {"key": key, "request_hash": "", "subject_id": "", "created_at": datetime.now(UTC)}
     try:
         with _translate_errors(engine), engine.begin() as connection:
             connection.execute(insert(IdempotencyRow).values(probe))

@@ -13,7 +13,7 @@ ALIASES: dict[str, dict[str, str]] = {
         "random_crop": "crop pad_and_crop",
         "random_resized_crop": "random_size_crop resized_crop inception_crop",
         "random_perspective": "perspective",
-        "random_erasing": "erasing cutout coarse_dropout",
+        "random_erasing": "erasing coarse_dropout",
         "random_grayscale": "to_gray grayscale gray",
         "color_jitter": "random_brightness random_contrast random_saturation random_hue random_color_jitter jitter "
         "brightness contrast random_brightness_contrast",

@@ -72,7 +72,8 @@ def _check_errors(errors: Sequence[tuple[str, str]], document: Any) -> None:
 def _check_pointer(pointer: str, document: Any) -> None:
     """Check that a pointer names a value of the document, or a field that is missing in an object of it.
 
-    Pointers refer to the long form: a value may stand for an array of one, and a name for an object.
+    Pointers refer to the long form: a value may stand for an array of one, and a name for an object, which may lack a
+    field.
     """
     parts = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
     value = document
@@ -81,8 +82,10 @@ def _check_pointer(pointer: str, document: Any) -> None:
             value = value[int(part)]
         elif isinstance(value, dict) and part in value:
             value = value[part]
-        elif not isinstance(value, dict | list) and set(parts[position:]) <= {"0", "name"}:
+        elif not isinstance(value, dict | list) and set(parts[position:-1]) <= {"0"}:
             return
+        elif isinstance(value, dict) and part == "0":  # it stands for an array of one
+            continue
         else:
             assert position >= len(parts) - 1, f"{pointer} points into nothing"
             assert isinstance(value, dict), f"{pointer} is a field of {type(value).__name__}"

@@ -71,6 +71,30 @@ def test_a_change_is_applied_and_its_errors_have_pointers(client: TestClient, tr
         assert [error["pointer"] for error in response.json()["errors"]] == [pointer]
 
 
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"dataset": None}, "/changes/dataset"),
+        ({"dataset": 5}, "/changes/dataset"),
+        ({"dataset": {"version": "new"}}, "/changes/dataset/version"),
+        ({"init_from": 3}, "/changes/init_from"),
+        ({"resume_from": {"job": "0" * 32, "checkpoint": "best"}}, "/changes/resume_from/job"),
+        ({"callbacks": 5}, "/changes/callbacks"),
+    ],
+)
+def test_wrong_changes_are_refused(client: TestClient, trained: str, changes: dict[str, Any], pointer: str) -> None:
+    response = client.post(VERSION, json={"changes": changes})
+    assert response.status_code == 422, response.text
+    assert response.json()["errors"][0]["pointer"] == pointer
+
+
+def test_a_training_without_a_known_spec_is_a_conflict(client: TestClient, state: State, trained: str) -> None:
+    with transaction(state.sessions) as session:
+        session.get_one(ModelVersionRow, ("digits", 1)).spec = {}
+        session.delete(session.get_one(JobRow, trained))
+    assert "The spec of the training is not known" in get_conflict(client, VERSION)
+
+
 def test_a_reproduction_is_cloned_and_submitted_like_any_job(client: TestClient, trained: str) -> None:
     first = client.post(VERSION).json()
     clone = client.post(f"/v1/jobs/{first['id']}/clone", json={"seed": 5})

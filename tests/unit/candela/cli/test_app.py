@@ -117,7 +117,7 @@ def test_several_jobs_are_watched_until_all_have_ended_or_are_paused_at_mileston
 ) -> None:
     for state, reason in (("running", None), ("paused", "milestone")):
         server.json(f"GET /v1/jobs/{JOB}", job_answer(state=state, stop_reason=reason))
-    for state in ("running", "running", "succeeded"):  # when it is found, at the milestone, and after its end
+    for state in ("running", "succeeded"):  # when it is found, and after its end
         server.json(f"GET /v1/jobs/{OTHER}", job_answer(id=OTHER, state=state))
     end = f'id: 4\nevent: end\ndata: {{"job": "{OTHER}", "payload": {{}}}}\n\n'
     more = f'id: 5\nevent: log\ndata: {{"job": "{OTHER}", "payload": {{"level": "warning", "message": "later"}}}}\n\n'
