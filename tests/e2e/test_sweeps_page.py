@@ -142,8 +142,9 @@ def test_every_page_of_sweeps_is_accessible_and_fits(
 
 
 def read_rows(page: Page, label: str) -> list[list[str]]:
-    rows = page.get_by_role("region", name=label).locator("tbody tr").all()
-    return [[text.strip() for text in row.locator("th, td").all_inner_texts()] for row in rows]
+    rows = page.get_by_role("region", name=label).locator("tbody tr")
+    rows.first.wait_for()  # the table is drawn after its trials are loaded
+    return [[text.strip() for text in row.locator("th, td").all_inner_texts()] for row in rows.all()]
 
 
 def test_charts_have_the_scores_of_the_trials(visit: Callable[..., Visitor], sweep: str) -> None:
