@@ -25,8 +25,16 @@ SWEEP_FIELDS = {
 
 
 def find_base_errors(sweep: SweepSpec) -> list[FieldError]:
-    """Return an error for each field of the base that the sweep itself sets."""
-    return [(f"/base/{name}", reason) for name, reason in SWEEP_FIELDS.items() if name in sweep.base]
+    """Return an error for each field of the base that the sweep itself sets, unless it has its default.
+
+    So the resolved spec of a job, which has all fields, can be a base.
+    """
+    defaults = {"milestones": None, "register": True}
+    return [
+        (f"/base/{name}", reason)
+        for name, reason in SWEEP_FIELDS.items()
+        if name in sweep.base and sweep.base[name] != defaults[name]
+    ]
 
 
 def build_trial(sweep: SweepSpec, suggestion: Suggestion) -> JobSpec:

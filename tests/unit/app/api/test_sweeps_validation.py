@@ -82,3 +82,11 @@ def test_errors_of_the_base_and_of_the_space_are_reported_together(client: TestC
     response = client.post("/v1/sweeps", json=SWEEP | changes)
     pointers = {error["pointer"] for error in response.json()["errors"]}
     assert pointers == {"/base/batch_size", "/space/~1optimizer~1lr/low"}
+
+
+def test_the_resolved_spec_of_a_job_is_a_base(client: TestClient) -> None:
+    resolved = client.post("/v1/jobs?dry_run=true", json=BASE).json()["spec"]
+    assert (resolved["register"], resolved["milestones"]) == (True, None)
+    del resolved["dataset"]["version"]  # it is not imported yet
+    response = client.post("/v1/sweeps?dry_run=true", json=SWEEP | {"base": resolved})
+    assert response.status_code == 200, response.text
