@@ -8,6 +8,7 @@ are counted ten times a second: there should be at most one for each trial that 
 """
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -38,12 +39,17 @@ def build_sweep(num_trials: int, epochs: int, **changes: Any) -> dict[str, Any]:
     return {"base": base, "space": space, "budget": {"trials": num_trials}, "parallel": 1} | changes
 
 
+def count_checkpoints(storage: Path) -> int:
+    """Count the checkpoints in storage, some of which are deleted meanwhile."""
+    return sum(len(folders) for folder, folders, _ in os.walk(storage / "jobs") if Path(folder).name == "checkpoints")
+
+
 def run_sweep(client: Client, spec: dict[str, Any], storage: Path | None = None) -> tuple[str, int]:
     """Run a sweep to its end. Return its id and the largest number of checkpoints in storage at one time."""
     sweep_id, largest = client.sweeps.create(spec)["id"], 0
     while (sweep := client.sweeps.get(sweep_id))["state"] not in TERMINAL:
         if storage is not None:
-            largest = max(largest, sum(1 for _ in storage.glob("jobs/*/t*/checkpoints/*")))
+            largest = max(largest, count_checkpoints(storage))
         time.sleep(0.1)
     assert sweep["state"] == "succeeded", sweep
     return sweep_id, largest
@@ -81,7 +87,8 @@ def main() -> None:
                     )
                 rungs = {"name": "asha", "min_epochs": 1, "reduction": 3}
                 spec = build_sweep(options.trials, 9, scheduler=rungs, parallel=2)
-                _, largest = run_sweep(client, spec, home / "storage")
+                _, largest = run_sweep(client, spec, home / "store")
+                assert largest, "no checkpoint was found: the folder is wrong"
                 print(f"checkpoints in storage at one time, asha, {options.trials} trials, 2 at a time: {largest}")
         finally:
             service.end()
