@@ -34,6 +34,7 @@ PAGES = {
     "jobs": "Jobs",
     "compare": "Compare",
     "new": "New job",
+    "sweeps": "Sweeps",
     "datasets": "Datasets",
     "models": "Models",
     "predict": "Try it",
