@@ -22,6 +22,7 @@ from worker.control.devices import DeviceAllocation
 from worker.control.installation import describe_installation
 from worker.control.job_log import STOP_REQUESTS, describe_attempt, describe_exit
 from worker.control.lease import LEASE_SHARE, LeaseRenewer, SupervisionTimeouts
+from worker.control.measured_choices import MeasuredChoices
 from worker.control.message_handler import MessageHandler
 from worker.control.oom import count_oom_kills
 from worker.control.outcome import (
@@ -37,7 +38,6 @@ from worker.control.outcome import (
 from worker.control.recorder import Recorder
 from worker.control.staging import InputStaging
 from worker.control.stop_controller import StopController
-from worker.control.thread_choices import ThreadChoices
 from worker.control.timeouts import AttemptTimeouts
 from worker.control.trainer_process import TrainerExited, TrainerProcess, TrainerSource
 from worker.protocol import RunStarted, Start
@@ -70,7 +70,7 @@ class WorkerContext:
     archive_limits: UploadLimits = field(default_factory=UploadLimits)
     max_feature_bytes: int = 4 * 2**30
     slots: int = 1
-    thread_choices: ThreadChoices = field(default_factory=ThreadChoices)
+    measured_choices: MeasuredChoices = field(default_factory=MeasuredChoices)
     clock: Callable[[], float] = time.monotonic
 
 
@@ -194,7 +194,7 @@ class AttemptRunner:
             "archive_limits": self._context.archive_limits,
             "max_feature_bytes": self._context.max_feature_bytes,
             "worker_slots": self._context.slots,
-            "threads": self._context.thread_choices.find(job.spec, job.runtime),
+            **self._context.measured_choices.find(job.spec, job.runtime),
         }
 
     def _build_handler(self, trainer: TrainerProcess) -> MessageHandler:
@@ -216,7 +216,7 @@ class AttemptRunner:
 
     def _handle_start(self, message: RunStarted) -> None:
         self._trainers.replenish()
-        self._context.thread_choices.record(self._claimed.job.spec, message.runtime)
+        self._context.measured_choices.record(self._claimed.job.spec, message.runtime)
 
     def _handle_next_message(self, trainer: TrainerProcess, handler: MessageHandler) -> AttemptOutcome | None:
         mode = self._stop.forward_stop_request(trainer)

@@ -1,6 +1,6 @@
 """Defines the context of a running job of any kind: its start message, device, channel and folders."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.datasets.packed import PackedDataset
@@ -73,19 +73,27 @@ def choose_placement(start: Start, channel: Channel) -> Placement:
     """Return the device, the precision and the number of threads for the job.
 
     A resumed run keeps its precision and number of threads, because changing either affects the results. With the
-    number "auto", a training may use fewer threads, see `thread_finder`.
+    number "auto", a training may use fewer threads, see `thread_finder`; with the precision "auto", it may use
+    fp32 instead of bf16, see `precision_finder`.
     """
     spec = start.spec
     num_threads = DistributedContext().choose_num_threads(start.threads or spec.threads, start.worker_slots)
     preferred = build_placement(start.device or spec.device, spec.precision, num_threads)
     if start.resume_dir is None:
-        return preferred
+        # bf16 may have been chosen on another processor. Without its instructions it is many times slower than fp32.
+        return replace(preferred, precision="fp32") if start.precision == "fp32" else preferred
     metadata = snapshot.read_metadata(Path(start.resume_dir))
     resumed = Placement(preferred.device, metadata["precision"], metadata["threads"])
     if resumed.threads != preferred.threads and not (spec.threads == "auto" and resumed.threads == 1):
         channel.send_log(
             f"The run continues with {resumed.threads} threads, as before; this worker's default is "
             f"{preferred.threads}.",
+            "warning",
+        )
+    if resumed.precision != preferred.precision and spec.precision == "auto" and resumed.precision != "fp32":
+        channel.send_log(
+            f"The run continues in {resumed.precision}, as before. This machine does not accelerate it: the steps take "
+            "longer.",
             "warning",
         )
     return resumed

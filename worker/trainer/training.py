@@ -46,6 +46,7 @@ from worker.trainer.initial_state import (
 from worker.trainer.job_context import JobContext
 from worker.trainer.json_values import to_json_floats, to_json_values
 from worker.trainer.lr_finder import tune_lr
+from worker.trainer.precision_finder import tune_precision
 from worker.trainer.runtime_info import count_parameters, describe_run
 from worker.trainer.thread_finder import tune_threads
 
@@ -109,15 +110,16 @@ def _report_interruption(milestones: MilestoneCallback) -> MilestoneReached:
 def _tune_spec(
     spec: JobSpec, packed: PackedDataset, context: JobContext, previous: dict[str, Any]
 ) -> tuple[JobSpec, JobContext, dict[str, Any]]:
-    """Tune the batch size, the number of threads and the learning rate, if the spec requests it.
+    """Tune the precision, the batch size, the number of threads and the learning rate, if the spec requests it.
 
     Return the updated spec and context, and the tuning results as metadata to store in the snapshots. If the
     run resumes from a snapshot, `previous` is its metadata, and the results that it contains are used again.
     """
+    context, precision = tune_precision(spec, packed, context, previous.get("precision_trials"))
     spec, batch_size = tune_batch_size(spec, packed, context, previous.get("batch_size"))
     context, threads = tune_threads(spec, packed, context, previous.get("thread_trials"))
     spec, lr = tune_lr(spec, packed, context, previous.get("lr_find"))
-    return spec, context, batch_size | threads | lr
+    return spec, context, precision | batch_size | threads | lr
 
 
 def _initialize_state(
