@@ -133,6 +133,7 @@ class JobResults:
         *,
         checkpoint: CheckpointChoice = "latest",
         top_k: int | None = None,
+        test_time_augmentation: str | None = None,
         timeout_s: float | None = None,
     ) -> CheckpointPredictions:
         """Predict images with a checkpoint, also while the job runs. The arguments are those of `Models.predict`.
@@ -140,7 +141,8 @@ class JobResults:
         `checkpoint` is `latest`, or `best` by the metric that a callback monitors.
         """
         body = run_blocking(build_images_body, images)
-        return self._predict(body, {"checkpoint": checkpoint, "top_k": top_k}, timeout_s)
+        params = {"checkpoint": checkpoint, "top_k": top_k, "test_time_augmentation": test_time_augmentation}
+        return self._predict(body, params, timeout_s)
 
     def predict_instances(
         self,
@@ -148,10 +150,12 @@ class JobResults:
         *,
         checkpoint: CheckpointChoice = "latest",
         top_k: int | None = None,
+        test_time_augmentation: str | None = None,
         timeout_s: float | None = None,
     ) -> CheckpointPredictions:
         """Predict instances with a checkpoint: `{"image": <base64 or bytes>}` or `{"values": […]}`."""
-        return self._predict(build_instances_body(instances, top_k), {"checkpoint": checkpoint}, timeout_s)
+        params = {"checkpoint": checkpoint, "test_time_augmentation": test_time_augmentation}
+        return self._predict(build_instances_body(instances, top_k), params, timeout_s)
 
     def predict_rows(
         self,

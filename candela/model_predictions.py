@@ -41,6 +41,7 @@ class ModelPredictions:
         *,
         top_k: int | None = None,
         variant: str | None = None,
+        test_time_augmentation: str | None = None,
         timeout_s: float | None = None,
     ) -> Predictions:
         """Predict one or more images. If there are several images, the prediction of an invalid image is an error.
@@ -50,10 +51,13 @@ class ModelPredictions:
             images: paths or contents of image files.
             top_k: maximum number of classes per image; default: the server's default.
             variant: format of a variant, such as `int8`; default: the variant that the alias selects.
+            test_time_augmentation: `mirror` or `mirror_and_shift` averages the scores of several views of each image;
+                default: the image only.
             timeout_s: maximum seconds of the request on the server.
         """
         body = run_blocking(build_images_body, images)
-        return self._predict(ref, body, {"top_k": top_k, "variant": variant}, timeout_s)
+        params = {"top_k": top_k, "variant": variant, "test_time_augmentation": test_time_augmentation}
+        return self._predict(ref, body, params, timeout_s)
 
     def predict_instances(
         self,
@@ -62,10 +66,12 @@ class ModelPredictions:
         *,
         top_k: int | None = None,
         variant: str | None = None,
+        test_time_augmentation: str | None = None,
         timeout_s: float | None = None,
     ) -> Predictions:
         """Predict instances. Each instance is `{"image": <base64 or bytes>}` or `{"values": […]}`."""
-        return self._predict(ref, build_instances_body(instances, top_k), {"variant": variant}, timeout_s)
+        params = {"variant": variant, "test_time_augmentation": test_time_augmentation}
+        return self._predict(ref, build_instances_body(instances, top_k), params, timeout_s)
 
     def predict_rows(
         self,

@@ -15,6 +15,7 @@ from app.deps import CheckpointPredictionsDep, PredictionsDep
 from app.http.cancellation import TIMEOUT_PARAMETER, cancel_on_disconnect, parse_deadline
 from app.schemas.predictions import MAX_TOP_K, TOP_K_DESCRIPTION, CheckpointPredictionsOut, PredictionsOut, parse_top_k
 from app.schemas.problems import problem_responses
+from core.spec.job_kinds import Views
 
 router = APIRouter(prefix="/v1", route_class=StrictRoute)
 
@@ -41,6 +42,9 @@ Variant = Annotated[
 ]
 
 
+TestTimeAugmentation = Annotated[Views, Query()]
+
+
 @router.post(
     "/models/{ref}/predict",
     tags=["models"],
@@ -49,7 +53,12 @@ Variant = Annotated[
     openapi_extra={"requestBody": REQUEST_BODY, "parameters": [TIMEOUT_PARAMETER]},
 )
 async def predict(
-    ref: ModelRef, request: Request, predictions: PredictionsDep, top_k: TopK = None, variant: Variant = None
+    ref: ModelRef,
+    request: Request,
+    predictions: PredictionsDep,
+    top_k: TopK = None,
+    variant: Variant = None,
+    test_time_augmentation: TestTimeAugmentation = "none",
 ) -> Response:
     """Predict instances.
 
@@ -58,7 +67,7 @@ async def predict(
     """
     deadline = parse_deadline(request.scope)
     body = await parse_predict_body(request, lambda: predictions.get_max_json_values(ref, variant))
-    work = predictions.predict(ref, body.instances, top_k or body.top_k, variant, deadline)
+    work = predictions.predict(ref, body.instances, top_k or body.top_k, variant, deadline, test_time_augmentation)
     result = await cancel_on_disconnect(request, work)
     return Response(render_predictions(result), media_type="application/json")
 
@@ -78,6 +87,7 @@ async def predict_with_checkpoint(
         Literal["best", "latest"], Query(description="`latest`, or `best` by the metric that a callback monitors.")
     ] = "latest",
     top_k: TopK = None,
+    test_time_augmentation: TestTimeAugmentation = "none",
 ) -> Response:
     """Predict with a checkpoint.
 
@@ -86,7 +96,8 @@ async def predict_with_checkpoint(
     """
     deadline = parse_deadline(request.scope)
     body = await parse_predict_body(request, lambda: predictions.get_max_json_values(job_id, checkpoint))
-    result = await cancel_on_disconnect(
-        request, predictions.predict(job_id, checkpoint, body.instances, top_k or body.top_k, deadline)
+    work = predictions.predict(
+        job_id, checkpoint, body.instances, top_k or body.top_k, deadline, test_time_augmentation
     )
+    result = await cancel_on_disconnect(request, work)
     return Response(render_checkpoint_predictions(result), media_type="application/json")

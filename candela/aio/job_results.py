@@ -132,6 +132,7 @@ class AsyncJobResults:
         *,
         checkpoint: CheckpointChoice = "latest",
         top_k: int | None = None,
+        test_time_augmentation: str | None = None,
         timeout_s: float | None = None,
     ) -> CheckpointPredictions:
         """Predict images with a checkpoint, also while the job runs. The arguments are those of `Models.predict`.
@@ -139,7 +140,8 @@ class AsyncJobResults:
         `checkpoint` is `latest`, or `best` by the metric that a callback monitors.
         """
         body = await run_blocking(build_images_body, images)
-        return await self._predict(body, {"checkpoint": checkpoint, "top_k": top_k}, timeout_s)
+        params = {"checkpoint": checkpoint, "top_k": top_k, "test_time_augmentation": test_time_augmentation}
+        return await self._predict(body, params, timeout_s)
 
     async def predict_instances(
         self,
@@ -147,10 +149,12 @@ class AsyncJobResults:
         *,
         checkpoint: CheckpointChoice = "latest",
         top_k: int | None = None,
+        test_time_augmentation: str | None = None,
         timeout_s: float | None = None,
     ) -> CheckpointPredictions:
         """Predict instances with a checkpoint: `{"image": <base64 or bytes>}` or `{"values": […]}`."""
-        return await self._predict(build_instances_body(instances, top_k), {"checkpoint": checkpoint}, timeout_s)
+        params = {"checkpoint": checkpoint, "test_time_augmentation": test_time_augmentation}
+        return await self._predict(build_instances_body(instances, top_k), params, timeout_s)
 
     async def predict_rows(
         self,

@@ -40,6 +40,7 @@ class AsyncModelPredictions:
         *,
         top_k: int | None = None,
         variant: str | None = None,
+        test_time_augmentation: str | None = None,
         timeout_s: float | None = None,
     ) -> Predictions:
         """Predict one or more images. If there are several images, the prediction of an invalid image is an error.
@@ -49,10 +50,13 @@ class AsyncModelPredictions:
             images: paths or contents of image files.
             top_k: maximum number of classes per image; default: the server's default.
             variant: format of a variant, such as `int8`; default: the variant that the alias selects.
+            test_time_augmentation: `mirror` or `mirror_and_shift` averages the scores of several views of each image;
+                default: the image only.
             timeout_s: maximum seconds of the request on the server.
         """
         body = await run_blocking(build_images_body, images)
-        return await self._predict(ref, body, {"top_k": top_k, "variant": variant}, timeout_s)
+        params = {"top_k": top_k, "variant": variant, "test_time_augmentation": test_time_augmentation}
+        return await self._predict(ref, body, params, timeout_s)
 
     async def predict_instances(
         self,
@@ -61,10 +65,12 @@ class AsyncModelPredictions:
         *,
         top_k: int | None = None,
         variant: str | None = None,
+        test_time_augmentation: str | None = None,
         timeout_s: float | None = None,
     ) -> Predictions:
         """Predict instances. Each instance is `{"image": <base64 or bytes>}` or `{"values": […]}`."""
-        return await self._predict(ref, build_instances_body(instances, top_k), {"variant": variant}, timeout_s)
+        params = {"variant": variant, "test_time_augmentation": test_time_augmentation}
+        return await self._predict(ref, build_instances_body(instances, top_k), params, timeout_s)
 
     async def predict_rows(
         self,

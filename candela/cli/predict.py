@@ -14,6 +14,12 @@ Files = Annotated[
     list[Path],
     typer.Argument(metavar="FILE...", exists=True, dir_okay=False, help="Images, or one .csv or .tsv file with rows."),
 ]
+Augmentation = Annotated[
+    str | None,
+    typer.Option(
+        "--test-time-augmentation", metavar="VIEWS", help="Average the scores of views: mirror, or mirror_and_shift."
+    ),
+]
 Image = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="Image.")]
 TopK = Annotated[int, typer.Option(min=1, help="Number of classes to show per prediction.")]
 
@@ -23,17 +29,19 @@ def predict(
     files: Files,
     top_k: TopK = 3,
     variant: Annotated[str | None, typer.Option(help="Variant, for example int8 (default: that of the alias).")] = None,
+    test_time_augmentation: Augmentation = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict images, or the rows of a .csv file. The exit status is 1 if an image or a row is invalid."""
     from candela.client import Client
 
     rows = _read_table(files)
+    options = _build_image_options(rows, test_time_augmentation)
     with Client() as client:
         response = (
             client.models.predict_rows(ref, rows, top_k=top_k, variant=variant)
             if rows
-            else client.models.predict(ref, files, top_k=top_k, variant=variant)
+            else client.models.predict(ref, files, top_k=top_k, variant=variant, **options)
         )
         _print_predictions(dict(response), files, rows, as_json=as_json)
 
@@ -43,15 +51,16 @@ def predict_with_job(
     files: Files,
     checkpoint: Annotated[str, typer.Option(help="latest, or best by the metric that a callback monitors.")] = "latest",
     top_k: TopK = 3,
+    test_time_augmentation: Augmentation = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict with a checkpoint of a job, also while it runs."""
     from candela.client import Client
 
     rows = _read_table(files)
+    options = _build_image_options(rows, test_time_augmentation) | {"checkpoint": checkpoint, "top_k": top_k}
     with Client() as client:
         job = find_job(client, ref)
-        options: Any = {"checkpoint": checkpoint, "top_k": top_k}
         response = job.predict_rows(rows, **options) if rows else job.predict(files, **options)
         _print_predictions(dict(response), files, rows, as_json=as_json)
 
@@ -118,6 +127,13 @@ def embed(
             print_embeddings(response["embeddings"], [path.name for path in files])
         if any("error" in embedding for embedding in response["embeddings"]):
             raise typer.Exit(1)
+
+
+def _build_image_options(rows: Sequence[Any], views: str | None) -> dict[str, Any]:
+    """Return the options that only predictions of images have, and reject them for rows."""
+    if rows and views is not None:
+        raise typer.BadParameter(f"requires images, not rows; got {views!r}", param_hint="--test-time-augmentation")
+    return {} if views is None else {"test_time_augmentation": views}
 
 
 def _read_table(files: Sequence[Path]) -> list[dict[str, Any]]:

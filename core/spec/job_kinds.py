@@ -52,6 +52,8 @@ class ModelJobSpec(Spec):
     )
 
 
+MIN_SHIFTED_SIDE = 2
+"""The smallest side of an image that can be shifted by one pixel with reflected borders."""
 Views = Annotated[
     Literal["none", "mirror", "mirror_and_shift"],
     Field(

@@ -17,6 +17,7 @@ from core.db.session import SessionFactory, transaction
 from core.db.tables import CheckpointRow
 from core.errors import Conflict, CorruptFile
 from core.resizing import ResizePolicy
+from core.spec.job_kinds import Views
 
 CheckpointTag = Literal["best", "latest"]
 METADATA_FILE = "bundle.json"
@@ -59,6 +60,7 @@ class CheckpointPredictionService:
         instances: Sequence[ImageInput | TableRow],
         top_k: int | None,
         deadline: float | None = None,
+        views: Views = "none",
     ) -> CheckpointPredictionResult:
         """Predict instances with the latest or the best checkpoint.
 
@@ -69,12 +71,13 @@ class CheckpointPredictionService:
         """
         ref, model = await asyncio.to_thread(self._find_checkpoint, job_id, tag)
         try:
-            predictions = await self._predictions.predict_version(model, instances, top_k, deadline)
+            predictions = await self._predictions.predict_version(model, instances, top_k, deadline, views)
         except CorruptFile:  # the running job may have replaced this checkpoint: find the current one
             newer, model = await asyncio.to_thread(self._find_checkpoint, job_id, tag)
             if newer == ref:
                 raise
-            ref, predictions = newer, await self._predictions.predict_version(model, instances, top_k, deadline)
+            ref = newer
+            predictions = await self._predictions.predict_version(model, instances, top_k, deadline, views)
         return CheckpointPredictionResult(ref, predictions)
 
     def _find_checkpoint(self, job_id: str, tag: CheckpointTag) -> tuple[CheckpointRef, ServedModel]:

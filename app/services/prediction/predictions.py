@@ -11,6 +11,7 @@ import numpy as np
 from app.services.prediction.json_limits import compute_max_json_values
 from app.services.prediction.timeouts import run_until_deadline
 from app.services.prediction.version_cache import ServedModel, VersionCache
+from app.services.prediction.views import WEIGHTS, average_outcomes, check_views, create_views
 from app.serving import table_input as rows
 from app.serving.decoding import Decoder, ImageInput
 from app.serving.model_server import ModelServer
@@ -18,6 +19,7 @@ from app.serving.rollover import VersionRollover
 from app.serving.table_input import TableRow
 from app.serving.types import Outcome, Pixels, Scores
 from core.errors import InvalidRow, ServiceError, TooLarge
+from core.spec.job_kinds import Views
 
 DEFAULT_TOP_K = 5
 SMALL_NUM_CLASSES = 16
@@ -81,6 +83,7 @@ class PredictionService:
         top_k: int | None,
         variant: str | None = None,
         deadline: float | None = None,
+        views: Views = "none",
     ) -> PredictionResult:
         """Predict instances with a model. If there are several instances, the result of a failed instance is an error.
 
@@ -90,17 +93,19 @@ class PredictionService:
             top_k: maximum number of classes to return; default: 5.
             variant: a variant format; see `VersionCache.get`.
             deadline: time of the monotonic clock; default: no deadline.
+            views: the views of each image whose scores are averaged; default: the image only.
 
         Raises:
             NotFound: the model or variant does not exist.
             InvalidImage, UnsupportedImage, InvalidRow, PredictionFailed: the only instance of the request failed.
+            InvalidSpec: the views cannot be made of the inputs of the model.
             TooLarge: the request has more instances than the queue can hold, or a single image is too large.
             Overloaded, NotReady: the server cannot take the request now.
             DeadlineExceeded: the deadline has passed, or is estimated to pass while the request waits.
         """
-        self._check_count(len(instances))
+        self._check_count(len(instances), views)
         model = await self._rollover.choose_version(f"{ref} {variant}", await self._version_cache.get(ref, variant))
-        predictions = await self.predict_version(model, instances, top_k, deadline)
+        predictions = await self.predict_version(model, instances, top_k, deadline, views)
         return PredictionResult(model.name, model.version, model.variant, predictions)
 
     async def predict_version(
@@ -109,11 +114,15 @@ class PredictionService:
         instances: Sequence[ImageInput | TableRow],
         top_k: int | None,
         deadline: float | None = None,
+        views: Views = "none",
     ) -> list[Prediction]:
         """Predict with a version that was already looked up. Raises the same errors as `predict`."""
-        self._check_count(len(instances))
-        with self._model_server.admit(model.bundle, len(instances), deadline):
-            decoded, outcomes = await run_until_deadline(deadline, self._compute_outcomes(model, instances, deadline))
+        self._check_count(len(instances), views)
+        check_views(model, views)
+        with self._model_server.admit(model.bundle, len(instances) * len(WEIGHTS[views]), deadline):
+            decoded, outcomes = await run_until_deadline(
+                deadline, self._compute_outcomes(model, instances, deadline, views)
+            )
         results = [item if isinstance(item, ServiceError) else next(outcomes) for item in decoded]
         if len(results) == 1 and isinstance(results[0], ServiceError):
             raise results[0]
@@ -121,14 +130,17 @@ class PredictionService:
         return [_to_prediction(model, result, k) for result in results]
 
     async def _compute_outcomes(
-        self, model: ServedModel, instances: Sequence[ImageInput | TableRow], deadline: float | None
+        self, model: ServedModel, instances: Sequence[ImageInput | TableRow], deadline: float | None, views: Views
     ) -> tuple[list[Pixels | ServiceError], Iterator[Outcome]]:
         """Return an input or an error per instance, and one outcome per successfully decoded instance."""
         started_at = time.monotonic()
         decoded = await self._decode_instances(model, instances)
         self._model_server.record_decode_time(model.bundle, time.monotonic() - started_at)
         images = [image for image in decoded if not isinstance(image, ServiceError)]
-        return decoded, iter(await self._model_server.predict(model.bundle, images, deadline) if images else [])
+        if views != "none":
+            images = [view for image in images for view in create_views(image, views)]
+        outcomes = await self._model_server.predict(model.bundle, images, deadline) if images else []
+        return decoded, iter(outcomes) if views == "none" else average_outcomes(outcomes, views)
 
     async def _decode_instances(
         self, model: ServedModel, instances: Sequence[ImageInput | TableRow]
@@ -145,8 +157,8 @@ class PredictionService:
             raise InvalidRow(f"{model.name} reads images; the request has rows of a table.")
         return await self._decoder.decode(images, model.image_shape, model.resize)
 
-    def _check_count(self, count: int) -> None:
-        most = self._model_server.max_waiting
+    def _check_count(self, count: int, views: Views) -> None:
+        most = self._model_server.max_waiting // len(WEIGHTS[views])
         if count > most:
             raise TooLarge(f"The request has {count} images; at most {most} are allowed.", max_images=most)
 

@@ -10,9 +10,9 @@ from app.services.validation.report import ValidationReport
 from core.datasets import splits
 from core.datasets.definition import DatasetInfo
 from core.spec import DatasetSpec, ModelJobSpec
+from core.spec.job_kinds import MIN_SHIFTED_SIDE
 
 VIEWS = "/test_time_augmentation"
-MIN_SHIFTED_SIDE = 2
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 import struct
 import zlib
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ from PIL import Image
 
 from app.main import create_app
 from app.state import STATE_KEY, State
+from models.averaged_views import AveragedViews
 from models.preprocess import Preprocess
 from tests.support import bundles
 from tests.support.hostile_formats import skipping_bmp
@@ -87,6 +88,31 @@ def test_a_prediction_equals_the_output_of_the_network(predict: Callable[..., Re
     assert [by_class[n] for n in range(3)] == pytest.approx(compute_probabilities(), abs=1e-6)
     assert [one["label"] for one in ranking] == [bundles.CLASSES[one["index"]] for one in ranking]
     assert [one["probability"] for one in ranking] == sorted(by_class.values(), reverse=True)
+
+
+@pytest.mark.parametrize(("views", "num_views"), [("mirror", 2), ("mirror_and_shift", 6)])
+def test_the_scores_of_several_views_are_averaged(
+    predict: Callable[..., Response], state: State, views: Literal["mirror", "mirror_and_shift"], num_views: int
+) -> None:
+    (prediction,) = predict(encode_image(GREY), test_time_augmentation=views, top_k=3).json()["predictions"]
+    description = bundles.build_description()
+    pixels = torch.from_numpy(GREY).reshape(1, 8, 8, 1)
+    with torch.inference_mode():
+        network = AveragedViews(bundles.build_network(description), views)
+        expected = torch.softmax(network(description.build_preprocessing()(pixels))[0], 0).tolist()
+    by_class = {one["index"]: one["probability"] for one in prediction["top_k"]}
+    assert [by_class[n] for n in range(3)] == pytest.approx(expected, abs=1e-5)
+    assert predict(encode_image(GREY), top_k=3).json()["predictions"] != [prediction]
+    most = state.model_server.max_waiting // num_views
+    many = encode_json(*[{"image": encode_base64(encode_image(GREY))}] * (most + 1))
+    assert predict(many, JSON, test_time_augmentation=views).status_code == 413
+    assert predict(many, JSON).status_code == 200
+
+
+def test_an_unknown_view_is_rejected(predict: Callable[..., Response]) -> None:
+    response = predict(encode_image(GREY), test_time_augmentation="flip")
+    assert response.status_code == 422
+    assert "mirror_and_shift" in response.text
 
 
 def test_every_form_of_body_gives_the_same_prediction(client: TestClient, predict: Callable[..., Response]) -> None:

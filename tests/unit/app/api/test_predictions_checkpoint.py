@@ -96,6 +96,15 @@ def test_the_requested_checkpoint_is_used(client: TestClient, running: Running, 
     np.testing.assert_allclose([found[place] for place in range(3)], compute_expected(number), atol=1e-5)
 
 
+def test_a_checkpoint_averages_the_scores_of_views(client: TestClient, running: Running) -> None:
+    running.add(1)
+    plain, mirrored = (
+        send(client, running.job_id, top_k=3, **views) for views in ({}, {"test_time_augmentation": "mirror"})
+    )
+    assert (plain.status_code, mirrored.status_code) == (200, 200)
+    assert plain.json()["predictions"] != mirrored.json()["predictions"]
+
+
 def test_a_newer_checkpoint_is_used_once_it_is_stored(client: TestClient, running: Running) -> None:
     running.add(1)
     assert send(client, running.job_id).json()["checkpoint"]["checkpoint"] == 1

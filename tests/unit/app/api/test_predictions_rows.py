@@ -247,3 +247,9 @@ def test_v2_names_invalid_columns(
 def test_the_v2_repository_lists_models_of_every_kind(table_client: TestClient) -> None:
     listed = table_client.post("/v2/repository/index", json={}).json()
     assert {model["name"] for model in listed} == {"penguins", "weight", "demand", "shapes"}
+
+
+def test_rows_have_no_views(table_client: TestClient) -> None:
+    response = table_client.post("/v1/models/penguins/predict?test_time_augmentation=mirror", json={"rows": [ROW]})
+    assert response.status_code == 422
+    assert "the model reads rows or windows, not images; got 'mirror'" in response.json()["detail"]

@@ -222,6 +222,18 @@ def test_predictions_are_bars_and_an_invalid_image_sets_the_exit_status(server: 
     assert lines[-1].strip() == "It cannot be read."
 
 
+def test_views_of_images_are_averaged_on_request(server: Any, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"a")
+    (tmp_path / "rows.csv").write_text("age\n3\n")
+    good = {"label": "7", "index": 7, "probability": 0.5, "top_k": [{"label": "7", "index": 7, "probability": 0.5}]}
+    server.json("POST /v1/models/digits/predict", {"model": {"name": "digits", "version": 1}, "predictions": [good]})
+    assert run("predict", "digits", tmp_path / "a.png", "--test-time-augmentation", "mirror")[0] == 0
+    assert server.seen[0].query["test_time_augmentation"] == "mirror"
+    status, _, said = run("predict", "digits", tmp_path / "rows.csv", "--test-time-augmentation", "mirror")
+    assert (status, "requires images, not rows" in said) == (2, True)
+    assert len(server.seen) == 1
+
+
 def test_table_rows_are_predicted(server: Any, run: Run, tmp_path: Path) -> None:
     table = tmp_path / "pets.csv"
     table.write_text("age;home;zip\n3;farm;07\n\n4.5;;1e2\n")
