@@ -64,9 +64,7 @@ class Start(ProtocolMessage):
     threads: int | None = Field(
         default=None, description="The number of CPU threads that an earlier attempt or an equal job has chosen."
     )
-    precision: Literal["fp32", "bf16"] | None = Field(
-        default=None, description="The precision that an earlier attempt or an equal job has chosen."
-    )
+    precision: Literal["fp32", "bf16"] | None = Field(default=None, description="The precision that it has chosen.")
     worker_slots: int = Field(default=1, description="The number of jobs that may share the cores of the machine.")
     lease_s: float = Field(description="Seconds without a `lease_renewed` message after which the trainer exits.")
 

@@ -17,7 +17,7 @@ Files = Annotated[
 Augmentation = Annotated[
     str | None,
     typer.Option(
-        "--test-time-augmentation", metavar="VIEWS", help="Average the scores of views: mirror, or mirror_and_shift."
+        "--views", help="Average the scores of several views (test-time augmentation): mirror or mirror_and_shift."
     ),
 ]
 Image = Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, help="Image.")]
@@ -132,7 +132,7 @@ def embed(
 def _build_image_options(rows: Sequence[Any], views: str | None) -> dict[str, Any]:
     """Return the options that only predictions of images have, and reject them for rows."""
     if rows and views is not None:
-        raise typer.BadParameter(f"requires images, not rows; got {views!r}", param_hint="--test-time-augmentation")
+        raise typer.BadParameter(f"requires images, not rows; got {views!r}", param_hint="--views")
     return {} if views is None else {"test_time_augmentation": views}
 
 

@@ -97,7 +97,9 @@ CALLS: dict[str, Call] = {
     "show_logs": lambda client, job, folder: job.logs(after=1, limit=2, last=3),
     "show_metrics": lambda client, job, folder: job.metrics(name="loss", split="train", since_step=1, max_points=4),
     "pause_job": lambda client, job, folder: job.pause(),
-    "predict_with_checkpoint": lambda client, job, folder: job.predict(IMAGE, checkpoint="best", top_k=1),
+    "predict_with_checkpoint": lambda client, job, folder: job.predict(
+        IMAGE, checkpoint="best", top_k=1, test_time_augmentation="mirror"
+    ),
     "resume_job": lambda client, job, folder: job.resume(),
     "register_job": lambda client, job, folder: job.register(),
     "show_usage": lambda client, job, folder: job.usage(),
@@ -142,7 +144,9 @@ CALLS: dict[str, Call] = {
     ),
     "embed": lambda client, job, folder: client.models.embed("m", IMAGE),
     "explain": lambda client, job, folder: client.models.explain("m", IMAGE, label="cat"),
-    "predict": lambda client, job, folder: client.models.predict("m", IMAGE, top_k=1, variant="onnx"),
+    "predict": lambda client, job, folder: client.models.predict(
+        "m", IMAGE, top_k=1, variant="onnx", test_time_augmentation="mirror"
+    ),
     "predict_archive": lambda client, job, folder: client.models.predict_archive(
         "m", write_file(folder, "a.zip"), top_k=1, batch_size=2
     ),

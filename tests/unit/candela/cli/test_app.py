@@ -227,9 +227,9 @@ def test_views_of_images_are_averaged_on_request(server: Any, run: Run, tmp_path
     (tmp_path / "rows.csv").write_text("age\n3\n")
     good = {"label": "7", "index": 7, "probability": 0.5, "top_k": [{"label": "7", "index": 7, "probability": 0.5}]}
     server.json("POST /v1/models/digits/predict", {"model": {"name": "digits", "version": 1}, "predictions": [good]})
-    assert run("predict", "digits", tmp_path / "a.png", "--test-time-augmentation", "mirror")[0] == 0
+    assert run("predict", "digits", tmp_path / "a.png", "--views", "mirror")[0] == 0
     assert server.seen[0].query["test_time_augmentation"] == "mirror"
-    status, _, said = run("predict", "digits", tmp_path / "rows.csv", "--test-time-augmentation", "mirror")
+    status, _, said = run("predict", "digits", tmp_path / "rows.csv", "--views", "mirror")
     assert (status, "requires images, not rows" in said) == (2, True)
     assert len(server.seen) == 1
 
