@@ -3,19 +3,21 @@
     .venv/bin/python -m benchmarks.sweeps [--seeds 5] [--sampler-seeds 10]
 
 Trials are simulated with the stored curves of `benchmarks.sweeps.curves`: the curve with the nearest parameters stands
-for a training. Four trials run at a time, and each has a different speed.
+for a training. Four trials run at a time, and each has a different speed. TPE is also compared on curves that are
+interpolated between the nearest ones.
 """
 
 import argparse
+import itertools
 import random
 import statistics
 import time
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from scipy.stats import mannwhitneyu, wilcoxon
 
-from benchmarks.sweeps.curves import METRICS, build_sweep, find_curve
+from benchmarks.sweeps.curves import METRICS, build_sweep, find_curve, interpolate_curve
 from benchmarks.sweeps.simulation import Curve, SimulationResult, simulate_sweep
 from core.sweeps.sampling import suggest_parameters
 from core.sweeps.space import Parameters
@@ -25,7 +27,12 @@ from core.sweeps.trial_spec import choose_parameters
 from core.sweeps.trials import SweepTrial, compute_score
 
 NUM_TRIALS = 27
-SCHEDULERS = ("asha", "hyperband", "median")
+SCHEDULERS: dict[str, dict[str, Any]] = {
+    "asha": {"name": "asha"},
+    "asha, min_epochs 2": {"name": "asha", "min_epochs": 2},
+    "hyperband": {"name": "hyperband"},
+    "median": {"name": "median"},
+}
 
 
 class Comparison(NamedTuple):
@@ -45,12 +52,24 @@ class Comparison(NamedTuple):
 
 
 def build_curve(metric: str) -> Curve:
-    """Return a function that looks up the values of a metric."""
+    """Return a function that looks up the values of a metric of the nearest curve."""
 
     def get_values(parameters: Parameters) -> Mapping[int, float]:
         return dict(enumerate(find_curve(parameters)[metric], start=1))
 
     return get_values
+
+
+def build_smooth_curve(metric: str) -> Curve:
+    """Return a function that interpolates the values of a metric."""
+
+    def get_values(parameters: Parameters) -> Mapping[int, float]:
+        return dict(enumerate(interpolate_curve(parameters, metric), start=1))
+
+    return get_values
+
+
+CURVES: dict[str, Callable[[str], Curve]] = {"nearest": build_curve, "interpolated": build_smooth_curve}
 
 
 def find_best_score(sweep: SweepSpec, result: SimulationResult, curve: Curve) -> float:
@@ -60,7 +79,7 @@ def find_best_score(sweep: SweepSpec, result: SimulationResult, curve: Curve) ->
     return min(finite) if sweep.objective.direction == "min" else max(finite)
 
 
-def compare_scheduler(name: str, metric: str, seed: int) -> Comparison:
+def compare_scheduler(scheduler: Mapping[str, Any], metric: str, seed: int) -> Comparison:
     """Run a sweep with a scheduler and one without, over the same trials."""
     curve = build_curve(metric)
     fields = {
@@ -70,7 +89,7 @@ def compare_scheduler(name: str, metric: str, seed: int) -> Comparison:
         "parallel": 4,
         "seed": seed,
     }
-    sweep = build_sweep(scheduler=name, **fields)
+    sweep = build_sweep(scheduler=scheduler, **fields)
     result, full = simulate_sweep(sweep, curve), simulate_sweep(build_sweep(**fields), curve)
     assert [trial.parameters for trial in result.trials] == [trial.parameters for trial in full.trials]
     best, target = find_best_score(sweep, result, curve), find_best_score(sweep, full, curve)
@@ -87,9 +106,9 @@ def print_schedulers(num_seeds: int) -> None:
     print(
         "| scheduler | objective | epochs | gap of the best score | time | paused trials |\n|---|---|--:|--:|--:|--:|"
     )
-    for name in SCHEDULERS:
+    for name, scheduler in SCHEDULERS.items():
         for metric in METRICS:
-            runs = [compare_scheduler(name, metric, seed) for seed in range(num_seeds)]
+            runs = [compare_scheduler(scheduler, metric, seed) for seed in range(num_seeds)]
             cells = [_format_percent([getattr(run, field) for run in runs]) for field in ("epochs", "gap", "duration")]
             print(f"| {name} | {metric} | {' | '.join(cells)} | {max(run.num_snapshots for run in runs)} |", flush=True)
 
@@ -101,10 +120,11 @@ def _format_percent(values: list[float]) -> str:
 def print_samplers(num_seeds: int, num_trials: int = 30) -> None:
     """Print the best score of TPE and of random trials, trained for all epochs."""
     print(
-        "| objective | TPE: min / median / max | random: min / median / max | p (paired) | p |\n|---|--:|--:|--:|--:|"
+        "| curves | objective | TPE: min / median / max | random: min / median / max | p (paired) | p (unpaired) |\n"
+        "|---|---|--:|--:|--:|--:|"
     )
-    for metric in METRICS:
-        curve, best = build_curve(metric), dict[str, list[float]]()
+    for kind, metric in itertools.product(CURVES, METRICS):
+        curve, best = CURVES[kind](metric), dict[str, list[float]]()
         for name in ("tpe", "random"):
             for seed in range(num_seeds):
                 fields = {"objective": {"metric": metric}, "budget": {"trials": num_trials}, "seed": seed}
@@ -117,7 +137,7 @@ def print_samplers(num_seeds: int, num_trials: int = 30) -> None:
             " / ".join(f"{value:.4f}" for value in (min(values), statistics.median(values), max(values)))
             for values in best.values()
         ]
-        print(f"| {metric} | {' | '.join(cells)} | {paired:.4f} | {unpaired:.4f} |", flush=True)
+        print(f"| {kind} | {metric} | {' | '.join(cells)} | {paired:.4f} | {unpaired:.4f} |", flush=True)
 
 
 def build_trials(sweep: SweepSpec, count: int) -> list[SweepTrial]:

@@ -1,4 +1,4 @@
-"""Trains the learning curves of the simulation, and looks up the curve that is nearest to the parameters of a trial.
+"""Trains the learning curves of the simulation, and looks up or interpolates the curve of the parameters of a trial.
 
     .venv/bin/python -m benchmarks.sweeps.curves [--configurations 192]
 
@@ -13,13 +13,14 @@ import math
 import tempfile
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from core.datasets.ingest.builtin import pack_builtin
 from core.datasets.packed import PackedDataset
 from core.spec import JobSpec
 from core.sweeps.sampling import suggest_parameters
-from core.sweeps.space import ChoiceParameter, Parameters
+from core.sweeps.space import ChoiceParameter, Parameters, ParameterSpec
 from core.sweeps.spec import SweepSpec
 from core.sweeps.states import TrialState
 from core.sweeps.trial_spec import build_trial_spec
@@ -32,6 +33,9 @@ from worker.engine.state import RunState
 FILE = Path(__file__).parents[1] / "data" / "sweep_curves.json"
 EPOCHS = 27
 METRICS = ("valid_accuracy", "valid_loss")
+CHANCE = {"valid_accuracy": 0.1, "valid_loss": math.log(10)}
+"""The values of a network that predicts one of ten classes at random; a greater loss counts as this one."""
+NUM_NEIGHBORS = 5
 BASE: dict[str, Any] = {
     "dataset": {"name": "digits", "valid": 0.28, "test": 0.55},
     "architecture": {"name": "convnet", "head": [32]},
@@ -82,23 +86,52 @@ def load_curves() -> list[dict[str, Any]]:
     return curves
 
 
+@lru_cache
+def _load_space() -> dict[str, ParameterSpec]:
+    return dict(build_sweep().space)
+
+
+def _measure_distance(parameters: Parameters, others: Parameters) -> float:
+    """Return the squared distance of two trials, with each parameter scaled to the unit interval."""
+    total = 0.0
+    for pointer, parameter in _load_space().items():
+        ours, theirs = parameters.get(pointer), others.get(pointer)
+        if (ours is None) != (theirs is None):
+            total += 1
+        elif isinstance(parameter, ChoiceParameter):
+            total += ours != theirs
+        elif ours is not None:
+            total += (parameter.to_unit(ours) - parameter.to_unit(theirs)) ** 2
+    return total
+
+
 def find_curve(parameters: Parameters) -> dict[str, Any]:
     """Return the stored curve with the nearest parameters: a surrogate for a training with any parameters."""
-    space = build_sweep().space
+    return min(load_curves(), key=lambda curve: _measure_distance(parameters, curve["parameters"]))
 
-    def measure(curve: dict[str, Any]) -> float:
-        total = 0.0
-        for pointer, parameter in space.items():
-            ours, theirs = parameters.get(pointer), curve["parameters"].get(pointer)
-            if (ours is None) != (theirs is None):
-                total += 1
-            elif isinstance(parameter, ChoiceParameter):
-                total += ours != theirs
-            elif ours is not None:
-                total += (parameter.to_unit(ours) - parameter.to_unit(theirs)) ** 2
-        return math.sqrt(total)
 
-    return min(load_curves(), key=measure)
+def interpolate_curve(parameters: Parameters, metric: str) -> list[float]:
+    """Return the mean curve of the `NUM_NEIGHBORS` nearest trials, weighted by their inverse squared distances.
+
+    Unlike the nearest curve, it changes smoothly with the parameters, as the mean result of a training does. After a
+    training has diverged, its values are those of chance.
+
+    Source: Eggensperger, Hutter, Hoos and Leyton-Brown, "Efficient Benchmarking of Hyperparameter Optimizers via
+    Surrogates", 2015, which compares regression models for this purpose, nearest neighbors among them.
+    """
+    near = sorted(
+        (_measure_distance(parameters, curve["parameters"]), number) for number, curve in enumerate(load_curves())
+    )
+    weights = [1 / (distance + 1e-3) for distance, _ in near[:NUM_NEIGHBORS]]
+    curves = [_complete_curve(load_curves()[number], metric) for _, number in near[:NUM_NEIGHBORS]]
+    return [fmean(values, weights) for values in zip(*curves, strict=True)]
+
+
+def _complete_curve(curve: dict[str, Any], metric: str) -> list[float]:
+    chance = CHANCE[metric]
+    values = [value if math.isfinite(value) else chance for value in curve[metric]]
+    limited = [min(value, chance) if metric == "valid_loss" else value for value in values]
+    return limited + [chance] * (EPOCHS - len(limited))
 
 
 def main() -> int:
