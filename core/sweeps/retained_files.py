@@ -1,6 +1,6 @@
 """Decides which trials keep their checkpoints and their trained networks."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from core.sweeps.spec import SweepSpec
@@ -21,17 +21,22 @@ class UnneededFiles(NamedTuple):
         return UnneededFiles(self.checkpoints - other.checkpoints, self.bundles - other.bundles)
 
 
-def find_unneeded(sweep: SweepSpec, trials: Iterable[SweepTrial]) -> UnneededFiles:
+def find_unneeded(
+    sweep: SweepSpec, trials: Iterable[SweepTrial], *, stored: Collection[int] | None = None
+) -> UnneededFiles:
     """Return the trials whose files are not needed: they cannot be continued, and are not among the best complete ones.
 
-    After the end of the sweep, no trial is continued, and incomplete ones can be among the best.
+    Args:
+        sweep: the sweep.
+        trials: all trials, in any order.
+        stored: at the end of the sweep, the trials that have checkpoints. No trial is continued then, and incomplete
+            ones can be among the best. None: the sweep has not ended.
     """
     rows = list(trials)
     can_continue = {trial.number for trial in rows if trial.state in OPEN and not trial.is_failed}
-    is_ended = not can_continue
     ranked = Scores(sweep.objective).rank(rows)
     complete = [trial.number for trial in ranked if trial.state is TrialState.SUCCEEDED]
-    best = [trial.number for trial in ranked] if is_ended else complete
+    best = complete if stored is None else [trial.number for trial in ranked if trial.number in stored]
     num_registered = {"all": len(complete), "best": 1, "none": 0}[sweep.register_]
     numbers = {trial.number for trial in rows}
     return UnneededFiles(

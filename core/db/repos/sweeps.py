@@ -184,7 +184,7 @@ class SweepRepo:
         jobs = build_trial_jobs(spec, parameters, name=sweep.name, model=sweep.model_name, number=number)
         epochs = get_milestones(spec, number)[0]
         SweepTrialRepo(self._session).start(sweep, NewTrial(number, epochs, parameters, TrialSource.CLIENT, jobs))
-        self.touch(sweep_id)
+        self.increment_revision(sweep_id)
         return self._session.get_one(SweepTrialRow, (sweep_id, number), populate_existing=True)
 
     def start_finishing(self, sweep: SweepRow, reason: str) -> None:
@@ -210,7 +210,7 @@ class SweepRepo:
         sweep = self.find(sweep_id, is_locked=True)
         return sweep if sweep is not None and sweep.revision == revision else None
 
-    def touch(self, sweep_id: str) -> None:
+    def increment_revision(self, sweep_id: str) -> None:
         """Increment the revision of a sweep, so that decisions that were computed before do not apply."""
         self._session.flush()
         values = {"revision": SweepRow.revision + 1, "updated_at": now(self._session)}
@@ -231,7 +231,7 @@ class SweepRepo:
         if state is _S.RUNNING and sweep.active_since is None:
             sweep.active_since = now(self._session)
         sweep.state = state
-        self.touch(sweep.id)
+        self.increment_revision(sweep.id)
         self._session.refresh(sweep)
 
     def _get_next_number(self, sweep_id: str) -> int:

@@ -34,12 +34,12 @@ def streams(state: State) -> EventStreams:
 
 
 @pytest.fixture
-def touch(state: State) -> Change:
+def increment_revision(state: State) -> Change:
     """Change a sweep."""
 
     def touch_(sweep_id: str) -> None:
         with transaction(state.sessions) as session:
-            SweepRepo(session).touch(sweep_id)
+            SweepRepo(session).increment_revision(sweep_id)
 
     return touch_
 

@@ -150,6 +150,6 @@ def test_a_changed_sweep_is_not_locked(sessions: SessionFactory) -> None:
     sweep_id = add_sweep(sessions, build_sweep())
     with transaction(sessions) as session:
         assert SweepRepo(session).lock_unchanged(sweep_id, 0) is not None
-        SweepRepo(session).touch(sweep_id)
+        SweepRepo(session).increment_revision(sweep_id)
     with transaction(sessions) as session:
         assert SweepRepo(session).lock_unchanged(sweep_id, 0) is None

@@ -371,7 +371,7 @@ def test_the_hours_of_a_sweep_end_it(start_sweep: StartSweep) -> None:
     sweep.run_round()
     with transaction(sweep.sessions) as session:
         session.get_one(type(sweep.row), sweep.id).active_s = 3600.0
-    sweep.request(lambda repo: repo.touch(sweep.id))
+    sweep.request(lambda repo: repo.increment_revision(sweep.id))
     sweep.run_round()
     assert sweep.row.state is SweepState.RUNNING
     sweep.train_all()
