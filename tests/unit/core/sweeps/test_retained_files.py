@@ -47,9 +47,14 @@ def test_trials_that_may_continue_and_the_best_complete_ones_keep_files(
     assert unneeded == UnneededFiles(frozenset(checkpoints), frozenset(bundles))
 
 
-def test_the_best_of_all_trials_keep_their_checkpoints_at_the_end() -> None:
-    unneeded = find_unneeded(build_sweep(), OPEN[:6])
-    assert unneeded == UnneededFiles(frozenset({0, 1, 2, 4, 5}), frozenset({0, 2, 3, 4, 5}))
+@pytest.mark.parametrize(("stored", "checkpoints"), [({1, 3}, {0, 1, 2, 4, 5}), ({0, 1, 2}, {0, 2, 3, 4, 5})])
+def test_the_best_of_all_trials_with_checkpoints_keep_them_at_the_end(stored: set[int], checkpoints: set[int]) -> None:
+    unneeded = find_unneeded(build_sweep(), OPEN[:6], stored=stored)
+    assert unneeded == UnneededFiles(frozenset(checkpoints), frozenset({0, 2, 3, 4, 5}))
+
+
+def test_a_sweep_between_two_trials_has_not_ended() -> None:
+    assert 1 not in find_unneeded(build_sweep(), OPEN[:6]).checkpoints
 
 
 def test_the_difference_has_only_new_trials() -> None:
