@@ -21,8 +21,10 @@ from core.failures import FailureKind, get_failure_kind
 from core.jobs import MILESTONE, JobState, StopRequest
 from core.spec import JobSpec
 from core.spec.submission import build_initial_progress, get_registry_name
+from core.sweeps.milestones import get_milestones
+from core.sweeps.spec import SweepSpec
 from core.sweeps.states import TrialSource, TrialState
-from core.sweeps.trial_jobs import PRIORITY, continue_checkpoint
+from core.sweeps.trial_jobs import PRIORITY, build_trial_jobs, continue_checkpoint
 from core.sweeps.trials import MAX_INTERRUPTIONS
 
 MAX_REASON = 255
@@ -64,7 +66,7 @@ class SweepTrialRepo:
         self._add_row(sweep, trial, TrialState.RUNNING)
         first_epoch = 0 if trial.parent is None else trial.parent[1]
         self._add_step(sweep, trial.number, trial.epochs, (trial.epochs - first_epoch) * len(specs))
-        sweep.num_trials += 1
+        sweep.num_trials += trial.source is not TrialSource.COPY
         for repeat, spec in enumerate(specs):
             JobRepo(self._session).add(_build_job(sweep, trial.number, repeat, spec))
 
@@ -80,7 +82,7 @@ class SweepTrialRepo:
         for job in jobs:
             self._session.delete(job)
         self._set_state(trial, TrialState.REFUSED, reason)
-        sweep.num_trials -= 1
+        sweep.num_trials -= trial.source is not TrialSource.COPY
         sweep.num_refused += 1
         sweep.num_epochs -= (trial.epochs - (trial.parent_epochs or 0)) * len(jobs)
         self._session.flush()
@@ -196,6 +198,17 @@ class SweepTrialRepo:
         query = select(JobRow.id).where(JobRow.sweep_id == sweep_id, JobRow.sweep_trial == number)
         jobs = lock_jobs(self._session, self._session.scalars(query).all())
         return sorted(jobs, key=lambda job: job.sweep_repeat or 0)
+
+
+def build_client_trial(sweep: SweepRow, number: int, parameters: Mapping[str, JsonValue]) -> NewTrial:
+    """Return a trial with parameters of a client. No transaction is needed, and up to 100 job specs are validated.
+
+    Raises:
+        InvalidSpec: the job spec refuses a value.
+    """
+    spec = SweepSpec.model_validate(sweep.spec)
+    jobs = build_trial_jobs(spec, parameters, name=sweep.name, model=sweep.model_name, number=number)
+    return NewTrial(number, get_milestones(spec, number)[0], parameters, TrialSource.CLIENT, jobs)
 
 
 def is_lost(job: JobRow) -> bool:

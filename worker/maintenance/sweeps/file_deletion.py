@@ -11,7 +11,7 @@ from core.storage import Storage
 from core.storage.deletion import delete_stored_files
 from core.sweeps.retained_files import UnneededFiles
 
-MAX_JOBS = 100
+MAX_CLEANED = 100
 """Jobs whose files are deleted in one transaction. The end of the sweep deletes those of the others."""
 
 
@@ -37,6 +37,6 @@ def find_deletion(session: Session, sweep_id: str, unneeded: UnneededFiles) -> F
     """Return the jobs of a sweep that have unneeded files."""
     repo = SweepJobRepo(session)
     return FileDeletion(
-        repo.list_jobs_with_checkpoints(sweep_id, unneeded.checkpoints, MAX_JOBS),
-        repo.list_jobs_with_bundle(sweep_id, unneeded.bundles, MAX_JOBS),
+        repo.list_jobs_with_checkpoints(sweep_id, unneeded.checkpoints, MAX_CLEANED),
+        repo.list_jobs_with_bundle(sweep_id, unneeded.bundles, MAX_CLEANED),
     )

@@ -13,6 +13,7 @@ from core.sweeps.halving import find_promotion, iterate_unpromotable
 from core.sweeps.progress import SweepProgress
 from core.sweeps.rules import find_errors
 from core.sweeps.scheduling import decide_next
+from core.sweeps.spec import MAX_TRIALS
 from core.sweeps.states import TrialState
 from core.sweeps.trials import MAX_INTERRUPTIONS, MAX_REFUSED, SweepTrial
 from tests.support.sweeps import RandomSweep, build_sweep
@@ -101,6 +102,21 @@ def test_asha_promotes_nine_three_and_one_of_27() -> None:
                 raise AssertionError("the budget is spent")
     assert promoted == {3: list(range(9)), 9: [0, 1, 2], 27: [0]}
     assert sum(trial.epochs for trial in trials.values()) == 81
+
+
+@pytest.mark.parametrize("state", [TrialState.SUCCEEDED, TrialState.REFUSED])
+@pytest.mark.parametrize("scheduler", ["none", "asha", "pbt"])
+def test_a_sweep_with_the_maximum_number_of_trials_ends(state: TrialState, scheduler: str) -> None:
+    sweep = build_sweep(scheduler=scheduler, budget={"epochs": 10**9})
+    trials = [SweepTrial(0, TrialState.SUCCEEDED, {}, {27: 0.1}, 27), SweepTrial(MAX_TRIALS - 1, state, {}, {}, 27)]
+    assert decide_next(sweep, trials) == FinishSweep("max_trials")
+    assert decide_next(sweep, trials[:1]) == StartTrial(1, (sweep.scheduler.name == "none" and 27) or 1)
+
+
+def test_a_budget_of_the_maximum_number_of_trials_is_the_reason_of_the_end() -> None:
+    sweep = build_sweep(budget={"trials": MAX_TRIALS})
+    trials = [SweepTrial(number, TrialState.SUCCEEDED, {}, {27: 0.1}, 27) for number in range(MAX_TRIALS)]
+    assert decide_next(sweep, trials) == FinishSweep("budget.trials")
 
 
 def test_asha_promotes_before_it_starts_trials_and_the_highest_rung_first() -> None:
