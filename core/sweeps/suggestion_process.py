@@ -96,7 +96,7 @@ def respond(line: bytes) -> bytes:
     """Return the response to a request."""
     try:
         return encode_response(suggest_parameters(*decode_request(line)))
-    except Exception as error:  # a defect of one sampler must not end the process for the others
+    except Exception as error:  # noqa: BLE001 - a defect of one sampler must not end the process for the others
         traceback.print_exc()
         return encode_error(error)
 
