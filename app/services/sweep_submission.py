@@ -14,19 +14,18 @@ from app.services.datasets import DatasetService
 from app.services.job_submission import JobSubmission, ValidatedSpec
 from app.services.submission_store import hash_spec
 from app.services.sweep_budget import estimate_disk, estimate_hours, extend_budget, find_spent
+from app.services.sweep_references import lock_version, pin_references
 from app.services.sweeps import SweepDetails, SweepService
 from app.services.validation import sweep as rules
 from app.services.validation.context import ResolvedSpec
 from app.services.validation.objective import find_curve_error
 from app.services.validation.report import reject, reject_all
-from core.db.repos.datasets import DatasetRepo
 from core.db.repos.idempotency import IdempotencyRepo
 from core.db.repos.sweep_trials import build_client_trial
 from core.db.repos.sweeps import SweepRepo
 from core.db.repos.trial_lists import TrialListRepo, TrialView
 from core.db.session import SessionFactory, on_commit, transaction
 from core.db.sweep_tables import SweepRow
-from core.db.tables import DatasetVersionRow
 from core.errors import Conflict, IdempotencyMismatch, InvalidSpec
 from core.spec import JobSpec
 from core.spec.base import FieldError
@@ -39,6 +38,15 @@ from core.sweeps.spec import SweepSpec
 MAX_THREADS = 2
 NUM_SAMPLED = 5
 Result = TypeVar("Result")
+
+
+class _ValidSweep(NamedTuple):
+    """A valid sweep with a name, and its first trial: as it was validated, its parameters and its job spec."""
+
+    spec: SweepSpec
+    trial: ValidatedSpec
+    first: Suggestion
+    job: JobSpec
 
 
 class SampledTrial(NamedTuple):
@@ -96,8 +104,8 @@ class SweepSubmission:
         if submitted is not None:
             return submitted
         named = _name_sweep(spec)
-        valid, _ = await self._validate(named)
-        return await self._run(self._store_once, spec, named, valid, idempotency_key)
+        valid = await self._validate(named)
+        return await self._run(self._store_once, spec, valid, idempotency_key)
 
     async def dry_run(self, spec: SweepSpec) -> SweepPlan:
         """Sample and validate the first trials of a sweep, and estimate its costs, without storing anything.
@@ -105,7 +113,7 @@ class SweepSubmission:
         Raises the errors of `submit_sweep`, and DatasetNotReady if the sweep is valid but its dataset is imported.
         """
         named = _name_sweep(spec)
-        valid, first = await self._validate(named)
+        _, valid, first, _ = await self._validate(named)
         trials = [SampledTrial(first, valid.require(), ())]
         suggestions: list[Suggestion] = await self._run(rules.sample_parameters, named, NUM_SAMPLED)
         trials += [await self._sample(named, suggestion) for suggestion in suggestions[1:]]
@@ -143,14 +151,14 @@ class SweepSubmission:
     async def _run(self, function: Callable[..., Result], *arguments: Any) -> Result:  # noqa: ANN401 - any function
         return await run_sync(partial(function, *arguments), limiter=self._threads)
 
-    async def _validate(self, spec: SweepSpec) -> tuple[ValidatedSpec, Suggestion]:
+    async def _validate(self, spec: SweepSpec) -> _ValidSweep:
         """Validate a sweep, and its first trial as a job."""
         first, job = await self._run(_check_sweep, spec)
         valid = await self._validate_trial(spec, first, job)
         trained = job if valid.resolved is None else valid.resolved.spec
         if isinstance(trained, JobSpec) and (reason := find_curve_error(trained, spec.objective.metric)):
             reject("/objective/metric", reason)
-        return valid, first
+        return _ValidSweep(spec, valid, first, job)
 
     async def _validate_trial(self, spec: SweepSpec, suggestion: Suggestion, job: JobSpec) -> ValidatedSpec:
         try:
@@ -179,27 +187,25 @@ class SweepSubmission:
                 )
             return self._open_sweeps(session).get_sweep(existing.subject_id)
 
-    def _store_once(self, spec: SweepSpec, named: SweepSpec, valid: ValidatedSpec, key: str | None) -> SweepDetails:
+    def _store_once(self, spec: SweepSpec, valid: _ValidSweep, key: str | None) -> SweepDetails:
         """Store a sweep, or return that which another request with the same idempotency key has stored meanwhile."""
         try:
             with transaction(self._sessions) as session:
-                return self._store(session, spec, named, valid, key)
+                return self._store(session, spec, valid, key)
         except Conflict:
             if (submitted := self._find_submitted(spec, key)) is not None:
                 return submitted
             raise
 
-    def _store(
-        self, session: Session, spec: SweepSpec, named: SweepSpec, valid: ValidatedSpec, key: str | None
-    ) -> SweepDetails:
-        if valid.dataset is not None:
-            version = self._open_datasets(session).pin_version(valid.dataset)
+    def _store(self, session: Session, spec: SweepSpec, valid: _ValidSweep, key: str | None) -> SweepDetails:
+        named, trial = valid.spec, valid.trial
+        if trial.dataset is not None:
+            version = self._open_datasets(session).pin_version(trial.dataset)
         else:
-            version = _lock_version(session, valid.pending)
+            version = lock_version(session, trial.pending)
         base: dict[str, Any] = expand_document(JobSpec, named.base)
         base["dataset"] = {**base["dataset"], "version": version.version}
-        if base.get("init_from") is not None and valid.resolved is not None:
-            base["init_from"] = getattr(valid.resolved.spec, "init_from", None)  # with a version, not an alias
+        base = pin_references(session, named, base, valid.job)
         row = SweepRepo(session).add(
             SweepRow(
                 name=named.name,
@@ -250,12 +256,6 @@ class SweepSubmission:
             reject_all(errors)
         repo.extend(sweep_id, extended)
         return True
-
-
-def _lock_version(session: Session, version: DatasetVersionRow | None) -> DatasetVersionRow:
-    """Prevent that a dataset version that is being imported is deleted before the sweep is stored."""
-    assert version is not None  # noqa: S101 - a training has a dataset
-    return DatasetRepo(session).lock(version.name, version.version, is_shared=True)
 
 
 def _name_sweep(spec: SweepSpec) -> SweepSpec:
