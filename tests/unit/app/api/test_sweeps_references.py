@@ -45,9 +45,11 @@ def submit(client: TestClient, sweep: dict[str, Any]) -> dict[str, Any]:
     return dict(response.json())
 
 
-def set_dataset_state(state: State, to: DatasetState) -> None:
+def start_import(state: State) -> dict[str, Any]:
+    """Make the dataset an uploaded one that is being imported, so that no trial is resolved. Return it."""
     with transaction(state.sessions) as session:
-        session.execute(update(DatasetVersionRow).values(state=to))
+        session.execute(update(DatasetVersionRow).values(name="mine", state=DatasetState.IMPORTING))
+    return {"dataset": {"name": "mine"}}
 
 
 @pytest.mark.parametrize("is_importing", [False, True])
@@ -55,10 +57,9 @@ def set_dataset_state(state: State, to: DatasetState) -> None:
 def test_the_checkpoint_is_pinned(
     client: TestClient, state: State, digits: str, checkpoint: int | str | None, is_importing: bool
 ) -> None:
-    if is_importing:
-        set_dataset_state(state, DatasetState.IMPORTING)
+    changes = start_import(state) if is_importing else {}
     source = {"job": digits} if checkpoint is None else {"job": digits, "checkpoint": checkpoint}
-    assert submit(client, build_sweep(resume_from=source))["spec"]["base"]["resume_from"]["checkpoint"] == 1
+    assert submit(client, build_sweep(resume_from=source, **changes))["spec"]["base"]["resume_from"]["checkpoint"] == 1
 
 
 @pytest.mark.parametrize("is_importing", [False, True])
@@ -67,9 +68,8 @@ def test_the_model_version_is_pinned(
     client: TestClient, state: State, digits: str, ref: str, is_importing: bool
 ) -> None:
     client.put("/v1/models/digits/aliases/champion", json={"version": 1})
-    if is_importing:
-        set_dataset_state(state, DatasetState.IMPORTING)
-    assert submit(client, build_sweep(init_from=ref))["spec"]["base"]["init_from"] == "digits@1"
+    changes = start_import(state) if is_importing else {}
+    assert submit(client, build_sweep(init_from=ref, **changes))["spec"]["base"]["init_from"] == "digits@1"
 
 
 def test_a_job_is_not_deleted_while_a_sweep_starts_from_it(client: TestClient, state: State, digits: str) -> None:
