@@ -11,6 +11,7 @@ from core.db.session import SessionFactory, transaction
 from core.spec import JobSpec
 from core.spec.base import FieldError
 from core.sweeps.estimate import SweepEstimate
+from core.sweeps.retained_files import count_registered
 from core.sweeps.rules import find_errors
 from core.sweeps.spec import BudgetSpec, SweepSpec
 
@@ -38,7 +39,7 @@ def estimate_disk(spec: SweepSpec, estimate: SweepEstimate, num_parameters: int)
     """Estimate the size of all checkpoints and model versions at the same time."""
     if estimate.checkpoints is None or estimate.trials is None:
         return None
-    num_versions = {"all": estimate.trials, "best": 1, "none": 0}[spec.register_]
+    num_versions = count_registered(spec, estimate.trials)
     return num_parameters * (estimate.checkpoints * BYTES_PER_PARAMETER + num_versions * 4)
 
 

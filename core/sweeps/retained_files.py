@@ -37,12 +37,17 @@ def find_unneeded(
     ranked = Scores(sweep.objective).rank(rows)
     complete = [trial.number for trial in ranked if trial.state is TrialState.SUCCEEDED]
     best = complete if stored is None else [trial.number for trial in ranked if trial.number in stored]
-    num_registered = {"all": len(complete), "best": 1, "none": 0}[sweep.register_]
+    num_registered = count_registered(sweep, len(complete))
     numbers = {trial.number for trial in rows}
     return UnneededFiles(
         checkpoints=frozenset(numbers - can_continue - set(best[: sweep.keep.best])),
         bundles=frozenset(numbers - can_continue - set(complete[: max(sweep.keep.best, num_registered)])),
     )
+
+
+def count_registered(sweep: SweepSpec, num_complete: int) -> int:
+    """Return how many of the complete trials become versions of the model, the best ones first."""
+    return min({"all": num_complete, "best": 1, "none": 0}[sweep.register_], num_complete)
 
 
 def find_best_complete(sweep: SweepSpec, trials: Iterable[SweepTrial]) -> SweepTrial | None:

@@ -76,15 +76,14 @@ class SweepJobRepo:
                 if job.is_resolved:
                     OutboxRepo(self._session).add_missing("train", job.id)
 
-    def stop_waiting_trials(self, sweep_id: str, reason: str, limit: int) -> int:
-        """Stop trials that wait to be continued, because their sweep ends. Return their number."""
+    def stop_waiting_trials(self, sweep_id: str, reason: str, limit: int) -> None:
+        """Stop trials that wait to be continued, because their sweep ends."""
         waiting = (TrialState.PAUSED, TrialState.INTERRUPTED)
         query = select(SweepTrialRow).where(SweepTrialRow.sweep_id == sweep_id, SweepTrialRow.state.in_(waiting))
         rows = self._session.scalars(query.order_by(SweepTrialRow.number).limit(limit)).all()
         for row in rows:
             row.state, row.reason = TrialState.STOPPED, reason
         self._session.flush()
-        return len(rows)
 
     def list_registrable(self, sweep_id: str, trials: Collection[int], limit: int) -> list[str]:
         """List the ids of the jobs of these trials, the first of each, that have an unregistered network."""

@@ -90,4 +90,5 @@ def record_transition(session: Session, job_id: str, previous: JobState | None, 
 
 def build_transition_conflict(job: JobRow, detail: str) -> Conflict:
     """Build the Conflict error for a request that the state of the job does not allow."""
-    return Conflict(f"A job that is {job.state} {detail}.", state=job.state, allowed=sorted(TRANSITIONS[job.state]))
+    allowed = set() if job.state is JobState.FAILED else TRANSITIONS[job.state]  # no client continues a failed job
+    return Conflict(f"A job that is {job.state} {detail}.", state=job.state, allowed=sorted(allowed))

@@ -7,7 +7,7 @@ from core.db.repos.sweeps import CANCELLED, SweepRepo
 from core.db.session import SessionFactory, transaction
 from core.jobs import JobState, StopRequest
 from core.storage import Storage
-from core.sweeps.retained_files import find_best_complete, find_unneeded
+from core.sweeps.retained_files import count_registered, find_best_complete, find_unneeded
 from core.sweeps.states import SweepState, TrialState
 from core.sweeps.trials import Scores, SweepTrial
 from worker.maintenance.sweeps.file_deletion import find_deletion
@@ -92,9 +92,8 @@ def find_best(snapshot: SweepSnapshot) -> SweepTrial | None:
 
 def list_registered(snapshot: SweepSnapshot) -> list[int]:
     """Return the trials whose networks become versions: the best complete one, all complete ones, or none."""
-    spec, best = snapshot.spec, find_best_complete(snapshot.spec, snapshot.trials)
-    if snapshot.row.finish_reason == CANCELLED or spec.register_ == "none" or best is None:
+    complete = [trial for trial in snapshot.trials if trial.state is TrialState.SUCCEEDED]
+    ranked = Scores(snapshot.spec.objective).rank(complete)
+    if snapshot.row.finish_reason == CANCELLED:
         return []
-    if spec.register_ == "best":
-        return [best.number]
-    return [trial.number for trial in snapshot.trials if trial.state is TrialState.SUCCEEDED]
+    return sorted(trial.number for trial in ranked[: count_registered(snapshot.spec, len(ranked))])

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from core.sweeps.retained_files import UnneededFiles, find_best_complete, find_unneeded
+from core.sweeps.retained_files import UnneededFiles, count_registered, find_best_complete, find_unneeded
 from core.sweeps.states import TrialState
 from core.sweeps.trials import MAX_INTERRUPTIONS, SweepTrial
 from tests.support.sweeps import build_sweep
@@ -60,6 +60,11 @@ def test_a_sweep_between_two_trials_has_not_ended() -> None:
 def test_the_difference_has_only_new_trials() -> None:
     before, after = (UnneededFiles(frozenset(a), frozenset(b)) for a, b in [({1}, {2}), ({1, 3}, {2, 4})])
     assert after.subtract(before) == UnneededFiles(frozenset({3}), frozenset({4}))
+
+
+@pytest.mark.parametrize(("register", "counts"), [("all", [0, 7]), ("best", [0, 1]), ("none", [0, 0])])
+def test_the_number_of_registered_trials(register: str, counts: list[int]) -> None:
+    assert [count_registered(build_sweep(register=register), number) for number in (0, 7)] == counts
 
 
 def test_only_a_complete_trial_can_be_registered() -> None:
