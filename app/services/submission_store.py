@@ -182,9 +182,10 @@ class SubmissionStore:
 
     def _lock_sources(self, spec: AnyJobSpec) -> None:
         """Prevent that the model version and the checkpoint of a resolved spec are deleted before the job is stored."""
-        if isinstance(spec, TrainingSpec) and spec.resume_from is not None:
+        source = spec.resume_from if isinstance(spec, TrainingSpec) else None
+        if source is not None and isinstance(source.checkpoint, int):
             try:
-                CheckpointRepo(self._session).lock(spec.resume_from.job, int(spec.resume_from.checkpoint))
+                CheckpointRepo(self._session).lock(source.job, source.checkpoint)
             except NotFound as error:
                 reject("/resume_from", error.detail)
         reference = find_model_reference(spec)
