@@ -10,11 +10,11 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select, update
 
 from app.schemas.sweep_examples import SWEEPS
-from app.services import sweep_submission
+from app.services.sweep_budget import extend_budget
 from app.state import State
 from core.db.clock import utc_now
 from core.db.queue_tables import OutboxRow
-from core.db.repos.sweep_trials import NewTrial
+from core.db.repos.sweep_trials import NewTrial, build_client_trial
 from core.db.repos.sweeps import SweepRepo
 from core.db.session import transaction
 from core.db.sweep_tables import SweepRow
@@ -411,16 +411,16 @@ def test_two_extensions_at_once_are_both_stored(
     client: TestClient, state: State, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rules are checked before the transaction, and again if another request was faster."""
-    sweep_id, extend, calls = submit()["id"], sweep_submission.extend_budget, list[SweepSpec]()
+    sweep_id, calls = submit()["id"], list[SweepSpec]()
 
     def extend_meanwhile(spec: SweepSpec, changes: dict[str, Any]) -> SweepSpec:
         calls.append(spec)
         if len(calls) == 1:
             with transaction(state.sessions) as session:
-                SweepRepo(session).extend(sweep_id, extend(spec, {"epochs": 5000}))
-        return extend(spec, changes)
+                SweepRepo(session).extend(sweep_id, extend_budget(spec, {"epochs": 5000}))
+        return extend_budget(spec, changes)
 
-    monkeypatch.setattr(sweep_submission, "extend_budget", extend_meanwhile)
+    monkeypatch.setattr("app.services.sweep_submission.extend_budget", extend_meanwhile)
     response = client.post(f"/v1/sweeps/{sweep_id}/extend", json={"trials": 500})
     assert response.status_code == 202, response.text
     budget = response.json()["spec"]["budget"]
@@ -431,16 +431,16 @@ def test_a_trial_by_hand_gets_the_next_free_number(
     client: TestClient, state: State, submit: Submit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The specs of its jobs are built before the transaction, and again if another trial has its number."""
-    path, build, numbers = f"/v1/sweeps/{submit()['id']}", sweep_submission.build_client_trial, list[int]()
+    path, numbers = f"/v1/sweeps/{submit()['id']}", list[int]()
 
     def build_meanwhile(sweep: SweepRow, number: int, parameters: dict[str, Any]) -> NewTrial:
         numbers.append(number)
         if len(numbers) == 1:
             with transaction(state.sessions) as session:
-                SweepRepo(session).add_trial(sweep.id, build(sweep, number, parameters))
-        return build(sweep, number, parameters)
+                SweepRepo(session).add_trial(sweep.id, build_client_trial(sweep, number, parameters))
+        return build_client_trial(sweep, number, parameters)
 
-    monkeypatch.setattr(sweep_submission, "build_client_trial", build_meanwhile)
+    monkeypatch.setattr("app.services.sweep_submission.build_client_trial", build_meanwhile)
     response = client.post(f"{path}/trials", json={"parameters": {"/optimizer/lr": 0.01}})
     assert response.status_code == 202, response.text
     assert (response.json()["number"], numbers) == (1, [0, 1])

@@ -34,7 +34,7 @@ def streams(state: State) -> EventStreams:
 
 
 @pytest.fixture
-def increment_revision(state: State) -> Change:
+def touch(state: State) -> Change:
     """Change a sweep."""
 
     def touch_(sweep_id: str) -> None:

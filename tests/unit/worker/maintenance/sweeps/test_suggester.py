@@ -70,7 +70,7 @@ def test_a_killed_process_is_unavailable_once(suggester: ParameterSuggester) -> 
 
 def test_an_exception_of_a_sampler_is_no_outage(suggester: ParameterSuggester) -> None:
     sweep = build_sweep(sampler="tpe")
-    broken = [replace(TRIALS[0], scores={27: "no number"})]
+    broken = [replace(TRIALS[0], scores={27: "no number"})]  # type: ignore[dict-item]
     with pytest.raises(SamplerError, match="Error: "):
         suggester.suggest(sweep, broken)
     pid = suggester.pid
