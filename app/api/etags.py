@@ -13,13 +13,19 @@ UNCHANGED: dict[int | str, dict[str, Any]] = {
 """The `responses` of an endpoint that calls `build_json_response`."""
 
 
-def build_json_response(request: Request, content: Any) -> Response:  # noqa: ANN401 - any JSON value, or numpy arrays
+def build_json_response(request: Request, content: Any, *, version: Any = None) -> Response:  # noqa: ANN401 - any JSON value, or numpy arrays
     """Return a JSON response, or a 304 if the client has the same one. NaN in arrays of numpy becomes null.
 
     The ETag is weak, because the body may be compressed.
+
+    Args:
+        request: the request.
+        content: the JSON value of the response.
+        version: the part of the content that the ETag depends on. Default: the content.
     """
     body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
-    etag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
+    compared = body if version is None else orjson.dumps(version)
+    etag = f'W/"{hashlib.sha256(compared).hexdigest()[:32]}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     previous = request.headers.get("if-none-match", "")
     if etag in previous or previous == "*":

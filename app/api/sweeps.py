@@ -99,12 +99,20 @@ def list_sweeps(
 ) -> Response:
     """List sweeps.
 
-    Returns sweeps without their specs, newest first. The response has an ETag.
+    Returns sweeps without their specs, newest first. The response has an ETag, which does not depend on the elapsed
+    time.
     """
     conditions = SweepFilter(state=state, name=name, text=q, id_prefix=id_prefix)
     views, next_cursor = sweeps.list_sweeps(conditions, cursor=cursor, limit=limit)
     items = [SweepSummaryOut.from_view(view).model_dump(mode="json") for view in views]
-    return build_json_response(request, {"items": items, "next_cursor": next_cursor})
+    version = [[_omit_times(item) for item in items], next_cursor]
+    return build_json_response(request, {"items": items, "next_cursor": next_cursor}, version=version)
+
+
+def _omit_times(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return a sweep in a list without what changes all the time while it is running."""
+    hours = summary["budget"]["hours"]["limit"]
+    return summary | {"elapsed_s": None, "budget": summary["budget"] | {"hours": hours}}
 
 
 @router.get("/{sweep_id}", responses=problem_responses(404, 422))
@@ -209,10 +217,10 @@ def finish_sweep(sweep_id: SweepId, sweeps: SweepsDep) -> SweepOut:
 
 
 @router.post("/{sweep_id}/extend", status_code=202, responses=problem_responses(400, 404, 409, 413, 415, 422))
-def extend_sweep(sweep_id: SweepId, changes: ExtendSweepIn, sweeps: SweepsDep) -> SweepOut:
+async def extend_sweep(sweep_id: SweepId, changes: ExtendSweepIn, submission: SweepSubmissionDep) -> SweepOut:
     """Extend the budget of a sweep.
 
     The body is a JSON merge patch (RFC 7396) for the budget. A sweep that has succeeded or failed continues with its
     trials. Returns 409 if it was cancelled.
     """
-    return SweepOut.from_details(*sweeps.extend_sweep(sweep_id, changes.model_dump(exclude_unset=True)))
+    return SweepOut.from_details(*await submission.extend_sweep(sweep_id, changes.model_dump(exclude_unset=True)))

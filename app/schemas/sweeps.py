@@ -59,7 +59,7 @@ class SpentHoursOut(BaseModel):
 class SpentBudgetOut(BaseModel):
     """The budget of a sweep, and what it has used."""
 
-    trials: SpentTrialsOut = Field(description="The number of trials, without refused ones.")
+    trials: SpentTrialsOut = Field(description="The number of trials, without refused ones and copies of `pbt`.")
     epochs: SpentTrialsOut = Field(description="The epochs of all jobs, until the next milestones of running trials.")
     hours: SpentHoursOut = Field(description="The time in state `running`.")
 

@@ -16,7 +16,7 @@ from core.db.repos.job_lists import JobFilter, JobListRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.metric_summaries import MetricSummary, MetricSummaryRepo
 from core.db.repos.outbox import OutboxRepo
-from core.db.repos.transitions import build_transition_conflict
+from core.db.repos.transitions import build_transition_conflict, get_job_for_update
 from core.db.repos.workers import WorkerRepo
 from core.db.session import on_commit
 from core.db.tables import DatasetVersionRow, JobRow
@@ -134,6 +134,7 @@ class JobService:
             Conflict: the job has not succeeded, it is not a training, or its checkpoints were deleted.
             InvalidSpec: the schedule is invalid, or the job's own schedule leaves nothing to train.
         """
+        get_job_for_update(self._session, job_id)  # first, so that its checkpoints are not deleted after the check
         job = self._jobs.get(job_id)
         _require_training(job, "extended")
         if job.state is not JobState.SUCCEEDED:

@@ -14,7 +14,7 @@ from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
 from core.errors import NotFound
 
-_JOBS_HINT = "Cancel these jobs or wait until they have ended."
+_HINT = "Cancel them or wait until they have ended."
 
 
 class ModelDeletion:
@@ -43,7 +43,7 @@ class ModelDeletion:
 
         Raises:
             NotFound: the model does not exist.
-            ResourceInUse: jobs that have not ended require a version of the model.
+            ResourceInUse: jobs or sweeps that have not ended require a version of the model.
         """
         await self._run(lambda session: _delete_model(session, name))
         self._version_cache.invalidate(name)
@@ -55,7 +55,7 @@ class ModelDeletion:
 
         Raises:
             NotFound: the version does not exist.
-            ResourceInUse: an alias refers to the version, or jobs that have not ended require it.
+            ResourceInUse: an alias refers to the version, or jobs or sweeps that have not ended require it.
         """
         await self._run(lambda session: _delete_version(session, name, version))
         self._version_cache.invalidate(name)
@@ -66,7 +66,7 @@ class ModelDeletion:
 
         Raises:
             NotFound: the alias does not exist.
-            ResourceInUse: jobs that wait for the import of their dataset require the alias.
+            ResourceInUse: jobs that wait for the import of their dataset, or sweeps, require the alias.
         """
         await self._run(lambda session: _delete_alias(session, name, alias))
         self._version_cache.invalidate(name)
@@ -82,7 +82,8 @@ class ModelDeletion:
 def _delete_model(session: Session, name: str) -> None:
     models = ModelRepo(session)
     rows = models.lock_all(name)  # first, so that no job that requires a version is stored after the check
-    _refuse_jobs(f"model {name!r}", ModelDependentRepo(session).list_jobs(name))
+    dependents = ModelDependentRepo(session)
+    _refuse_dependents(f"model {name!r}", dependents.list_jobs(name), dependents.list_sweeps(name))
     models.delete_versions(rows)
 
 
@@ -96,7 +97,9 @@ def _delete_version(session: Session, name: str, version: int) -> None:
             "another version or delete them first."
         )
         raise build_in_use_error(detail, [f"{name}@{alias}" for alias in aliases], "alias")
-    _refuse_jobs(f"version {version} of model {name!r}", ModelDependentRepo(session).list_jobs(name, {version}))
+    dependents = ModelDependentRepo(session)
+    jobs, sweeps = dependents.list_jobs(name, {version}), dependents.list_sweeps(name, {version})
+    _refuse_dependents(f"version {version} of model {name!r}", jobs, sweeps)
     models.delete_versions([row])
 
 
@@ -106,11 +109,14 @@ def _delete_alias(session: Session, name: str, alias: str) -> None:
     if alias not in existing:
         models.require_model(name)
         raise NotFound(f"Model {name!r} has no alias {alias!r}.", known=sorted(existing))
-    _refuse_jobs(f"alias {alias!r} of model {name!r}", ModelDependentRepo(session).list_jobs_by_alias(name, alias))
+    dependents = ModelDependentRepo(session)
+    jobs, sweeps = dependents.list_jobs_by_alias(name, alias), dependents.list_sweeps_by_alias(name, alias)
+    _refuse_dependents(f"alias {alias!r} of model {name!r}", jobs, sweeps)
     models.delete_alias(name, alias)
 
 
-def _refuse_jobs(resource: str, job_ids: Sequence[str]) -> None:
-    if job_ids:
-        detail = f"{len(job_ids)} jobs that have not ended require {resource}. {_JOBS_HINT}"
-        raise build_in_use_error(detail, job_ids, "job")
+def _refuse_dependents(resource: str, job_ids: Sequence[str], sweep_ids: Sequence[str]) -> None:
+    for kind, ids in (("job", job_ids), ("sweep", sweep_ids)):
+        if ids:
+            detail = f"{len(ids)} {kind}s that have not ended require {resource}. {_HINT}"
+            raise build_in_use_error(detail, ids, kind)

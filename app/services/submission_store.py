@@ -17,6 +17,7 @@ from app.services.validation.report import reject
 from app.services.validation.resolve import find_model_reference, pin_unresolved_spec
 from app.services.validation.resume_from import copy_metrics, find_resume_source
 from core.db.queue_tables import WorkerRow
+from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.idempotency import IdempotencyRepo
 from core.db.repos.job_queue import JobQueueRepo
 from core.db.repos.jobs import JobRepo
@@ -25,7 +26,7 @@ from core.db.repos.placement import WorkerCapacity
 from core.db.tables import DatasetVersionRow, JobRow
 from core.errors import IdempotencyMismatch, InvalidSpec, NotFound
 from core.failures import build_failure
-from core.spec import AnyJobSpec
+from core.spec import AnyJobSpec, TrainingSpec
 from core.spec.base import Spec
 from core.spec.submission import build_initial_progress, get_registry_name
 
@@ -126,10 +127,10 @@ class SubmissionStore:
 
         Raises:
             NotFound: the dataset version was deleted after the validation.
-            InvalidSpec: the model version was deleted after the validation.
+            InvalidSpec: the model version or the checkpoint was deleted after the validation.
             Conflict: a request with the same idempotency key has stored its job meanwhile.
         """
-        self._lock_model(resolved.spec)
+        self._lock_sources(resolved.spec)
         spec, version_id = resolved.spec, None
         if dataset is not None and spec.dataset is not None:
             version = self._datasets.pin_version(dataset)
@@ -156,8 +157,8 @@ class SubmissionStore:
             return
         if not isinstance(resolution, InvalidSpec):
             try:
-                self._lock_model(resolution.spec)
-            except InvalidSpec as error:  # the model version was deleted after the validation
+                self._lock_sources(resolution.spec)
+            except InvalidSpec as error:  # the model version or the checkpoint was deleted after the validation
                 resolution = error
         if isinstance(resolution, InvalidSpec):
             errors = [{"pointer": pointer, "detail": detail} for pointer, detail in resolution.errors]
@@ -179,8 +180,14 @@ class SubmissionStore:
         except NotFound as error:
             reject(pointer, error.detail)
 
-    def _lock_model(self, spec: AnyJobSpec) -> None:
-        """Prevent that the model version of a resolved spec is deleted before the job is stored."""
+    def _lock_sources(self, spec: AnyJobSpec) -> None:
+        """Prevent that the model version and the checkpoint of a resolved spec are deleted before the job is stored."""
+        source = spec.resume_from if isinstance(spec, TrainingSpec) else None
+        if source is not None and isinstance(source.checkpoint, int):
+            try:
+                CheckpointRepo(self._session).lock(source.job, source.checkpoint)
+            except NotFound as error:
+                reject("/resume_from", error.detail)
         reference = find_model_reference(spec)
         if reference is not None:
             pointer, ref = reference

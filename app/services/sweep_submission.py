@@ -13,19 +13,19 @@ from sqlalchemy.orm import Session
 from app.services.datasets import DatasetService
 from app.services.job_submission import JobSubmission, ValidatedSpec
 from app.services.submission_store import hash_spec
+from app.services.sweep_budget import estimate_disk, estimate_hours, extend_budget, find_spent
+from app.services.sweep_references import lock_version, pin_references
 from app.services.sweeps import SweepDetails, SweepService
 from app.services.validation import sweep as rules
 from app.services.validation.context import ResolvedSpec
 from app.services.validation.objective import find_curve_error
 from app.services.validation.report import reject, reject_all
-from core.db.repos.datasets import DatasetRepo
-from core.db.repos.epoch_times import find_epoch_seconds
 from core.db.repos.idempotency import IdempotencyRepo
+from core.db.repos.sweep_trials import build_client_trial
 from core.db.repos.sweeps import SweepRepo
 from core.db.repos.trial_lists import TrialListRepo, TrialView
 from core.db.session import SessionFactory, on_commit, transaction
 from core.db.sweep_tables import SweepRow
-from core.db.tables import DatasetVersionRow
 from core.errors import Conflict, IdempotencyMismatch, InvalidSpec
 from core.spec import JobSpec
 from core.spec.base import FieldError
@@ -37,9 +37,16 @@ from core.sweeps.spec import SweepSpec
 
 MAX_THREADS = 2
 NUM_SAMPLED = 5
-BYTES_PER_PARAMETER = 12
-"""Of a checkpoint: the weight and two moments of the optimizer. A model version has 4 bytes per parameter."""
 Result = TypeVar("Result")
+
+
+class _ValidSweep(NamedTuple):
+    """A valid sweep with a name, and its first trial: as it was validated, its parameters and its job spec."""
+
+    spec: SweepSpec
+    trial: ValidatedSpec
+    first: Suggestion
+    job: JobSpec
 
 
 class SampledTrial(NamedTuple):
@@ -97,8 +104,8 @@ class SweepSubmission:
         if submitted is not None:
             return submitted
         named = _name_sweep(spec)
-        valid, _ = await self._validate(named)
-        return await self._run(self._store_once, spec, named, valid, idempotency_key)
+        valid = await self._validate(named)
+        return await self._run(self._store_once, spec, valid, idempotency_key)
 
     async def dry_run(self, spec: SweepSpec) -> SweepPlan:
         """Sample and validate the first trials of a sweep, and estimate its costs, without storing anything.
@@ -106,14 +113,14 @@ class SweepSubmission:
         Raises the errors of `submit_sweep`, and DatasetNotReady if the sweep is valid but its dataset is imported.
         """
         named = _name_sweep(spec)
-        valid, first = await self._validate(named)
+        _, valid, first, _ = await self._validate(named)
         trials = [SampledTrial(first, valid.require(), ())]
         suggestions: list[Suggestion] = await self._run(rules.sample_parameters, named, NUM_SAMPLED)
         trials += [await self._sample(named, suggestion) for suggestion in suggestions[1:]]
         estimate: SweepEstimate = await self._run(estimate_sweep, named)
-        hours = await self._run(self._estimate_hours, named, valid, estimate.epochs)
+        hours = await self._run(estimate_hours, self._sessions, named, valid, estimate.epochs)
         sizes = [trial.resolved.num_parameters for trial in trials if trial.resolved is not None]
-        return SweepPlan(named, trials, estimate, hours, _estimate_disk(named, estimate, max(sizes)))
+        return SweepPlan(named, trials, estimate, hours, estimate_disk(named, estimate, max(sizes)))
 
     async def add_trial(self, sweep_id: str, parameters: Mapping[str, JsonValue]) -> TrialView:
         """Add a trial with these parameters to a sweep.
@@ -131,17 +138,27 @@ class SweepSubmission:
             raise rules.locate_parameters(error, parameters) from None
         return await self._run(self._store_trial, sweep_id, parameters)
 
+    async def extend_sweep(self, sweep_id: str, changes: Mapping[str, Any]) -> SweepDetails:
+        """Change the budget of a sweep. `changes` are its new limits; None removes a limit.
+
+        Raises:
+            NotFound: the sweep does not exist.
+            InvalidSpec: the new budget allows no trial or no epoch more.
+            Conflict: the state of the sweep does not allow it.
+        """
+        return await self._run(self._extend, sweep_id, changes)
+
     async def _run(self, function: Callable[..., Result], *arguments: Any) -> Result:  # noqa: ANN401 - any function
         return await run_sync(partial(function, *arguments), limiter=self._threads)
 
-    async def _validate(self, spec: SweepSpec) -> tuple[ValidatedSpec, Suggestion]:
+    async def _validate(self, spec: SweepSpec) -> _ValidSweep:
         """Validate a sweep, and its first trial as a job."""
         first, job = await self._run(_check_sweep, spec)
         valid = await self._validate_trial(spec, first, job)
         trained = job if valid.resolved is None else valid.resolved.spec
         if isinstance(trained, JobSpec) and (reason := find_curve_error(trained, spec.objective.metric)):
             reject("/objective/metric", reason)
-        return valid, first
+        return _ValidSweep(spec, valid, first, job)
 
     async def _validate_trial(self, spec: SweepSpec, suggestion: Suggestion, job: JobSpec) -> ValidatedSpec:
         try:
@@ -170,27 +187,25 @@ class SweepSubmission:
                 )
             return self._open_sweeps(session).get_sweep(existing.subject_id)
 
-    def _store_once(self, spec: SweepSpec, named: SweepSpec, valid: ValidatedSpec, key: str | None) -> SweepDetails:
+    def _store_once(self, spec: SweepSpec, valid: _ValidSweep, key: str | None) -> SweepDetails:
         """Store a sweep, or return that which another request with the same idempotency key has stored meanwhile."""
         try:
             with transaction(self._sessions) as session:
-                return self._store(session, spec, named, valid, key)
+                return self._store(session, spec, valid, key)
         except Conflict:
             if (submitted := self._find_submitted(spec, key)) is not None:
                 return submitted
             raise
 
-    def _store(
-        self, session: Session, spec: SweepSpec, named: SweepSpec, valid: ValidatedSpec, key: str | None
-    ) -> SweepDetails:
-        if valid.dataset is not None:
-            version = self._open_datasets(session).pin_version(valid.dataset)
+    def _store(self, session: Session, spec: SweepSpec, valid: _ValidSweep, key: str | None) -> SweepDetails:
+        named, trial = valid.spec, valid.trial
+        if trial.dataset is not None:
+            version = self._open_datasets(session).pin_version(trial.dataset)
         else:
-            version = _lock_version(session, valid.pending)
+            version = lock_version(session, trial.pending)
         base: dict[str, Any] = expand_document(JobSpec, named.base)
         base["dataset"] = {**base["dataset"], "version": version.version}
-        if base.get("init_from") is not None and valid.resolved is not None:
-            base["init_from"] = getattr(valid.resolved.spec, "init_from", None)  # with a version, not an alias
+        base = pin_references(session, named, base, valid.job)
         row = SweepRepo(session).add(
             SweepRow(
                 name=named.name,
@@ -209,32 +224,38 @@ class SweepSubmission:
             return SweepSpec.model_validate(SweepRepo(session).get(sweep_id).spec)
 
     def _store_trial(self, sweep_id: str, parameters: Mapping[str, JsonValue]) -> TrialView:
-        with transaction(self._sessions) as session:
-            row = SweepRepo(session).add_trial(sweep_id, parameters)
-            on_commit(session, self._wake)
-            (view,) = TrialListRepo(session, sweep_id).build_views([row])
-            return view
-
-    def _estimate_hours(self, spec: SweepSpec, valid: ValidatedSpec, num_epochs: int | None) -> float | None:
-        """Estimate the duration from that of earlier jobs with the same dataset and architecture."""
-        trained, dataset, seconds = valid.require().spec, valid.dataset, None
-        if isinstance(trained, JobSpec) and dataset is not None and num_epochs is not None:
+        while True:
             with transaction(self._sessions, read_only=True) as session:
-                version = DatasetRepo(session).find_version(dataset.name, dataset.version)
-                if version is not None:
-                    seconds = find_epoch_seconds(session, version.id, trained.architecture.name)
-        hours = (
-            None
-            if seconds is None or num_epochs is None
-            else seconds * num_epochs / (spec.parallel * spec.repeats) / 3600
-        )
-        return min((limit for limit in (hours, spec.budget.hours) if limit is not None), default=None)
+                planned = SweepRepo(session).plan_trial(sweep_id)
+            trial = build_client_trial(*planned, parameters)
+            with transaction(self._sessions) as session:
+                row = SweepRepo(session).add_trial(sweep_id, trial)
+                if row is not None:
+                    on_commit(session, self._wake)
+                    (view,) = TrialListRepo(session, sweep_id).build_views([row])
+                    return view
 
+    def _extend(self, sweep_id: str, changes: Mapping[str, Any]) -> SweepDetails:
+        while True:
+            with transaction(self._sessions, read_only=True) as session:
+                before = SweepSpec.model_validate(SweepRepo(session).get(sweep_id).spec)
+            extended = extend_budget(before, changes)
+            with transaction(self._sessions) as session:
+                if self._store_budget(session, sweep_id, before, extended):
+                    on_commit(session, self._wake)
+                    return self._open_sweeps(session).get_sweep(sweep_id)
 
-def _lock_version(session: Session, version: DatasetVersionRow | None) -> DatasetVersionRow:
-    """Prevent that a dataset version that is being imported is deleted before the sweep is stored."""
-    assert version is not None  # noqa: S101 - a training has a dataset
-    return DatasetRepo(session).lock(version.name, version.version, is_shared=True)
+    def _store_budget(self, session: Session, sweep_id: str, before: SweepSpec, extended: SweepSpec) -> bool:
+        """Store a new budget. Return False if another request has changed the budget meanwhile."""
+        repo = SweepRepo(session)
+        row = repo.get(sweep_id, is_locked=True)
+        if SweepSpec.model_validate(row.spec).budget != before.budget:
+            return False
+        spent = {"trials": row.num_trials, "epochs": row.num_epochs, "hours": repo.get_active_s(row) / 3600}
+        if errors := find_spent(extended.budget, spent):
+            reject_all(errors)
+        repo.extend(sweep_id, extended)
+        return True
 
 
 def _name_sweep(spec: SweepSpec) -> SweepSpec:
@@ -271,11 +292,3 @@ def _check_sweep(spec: SweepSpec) -> tuple[Suggestion, JobSpec]:
 def _build_trial(spec: SweepSpec, suggestion: Suggestion) -> JobSpec:
     """Return the job spec of a trial with the model of the sweep. Raises InvalidSpec as `rules.build_trial`."""
     return rules.build_trial(spec, suggestion).model_copy(update={"model": get_model_name(spec)})
-
-
-def _estimate_disk(spec: SweepSpec, estimate: SweepEstimate, num_parameters: int) -> int | None:
-    """Estimate the size of all checkpoints and model versions at the same time."""
-    if estimate.checkpoints is None or estimate.trials is None:
-        return None
-    num_versions = {"all": estimate.trials, "best": 1, "none": 0}[spec.register_]
-    return num_parameters * (estimate.checkpoints * BYTES_PER_PARAMETER + num_versions * 4)

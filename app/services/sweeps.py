@@ -5,16 +5,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from app.services.validation.report import reject_all
 from core.db.repos.sweep_lists import Rung, SweepFilter, SweepListRepo, SweepView
 from core.db.repos.sweeps import SweepRepo
 from core.db.repos.trial_lists import TrialListRepo, TrialOrder, TrialView
 from core.db.session import on_commit
-from core.db.sweep_tables import SweepRow
 from core.errors import Conflict
-from core.spec.base import FieldError
-from core.sweeps.rules import find_errors
-from core.sweeps.spec import BudgetSpec, SweepSpec
 from core.sweeps.states import TERMINAL_SWEEP, TrialState
 
 
@@ -84,26 +79,6 @@ class SweepService:
         """End a sweep early, with its best trial so far. Raises Conflict if its state does not allow it."""
         return self._change(self._sweeps.finish, sweep_id)
 
-    def extend_sweep(self, sweep_id: str, changes: Mapping[str, Any]) -> SweepDetails:
-        """Change the budget of a sweep. `changes` are its new limits; None removes a limit.
-
-        Raises:
-            InvalidSpec: the new budget allows no trial or no epoch more.
-            Conflict: the state of the sweep does not allow it.
-        """
-        row = self._sweeps.get(sweep_id, is_locked=True)
-        spec = SweepSpec.model_validate(row.spec)
-        limits = spec.budget.model_dump() | dict(changes)
-        if not any(limit is not None for limit in limits.values()):
-            reject_all([("", "at least one limit of the budget must remain: trials, epochs or hours")])
-        extended = spec.model_copy(update={"budget": BudgetSpec.model_validate(limits)})
-        errors = [(pointer.removeprefix("/budget"), reason) for pointer, reason in find_errors(extended)]
-        if errors := errors or _find_spent(extended.budget, row):
-            reject_all(errors)
-        self._sweeps.extend(sweep_id, extended)
-        on_commit(self._session, self._wake)
-        return self.get_sweep(sweep_id)
-
     def delete_sweep(self, sweep_id: str) -> None:
         """Delete a sweep that has ended, with its trials. Its jobs remain.
 
@@ -120,13 +95,3 @@ class SweepService:
         change(sweep_id)
         on_commit(self._session, self._wake)  # jobs may be queued
         return self.get_sweep(sweep_id)
-
-
-def _find_spent(budget: BudgetSpec, row: SweepRow) -> list[FieldError]:
-    """Return an error for each limit of a budget that a sweep has reached already."""
-    spent = {"trials": row.num_trials, "epochs": row.num_epochs, "hours": round(row.active_s / 3600, 3)}
-    return [
-        (f"/{name}", f"must be above {number}, which the sweep has used already; got {limit:g}")
-        for name, number in spent.items()
-        if (limit := getattr(budget, name)) is not None and limit <= number
-    ]

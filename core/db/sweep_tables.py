@@ -32,7 +32,7 @@ class SweepRow(Base):
     finish_reason: Mapped[str | None] = mapped_column(String(64))  # why it ended, see `core.sweeps.decisions`
     revision: Mapped[int] = mapped_column(default=0)
     num_steps: Mapped[int] = mapped_column(default=0)  # decisions that started or continued a trial
-    num_trials: Mapped[int] = mapped_column(default=0)  # without refused ones
+    num_trials: Mapped[int] = mapped_column(default=0)  # without refused ones and copies
     num_refused: Mapped[int] = mapped_column(default=0)
     num_epochs: Mapped[int] = mapped_column(default=0)  # spent, or reserved until the next milestones
     best_trial: Mapped[int | None]  # the number of the trial with the best score so far

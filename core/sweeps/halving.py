@@ -61,7 +61,7 @@ def find_finalist(progress: SweepProgress) -> tuple[SweepTrial, int] | None:
     return min(candidates)[3:] if candidates else None
 
 
-def iterate_hopeless(
+def iterate_unpromotable(
     progress: SweepProgress, bracket: Bracket, trials: Sequence[SweepTrial], reduction: int
 ) -> Iterator[SweepTrial]:
     """Yield the waiting trials that cannot be promoted, whatever the results of running and future trials are.

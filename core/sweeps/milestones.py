@@ -38,9 +38,9 @@ def list_brackets(sweep: SweepSpec) -> list[Bracket]:
         case PbtScheduler():
             return [Bracket(_list_regular(scheduler.interval, scheduler.interval, epochs))]
         case AshaScheduler():
-            return [Bracket(list_rungs(scheduler.min_epochs, scheduler.reduction, epochs))]
+            return [Bracket(list_rung_epochs(scheduler.min_epochs, scheduler.reduction, epochs))]
         case HyperbandScheduler():
-            rungs, reduction = list_rungs(scheduler.min_epochs, scheduler.reduction, epochs), scheduler.reduction
+            rungs, reduction = list_rung_epochs(scheduler.min_epochs, scheduler.reduction, epochs), scheduler.reduction
             # Hyperband, algorithm 1: bracket s has ceil((s_max + 1) / (s + 1) * reduction ** s) trials.
             last = len(rungs) - 1
             shares = [-(-len(rungs) * reduction**s // (s + 1)) for s in range(last, -1, -1)]
@@ -68,7 +68,7 @@ def get_milestones(sweep: SweepSpec, number: int) -> tuple[int, ...]:
     return brackets[get_bracket_index(brackets, number)].milestones
 
 
-def list_rungs(min_epochs: int, reduction: int, max_epochs: int) -> tuple[int, ...]:
+def list_rung_epochs(min_epochs: int, reduction: int, max_epochs: int) -> tuple[int, ...]:
     """Return the epochs of the rungs: `min_epochs` times powers of `reduction`, and the maximum: 1, 3, 9, 27."""
     rungs = list[int]()
     epochs = min_epochs

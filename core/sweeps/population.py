@@ -2,7 +2,7 @@
 
 Source: Jaderberg et al., "Population Based Training of Neural Networks", 2017, arXiv 1711.09846: truncation selection,
 and the factors 0.8 and 1.2 of section 4.1.1. A generation is compared when all of its trials have reached the
-milestone, so that the decisions do not depend on the speed of workers.
+milestone, so that the decisions do not depend on the speed of workers. The next one is smaller if callbacks end trials.
 """
 
 import math
@@ -29,7 +29,7 @@ class Generation(NamedTuple):
     Attributes:
         epochs: the milestone.
         following: the next milestone.
-        best: the trials that are copied, best first.
+        best: the trials that are copied, best first: those that wait at the milestone.
         worst: the trials that are replaced, best first.
         members: all trials, best first.
     """
@@ -44,19 +44,39 @@ class Generation(NamedTuple):
 def list_generations(progress: SweepProgress, scheduler: PbtScheduler) -> list[Generation]:
     """Return the complete generations except the last one, which is not compared."""
     ((bracket, trials),) = progress.brackets
-    generations = []
+    generations, expected = list[Generation](), scheduler.population
     for epochs, following in zip(bracket.milestones, bracket.milestones[1:], strict=False):
         members = [trial for trial in trials if trial.first_epoch < epochs <= trial.epochs]
         losses = {trial.number: _get_loss(progress, trial, epochs) for trial in members}
-        if len(members) < scheduler.population or None in losses.values():
+        if not members or len(members) < expected or None in losses.values():
             break
         members.sort(key=lambda trial: (losses[trial.number] or 0.0, trial.number))
-        count = min(max(int(scheduler.population * scheduler.quantile), 1), scheduler.population // 2)
-        failed = [trial for trial in members if losses[trial.number] == math.inf]
-        worst = members[-max(count, len(failed)) :]
-        best = [trial for trial in members[:count] if trial not in worst]
-        generations.append(Generation(epochs, following, best, worst, members))
+        count = min(max(int(len(members) * scheduler.quantile), 1), len(members) // 2)
+        num_failed = sum(loss == math.inf for loss in losses.values())
+        worst = members[len(members) - max(count, num_failed) :]
+        waiting = [trial for trial in members if _is_waiting(trial, epochs) and trial not in worst]
+        generation = Generation(epochs, following, waiting[:count], worst, members)
+        generations.append(generation)
+        num_copies = len(worst) if can_copy(progress, generation) else count_copies(progress, epochs)
+        expected = num_copies + sum(
+            trial not in worst and (trial.epochs > epochs or _is_waiting(trial, epochs)) for trial in members
+        )
     return generations
+
+
+def can_copy(progress: SweepProgress, generation: Generation) -> bool:
+    """Return whether a copy of one of the best trials can still start."""
+    return bool(generation.best) and not progress.is_exhausted
+
+
+def count_copies(progress: SweepProgress, epochs: int) -> int:
+    """Return the number of copies that started from a checkpoint after these epochs."""
+    return sum(trial.source is TrialSource.COPY and trial.first_epoch == epochs for trial in progress.trials)
+
+
+def _is_waiting(trial: SweepTrial, epochs: int) -> bool:
+    """Return whether a trial waits at a milestone, and so has its checkpoint. Callbacks may have ended others."""
+    return trial.state is TrialState.PAUSED and trial.epochs == epochs
 
 
 def _get_loss(progress: SweepProgress, trial: SweepTrial, epochs: int) -> float | None:
@@ -69,7 +89,7 @@ def find_replaced(progress: SweepProgress, scheduler: PbtScheduler) -> StopTrial
     """Return the decision to stop a trial that a copy replaces."""
     for generation in list_generations(progress, scheduler):
         for trial in generation.worst:
-            if trial.state is TrialState.PAUSED and trial.epochs == generation.epochs:
+            if _is_waiting(trial, generation.epochs):
                 return StopTrial(trial.number, "replaced")
     return None
 
@@ -83,13 +103,11 @@ def find_population_step(progress: SweepProgress, scheduler: PbtScheduler) -> St
         cost = generation.following - generation.epochs
         if not progress.can_spend(cost):
             return None
-        copies = sum(
-            trial.source is TrialSource.COPY and trial.first_epoch == generation.epochs for trial in progress.trials
-        )
-        if copies < len(generation.worst) and generation.best and not progress.is_exhausted:
+        copies = count_copies(progress, generation.epochs)
+        if copies < len(generation.worst) and can_copy(progress, generation):
             return _copy_trial(progress, scheduler, generation)
         for trial in generation.members:
-            if trial.state is TrialState.PAUSED and trial.epochs == generation.epochs:
+            if _is_waiting(trial, generation.epochs):
                 return PromoteTrial(trial.number, generation.following)
     first = progress.next_bracket.milestones[0]
     if progress.num_sampled < scheduler.population and progress.count_remaining(first):

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from core.sweeps.decisions import Decision, FinishSweep, Wait
 from core.sweeps.milestones import Bracket, get_bracket_index, list_brackets
-from core.sweeps.spec import SweepSpec
+from core.sweeps.spec import MAX_TRIALS, SweepSpec
 from core.sweeps.states import TrialSource, TrialState
 from core.sweeps.trials import MAX_INTERRUPTIONS, MAX_REFUSED, Scores, SweepTrial, count_last_refused
 
@@ -17,6 +17,8 @@ class SweepProgress:
     Attributes:
         trials: the trials that have a job, or had one. Refused trials are left out.
         next_number: the number of the next trial. Refused trials count.
+        has_number: whether there can be another trial, whatever the budget is.
+        is_exhausted: whether no trial can start, whatever the budget is.
     """
 
     def __init__(
@@ -28,7 +30,8 @@ class SweepProgress:
         self.trials = [trial for trial in rows if trial.state is not TrialState.REFUSED]
         self.next_number = rows[-1].number + 1 if rows else 0
         self.has_refused = count_last_refused(rows) >= MAX_REFUSED
-        self.is_exhausted = is_exhausted or self.has_refused
+        self.has_number = self.next_number < MAX_TRIALS
+        self.is_exhausted = is_exhausted or self.has_refused or not self.has_number
         self.has_time = sweep.budget.hours is None or elapsed_hours < sweep.budget.hours
         self.num_running = sum(trial.is_running for trial in rows)
 
@@ -106,9 +109,11 @@ class SweepProgress:
             return Wait()
         if not self.has_time:
             return FinishSweep("budget.hours")
-        if self.is_exhausted:
-            return FinishSweep("refused_parameters" if self.has_refused else "no_parameters")
         budget = self.sweep.budget
-        if budget.trials is not None and self.num_sampled >= budget.trials:
+        has_trials = budget.trials is None or self.num_sampled < budget.trials
+        if self.is_exhausted and (has_trials or self.has_number):
+            reason = "no_parameters" if self.has_number else "max_trials"
+            return FinishSweep("refused_parameters" if self.has_refused else reason)
+        if not has_trials:
             return FinishSweep("budget.trials")
         return FinishSweep("complete" if budget.epochs is None else "budget.epochs")

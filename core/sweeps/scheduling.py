@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from core.sweeps.algorithms import AshaScheduler, HyperbandScheduler, MedianScheduler, PbtScheduler
 from core.sweeps.decisions import Decision, FinishSweep, PromoteTrial, StartTrial, StopTrial, Wait
-from core.sweeps.halving import find_finalist, find_promotion, iterate_hopeless
+from core.sweeps.halving import find_finalist, find_promotion, iterate_unpromotable
 from core.sweeps.median import iterate_below_median
 from core.sweeps.milestones import get_milestones
 from core.sweeps.population import find_population_step, find_replaced
@@ -49,7 +49,7 @@ def _iterate_stops(progress: SweepProgress) -> Iterator[StopTrial]:
     match scheduler:
         case AshaScheduler() | HyperbandScheduler():
             for bracket, trials in progress.brackets:
-                for trial in iterate_hopeless(progress, bracket, trials, scheduler.reduction):
+                for trial in iterate_unpromotable(progress, bracket, trials, scheduler.reduction):
                     yield StopTrial(trial.number, "cannot_be_promoted")
         case MedianScheduler():
             for trial in iterate_below_median(progress, scheduler):

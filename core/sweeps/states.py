@@ -13,6 +13,7 @@ class SweepState(StrEnum):
 
 
 TERMINAL_SWEEP = frozenset({SweepState.SUCCEEDED, SweepState.FAILED, SweepState.CANCELLED})
+OPEN_SWEEP = frozenset(SweepState) - TERMINAL_SWEEP
 
 
 class TrialState(StrEnum):

@@ -4,8 +4,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from core.failures import FailureKind, get_failure_kind
-from core.jobs import JobState
 from core.sweeps.space import Parameters
 from core.sweeps.spec import ObjectiveSpec
 from core.sweeps.states import TrialSource, TrialState
@@ -79,11 +77,6 @@ class Scores:
             return math.inf
         return None
 
-    def get_last_loss(self, trial: SweepTrial) -> float:
-        """Return the newest score as a loss; infinite without a finite score."""
-        losses = [self.sign * trial.scores[epochs] for epochs in sorted(trial.scores)]
-        return losses[-1] if losses and math.isfinite(losses[-1]) else math.inf
-
     def get_best_loss(self, trial: SweepTrial) -> float:
         """Return the best score as a loss; infinite without a finite score."""
         losses = [self.sign * score for score in trial.scores.values() if math.isfinite(score)]
@@ -121,22 +114,6 @@ def compute_score(values: Mapping[int, float], objective: ObjectiveSpec, epochs:
 def combine_scores(scores: Sequence[float]) -> float:
     """Return the score of a trial from the scores of its repeats: their mean. NaN if one of them is not finite."""
     return math.fsum(scores) / len(scores) if scores and all(map(math.isfinite, scores)) else math.nan
-
-
-def get_trial_state(job_state: JobState, failure_code: str | None, stop_reason: str | None) -> TrialState:
-    """Return the state of a trial from that of its job. A lost worker does not make a trial fail."""
-    match job_state:
-        case JobState.SUCCEEDED:
-            return TrialState.SUCCEEDED
-        case JobState.PAUSED if stop_reason == "milestone":
-            return TrialState.PAUSED
-        case JobState.CANCELLED:
-            return TrialState.STOPPED
-        case JobState.FAILED:
-            is_lost = get_failure_kind(failure_code or "") is FailureKind.LOST
-            return TrialState.INTERRUPTED if is_lost else TrialState.FAILED
-        case _:
-            return TrialState.RUNNING
 
 
 def select_level(trials: Iterable[SweepTrial], count: int) -> int | None:

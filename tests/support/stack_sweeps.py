@@ -42,14 +42,13 @@ def wait_for_sweep(stack: Stack, sweep_id: str, timeout_s: float = 300) -> Sweep
 
 
 def wait_for_steps(stack: Stack, sweep_id: str, number: int) -> None:
-    """Wait until a sweep has started or continued this many more trials, or has ended."""
+    """Wait until a sweep has started or continued trials this many times."""
 
-    def count_steps() -> int:
+    def has_steps() -> bool:
         with transaction(stack.sessions, read_only=True) as session:
-            return SweepRepo(session).get(sweep_id).num_steps
+            return SweepRepo(session).get(sweep_id).num_steps >= number
 
-    target = count_steps() + number
-    wait_for(lambda: count_steps() >= target or find_ended(stack, sweep_id), "more trials", 240)
+    wait_for(has_steps, f"step {number} of the sweep", 240)
 
 
 def describe_sweep(stack: Stack, sweep_id: str) -> dict[str, Any]:

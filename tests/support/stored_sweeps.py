@@ -116,9 +116,13 @@ class PlayedWorker:
 
     def fail(self, job_id: str, code: str) -> None:
         """Let the next attempt of a job fail."""
-        token = self.claim(job_id)
+        self.claim(job_id)
+        self.fail_attempt(job_id, code)
+
+    def fail_attempt(self, job_id: str, code: str) -> None:
+        """Let the running attempt of a job fail."""
         with transaction(self.sessions) as session:
-            AttemptRepo(session).fail(job_id, token, build_failure(code))
+            AttemptRepo(session).fail(job_id, JobRepo(session).get(job_id).token, build_failure(code))
 
     def release(self, job_id: str) -> None:
         """End the running attempt of a job as it was requested."""

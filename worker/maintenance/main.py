@@ -2,7 +2,6 @@
 
 import signal
 import threading
-from functools import partial
 
 from core.bus import RedisBus
 from core.db.schema import check_schema
@@ -15,7 +14,7 @@ from core.settings import Settings
 from core.startup import exit_on_configuration_error, load_settings_or_exit
 from core.storage import open_storage, require_storage
 from worker.maintenance.file_cleanup import FileCleanup
-from worker.maintenance.health import LOOP, REAPER, record_round
+from worker.maintenance.health import LOOP, REAPER, SWEEPS, RoundRecorder
 from worker.maintenance.loop import MaintenanceLoop
 from worker.maintenance.reaper import LostJobReaper
 from worker.maintenance.rounds import STOP_TIMEOUT_S, PeriodicTask
@@ -52,10 +51,12 @@ def run(settings: Settings, stop_event: threading.Event) -> None:
     sweeps = SweepController(sessions, storage, relay.wake)
     interval_s = settings.maintenance_s
     tasks = [
-        PeriodicTask("reaper", reaper.run_once, interval_s, partial(record_round, sessions, REAPER)),
-        PeriodicTask("maintenance", loop.run_once, interval_s, partial(record_round, sessions, LOOP)),
+        PeriodicTask("reaper", reaper.run_once, interval_s, RoundRecorder(sessions, REAPER).record_round),
+        PeriodicTask("maintenance", loop.run_once, interval_s, RoundRecorder(sessions, LOOP).record_round),
         PeriodicTask("file-cleanup", cleanup.run_once, interval_s),
-        PeriodicTask("sweeps", sweeps.run_once, sweeps.get_interval_s),
+        PeriodicTask(
+            "sweeps", sweeps.run_once, sweeps.get_interval_s, RoundRecorder(sessions, SWEEPS, interval_s).record_round
+        ),
     ]
     for task in tasks:
         task.start()

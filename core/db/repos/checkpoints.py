@@ -3,14 +3,16 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
 
 from core.db.clock import now
-from core.db.repos.transitions import lock_job_for_attempt
+from core.db.repos.transitions import get_job_for_update, lock_job_for_attempt
+from core.db.sweep_tables import SweepRow
 from core.db.tables import CheckpointRow, JobRow
 from core.errors import NotFound
-from core.jobs import UNFINISHED
+from core.jobs import TERMINAL, UNFINISHED
+from core.sweeps.states import OPEN_SWEEP
 
 LATEST, BEST, RETAINED = "latest", "best", "kept"
 WEIGHTS = "weights.safetensors"
@@ -72,10 +74,7 @@ class CheckpointRepo:
         return self._session.get(CheckpointRow, (job_id, number))
 
     def get(self, job_id: str, number: int) -> CheckpointRow:
-        row = self.find(job_id, number)
-        if row is None:
-            raise NotFound(f"Job {job_id!r} has no checkpoint {number}.")
-        return row
+        return _require(self.find(job_id, number), job_id, number)
 
     def list_resumable(self, job_id: str) -> list[CheckpointRow]:
         """List the checkpoints that a job can resume from, highest step first. The caller verifies their files."""
@@ -89,7 +88,9 @@ class CheckpointRepo:
         """
         rows = self.list_checkpoints(job_id)[:-num_retained]
         rows = [row for row in rows if not {BEST, RETAINED} & set(row.tags)]
-        needed = set(self.find_dependents(job_id).values()) if rows else set()
+        if not rows:
+            return []
+        needed = {*self.find_dependents(job_id).values(), *self.find_dependent_sweeps(job_id).values()}
         return [row for row in rows if row.number not in needed]
 
     def find_dependents(self, job_id: str) -> dict[str, int | str]:
@@ -104,6 +105,44 @@ class CheckpointRepo:
         )
         return {row[0]: row[1] for row in self._session.execute(query)}
 
+    def find_dependent_sweeps(self, job_id: str) -> dict[str, int | str]:
+        """Return the open sweeps whose trials start from a checkpoint of this job: {sweep id: checkpoint number}."""
+        checkpoint = SweepRow.spec["base"]["resume_from"]["checkpoint"]
+        query = select(SweepRow.id, checkpoint).where(_starts_from(job_id))
+        return {row[0]: row[1] for row in self._session.execute(query)}
+
+    def lock(self, job_id: str, number: int) -> CheckpointRow:
+        """Prevent until the commit that a checkpoint is deleted, so that a job that starts from it can be stored.
+
+        Raises:
+            NotFound: the checkpoint does not exist.
+        """
+        get_job_for_update(self._session, job_id)
+        query = select(CheckpointRow).where(CheckpointRow.job_id == job_id, CheckpointRow.number == number)
+        row = self._session.scalars(query.execution_options(populate_existing=True)).one_or_none()
+        return _require(row, job_id, number)
+
+    def delete_all(self, job_id: str) -> list[str]:
+        """Delete the checkpoints of a job that has ended, which then cannot be extended. Return their storage keys.
+
+        Nothing is deleted if another job or a sweep starts from one of them. The caller deletes the files after the
+        commit.
+        """
+        try:
+            job = get_job_for_update(self._session, job_id)
+        except NotFound:
+            return []
+        if job.state not in TERMINAL or self.has_dependents(job_id):
+            return []
+        deleted = delete(CheckpointRow).where(CheckpointRow.job_id == job_id).returning(CheckpointRow.key)
+        keys = list(self._session.scalars(deleted))
+        self._session.execute(update(JobRow).where(JobRow.id == job_id).values(has_expired_checkpoints=True))
+        return keys
+
+    def has_dependents(self, job_id: str) -> bool:
+        """Return whether other jobs, or the trials of a sweep, will start from checkpoints of this job."""
+        return bool(self.find_dependents(job_id) or self.find_dependent_sweeps(job_id))
+
     def delete(self, job_id: str, number: int) -> None:
         """Delete the row of a checkpoint. The caller deletes its files after the commit."""
         mine = (CheckpointRow.job_id == job_id, CheckpointRow.number == number)
@@ -112,3 +151,23 @@ class CheckpointRepo:
     def filter_keys(self, keys: Collection[str]) -> set[str]:
         """Return the storage keys under which a checkpoint is stored."""
         return set(self._session.scalars(select(CheckpointRow.key).where(CheckpointRow.key.in_(keys))))
+
+
+def _require(row: CheckpointRow | None, job_id: str, number: int) -> CheckpointRow:
+    if row is None:
+        raise NotFound(f"Job {job_id!r} has no checkpoint {number}.")
+    return row
+
+
+def build_is_source() -> ColumnElement[bool]:
+    """Return the condition of the jobs from whose checkpoints other jobs, or the trials of a sweep, will start."""
+    dependent, checkpoint = aliased(JobRow), aliased(CheckpointRow)
+    has_checkpoint = exists().where(checkpoint.job_id == dependent.id)
+    is_waiting = and_(dependent.resume_from_job_id == JobRow.id, dependent.state.in_(UNFINISHED), ~has_checkpoint)
+    return or_(exists().where(is_waiting), exists().where(_starts_from(JobRow.id)))
+
+
+def _starts_from(job_id: Any) -> ColumnElement[bool]:  # noqa: ANN401 - a column or a value
+    """Return the condition of the open sweeps whose trials start from a checkpoint of a job."""
+    source = SweepRow.spec["base"]["resume_from"]["job"].as_string()
+    return and_(SweepRow.state.in_(OPEN_SWEEP), source == job_id)

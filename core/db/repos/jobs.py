@@ -115,7 +115,7 @@ class JobRepo:
         """List the ids of queued jobs that use a dataset version, oldest first."""
         query = select(JobRow.id).where(JobRow.dataset_version_id == dataset_version_id)
         query = query.where(JobRow.state == JobState.QUEUED)
-        return list(self._session.scalars(query.order_by(JobRow.created_at)))
+        return list(self._session.scalars(query.order_by(JobRow.created_at, JobRow.id)))
 
     def fail_waiting_jobs(self, dataset_version_id: str, failure: dict[str, Any]) -> list[str]:
         """Mark all queued jobs of a dataset version as failed, because its import failed. Return their ids."""
@@ -224,17 +224,12 @@ class JobRepo:
 
         Raises:
             Conflict: the job has not ended.
-            ResourceInUse: other jobs will start from checkpoints of this job.
+            ResourceInUse: other jobs, or the trials of a sweep, will start from checkpoints of this job.
         """
         job = get_job_for_update(self._session, job_id)
         if job.state not in TERMINAL:
             raise Conflict(f"A job that is {job.state} cannot be deleted.", state=job.state, allowed=sorted(TERMINAL))
-        if dependents := CheckpointRepo(self._session).find_dependents(job_id):
-            raise ResourceInUse(
-                "Other jobs require checkpoints of this job. Cancel these jobs or wait until they have checkpoints.",
-                dependents=sorted(dependents),
-                kind="job",
-            )
+        self._refuse_dependents(job_id)
         keys = list(self._session.scalars(select(CheckpointRow.key).where(CheckpointRow.job_id == job_id)))
         for table in (ArtifactRow, JobBundleRow):
             keys += self._session.scalars(select(table.key).where(table.job_id == job_id))
@@ -248,6 +243,15 @@ class JobRepo:
         """Return the ids of the uploaded archives that jobs require which have not ended."""
         query = select(JobRow.spec["archive"].as_string()).where(JobRow.kind == "predict_archive")
         return set(self._session.scalars(query.where(JobRow.state.in_(UNFINISHED))))
+
+    def _refuse_dependents(self, job_id: str) -> None:
+        checkpoints = CheckpointRepo(self._session)
+        if dependents := checkpoints.find_dependents(job_id):
+            detail = "Other jobs require checkpoints of this job. Cancel them or wait until they have checkpoints."
+            raise ResourceInUse(detail, dependents=sorted(dependents), kind="job")
+        if sweeps := checkpoints.find_dependent_sweeps(job_id):
+            detail = "The trials of sweeps require checkpoints of this job. Cancel the sweeps or wait for their end."
+            raise ResourceInUse(detail, dependents=sorted(sweeps), kind="sweep")
 
     def _has_variant(self, key: str) -> bool:
         return self._session.scalars(select(ModelVariantRow.name).where(ModelVariantRow.key == key)).first() is not None

@@ -3,13 +3,13 @@
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, delete, exists, func, inspect, select, tuple_, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from core.db.base import Base
 from core.db.clock import now
 from core.db.metric_tables import MetricRollupRow
 from core.db.registry_tables import JobBundleRow
-from core.db.repos.checkpoints import CheckpointRepo
+from core.db.repos.checkpoints import CheckpointRepo, build_is_source
 from core.db.repos.jobs import JobRepo
 from core.db.repos.transitions import get_job_for_update
 from core.db.sweep_tables import SweepRow
@@ -24,8 +24,8 @@ from core.db.tables import (
 )
 from core.errors import NotFound, ResourceInUse
 from core.events import EventType
-from core.jobs import TERMINAL, UNFINISHED
-from core.sweeps.states import TERMINAL_SWEEP
+from core.jobs import TERMINAL
+from core.sweeps.states import OPEN_SWEEP
 
 RETAINED_EVENTS = (EventType.STATE, EventType.END)
 """Events that have no other source. They do not expire."""
@@ -104,10 +104,7 @@ class RetentionRepo:
         """
         if not self._lock(job_id, days):
             return []
-        keys = list(self._session.scalars(select(CheckpointRow.key).where(CheckpointRow.job_id == job_id)))
-        self._session.execute(delete(CheckpointRow).where(CheckpointRow.job_id == job_id))
-        self._session.execute(update(JobRow).where(JobRow.id == job_id).values(has_expired_checkpoints=True))
-        return keys
+        return CheckpointRepo(self._session).delete_all(job_id)
 
     def delete_artifacts(self, job_id: str, days: float) -> list[str]:
         """Delete the artifacts of a job. Return their storage keys; the caller deletes the files after the commit."""
@@ -180,11 +177,9 @@ class RetentionRepo:
         return ExpiredTotals(count, int(size))
 
     def _build_conditions(self, days: float) -> list[ColumnElement[bool]]:
-        dependent = aliased(JobRow)
-        is_source = exists().where(dependent.resume_from_job_id == JobRow.id, dependent.state.in_(UNFINISHED))
-        is_in_sweep = exists().where(SweepRow.id == JobRow.sweep_id, SweepRow.state.not_in(TERMINAL_SWEEP))
+        is_in_sweep = exists().where(SweepRow.id == JobRow.sweep_id, SweepRow.state.in_(OPEN_SWEEP))
         has_expired = JobRow.finished_at < now(self._session, -days * _DAY_S)
-        return [JobRow.state.in_(TERMINAL), has_expired, ~is_source, ~is_in_sweep]
+        return [JobRow.state.in_(TERMINAL), has_expired, ~build_is_source(), ~is_in_sweep]
 
     def _lock(self, job_id: str, days: float) -> bool:
         """Lock a job. Return False if it was deleted or extended, or if another job starts from its checkpoints."""
@@ -196,7 +191,7 @@ class RetentionRepo:
         has_expired = JobRow.finished_at < now(self._session, -days * _DAY_S)
         expired = self._session.scalars(select(JobRow.id).where(JobRow.id == job_id, has_expired)).first()
         is_expired = job.state in TERMINAL and expired is not None
-        return is_expired and not CheckpointRepo(self._session).find_dependents(job_id)
+        return is_expired and not CheckpointRepo(self._session).has_dependents(job_id)
 
 
 def _build_unregistered() -> list[ColumnElement[bool]]:

@@ -7,13 +7,15 @@ from sqlalchemy import delete, exists, select
 from sqlalchemy.orm import Session
 
 from core.db.registry_tables import JobBundleRow
+from core.db.repos.checkpoints import CheckpointRepo, build_is_source
 from core.db.repos.job_bundles import JobBundleRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
+from core.db.repos.transitions import lock_jobs
 from core.db.sweep_tables import SweepRow, SweepTrialRow
-from core.db.tables import JobRow
-from core.jobs import SWEEP, UNFINISHED, JobState, StopRequest
-from core.sweeps.states import TERMINAL_SWEEP, SweepState, TrialState
+from core.db.tables import CheckpointRow, JobRow
+from core.jobs import SWEEP, TERMINAL, JobState, StopRequest
+from core.sweeps.states import OPEN_SWEEP, TrialState
 
 PAUSED_BY_SWEEP, CANCELLED_BY_SWEEP = f"{SWEEP}_{JobState.PAUSED}", f"{SWEEP}_{JobState.CANCELLED}"
 """The `stop_reason` of a job that its sweep has paused, or cancelled."""
@@ -42,54 +44,46 @@ class SweepJobRepo:
 
     def list_open_sweeps(self) -> list[OpenSweep]:
         """List the sweeps that have not ended, oldest first."""
-        states = [state for state in SweepState if state not in TERMINAL_SWEEP]
-        query = select(SweepRow.id, SweepRow.revision).where(SweepRow.state.in_(states))
+        query = select(SweepRow.id, SweepRow.revision).where(SweepRow.state.in_(OPEN_SWEEP))
         rows = self._session.execute(query.order_by(SweepRow.created_at, SweepRow.id))
         return [OpenSweep(sweep_id, revision) for sweep_id, revision in rows]
 
-    def list_running(self, sweep_id: str, trials: Collection[int]) -> list[TrialJob]:
-        """List the jobs of these trials by trial and repeat."""
+    def list_trial_jobs(
+        self, sweep_id: str, trials: Collection[int] | None = None, *, states: Collection[JobState] | None = None
+    ) -> list[TrialJob]:
+        """List jobs of a sweep by trial and repeat: of these trials, and in these states. Default: all."""
         row = JobRow
         query = select(row.id, row.sweep_trial, row.state, row.stop_reason, row.milestone_epoch)
-        query = query.where(row.sweep_id == sweep_id, row.sweep_trial.in_(trials))
-        return [
-            TrialJob(*fields) for fields in self._session.execute(query.order_by(row.sweep_trial, row.sweep_repeat))
-        ]
-
-    def list_unfinished(self, sweep_id: str) -> list[TrialJob]:
-        """List the jobs of a sweep that have not ended."""
-        row = JobRow
-        query = select(row.id, row.sweep_trial, row.state, row.stop_reason, row.milestone_epoch)
-        query = query.where(row.sweep_id == sweep_id, row.state.in_(UNFINISHED))
-        return [
-            TrialJob(*fields) for fields in self._session.execute(query.order_by(row.sweep_trial, row.sweep_repeat))
-        ]
+        query = query.where(row.sweep_id == sweep_id)
+        if trials is not None:
+            query = query.where(row.sweep_trial.in_(trials))
+        if states is not None:
+            query = query.where(row.state.in_(states))
+        rows = self._session.execute(query.order_by(row.sweep_trial, row.sweep_repeat))
+        return [TrialJob(*fields) for fields in rows]
 
     def stop(self, job_ids: Collection[str], stop_request: StopRequest) -> None:
-        """Pause or cancel jobs for their sweep. Jobs that have ended meanwhile are skipped."""
-        jobs = JobRepo(self._session)
-        for job in jobs.list_by_ids(job_ids, with_spec=False):
-            if job.state in UNFINISHED and job.state is not JobState.CANCELLING:
-                jobs.request_stop(job.id, stop_request, origin=SWEEP)
+        """Pause or cancel jobs for their sweep. Jobs that have ended, or that are being cancelled, are skipped."""
+        for job in lock_jobs(self._session, job_ids):
+            if job.state not in TERMINAL and job.state is not JobState.CANCELLING:
+                JobRepo(self._session).request_stop(job.id, stop_request, origin=SWEEP)
 
     def resume(self, job_ids: Collection[str]) -> None:
         """Continue jobs that their sweep has paused. A job that is not validated yet gets its message later."""
-        jobs = JobRepo(self._session)
-        for job in jobs.list_by_ids(job_ids, with_spec=False):
+        for job in lock_jobs(self._session, job_ids):
             if job.state is JobState.PAUSED and job.stop_reason == PAUSED_BY_SWEEP:
-                jobs.resume(job.id)
+                JobRepo(self._session).resume(job.id)
                 if job.is_resolved:
                     OutboxRepo(self._session).add_missing("train", job.id)
 
-    def stop_waiting_trials(self, sweep_id: str, reason: str, limit: int) -> int:
-        """Stop trials that wait to be continued, because their sweep ends. Return their number."""
+    def stop_waiting_trials(self, sweep_id: str, reason: str, limit: int) -> None:
+        """Stop trials that wait to be continued, because their sweep ends."""
         waiting = (TrialState.PAUSED, TrialState.INTERRUPTED)
         query = select(SweepTrialRow).where(SweepTrialRow.sweep_id == sweep_id, SweepTrialRow.state.in_(waiting))
         rows = self._session.scalars(query.order_by(SweepTrialRow.number).limit(limit)).all()
         for row in rows:
             row.state, row.reason = TrialState.STOPPED, reason
         self._session.flush()
-        return len(rows)
 
     def list_registrable(self, sweep_id: str, trials: Collection[int], limit: int) -> list[str]:
         """List the ids of the jobs of these trials, the first of each, that have an unregistered network."""
@@ -108,13 +102,38 @@ class SweepJobRepo:
         query = select(JobRow.model_version).where(JobRow.sweep_id == sweep_id, JobRow.sweep_trial == trial)
         return self._session.scalars(query.where(JobRow.sweep_repeat == 0)).one_or_none()
 
-    def delete_bundles(self, sweep_id: str, trials: Collection[int], limit: int) -> list[str]:
-        """Delete the unregistered networks of these trials, and return their storage keys.
+    def list_trials_with_checkpoints(self, sweep_id: str) -> list[int]:
+        """List the trials that have a checkpoint, by number."""
+        query = select(JobRow.sweep_trial).where(JobRow.sweep_id == sweep_id).distinct()
+        query = query.where(exists().where(CheckpointRow.job_id == JobRow.id)).order_by(JobRow.sweep_trial)
+        return [trial or 0 for trial in self._session.scalars(query)]
 
-        The caller deletes the files after the commit.
+    def list_jobs_with_bundle(self, sweep_id: str, trials: Collection[int], limit: int) -> list[str]:
+        """List the ids of the jobs of these trials that have an unregistered network."""
+        query = select(JobRow.id).where(JobRow.sweep_id == sweep_id, JobRow.sweep_trial.in_(trials))
+        query = query.where(exists().where(JobBundleRow.job_id == JobRow.id))
+        return list(self._session.scalars(query.order_by(JobRow.sweep_trial, JobRow.sweep_repeat).limit(limit)))
+
+    def list_jobs_with_checkpoints(self, sweep_id: str, trials: Collection[int], limit: int) -> list[str]:
+        """List the ids of the jobs of these trials that have ended, and have checkpoints that nothing starts from."""
+        query = select(JobRow.id).where(JobRow.sweep_id == sweep_id, JobRow.sweep_trial.in_(trials))
+        has_checkpoint = exists().where(CheckpointRow.job_id == JobRow.id)
+        query = query.where(JobRow.state.in_(TERMINAL), has_checkpoint, ~build_is_source())
+        return list(self._session.scalars(query.order_by(JobRow.sweep_trial, JobRow.sweep_repeat).limit(limit)))
+
+    def delete_bundles(self, job_ids: Collection[str]) -> list[str]:
+        """Delete the unregistered networks of jobs, and return their storage keys.
+
+        A network that a client has registered meanwhile remains. The caller deletes the files after the commit.
         """
-        query = select(JobBundleRow.job_id, JobBundleRow.key).join(JobRow, JobRow.id == JobBundleRow.job_id)
-        query = query.where(JobRow.sweep_id == sweep_id, JobRow.sweep_trial.in_(trials))
-        rows = self._session.execute(query.order_by(JobRow.sweep_trial).limit(limit)).all()
-        self._session.execute(delete(JobBundleRow).where(JobBundleRow.job_id.in_([row.job_id for row in rows])))
-        return [row.key for row in rows]
+        lock_jobs(self._session, job_ids)
+        deleted = delete(JobBundleRow).where(JobBundleRow.job_id.in_(job_ids)).returning(JobBundleRow.key)
+        return list(self._session.scalars(deleted))
+
+    def delete_checkpoints(self, job_ids: Collection[str]) -> list[str]:
+        """Delete the checkpoints of jobs that have ended, and return their storage keys.
+
+        Jobs from whose checkpoints others start are skipped. The caller deletes the files after the commit.
+        """
+        checkpoints = CheckpointRepo(self._session)
+        return [key for job in lock_jobs(self._session, job_ids) for key in checkpoints.delete_all(job.id)]

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from core.db import cursor as cursors
 from core.db.clock import now
 from core.db.repos.datasets import DatasetReference, DatasetRepo
+from core.db.repos.sweeps import compute_active_s
 from core.db.sweep_tables import RungScoreRow, SweepRow, SweepTrialRow
 from core.db.tables import JobRow
 from core.sweeps.states import SweepState, TrialState
@@ -124,7 +125,7 @@ class SweepListRepo:
                 counts.get(row.id, {}),
                 best.get(row.id),
                 datasets.get(row.dataset_version_id or ""),
-                row.active_s + (0.0 if row.active_since is None else (time - row.active_since).total_seconds()),
+                compute_active_s(row, time),
             )
             for row in rows
         ]

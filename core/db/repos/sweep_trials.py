@@ -1,26 +1,31 @@
 """Queries that start, continue and end the trials of a sweep. The caller has locked the row of the sweep."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pydantic import JsonValue
 from sqlalchemy import select, update
-from sqlalchemy.orm import Session, undefer
+from sqlalchemy.orm import Session
 
 from core.db.clock import now
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
+from core.db.repos.sweep_jobs import SweepJobRepo
+from core.db.repos.transitions import lock_jobs
 from core.db.sweep_tables import RungScoreRow, SweepRow, SweepTrialRow
-from core.db.tables import CheckpointRow, JobRow
+from core.db.tables import JobRow
 from core.errors import NotFound
 from core.failures import FailureKind, get_failure_kind
-from core.jobs import MILESTONE, SWEEP, TERMINAL, JobState, StopRequest
+from core.jobs import MILESTONE, JobState, StopRequest
 from core.spec import JobSpec
 from core.spec.submission import build_initial_progress, get_registry_name
+from core.sweeps.milestones import get_milestones
+from core.sweeps.spec import SweepSpec
 from core.sweeps.states import TrialSource, TrialState
-from core.sweeps.trial_jobs import PRIORITY, continue_checkpoint
+from core.sweeps.trial_jobs import PRIORITY, build_trial_jobs, continue_checkpoint
+from core.sweeps.trials import MAX_INTERRUPTIONS
 
 MAX_REASON = 255
 
@@ -53,7 +58,7 @@ class SweepTrialRepo:
         """
         specs = list(trial.jobs)
         if trial.parent is not None:
-            sources = self._list_checkpoints(sweep.id, *trial.parent)
+            sources = self._lock_checkpoints(sweep.id, *trial.parent, num_jobs=len(specs))
             specs = [
                 continue_checkpoint(spec, JobSpec.model_validate(job.spec), job.id, number)
                 for spec, (job, number) in zip(specs, sources, strict=True)
@@ -61,7 +66,7 @@ class SweepTrialRepo:
         self._add_row(sweep, trial, TrialState.RUNNING)
         first_epoch = 0 if trial.parent is None else trial.parent[1]
         self._add_step(sweep, trial.number, trial.epochs, (trial.epochs - first_epoch) * len(specs))
-        sweep.num_trials += 1
+        sweep.num_trials += trial.source is not TrialSource.COPY
         for repeat, spec in enumerate(specs):
             JobRepo(self._session).add(_build_job(sweep, trial.number, repeat, spec))
 
@@ -73,31 +78,29 @@ class SweepTrialRepo:
     def refuse(self, sweep: SweepRow, number: int, reason: str) -> None:
         """Store that the validation has refused a job of a trial, and delete its jobs, which have never run."""
         trial = self._get(sweep.id, number)
-        jobs = self._list_jobs(sweep.id, number)
+        jobs = self._cancel_jobs(sweep.id, number)
         for job in jobs:
-            if job.state not in TERMINAL:
-                JobRepo(self._session).request_stop(job.id, StopRequest.CANCEL, origin=SWEEP)
             self._session.delete(job)
         self._set_state(trial, TrialState.REFUSED, reason)
-        sweep.num_trials -= 1
+        sweep.num_trials -= trial.source is not TrialSource.COPY
         sweep.num_refused += 1
         sweep.num_epochs -= (trial.epochs - (trial.parent_epochs or 0)) * len(jobs)
         self._session.flush()
 
-    def promote(self, sweep: SweepRow, number: int, epochs: int, num_repeats: int) -> bool:
-        """Continue a trial up to a milestone. Return False, and stop the trial, if one of its jobs cannot continue."""
+    def promote(self, sweep: SweepRow, number: int, epochs: int, num_repeats: int) -> None:
+        """Continue a trial up to a milestone, or stop it with all its jobs if one of them cannot continue."""
         trial = self._get(sweep.id, number)
-        jobs = self._list_jobs(sweep.id, number)
+        jobs = self._lock_jobs(sweep.id, number)
         if len(jobs) < num_repeats or any(job.state is JobState.CANCELLED for job in jobs):
+            self._cancel_jobs(sweep.id, number)
             self._set_state(trial, TrialState.STOPPED, "job_cancelled")
-            return False
+            return
         for job in jobs:
             self._continue_job(job, epochs)
         if epochs > trial.epochs:  # a trial whose worker was lost continues its step
             self._add_step(sweep, number, epochs, (epochs - trial.epochs) * num_repeats)
             trial.epochs = epochs
         self._set_state(trial, TrialState.RUNNING, None)
-        return True
 
     def record_score(self, sweep_id: str, number: int, state: TrialState, score: float, *, best: float) -> None:
         """Store the score of a trial at its milestone, and its best score so far. They can be NaN."""
@@ -113,43 +116,15 @@ class SweepTrialRepo:
     def end(self, sweep_id: str, number: int, state: TrialState, reason: str) -> None:
         """End a trial without a score at its milestone, and cancel its jobs.
 
-        A trial whose worker was lost is not ended: it may continue, and its other jobs do.
+        A trial whose worker was lost may continue, and its other jobs do, until it was lost too often.
         """
         trial = self._get(sweep_id, number)
         self._set_state(trial, state, reason)
         if state is TrialState.INTERRUPTED:
             trial.interruptions += 1
-        else:
-            self.cancel_jobs(self._list_jobs(sweep_id, number))
+        if state is not TrialState.INTERRUPTED or trial.interruptions > MAX_INTERRUPTIONS:
+            self._cancel_jobs(sweep_id, number)
         self._session.flush()
-
-    def cancel_jobs(self, jobs: Collection[JobRow]) -> None:
-        """Cancel the jobs that have not ended."""
-        for job in jobs:
-            if job.state not in TERMINAL and job.state is not JobState.CANCELLING:
-                JobRepo(self._session).request_stop(job.id, StopRequest.CANCEL, origin=SWEEP)
-
-    def delete_checkpoints(self, sweep_id: str, numbers: Collection[int], limit: int) -> list[str]:
-        """Delete the checkpoints of trials whose jobs have ended, and return their storage keys.
-
-        Checkpoints that other jobs start from remain. The caller deletes the files after the commit.
-        """
-        query = select(CheckpointRow).join(JobRow, JobRow.id == CheckpointRow.job_id)
-        query = query.where(JobRow.sweep_id == sweep_id, JobRow.sweep_trial.in_(numbers), JobRow.state.in_(TERMINAL))
-        rows = self._session.scalars(query.order_by(JobRow.id, CheckpointRow.number)).all()
-        job_ids = {row.job_id for row in rows}
-        needed = {
-            (job_id, number)
-            for job_id in job_ids
-            for number in CheckpointRepo(self._session).find_dependents(job_id).values()
-        }
-        deleted = [row for row in rows if (row.job_id, row.number) not in needed][:limit]
-        for row in deleted:
-            self._session.delete(row)
-        changed = {row.job_id for row in deleted}
-        self._session.execute(update(JobRow).where(JobRow.id.in_(changed)).values(has_expired_checkpoints=True))
-        self._session.flush()
-        return [row.key for row in deleted]
 
     def _continue_job(self, job: JobRow, epochs: int) -> None:
         """Queue a job that has not reached the milestone, unless a client has resumed it already."""
@@ -162,17 +137,22 @@ class SweepTrialRepo:
             return
         OutboxRepo(self._session).add_missing("train", job.id)
 
-    def _list_checkpoints(self, sweep_id: str, number: int, epochs: int) -> list[tuple[JobRow, int]]:
-        """Return the jobs of a trial with the number of their newest checkpoint after these epochs."""
+    def _lock_checkpoints(self, sweep_id: str, number: int, epochs: int, *, num_jobs: int) -> list[tuple[JobRow, int]]:
+        """Lock the jobs of a trial, and return each with the number of its newest checkpoint after these epochs.
+
+        Raises:
+            NotFound: a job or a checkpoint was deleted.
+        """
+        jobs = self._lock_jobs(sweep_id, number)
+        if len(jobs) < num_jobs:
+            raise NotFound(f"Trial {number} has {len(jobs)} of its {num_jobs} jobs.")
         found = []
-        for job in self._list_jobs(sweep_id, number):
+        for job in jobs:
             rows = CheckpointRepo(self._session).list_checkpoints(job.id)
             numbers = [row.number for row in rows if row.epoch == epochs]
             if not numbers:
                 raise NotFound(f"Job {job.name!r} has no checkpoint of epoch {epochs}.")
             found.append((job, max(numbers)))
-        if not found:
-            raise NotFound(f"Trial {number} has no job.")
         return found
 
     def _add_row(self, sweep: SweepRow, trial: NewTrial, state: TrialState, reason: str | None = None) -> None:
@@ -207,10 +187,28 @@ class SweepTrialRepo:
     def _get(self, sweep_id: str, number: int) -> SweepTrialRow:
         return self._session.get_one(SweepTrialRow, (sweep_id, number), populate_existing=True)
 
-    def _list_jobs(self, sweep_id: str, number: int) -> list[JobRow]:
-        query = select(JobRow).where(JobRow.sweep_id == sweep_id, JobRow.sweep_trial == number)
-        query = query.order_by(JobRow.sweep_repeat).options(undefer(JobRow.spec))
-        return list(self._session.scalars(query.execution_options(populate_existing=True)))
+    def _cancel_jobs(self, sweep_id: str, number: int) -> list[JobRow]:
+        """Cancel the jobs of a trial that have not ended, and return all of them."""
+        jobs = self._lock_jobs(sweep_id, number)
+        SweepJobRepo(self._session).stop([job.id for job in jobs], StopRequest.CANCEL)
+        return jobs
+
+    def _lock_jobs(self, sweep_id: str, number: int) -> list[JobRow]:
+        """Lock the jobs of a trial until the commit, and return them in the order of their repeats."""
+        query = select(JobRow.id).where(JobRow.sweep_id == sweep_id, JobRow.sweep_trial == number)
+        jobs = lock_jobs(self._session, self._session.scalars(query).all())
+        return sorted(jobs, key=lambda job: job.sweep_repeat or 0)
+
+
+def build_client_trial(sweep: SweepRow, number: int, parameters: Mapping[str, JsonValue]) -> NewTrial:
+    """Return a trial with parameters of a client. No transaction is needed, and up to 100 job specs are validated.
+
+    Raises:
+        InvalidSpec: the job spec refuses a value.
+    """
+    spec = SweepSpec.model_validate(sweep.spec)
+    jobs = build_trial_jobs(spec, parameters, name=sweep.name, model=sweep.model_name, number=number)
+    return NewTrial(number, get_milestones(spec, number)[0], parameters, TrialSource.CLIENT, jobs)
 
 
 def is_lost(job: JobRow) -> bool:

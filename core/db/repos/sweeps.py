@@ -5,11 +5,10 @@
 
 import math
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
-from pydantic import JsonValue
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.orm import Session, undefer
 
@@ -17,12 +16,9 @@ from core.db.clock import now
 from core.db.repos.sweep_trials import NewTrial, SweepTrialRepo
 from core.db.sweep_tables import RungScoreRow, SweepRow, SweepTrialRow
 from core.db.tables import JobRow
-from core.errors import Conflict, InvalidSpec, NotFound
-from core.spec.error_pointers import build_pointer
-from core.sweeps.milestones import get_milestones
+from core.errors import Conflict, NotFound
 from core.sweeps.spec import MAX_TRIALS, SweepSpec
-from core.sweeps.states import SweepState, TrialSource
-from core.sweeps.trial_jobs import build_trial_jobs
+from core.sweeps.states import SweepState
 from core.sweeps.trials import SweepTrial
 
 CANCELLED, FINISHED_EARLY = "cancelled", "finish_requested"
@@ -66,11 +62,6 @@ class SweepRepo:
         if sweep is None:
             raise NotFound(f"Sweep {sweep_id!r} does not exist.")
         return sweep
-
-    def list_ids(self, states: Collection[SweepState]) -> list[str]:
-        """List the ids of the sweeps in these states, oldest first."""
-        query = select(SweepRow.id).where(SweepRow.state.in_(states))
-        return list(self._session.scalars(query.order_by(SweepRow.created_at, SweepRow.id)))
 
     def list_trials(self, sweep_id: str) -> list[SweepTrial]:
         """Return all trials of a sweep with their scores, by number."""
@@ -165,27 +156,33 @@ class SweepRepo:
             self._change(sweep, sweep.state)
         return sweep
 
-    def add_trial(self, sweep_id: str, parameters: Mapping[str, JsonValue]) -> SweepTrialRow:
-        """Start a trial with parameters of a client, also if the sweep has no free slot.
+    def plan_trial(self, sweep_id: str) -> tuple[SweepRow, int]:
+        """Return a sweep and the number of its next trial.
 
         Raises:
             NotFound: the sweep does not exist.
             Conflict: the sweep is not running, or has too many trials.
-            InvalidSpec: the parameters are not those of the sweep, or give no valid job.
         """
-        sweep = self._lock(sweep_id, "extended by a trial", {_S.RUNNING})
-        spec = SweepSpec.model_validate(sweep.spec)
-        errors = _find_parameter_errors(spec, parameters)
-        if errors:
-            raise InvalidSpec("The parameters are not valid for the sweep.", errors=errors)
-        number = self._get_next_number(sweep_id)
-        if number >= MAX_TRIALS:
+        sweep = self.get(sweep_id)
+        _require_state(sweep, "extended by a trial", {_S.RUNNING})
+        newest = select(func.max(SweepTrialRow.number)).where(SweepTrialRow.sweep_id == sweep_id)
+        number = self._session.scalar(newest)
+        following = 0 if number is None else number + 1
+        if following >= MAX_TRIALS:
             raise Conflict(f"A sweep has at most {MAX_TRIALS} trials.", state=sweep.state, allowed=[])
-        jobs = build_trial_jobs(spec, parameters, name=sweep.name, model=sweep.model_name, number=number)
-        epochs = get_milestones(spec, number)[0]
-        SweepTrialRepo(self._session).start(sweep, NewTrial(number, epochs, parameters, TrialSource.CLIENT, jobs))
-        self.touch(sweep_id)
-        return self._session.get_one(SweepTrialRow, (sweep_id, number), populate_existing=True)
+        return sweep, following
+
+    def add_trial(self, sweep_id: str, trial: NewTrial) -> SweepTrialRow | None:
+        """Start a trial with parameters of a client, also if the sweep has no free slot.
+
+        Return None if another trial has its number meanwhile. Raises the errors of `plan_trial`.
+        """
+        sweep = self.get(sweep_id, is_locked=True)
+        if self.plan_trial(sweep_id)[1] != trial.number:
+            return None
+        SweepTrialRepo(self._session).start(sweep, trial)
+        self.increment_revision(sweep_id)
+        return self._session.get_one(SweepTrialRow, (sweep_id, trial.number), populate_existing=True)
 
     def start_finishing(self, sweep: SweepRow, reason: str) -> None:
         """End a locked sweep: no trial starts any more, and maintenance stops its jobs."""
@@ -202,15 +199,14 @@ class SweepRepo:
         """Return the seconds during which a sweep was running."""
         if sweep.active_since is None:
             return sweep.active_s
-        at: datetime = self._session.scalars(select(now(self._session))).one()
-        return sweep.active_s + max((at - sweep.active_since).total_seconds(), 0.0)
+        return compute_active_s(sweep, self._session.scalars(select(now(self._session))).one())
 
     def lock_unchanged(self, sweep_id: str, revision: int) -> SweepRow | None:
         """Lock a sweep until the commit. Return None if it has changed since this revision, or was deleted."""
         sweep = self.find(sweep_id, is_locked=True)
         return sweep if sweep is not None and sweep.revision == revision else None
 
-    def touch(self, sweep_id: str) -> None:
+    def increment_revision(self, sweep_id: str) -> None:
         """Increment the revision of a sweep, so that decisions that were computed before do not apply."""
         self._session.flush()
         values = {"revision": SweepRow.revision + 1, "updated_at": now(self._session)}
@@ -218,10 +214,7 @@ class SweepRepo:
 
     def _lock(self, sweep_id: str, change: str, allowed: Collection[SweepState]) -> SweepRow:
         sweep = self.get(sweep_id, is_locked=True)
-        if sweep.state not in allowed:
-            raise Conflict(
-                f"A sweep that is {sweep.state} cannot be {change}.", state=sweep.state, allowed=sorted(allowed)
-            )
+        _require_state(sweep, change, allowed)
         return sweep
 
     def _stop_clock(self, sweep: SweepRow) -> None:
@@ -231,23 +224,19 @@ class SweepRepo:
         if state is _S.RUNNING and sweep.active_since is None:
             sweep.active_since = now(self._session)
         sweep.state = state
-        self.touch(sweep.id)
+        self.increment_revision(sweep.id)
         self._session.refresh(sweep)
 
-    def _get_next_number(self, sweep_id: str) -> int:
-        newest = select(func.max(SweepTrialRow.number)).where(SweepTrialRow.sweep_id == sweep_id)
-        number = self._session.scalar(newest)
-        return 0 if number is None else number + 1
+
+def compute_active_s(sweep: SweepRow, at: datetime) -> float:
+    """Return the seconds during which a sweep was running until a time of the database."""
+    return sweep.active_s + (0.0 if sweep.active_since is None else max((at - sweep.active_since).total_seconds(), 0.0))
 
 
-def _find_parameter_errors(spec: SweepSpec, parameters: Mapping[str, JsonValue]) -> list[tuple[str, str]]:
-    """Return the errors of parameters as pairs of a JSON pointer and a message."""
-    errors = []
-    for pointer, value in parameters.items():
-        reason = spec.space[pointer].find_error(value) if pointer in spec.space else "is not a parameter of the sweep"
-        if reason is not None:
-            errors.append((build_pointer(["parameters", pointer]), reason))
-    return errors
+def _require_state(sweep: SweepRow, change: str, allowed: Collection[SweepState]) -> None:
+    if sweep.state not in allowed:
+        detail = f"A sweep that is {sweep.state} cannot be {change}."
+        raise Conflict(detail, state=sweep.state, allowed=sorted(allowed))
 
 
 def _build_trial(row: Row[Any], scores: dict[int, float]) -> SweepTrial:

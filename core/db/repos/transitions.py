@@ -1,5 +1,6 @@
 """Changes the state of jobs: checks the transition, updates the locked row and records an event."""
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import select, update
@@ -24,6 +25,12 @@ def get_job_for_update(session: Session, job_id: str) -> JobRow:
     if job is None:
         raise NotFound(f"Job {job_id!r} does not exist.")
     return job
+
+
+def lock_jobs(session: Session, job_ids: Collection[str]) -> list[JobRow]:
+    """Lock jobs until the commit and return those that exist, oldest first: the order in which all lock several."""
+    query = select(JobRow).where(JobRow.id.in_(job_ids)).order_by(JobRow.created_at, JobRow.id).with_for_update()
+    return list(session.scalars(query.execution_options(populate_existing=True)))
 
 
 def lock_job_for_attempt(session: Session, job_id: str, token: int) -> JobRow:
@@ -83,4 +90,5 @@ def record_transition(session: Session, job_id: str, previous: JobState | None, 
 
 def build_transition_conflict(job: JobRow, detail: str) -> Conflict:
     """Build the Conflict error for a request that the state of the job does not allow."""
-    return Conflict(f"A job that is {job.state} {detail}.", state=job.state, allowed=sorted(TRANSITIONS[job.state]))
+    allowed = set() if job.state is JobState.FAILED else TRANSITIONS[job.state]  # no client continues a failed job
+    return Conflict(f"A job that is {job.state} {detail}.", state=job.state, allowed=sorted(allowed))

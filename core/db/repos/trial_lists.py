@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from core.db import cursor as cursors
 from core.db.sweep_tables import RungScoreRow, SweepTrialRow
 from core.db.tables import JobRow
+from core.sweeps.spec import MAX_TRIALS
 from core.sweeps.states import TrialState
 
 
@@ -120,6 +121,7 @@ def _is_after(column: Any, value: float | None, number: int, *, is_descending: b
 
 def _decode_cursor(cursor: str, order: TrialOrder) -> tuple[float | None, int]:
     value, number = cursors.decode_position(cursor, order)
-    if isinstance(value, str) or not number.isdecimal() or (value is None and not order.endswith("score")):
+    is_number = number.isdecimal() and int(number) < MAX_TRIALS  # the column cannot store every number
+    if isinstance(value, str) or not is_number or (value is None and not order.endswith("score")):
         raise cursors.build_cursor_error()
     return value, int(number)

@@ -2,16 +2,18 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
+from core.db.repos.datasets import DatasetRepo
 from core.db.repos.sweep_jobs import PAUSED_BY_SWEEP, OpenSweep, SweepJobRepo, TrialJob
 from core.db.session import SessionFactory, transaction
 from core.errors import Unavailable
-from core.jobs import DatasetState, JobState, StopRequest
+from core.jobs import UNFINISHED, DatasetState, JobState, StopRequest
 from core.storage import Storage
 from core.sweeps.decisions import Decision, FinishSweep, PromoteTrial, StartTrial, StopTrial
 from core.sweeps.ordered_decisions import OrderedDecision, decide_in_order
@@ -35,12 +37,20 @@ RETRY_DELAY_S, ERROR_DELAY_S = 2.0, 30.0
 
 
 class _Watch(NamedTuple):
-    """A sweep that waits: nothing is read again before its revision, its jobs or the time change."""
+    """A sweep that waits: nothing is read again before its revision, its jobs, its dataset or the time change.
+
+    Attributes:
+        trials: the running trials, and `jobs` their jobs.
+        unfinished: all jobs that a finishing sweep waits for; None for other sweeps.
+        importing: the id of the dataset version that the sweep waits for.
+    """
 
     revision: int
-    trials: list[int]
-    jobs: list[TrialJob]
     until: float
+    trials: Sequence[int] = ()
+    jobs: Sequence[TrialJob] = ()
+    unfinished: Sequence[TrialJob] | None = None
+    importing: str | None = None
 
 
 class SweepController:
@@ -79,20 +89,25 @@ class SweepController:
     def run_once(self) -> None:
         """Continue every open sweep as far as possible."""
         with transaction(self._sessions, read_only=True) as session:
-            repo = SweepJobRepo(session)
-            sweeps = repo.list_open_sweeps()
-            changed = [sweep for sweep in sweeps if not self._is_waiting(repo, sweep)]
+            sweeps = SweepJobRepo(session).list_open_sweeps()
+            changed = [sweep for sweep in sweeps if not self._is_waiting(session, sweep)]
         self._has_open = bool(sweeps)
         self._watches = {sweep.id: self._watches[sweep.id] for sweep in sweeps if sweep.id in self._watches}
         for sweep in changed:
             self._run_sweep(sweep)
         self._suggester.close_idle()
 
-    def _is_waiting(self, repo: SweepJobRepo, sweep: OpenSweep) -> bool:
+    def _is_waiting(self, session: Session, sweep: OpenSweep) -> bool:
         watch = self._watches.get(sweep.id)
         if watch is None or watch.revision != sweep.revision or self._clock() >= watch.until:
             return False
-        return repo.list_running(sweep.id, watch.trials) == watch.jobs
+        version = None if watch.importing is None else DatasetRepo(session).find(watch.importing)
+        if version is not None and version.state is not DatasetState.IMPORTING:
+            return False
+        repo = SweepJobRepo(session)
+        if watch.trials and repo.list_trial_jobs(sweep.id, watch.trials) != watch.jobs:
+            return False
+        return watch.unfinished is None or repo.list_trial_jobs(sweep.id, states=UNFINISHED) == watch.unfinished
 
     def _run_sweep(self, sweep: OpenSweep) -> None:
         self._watches.pop(sweep.id, None)
@@ -108,7 +123,7 @@ class SweepController:
             self._delay(sweep, ERROR_DELAY_S)
 
     def _delay(self, sweep: OpenSweep, seconds: float) -> None:
-        self._watches[sweep.id] = _Watch(sweep.revision, [], [], self._clock() + seconds)
+        self._watches[sweep.id] = _Watch(sweep.revision, self._clock() + seconds)
 
     def advance(self, sweep_id: str) -> bool:
         """Do the next step of a sweep. Return False if it waits or has ended."""
@@ -138,10 +153,9 @@ class SweepController:
 
     def _watch(self, snapshot: SweepSnapshot) -> None:
         """Wait for a change of the sweep or its jobs, and until its hours have passed."""
-        is_polled = snapshot.row.state is SweepState.FINISHING or snapshot.dataset_state is DatasetState.IMPORTING
-        if is_polled:
-            return
-        hours = snapshot.spec.budget.hours if snapshot.row.state is SweepState.RUNNING else None
+        row = snapshot.row
+        is_importing = row.state is SweepState.RUNNING and snapshot.dataset_state is DatasetState.IMPORTING
+        hours = snapshot.spec.budget.hours if row.state is SweepState.RUNNING else None
         remaining_s = math.inf if hours is None else hours * 3600 - snapshot.active_s
         until = self._clock() + (remaining_s if remaining_s > 0 else math.inf)
         # The jobs as they were judged: on PostgreSQL, another query may see later states.
@@ -149,12 +163,17 @@ class SweepController:
             TrialJob(job.id, job.sweep_trial, job.state, job.stop_reason, job.milestone_epoch)
             for job in snapshot.list_jobs()
         ]
-        self._watches[snapshot.row.id] = _Watch(snapshot.row.revision, list(snapshot.jobs), jobs, until)
+        self._watches[row.id] = _Watch(
+            row.revision,
+            until,
+            list(snapshot.jobs),
+            jobs,
+            unfinished=snapshot.stoppable if row.state is SweepState.FINISHING else None,
+            importing=row.dataset_version_id if is_importing else None,
+        )
 
     def _pause_jobs(self, snapshot: SweepSnapshot) -> bool:
-        states = (JobState.QUEUED, JobState.RUNNING)
-        running = [job.id for job in snapshot.list_jobs(*states)]
-        return self._steps.stop_jobs(snapshot, running, StopRequest.PAUSE)
+        return self._steps.stop_jobs(snapshot, [job.id for job in snapshot.stoppable], StopRequest.PAUSE)
 
     def _resume_jobs(self, snapshot: SweepSnapshot) -> bool:
         paused = [job.id for job in snapshot.list_jobs(JobState.PAUSED) if job.stop_reason == PAUSED_BY_SWEEP]

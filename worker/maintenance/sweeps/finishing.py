@@ -3,20 +3,19 @@
 import structlog
 
 from core.db.repos.sweep_jobs import SweepJobRepo
-from core.db.repos.sweep_trials import SweepTrialRepo
 from core.db.repos.sweeps import CANCELLED, SweepRepo
-from core.db.session import SessionFactory, on_commit, transaction
+from core.db.session import SessionFactory, transaction
 from core.jobs import JobState, StopRequest
 from core.storage import Storage
-from core.storage.deletion import delete_stored_files
-from core.sweeps.retained_files import find_best_complete, find_unneeded
+from core.sweeps.retained_files import count_registered, find_best_complete, find_unneeded
 from core.sweeps.states import SweepState, TrialState
 from core.sweeps.trials import Scores, SweepTrial
+from worker.maintenance.sweeps.file_deletion import find_deletion
 from worker.maintenance.sweeps.snapshot import SweepSnapshot
-from worker.maintenance.sweeps.steps import MAX_FILES, SweepSteps
+from worker.maintenance.sweeps.steps import SweepSteps
 
 log = structlog.get_logger()
-MAX_TRIALS = 100
+MAX_ENDED = 100
 """Trials that are stopped, or registered, in one transaction."""
 
 
@@ -30,17 +29,14 @@ class SweepFinisher:
 
     def advance(self, snapshot: SweepSnapshot) -> bool:
         """Do the next step of the end. Return False if jobs are still running."""
-        sweep_id = snapshot.row.id
-        with transaction(self._sessions, read_only=True) as session:
-            unfinished = SweepJobRepo(session).list_unfinished(sweep_id)
-        open_jobs = [job.id for job in unfinished if job.state is not JobState.CANCELLING]
+        open_jobs = [job.id for job in snapshot.stoppable if job.state is not JobState.CANCELLING]
         if self._steps.stop_jobs(snapshot, open_jobs, StopRequest.CANCEL):
             return True
         if any(trial.state in (TrialState.PAUSED, TrialState.INTERRUPTED) for trial in snapshot.trials):
             with self._steps.change(snapshot) as (session, _):
-                SweepJobRepo(session).stop_waiting_trials(sweep_id, "sweep_ended", MAX_TRIALS)
+                SweepJobRepo(session).stop_waiting_trials(snapshot.row.id, "sweep_ended", MAX_ENDED)
             return True
-        if unfinished or any(trial.is_running for trial in snapshot.trials):
+        if snapshot.stoppable or any(trial.is_running for trial in snapshot.trials):
             return False
         return self._register(snapshot) or self._delete_files(snapshot) or self._end(snapshot)
 
@@ -48,7 +44,7 @@ class SweepFinisher:
         """Register networks. Return False if all are registered."""
         numbers = list_registered(snapshot)
         with transaction(self._sessions, read_only=True) as session:
-            job_ids = SweepJobRepo(session).list_registrable(snapshot.row.id, numbers, MAX_TRIALS)
+            job_ids = SweepJobRepo(session).list_registrable(snapshot.row.id, numbers, MAX_ENDED)
         if not job_ids:
             return False
         with self._steps.change(snapshot) as (session, _):
@@ -57,12 +53,15 @@ class SweepFinisher:
 
     def _delete_files(self, snapshot: SweepSnapshot) -> bool:
         """Delete files that are not kept. Return False if there are no more."""
-        unneeded = find_unneeded(snapshot.spec, snapshot.trials)
-        with self._steps.change(snapshot) as (session, sweep):
-            keys = SweepTrialRepo(session).delete_checkpoints(sweep.id, unneeded.checkpoints, MAX_FILES)
-            keys += SweepJobRepo(session).delete_bundles(sweep.id, unneeded.bundles, MAX_FILES)
-            on_commit(session, lambda: delete_stored_files(self._storage, keys))
-        return bool(keys)
+        with transaction(self._sessions, read_only=True) as session:
+            stored = set(SweepJobRepo(session).list_trials_with_checkpoints(snapshot.row.id))
+            unneeded = find_unneeded(snapshot.spec, snapshot.trials, stored=stored)
+            deletion = find_deletion(session, snapshot.row.id, unneeded)
+        if deletion.is_empty:
+            return False
+        with self._steps.change(snapshot) as (session, _):
+            deletion.apply(session, self._storage)
+        return True
 
     def _end(self, snapshot: SweepSnapshot) -> bool:
         best, complete = find_best(snapshot), find_best_complete(snapshot.spec, snapshot.trials)
@@ -93,9 +92,8 @@ def find_best(snapshot: SweepSnapshot) -> SweepTrial | None:
 
 def list_registered(snapshot: SweepSnapshot) -> list[int]:
     """Return the trials whose networks become versions: the best complete one, all complete ones, or none."""
-    spec, best = snapshot.spec, find_best_complete(snapshot.spec, snapshot.trials)
-    if snapshot.row.finish_reason == CANCELLED or spec.register_ == "none" or best is None:
+    complete = [trial for trial in snapshot.trials if trial.state is TrialState.SUCCEEDED]
+    ranked = Scores(snapshot.spec.objective).rank(complete)
+    if snapshot.row.finish_reason == CANCELLED:
         return []
-    if spec.register_ == "best":
-        return [best.number]
-    return [trial.number for trial in snapshot.trials if trial.state is TrialState.SUCCEEDED]
+    return sorted(trial.number for trial in ranked[: count_registered(snapshot.spec, len(ranked))])

@@ -6,13 +6,17 @@ from functools import cached_property
 from sqlalchemy.orm import Session
 
 from core.db.repos.datasets import DatasetRepo
+from core.db.repos.sweep_jobs import SweepJobRepo, TrialJob
 from core.db.repos.sweeps import SweepRepo
 from core.db.sweep_tables import SweepRow
 from core.db.tables import JobRow
-from core.jobs import DatasetState, JobState
+from core.jobs import UNFINISHED, DatasetState, JobState
 from core.sweeps.spec import SweepSpec
-from core.sweeps.states import TERMINAL_SWEEP
+from core.sweeps.states import TERMINAL_SWEEP, SweepState
 from core.sweeps.trials import SweepTrial
+
+STOPPABLE = {SweepState.PAUSED: {JobState.QUEUED, JobState.RUNNING}, SweepState.FINISHING: UNFINISHED}
+"""The states of jobs that a sweep in a state stops."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +26,9 @@ class SweepSnapshot:
     Attributes:
         row: the row of the sweep.
         trials: all trials, by number.
-        steps: the trial and the milestone of each step.
+        steps: the trial and the milestone of each step of a deterministic sweep; empty for others.
         jobs: the jobs of the running trials, by number of the trial.
+        stoppable: the jobs of all trials that a paused sweep pauses, or that a finishing one cancels and waits for.
         active_s: the seconds during which the sweep was running.
         dataset_state: the state of its dataset version; None if it has none.
     """
@@ -32,6 +37,7 @@ class SweepSnapshot:
     trials: list[SweepTrial]
     steps: list[tuple[int, int]]
     jobs: dict[int, list[JobRow]]
+    stoppable: list[TrialJob]
     active_s: float
     dataset_state: DatasetState | None
 
@@ -55,12 +61,15 @@ def read_snapshot(session: Session, sweep_id: str) -> SweepSnapshot | None:
     jobs: dict[int, list[JobRow]] = {trial.number: [] for trial in trials if trial.is_running}
     for job in repo.list_jobs(sweep_id, jobs):
         jobs[job.sweep_trial or 0].append(job)
+    states = STOPPABLE.get(row.state)
+    stoppable = [] if states is None else SweepJobRepo(session).list_trial_jobs(sweep_id, states=states)
     version = None if row.dataset_version_id is None else DatasetRepo(session).find(row.dataset_version_id)
     return SweepSnapshot(
         row=row,
         trials=trials,
-        steps=repo.list_steps(sweep_id),
+        steps=repo.list_steps(sweep_id) if row.spec["deterministic"] else [],
         jobs=jobs,
+        stoppable=stoppable,
         active_s=repo.get_active_s(row),
         dataset_state=None if version is None else version.state,
     )

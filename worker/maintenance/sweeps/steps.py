@@ -16,21 +16,19 @@ from core.errors import InvalidSpec, NotFound
 from core.jobs import StopRequest
 from core.spec import JobSpec
 from core.storage import Storage
-from core.storage.deletion import delete_stored_files
 from core.sweeps.decisions import FinishSweep, PromoteTrial, StartTrial, StopTrial
 from core.sweeps.retained_files import UnneededFiles, find_unneeded
 from core.sweeps.sampling import Suggestion
 from core.sweeps.states import SweepState, TrialState
 from core.sweeps.trial_jobs import build_trial_jobs
 from core.sweeps.trials import Scores, SweepTrial
+from worker.maintenance.sweeps.file_deletion import find_deletion
 from worker.maintenance.sweeps.results import TrialResult
 from worker.maintenance.sweeps.snapshot import SweepSnapshot
 
 log = structlog.get_logger()
 MAX_JOBS = 50
 """Jobs that are stopped or continued in one transaction: on SQLite, it blocks all other writers."""
-MAX_FILES = 200
-"""Checkpoints that are deleted in one transaction."""
 
 
 class SweepChanged(Exception):
@@ -162,12 +160,10 @@ class SweepSteps:
             if sweep is None:
                 raise SweepChanged
             yield session, sweep
-            repo.touch(sweep.id)
+            repo.increment_revision(sweep.id)
 
     def _delete_files(self, session: Session, sweep_id: str, unneeded: UnneededFiles) -> None:
-        keys = SweepTrialRepo(session).delete_checkpoints(sweep_id, unneeded.checkpoints, MAX_FILES)
-        keys += SweepJobRepo(session).delete_bundles(sweep_id, unneeded.bundles, MAX_FILES)
-        on_commit(session, lambda: delete_stored_files(self._storage, keys))
+        find_deletion(session, sweep_id, unneeded).apply(session, self._storage)
 
 
 def _apply_result(trial: SweepTrial, result: TrialResult) -> SweepTrial:

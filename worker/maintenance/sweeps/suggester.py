@@ -5,6 +5,7 @@ import selectors
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from typing import IO
 
 import structlog
 
@@ -49,6 +50,7 @@ class ParameterSuggester:
 
         Raises:
             Unavailable: the process ended, or does not respond.
+            SamplerError: the sampler has raised an exception.
         """
         if sweep.sampler.name in LIGHT_SAMPLERS:
             return suggest_parameters(sweep, trials)
@@ -74,25 +76,37 @@ class ParameterSuggester:
 
 
 def _start_process() -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(  # noqa: S603 - the command comes from this code base
+    process = subprocess.Popen(  # noqa: S603 - the command comes from this code base
         die_with_parent(COMMAND),
         env=set_import_path(build_child_environment(os.environ)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        bufsize=0,
     )
+    assert process.stdin is not None  # noqa: S101 - a pipe
+    os.set_blocking(process.stdin.fileno(), False)  # a write ends when the pipe is full
+    return process
 
 
 def _exchange(process: "subprocess.Popen[bytes]", request: bytes) -> bytes:
-    """Send a request and return the response. Raise an OSError if there is none."""
+    """Send a request and return the response. Raise an OSError if there is none in time."""
     assert process.stdin is not None  # noqa: S101 - a pipe
     assert process.stdout is not None  # noqa: S101 - a pipe
-    process.stdin.write(request)
-    process.stdin.flush()
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        if not selector.select(TIMEOUT_S):
-            raise TimeoutError(f"no response within {TIMEOUT_S:g} s")
-    response = process.stdout.readline()
-    if not response:
-        raise ConnectionError(f"it ended with status {process.wait()}")
+    deadline, rest, response = time.monotonic() + TIMEOUT_S, memoryview(request), b""
+    while rest:  # a process that does not read has a full pipe
+        _wait_for(process.stdin, selectors.EVENT_WRITE, deadline)
+        rest = rest[os.write(process.stdin.fileno(), rest) :]
+    while not response.endswith(b"\n"):
+        _wait_for(process.stdout, selectors.EVENT_READ, deadline)
+        part = os.read(process.stdout.fileno(), 1 << 16)
+        if not part:
+            raise ConnectionError(f"it ended with status {process.wait()}")
+        response += part
     return response
+
+
+def _wait_for(pipe: IO[bytes], event: int, deadline: float) -> None:
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, event)
+        if not selector.select(max(deadline - time.monotonic(), 0.0)):
+            raise TimeoutError(f"no response within {TIMEOUT_S:g} s")

@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import update
+from sqlalchemy.orm import Session
 
 from app.state import State
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.jobs import JobRepo
+from core.db.repos.transitions import get_job_for_update
 from core.db.session import transaction
 from core.db.tables import JobRow
 from core.jobs import JobState
@@ -218,3 +221,14 @@ def test_a_job_with_expired_checkpoints_is_not_extended(
     response = client.post(f"/v1/jobs/{job_id}/extend", json={"epochs": 1})
     assert response.status_code == 409
     assert response.json()["detail"] == "The job cannot be extended: retention has deleted its checkpoints."
+
+
+def test_a_job_is_not_extended_if_its_checkpoints_are_deleted_before_it_is_locked(
+    extend: Extend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lock_after_deletion(session: Session, job_id: str) -> JobRow:
+        session.execute(update(JobRow).values(has_expired_checkpoints=True))
+        return get_job_for_update(session, job_id)
+
+    monkeypatch.setattr("app.services.jobs.get_job_for_update", lock_after_deletion)
+    assert extend({"epochs": 1}).status_code == 409

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,12 +10,17 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select, update
 
 from app.schemas.sweep_examples import SWEEPS
+from app.services.sweep_budget import extend_budget
 from app.state import State
+from core.db.clock import utc_now
 from core.db.queue_tables import OutboxRow
+from core.db.repos.sweep_trials import NewTrial, build_client_trial
+from core.db.repos.sweeps import SweepRepo
 from core.db.session import transaction
 from core.db.sweep_tables import SweepRow
 from core.db.tables import DatasetVersionRow, IdempotencyRow, JobRow
 from core.jobs import DatasetState, JobState
+from core.sweeps.spec import SweepSpec
 from core.sweeps.states import SweepState
 from tests.support.http_service import SMALL
 from tests.support.many_trials import add_trials, get_score
@@ -374,3 +380,67 @@ def test_parameters_of_another_space_are_refused(
 def test_an_unknown_sweep_is_a_404(client: TestClient, method: str, path: str) -> None:
     assert client.request(method, f"/v1/sweeps/{'0' * 32}{path}").status_code == 404
     assert client.request(method, f"/v1/sweeps/X{path}").status_code == 422
+
+
+def test_the_list_is_unchanged_while_only_time_passes(client: TestClient, state: State, submit: Submit) -> None:
+    sweep_id = submit()["id"]
+    first = client.get("/v1/sweeps")
+    headers = {"If-None-Match": first.headers["ETag"]}
+    with transaction(state.sessions) as session:
+        session.get_one(SweepRow, sweep_id).active_since = utc_now() - timedelta(hours=3)
+    assert client.get("/v1/sweeps", headers=headers).status_code == 304
+    client.post(f"/v1/sweeps/{sweep_id}/extend", json={"hours": 9})
+    changed = client.get("/v1/sweeps", headers=headers)
+    assert changed.status_code == 200
+    assert changed.json()["items"][0]["budget"]["hours"]["limit"] == 9
+
+
+def test_the_hours_of_a_running_sweep_count_when_it_is_extended(
+    client: TestClient, state: State, submit: Submit
+) -> None:
+    sweep_id = submit()["id"]
+    with transaction(state.sessions) as session:
+        session.get_one(SweepRow, sweep_id).active_since = utc_now() - timedelta(hours=3)
+    response = client.post(f"/v1/sweeps/{sweep_id}/extend", json={"hours": 1})
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["detail"].startswith("must be above 3")
+    assert client.post(f"/v1/sweeps/{sweep_id}/extend", json={"hours": 4}).status_code == 202
+
+
+def test_two_extensions_at_once_are_both_stored(
+    client: TestClient, state: State, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rules are checked before the transaction, and again if another request was faster."""
+    sweep_id, calls = submit()["id"], list[SweepSpec]()
+
+    def extend_meanwhile(spec: SweepSpec, changes: dict[str, Any]) -> SweepSpec:
+        calls.append(spec)
+        if len(calls) == 1:
+            with transaction(state.sessions) as session:
+                SweepRepo(session).extend(sweep_id, extend_budget(spec, {"epochs": 5000}))
+        return extend_budget(spec, changes)
+
+    monkeypatch.setattr("app.services.sweep_submission.extend_budget", extend_meanwhile)
+    response = client.post(f"/v1/sweeps/{sweep_id}/extend", json={"trials": 500})
+    assert response.status_code == 202, response.text
+    budget = response.json()["spec"]["budget"]
+    assert (budget["trials"], budget["epochs"], len(calls)) == (500, 5000, 2)
+
+
+def test_a_trial_by_hand_gets_the_next_free_number(
+    client: TestClient, state: State, submit: Submit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The specs of its jobs are built before the transaction, and again if another trial has its number."""
+    path, numbers = f"/v1/sweeps/{submit()['id']}", list[int]()
+
+    def build_meanwhile(sweep: SweepRow, number: int, parameters: dict[str, Any]) -> NewTrial:
+        numbers.append(number)
+        if len(numbers) == 1:
+            with transaction(state.sessions) as session:
+                SweepRepo(session).add_trial(sweep.id, build_client_trial(sweep, number, parameters))
+        return build_client_trial(sweep, number, parameters)
+
+    monkeypatch.setattr("app.services.sweep_submission.build_client_trial", build_meanwhile)
+    response = client.post(f"{path}/trials", json={"parameters": {"/optimizer/lr": 0.01}})
+    assert response.status_code == 202, response.text
+    assert (response.json()["number"], numbers) == (1, [0, 1])

@@ -15,6 +15,7 @@ from core.db.tables import JobRow, ModelVersionRow
 from core.errors import Conflict, IdempotencyMismatch, InvalidSpec
 from core.jobs import JobState
 from core.spec import ANY_JOB, AnyJobSpec
+from core.spec.job import ResumeFromSpec
 from tests.support import bundles
 from tests.support.local_backend import LocalBackend
 
@@ -105,3 +106,12 @@ async def test_a_waiting_job_fails_if_its_model_is_deleted_during_its_validation
         assert job.state is JobState.FAILED
         assert job.failure is not None
         assert job.failure["errors"] == [{"pointer": "/init_from", "detail": "Model 'shapes' has no version 1."}]
+
+
+async def test_a_job_is_refused_if_its_checkpoint_is_deleted_during_its_validation(state: State) -> None:
+    source = (await state.submission.submit_job(Submission(make_spec()))).job.id
+    resolved = await state.submission.dry_run(make_spec())
+    spec = resolved.spec.model_copy(update={"resume_from": ResumeFromSpec(job=source, checkpoint=1)})
+    with pytest.raises(InvalidSpec) as raised, transaction(state.sessions) as session:
+        state._build_submission_store(session).store_job(Submission(spec), resolved._replace(spec=spec), None)
+    assert raised.value.errors == [("/resume_from", f"Job {source!r} has no checkpoint 1.")]

@@ -47,7 +47,7 @@ async def test_a_report_is_computed_again_after_a_change(state: State, sweep_id:
     def change() -> None:
         with transaction(state.sessions) as session:
             add_trials(session, sweep_id, 2)
-            SweepRepo(session).touch(sweep_id)
+            SweepRepo(session).increment_revision(sweep_id)
 
     await asyncio.to_thread(change)
     assert (await service.get_importance(sweep_id)).revision == 3

@@ -39,7 +39,7 @@ def touch(state: State) -> Change:
 
     def touch_(sweep_id: str) -> None:
         with transaction(state.sessions) as session:
-            SweepRepo(session).touch(sweep_id)
+            SweepRepo(session).increment_revision(sweep_id)
 
     return touch_
 

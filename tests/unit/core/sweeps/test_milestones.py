@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from core.spec.milestones import MAX_MILESTONES
-from core.sweeps.milestones import get_bracket_index, get_milestones, list_brackets, list_rungs
+from core.sweeps.milestones import get_bracket_index, get_milestones, list_brackets, list_rung_epochs
 from tests.support.sweeps import BASE, build_sweep
 
 
@@ -16,7 +16,7 @@ from tests.support.sweeps import BASE, build_sweep
 def test_rungs_are_powers_of_the_reduction(
     min_epochs: int, reduction: int, epochs: int, rungs: tuple[int, ...]
 ) -> None:
-    assert list_rungs(min_epochs, reduction, epochs) == rungs
+    assert list_rung_epochs(min_epochs, reduction, epochs) == rungs
     scheduler = {"name": "asha", "min_epochs": min_epochs, "reduction": reduction}
     assert get_milestones(build_sweep(base=BASE | {"epochs": epochs}, scheduler=scheduler), 5) == rungs
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from core.sweeps.decisions import PromoteTrial, StartTrial, StopTrial, Wait
 from core.sweeps.population import perturb_parameters
 from core.sweeps.scheduling import decide_next
-from core.sweeps.states import TrialState
+from core.sweeps.states import TrialSource, TrialState
 from core.sweeps.trials import SweepTrial
 from tests.support.sweeps import CONDITIONAL, build_sweep
 
@@ -54,6 +54,30 @@ def test_the_worst_trial_is_replaced_by_a_copy_of_the_best_before_the_others_con
     )
     trials[4] = replace(trials[4], source=type(trials[4].source)("copy"))
     assert decide_next(SWEEP, trials) == PromoteTrial(0, 18)
+
+
+def test_a_population_continues_without_a_member_that_a_callback_has_ended() -> None:
+    trials = build_generation()
+    trials[0] = replace(trials[0], state=TrialState.SUCCEEDED)
+    trials[3] = replace(trials[3], state=TrialState.STOPPED)
+    copy = decide_next(SWEEP, trials)
+    assert isinstance(copy, StartTrial)
+    assert copy.parent == (1, 9), "trial 0 has no checkpoint of epoch 9"
+    trials.append(SweepTrial(4, TrialState.RUNNING, copy.parameters or {}, {}, 18, TrialSource.COPY, (1, 9)))
+    for number in (1, 2):
+        assert decide_next(SWEEP, trials) == PromoteTrial(number, 18)
+        trials[number] = replace(trials[number], state=TrialState.RUNNING, epochs=18)
+    assert decide_next(SWEEP, trials) == Wait()
+    for number in (1, 2, 4):
+        scores = {**trials[number].scores, 18: number / 10}
+        trials[number] = replace(trials[number], state=TrialState.PAUSED, scores=scores)
+    assert decide_next(SWEEP, trials) == StopTrial(4, "replaced")
+
+
+def test_the_last_member_of_a_population_continues() -> None:
+    trials = [replace(each, state=TrialState.SUCCEEDED) for each in build_generation()]
+    trials[0] = replace(trials[0], state=TrialState.PAUSED, scores={9: 0.0, 18: 0.0}, epochs=18)
+    assert decide_next(SWEEP, trials, is_exhausted=True) == PromoteTrial(0, 27)
 
 
 @settings(deadline=None, max_examples=50)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from core.sweeps.retained_files import UnneededFiles, find_best_complete, find_unneeded
+from core.sweeps.retained_files import UnneededFiles, count_registered, find_best_complete, find_unneeded
 from core.sweeps.states import TrialState
 from core.sweeps.trials import MAX_INTERRUPTIONS, SweepTrial
 from tests.support.sweeps import build_sweep
@@ -47,14 +47,24 @@ def test_trials_that_may_continue_and_the_best_complete_ones_keep_files(
     assert unneeded == UnneededFiles(frozenset(checkpoints), frozenset(bundles))
 
 
-def test_the_best_of_all_trials_keep_their_checkpoints_at_the_end() -> None:
-    unneeded = find_unneeded(build_sweep(), OPEN[:6])
-    assert unneeded == UnneededFiles(frozenset({0, 1, 2, 4, 5}), frozenset({0, 2, 3, 4, 5}))
+@pytest.mark.parametrize(("stored", "checkpoints"), [({1, 3}, {0, 1, 2, 4, 5}), ({0, 1, 2}, {0, 2, 3, 4, 5})])
+def test_the_best_of_all_trials_with_checkpoints_keep_them_at_the_end(stored: set[int], checkpoints: set[int]) -> None:
+    unneeded = find_unneeded(build_sweep(), OPEN[:6], stored=stored)
+    assert unneeded == UnneededFiles(frozenset(checkpoints), frozenset({0, 2, 3, 4, 5}))
+
+
+def test_a_sweep_between_two_trials_has_not_ended() -> None:
+    assert 1 not in find_unneeded(build_sweep(), OPEN[:6]).checkpoints
 
 
 def test_the_difference_has_only_new_trials() -> None:
     before, after = (UnneededFiles(frozenset(a), frozenset(b)) for a, b in [({1}, {2}), ({1, 3}, {2, 4})])
     assert after.subtract(before) == UnneededFiles(frozenset({3}), frozenset({4}))
+
+
+@pytest.mark.parametrize(("register", "counts"), [("all", [0, 7]), ("best", [0, 1]), ("none", [0, 0])])
+def test_the_number_of_registered_trials(register: str, counts: list[int]) -> None:
+    assert [count_registered(build_sweep(register=register), number) for number in (0, 7)] == counts
 
 
 def test_only_a_complete_trial_can_be_registered() -> None:

@@ -9,10 +9,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from core.sweeps.decisions import FinishSweep, PromoteTrial, StartTrial, StopTrial, Wait
-from core.sweeps.halving import find_promotion, iterate_hopeless
+from core.sweeps.halving import find_promotion, iterate_unpromotable
 from core.sweeps.progress import SweepProgress
 from core.sweeps.rules import find_errors
 from core.sweeps.scheduling import decide_next
+from core.sweeps.spec import MAX_TRIALS
 from core.sweeps.states import TrialState
 from core.sweeps.trials import MAX_INTERRUPTIONS, MAX_REFUSED, SweepTrial
 from tests.support.sweeps import RandomSweep, build_sweep
@@ -103,6 +104,21 @@ def test_asha_promotes_nine_three_and_one_of_27() -> None:
     assert sum(trial.epochs for trial in trials.values()) == 81
 
 
+@pytest.mark.parametrize("state", [TrialState.SUCCEEDED, TrialState.REFUSED])
+@pytest.mark.parametrize("scheduler", ["none", "asha", "pbt"])
+def test_a_sweep_with_the_maximum_number_of_trials_ends(state: TrialState, scheduler: str) -> None:
+    sweep = build_sweep(scheduler=scheduler, budget={"epochs": 10**9})
+    trials = [SweepTrial(0, TrialState.SUCCEEDED, {}, {27: 0.1}, 27), SweepTrial(MAX_TRIALS - 1, state, {}, {}, 27)]
+    assert decide_next(sweep, trials) == FinishSweep("max_trials")
+    assert decide_next(sweep, trials[:1]) == StartTrial(1, (sweep.scheduler.name == "none" and 27) or 1)
+
+
+def test_a_budget_of_the_maximum_number_of_trials_is_the_reason_of_the_end() -> None:
+    sweep = build_sweep(budget={"trials": MAX_TRIALS})
+    trials = [SweepTrial(number, TrialState.SUCCEEDED, {}, {27: 0.1}, 27) for number in range(MAX_TRIALS)]
+    assert decide_next(sweep, trials) == FinishSweep("budget.trials")
+
+
 def test_asha_promotes_before_it_starts_trials_and_the_highest_rung_first() -> None:
     sweep = build_sweep(scheduler="asha", budget={"trials": 100}, parallel=1)
     low = [pause(trial, 0.5 + trial.number / 100) for trial in start_all(6)]
@@ -156,19 +172,19 @@ def test_trials_that_cannot_be_promoted_are_stopped() -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_no_hopeless_trial_is_promoted_if_it_is_not_stopped(seed: int) -> None:
-    """The trials that `iterate_hopeless` yields stay paused here: no later result makes one of them a candidate."""
+def test_no_unpromotable_trial_is_promoted_if_it_is_not_stopped(seed: int) -> None:
+    """The trials that `iterate_unpromotable` yields stay paused here: no later result makes one of them a candidate."""
     sweep = build_sweep(scheduler="asha", budget={"trials": 20}, parallel=3)
-    generator, trials, hopeless = random.Random(seed), dict[int, SweepTrial](), set[int]()
+    generator, trials, unpromotable = random.Random(seed), dict[int, SweepTrial](), set[int]()
     while True:
         progress = SweepProgress(sweep, trials.values())
         ((bracket, members),) = progress.brackets
-        hopeless |= {trial.number for trial in iterate_hopeless(progress, bracket, members, 3)}
+        unpromotable |= {trial.number for trial in iterate_unpromotable(progress, bracket, members, 3)}
         promotion = find_promotion(progress, bracket, members, 3)
         running = [trial for trial in members if trial.is_running]
         if progress.has_slot and promotion is not None:
             trial, epochs = promotion
-            assert trial.number not in hopeless
+            assert trial.number not in unpromotable
             trials[trial.number] = replace(trial, state=TrialState.RUNNING, epochs=epochs)
         elif progress.has_slot and progress.count_remaining(1):
             trials[progress.next_number] = SweepTrial(progress.next_number, TrialState.RUNNING, {}, {}, 1)
@@ -178,7 +194,7 @@ def test_no_hopeless_trial_is_promoted_if_it_is_not_stopped(seed: int) -> None:
             trials[trial.number] = replace(pause(trial, generator.random()), state=state)
         else:
             break
-    assert len(hopeless) >= 10
+    assert len(unpromotable) >= 10
 
 
 def test_the_median_rule_stops_a_trial_below_the_median() -> None:

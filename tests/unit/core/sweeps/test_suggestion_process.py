@@ -3,10 +3,19 @@
 import math
 import subprocess
 
+import pytest
+
 from core.python_process import PYTHON
 from core.sweeps.sampling import Suggestion, suggest_parameters
 from core.sweeps.states import TrialSource, TrialState
-from core.sweeps.suggestion_process import decode_request, decode_response, encode_request, encode_response
+from core.sweeps.suggestion_process import (
+    SamplerError,
+    decode_request,
+    decode_response,
+    encode_request,
+    encode_response,
+    respond,
+)
 from core.sweeps.trials import SweepTrial
 from tests.support.service import ROOT
 from tests.support.sweeps import CONDITIONAL, build_sweep
@@ -28,6 +37,13 @@ def test_a_response_has_a_suggestion_or_null() -> None:
     suggestion = Suggestion(3, {"/optimizer/lr": 0.1}, TrialSource.FIRST)
     assert decode_response(encode_response(suggestion)) == suggestion
     assert decode_response(encode_response(None)) is None
+
+
+def test_an_exception_is_a_response() -> None:
+    sweep = build_sweep(sampler={"name": "grid", "points": 2})
+    line = encode_request(sweep, TRIALS).replace(b'"paused"', b'"unknown"')
+    with pytest.raises(SamplerError, match="ValueError: 'unknown' is not a valid TrialState"):
+        decode_response(respond(line))
 
 
 def test_the_process_responds_until_its_input_ends() -> None:

@@ -4,7 +4,6 @@ import math
 
 import pytest
 
-from core.jobs import JobState
 from core.sweeps.spec import ObjectiveSpec
 from core.sweeps.states import TrialState
 from core.sweeps.trials import (
@@ -13,7 +12,6 @@ from core.sweeps.trials import (
     combine_scores,
     compute_score,
     count_last_refused,
-    get_trial_state,
     select_level,
 )
 
@@ -44,27 +42,6 @@ def test_the_score_of_repeats_is_their_mean() -> None:
     assert combine_scores([0.1, 0.3]) == pytest.approx(0.2)
     assert math.isnan(combine_scores([0.1, math.nan]))
     assert math.isnan(combine_scores([]))
-
-
-@pytest.mark.parametrize(
-    ("job", "code", "reason", "state"),
-    [
-        (JobState.QUEUED, None, None, TrialState.RUNNING),
-        (JobState.PAUSING, None, None, TrialState.RUNNING),
-        (JobState.PAUSED, None, "milestone", TrialState.PAUSED),
-        (JobState.PAUSED, None, "pause", TrialState.RUNNING),
-        (JobState.SUCCEEDED, None, None, TrialState.SUCCEEDED),
-        (JobState.CANCELLED, None, None, TrialState.STOPPED),
-        (JobState.FAILED, "diverged", None, TrialState.FAILED),
-        (JobState.FAILED, "gpu_out_of_memory", None, TrialState.FAILED),
-        (JobState.FAILED, "worker_lost", None, TrialState.INTERRUPTED),
-        (JobState.FAILED, "stalled", None, TrialState.INTERRUPTED),
-    ],
-)
-def test_the_state_of_a_trial_follows_from_its_job(
-    job: JobState, code: str | None, reason: str | None, state: TrialState
-) -> None:
-    assert get_trial_state(job, code, reason) is state
 
 
 def test_scores_are_compared_at_the_longest_training_with_enough_trials() -> None:

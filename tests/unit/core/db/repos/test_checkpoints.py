@@ -1,15 +1,19 @@
 """Checkpoints are retained, pruned and fenced."""
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from core.db.repos.attempts import AttemptRepo
-from core.db.repos.checkpoints import CheckpointRepo
+from core.db.repos.checkpoints import CheckpointRepo, build_is_source
 from core.db.repos.jobs import JobRepo
+from core.db.repos.sweeps import SweepRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import CheckpointRow, DatasetVersionRow, JobRow
 from core.errors import LostLease, NotFound, ResourceInUse
+from core.sweeps.states import SweepState
 from tests.support.builders import job, job_spec
+from tests.support.stored_sweeps import add_sweep
+from tests.support.sweeps import BASE, build_sweep
 
 
 def store(sessions: SessionFactory, job: JobRow, step: int, *tags: str, token: int | None = None) -> CheckpointRow:
@@ -78,6 +82,32 @@ def test_a_checkpoint_that_another_job_starts_from_is_not_prunable(sessions: Ses
         assert CheckpointRepo(session).find_dependents(running.id) == {}
         assert [row.number for row in CheckpointRepo(session).find_prunable(running.id)] == [1, 2, 3]
         assert len(JobRepo(session).delete(running.id)) == 5
+
+
+def test_a_checkpoint_that_an_open_sweep_starts_from_is_kept(sessions: SessionFactory, running: JobRow) -> None:
+    for step in range(1, 6):
+        store(sessions, running, step)
+    source = {"resume_from": {"job": running.id, "checkpoint": 2}}
+    sweep_id = add_sweep(sessions, build_sweep(base=BASE | source))
+    with transaction(sessions) as session:
+        repo = CheckpointRepo(session)
+        assert repo.find_dependent_sweeps(running.id) == {sweep_id: 2}
+        assert [row.number for row in repo.find_prunable(running.id)] == [1, 3]
+        assert repo.delete_all(running.id) == []  # it has not ended
+        session.execute(update(JobRow).where(JobRow.id == running.id).values(state="succeeded"))
+        assert repo.delete_all(running.id) == []
+        assert list(session.scalars(select(JobRow.id).where(build_is_source()))) == [running.id]
+    with pytest.raises(ResourceInUse) as rejected, transaction(sessions) as session:
+        JobRepo(session).delete(running.id)
+    assert rejected.value.extra == {"dependents": [sweep_id], "kind": "sweep"}
+    with transaction(sessions) as session:
+        sweeps, repo = SweepRepo(session), CheckpointRepo(session)
+        sweeps.end(sweeps.finish(sweep_id), SweepState.SUCCEEDED)
+        assert list(session.scalars(select(JobRow.id).where(build_is_source()))) == []
+        assert len(repo.delete_all(running.id)) == 5
+        assert JobRepo(session).get(running.id).has_expired_checkpoints
+        with pytest.raises(NotFound):
+            repo.lock(running.id, 2)
 
 
 def test_a_stale_attempt_cannot_store_a_checkpoint(sessions: SessionFactory, running: JobRow) -> None:

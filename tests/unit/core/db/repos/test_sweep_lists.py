@@ -97,7 +97,7 @@ def test_changes_are_those_after_a_time(sessions: SessionFactory, sweep_ids: lis
         assert lists.list_changes(present - timedelta(hours=1)) == dict.fromkeys(sweep_ids, 0) | {sweep_ids[1]: 1}
         assert lists.list_revisions([sweep_ids[1], "0" * 32]) == {sweep_ids[1]: 1}
     with transaction(sessions) as session:
-        SweepRepo(session).touch(sweep_ids[0])
+        SweepRepo(session).increment_revision(sweep_ids[0])
     with transaction(sessions, read_only=True) as session:
         assert SweepListRepo(session).list_changes(present) == {sweep_ids[0]: 1}
 

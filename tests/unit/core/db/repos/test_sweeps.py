@@ -5,15 +5,25 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import update
 
+from core.db.repos.sweep_trials import SweepTrialRepo, build_client_trial
 from core.db.repos.sweeps import SweepRepo
 from core.db.session import SessionFactory, transaction
-from core.db.sweep_tables import SweepRow
-from core.errors import Conflict, InvalidSpec, NotFound
+from core.db.sweep_tables import SweepRow, SweepTrialRow
+from core.errors import Conflict, NotFound
 from core.jobs import JobState
+from core.sweeps.spec import MAX_TRIALS
 from core.sweeps.states import SweepState as S
 from core.sweeps.states import TrialSource, TrialState
 from tests.support.stored_sweeps import add_sweep, get_sweep, list_sweep_jobs
 from tests.support.sweeps import build_sweep
+
+
+def add_trial(repo: SweepRepo, sweep_id: str, lr: float = 0.1) -> SweepTrialRow:
+    """Add a trial as a client does."""
+    row = repo.add_trial(sweep_id, build_client_trial(*repo.plan_trial(sweep_id), {"/optimizer/lr": lr}))
+    assert row is not None
+    return row
+
 
 REQUESTS: dict[str, Callable[[SweepRepo, str], object]] = {
     "pause": lambda repo, sweep_id: repo.pause(sweep_id),
@@ -21,7 +31,7 @@ REQUESTS: dict[str, Callable[[SweepRepo, str], object]] = {
     "cancel": lambda repo, sweep_id: repo.cancel(sweep_id),
     "finish": lambda repo, sweep_id: repo.finish(sweep_id),
     "extend": lambda repo, sweep_id: repo.extend(sweep_id, build_sweep(budget={"trials": 99})),
-    "add": lambda repo, sweep_id: repo.add_trial(sweep_id, {"/optimizer/lr": 0.1}),
+    "add": lambda repo, sweep_id: add_trial(repo, sweep_id),
 }
 # The state after each accepted request. Others are refused.
 ACCEPTED = {
@@ -105,7 +115,7 @@ def test_an_ended_sweep_continues_after_an_extension(sessions: SessionFactory) -
 def test_a_trial_by_hand_has_jobs(sessions: SessionFactory) -> None:
     sweep_id = add_sweep(sessions, build_sweep(repeats=2, scheduler="asha"))
     with transaction(sessions) as session:
-        trial = SweepRepo(session).add_trial(sweep_id, {"/optimizer/lr": 0.25})
+        trial = add_trial(SweepRepo(session), sweep_id, 0.25)
         assert (trial.number, trial.state, trial.source) == (0, TrialState.RUNNING, TrialSource.CLIENT)
     jobs = list_sweep_jobs(sessions, sweep_id, JobState.QUEUED)
     assert [(job.name, job.model_name, job.priority) for job in jobs] == [
@@ -123,22 +133,38 @@ def test_a_trial_by_hand_has_jobs(sessions: SessionFactory) -> None:
         assert SweepRepo(session).list_steps(sweep_id) == [(0, 1)]
 
 
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"/optimizer/lr": 7.0}, "should be from 1e-05 to 0.3, not 7.0"),
-        ({"/batch_size": 7}, "is not a parameter of the sweep"),
-    ],
-)
-def test_parameters_of_other_values_are_refused(
-    sqlite_sessions: SessionFactory, parameters: dict[str, float], message: str
-) -> None:
+def test_a_number_that_another_trial_has_is_not_used_again(sessions: SessionFactory) -> None:
+    sweep_id = add_sweep(sessions, build_sweep())
+    with transaction(sessions) as session:
+        repo = SweepRepo(session)
+        trial = build_client_trial(*repo.plan_trial(sweep_id), {"/optimizer/lr": 0.1})
+        assert repo.add_trial(sweep_id, trial) is not None
+        assert repo.add_trial(sweep_id, trial) is None
+        assert repo.plan_trial(sweep_id)[1] == 1
+
+
+def test_a_sweep_has_a_maximum_number_of_trials(sqlite_sessions: SessionFactory) -> None:
     sweep_id = add_sweep(sqlite_sessions, build_sweep())
-    with pytest.raises(InvalidSpec) as raised, transaction(sqlite_sessions) as session:
-        SweepRepo(session).add_trial(sweep_id, parameters)
-    (pointer,) = parameters
-    assert raised.value.errors == [(f"/parameters/{pointer.replace('/', '~1')}", message)]
-    assert list_sweep_jobs(sqlite_sessions, sweep_id) == []
+    with transaction(sqlite_sessions) as session:
+        add_trial(SweepRepo(session), sweep_id)
+        session.execute(update(SweepTrialRow).values(number=MAX_TRIALS - 1))
+    with pytest.raises(Conflict, match="at most 10000 trials"), transaction(sqlite_sessions) as session:
+        SweepRepo(session).plan_trial(sweep_id)
+
+
+def test_copies_do_not_count_for_the_budget(sqlite_sessions: SessionFactory) -> None:
+    sweep_id = add_sweep(sqlite_sessions, build_sweep())
+    with transaction(sqlite_sessions) as session:
+        repo, trials = SweepRepo(session), SweepTrialRepo(session)
+        sweep = repo.get(sweep_id, is_locked=True)
+        for number, source in enumerate([TrialSource.SAMPLER, TrialSource.COPY]):
+            trial = build_client_trial(sweep, number, {"/optimizer/lr": 0.1})._replace(source=source)
+            trials.start(sweep, trial)
+        assert sweep.num_trials == 1
+        trials.refuse(sweep, 1, "invalid")
+        assert sweep.num_trials == 1
+        trials.refuse(sweep, 0, "invalid")
+        assert sweep.num_trials == 0
 
 
 def test_an_unknown_sweep_is_not_found(sqlite_sessions: SessionFactory) -> None:
@@ -150,6 +176,6 @@ def test_a_changed_sweep_is_not_locked(sessions: SessionFactory) -> None:
     sweep_id = add_sweep(sessions, build_sweep())
     with transaction(sessions) as session:
         assert SweepRepo(session).lock_unchanged(sweep_id, 0) is not None
-        SweepRepo(session).touch(sweep_id)
+        SweepRepo(session).increment_revision(sweep_id)
     with transaction(sessions) as session:
         assert SweepRepo(session).lock_unchanged(sweep_id, 0) is None

@@ -4,9 +4,11 @@ import time
 
 import pytest
 
+from core.db import cursor as cursors
 from core.db.repos.trial_lists import TrialListRepo, TrialOrder, TrialView
 from core.db.session import SessionFactory, transaction
 from core.errors import InvalidSpec
+from core.sweeps.spec import MAX_TRIALS
 from core.sweeps.states import TrialState
 from tests.support.many_trials import add_trials, get_score, list_reached
 from tests.support.stored_sweeps import add_sweep
@@ -78,6 +80,15 @@ def test_a_cursor_of_another_list_is_refused(sessions: SessionFactory, sweep_id:
             repo.list_page(other, cursor=cursor)
         with pytest.raises(InvalidSpec):
             repo.list_page(order, cursor="x")
+
+
+@pytest.mark.parametrize("number", [str(MAX_TRIALS), "9" * 19, "9" * 32, "a"])
+def test_a_cursor_with_a_number_that_no_trial_has_is_refused(
+    sessions: SessionFactory, sweep_id: str, number: str
+) -> None:
+    cursor = cursors.encode_position(TrialOrder.NUMBER, 1, number)
+    with pytest.raises(InvalidSpec), transaction(sessions, read_only=True) as session:
+        TrialListRepo(session, sweep_id).list_page(TrialOrder.NUMBER, cursor=cursor)
 
 
 def test_a_page_of_2000_trials_is_read_quickly(sqlite_sessions: SessionFactory) -> None:

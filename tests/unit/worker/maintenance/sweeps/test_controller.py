@@ -15,10 +15,11 @@ from sqlalchemy.orm import Session, sessionmaker
 from core.db.clock import utc_now
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.retention import RetentionRepo
+from core.db.repos.sweep_trials import SweepTrialRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow
 from core.jobs import DatasetState, JobState
-from core.sweeps.decisions import FinishSweep
+from core.sweeps.decisions import FinishSweep, StopTrial
 from core.sweeps.states import SweepState, TrialSource, TrialState
 from tests.support.fakes import Clock
 from tests.support.played_sweeps import StartSweep, compute_loss
@@ -144,7 +145,7 @@ def test_a_sweep_without_any_score_fails(start_sweep: StartSweep) -> None:
     assert (row.state, row.best_trial, row.registered_version) == (SweepState.FAILED, None, None)
 
 
-def test_a_trial_whose_worker_was_lost_continues(start_sweep_anywhere: StartSweep) -> None:
+def test_a_trial_continues_after_its_worker_was_lost(start_sweep_anywhere: StartSweep) -> None:
     sweep = start_sweep_anywhere(**ASHA)
     sweep.run_round()
     sweep.train(0)
@@ -161,7 +162,7 @@ def test_a_trial_whose_worker_was_lost_continues(start_sweep_anywhere: StartSwee
     assert sweep.run().state is SweepState.SUCCEEDED
 
 
-def test_a_trial_whose_worker_is_always_lost_fails(start_sweep: StartSweep) -> None:
+def test_a_trial_that_loses_its_worker_each_time_fails(start_sweep: StartSweep) -> None:
     sweep = start_sweep(budget={"trials": 2})
     for _ in range(4):
         sweep.run_round()
@@ -337,6 +338,49 @@ def test_a_failed_repeat_cancels_the_others(start_sweep: StartSweep) -> None:
     assert sweep.get_job(0, 0).state is JobState.CANCELLED
 
 
+def test_stopped_trials_take_no_place_of_those_that_keep_checkpoints(start_sweep: StartSweep) -> None:
+    sweep = start_sweep(**ASHA, keep={"best": 2}, register="none", parallel=3)
+    sweep.run_round()
+    for number, loss in enumerate([0.3, 0.5, 0.7]):
+        sweep.train(number, loss=loss)
+    sweep.run_round()
+    with transaction(sweep.sessions, read_only=True) as session:
+        snapshot = read_snapshot(session, sweep.id)
+    assert snapshot is not None
+    SweepSteps(sweep.sessions, sweep.storage, lambda: None).stop_trial(snapshot, StopTrial(1, "cannot_be_promoted"))
+    assert sweep.list_checkpoints() == [(0, 1), (2, 1)]
+    sweep.request(lambda repo: repo.finish(sweep.id))
+    sweep.run()
+    assert sweep.list_checkpoints() == [(0, 1), (2, 1)]
+
+
+def test_a_paused_sweep_pauses_the_other_jobs_of_a_trial_that_was_lost(start_sweep_anywhere: StartSweep) -> None:
+    sweep = start_sweep_anywhere(budget={"trials": 2}, repeats=2)
+    sweep.run_round()
+    with transaction(sweep.sessions) as session:
+        SweepTrialRepo(session).end(sweep.id, 0, TrialState.INTERRUPTED, "worker_lost")
+    sweep.request(lambda repo: repo.pause(sweep.id))
+    sweep.run_round()
+    assert [job.stop_reason for job in sweep.list_jobs()] == ["sweep_paused"] * 2
+    sweep.request(lambda repo: repo.resume(sweep.id))
+    sweep.run_round()
+    assert [job.state for job in sweep.list_jobs()] == [JobState.QUEUED] * 2
+    assert sweep.states == [R]
+
+
+def test_a_finishing_sweep_waits_for_the_jobs_of_ended_trials(start_sweep: StartSweep) -> None:
+    sweep = start_sweep(budget={"trials": 1}, repeats=2)
+    sweep.run_round()
+    sweep.worker.claim(sweep.get_job(0, 1).id)
+    sweep.worker.fail(sweep.get_job(0, 0).id, "diverged")
+    sweep.run_round()
+    assert (sweep.states, sweep.row.state) == ([F], SweepState.FINISHING)
+    assert sweep.get_job(0, 1).state is JobState.CANCELLING
+    sweep.worker.release(sweep.get_job(0, 1).id)
+    sweep.run_round()
+    assert sweep.row.state is SweepState.FAILED
+
+
 def test_a_copy_continues_the_checkpoint_of_another_trial(start_sweep_anywhere: StartSweep) -> None:
     scheduler = {"name": "pbt", "population": 4, "interval": 9, "quantile": 0.25}
     sweep = start_sweep_anywhere(scheduler=scheduler, budget={"trials": 8}, parallel=4)
@@ -371,7 +415,7 @@ def test_the_hours_of_a_sweep_end_it(start_sweep: StartSweep) -> None:
     sweep.run_round()
     with transaction(sweep.sessions) as session:
         session.get_one(type(sweep.row), sweep.id).active_s = 3600.0
-    sweep.request(lambda repo: repo.touch(sweep.id))
+    sweep.request(lambda repo: repo.increment_revision(sweep.id))
     sweep.run_round()
     assert sweep.row.state is SweepState.RUNNING
     sweep.train_all()
@@ -379,16 +423,47 @@ def test_the_hours_of_a_sweep_end_it(start_sweep: StartSweep) -> None:
     assert (sweep.row.state, sweep.row.finish_reason) == (SweepState.SUCCEEDED, "budget.hours")
 
 
-def test_a_waiting_sweep_is_not_read_again(start_sweep: StartSweep, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("state", ["running", "paused", "finishing", "importing"])
+def test_a_waiting_sweep_is_not_read_again(
+    start_sweep: StartSweep, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
     sweep = start_sweep(budget={"trials": 9})
+    sweep.run_round()
+    sweep.worker.claim(sweep.get_job(0).id)
+    if state in ("paused", "finishing"):
+        sweep.request(lambda repo: repo.pause(sweep.id) if state == "paused" else repo.finish(sweep.id))
+    elif state == "importing":
+        with transaction(sweep.sessions) as session:
+            session.execute(update(DatasetVersionRow).values(state=DatasetState.IMPORTING))
+        sweep.request(lambda repo: repo.increment_revision(sweep.id))
     sweep.run_round()
     advanced: list[str] = []
     monkeypatch.setattr(sweep.controller, "advance", advanced.append)
     sweep.run_round()
     assert advanced == []
-    sweep.train_all()
+    sweep.worker.fail_attempt(sweep.get_job(0).id, "worker_lost")
     sweep.run_round()
     assert advanced == [sweep.id]
+
+
+@pytest.mark.parametrize("is_deterministic", [False, True])
+def test_the_steps_of_a_deterministic_sweep_are_read(start_sweep: StartSweep, is_deterministic: bool) -> None:
+    sweep = start_sweep(budget={"trials": 9}, deterministic=is_deterministic)
+    sweep.run_round()
+    with transaction(sweep.sessions, read_only=True) as session:
+        snapshot = read_snapshot(session, sweep.id)
+    assert snapshot is not None
+    assert len(snapshot.steps) == int(is_deterministic)
+
+
+def test_a_sweep_without_unneeded_files_deletes_none(start_sweep: StartSweep) -> None:
+    sweep = start_sweep(budget={"trials": 1}, register="none")
+    sweep.run_round()
+    sweep.train(0)
+    before = sweep.row.revision
+    sweep.run_round()
+    assert sweep.row.state is SweepState.SUCCEEDED
+    assert sweep.row.revision == before + 4  # the result, the decision to finish (twice), and the end
 
 
 # ---- several processes, and processes that are killed

@@ -5,16 +5,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from core.errors import Unavailable
 from core.sweeps.sampling import suggest_parameters
 from core.sweeps.states import TrialState
+from core.sweeps.suggestion_process import SamplerError
 from core.sweeps.trials import SweepTrial
 from tests.support.fakes import Clock
 from tests.support.processes import is_alive, wait_for
 from tests.support.sweeps import build_sweep
+from worker.maintenance.sweeps import suggester as module
 from worker.maintenance.sweeps.suggester import ParameterSuggester
 
 TRIALS = [
@@ -63,6 +66,27 @@ def test_a_killed_process_is_unavailable_once(suggester: ParameterSuggester) -> 
     with pytest.raises(Unavailable):
         suggester.suggest(sweep, TRIALS)
     assert suggester.suggest(sweep, TRIALS) == expected
+
+
+def test_an_exception_of_a_sampler_is_no_outage(suggester: ParameterSuggester) -> None:
+    sweep = build_sweep(sampler="tpe")
+    broken = [replace(TRIALS[0], scores={27: "no number"})]  # type: ignore[dict-item]
+    with pytest.raises(SamplerError, match="Error: "):
+        suggester.suggest(sweep, broken)
+    pid = suggester.pid
+    assert suggester.suggest(sweep, TRIALS) == suggest_parameters(sweep, TRIALS)
+    assert suggester.pid == pid
+
+
+def test_a_process_that_does_not_read_is_unavailable(
+    suggester: ParameterSuggester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "COMMAND", [sys.executable, "-c", "import signal; signal.pause()"])
+    monkeypatch.setattr(module, "TIMEOUT_S", 0.1)
+    many = [replace(TRIALS[0], number=number) for number in range(5000)]
+    with pytest.raises(Unavailable, match=r"no response within 0\.1 s"):
+        suggester.suggest(build_sweep(sampler="tpe"), many)
+    assert suggester.pid is None
 
 
 def test_the_process_ends_with_its_parent() -> None:
