@@ -163,3 +163,9 @@ def test_initial_weights_that_are_gone_are_a_conflict(
         (row,) = session.query(ModelVersionRow)
         row.spec = {**row.spec, **source}
     assert detail in get_conflict(client, VERSION)
+
+
+def test_a_version_that_no_model_can_have_is_a_conflict(client: TestClient, trained: str) -> None:
+    response = client.post(VERSION, json={"changes": {"init_from": "digits@" + "9" * 40}})
+    assert response.status_code == 409, response.text
+    assert "does not exist" in response.json()["detail"]
