@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from candela.aio.jobs import AsyncJob, submit_reproduction
+from candela.aio.jobs import AsyncJob, dry_run_reproduction, submit_reproduction
 from candela.aio.model_predictions import AsyncModelPredictions
 from candela.aio.pagination import iterate_items, list_items
 
@@ -50,6 +50,10 @@ class AsyncModels(AsyncModelPredictions):
         """Submit a job that repeats the training of a version, and return it (see `Job.reproduce`)."""
         path = f"/v1/models/{name}/versions/{version}"
         return await submit_reproduction(self._transport, path, changes, idempotency_key)
+
+    async def dry_run_reproduction(self, name: str, version: int, changes: Mapping[str, Any] | None = None) -> Json:
+        """Return what `reproduce` would submit (see `Job.dry_run_reproduction`)."""
+        return await dry_run_reproduction(self._transport, f"/v1/models/{name}/versions/{version}", changes)
 
     async def register(
         self,

@@ -105,8 +105,8 @@ CALLS: dict[str, Call] = {
     "show_usage": lambda client, job, folder: job.usage(),
     "show_job_lineage": lambda client, job, folder: job.lineage(),
     "show_model_lineage": lambda client, job, folder: client.models.lineage("cats", 1),
-    "reproduce_job": lambda client, job, folder: job.reproduce({"seed": 2}),
-    "reproduce_version": lambda client, job, folder: client.models.reproduce("cats", 1),
+    "reproduce_job": lambda client, job, folder: job.dry_run_reproduction(),
+    "reproduce_version": lambda client, job, folder: client.models.dry_run_reproduction("cats", 1),
     "show_metric_grid": lambda client, job, folder: client.jobs.curves(
         ["a1"], "loss", "valid", curves=["valid/loss"], start=0, end=9
     ),

@@ -57,6 +57,17 @@ def test_the_spec_is_that_of_the_training_with_what_it_chose(client: TestClient,
     assert {"source": f"job:{trained}", "target": f"job:{job['id']}", "role": "reproduced"} in nodes["edges"]
 
 
+def test_a_dry_run_returns_the_spec_and_stores_nothing(client: TestClient, trained: str) -> None:
+    num_jobs = len(client.get("/v1/jobs").json()["items"])
+    for path in (f"/v1/jobs/{trained}/reproduce", VERSION):
+        response = client.post(path, params={"dry_run": True}, json={"changes": {"seed": 5}})
+        assert response.status_code == 200, response.text
+        assert (response.json()["spec"]["kind"], response.json()["spec"]["seed"]) == ("reproduce", 5)
+        invalid = client.post(path, params={"dry_run": True}, json={"changes": {"seed": "x"}})
+        assert invalid.json()["errors"][0]["pointer"] == "/changes/seed"
+    assert len(client.get("/v1/jobs").json()["items"]) == num_jobs
+
+
 def test_a_change_is_applied_and_its_errors_have_pointers(client: TestClient, trained: str) -> None:
     assert client.post(VERSION, json={"changes": {"seed": 2}}).json()["spec"]["seed"] == 2
     for changes, pointer in (
