@@ -9,6 +9,7 @@ USER_FINISHED = "user_finished"
 """The `stop_reason` of a training that a user finished early."""
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-5, 1e-8
 """Two metrics a and b are equal if |a - b| <= absolute + relative * |a|: the defaults of `numpy.allclose`."""
+_CHOSEN_FIELDS = ("device", "precision", "threads")
 _BATCH_SIZE_FINDER, _TIME_LIMIT = "batch_size_finder", "time_limit"
 # `num_parameters` describes the network, and `worker` is another one for every process.
 _COMPARED_FIELDS = tuple(name for name in ENVIRONMENT_FIELDS if name not in ("num_parameters", "worker"))
@@ -28,6 +29,7 @@ class OriginalTraining(NamedTuple):
         stop_reason: why it ended before its last epoch, if it did.
         num_steps: the number of its optimizer steps, if it is known.
         is_extended: whether it was extended by more epochs.
+        has_curves: whether its curves are stored: neither the job nor the points of its curves were deleted.
     """
 
     job_id: str
@@ -40,6 +42,7 @@ class OriginalTraining(NamedTuple):
     stop_reason: str | None = None
     num_steps: int | None = None
     is_extended: bool = False
+    has_curves: bool = False
 
 
 def build_reproduction_spec(original: OriginalTraining) -> dict[str, Any]:
@@ -68,6 +71,23 @@ def build_reproduction_spec(original: OriginalTraining) -> dict[str, Any]:
         "milestones": None,
         "register": False,
     }
+
+
+def assume_runtime(original: Mapping[str, Any], reproduced: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a training chose while it ran, as far as the spec of its reproduction has it.
+
+    It is needed if the job of the original was deleted after the reproduction was submitted.
+    """
+    chosen = {name: reproduced.get(name) for name in _CHOSEN_FIELDS if original.get(name, "auto") == "auto"}
+    if _has_callback(original, _BATCH_SIZE_FINDER) and not _has_callback(reproduced, _BATCH_SIZE_FINDER):
+        chosen["batch_size"] = {"chosen": reproduced.get("batch_size")}
+    if (original.get("schedule") or {}).get("max_lr") == "auto":
+        chosen["lr_find"] = {"suggestion": (reproduced.get("schedule") or {}).get("max_lr")}
+    return chosen
+
+
+def _has_callback(spec: Mapping[str, Any], name: str) -> bool:
+    return any(each["name"] == name for each in spec.get("callbacks", ()))
 
 
 def _depends_on_time(original: OriginalTraining) -> bool:

@@ -53,7 +53,8 @@ class CompletionRecorder:
             StorageFull: there is not enough space for the bundle.
         """
         if self._job.kind == "reproduce":
-            self._transactions.run(lambda session: self._complete_reproduction(session, message))
+            result = self._transactions.read(lambda session: self._compare(session, message))
+            self._transactions.run(lambda session: self._complete_reproduction(session, message, result))
             return
         key = f"{self._files.attempt_key}/bundle"
         description = (Path(message.dir) / "bundle.json").read_text()
@@ -165,9 +166,11 @@ class CompletionRecorder:
         lines = job_log.describe_training_result(message, ref, is_new=is_new)
         self._end_training(session, message, lines, None if version is None else version.version)
 
-    def _complete_reproduction(self, session: Session, message: TrainingFinished) -> None:
-        AttemptRepo(session).check_lease(self._job.id, self._job.token)
-        result = compare_with_original(session, self._job, message.files[WEIGHTS].sha256, message.metrics)
+    def _compare(self, session: Session, message: TrainingFinished) -> dict[str, Any]:
+        """Compare the job with its original. It takes a while, so the transaction that completes the job does not."""
+        return compare_with_original(session, self._job, message.files[WEIGHTS].sha256, message.metrics)
+
+    def _complete_reproduction(self, session: Session, message: TrainingFinished, result: dict[str, Any]) -> None:
         lines = [*job_log.describe_training_end(message), *describe_reproduction(result)]
         self._end_training(session, message, lines, None, result)
 

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import delete
 
 from app.state import State
+from core.db.registry_tables import JobBundleRow
 from core.db.session import transaction
 from core.db.tables import DatasetVersionRow, JobRow, ModelVersionRow
 from core.jobs import DatasetState
@@ -180,3 +182,22 @@ def test_a_version_that_no_model_can_have_is_a_conflict(client: TestClient, trai
     response = client.post(VERSION, json={"changes": {"init_from": "digits@" + "9" * 40}})
     assert response.status_code == 409, response.text
     assert "does not exist" in response.json()["detail"]
+
+
+def test_the_weights_of_the_original_are_those_of_its_job(client: TestClient, trained: str) -> None:
+    spec = client.post(VERSION).json()["spec"]
+    response = client.post("/v1/jobs", json=spec | {"original": {"job": trained, "sha256": "f" * 64}})
+    assert (response.status_code, response.json()["errors"][0]["pointer"]) == (422, "/original/sha256")
+    assert client.post("/v1/jobs", json=spec).status_code == 202
+
+
+def test_a_deleted_network_is_not_called_a_model_version(
+    client: TestClient, state: State, post_job: PostJob, trained: str
+) -> None:
+    job_id = str(post_job(architecture={"name": "mlp", **OPTIONS}, register=False)["id"])
+    finish_job(state, job_id)
+    with transaction(state.sessions) as session:
+        session.get_one(JobRow, job_id).model_version = None
+        session.execute(delete(JobBundleRow))
+    detail = get_conflict(client, f"/v1/jobs/{job_id}/reproduce")
+    assert detail == "The job cannot be reproduced: the network that it trained was deleted."
