@@ -74,8 +74,8 @@ COMMANDS: dict[str, str] = {
     "list_samples": "datasets samples pets 1 --class cat --split train",
     "show_sample_image": "datasets samples pets 1 --images images --size 64",
     "stream_many_events": f"watch {JOB} {OTHER}",
-    "list_jobs": "jobs --id a1 --state queued --name a --kind train -q a --tag b --dataset pets --model m --sweep 5a "
-    "--sort name",
+    "list_jobs": "jobs --id a1 --state queued --name a --kind train -q a --tag b --dataset pets --model m "
+    f"--sweep {JOB} --sort name",
     "submit_job": "submit job.yaml epochs=2 --dry-run",
     "compare_jobs": f"compare {JOB} {OTHER}",
     "delete_job": f"delete {JOB}",
