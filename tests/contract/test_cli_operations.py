@@ -105,7 +105,7 @@ COMMANDS: dict[str, str] = {
     "submit_sweep": "sweep sweep.yaml budget.trials=2 --dry-run",
     "list_sweeps": "sweeps --id a1 --state running --name a -q a",
     "show_sweep": f"sweeps show {JOB}",
-    "delete_sweep": f"sweeps delete {JOB}",
+    "delete_sweep": f"sweeps delete {JOB} --jobs",
     "list_trials": f"sweeps trials {JOB} --sort score --state failed",
     "add_trial": f"sweeps add-trial {JOB} /optimizer/lr=0.1",
     "show_importance": f"sweeps importance {JOB}",

@@ -113,7 +113,7 @@ CALLS: dict[str, Call] = {
     "submit_sweep": lambda client, job, folder: client.sweeps.dry_run({}),
     "list_sweeps": lambda client, job, folder: client.sweeps.list(id="a1", state="running", name="a", q="a"),
     "show_sweep": lambda client, job, folder: client.sweeps.get("a1"),
-    "delete_sweep": lambda client, job, folder: client.sweeps.delete("a1"),
+    "delete_sweep": lambda client, job, folder: client.sweeps.delete("a1", jobs=True),
     "list_trials": lambda client, job, folder: client.sweeps.trials("a1", sort="score", state="failed"),
     "add_trial": lambda client, job, folder: client.sweeps.add_trial("a1", {"/optimizer/lr": 0.1}),
     "show_importance": lambda client, job, folder: client.sweeps.importance("a1"),
