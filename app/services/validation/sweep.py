@@ -66,9 +66,9 @@ def locate_field(sweep: SweepSpec, suggestion: Suggestion, pointer: str) -> str:
             return "/name" if sweep.base.get("name") is None else "/base/name"
         return f"/base{pointer}"
     rest, parameter = pointer.removeprefix(owner), sweep.space[owner]
-    index = suggestion.number  # a new sweep has no other trials before those of `first`
-    if suggestion.source is TrialSource.FIRST and owner in sweep.first[index]:
-        return build_pointer(["first", index, owner]) + rest
+    entry = suggestion.number  # a new sweep has no other trials before those of `first`
+    if suggestion.source is TrialSource.FIRST and owner in sweep.first[entry]:
+        return build_pointer(["first", entry, owner]) + rest
     if isinstance(parameter, ChoiceParameter):
         index = parameter.find_index(suggestion.parameters[owner])
         return build_pointer(["space", owner, "values", index]) + rest
