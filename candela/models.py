@@ -40,6 +40,11 @@ class Models(ModelPredictions):
         """Return everything on which a version depends, as a graph of jobs, datasets, models and checkpoints."""
         return self._get(f"/v1/models/{name}/versions/{version}/lineage")
 
+    def card(self, name: str, version: int) -> str:
+        """Return the model card of a version in Markdown."""
+        response = self._transport.request("GET", f"/v1/models/{name}/versions/{version}/card")
+        return response.text
+
     def reproduce(
         self,
         name: str,

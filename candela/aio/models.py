@@ -39,6 +39,11 @@ class AsyncModels(AsyncModelPredictions):
         """Return everything on which a version depends, as a graph of jobs, datasets, models and checkpoints."""
         return await self._get(f"/v1/models/{name}/versions/{version}/lineage")
 
+    async def card(self, name: str, version: int) -> str:
+        """Return the model card of a version in Markdown."""
+        response = await self._transport.request("GET", f"/v1/models/{name}/versions/{version}/card")
+        return response.text
+
     async def reproduce(
         self,
         name: str,

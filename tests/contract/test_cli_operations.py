@@ -99,6 +99,7 @@ COMMANDS: dict[str, str] = {
     "show_usage": f"usage {JOB}",
     "show_job_lineage": f"lineage {JOB}",
     "show_model_lineage": "models lineage cats 1",
+    "show_model_card": "models card cats 1",
     "reproduce_job": f"reproduce {JOB} seed=2",
     "reproduce_version": "reproduce cats@1 seed=2",
     "show_metric_grid": f"curves {JOB} {OTHER} --name loss --from 0 --to 9",

@@ -104,6 +104,7 @@ CALLS: dict[str, Call] = {
     "register_job": lambda client, job, folder: job.register(),
     "show_usage": lambda client, job, folder: job.usage(),
     "show_job_lineage": lambda client, job, folder: job.lineage(),
+    "show_model_card": lambda client, job, folder: client.models.card("cats", 1),
     "show_model_lineage": lambda client, job, folder: client.models.lineage("cats", 1),
     "reproduce_job": lambda client, job, folder: job.dry_run_reproduction(),
     "reproduce_version": lambda client, job, folder: client.models.dry_run_reproduction("cats", 1),
