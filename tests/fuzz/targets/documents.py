@@ -82,8 +82,10 @@ def _check_pointer(pointer: str, document: Any) -> None:
             value = value[int(part)]
         elif isinstance(value, dict) and part in value:
             value = value[part]
-        elif not isinstance(value, dict | list) and set(parts[position:-1]) <= {"0"}:
-            return
+        elif isinstance(value, str) and set(parts[position:-1]) <= {"0"}:
+            return  # a name, which stands for an object
+        elif not isinstance(value, dict | list) and parts[position:] == ["0"]:
+            return  # a scalar, which stands for an array of one
         elif isinstance(value, dict) and part == "0":  # it stands for an array of one
             continue
         else:

@@ -132,7 +132,7 @@ def test_only_a_training_that_succeeded_and_was_not_extended_is_reproduced(
         assert get_conflict(client, path).startswith("A training that was extended cannot be reproduced")
 
 
-def test_a_version_whose_job_was_deleted_is_reproduced(client: TestClient, trained: str) -> None:
+def test_a_version_with_a_deleted_job_is_reproduced(client: TestClient, trained: str) -> None:
     assert client.delete(f"/v1/jobs/{trained}").status_code == 204
     job = client.post(VERSION).json()
     assert (job["spec"]["original"]["job"], job["spec"]["seed"], job["spec"]["threads"]) == (trained, 11, "auto")

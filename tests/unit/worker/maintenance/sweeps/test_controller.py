@@ -144,7 +144,7 @@ def test_a_sweep_without_any_score_fails(start_sweep: StartSweep) -> None:
     assert (row.state, row.best_trial, row.registered_version) == (SweepState.FAILED, None, None)
 
 
-def test_a_trial_whose_worker_was_lost_continues(start_sweep_anywhere: StartSweep) -> None:
+def test_a_trial_continues_after_its_worker_was_lost(start_sweep_anywhere: StartSweep) -> None:
     sweep = start_sweep_anywhere(**ASHA)
     sweep.run_round()
     sweep.train(0)
