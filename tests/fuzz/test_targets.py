@@ -34,7 +34,7 @@ def test_every_stored_input_belongs_to_a_target() -> None:
         ("/epochs/name", False),
         ("/channels/0/name", False),
         ("/loss/name/x", False),
-        ("/callbacks/1", False),
+        ("/callbacks/name", False),
     ],
 )
 def test_a_pointer_must_name_a_value_or_a_missing_field(pointer: str, is_valid: bool) -> None:
