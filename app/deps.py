@@ -192,7 +192,7 @@ async def _get_sweep_submission(state: StateDep) -> SweepSubmission:
 
 
 async def _get_sweep_deletion(state: StateDep) -> SweepDeletion:
-    return state.sweep_deletion
+    return SweepDeletion(state.sessions, open_sweeps=state.build_sweep_service, open_jobs=state.build_job_service)
 
 
 async def _get_sweep_importance(state: StateDep) -> SweepImportanceService:

@@ -27,7 +27,6 @@ from app.services.prediction.version_cache import VersionCache
 from app.services.readiness import ReadinessProbe, build_checks
 from app.services.resumable_uploads import ResumableUploadService
 from app.services.submission_store import SubmissionStore
-from app.services.sweep_deletion import SweepDeletion
 from app.services.sweep_importance import SweepImportanceService
 from app.services.sweep_submission import SweepSubmission
 from app.services.sweeps import SweepService
@@ -81,7 +80,6 @@ class State:
     event_connections: EventConnections = field(default_factory=EventConnections)
     submission: JobSubmission = field(init=False)
     sweep_submission: SweepSubmission = field(init=False)
-    sweep_deletion: SweepDeletion = field(init=False)
     sweep_importance: SweepImportanceService = field(init=False)
     version_cache: VersionCache = field(init=False)
     event_streams: EventStreams = field(init=False)
@@ -109,9 +107,6 @@ class State:
             open_datasets=self.build_dataset_service,
             open_sweeps=self.build_sweep_service,
             wake=self.relay.wake,
-        )
-        self.sweep_deletion = SweepDeletion(
-            sessions, open_sweeps=self.build_sweep_service, open_jobs=self.build_job_service
         )
         self.sweep_importance = SweepImportanceService(sessions)
         self.version_cache = VersionCache(sessions)

@@ -14,7 +14,7 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
 
 
-TRAINING_KINDS = frozenset({"train", "reproduce"})
+EPOCH_KINDS = frozenset({"train", "reproduce"})
 """The kinds of jobs that train a network over epochs. Their results are a network or a comparison, not files."""
 
 

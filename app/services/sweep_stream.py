@@ -110,10 +110,10 @@ class SweepStream(OpenStream[SweepView]):
         """Add the present state of sweeps that changed. After that, all changes up to `settled_at` were received."""
         self.live.difference_update(deleted)
         for view in views:
-            known = self._received.get(view.sweep.id)
+            previous = self._received.get(view.sweep.id)
             if not self._is_new(view):
                 self._check_end(view)
-            elif known is None or view.sweep.revision > known.sweep.revision:
+            elif previous is None or view.sweep.revision > previous.sweep.revision:
                 self._received[view.sweep.id] = view
         self._settled_at = max(self._settled_at, settled_at)
         if self._follows_all and len(self._received) > MAX_RECEIVED:

@@ -20,7 +20,7 @@ from core.db.tables import JobRow, ModelVariantRow, ModelVersionRow
 from core.events import Event, EventType
 from core.failures import FAILURES
 from core.job_log import describe_failure
-from core.jobs import TRAINING_KINDS, JobState
+from core.jobs import EPOCH_KINDS, JobState
 from core.redaction import redact_credentials
 from core.storage import Storage
 from core.storage.deletion import delete_stored_files
@@ -147,7 +147,7 @@ class CompletionRecorder:
 
     def _describe_checkpoint(self, session: Session, code: str) -> str:
         """Return the end of a failure's hint: which checkpoint of the job is retained, if any."""
-        if self._job.kind not in TRAINING_KINDS or not FAILURES[code].mentions_checkpoint:
+        if self._job.kind not in EPOCH_KINDS or not FAILURES[code].mentions_checkpoint:
             return ""
         checkpoints = CheckpointRepo(session).list_resumable(self._job.id)
         if not checkpoints:

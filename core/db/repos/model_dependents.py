@@ -8,10 +8,14 @@ from sqlalchemy.orm import Session
 from core.db.repos.models import DEFAULT, ModelRepo
 from core.db.tables import JobRow
 from core.errors import NotFound
-from core.jobs import TRAINING_KINDS, UNFINISHED
+from core.jobs import UNFINISHED
 
-INITIALIZED_KINDS = (*TRAINING_KINDS, "lr_find")  # `init_from` refers to a model, and `model` is a new name
-NEW_MODEL_KINDS = (*INITIALIZED_KINDS, "register")
+TRAINING_KINDS = (
+    "train",
+    "lr_find",
+    "reproduce",
+)  # `init_from` of these jobs refers to a model, and `model` is a new name
+NEW_MODEL_KINDS = (*TRAINING_KINDS, "register")
 
 
 class ModelDependentRepo:
@@ -44,12 +48,12 @@ class ModelDependentRepo:
         """List the ids of the unfinished jobs that refer to a model, and their references."""
         init_from, model = (JobRow.spec[field].as_string() for field in ("init_from", "model"))
         is_dependent = or_(
-            and_(JobRow.kind.in_(INITIALIZED_KINDS), _is_reference(init_from, name)),
+            and_(JobRow.kind.in_(TRAINING_KINDS), _is_reference(init_from, name)),
             and_(JobRow.kind.not_in(NEW_MODEL_KINDS), _is_reference(model, name)),
         )
         query = select(JobRow.id, JobRow.kind, init_from, model).where(JobRow.state.in_(UNFINISHED), is_dependent)
         rows = self._session.execute(query.where(*conditions).order_by(JobRow.created_at, JobRow.id))
-        return [(job_id, source if kind in INITIALIZED_KINDS else applied) for job_id, kind, source, applied in rows]
+        return [(job_id, source if kind in TRAINING_KINDS else applied) for job_id, kind, source, applied in rows]
 
 
 def _is_reference(column: ColumnElement[str], name: str) -> ColumnElement[bool]:

@@ -9,13 +9,11 @@ from fastapi.testclient import TestClient
 from sqlalchemy import func, select, update
 
 from app.schemas.sweep_examples import SWEEPS
-from app.services import sweep_deletion
 from app.state import State
-from core.db.clock import utc_now
 from core.db.queue_tables import OutboxRow
 from core.db.session import transaction
 from core.db.sweep_tables import SweepRow
-from core.db.tables import CheckpointRow, DatasetVersionRow, IdempotencyRow, JobRow, ModelVersionRow
+from core.db.tables import DatasetVersionRow, IdempotencyRow, JobRow
 from core.jobs import DatasetState, JobState
 from core.sweeps.states import SweepState
 from tests.support.http_service import SMALL
@@ -318,71 +316,6 @@ def test_a_sweep_that_has_ended_can_be_deleted(
     assert client.delete(f"/v1/sweeps/{sweep_id}").status_code == 204
     assert client.get(f"/v1/sweeps/{sweep_id}").status_code == 404
     assert len(client.get("/v1/jobs", params={"sweep": sweep_id}).json()["items"]) == 3
-
-
-@pytest.fixture
-def ended(
-    client: TestClient, state: State, submit: Submit, set_state: Callable[[str, SweepState], None]
-) -> tuple[str, list[str]]:
-    """The ids of an ended sweep of three trials and of their jobs."""
-    sweep_id = str(submit()["id"])
-    with transaction(state.sessions) as session:
-        add_trials(session, sweep_id, 3)
-        session.execute(update(JobRow).where(JobRow.sweep_id == sweep_id).values(state=JobState.SUCCEEDED))
-    set_state(sweep_id, SweepState.SUCCEEDED)
-    return sweep_id, [job["id"] for job in client.get("/v1/jobs", params={"sweep": sweep_id}).json()["items"]]
-
-
-def test_a_sweep_is_deleted_with_its_jobs_and_their_files(
-    client: TestClient, state: State, ended: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sweep_deletion, "MAX_JOBS_AT_ONCE", 2)
-    sweep_id, jobs = ended
-    folder = state.storage.create_scratch_folder()
-    (folder / "weights.safetensors").write_bytes(b"w")
-    state.storage.publish(folder, f"jobs/{jobs[0]}/t1/checkpoints/1")
-    with transaction(state.sessions) as session:
-        files = {"key": f"jobs/{jobs[0]}/t1/checkpoints/1", "sha256": "0" * 64, "size_bytes": 1, "files": {}}
-        values = {"epoch": 1, "step": 1, "metrics": {}, "tags": [], "created_at": utc_now()}
-        session.add(CheckpointRow(job_id=jobs[0], number=1, token=1, **files, **values))
-    other = client.post("/v1/jobs", json={"dataset": {"name": "digits"}, "architecture": "mlp"}).json()["id"]
-    assert client.delete(f"/v1/sweeps/{sweep_id}", params={"jobs": True}).status_code == 204
-    assert client.get(f"/v1/sweeps/{sweep_id}").status_code == 404
-    assert [job["id"] for job in client.get("/v1/jobs").json()["items"]] == [other]
-    assert list(state.storage.list_keys(f"jobs/{jobs[0]}")) == []
-    assert client.delete(f"/v1/sweeps/{sweep_id}", params={"jobs": True}).status_code == 404
-
-
-def test_a_running_sweep_is_not_deleted_with_its_jobs(client: TestClient, state: State, submit: Submit) -> None:
-    sweep_id = submit()["id"]
-    with transaction(state.sessions) as session:
-        add_trials(session, sweep_id, 1)
-    refused = client.delete(f"/v1/sweeps/{sweep_id}", params={"jobs": True})
-    assert (refused.status_code, refused.json()["facts"]["state"]) == (409, "running")
-    assert len(client.get("/v1/jobs", params={"sweep": sweep_id}).json()["items"]) == 1
-
-
-@pytest.mark.parametrize("kind", ["model", "unfinished job", "dependent job"])
-def test_what_requires_the_jobs_of_a_sweep_is_named(
-    client: TestClient, state: State, ended: tuple[str, list[str]], kind: str
-) -> None:
-    sweep_id, jobs = ended
-    expected = jobs[0]
-    with transaction(state.sessions) as session:
-        if kind == "model":
-            values: dict[str, Any] = {"key": "k", "files": {}, "bundle": {}, "metrics": {}, "dataset": {}, "spec": {}}
-            values |= {"sha256": "ab" * 32, "size_bytes": 1, "num_parameters": 7, "created_at": utc_now()}
-            session.add(ModelVersionRow(name="stats", version=4, job_id=jobs[0], job_token=1, **values))
-            expected = "stats@4"
-        elif kind == "unfinished job":
-            session.execute(update(JobRow).where(JobRow.id == jobs[0]).values(state=JobState.QUEUED))
-        else:
-            expected = client.post("/v1/jobs", json={"dataset": {"name": "digits"}, "architecture": "mlp"}).json()["id"]
-            session.execute(update(JobRow).where(JobRow.id == expected).values(resume_from_job_id=jobs[1]))
-    response = client.delete(f"/v1/sweeps/{sweep_id}", params={"jobs": True})
-    assert (response.status_code, response.json()["facts"]["dependents"]) == (409, [expected])
-    assert client.get(f"/v1/sweeps/{sweep_id}").status_code == 200
-    assert client.delete(f"/v1/sweeps/{sweep_id}").status_code == 204
 
 
 def test_a_trial_is_added_by_hand(client: TestClient, submit: Submit) -> None:
