@@ -9,7 +9,6 @@ USER_FINISHED = "user_finished"
 """The `stop_reason` of a training that a user finished early."""
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 1e-5, 1e-8
 """Two metrics a and b are equal if |a - b| <= absolute + relative * |a|: the defaults of `numpy.allclose`."""
-_CHOSEN_FIELDS = ("device", "precision", "threads")
 _BATCH_SIZE_FINDER, _TIME_LIMIT = "batch_size_finder", "time_limit"
 # `num_parameters` describes the network, and `worker` is another one for every process.
 _COMPARED_FIELDS = tuple(name for name in ENVIRONMENT_FIELDS if name not in ("num_parameters", "worker"))
@@ -73,23 +72,6 @@ def build_reproduction_spec(original: OriginalTraining) -> dict[str, Any]:
     }
 
 
-def assume_runtime(original: Mapping[str, Any], reproduced: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a training chose while it ran, as far as the spec of its reproduction has it.
-
-    It is needed if the job of the original was deleted after the reproduction was submitted.
-    """
-    chosen = {name: reproduced.get(name) for name in _CHOSEN_FIELDS if original.get(name, "auto") == "auto"}
-    if _has_callback(original, _BATCH_SIZE_FINDER) and not _has_callback(reproduced, _BATCH_SIZE_FINDER):
-        chosen["batch_size"] = {"chosen": reproduced.get("batch_size")}
-    if (original.get("schedule") or {}).get("max_lr") == "auto":
-        chosen["lr_find"] = {"suggestion": (reproduced.get("schedule") or {}).get("max_lr")}
-    return chosen
-
-
-def _has_callback(spec: Mapping[str, Any], name: str) -> bool:
-    return any(each["name"] == name for each in spec.get("callbacks", ()))
-
-
 def _depends_on_time(original: OriginalTraining) -> bool:
     """Return whether a user or a time limit ended the training, so that the same spec alone would end elsewhere."""
     reason = original.stop_reason or ""
@@ -103,3 +85,24 @@ def list_environment_differences(original: Mapping[str, Any], reproduced: Mappin
         for name in _COMPARED_FIELDS
         if original.get(name) != reproduced.get(name)
     ]
+
+
+def assume_runtime(original: Mapping[str, Any], reproduced: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a training chose while it ran, as far as the spec of its reproduction has it.
+
+    It is needed if the job of the original was deleted after the reproduction was submitted.
+    """
+    chosen = {
+        name: reproduced.get(name)
+        for name in ("device", "precision", "threads")
+        if original.get(name, "auto") == "auto"
+    }
+    if _has_batch_size_finder(original) and not _has_batch_size_finder(reproduced):
+        chosen["batch_size"] = {"chosen": reproduced.get("batch_size")}
+    if (original.get("schedule") or {}).get("max_lr") == "auto":
+        chosen["lr_find"] = {"suggestion": (reproduced.get("schedule") or {}).get("max_lr")}
+    return chosen
+
+
+def _has_batch_size_finder(spec: Mapping[str, Any]) -> bool:
+    return any(each["name"] == "batch_size_finder" for each in spec.get("callbacks", ()))

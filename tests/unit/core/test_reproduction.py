@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from core.reproduction import OriginalTraining, assume_runtime, build_reproduction_spec, list_environment_differences
+from core.reproduction import OriginalTraining, build_reproduction_spec, list_environment_differences
 
 SPEC: dict[str, Any] = {
     "kind": "train",
@@ -60,15 +60,3 @@ def test_environments_differ_by_fields_that_can_explain_results() -> None:
         {"field": "torch", "original": "2.8", "reproduced": "2.9"},
         {"field": "python", "original": "3.12", "reproduced": None},
     ]
-
-
-def test_what_a_deleted_job_chose_is_that_of_its_reproduction() -> None:
-    original = SPEC | {"callbacks": [{"name": "batch_size_finder"}]}
-    runtime = {"device": "cpu", "precision": "bf16", "threads": 3, "batch_size": {"chosen": 64}}
-    runtime |= {"lr_find": {"suggestion": 0.02}}
-    reproduced = build({"callbacks": [{"name": "batch_size_finder"}]}, runtime=runtime)
-    assert assume_runtime(original, reproduced) == runtime
-    assert assume_runtime(SPEC | {"precision": "fp32", "schedule": None}, SPEC | {"precision": "bf16"}) == {
-        "device": "auto",
-        "threads": "auto",
-    }

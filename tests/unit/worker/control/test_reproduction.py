@@ -15,7 +15,7 @@ from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow, MetricPointRow
 from core.errors import LostLease
-from core.reproduction import OriginalTraining, build_reproduction_spec
+from core.reproduction import OriginalTraining, assume_runtime, build_reproduction_spec
 from core.spec import JobSpec, ReproduceSpec
 from core.storage import LocalStorage
 from tests.support.builders import job, job_spec
@@ -199,3 +199,18 @@ def test_the_comparison_does_not_keep_other_writers_waiting(
 
     monkeypatch.setattr(completion_recorder, "compare_with_original", compare)
     assert repeat(SHA256, [3.0, 2.0])["verdict"] == "identical"
+
+
+def test_what_a_deleted_job_chose_is_that_of_its_reproduction() -> None:
+    auto = {"device": "auto", "precision": "auto", "threads": "auto"}
+    searched = {"callbacks": [{"name": "batch_size_finder"}], "schedule": {"name": "one_cycle", "max_lr": "auto"}}
+    original = SPEC | auto | searched
+    runtime = {"device": "cpu", "precision": "bf16", "threads": 3, "batch_size": {"chosen": 64}}
+    runtime |= {"lr_find": {"suggestion": 0.02}}
+    reproduced = build_reproduction_spec(OriginalTraining("a", "b", spec=original, runtime=runtime))
+    assert assume_runtime(original, reproduced) == runtime
+    fixed = SPEC | auto | {"precision": "fp32", "schedule": None}
+    assert assume_runtime(fixed, fixed | {"precision": "bf16"}) == {
+        "device": "auto",
+        "threads": "auto",
+    }
