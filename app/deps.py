@@ -33,6 +33,7 @@ from app.services.reproductions import ReproductionSubmission
 from app.services.resource_descriptions import ResourceDescriptionService
 from app.services.results import ResultService
 from app.services.resumable_uploads import ResumableUploadService
+from app.services.sweep_deletion import SweepDeletion
 from app.services.sweep_importance import SweepImportanceService
 from app.services.sweep_submission import SweepSubmission
 from app.services.sweeps import SweepService
@@ -190,6 +191,10 @@ async def _get_sweep_submission(state: StateDep) -> SweepSubmission:
     return state.sweep_submission
 
 
+async def _get_sweep_deletion(state: StateDep) -> SweepDeletion:
+    return SweepDeletion(state.sessions, open_sweeps=state.build_sweep_service, open_jobs=state.build_job_service)
+
+
 async def _get_sweep_importance(state: StateDep) -> SweepImportanceService:
     return state.sweep_importance
 
@@ -276,6 +281,7 @@ ArchitecturesDep = Annotated[ArchitectureCatalog, Depends(_get_architectures)]
 SweepsDep = Annotated[SweepService, Depends(_get_sweeps)]
 SweepReaderDep = Annotated[SweepService, Depends(_get_sweep_reader)]
 SweepSubmissionDep = Annotated[SweepSubmission, Depends(_get_sweep_submission)]
+SweepDeletionDep = Annotated[SweepDeletion, Depends(_get_sweep_deletion)]
 SweepImportanceDep = Annotated[SweepImportanceService, Depends(_get_sweep_importance)]
 SystemDep = Annotated[SystemService, Depends(_get_system)]
 PredictionsDep = Annotated[PredictionService, Depends(_get_predictions)]

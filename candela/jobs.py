@@ -167,6 +167,10 @@ class Job(JobResults):
         """
         return submit_reproduction(self._transport, f"/v1/jobs/{self.id}", changes, idempotency_key)
 
+    def dry_run_reproduction(self, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return what `reproduce` would submit: its resolved `spec`, `num_parameters` and `output_shape`."""
+        return dry_run_reproduction(self._transport, f"/v1/jobs/{self.id}", changes)
+
     def delete(self) -> None:
         """Delete the job with its checkpoints and artifacts. Models that it registered remain."""
         self._transport.request("DELETE", f"/v1/jobs/{self.id}")
@@ -201,3 +205,12 @@ def submit_reproduction(
     body = {"changes": dict(changes or {})}
     response = transport.request_json("POST", f"{path}/reproduce", json=body, headers=headers, repeatable=True)
     return Job(transport, response)
+
+
+def dry_run_reproduction(transport: Transport, path: str, changes: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what `submit_reproduction` would submit."""
+    body, params = {"changes": dict(changes or {})}, {"dry_run": "true"}
+    response: dict[str, Any] = transport.request_json(
+        "POST", f"{path}/reproduce", json=body, params=params, repeatable=True
+    )
+    return response

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from candela.jobs import Job, submit_reproduction
+from candela.jobs import Job, dry_run_reproduction, submit_reproduction
 from candela.model_predictions import ModelPredictions
 from candela.pagination import iterate_items, list_items
 
@@ -40,6 +40,11 @@ class Models(ModelPredictions):
         """Return everything on which a version depends, as a graph of jobs, datasets, models and checkpoints."""
         return self._get(f"/v1/models/{name}/versions/{version}/lineage")
 
+    def card(self, name: str, version: int) -> str:
+        """Return the model card of a version in Markdown."""
+        response = self._transport.request("GET", f"/v1/models/{name}/versions/{version}/card")
+        return response.text
+
     def reproduce(
         self,
         name: str,
@@ -51,6 +56,10 @@ class Models(ModelPredictions):
         """Submit a job that repeats the training of a version, and return it (see `Job.reproduce`)."""
         path = f"/v1/models/{name}/versions/{version}"
         return submit_reproduction(self._transport, path, changes, idempotency_key)
+
+    def dry_run_reproduction(self, name: str, version: int, changes: Mapping[str, Any] | None = None) -> Json:
+        """Return what `reproduce` would submit (see `Job.dry_run_reproduction`)."""
+        return dry_run_reproduction(self._transport, f"/v1/models/{name}/versions/{version}", changes)
 
     def register(
         self,

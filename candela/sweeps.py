@@ -121,9 +121,15 @@ class Sweeps:
         """Change limits of the budget, for example `{"trials": 100}`; None removes one. An ended sweep continues."""
         return self._post(sweep_id, "extend", json=dict(budget))
 
-    def delete(self, sweep_id: str) -> None:
-        """Delete a sweep that has ended. Its jobs and models remain."""
-        self._transport.request("DELETE", f"/v1/sweeps/{sweep_id}")
+    def delete(self, sweep_id: str, *, jobs: bool = False) -> None:
+        """Delete a sweep that has ended. Its jobs and models remain.
+
+        Args:
+            sweep_id: the id of the sweep.
+            jobs: delete its jobs too, with their checkpoints. Models that they have registered must be deleted first.
+        """
+        params = {"jobs": "true"} if jobs else None
+        self._transport.request("DELETE", f"/v1/sweeps/{sweep_id}", params=params)
 
     def _post(self, sweep_id: str, action: str, **options: Any) -> SweepResponse:  # noqa: ANN401 - options of the transport
         response: SweepResponse = self._transport.request_json("POST", f"/v1/sweeps/{sweep_id}/{action}", **options)

@@ -14,6 +14,10 @@ class JobState(StrEnum):
     CANCELLED = "cancelled"
 
 
+EPOCH_KINDS = frozenset({"train", "reproduce"})
+"""The kinds of jobs that train a network over epochs. Their results are a network or a comparison, not files."""
+
+
 class StopRequest(StrEnum):
     """A request of a client to stop a running job."""
 

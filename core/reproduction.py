@@ -28,6 +28,7 @@ class OriginalTraining(NamedTuple):
         stop_reason: why it ended before its last epoch, if it did.
         num_steps: the number of its optimizer steps, if it is known.
         is_extended: whether it was extended by more epochs.
+        has_curves: whether its curves are stored: neither the job nor the points of its curves were deleted.
     """
 
     job_id: str
@@ -40,6 +41,7 @@ class OriginalTraining(NamedTuple):
     stop_reason: str | None = None
     num_steps: int | None = None
     is_extended: bool = False
+    has_curves: bool = False
 
 
 def build_reproduction_spec(original: OriginalTraining) -> dict[str, Any]:
@@ -83,3 +85,24 @@ def list_environment_differences(original: Mapping[str, Any], reproduced: Mappin
         for name in _COMPARED_FIELDS
         if original.get(name) != reproduced.get(name)
     ]
+
+
+def assume_runtime(original: Mapping[str, Any], reproduced: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a training chose while it ran, as far as the spec of its reproduction has it.
+
+    It is needed if the job of the original was deleted after the reproduction was submitted.
+    """
+    chosen = {
+        name: reproduced.get(name)
+        for name in ("device", "precision", "threads")
+        if original.get(name, "auto") == "auto"
+    }
+    if _has_batch_size_finder(original) and not _has_batch_size_finder(reproduced):
+        chosen["batch_size"] = {"chosen": reproduced.get("batch_size")}
+    if (original.get("schedule") or {}).get("max_lr") == "auto":
+        chosen["lr_find"] = {"suggestion": (reproduced.get("schedule") or {}).get("max_lr")}
+    return chosen
+
+
+def _has_batch_size_finder(spec: Mapping[str, Any]) -> bool:
+    return any(each["name"] == "batch_size_finder" for each in spec.get("callbacks", ()))

@@ -95,8 +95,9 @@ async def stream_many_events(
     """
     text = after if last_event_id is None else last_event_id
     position = await streams.decode_position(text) if text else None
-    if sum(bool(each) for each in (job, sweep, topic)) > 1:
-        raise _build_error("?job", "cannot be combined with topic or sweep; send one of job, sweep and topic")
+    sent = [name for name, value in (("job", job), ("sweep", sweep), ("topic", topic)) if value]
+    if len(sent) > 1:
+        raise _build_error(f"?{sent[0]}", f"cannot be combined with {sent[1]}; send one of job, sweep and topic")
     if topic is Topic.JOBS:
         topic_stream = await streams.open_topic(position)
         first = format_message(event_id=topic_stream.position.encode())

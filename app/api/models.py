@@ -40,6 +40,12 @@ ModelName = Annotated[str, Path(pattern=NAME_PATTERN, description="The name of t
 Alias = Annotated[str, Path(pattern=NAME_PATTERN, description="The name of the alias, such as `champion`.")]
 Version = Annotated[int, Path(ge=1, le=2**31 - 1, description="The number of the version.")]
 CHUNK = 2**20
+MARKDOWN = {
+    "text/markdown": {
+        "schema": {"type": "string"},
+        "example": "# digits, version 3\n\nA classification model with 9,098 parameters, registered on 2026-01-31.\n",
+    }
+}
 ZIP = {"application/zip": {"schema": {"type": "string", "format": "binary"}}}
 
 
@@ -172,6 +178,20 @@ async def download_bundle(
     files = await run_sync(models.fetch_bundle, name, version, limiter=threads)
     headers = {"Content-Disposition": build_attachment(f"{name}-{version}.zip")}
     return StreamingResponse(stream_zip(files), media_type="application/zip", headers=headers)
+
+
+@router.get(
+    "/{name}/versions/{version}/card",
+    response_class=Response,
+    responses={200: {"description": "The model card.", "content": MARKDOWN}, **problem_responses(404, 422)},
+)
+def show_model_card(name: ModelName, version: Version, models: ModelReaderDep) -> Response:
+    """Get a model card.
+
+    Returns Markdown: the network, its input and classes, its dataset and training, the environment and the metrics, and
+    the description of the version.
+    """
+    return Response(models.build_card(name, version), media_type="text/markdown; charset=utf-8")
 
 
 @router.put("/{name}/aliases/{alias}", responses=problem_responses(400, 404, 413, 415, 422))

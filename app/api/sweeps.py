@@ -9,7 +9,7 @@ from app.api.etags import UNCHANGED, build_json_response
 from app.api.job_ids import JOB_ID_PATTERN
 from app.api.jobs import IdempotencyKey
 from app.api.strict_route import StrictRoute
-from app.deps import SweepImportanceDep, SweepReaderDep, SweepsDep, SweepSubmissionDep
+from app.deps import SweepDeletionDep, SweepImportanceDep, SweepReaderDep, SweepsDep, SweepSubmissionDep
 from app.pagination import Cursor, Limit, Page
 from app.schemas.problems import problem_responses
 from app.schemas.sweep_examples import SWEEPS
@@ -125,12 +125,18 @@ def show_sweep(sweep_id: SweepId, sweeps: SweepReaderDep) -> SweepOut:
 
 
 @router.delete("/{sweep_id}", status_code=204, responses=problem_responses(404, 409, 422))
-def delete_sweep(sweep_id: SweepId, sweeps: SweepsDep) -> None:
+def delete_sweep(
+    sweep_id: SweepId,
+    deletion: SweepDeletionDep,
+    jobs: Annotated[bool, Query(description="Delete the jobs of the sweep too, with their checkpoints.")] = False,
+) -> None:
     """Delete a sweep.
 
-    Its jobs and models remain. Returns 409 if the sweep has not ended.
+    Its jobs and models remain, unless `jobs` is true. Returns 409 if the sweep has not ended. With `jobs`, also if its
+    jobs have registered models, which must be deleted first, or if other jobs start from their checkpoints;
+    `facts.dependents` names them.
     """
-    sweeps.delete_sweep(sweep_id)
+    deletion.delete_sweep(sweep_id, with_jobs=jobs)
 
 
 @router.get(

@@ -7,12 +7,13 @@ from typing import NamedTuple
 from app.services.event_position import EventPosition
 from app.services.sweep_stream import RecentSweeps
 from core.db.repos.events import EventRepo, JobChange
+from core.db.repos.sweep_changes import SweepChangeRepo
 from core.db.repos.sweep_lists import SweepListRepo, SweepView
 from core.db.session import SessionFactory, transaction
 from core.events import Event
 from core.jobs import TERMINAL
 
-PAGE_SIZE = 500
+PAGE_SIZE, SWEEP_PAGE_SIZE = 500, 100
 SETTLED_S = 60.0
 """Seconds after which no event with an earlier time can appear anymore.
 
@@ -86,6 +87,11 @@ class EventReader:
         """Return the current time of the clock that gives events their times."""
         with transaction(self._sessions, read_only=True) as session:
             return EventRepo(session).get_time()
+
+    def read_changed_sweeps(self, after: tuple[datetime, str]) -> list[SweepView]:
+        """Return the first sweeps that changed after a time and an id, in the order of their changes."""
+        with transaction(self._sessions, read_only=True) as session:
+            return SweepListRepo(session).build_views(SweepChangeRepo(session).list_after(after, SWEEP_PAGE_SIZE))
 
     def read_recent_sweeps(
         self, followed: Collection[str], cached: Mapping[str, int], previous: datetime | None

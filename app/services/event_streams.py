@@ -20,6 +20,7 @@ from app.services.topic_feed import TopicFeed
 from app.services.topic_stream import TopicStream
 from core.bus import ALL_JOBS, Bus
 from core.db.repos.events import JobChange
+from core.db.repos.sweep_lists import SweepView
 from core.db.session import SessionFactory
 from core.errors import NotFound, Overloaded
 from core.events import Event
@@ -126,20 +127,26 @@ class EventStreams:
         feed = self._sweeps = self._sweeps or SweepFeed()
         if len(feed.list_followed().union(sweep_ids)) > MAX_FEEDS:
             raise Overloaded("The event streams follow too many sweeps; try again later.")
-        stream = SweepStream(group, position or EventPosition(), self.release, feed=feed, sweep_ids=sweep_ids)
+        reader = self._read_changed_sweeps
+        stream = SweepStream(group, position, self.release, feed=feed, read_sweeps=reader, sweep_ids=sweep_ids)
         feed.listeners[stream] = None
         self._add_stream(stream)
+        if position is not None and not sweep_ids:
+            stream.start_after_position()
+            return stream
         try:
-            previous = None if position is None or sweep_ids else position.cutoff
-            stored = await run_sync(self._reader.read_recent_sweeps, sweep_ids, {}, previous, limiter=self._threads)
+            stored = await run_sync(self._reader.read_recent_sweeps, sweep_ids, {}, None, limiter=self._threads)
         except BaseException:
             stream.close()
             raise
+        if not sweep_ids:
+            stream.start_at(stored)
+            return stream
         missing = [sweep_id for sweep_id in sweep_ids if sweep_id not in stored.revisions]
         if missing and position is None:
             stream.close()
             raise NotFound(f"Sweep {missing[0]!r} does not exist.", sweeps=missing)
-        if stream.start(stored.views, missing, None if position or sweep_ids else stored.settled_at):
+        if stream.start_with(stored.views):
             return stream
         stream.close()
         return None
@@ -155,6 +162,9 @@ class EventStreams:
     async def get_number_at(self, job_id: str, at: datetime) -> int:
         """Return the number of a job's last event that is not later than `at`, or 0 if there is none."""
         return await run_sync(self._reader.get_number_at, job_id, at, limiter=self._threads)
+
+    async def _read_changed_sweeps(self, after: tuple[datetime, str]) -> list[SweepView]:
+        return await run_sync(self._reader.read_changed_sweeps, after, limiter=self._threads)
 
     async def decode_position(self, text: str) -> EventPosition:
         """Return the position in the id of an event that a client received.
@@ -285,6 +295,6 @@ class EventStreams:
             await feed.update(state and state.seq, has_ended=state is None or state.has_ended)
 
     async def _poll_sweeps(self, feed: SweepFeed) -> None:
-        followed, cached, previous = feed.list_followed(), feed.get_revisions(), feed.settled_at
-        arguments = followed, cached, None if previous == EPOCH else previous
+        followed, previous = feed.list_followed(), feed.settled_at
+        arguments = followed, feed.revisions, None if previous == EPOCH else previous
         feed.update(await run_sync(self._reader.read_recent_sweeps, *arguments, limiter=self._threads), followed)

@@ -8,14 +8,17 @@ from sqlalchemy.orm import Session
 
 from app.services.job_submission import JobSubmission
 from app.services.jobs import JobView
+from app.services.model_card import build_model_card
 from app.services.submission_store import Submission
 from app.services.validation.report import reject
 from core.db.repos.descriptions import Description, DescriptionRepo
+from core.db.repos.jobs import JobRepo
 from core.db.repos.model_lists import DescribedVersion, ListedModel, ModelListRepo
 from core.db.repos.models import ModelNotFound, ModelRepo
 from core.db.repos.variants import VariantRepo
 from core.db.session import on_commit, release_connection
 from core.db.tables import ModelVariantRow, ModelVersionRow
+from core.environment import select_environment
 from core.jobs import ResourceKind
 from core.spec import SERVED_VARIANTS, RegisterSpec, VariantFormat
 from core.spec.reserved_names import find_name_error
@@ -110,6 +113,13 @@ class ModelService:
     def get_version_description(self, row: ModelVersionRow) -> Description:
         """Return the description of a version."""
         return DescriptionRepo(self._session, ResourceKind.MODEL).get(row.name, row.version)
+
+    def build_card(self, name: str, version: int) -> str:
+        """Return the model card of a version in Markdown. Raises NotFound."""
+        row = self._models.get(name, version)
+        job = JobRepo(self._session).find(row.job_id)
+        environment = {} if job is None else select_environment(job.runtime or {})
+        return build_model_card(row, self.get_version_description(row).description, environment)
 
     def list_version_aliases(self, row: ModelVersionRow) -> list[str]:
         """Return the aliases of a version."""

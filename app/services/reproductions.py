@@ -1,7 +1,7 @@
 """Submits jobs that repeat a training, to compare their results with the original."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 from anyio.to_thread import run_sync
 from sqlalchemy.orm import Session
@@ -10,6 +10,7 @@ from app.services.job_submission import JobSubmission
 from app.services.jobs import JobView
 from app.services.merge_patch import apply_merge_patch
 from app.services.submission_store import Submission
+from app.services.validation.context import ResolvedSpec
 from app.services.validation.original import select_original
 from app.services.validation.report import reject_all
 from app.services.validation.resolve import parse_job_spec
@@ -25,6 +26,7 @@ from core.spec import AnyJobSpec, ReproduceSpec
 FIXED_FIELDS = ("kind", "original", "stop_after_step")
 """Fields of the spec that a client cannot change."""
 CHANGES = "/changes"
+Result = TypeVar("Result")
 
 
 class ReproductionSubmission:
@@ -48,15 +50,31 @@ class ReproductionSubmission:
         """Repeat the training of a model version, whose job may have been deleted."""
         return await self._submit(changes, request, name=name, version=version)
 
+    async def dry_run_job(self, job_id: str, changes: Mapping[str, Any]) -> ResolvedSpec:
+        """Return the spec that `reproduce_job` would submit, without storing anything."""
+        return await self._run(self._submission.dry_run, changes, job_id=job_id)
+
+    async def dry_run_version(self, name: str, version: int, changes: Mapping[str, Any]) -> ResolvedSpec:
+        """Return the spec that `reproduce_version` would submit, without storing anything."""
+        return await self._run(self._submission.dry_run, changes, name=name, version=version)
+
     async def _submit(
         self, changes: Mapping[str, Any], request: Mapping[str, str | None], **subject: str | int
     ) -> JobView:
+        async def submit(spec: AnyJobSpec) -> JobView:
+            return await self._submission.submit_job(Submission(spec, **request))
+
+        return await self._run(submit, changes, **subject)
+
+    async def _run(
+        self, use_spec: Callable[[AnyJobSpec], Awaitable[Result]], changes: Mapping[str, Any], **subject: str | int
+    ) -> Result:
+        """Call a function with the spec of a reproduction. Report the errors of the spec at the fields of `changes`."""
         fixed = [(f"{CHANGES}/{name}", "cannot be changed") for name in FIXED_FIELDS if name in changes]
         if fixed:
             reject_all(fixed)
         try:
-            spec = await run_sync(self._plan, subject, changes)
-            return await self._submission.submit_job(Submission(spec, **request))
+            return await use_spec(await run_sync(self._plan, subject, changes))
         except IdempotencyMismatch:
             raise
         except InvalidSpec as error:  # its pointers refer to the spec

@@ -33,7 +33,7 @@ class SweepImportance(NamedTuple):
 
 
 class SweepImportanceService:
-    """Computes one report at a time. A report is cached until the sweep changes."""
+    """Computes one report at a time. A report is cached until the sweep changes; a cached one waits for no other."""
 
     def __init__(self, sessions: SessionFactory) -> None:
         self._sessions = sessions
@@ -48,6 +48,9 @@ class SweepImportanceService:
             NotFound: the sweep does not exist.
             Overloaded: too many reports are being computed, or this one takes too long.
         """
+        cached = await run_sync(self._find_cached, sweep_id)
+        if cached is not None:
+            return cached
         if self._num_waiting >= MAX_WAITING_REPORTS:
             raise Overloaded("Too many importances are being computed; try again later.", waiting=self._num_waiting)
         self._num_waiting += 1
@@ -55,6 +58,13 @@ class SweepImportanceService:
             return await run_sync(self._compute, sweep_id, limiter=self._thread)
         finally:
             self._num_waiting -= 1
+
+    def _find_cached(self, sweep_id: str) -> SweepImportance | None:
+        """Return the report for the present revision, if it was computed. Raises NotFound."""
+        with transaction(self._sessions, read_only=True) as session:
+            revision = SweepRepo(session).get(sweep_id).revision
+        cached = self._cached.get(sweep_id)
+        return cached if cached is not None and cached.revision == revision else None
 
     def _compute(self, sweep_id: str) -> SweepImportance:
         with transaction(self._sessions, read_only=True) as session:

@@ -137,6 +137,12 @@ class ModelCache:
         """Remove a model. Its waiting requests are still computed."""
         self._remove(ref.cache_key)
 
+    def unload_model(self, name: str) -> None:
+        """Remove all bundles and outputs of a model. Checkpoints, which have no version, belong to no model."""
+        for entry in list(self._entries.values()):
+            if entry.ref.model == name and entry.ref.version:
+                self._remove(entry.ref.cache_key)
+
     def invalidate_lost_models(self) -> list[BundleRef]:
         """Remove the models whose inference process has ended. Return their references, least recently used first."""
         lost = [entry for entry in self._entries.values() if (model := entry.model) and model.is_lost]

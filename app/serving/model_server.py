@@ -116,9 +116,12 @@ class ModelServer:
         """Keep a model in memory once it is loaded, instead of the one pinned before by this name; see `ModelCache`."""
         self._cache.pin(name, bundle)
 
-    def unload(self, bundle: BundleRef) -> None:
-        """Unload a model. Its waiting requests are still computed; a new request loads the model again."""
-        self._cache.unload(bundle)
+    def unload_model(self, name: str) -> None:
+        """Unload all versions of a model, with their variants and all outputs that were loaded.
+
+        Waiting requests are still computed; a new request loads the model again.
+        """
+        self._cache.unload_model(name)
 
     def list_bundles(self) -> list[BundleRef]:
         """Return the models that this process has loaded or used recently."""

@@ -168,6 +168,10 @@ class AsyncJob(AsyncJobResults):
         """
         return await submit_reproduction(self._transport, f"/v1/jobs/{self.id}", changes, idempotency_key)
 
+    async def dry_run_reproduction(self, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return what `reproduce` would submit: its resolved `spec`, `num_parameters` and `output_shape`."""
+        return await dry_run_reproduction(self._transport, f"/v1/jobs/{self.id}", changes)
+
     async def delete(self) -> None:
         """Delete the job with its checkpoints and artifacts. Models that it registered remain."""
         await self._transport.request("DELETE", f"/v1/jobs/{self.id}")
@@ -202,3 +206,14 @@ async def submit_reproduction(
     body = {"changes": dict(changes or {})}
     response = await transport.request_json("POST", f"{path}/reproduce", json=body, headers=headers, repeatable=True)
     return AsyncJob(transport, response)
+
+
+async def dry_run_reproduction(
+    transport: AsyncTransport, path: str, changes: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return what `submit_reproduction` would submit."""
+    body, params = {"changes": dict(changes or {})}, {"dry_run": "true"}
+    response: dict[str, Any] = await transport.request_json(
+        "POST", f"{path}/reproduce", json=body, params=params, repeatable=True
+    )
+    return response

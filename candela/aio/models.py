@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from candela.aio.jobs import AsyncJob, submit_reproduction
+from candela.aio.jobs import AsyncJob, dry_run_reproduction, submit_reproduction
 from candela.aio.model_predictions import AsyncModelPredictions
 from candela.aio.pagination import iterate_items, list_items
 
@@ -39,6 +39,11 @@ class AsyncModels(AsyncModelPredictions):
         """Return everything on which a version depends, as a graph of jobs, datasets, models and checkpoints."""
         return await self._get(f"/v1/models/{name}/versions/{version}/lineage")
 
+    async def card(self, name: str, version: int) -> str:
+        """Return the model card of a version in Markdown."""
+        response = await self._transport.request("GET", f"/v1/models/{name}/versions/{version}/card")
+        return response.text
+
     async def reproduce(
         self,
         name: str,
@@ -50,6 +55,10 @@ class AsyncModels(AsyncModelPredictions):
         """Submit a job that repeats the training of a version, and return it (see `Job.reproduce`)."""
         path = f"/v1/models/{name}/versions/{version}"
         return await submit_reproduction(self._transport, path, changes, idempotency_key)
+
+    async def dry_run_reproduction(self, name: str, version: int, changes: Mapping[str, Any] | None = None) -> Json:
+        """Return what `reproduce` would submit (see `Job.dry_run_reproduction`)."""
+        return await dry_run_reproduction(self._transport, f"/v1/models/{name}/versions/{version}", changes)
 
     async def register(
         self,

@@ -91,6 +91,7 @@ MODEL_COMMANDS: Commands = {
     "list": models.list_models,
     "show": models.show_model,
     "lineage": models.show_lineage,
+    "card": models.show_card,
     "versions": models.list_versions,
     "register": models.register_model,
     "alias": models.set_alias,

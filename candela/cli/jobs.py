@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from candela.cli.job_lookup import find_job
+from candela.cli.job_lookup import find_job, find_sweep_id
 from candela.cli.options import AsJson, JobRef, Overrides
 from candela.cli.output import print_deleted, print_job, print_json, print_state
 
@@ -23,7 +23,10 @@ def list_jobs(
     tag: Annotated[list[str] | None, typer.Option(help="Only jobs with this tag; repeatable.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Only jobs with this dataset: NAME or NAME@VERSION.")] = None,
     model: Annotated[str | None, typer.Option(help="Only jobs whose model has this name.")] = None,
-    sweep: Annotated[str | None, typer.Option(help="Only jobs of the trials of this sweep: its id.")] = None,
+    sweep: Annotated[
+        str | None,
+        typer.Option(help="Only jobs of the trials of this sweep: its id, the start of its id, its name, or latest."),
+    ] = None,
     sort: Annotated[
         str | None, typer.Option(help="Order, for example -metrics.valid_accuracy.best or duration; - reverses it.")
     ] = None,
@@ -46,7 +49,7 @@ def list_jobs(
             tags=tag or (),
             dataset=dataset,
             model=model,
-            sweep=sweep,
+            sweep=None if sweep is None else find_sweep_id(client, sweep),
             sort=sort,
             limit=limit,
         )

@@ -54,6 +54,15 @@ def show_lineage(name: ModelName, version: Version, as_json: AsJson = False) -> 
         print_json_or(lineage, as_json, lambda: lineage_view.print_lineage(lineage))
 
 
+def show_card(name: ModelName, version: Version, as_json: AsJson = False) -> None:
+    """Print the model card of a version in Markdown."""
+    from candela.client import Client
+
+    with Client() as client:
+        card = client.models.card(name, version)
+        print_json_or({"card": card}, as_json, lambda: print(card, end=""))
+
+
 def list_versions(
     name: ModelName,
     limit: Annotated[int | None, typer.Option(min=1, help="Maximum number of versions (default: all).")] = None,

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from candela.client import Client
     from candela.jobs import Job
 
+DEFAULT = "default"
+"""The alias of the version that a model name alone refers to."""
+
 
 def reproduce(
     ref: Annotated[
@@ -47,15 +50,19 @@ def reproduce(
 
 
 def _submit(client: "Client", ref: str, overrides: Sequence["Override"]) -> "Job":
-    """Submit the reproduction of a job, or of a model version if the reference has an `@` or no job has this name."""
+    """Submit the reproduction of a job, or of a model version if the reference has an `@` or no job has this name.
+
+    The overrides change the spec that the server would submit, which is not that of the original: what the original
+    chose is fixed in it, and it has no time limit.
+    """
     from candela.cli.overrides import apply_overrides, build_patch
 
     job = None if "@" in ref else _find_job(client, ref)
     if job is not None:
-        spec = job.response["spec"]
+        spec = job.dry_run_reproduction()["spec"] if overrides else {}
         return job.reproduce(build_patch(spec, apply_overrides(spec, overrides)))
     name, version = _find_version(client, ref)
-    spec = client.models.get_version(name, version)["spec"] if overrides else {}
+    spec = client.models.dry_run_reproduction(name, version)["spec"] if overrides else {}
     return client.models.reproduce(name, version, build_patch(spec, apply_overrides(spec, overrides)))
 
 
@@ -69,7 +76,10 @@ def _find_job(client: "Client", ref: str) -> "Job | None":
 
 
 def _find_version(client: "Client", ref: str) -> tuple[str, int]:
-    """Return the name and the number of the model version that `name`, `name@3` or `name@alias` refers to."""
+    """Return the name and the number of the model version that `name`, `name@3` or `name@alias` refers to.
+
+    As for predictions, a name alone is the version of its alias `default`, else the newest.
+    """
     name, _, tag = ref.partition("@")
     if tag.isdecimal():
         return name, int(tag)
@@ -77,8 +87,9 @@ def _find_version(client: "Client", ref: str) -> tuple[str, int]:
         model = client.models.get(name)
     except (NotFound, InvalidRequest):
         raise CandelaError(f"no {'model' if tag else 'job and no model'} is called {name!r}") from None
-    if tag in ("", "latest"):
+    if tag == "latest" or (not tag and DEFAULT not in model["aliases"]):
         return name, model["versions"][0]["version"]
-    if tag not in model["aliases"]:
-        raise CandelaError(f"model {name!r} has no alias {tag!r}; it has {', '.join(model['aliases']) or 'none'}")
-    return name, model["aliases"][tag]
+    alias = tag or DEFAULT
+    if alias not in model["aliases"]:
+        raise CandelaError(f"model {name!r} has no alias {alias!r}; it has {', '.join(model['aliases']) or 'none'}")
+    return name, model["aliases"][alias]

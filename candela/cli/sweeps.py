@@ -192,13 +192,17 @@ def extend_sweep(
         _print_state(client.sweeps.extend(find_sweep_id(client, ref), changes), as_json=as_json)
 
 
-def delete_sweep(ref: SweepRef, as_json: AsJson = False) -> None:
-    """Delete a sweep that has ended. Its jobs and models remain."""
+def delete_sweep(
+    ref: SweepRef,
+    jobs: Annotated[bool, typer.Option("--jobs", help="Delete its jobs too, with their checkpoints.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a sweep that has ended. Its jobs remain without --jobs; models must be deleted before them."""
     from candela.client import Client
 
     with Client() as client:
         sweep_id = find_sweep_id(client, ref)
-        client.sweeps.delete(sweep_id)
+        client.sweeps.delete(sweep_id, jobs=jobs)
         print_deleted(f"sweep {sweep_id}", as_json=as_json, id=sweep_id)
 
 

@@ -20,7 +20,7 @@ from core.db.tables import JobRow, ModelVariantRow, ModelVersionRow
 from core.events import Event, EventType
 from core.failures import FAILURES
 from core.job_log import describe_failure
-from core.jobs import JobState
+from core.jobs import EPOCH_KINDS, JobState
 from core.redaction import redact_credentials
 from core.storage import Storage
 from core.storage.deletion import delete_stored_files
@@ -53,7 +53,8 @@ class CompletionRecorder:
             StorageFull: there is not enough space for the bundle.
         """
         if self._job.kind == "reproduce":
-            self._transactions.run(lambda session: self._complete_reproduction(session, message))
+            result = self._transactions.read(lambda session: self._compare(session, message))
+            self._transactions.run(lambda session: self._complete_reproduction(session, message, result))
             return
         key = f"{self._files.attempt_key}/bundle"
         description = (Path(message.dir) / "bundle.json").read_text()
@@ -146,7 +147,7 @@ class CompletionRecorder:
 
     def _describe_checkpoint(self, session: Session, code: str) -> str:
         """Return the end of a failure's hint: which checkpoint of the job is retained, if any."""
-        if self._job.kind not in ("train", "reproduce") or not FAILURES[code].mentions_checkpoint:
+        if self._job.kind not in EPOCH_KINDS or not FAILURES[code].mentions_checkpoint:
             return ""
         checkpoints = CheckpointRepo(session).list_resumable(self._job.id)
         if not checkpoints:
@@ -165,9 +166,11 @@ class CompletionRecorder:
         lines = job_log.describe_training_result(message, ref, is_new=is_new)
         self._end_training(session, message, lines, None if version is None else version.version)
 
-    def _complete_reproduction(self, session: Session, message: TrainingFinished) -> None:
-        AttemptRepo(session).check_lease(self._job.id, self._job.token)
-        result = compare_with_original(session, self._job, message.files[WEIGHTS].sha256, message.metrics)
+    def _compare(self, session: Session, message: TrainingFinished) -> dict[str, Any]:
+        """Compare the job with its original. It takes a while, so the transaction that completes the job does not."""
+        return compare_with_original(session, self._job, message.files[WEIGHTS].sha256, message.metrics)
+
+    def _complete_reproduction(self, session: Session, message: TrainingFinished, result: dict[str, Any]) -> None:
         lines = [*job_log.describe_training_end(message), *describe_reproduction(result)]
         self._end_training(session, message, lines, None, result)
 

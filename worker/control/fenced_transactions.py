@@ -47,9 +47,20 @@ class FencedTransactions:
         Raises:
             LostLease: the lease expired while the database was unavailable, or another attempt claimed the job.
         """
+        return self._run(action, read_only=False)
+
+    def read(self, action: Callable[[Session], T]) -> T:
+        """Run `action` in one transaction that only reads, and holds no lock, and return its result.
+
+        Raises:
+            LostLease: the lease expired while the database was unavailable.
+        """
+        return self._run(action, read_only=True)
+
+    def _run(self, action: Callable[[Session], T], *, read_only: bool) -> T:
         while True:
             try:
-                with transaction(self._sessions) as session:
+                with transaction(self._sessions, read_only=read_only) as session:
                     return action(session)
             except SQLAlchemyError as error:
                 if not is_database_unavailable(error):

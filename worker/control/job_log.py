@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from core.job_log import format_duration
+from core.jobs import EPOCH_KINDS
 from worker.protocol import BestEpoch, JobCompleted, Metrics, TrainingFinished
 
 STOPPED_BY_USER = "user_finished"
@@ -87,7 +88,7 @@ def _describe_initial_weights(spec: Mapping[str, Any], runtime: Mapping[str, Any
 
 
 def _describe_training(spec: Mapping[str, Any], runtime: Mapping[str, Any]) -> list[str]:
-    if spec.get("kind", "train") not in ("train", "reproduce") or "steps_per_epoch" not in runtime:
+    if spec.get("kind", "train") not in EPOCH_KINDS or "steps_per_epoch" not in runtime:
         return []
     batch_size = (runtime.get("batch_size") or {}).get("chosen", spec.get("batch_size"))
     optimizer, schedule, loss = spec.get("optimizer") or {}, spec.get("schedule"), spec.get("loss") or {}

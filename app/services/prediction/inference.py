@@ -117,11 +117,14 @@ class InferenceService:
         self._unloaded.discard(name)
 
     async def unload_model(self, name: str) -> None:
-        """Unload all versions of a model. Requests in the queue are still served. Raises NotFound."""
-        versions = await self.list_versions(name)
+        """Unload all versions of a model, with their variants and outputs. Requests in the queue are still served.
+
+        Raises:
+            NotFound: the model does not exist.
+        """
+        await self.list_versions(name)
         self._unloaded.add(name)
-        for model in versions:
-            self._model_server.unload(model.bundle)
+        self._model_server.unload_model(name)
 
     async def ensure_ready(self, model: ServedModel) -> None:
         """Load a version if it is not loaded yet.

@@ -11,6 +11,10 @@ from core.reproduction import OriginalTraining
 from core.spec import AnyJobSpec, ReproduceSpec
 
 
+class UnknownWeights(Conflict):
+    """The job exists, but has no weights with this hash."""
+
+
 def select_original(session: Session, job_id: str, sha256: str | None = None) -> OriginalTraining:
     """Return a training. A deleted job is known from the model version that it registered.
 
@@ -21,7 +25,8 @@ def select_original(session: Session, job_id: str, sha256: str | None = None) ->
 
     Raises:
         NotFound: neither the job nor a model version with these weights exists.
-        Conflict: the job cannot be repeated: it is of another kind, has not succeeded, or was extended.
+        Conflict: the job cannot be repeated: it is of another kind, has not succeeded, or was extended; or, as
+            UnknownWeights, it has not trained these weights, or they were deleted.
     """
     job, originals = JobRepo(session).find(job_id), OriginalRepo(session)
     if job is None:
@@ -39,9 +44,13 @@ def select_original(session: Session, job_id: str, sha256: str | None = None) ->
             state=job.state,
             allowed=[JobState.SUCCEEDED],
         )
-    sha256 = sha256 or originals.find_sha256(job)
     if sha256 is None:
-        raise Conflict("The job cannot be reproduced: the model version that it registered was deleted.")
+        sha256 = originals.find_sha256(job)
+    elif not originals.is_result(job, sha256):
+        raise UnknownWeights(f"Job {job_id!r} has no weights with the sha256 {sha256}.")
+    if sha256 is None:
+        lost = "the network that it trained" if job.model_version is None else "the model version that it registered"
+        raise Conflict(f"The job cannot be reproduced: {lost} was deleted.")
     return originals.read(job_id, sha256)
 
 
@@ -55,5 +64,7 @@ def check_original(session: Session, spec: AnyJobSpec) -> None:
         return
     try:
         select_original(session, spec.original.job, spec.original.sha256)
+    except UnknownWeights as error:
+        reject("/original/sha256", error.detail)
     except (NotFound, Conflict) as error:
         reject("/original/job", error.detail)

@@ -59,15 +59,16 @@ def relocate_errors(error: InvalidSpec, sweep: SweepSpec, suggestion: Suggestion
 
 
 def locate_field(sweep: SweepSpec, suggestion: Suggestion, pointer: str) -> str:
-    """Return the pointer of the field of a sweep that sets a field of the job spec of its first trial."""
+    """Return the pointer of the field of a sweep that sets a field of the job spec of one of its first trials."""
     owner = find_owner(pointer, suggestion.parameters)
     if owner is None:
         if pointer == "/model" and sweep.base.get("model") is None:  # the default
             return "/name" if sweep.base.get("name") is None else "/base/name"
         return f"/base{pointer}"
     rest, parameter = pointer.removeprefix(owner), sweep.space[owner]
-    if suggestion.source is TrialSource.FIRST and owner in sweep.first[0]:
-        return build_pointer(["first", 0, owner]) + rest
+    entry = suggestion.number  # a new sweep has no other trials before those of `first`
+    if suggestion.source is TrialSource.FIRST and owner in sweep.first[entry]:
+        return build_pointer(["first", entry, owner]) + rest
     if isinstance(parameter, ChoiceParameter):
         index = parameter.find_index(suggestion.parameters[owner])
         return build_pointer(["space", owner, "values", index]) + rest

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from core.db.tables import MetricPointRow
@@ -61,17 +61,23 @@ class CurveComparisonRepo:
         return self._count(self._pair(select(func.count()), TRAIN, STEP_LOSS))
 
     def find_first_difference(self) -> LossDifference | None:
-        """Return the first recorded step whose training loss differs, or that only one of the jobs has."""
+        """Return the first recorded step whose training loss differs, or that only one of the jobs has.
+
+        Return None if all losses are equal, or if one of the jobs has no losses.
+        """
+        if not all(self._has_losses(row, conditions) for row, conditions in self._get_sides()):
+            return None
         first, second = self._original, self._reproduced
         columns: Any = select(first.step, first.epoch, first.value, first.special, second.value, second.special)
         differs = first.value.is_distinct_from(second.value) | first.special.is_distinct_from(second.special)
         query = self._pair(columns, TRAIN, STEP_LOSS).where(differs).order_by(first.step).limit(1)
+        found = [self._find_missing_step()]
         row = self._session.execute(query).one_or_none()
         if row is not None:
             step, epoch, value, special, other, other_special = row
             values = (special if value is None else value, other_special if other is None else other)
-            return LossDifference(step, epoch, *values, self._find_last_equal_step(step))
-        return self._find_missing_step()
+            found.append(LossDifference(step, epoch, *values, self._find_last_equal_step(step)))
+        return min((each for each in found if each is not None), key=lambda each: each.step, default=None)
 
     def compare_epochs(self, names: Collection[str], relative: float, absolute: float) -> CurveMatch:
         """Compare metrics of all epochs, given as `train_loss` and the like. Values that are not finite must be equal.
@@ -103,23 +109,33 @@ class CurveComparisonRepo:
         return last
 
     def _find_missing_step(self) -> LossDifference | None:
-        """Return the first step after the last one of the job that recorded fewer steps; None if both end there."""
-        last_common = self._session.scalars(self._pair(select(func.max(self._original.step)), TRAIN, STEP_LOSS)).one()
-        if last_common is None:  # one of them has no points, so nothing can be compared
-            return None
-        for row, conditions in (
-            (self._original, self._of_original),
-            (self._reproduced, [self._reproduced.job_id == self._job_id]),
-        ):
-            loss: list[ColumnElement[bool]] = [row.split == TRAIN, row.name == STEP_LOSS, row.step > last_common]
-            query = select(row.step, row.epoch, row.value, row.special).where(*conditions, *loss)
-            found = self._session.execute(query.order_by(row.step).limit(1)).one_or_none()
-            if found is not None:
-                value = found[3] if found[2] is None else found[2]
+        """Return the first step that only one of the jobs has recorded; None if there is none."""
+        found = list[LossDifference]()
+        for row, conditions in self._get_sides():
+            (other, same_job), *_ = [side for side in self._get_sides() if side[0] is not row]
+            same = (other.split == row.split, other.name == row.name, other.step == row.step)
+            query = select(row.step, row.epoch, row.value, row.special).where(*conditions, *_select_losses(row))
+            query = query.where(~exists().where(*same_job, *same)).order_by(row.step).limit(1)
+            point = self._session.execute(query).one_or_none()
+            if point is not None:
+                value = point[3] if point[2] is None else point[2]
                 original, reproduced = (value, None) if row is self._original else (None, value)
-                return LossDifference(found[0], found[1], original, reproduced, last_common)
-        return None
+                last = self._find_last_equal_step(point[0])
+                found.append(LossDifference(point[0], point[1], original, reproduced, last))
+        return min(found, key=lambda each: each.step, default=None)
+
+    def _get_sides(self) -> list[tuple[Any, list[ColumnElement[bool]]]]:
+        """Return the points of the original and of the reproduction, each with the conditions of its job."""
+        return [(self._original, self._of_original), (self._reproduced, [self._reproduced.job_id == self._job_id])]
+
+    def _has_losses(self, row: Any, conditions: list[ColumnElement[bool]]) -> bool:  # noqa: ANN401 - an alias
+        query = select(row.step).where(*conditions, *_select_losses(row)).limit(1)
+        return self._session.scalars(query).one_or_none() is not None
 
     def _count(self, query: Select[Any]) -> int:
         count: int = self._session.scalars(query).one()
         return count
+
+
+def _select_losses(row: Any) -> list[ColumnElement[bool]]:  # noqa: ANN401 - an alias
+    return [row.split == TRAIN, row.name == STEP_LOSS]

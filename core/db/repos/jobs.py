@@ -15,7 +15,7 @@ from core.db.repos.spec_columns import build_spec_columns
 from core.db.repos.transitions import apply_transition, build_transition_conflict, get_job_for_update, record_transition
 from core.db.tables import ArtifactRow, CheckpointRow, JobRow, ModelVariantRow
 from core.errors import Conflict, NotFound, ResourceInUse
-from core.jobs import ACTIVE, EXTENDED, RETRIED, TERMINAL, UNFINISHED, USER, JobState, StopRequest
+from core.jobs import ACTIVE, EPOCH_KINDS, EXTENDED, RETRIED, TERMINAL, UNFINISHED, USER, JobState, StopRequest
 
 _CLEARED: dict[str, Any] = {
     "stop_request": None,
@@ -289,7 +289,7 @@ def get_result_key(job: JobRow) -> str:
 
 def has_stored_result(job: JobRow) -> bool:
     """Return whether the job can have stored result files."""
-    return job.kind != "train" and job.state is JobState.SUCCEEDED
+    return job.kind not in EPOCH_KINDS and job.state is JobState.SUCCEEDED
 
 
 def _is_before(job: JobRow) -> ColumnElement[bool]:

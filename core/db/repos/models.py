@@ -93,6 +93,8 @@ class ModelRepo:
             raise ModelNotFound(f"Model {name!r} does not exist.")
 
     def find(self, name: str, version: int) -> ModelVersionRow | None:
+        if version > MAX_VERSION:  # the column cannot store it
+            return None
         return self._session.get(ModelVersionRow, (name, version))
 
     def get(self, name: str, version: int) -> ModelVersionRow:
@@ -166,8 +168,6 @@ class ModelRepo:
             raise ModelNotFound(f"Model {ref!r} does not exist.")
         name, tag = match["name"], match["tag"]
         if tag is not None and tag.isdecimal():
-            if int(tag) > MAX_VERSION:  # the column cannot store it
-                raise ModelNotFound(f"Model {name!r} has no version {tag}.")
             return ModelSelection(self.get(name, int(tag)), None)
         alias = self._session.get(ModelAliasRow, (name, tag or DEFAULT))
         if alias is not None:

@@ -22,6 +22,10 @@ class OriginalRepo:
         bundle = JobBundleRepo(self._session).find(job.id)
         return None if bundle is None else bundle.sha256
 
+    def is_result(self, job: JobRow, sha256: str) -> bool:
+        """Return whether a job trained weights with this hash that still exist."""
+        return sha256 == self.find_sha256(job) or ModelRepo(self._session).find_registered(job.id, sha256) is not None
+
     def read(self, job_id: str, sha256: str) -> OriginalTraining:
         """Return what is still known of a training: from its job, and from the model version that it registered."""
         job = JobRepo(self._session).find(job_id)
@@ -40,6 +44,7 @@ class OriginalRepo:
             stop_reason=job.stop_reason,
             num_steps=job.progress.get("step"),
             is_extended=job.extension is not None,
+            has_curves=not job.has_expired_points,
         )
 
 

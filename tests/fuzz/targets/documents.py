@@ -70,7 +70,7 @@ def _check_errors(errors: Sequence[tuple[str, str]], document: Any) -> None:
 
 
 def _check_pointer(pointer: str, document: Any) -> None:
-    """Check that a pointer names a value of the document, or a field that is missing in an object of it.
+    """Check that a pointer names a value of the document, or a field or item that is missing in it.
 
     Pointers refer to the long form: a value may stand for an array of one, and a name for an object, which may lack a
     field.
@@ -82,13 +82,16 @@ def _check_pointer(pointer: str, document: Any) -> None:
             value = value[int(part)]
         elif isinstance(value, dict) and part in value:
             value = value[part]
-        elif not isinstance(value, dict | list) and set(parts[position:-1]) <= {"0"}:
-            return
+        elif isinstance(value, str) and set(parts[position:-1]) <= {"0"}:
+            return  # a name, which stands for an object
+        elif not isinstance(value, dict | list) and parts[position:] == ["0"]:
+            return  # a scalar, which stands for an array of one
         elif isinstance(value, dict) and part == "0":  # it stands for an array of one
             continue
         else:
             assert position >= len(parts) - 1, f"{pointer} points into nothing"
-            assert isinstance(value, dict), f"{pointer} is a field of {type(value).__name__}"
+            is_missing_item = isinstance(value, list) and part.isdigit()  # of an array of a fixed length
+            assert isinstance(value, dict) or is_missing_item, f"{pointer} is a field of {type(value).__name__}"
 
 
 def parse_inline(body: bytes) -> None:

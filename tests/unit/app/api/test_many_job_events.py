@@ -56,7 +56,7 @@ def test_a_job_that_is_listed_twice_is_sent_once(client: TestClient, job_ids: li
     [
         ("", "?job"),
         ("topic=jobs&job=a", "?job"),
-        ("topic=sweeps&sweep=a", "?job"),
+        ("topic=sweeps&sweep=a", "?sweep"),
         ("sweep=a&job=a", "?job"),
         ("sweep=A", "?sweep"),
         ("&".join(["sweep=a"] * (MAX_JOBS + 1)), "?sweep"),

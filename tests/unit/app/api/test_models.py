@@ -52,6 +52,23 @@ def test_a_bundle_is_a_zip_of_weights_and_description(client: TestClient, finish
     assert client.get("/v1/models/digits/versions/1/bundle").content == response.content
 
 
+def test_a_model_card_is_markdown(client: TestClient, state: State, finished_job: FinishedJob) -> None:
+    client.patch("/v1/models/digits/versions/1", json={"description": "For **digits**."})
+    response = client.get("/v1/models/digits/versions/1/card")
+    assert (response.status_code, response.headers["content-type"]) == (200, "text/markdown; charset=utf-8")
+    for part in (
+        "# digits, version 1\n",
+        "For **digits**.",
+        finished_job.sha256,
+        "| valid accuracy | 0.97 |",
+        "device: cpu",
+    ):
+        assert part in response.text
+    assert client.delete(f"/v1/jobs/{finished_job.job_id}").status_code == 204
+    assert "Environment" not in client.get("/v1/models/digits/versions/1/card").text
+    assert client.get("/v1/models/digits/versions/2/card").status_code == 404
+
+
 def test_an_alias_moves(client: TestClient, state: State, post_job: Callable[..., dict[str, Any]]) -> None:
     for _ in range(2):
         finish_job(state, post_job()["id"])

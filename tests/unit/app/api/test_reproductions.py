@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import delete
 
 from app.state import State
+from core.db.registry_tables import JobBundleRow
 from core.db.session import transaction
 from core.db.tables import DatasetVersionRow, JobRow, ModelVersionRow
 from core.jobs import DatasetState
@@ -55,6 +57,17 @@ def test_the_spec_is_that_of_the_training_with_what_it_chose(client: TestClient,
     assert client.post(VERSION).json()["spec"] == job["spec"]
     nodes = client.get(f"/v1/jobs/{job['id']}/lineage").json()
     assert {"source": f"job:{trained}", "target": f"job:{job['id']}", "role": "reproduced"} in nodes["edges"]
+
+
+def test_a_dry_run_returns_the_spec_and_stores_nothing(client: TestClient, trained: str) -> None:
+    num_jobs = len(client.get("/v1/jobs").json()["items"])
+    for path in (f"/v1/jobs/{trained}/reproduce", VERSION):
+        response = client.post(path, params={"dry_run": True}, json={"changes": {"seed": 5}})
+        assert response.status_code == 200, response.text
+        assert (response.json()["spec"]["kind"], response.json()["spec"]["seed"]) == ("reproduce", 5)
+        invalid = client.post(path, params={"dry_run": True}, json={"changes": {"seed": "x"}})
+        assert invalid.json()["errors"][0]["pointer"] == "/changes/seed"
+    assert len(client.get("/v1/jobs").json()["items"]) == num_jobs
 
 
 def test_a_change_is_applied_and_its_errors_have_pointers(client: TestClient, trained: str) -> None:
@@ -119,7 +132,7 @@ def test_only_a_training_that_succeeded_and_was_not_extended_is_reproduced(
         assert get_conflict(client, path).startswith("A training that was extended cannot be reproduced")
 
 
-def test_a_version_whose_job_was_deleted_is_reproduced(client: TestClient, trained: str) -> None:
+def test_a_version_with_a_deleted_job_is_reproduced(client: TestClient, trained: str) -> None:
     assert client.delete(f"/v1/jobs/{trained}").status_code == 204
     job = client.post(VERSION).json()
     assert (job["spec"]["original"]["job"], job["spec"]["seed"], job["spec"]["threads"]) == (trained, 11, "auto")
@@ -163,3 +176,28 @@ def test_initial_weights_that_are_gone_are_a_conflict(
         (row,) = session.query(ModelVersionRow)
         row.spec = {**row.spec, **source}
     assert detail in get_conflict(client, VERSION)
+
+
+def test_a_version_that_no_model_can_have_is_a_conflict(client: TestClient, trained: str) -> None:
+    response = client.post(VERSION, json={"changes": {"init_from": "digits@" + "9" * 40}})
+    assert response.status_code == 409, response.text
+    assert "does not exist" in response.json()["detail"]
+
+
+def test_the_weights_of_the_original_are_those_of_its_job(client: TestClient, trained: str) -> None:
+    spec = client.post(VERSION).json()["spec"]
+    response = client.post("/v1/jobs", json=spec | {"original": {"job": trained, "sha256": "f" * 64}})
+    assert (response.status_code, response.json()["errors"][0]["pointer"]) == (422, "/original/sha256")
+    assert client.post("/v1/jobs", json=spec).status_code == 202
+
+
+def test_a_deleted_network_is_not_called_a_model_version(
+    client: TestClient, state: State, post_job: PostJob, trained: str
+) -> None:
+    job_id = str(post_job(architecture={"name": "mlp", **OPTIONS}, register=False)["id"])
+    finish_job(state, job_id)
+    with transaction(state.sessions) as session:
+        session.get_one(JobRow, job_id).model_version = None
+        session.execute(delete(JobBundleRow))
+    detail = get_conflict(client, f"/v1/jobs/{job_id}/reproduce")
+    assert detail == "The job cannot be reproduced: the network that it trained was deleted."

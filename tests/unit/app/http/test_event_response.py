@@ -142,7 +142,7 @@ def test_the_time_of_pings_is_chosen_once_for_a_connection(monkeypatch: pytest.M
     assert draws == [event_response.PING_JITTER_S]
 
 
-async def test_a_stream_whose_check_fails_does_not_end_the_checks_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failing_check_of_a_stream_does_not_end_the_checks_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(event_response, "PING_S", 0.0)
     monkeypatch.setattr(event_response, "PING_JITTER_S", 0.0)
     connections = EventConnections()

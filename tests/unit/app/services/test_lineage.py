@@ -160,3 +160,9 @@ def test_an_unknown_subject_is_not_found(registry: Registry) -> None:
         registry.trace_version("none")
     with pytest.raises(NotFound):
         registry.trace_job("0" * 32)
+
+
+def test_a_version_that_no_model_can_have_is_a_deleted_node(registry: Registry) -> None:
+    job_id = registry.add_job(registry.add_dataset("pets"), {"init_from": f"cats@{'9' * 40}"})
+    nodes = {node.id: node for node in registry.trace_job(job_id).nodes}
+    assert nodes[f"model:cats@{'9' * 40}"].is_deleted

@@ -2,6 +2,7 @@
 
 import asyncio
 import subprocess
+import threading
 from typing import Any
 
 import pytest
@@ -69,6 +70,32 @@ async def test_the_number_of_waiting_requests_is_limited(
     assert [isinstance(result, Overloaded) for result in results] == [False, False, True]
     assert (await service.get_importance(sweep_id)).report == REPORT
     assert computed == [0]
+
+
+async def test_a_cached_report_waits_for_no_other_computation(
+    state: State, sweep_id: str, computed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_importance, "MAX_WAITING_REPORTS", 1)
+    other = await asyncio.to_thread(add_sweep, state.sessions, build_sweep(), name="other")
+    service = SweepImportanceService(state.sessions)
+    await service.get_importance(sweep_id)
+    has_started, may_end = threading.Event(), threading.Event()
+
+    def compute(*_: Any) -> ImportanceReport:
+        has_started.set()
+        assert may_end.wait(60)
+        return REPORT
+
+    monkeypatch.setattr(sweep_importance, "_run_process", compute)
+    waiting = asyncio.ensure_future(service.get_importance(other))
+    await asyncio.to_thread(has_started.wait, 60)
+    try:
+        assert (await service.get_importance(sweep_id)).report == REPORT
+        with pytest.raises(NotFound):
+            await service.get_importance("0" * 32)
+    finally:
+        may_end.set()
+    assert (await waiting).report == REPORT
 
 
 async def test_the_number_of_cached_reports_is_limited(

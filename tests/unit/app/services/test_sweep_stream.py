@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import delete
 
-from app.services import event_streams
-from app.services.event_position import EventPosition
+from app.services import event_reader, event_streams, sweep_stream
+from app.services.event_position import EPOCH, EventPosition
 from app.services.event_streams import EventStreams
+from app.services.sweep_stream import RecentSweeps, SweepFeed, SweepStream
 from app.state import State
 from core.db.repos.sweep_lists import SweepView
 from core.db.repos.sweeps import SweepRepo
@@ -154,3 +156,118 @@ async def test_the_number_of_followed_sweeps_is_limited(
     assert stream is not None
     stream.close()
     assert get_sweep(state.sessions, other).revision == 0
+
+
+async def test_a_stream_of_an_ended_sweep_has_nothing_to_send_while_another_sweep_changes(
+    streams: EventStreams, state: State, sweep_id: str, touch: Change, end: Change
+) -> None:
+    stream = await streams.open_sweeps([sweep_id], None)
+    assert stream is not None
+    await asyncio.to_thread(end, sweep_id)
+    events = aiter(stream)
+    while (await take(events))[2] is not SweepState.SUCCEEDED:
+        pass
+    position = await streams.decode_position(stream.position.encode())
+    stream.close()
+    other = await asyncio.to_thread(add_sweep, state.sessions, build_sweep(), name="other")
+    await asyncio.to_thread(touch, other)
+    assert await streams.open_sweeps([sweep_id], position) is None
+
+
+async def test_a_continued_stream_ends_with_the_sweeps_that_had_not_ended(
+    streams: EventStreams, state: State, sweep_id: str, end: Change
+) -> None:
+    other = await asyncio.to_thread(add_sweep, state.sessions, build_sweep(), name="other")
+    await asyncio.to_thread(end, sweep_id)
+    stream = await streams.open_sweeps([sweep_id, other], None)
+    assert stream is not None
+    events = aiter(stream)
+    assert {(await take(events))[0] for _ in range(2)} == {sweep_id, other}
+    position = await streams.decode_position(stream.position.encode())
+    stream.close()
+    again = await streams.open_sweeps([sweep_id, other], position)
+    assert again is not None
+    await asyncio.to_thread(end, other)
+    continued = aiter(again)
+    assert await take(continued) == (other, 1, SweepState.SUCCEEDED)
+    with pytest.raises(StopAsyncIteration):
+        await asyncio.wait_for(anext(continued), 60)
+    again.close()
+
+
+def build_id(number: int) -> str:
+    return f"{number:016x}" * 2
+
+
+def build_view(number: int, *, second: int, revision: int = 0) -> SweepView:
+    sweep = SweepRow(
+        id=build_id(number),
+        state=SweepState.RUNNING,
+        revision=revision,
+        updated_at=EPOCH + timedelta(seconds=second),
+    )
+    return SweepView(sweep, {}, {}, None, None, 0.0)
+
+
+class PlayedSweeps:
+    """Plays the database and its polls for one stream of all sweeps that starts at second 0."""
+
+    def __init__(self) -> None:
+        self.views: dict[str, SweepView] = {}
+        self.num_reads = 0
+        self.feed = SweepFeed()
+        self.stream = SweepStream(
+            "all", EventPosition(), lambda stream: None, feed=self.feed, read_sweeps=self.read_sweeps
+        )
+        self.feed.listeners[self.stream] = None
+        self.stream.start_at(RecentSweeps((), {}, EPOCH))
+
+    async def read_sweeps(self, after: tuple[datetime, str]) -> list[SweepView]:
+        self.num_reads += 1
+        views = sorted(self.views.values(), key=lambda view: (view.sweep.updated_at, view.sweep.id))
+        return [view for view in views if (view.sweep.updated_at, view.sweep.id) > after][:2]
+
+    def poll(self, views: list[SweepView], *, settled: int) -> None:
+        self.views |= {view.sweep.id: view for view in views}
+        revisions = {view.sweep.id: view.sweep.revision for view in views}
+        self.feed.update(RecentSweeps(views, revisions, EPOCH + timedelta(seconds=settled)), set())
+
+
+async def test_a_slow_client_of_all_sweeps_misses_no_change() -> None:
+    played = PlayedSweeps()
+    events = aiter(played.stream)
+    played.poll([build_view(1, second=70)], settled=60)
+    assert (await take(events))[0] == build_id(1)
+    played.poll([build_view(2, second=80)], settled=62)  # the client has not read further
+    played.poll([build_view(3, second=200)], settled=190)
+    assert [(await take(events))[0] for _ in range(2)] == [build_id(2), build_id(3)]
+    assert played.num_reads == 0
+
+
+async def test_a_stream_of_all_sweeps_keeps_few_changes_and_reads_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_stream, "MAX_RECEIVED", 3)
+    played = PlayedSweeps()
+    events = aiter(played.stream)
+    played.poll([build_view(number, second=10) for number in range(1, 6)], settled=5)
+    assert not played.stream._received
+    assert [(await take(events))[0] for _ in range(3)] == [build_id(number) for number in (1, 2, 3)]
+    played.poll([build_view(number, second=200) for number in range(10, 14)], settled=190)
+    others = {(await take(events))[0] for _ in range(6)}
+    assert others == {build_id(number) for number in (4, 5, 10, 11, 12, 13)}
+    waiting = asyncio.ensure_future(take(events))
+    played.poll([build_view(5, second=201, revision=1)], settled=191)
+    assert await waiting == (build_id(5), 1, SweepState.RUNNING)
+    assert played.stream.position.cutoff >= EPOCH + timedelta(seconds=190)
+
+
+async def test_a_client_that_reconnects_reads_the_changes_of_all_sweeps_in_pages(
+    streams: EventStreams, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_reader, "SWEEP_PAGE_SIZE", 2)
+    names = [f"sweep-{number}" for number in range(5)]
+    sweep_ids = [await asyncio.to_thread(add_sweep, state.sessions, build_sweep(), name=name) for name in names]
+    stream = await streams.open_sweeps([], EventPosition())
+    assert stream is not None
+    events = aiter(stream)
+    assert [(await take(events))[0] for _ in sweep_ids] == sweep_ids
+    stream.close()

@@ -27,7 +27,7 @@ def test_a_reference_to_a_model(server: Any, run: Run, job_answer: JobAnswer, re
     path = f"/v1/models/digits/versions/{version}"
     server.json("GET /v1/jobs", {"items": [], "next_cursor": None})
     server.json("GET /v1/models/digits", MODEL)
-    server.json(f"GET {path}", {"spec": {"seed": 1, "epochs": 3}})
+    server.json(f"POST {path}/reproduce", {"spec": {"seed": 1, "epochs": 3}})
     server.json(f"POST {path}/reproduce", job_answer(), 202)
     assert run("reproduce", ref, "seed=2")[0] == 0
     assert server.seen[-1].json() == {"changes": {"seed": 2}}
@@ -37,12 +37,30 @@ def test_a_reference_to_a_model(server: Any, run: Run, job_answer: JobAnswer, re
 
 def test_a_reference_to_a_job(server: Any, run: Run, job_answer: JobAnswer) -> None:
     server.json(f"GET /v1/jobs/{JOB}", job_answer(spec={"seed": 1}))
+    server.json(f"POST /v1/jobs/{JOB}/reproduce", {"spec": {"seed": 1}})
     server.json(f"POST /v1/jobs/{JOB}/reproduce", job_answer(), 202)
     assert run("reproduce", JOB, "seed=2")[0] == 0
-    assert [(seen.method, seen.path) for seen in server.seen] == [
-        ("GET", f"/v1/jobs/{JOB}"),
-        ("POST", f"/v1/jobs/{JOB}/reproduce"),
+    assert [(seen.method, seen.path, seen.query) for seen in server.seen] == [
+        ("GET", f"/v1/jobs/{JOB}", {}),
+        ("POST", f"/v1/jobs/{JOB}/reproduce", {"dry_run": "true"}),
+        ("POST", f"/v1/jobs/{JOB}/reproduce", {}),
     ]
+
+
+def test_overrides_change_the_spec_that_the_server_submits(server: Any, run: Run, job_answer: JobAnswer) -> None:
+    stop, limit = {"name": "early_stopping", "patience": 5}, {"name": "time_limit", "seconds": 60}
+    server.json(f"GET /v1/jobs/{JOB}", job_answer(spec={"threads": "auto", "callbacks": [limit, stop]}))
+    server.json(f"POST /v1/jobs/{JOB}/reproduce", {"spec": {"threads": 2, "callbacks": [stop]}})
+    server.json(f"POST /v1/jobs/{JOB}/reproduce", job_answer(), 202)
+    assert run("reproduce", JOB, "threads=auto", "callbacks.0.patience=9")[0] == 0
+    assert server.seen[-1].json() == {"changes": {"threads": "auto", "callbacks": [stop | {"patience": 9}]}}
+
+
+def test_a_name_alone_is_the_version_of_the_alias_default(server: Any, run: Run, job_answer: JobAnswer) -> None:
+    server.json("GET /v1/jobs", {"items": [], "next_cursor": None})
+    server.json("GET /v1/models/digits", MODEL | {"aliases": {"default": 3}})
+    server.json("POST /v1/models/digits/versions/3/reproduce", job_answer(), 202)
+    assert run("reproduce", "digits") == (0, f"{JOB} queued\n", "")
 
 
 @pytest.mark.parametrize(

@@ -86,3 +86,14 @@ def test_an_extension_needs_a_limit(server: Any, run: Run) -> None:
 def test_a_deleted_sweep_is_named(server: Any, run: Run) -> None:
     server.text(f"DELETE {PATH}", "", 204)
     assert run("sweeps", "delete", SWEEP_ID)[1] == f"deleted sweep {SWEEP_ID}\n"
+
+
+@pytest.mark.parametrize("ref", ["5a", "latest", "search"])
+def test_the_jobs_of_a_sweep_are_listed_by_any_reference_to_it(server: Any, run: Run, ref: str) -> None:
+    sweep_id = "5a" * 16
+    server.json(
+        "GET /v1/sweeps", {"items": [{"id": sweep_id, "name": "search", "state": "running"}], "next_cursor": None}
+    )
+    server.json("GET /v1/jobs", {"items": [], "next_cursor": None})
+    assert run("jobs", "--sweep", ref)[0] == 0
+    assert server.seen[-1].query["sweep"] == sweep_id

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import delete, update
 
 from core.db.repos.attempts import AttemptRepo, EpochMetrics
 from core.db.repos.curve_comparison import CurveMatch
@@ -12,14 +13,15 @@ from core.db.repos.jobs import JobRepo
 from core.db.repos.metrics import MetricPoint, MetricRepo
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
-from core.db.tables import DatasetVersionRow, JobRow
+from core.db.tables import DatasetVersionRow, JobRow, MetricPointRow
 from core.errors import LostLease
-from core.reproduction import OriginalTraining, build_reproduction_spec
+from core.reproduction import OriginalTraining, assume_runtime, build_reproduction_spec
 from core.spec import JobSpec, ReproduceSpec
 from core.storage import LocalStorage
 from tests.support.builders import job, job_spec
+from worker.control import completion_recorder
 from worker.control.recorder import Recorder
-from worker.control.reproduction import choose_verdict
+from worker.control.reproduction import NO_CURVES, choose_verdict, compare_with_original
 from worker.protocol import FileDigest, TrainingFinished
 
 SHA256 = hashlib.sha256(b"weights").hexdigest()
@@ -134,6 +136,19 @@ def test_a_deleted_original_leaves_only_the_weights_to_compare(
         JobRepo(session).delete(original.id)
     result = repeat(SHA256, [3.0, 2.0], seed=2)
     assert (result["verdict"], result["environment"], result["compared"]["num_losses"]) == ("identical", None, 0)
+    assert result["changes"] == [{"pointer": "/seed", "original": 1, "reproduced": 2}]
+
+
+def test_without_the_curves_of_the_original_the_final_metrics_are_compared(
+    repeat: Callable[..., dict[str, Any]], sqlite_sessions: SessionFactory, original: JobRow
+) -> None:
+    with transaction(sqlite_sessions) as session:
+        session.get_one(JobRow, original.id).has_expired_points = True
+        session.execute(delete(MetricPointRow).where(MetricPointRow.job_id == original.id))
+    result = repeat("f" * 64, [4.0, 2.0])
+    assert (result["verdict"], result["first_difference"]) == ("equal_metrics", None)
+    assert (result["compared"]["num_losses"], result["compared"]["num_epoch_metrics"]) == (0, 0)
+    assert repeat("f" * 64, [3.0, 2.5])["verdict"] == "different"
 
 
 def test_a_stale_attempt_writes_no_result(
@@ -165,8 +180,37 @@ def test_a_stale_attempt_writes_no_result(
         ("b", {"valid_loss": 2.0}, UNEQUAL, "different"),
         ("b", {"valid_loss": 2.0}, CurveMatch(0, 0, 0, 0), "different"),
         ("b", {}, EQUAL, "different"),
+        ("b", {"valid_loss": 2.0}, None, "equal_metrics"),
+        ("b", {"valid_loss": 2.1}, None, "different"),
     ],
 )
-def test_the_verdict(sha256: str, metrics: dict[str, Any], epochs: CurveMatch, verdict: str) -> None:
-    original = OriginalTraining("j", "a", metrics={"valid_loss": 2.0})
-    assert choose_verdict(original, sha256, metrics, epochs) == verdict
+def test_the_verdict(sha256: str, metrics: dict[str, Any], epochs: CurveMatch | None, verdict: str) -> None:
+    original = OriginalTraining("j", "a", metrics={"valid_loss": 2.0}, has_curves=epochs is not None)
+    assert choose_verdict(original, sha256, metrics, epochs or NO_CURVES) == verdict
+
+
+def test_the_comparison_does_not_keep_other_writers_waiting(
+    repeat: Callable[..., dict[str, Any]], sqlite_sessions: SessionFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compare(*arguments: Any) -> dict[str, Any]:
+        with transaction(sqlite_sessions) as session:
+            session.execute(update(JobRow).where(JobRow.kind == "train").values(note="written meanwhile"))
+        return compare_with_original(*arguments)
+
+    monkeypatch.setattr(completion_recorder, "compare_with_original", compare)
+    assert repeat(SHA256, [3.0, 2.0])["verdict"] == "identical"
+
+
+def test_what_a_deleted_job_chose_is_that_of_its_reproduction() -> None:
+    auto = {"device": "auto", "precision": "auto", "threads": "auto"}
+    searched = {"callbacks": [{"name": "batch_size_finder"}], "schedule": {"name": "one_cycle", "max_lr": "auto"}}
+    original = SPEC | auto | searched
+    runtime = {"device": "cpu", "precision": "bf16", "threads": 3, "batch_size": {"chosen": 64}}
+    runtime |= {"lr_find": {"suggestion": 0.02}}
+    reproduced = build_reproduction_spec(OriginalTraining("a", "b", spec=original, runtime=runtime))
+    assert assume_runtime(original, reproduced) == runtime
+    fixed = SPEC | auto | {"precision": "fp32", "schedule": None}
+    assert assume_runtime(fixed, fixed | {"precision": "bf16"}) == {
+        "device": "auto",
+        "threads": "auto",
+    }

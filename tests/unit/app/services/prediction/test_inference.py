@@ -119,6 +119,22 @@ async def test_unloaded_model_stays_unloaded_until_it_is_loaded(inference: Infer
     assert (await run_inference(inference, IMAGES)).shape == (2, 3)
 
 
+async def test_all_variants_and_outputs_of_a_model_are_unloaded(
+    inference: InferenceService,
+) -> None:
+    server = inference._model_server
+    first, second = [model.bundle for model in await inference.list_versions("shapes")]
+    (other,) = [model.bundle for model in await inference.list_versions("other")]
+    loaded = [first._replace(version="1-fp16"), second, second.with_output("embedding")]
+    checkpoint = other._replace(model="shapes", version="")
+    for bundle in (*loaded, checkpoint):
+        await server.load(bundle)
+    assert all(server.is_loaded(bundle) for bundle in (*loaded, checkpoint))
+    await inference.unload_model("shapes")
+    assert not any(server.is_loaded(bundle) for bundle in loaded)
+    assert server.is_loaded(checkpoint)
+
+
 async def test_unknown_model_cannot_be_loaded_or_unloaded(inference: InferenceService) -> None:
     with pytest.raises(NotFound):
         await inference.load_model("dogs")

@@ -41,6 +41,12 @@ def test_an_error_is_at_the_innermost_parameter(sweep: SweepSpec, pointer: str, 
     assert rules.locate_field(sweep, suggestion, pointer) == expected
 
 
+def test_an_error_of_a_later_trial_is_at_its_own_entry() -> None:
+    sweep = build_sweep(space=SPACE, first=[{"/batch_size": 16}, {"/optimizer/lr": 0.01}, {"/batch_size": 32}])
+    for number, expected in ((1, "/space/~1batch_size"), (2, "/first/2/~1batch_size")):
+        assert rules.locate_field(sweep, Suggestion(number, PARAMETERS, TrialSource.FIRST), "/batch_size") == expected
+
+
 def test_an_error_of_the_model_is_where_its_name_comes_from() -> None:
     suggestion = Suggestion(0, {}, TrialSource.SAMPLER)
     for name in ("name", "model"):

@@ -5,7 +5,7 @@ import pytest
 from core.db.repos.attempts import AttemptRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.job_queue import JobQueueRepo
-from core.db.repos.jobs import JobRepo
+from core.db.repos.jobs import JobRepo, has_stored_result
 from core.db.repos.metrics import MetricPoint, MetricRepo
 from core.db.session import SessionFactory, transaction
 from core.db.tables import DatasetVersionRow, JobRow
@@ -163,3 +163,11 @@ def test_the_stop_reason_names_who_stopped_a_job(
         expected = "sweep" if is_repeated else origin
         released = AttemptRepo(session).release(running.id, job.token, "requested")
         assert released.stop_reason == f"{expected}_{end}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("train", False), ("reproduce", False), ("predict", True), ("variant", True)]
+)
+def test_only_jobs_that_do_not_train_have_result_files(kind: str, expected: bool) -> None:
+    assert has_stored_result(JobRow(kind=kind, state=JobState.SUCCEEDED)) == expected
+    assert not has_stored_result(JobRow(kind=kind, state=JobState.FAILED))
