@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 from sqlalchemy import select
 
 from app.schemas.sweep_examples import SWEEPS
@@ -18,7 +18,7 @@ from core.db.tables import JobRow
 from core.jobs import JobState
 from core.sweeps.states import SweepState
 from tests.e2e.conftest import Service
-from tests.support.browser import NARROW, SETTLE_MS, WIDE, Visitor, start_browser
+from tests.support.browser import NARROW, SETTLE_MS, WIDE, Visitor
 from tests.support.finished_sweeps import add_finished_sweep
 from tests.support.page_scripts import OVERTAKE_TRIALS, PARSE_SPACE
 from tests.support.processes import wait_for
@@ -33,25 +33,6 @@ TINY: dict[str, Any] = {
     "model": "digits",
     "threads": 1,
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with start_browser() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    started = Service(tmp_path_factory.mktemp("sweeps") / "home").start()
-    yield started
-    started.end()
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[Client]:
-    with service.client() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -83,21 +64,6 @@ def paused_sweep(sessions: SessionFactory, sweep: str) -> str:
         stored = add_finished_sweep(session, name="paused-sweep")
         stored.state, stored.finish_reason, stored.finished_at = SweepState.PAUSED, None, None
         return stored.id
-
-
-@pytest.fixture
-def visit(browser: Browser, service: Service) -> Iterator[Callable[..., Visitor]]:
-    visitors: list[Visitor] = []
-
-    def open_window(**options: Any) -> Visitor:
-        visitors.append(Visitor(browser, service.url, **options))
-        return visitors[-1]
-
-    yield open_window
-    faults = [fault for visitor in visitors for fault in visitor.faults]
-    for visitor in visitors:
-        visitor.close()
-    assert faults == []
 
 
 def test_an_empty_list_offers_the_example(visit: Callable[..., Visitor], service: Service) -> None:
