@@ -19,7 +19,7 @@ SWEEPS: dict[str, Any] = {
                 "/architecture/head": {"type": "choice", "values": [[32], [64], [128]]},
             },
             "objective": {"metric": "valid_accuracy"},
-            "sampler": "tpe",
+            "sampler": {"name": "tpe"},
             "scheduler": {"name": "asha", "min_epochs": 1, "reduction": 3},
             "budget": {"trials": 15},
             "parallel": 2,
