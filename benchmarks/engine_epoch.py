@@ -9,9 +9,7 @@ batch size and Adam. Ratios compare sides of the same round. Without --dataset-d
 
 import argparse
 import logging
-import os
 import statistics
-import subprocess
 import sys
 import time
 import warnings
@@ -27,7 +25,11 @@ from torch.utils.data import DataLoader, Dataset
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from core.datasets.packed import PackedDataset, PackedMeta  # noqa: E402 - the repository's root comes first
+from benchmarks.lightning_environment import (  # noqa: E402 - the repository's root comes first
+    IS_INSIDE,
+    run_with_lightning,
+)
+from core.datasets.packed import PackedDataset, PackedMeta  # noqa: E402
 from core.host_resources import count_usable_cores  # noqa: E402
 from core.spec import metrics, optimizers  # noqa: E402
 from models.preprocess import Preprocess  # noqa: E402
@@ -224,20 +226,6 @@ def run_rounds(sides: Sides, count: int, clock: Callable[[], float]) -> Iterator
             yield taken
 
 
-def run_in_separate_environment(arguments: list[str]) -> int:
-    """Run this script in an environment with Lightning, on top of this one."""
-    folder = ROOT / "var" / "lightning-env"
-    if not (folder / "bin" / "python").exists():
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        here = Path(np.__file__).parent.parent
-        inside = next((folder / "lib").glob("python*")) / "site-packages" / "candela-environment.pth"
-        inside.write_text(f"{here}\n")  # makes the packages of this environment visible
-    pip = [folder / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "lightning<3"]
-    subprocess.run(pip, check=True)
-    environment = os.environ | {"CANDELA_BENCHMARK_INNER": "1"}
-    return subprocess.run([folder / "bin" / "python", __file__, *arguments], env=environment, check=False).returncode
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset-dir", type=Path)
@@ -251,8 +239,8 @@ def main() -> int:
         "--cpu-time", action="store_true", help="measure CPU seconds, for a busy machine and one thread"
     )
     options = parser.parse_args()
-    if options.lightning and "CANDELA_BENCHMARK_INNER" not in os.environ:
-        return run_in_separate_environment(sys.argv[1:])
+    if options.lightning and not IS_INSIDE:
+        return run_with_lightning(__file__, sys.argv[1:])
     use_threads(options.threads)
     keep_freed_memory()
     sides = Sides(

@@ -1,13 +1,13 @@
 """Trains the recipe of a job spec as a plain torch loop and under Lightning, for `time_to_accuracy.py`.
 
 Both use the network, the optimizer, the averaging and the preprocessing of the engine, but load images one by one with
-a DataLoader, as in a tutorial. They implement flips, crops, one-cycle schedules, averaging and freezing.
+a DataLoader, as in a tutorial. `check_recipe` refuses a recipe that has more than they implement.
 """
 
 import logging
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -19,14 +19,23 @@ from torch.utils.data import DataLoader, Dataset
 
 from core.datasets.packed import PackedDataset
 from core.datasets.splits import SplitView, resolve_splits
-from core.spec import JobSpec, callbacks, schedules, transforms
+from core.spec import JobSpec, callbacks, losses, optimizers, schedules, transforms
 from worker.builders import build_run, make_optimizer
 from worker.engine.device import Placement
 from worker.engine.run import Run
 from worker.engine.schedules import build_one_cycle
 from worker.engine.state import RunState
+from worker.engine.transforms import Affine
 
 Report = Callable[[int, float], None]
+
+FIELDS = frozenset(
+    "name model dataset architecture loss optimizer schedule metrics epochs batch_size seed device precision "
+    "threads callbacks".split()
+)
+"""The fields of a spec that the plain loop follows, as far as `check_recipe` accepts their values."""
+OTHER_FIELDS = frozenset({"spec_version", "kind", "cache_features", "should_register"})
+"""The fields that do not change how a network without frozen layers is trained."""
 
 
 class Job(NamedTuple):
@@ -40,6 +49,42 @@ class Job(NamedTuple):
         return build_run(self.spec, self.packed, self.placement)
 
 
+def check_recipe(spec: JobSpec) -> None:
+    """Refuse a recipe with parts that the plain loop and Lightning would not train.
+
+    Raises:
+        SystemExit: there are such parts. The message names all of them.
+    """
+    if parts := sorted(set(_find_unsupported(spec))):
+        raise SystemExit(f"the plain loop and Lightning do not implement {', '.join(parts)} of this recipe")
+
+
+def _find_unsupported(spec: JobSpec) -> Iterator[str]:
+    for name, field in type(spec).model_fields.items():
+        if name not in FIELDS | OTHER_FIELDS and getattr(spec, name) != field.get_default(call_default_factory=True):
+            yield name
+    match spec.loss:
+        case None | losses.CrossEntropySpec(class_weights=None):
+            pass
+        case loss:
+            yield f"loss {loss.name}" + (" with class_weights" if isinstance(loss, losses.CrossEntropySpec) else "")
+    if isinstance(spec.optimizer, optimizers.LbfgsSpec):
+        yield "optimizer lbfgs"
+    if not isinstance(spec.schedule, schedules.OneCycleSpec):
+        yield f"schedule {'null' if spec.schedule is None else spec.schedule.name} (only one_cycle)"
+    for callback in spec.callbacks:
+        if not isinstance(callback, callbacks.FreezeSpec | callbacks.EmaSpec | callbacks.LookaheadSpec):
+            yield f"callback {callback.name}"
+    for transform in spec.dataset.train_transforms:
+        match transform:
+            case transforms.HorizontalFlipSpec(p=0.5) | transforms.AlternatingFlipSpec() | transforms.AffineSpec():
+                pass
+            case transforms.RandomCropSpec(mode="reflect"):
+                pass
+            case _:
+                yield f"transform {transform.name} with these options"
+
+
 class Images(Dataset[tuple[Tensor, int]]):
     """Augmented training images, one at a time, as normalized float tensors."""
 
@@ -47,21 +92,24 @@ class Images(Dataset[tuple[Tensor, int]]):
         split, index = job.packed.read_split("train"), run.train_batches.sample_index
         self._images, self._targets = np.array(split.images[index]), np.array(split.targets[index])
         self._preprocess = run.forward.preprocess
-        self._flips, self._padding = False, 0
+        self._flips, self._padding, self._affine = False, 0, list[Affine]()
         for transform in job.spec.dataset.train_transforms:
             match transform:
                 case transforms.HorizontalFlipSpec(p=0.5) | transforms.AlternatingFlipSpec():
                     self._flips = True
-                case transforms.RandomCropSpec(padding=padding, mode="reflect"):
+                case transforms.RandomCropSpec(padding=padding):
                     self._padding = padding
-                case _:
-                    raise SystemExit(f"the plain loop does not implement the transform {transform.name!r}")
+                case transforms.AffineSpec():
+                    self._affine.append(Affine(**transform.model_dump(exclude={"name"})))
 
     def __len__(self) -> int:
         return len(self._images)
 
     def __getitem__(self, i: int) -> tuple[Tensor, int]:
-        image = self._preprocess(torch.from_numpy(self._images[i : i + 1]))
+        pixels = self._images[i : i + 1]
+        for affine in self._affine:
+            pixels = affine(pixels, torch.rand(1, affine.num_random_params).numpy())
+        image = self._preprocess(torch.from_numpy(pixels))
         if self._flips and torch.rand(()) < 0.5:
             image = image.flip(3)
         if self._padding:
@@ -76,18 +124,19 @@ class Recipe:
     """The parts of a recipe that a plain loop and Lightning share, built like those of the engine."""
 
     def __init__(self, job: Job) -> None:
+        check_recipe(job.spec)
         self.job, self.run = job, job.build_run()
         self.spec, self.network = job.spec, self.run.network
         self.optimizer = make_optimizer(job.spec.optimizer, self.network, job.placement.device)
         torch.manual_seed(job.spec.seed)
         self.batches = DataLoader(Images(job, self.run), job.spec.batch_size, shuffle=True, drop_last=True)
         self.scheduler = self._build_scheduler()
-        self.loss = nn.CrossEntropyLoss(label_smoothing=getattr(job.spec.loss, "label_smoothing", 0.0))
+        smoothing = job.spec.loss.label_smoothing if isinstance(job.spec.loss, losses.CrossEntropySpec) else 0.0
+        self.loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
         self.state = RunState(max_epochs=job.spec.epochs, steps_per_epoch=len(self.batches))
 
     def _build_scheduler(self) -> torch.optim.lr_scheduler.LRScheduler:
-        if not isinstance(self.spec.schedule, schedules.OneCycleSpec):
-            raise SystemExit("the plain loop implements only the schedule one_cycle")
+        assert isinstance(self.spec.schedule, schedules.OneCycleSpec)  # checked by check_recipe
         options = self.spec.schedule.model_dump(exclude={"name", "call_on"})
         return build_one_cycle(self.optimizer, total_steps=self.spec.epochs * len(self.batches), **options)
 

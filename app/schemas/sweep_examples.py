@@ -3,6 +3,29 @@
 from typing import Any
 
 SWEEPS: dict[str, Any] = {
+    "scanned digits": {  # the dashboard starts with it; a test compares it with examples/digits_sweep.yaml
+        "summary": "The learning rate, the batch size and the width of a small network, in a few minutes",
+        "value": {
+            "name": "digits-sweep",
+            "base": {
+                "dataset": "digits",
+                "architecture": {"name": "convnet", "channels": [16, 32], "head": [64]},
+                "metrics": ["accuracy"],
+                "epochs": 9,
+            },
+            "space": {
+                "/optimizer/lr": {"type": "float", "low": 1e-4, "high": 0.1, "log": True},
+                "/batch_size": {"type": "int", "low": 16, "high": 128, "step": 16},
+                "/architecture/head": {"type": "choice", "values": [[32], [64], [128]]},
+            },
+            "objective": {"metric": "valid_accuracy"},
+            "sampler": {"name": "tpe"},
+            "scheduler": {"name": "asha", "min_epochs": 1, "reduction": 3},
+            "budget": {"trials": 15},
+            "parallel": 2,
+            "seed": 1,
+        },
+    },
     "learning rate": {
         "summary": "The learning rate of Adam; the default budget is 20 trials",
         "value": {

@@ -1,6 +1,11 @@
-"""Trains a recipe to an accuracy on the device, and reports the time and the accuracy of each epoch."""
+"""Trains a recipe to an accuracy on the device, and reports the time and the accuracy of each epoch.
+
+All training images are trained and the test images are evaluated after each epoch, as airbench does. Its accuracy
+includes test-time augmentation; this one does not.
+"""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +34,21 @@ class EpochTimes(Callback):
         self._started_at = time.perf_counter()
 
     def on_epoch_end(self, state: RunState) -> None:
-        seconds, accuracy = time.perf_counter() - self._started_at, state.metrics.get("valid_accuracy")
-        self.rows.append({"epoch": state.epoch, "seconds": round(seconds, 2), "valid_accuracy": accuracy or 0.0})
+        seconds, accuracy = time.perf_counter() - self._started_at, state.metrics["valid_accuracy"]
+        self.rows.append({"epoch": state.epoch, "seconds": round(seconds, 2), "test_accuracy": accuracy})
 
 
 def measure_time_to_accuracy(setting: ProofSetting) -> dict[str, Any]:
-    """Train the recipe for CIFAR-10 and report when it reaches 94 %."""
+    """Train the recipe for CIFAR-10 and report when its accuracy on the test images reaches 94 %."""
     if setting.cifar_dir is None:
         return {"skipped": "requires --cifar-dir, a packed CIFAR-10 dataset", "anchor": ANCHOR}
-    spec = JobSpec.model_validate(read_spec(RECIPE))
-    run = build_run(spec, PackedDataset.open(setting.cifar_dir), build_placement(str(setting.device), spec.precision))
+    packed, body = PackedDataset.open(setting.cifar_dir), read_spec(RECIPE)
+    if not packed.meta.splits.get("test"):
+        return {"skipped": f"requires a dataset with the split test, not only {list(packed.meta.splits)}"}
+    spec = JobSpec.model_validate(body | {"dataset": body["dataset"] | {"valid": 0}})
+    run = build_run(spec, packed, build_placement(str(setting.device), spec.precision))
+    run = replace(run, valid_batches=run.test_batches)
     times = EpochTimes()
     run.build_loop((times,)).fit(run.state)
-    reached = next((row for row in times.rows if row["valid_accuracy"] >= TARGET), None)
+    reached = next((row for row in times.rows if row["test_accuracy"] >= TARGET), None)
     return {"reached": reached, "epochs": times.rows, "anchor": ANCHOR}

@@ -25,6 +25,11 @@ AUGMENTED = {
 }
 
 
+MAX_PRECISION_DIFFERENCE = 0.5
+"""Of the loss after two epochs: a precision that does not train is further from fp32."""
+MAX_PARALLEL_DIFFERENCE = 0.01
+
+
 class InterruptAfter(Callback):
     """Interrupts the run after a number of optimizer steps."""
 
@@ -98,10 +103,9 @@ def check_precisions(setting: ProofSetting) -> dict[str, Any]:
         run = _build(setting, precision)
         run.build_loop().fit(run.state)
         losses[precision] = round(run.state.metrics["train_loss"], 4)
-    return {
-        "train_loss": losses,
-        "differences": {name: round(loss - losses["fp32"], 4) for name, loss in losses.items()},
-    }
+    differences = {name: round(loss - losses["fp32"], 4) for name, loss in losses.items()}
+    is_near = {f"is_{name}_near_fp32": abs(value) < MAX_PRECISION_DIFFERENCE for name, value in differences.items()}
+    return {"train_loss": losses, "differences": differences, **is_near}
 
 
 def check_memory(setting: ProofSetting) -> dict[str, Any]:
@@ -146,7 +150,9 @@ def check_data_parallel(setting: ProofSetting) -> dict[str, Any]:
     device = setting.device.type
     setting.packed  # noqa: B018 - writes the dataset that the trainers open
     losses = {number: run_trainer(setting, _build_parallel_spec(setting, device, number)) for number in (1, count)}
-    return {"devices": count, "last_train_loss": losses, "difference": abs(losses[count] - losses[1])}
+    difference = abs(losses[count] - losses[1])
+    is_near = difference < MAX_PARALLEL_DIFFERENCE
+    return {"devices": count, "last_train_loss": losses, "difference": difference, "is_loss_near": is_near}
 
 
 def _build_parallel_spec(setting: ProofSetting, device: str, num_devices: int) -> JobSpec:

@@ -4,6 +4,7 @@
 
 Requires torch, numpy, Pillow, OpenCV and `benchmarks/gpu_proof/requirements.txt`, but no service, database or queue.
 Each section runs even if an earlier one failed. A section that would start after the time limit is skipped.
+The exit status is 1 if a section or a check (`is_…`) failed.
 `--device cpu --tiny` tests the proof itself.
 """
 
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,17 @@ def run_gpu_tests(setting: ProofSetting) -> dict[str, Any]:
     lines = (done.stdout + done.stderr).strip().splitlines()
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
     return {"exit_status": done.returncode, "summary": lines[-1] if lines else "", "failed": failed[:40]}
+
+
+def list_failed_checks(results: Mapping[Any, Any], path: str = "") -> list[str]:
+    """Return the paths of errors, of tests that failed and of `is_…` values that are false, at any depth."""
+    failed = list[str]()
+    for name, value in results.items():
+        if isinstance(value, Mapping):
+            failed += list_failed_checks(value, f"{path}{name}.")
+        elif name == "error" or (name == "exit_status" and value) or (str(name).startswith("is_") and not value):
+            failed.append(path + name)
+    return failed
 
 
 SECTIONS: dict[str, Section] = {
@@ -84,12 +96,14 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the proof. Return 1 if a section failed."""
+    """Run the proof. Return 1 if a section or a check failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     parser.add_argument("--out", type=Path, default=Path("gpu-proof.json"))
     parser.add_argument("--minutes", type=float, default=9.0, help="no section starts later")
-    parser.add_argument("--cifar-dir", type=Path, help="a packed CIFAR-10 dataset, for the time to 94 %%")
+    parser.add_argument(
+        "--cifar-dir", type=Path, help="a packed CIFAR-10 dataset with test images, for the time to 94 %%"
+    )
     parser.add_argument("--tiny", action="store_true", help="small networks and few images")
     parser.add_argument("--section", action="append", choices=list(SECTIONS), help="default: all sections")
     options = parser.parse_args(arguments)
@@ -104,6 +118,6 @@ def main(arguments: list[str] | None = None) -> int:
         results = run_sections(setting, options.section or list(SECTIONS))
     report = {"machine": describe_machine(device), "sections": results}
     options.out.write_text(json.dumps(report, indent=2) + "\n")
-    failed = [name for name, result in results.items() if "error" in result or result.get("exit_status")]
-    print(f"The report is in {options.out}. " + (f"Failed: {', '.join(failed)}." if failed else "No section failed."))
+    failed = list_failed_checks(results)
+    print(f"The report is in {options.out}. " + (f"Failed: {', '.join(failed)}." if failed else "No check failed."))
     return 1 if failed else 0

@@ -67,6 +67,7 @@ class ProofSetting:
             "architecture": TINY_NETWORK if self.is_tiny else LARGE_NETWORK,
             "epochs": 2,
             "batch_size": 16 if self.is_tiny else 256,
+            "drop_last": True,  # so that every side of a comparison trains the same number of images
             "seed": 7,
             "optimizer": {"name": "sgd", "lr": 0.02, "momentum": 0.9},
         }

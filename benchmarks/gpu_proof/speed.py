@@ -28,13 +28,19 @@ def measure_training(setting: ProofSetting) -> dict[str, Any]:
     sides["engine bf16 compiled"] = _build_engine(setting, "bf16", is_compiled=True)
     sides["plain loop fp32"] = _build_plain_loop(setting)
     taken = setting.compare(sides, rounds=2 if setting.is_tiny else ROUNDS)
-    num_images = len(setting.packed.read_split("train").images)
+    num_images = count_trained_images(setting)
     pairs = [(f"engine {precision}", f"raw step {precision}") for precision in setting.precisions]
     pairs += [("engine bf16", "plain loop fp32"), ("engine bf16 compiled", "engine bf16")]
     return {
         "images_per_s": {name: summarize([num_images / each for each in values], 1) for name, values in taken.items()},
         "ratios": {f"{side} over {base}": summarize_ratios(taken, side, base) for side, base in pairs},
     }
+
+
+def count_trained_images(setting: ProofSetting) -> int:
+    """Return the number of images in an epoch: those that are not held out for validation, in whole batches."""
+    run = build_run(setting.build_spec(), setting.packed, setting.build_placement())
+    return run.state.steps_per_epoch * setting.build_spec().batch_size
 
 
 def _build_engine(setting: ProofSetting, precision: Precision, *, is_compiled: bool = False) -> Callable[[], None]:
@@ -89,15 +95,14 @@ def _build_plain_loop(setting: ProofSetting) -> Callable[[], None]:
     placement = setting.build_placement("fp32", channels_last=False)
     run = build_run(setting.build_spec(), setting.packed, placement)
     network, optimizer, loss = run.network, run.optimizer, nn.CrossEntropyLoss()
-    split = setting.packed.read_split("train")
-    images, targets = torch.from_numpy(np.array(split.images)), torch.from_numpy(np.array(split.targets))
+    split, index = setting.packed.read_split("train"), run.train_batches.sample_index
+    images, targets = torch.from_numpy(np.array(split.images[index])), torch.from_numpy(np.array(split.targets[index]))
     size = setting.build_spec().batch_size
 
     def run_epoch() -> None:
         network.train()
         order = torch.randperm(len(images))
-        for first in range(0, len(order), size):
-            rows = order[first : first + size]
+        for rows in order.split(size)[: run.state.steps_per_epoch]:
             batch = images[rows].permute(0, 3, 1, 2).float().div(255).sub(0.5).div(0.25).to(setting.device)
             value = loss(network(batch), targets[rows].to(setting.device))
             optimizer.zero_grad()

@@ -31,6 +31,10 @@ class CallbackBase(Spec):
     selects_best_epoch: ClassVar[bool] = False
     requires_validation: ClassVar[bool] = False
     """Whether the callback writes results of the last validation."""
+    ends_after_time: ClassVar[bool] = False
+    """Whether the callback ends runs after a time, and so at another step on every machine."""
+    tuned_field: ClassVar[str | None] = None
+    """The field of the job whose value the callback finds before the training."""
     max_classes: ClassVar[int | None] = None
     """The maximum number of classes in the table that the callback writes; None: no limit."""
 

@@ -97,6 +97,8 @@ class GradientClipSpec(CallbackBase):
 class TimeLimitSpec(CallbackBase):
     """Stop after `seconds` of training, summed over all attempts. The job succeeds with its current weights."""
 
+    ends_after_time: ClassVar[bool] = True
+
     name: Literal["time_limit"] = "time_limit"
     seconds: Positive = Field(description="The maximum training time in seconds.", examples=[3600.0])
 
@@ -257,6 +259,7 @@ class BatchSizeFinderSpec(CallbackBase):
 
     exclusive_group: ClassVar[str | None] = "find the batch size"
     requires_single_process: ClassVar[bool] = True
+    tuned_field: ClassVar[str | None] = "batch_size"
 
     name: Literal["batch_size_finder"] = "batch_size_finder"
     max_size: Annotated[int, Field(ge=1, le=65_536, description="The largest batch size to try.")] = 1024

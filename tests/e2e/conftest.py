@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser
 
 from candela import Client
+from tests.support.browser import Visitor, start_browser
 from tests.support.processes import die_with_parent, end, is_alive, wait_for
 
 # Short intervals, so that a lost worker is detected within seconds.
@@ -97,6 +99,41 @@ class Service:
 
     def client(self) -> Client:
         return Client(self.url, max_attempts=8)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser for the tests of a module. One for all modules would keep an event loop running in their tests."""
+    with start_browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def service(shared_up: Callable[..., Service]) -> Service:
+    """A service for the tests of a module, which begins without datasets, jobs and sweeps."""
+    return shared_up()
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[Client]:
+    with service.client() as opened:
+        yield opened
+
+
+@pytest.fixture
+def visit(browser: Browser, service: Service) -> Iterator[Callable[..., Visitor]]:
+    """Open windows with the dashboard. At the end of the test, check that nothing on their pages went wrong."""
+    visitors: list[Visitor] = []
+
+    def open_window(**options: Any) -> Visitor:
+        visitors.append(Visitor(browser, service.url, **options))
+        return visitors[-1]
+
+    yield open_window
+    faults = [fault for visitor in visitors for fault in visitor.faults]
+    for visitor in visitors:
+        visitor.close()
+    assert faults == []
 
 
 @pytest.fixture(scope="module")

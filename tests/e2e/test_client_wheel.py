@@ -56,11 +56,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     return Environment(python, wheel)
 
 
-@pytest.fixture(scope="module")
-def service(shared_up: Callable[..., Service]) -> Service:
-    return shared_up()
-
-
 def test_the_wheel_contains_the_client_alone(installed: Environment) -> None:
     names = zipfile.ZipFile(installed.wheel).namelist()
     distribution = f"candela_ml-{get_version()}.dist-info"

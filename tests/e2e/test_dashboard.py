@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 from candela import Client
 from tests.e2e.conftest import Service
-from tests.support.browser import NARROW, SETTLE_MS, WIDE, RequestCounter, Visitor, start_browser
+from tests.support.browser import NARROW, SETTLE_MS, WIDE, RequestCounter, Visitor
 from tests.support.page_scripts import RENDER_MARKDOWN, ZIP_FOLDER
 from tests.support.processes import wait_for
 
@@ -36,25 +36,6 @@ LONG_NAME = "ablation-without-batch-norm-and-with-label-smoothing-0.1-seed-{}"
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with start_browser() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    started = Service(tmp_path_factory.mktemp("dashboard") / "home").start()
-    yield started
-    started.end()
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[Client]:
-    with service.client() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
 def jobs(client: Client) -> list[str]:
     """Two jobs that have ended, with different learning rates, one that failed, and some with long names."""
     for number in range(4):
@@ -66,21 +47,6 @@ def jobs(client: Client) -> list[str]:
     diverged = client.jobs.submit(TINY | {"name": "diverged", "optimizer": {"name": "sgd", "lr": 1e9}}).wait()
     assert diverged.state == "failed"
     return [*ids, diverged.id]
-
-
-@pytest.fixture
-def visit(browser: Browser, service: Service) -> Iterator[Callable[..., Visitor]]:
-    visitors: list[Visitor] = []
-
-    def open_window(**options: Any) -> Visitor:
-        visitors.append(Visitor(browser, service.url, **options))
-        return visitors[-1]
-
-    yield open_window
-    faults = [fault for visitor in visitors for fault in visitor.faults]
-    for visitor in visitors:
-        visitor.close()
-    assert faults == []
 
 
 def encode_digit(number: int) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 from app.main import create_app
-from tests.support.browser import SCREENSHOTS, start_browser
+from tests.support.browser import SCREENSHOTS
 from tests.support.http_service import service_state
 from tests.support.oip import serve_app
 
@@ -22,12 +22,6 @@ def url(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iter
     home = tmp_path_factory.mktemp("home")
     with service_state(home, sqlite_template, allowed_hosts=()) as state, serve_app(create_app(state=state)) as address:
         yield f"http://{address}"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with start_browser() as started:
-        yield started
 
 
 @pytest.fixture

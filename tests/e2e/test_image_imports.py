@@ -18,11 +18,6 @@ Up = Callable[..., Service]
 SUFFIXES = ("png", "gif", "bmp", "tif", "webp")
 
 
-@pytest.fixture(scope="module")
-def service(shared_up: Up) -> Service:
-    return shared_up()
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with dark and bright images that are twice as wide as high, in five formats, and two text files."""

@@ -21,11 +21,6 @@ LONG = {"epochs": 12}
 
 
 @pytest.fixture(scope="module")
-def service(shared_up: Up) -> Service:
-    return shared_up()
-
-
-@pytest.fixture(scope="module")
 def undisturbed(service: Service, spec: Spec) -> str:
     """The checksum of the weights of an undisturbed job."""
     with service.client() as client:

@@ -1,13 +1,13 @@
 """The dashboard in a real browser: lineages as trees of links, and a training that is reproduced with a click."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import Service
-from tests.support.browser import NARROW, WIDE, Visitor, start_browser
+from tests.support.browser import NARROW, WIDE, Visitor
 
 pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(300)]
 WINDOWS = [("light", WIDE), ("dark", WIDE), ("light", NARROW), ("dark", NARROW)]
@@ -28,19 +28,6 @@ class Trained(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with start_browser() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    started = Service(tmp_path_factory.mktemp("lineage") / "home").start()
-    yield started
-    started.end()
-
-
-@pytest.fixture(scope="module")
 def trained(service: Service) -> Trained:
     with service.client() as client:
         first = client.jobs.submit({**TINY, "name": "body", "model": "body"}).wait().raise_for_failure()
@@ -48,21 +35,6 @@ def trained(service: Service) -> Trained:
         client.models.create_variant("tuned", 1, "torch-export").wait().raise_for_failure()
         changed = tuned.raise_for_failure().reproduce({"seed": 2}).wait().raise_for_failure()
         return Trained(first.id, tuned.id, changed.id)
-
-
-@pytest.fixture
-def visit(browser: Browser, service: Service) -> Iterator[Callable[..., Visitor]]:
-    visitors: list[Visitor] = []
-
-    def open_window(**options: Any) -> Visitor:
-        visitors.append(Visitor(browser, service.url, **options))
-        return visitors[-1]
-
-    yield open_window
-    faults = [fault for visitor in visitors for fault in visitor.faults]
-    for visitor in visitors:
-        visitor.close()
-    assert faults == []
 
 
 def check_view(visitor: Visitor, name: str) -> None:

@@ -22,11 +22,6 @@ DIGITS = {"dataset": {"name": "digits", "test": 0.1}, "architecture": {"name": "
 
 
 @pytest.fixture(scope="module")
-def service(shared_up: Up) -> Service:
-    return shared_up()
-
-
-@pytest.fixture(scope="module")
 def original(service: Service) -> Job:
     """A training on digits whose number of threads, precision and device the worker chooses."""
     with service.client() as client:

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 from sqlalchemy import select
 
 from app.schemas.sweep_examples import SWEEPS
@@ -14,11 +14,14 @@ from candela import Client
 from core.db.clock import now
 from core.db.session import SessionFactory, make_engine, make_session_factory, transaction
 from core.db.sweep_tables import SweepRow
+from core.db.tables import JobRow
+from core.jobs import JobState
 from core.sweeps.states import SweepState
 from tests.e2e.conftest import Service
-from tests.support.browser import NARROW, SETTLE_MS, WIDE, Visitor, start_browser
+from tests.support.browser import NARROW, SETTLE_MS, WIDE, Visitor
 from tests.support.finished_sweeps import add_finished_sweep
-from tests.support.page_scripts import PARSE_SPACE
+from tests.support.page_scripts import OVERTAKE_TRIALS, PARSE_SPACE
+from tests.support.processes import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(600)]
 TINY: dict[str, Any] = {
@@ -30,25 +33,6 @@ TINY: dict[str, Any] = {
     "model": "digits",
     "threads": 1,
 }
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with start_browser() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    started = Service(tmp_path_factory.mktemp("sweeps") / "home").start()
-    yield started
-    started.end()
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[Client]:
-    with service.client() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -82,28 +66,13 @@ def paused_sweep(sessions: SessionFactory, sweep: str) -> str:
         return stored.id
 
 
-@pytest.fixture
-def visit(browser: Browser, service: Service) -> Iterator[Callable[..., Visitor]]:
-    visitors: list[Visitor] = []
-
-    def open_window(**options: Any) -> Visitor:
-        visitors.append(Visitor(browser, service.url, **options))
-        return visitors[-1]
-
-    yield open_window
-    faults = [fault for visitor in visitors for fault in visitor.faults]
-    for visitor in visitors:
-        visitor.close()
-    assert faults == []
-
-
 def test_an_empty_list_offers_the_example(visit: Callable[..., Visitor], service: Service) -> None:
     visitor = visit()
     page = visitor.open("#/sweeps")
     visitor.take_screenshot("sweeps-empty")
     assert visitor.find_violations() == []
     page.get_by_role("button", name="Start the example sweep").click()
-    expect(page.get_by_role("heading", level=1)).to_contain_text("digits-example")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("digits-sweep")
     sweep_id = page.url.rsplit("/", 1)[1].split("?")[0]
     assert httpx.post(f"{service.url}/v1/sweeps/{sweep_id}/cancel").status_code == 202
 
@@ -203,6 +172,73 @@ def test_the_best_trial_is_trained_longer(
     expect(page.get_by_role("link", name="trial ")).to_have_attribute("href", re.compile(sweep))
 
 
+def test_the_best_trial_can_be_trained_longer_as_soon_as_its_job_has_ended(
+    visit: Callable[..., Visitor], sessions: SessionFactory, sweep: str, job: str
+) -> None:
+    def set_state(state: JobState) -> None:
+        with transaction(sessions) as session:
+            session.get_one(JobRow, job).state = state
+
+    set_state(JobState.PAUSED)
+    try:
+        page = visit().open(f"#/sweeps/{sweep}")
+        expect(page.get_by_role("link", name="Train as a new job")).to_be_visible()
+    finally:
+        set_state(JobState.SUCCEEDED)
+    expect(page.get_by_role("button", name="Train longer")).to_be_visible()
+
+
+@pytest.fixture
+def running_sweep(client: Client, job: str) -> Iterator[str]:
+    """A sweep that trains until the end of the test. It has a best trial."""
+    assert job  # its dataset is imported
+    space = {
+        "/optimizer/lr": {"type": "float", "low": 0.001, "high": 0.1},
+        "/batch_size": {"type": "choice", "values": [64]},
+    }
+    base = {name: value for name, value in TINY.items() if name not in ("name", "model")} | {"epochs": 1}
+    started = client.sweeps.create({"base": base, "space": space, "budget": {"trials": 1000}, "sampler": "random"})
+    wait_for(lambda: client.sweeps.get(started["id"])["best"] is not None, "the first score", 120)
+    yield started["id"]
+    client.sweeps.cancel(started["id"])
+
+
+def test_a_trial_is_added_by_hand(visit: Callable[..., Visitor], service: Service, running_sweep: str) -> None:
+    visitor = visit()
+    page = visitor.open(f"#/sweeps/{running_sweep}?tab=trials&sort=-number")
+    page.get_by_role("button", name="Add a trial").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_label("batch size")).to_have_value("64")
+    visitor.take_screenshot("sweep-add-trial")
+    assert visitor.find_violations() == []
+    dialog.get_by_label("lr").fill("many")
+    dialog.get_by_role("button", name="Add the trial").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("/parameters/~1optimizer~1lr")
+    dialog.get_by_label("lr").fill("0.0123")
+    dialog.get_by_role("button", name="Add the trial").click()
+    expect(dialog).to_have_count(0)
+    expect(page.get_by_role("status").filter(has_text="was added")).to_be_visible()
+    trials = httpx.get(f"{service.url}/v1/sweeps/{running_sweep}/trials?limit=200").json()["items"]
+    added = [one["parameters"] for one in trials if one["source"] != "sampler"]
+    assert added == [{"/optimizer/lr": 0.0123, "/batch_size": 64}]
+
+
+def test_a_late_response_does_not_replace_a_newer_one(visit: Callable[..., Visitor]) -> None:
+    assert visit().open("#/sweeps/new").evaluate(OVERTAKE_TRIALS) == "2"
+
+
+def test_the_list_of_jobs_remains_when_the_filter_of_its_sweep_changes(
+    visit: Callable[..., Visitor], sweep: str
+) -> None:
+    page = visit().open(f"#/jobs?sweep={sweep}")
+    page.locator("main h1").evaluate("heading => heading.dataset.mark = 'same'")
+    page.evaluate("location.hash = '#/jobs'")
+    expect(
+        page.locator("[aria-label='Jobs'] tbody tr, .jobs tbody tr").filter(has_text=TINY["name"]).first
+    ).to_be_visible()
+    assert page.locator("main h1").get_attribute("data-mark") == "same"
+
+
 def test_a_budget_that_is_spent_is_refused_in_the_dialog(visit: Callable[..., Visitor], sweep: str) -> None:
     visitor = visit()
     page = visitor.open(f"#/sweeps/{sweep}")
@@ -283,6 +319,7 @@ def test_a_form_shows_errors_at_their_fields_and_starts_a_sweep(
 def test_the_rows_of_a_form_keep_every_space(visit: Callable[..., Visitor]) -> None:
     values = (["a", "b-1", 1, True, None], ["a", "1"], ["b, c", "d"], [[1], [2, 3]], [{"name": "adam"}, "sgd"])
     choices = [{"/loss": {"type": "choice", "values": each}} for each in values]
-    spaces = [*(example["value"]["space"] for example in SWEEPS.values()), *choices]
+    texts = {"type": "choice", "values": [1, 2], "when": {"/a": 'x; "y" = z, w', "/b": ["p;q", "r,s", 3], "/c": "t"}}
+    spaces = [*(example["value"]["space"] for example in SWEEPS.values()), *choices, {"/d": texts}]
     page = visit().open("#/sweeps/new")
     assert page.evaluate(PARSE_SPACE, spaces) == spaces

@@ -34,3 +34,31 @@ async (spaces) => {
   return spaces.map((space) => buildSpace(toRows(space)));
 }
 """
+
+# Answers two requests for the trials of a sweep in the wrong order, and returns the trial that the page shows.
+OVERTAKE_TRIALS = """
+async () => {
+  const {html, render} = await import("/ui/static/lib/preact.js");
+  const {useTrials} = await import("/ui/static/lib/sweep_trials.js");
+  const answers = [], original = window.fetch;
+  const build = (number) => Response.json({items: [{number}], next_cursor: null});
+  window.fetch = (path, init) => String(path).includes("v1/sweeps/overtaken/trials")
+    ? new Promise((resolve) => answers.push((number) => resolve(build(number)))) : original(path, init);
+  const until = async (test) => { while (!test()) await new Promise((done) => setTimeout(done, 10)); };
+  const box = document.createElement("div");
+  const View = ({revision}) => {
+    const {value = []} = useTrials({id: "overtaken", revision});
+    return html`<b>${value.map((trial) => trial.number).join()}</b>`;
+  };
+  for (const revision of [1, 2]) {
+    render(html`<${View} revision=${revision} />`, box);
+    await until(() => answers.length === revision);
+  }
+  answers[1](2);
+  await until(() => box.textContent === "2");
+  answers[0](1);
+  await new Promise((done) => setTimeout(done, 100));
+  window.fetch = original;
+  return box.textContent;
+}
+"""

@@ -83,7 +83,7 @@ def _make_step_part(spec: StepPartSpec, network: nn.Module, epochs: int) -> Grad
         case callbacks.SwaSpec(start=start):
             return Swa(network, start_epoch=int(start * epochs) + 1)
         case callbacks.LookaheadSpec():
-            return Lookahead(network, **options, epochs=epochs)
+            return Lookahead(network, **options)
         case callbacks.MixupSpec(alpha=alpha):
             return Mixup(alpha)
         case callbacks.CutmixSpec(alpha=alpha):

@@ -1,7 +1,7 @@
 """Builds the network of a job with its initial weights."""
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -9,10 +9,18 @@ from core.datasets.packed import PackedMeta
 from core.spec import JobSpec, losses
 from models import registry
 from models.logits import to_logits
-from models.whitening import WhiteningConv2d
 from worker.builders.preprocessing import get_cardinalities
 from worker.engine.device import Placement, compile_in_place
 from worker.engine.transfer import LoadReport, Weights, freeze_parameters, transfer_weights
+
+
+@runtime_checkable
+class DataInitializedLayer(Protocol):
+    """A layer whose initial weights are computed from inputs of the network."""
+
+    def fit_weights(self, batches: Iterable[Tensor]) -> None:
+        """Compute the weights from batches of inputs, float (B, C, H, W). At least one batch is required."""
+        ...
 
 
 class InitialNetwork(NamedTuple):
@@ -37,7 +45,7 @@ def build_initial_network(
 ) -> InitialNetwork:
     """Build the network on its device, load the initial weights and freeze parameters.
 
-    `iter_inputs` returns batches of network inputs, from which a whitening layer computes its weights.
+    `iter_inputs` returns batches of network inputs, from which layers with `fit_weights` compute their weights.
 
     Raises:
         ArchitectureBuildError: the architecture cannot be built for the shape of the dataset's samples.
@@ -45,7 +53,7 @@ def build_initial_network(
     """
     network = placement.place_network(_build_network(spec, meta))
     for layer in network.modules():
-        if isinstance(layer, WhiteningConv2d):
+        if isinstance(layer, DataInitializedLayer):
             layer.fit_weights(iter_inputs())
     if spec.compile:
         compile_in_place(network)

@@ -115,7 +115,8 @@ class Lookahead(Averaging):
     """The slow weights of Lookahead.
 
     Every `k` steps: slow += alpha * (trained - slow). The slow weights then replace the trained weights. With
-    `final_alpha`, the fraction changes from `alpha` to `final_alpha` with the cube of the progress of the run.
+    `final_alpha`, the fraction changes from `alpha` to `final_alpha` with the cube of the progress of the run. In the
+    epochs by which a run is extended, it is `final_alpha`.
 
     Source: Zhang et al., "Lookahead Optimizer: k steps forward, 1 step back", 2019; Jordan, "94% on CIFAR-10 in 3.29
     Seconds on a Single GPU", 2024, section 3.4, for the changing fraction and the averaged statistics.
@@ -129,15 +130,14 @@ class Lookahead(Averaging):
         *,
         final_alpha: float | None = None,
         average_statistics: bool = False,
-        epochs: int = 1,
     ) -> None:
-        """`average_statistics`: average the batch norm statistics like the weights. `epochs`: all epochs of the run."""
+        """`average_statistics`: average the batch norm statistics like the weights."""
         super().__init__(network)
         self._k = k
         self._alpha = alpha
         self._final_alpha = alpha if final_alpha is None else final_alpha
         self._average_statistics = average_statistics
-        self._epochs = epochs
+        self._num_planned_steps: int | None = None
 
     def update_parameters(self, state: RunState) -> None:
         if (state.step + 1) % self._k:
@@ -151,8 +151,17 @@ class Lookahead(Averaging):
                 live.copy_(slow)
 
     def _compute_share(self, state: RunState) -> float:
-        progress = min(1.0, (state.step + 1) / (self._epochs * state.steps_per_epoch))
+        if self._num_planned_steps is None:
+            self._num_planned_steps = state.max_epochs * state.steps_per_epoch
+        progress = min(1.0, (state.step + 1) / self._num_planned_steps)
         return self._alpha + (self._final_alpha - self._alpha) * progress**3
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "num_planned_steps": self._num_planned_steps}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._num_planned_steps = state_dict.get("num_planned_steps")  # snapshots of version 0.1 do not have it
 
 
 def update_batch_norm(network: nn.Module, inputs: Iterable[Tensor]) -> None:

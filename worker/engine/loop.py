@@ -112,6 +112,8 @@ class Loop(Generic[B]):
     def _run_train_batches(
         self, batches: Iterator[B], state: RunState, started_at: float, seconds_before: float
     ) -> None:
+        if state.stop_immediately:  # a run that was interrupted at this step resumes without another one
+            return
         wait_started_at = self._clock()
         for batch in batches:
             state.wait_seconds += self._clock() - wait_started_at

@@ -159,8 +159,9 @@ function App() {
   }
   const own = `${section}/${argument}`;
   const load = Object.hasOwn(PAGES, own) ? PAGES[own][0] : Object.hasOwn(PAGES, section) ? PAGES[section][argument ? 1 : 0] : null;
+  const source = section === "new" || argument === "new" ? query.get("from") || query.get("sweep") : ""; // a form starts again with another one
   return html`<${Shell}>
-    ${load ? html`<${Lazy} key=${`${section}/${argument || ""}/${query.get("from") || query.get("sweep") || ""}`} load=${load} name=${argument} query=${query} />` : html`<${EmptyState} icon="search" title="No such page"><p><code>#/${segments.join("/")}</code> does not belong to a page.</p><p>${["jobs", "datasets", "models"].map((name) => html`<a key=${name} class="button" href=${href(`/${name}`)}>${name[0].toUpperCase()}${name.slice(1)}</a> `)}</p><//>`}
+    ${load ? html`<${Lazy} key=${`${section}/${argument || ""}/${source || ""}`} load=${load} name=${argument} query=${query} />` : html`<${EmptyState} icon="search" title="No such page"><p><code>#/${segments.join("/")}</code> does not belong to a page.</p><p>${["jobs", "datasets", "models"].map((name) => html`<a key=${name} class="button" href=${href(`/${name}`)}>${name[0].toUpperCase()}${name.slice(1)}</a> `)}</p><//>`}
   <//>`;
 }
 

@@ -1,10 +1,11 @@
 """The spec that repeats a training, and the differences of environments."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from core.reproduction import OriginalTraining, build_reproduction_spec, list_environment_differences
+from core.spec.callbacks import CallbackSpec
 
 SPEC: dict[str, Any] = {
     "kind": "train",
@@ -46,11 +47,28 @@ def test_without_a_job_the_spec_is_that_of_the_model() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "step"),
-    [("user_finished", 70), ("time limit of 9 s reached", 70), ("valid_loss has not improved", None), (None, None)],
+    ("reason", "is_limited", "step"),
+    [
+        ("user_finished", False, 70),
+        ("time limit of 9 s reached", True, 70),
+        ("valid_loss has not improved", True, 70),  # the step at which it would end without the limit
+        ("valid_loss has not improved", False, None),
+        (None, True, None),
+    ],
 )
-def test_only_an_end_that_depends_on_time_is_fixed(reason: str | None, step: int | None) -> None:
-    assert build(stop_reason=reason, num_steps=70)["stop_after_step"] == step
+def test_only_an_end_that_depends_on_time_is_fixed(reason: str | None, is_limited: bool, step: int | None) -> None:
+    spec = {"callbacks": [{"name": "time_limit", "seconds": 9.0}]} if is_limited else {}
+    assert build(spec, stop_reason=reason, num_steps=70)["stop_after_step"] == step
+
+
+def test_every_callback_that_ends_after_a_time_is_removed() -> None:
+    kinds = {kind.model_fields["name"].default: kind for kind in get_args(get_args(CallbackSpec)[0])}
+    kept = {each["name"] for each in build({"callbacks": [{"name": name} for name in kinds]})["callbacks"]}
+    assert kinds.keys() - kept == {"time_limit"} == {name for name, kind in kinds.items() if kind.ends_after_time}
+
+
+def test_unknown_callback_of_an_old_spec_is_kept() -> None:
+    assert build({"callbacks": [{"name": "gone"}]})["callbacks"] == [{"name": "gone"}]
 
 
 def test_environments_differ_by_fields_that_can_explain_results() -> None:

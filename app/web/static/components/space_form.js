@@ -1,6 +1,6 @@
 // Form fields for the search space of a sweep: a row for each parameter.
 import { html } from "../lib/preact.js";
-import { buildRow, listPointers, suggestRow } from "../lib/space.js";
+import { buildRow, escapePart, listPointers, suggestRow } from "../lib/space.js";
 import { Icon } from "./icon.js";
 import { toFieldId } from "./schema_form.js";
 
@@ -36,7 +36,7 @@ export function SpaceFields({ rows, errors, document, onChange }) {
  *   onPointer: (pointer: string) => void, onRemove: (() => void) | null}} properties
  */
 function SpaceField({ row, errors, isRepeated, onChange, onPointer, onRemove }) {
-  const path = `/space/${row.pointer.replace(/~/g, "~0").replace(/\//g, "~1")}`;
+  const path = `/space/${escapePart(row.pointer)}`;
   const own = [...errors].filter(([pointer]) => row.pointer && (pointer === path || pointer.startsWith(`${path}/`))).map(([pointer, detail]) => /** @type {[string, string]} */ ([pointer.slice(path.length + 1), detail]));
   const messages = isRepeated ? [["", "Another row has this field."], ...own] : own;
   const id = toFieldId(`${path}/row${row.key}`);

@@ -40,10 +40,15 @@ export function suggestRow(pointer, value) {
   return buildRow({ pointer, low: round(value / 30), high: round(value * 30), log: true });
 }
 
+/** A key as a part of a JSON pointer. @param {string} key */
+export function escapePart(key) {
+  return key.replace(/~/g, "~0").replace(/\//g, "~1");
+}
+
 /** The pointers of all values of a document that a parameter can replace. @param {any} value @param {string} [pointer] @returns {[string, any][]} */
 export function listPointers(value, pointer = "") {
   if (value === null || typeof value !== "object" || Array.isArray(value)) return [[pointer, value]];
-  const inner = Object.entries(value).flatMap(([key, part]) => listPointers(part, `${pointer}/${key.replace(/~/g, "~0").replace(/\//g, "~1")}`));
+  const inner = Object.entries(value).flatMap(([key, part]) => listPointers(part, `${pointer}/${escapePart(key)}`));
   return value.name && pointer ? [[pointer, value], ...inner] : inner;
 }
 
@@ -59,12 +64,18 @@ function parseValues(text) {
     const values = JSON.parse(`[${text}]`);
     return values.length === 1 && Array.isArray(values[0]) ? values[0] : values;
   } catch {
-    return text.split(",").map((part) => parseValue(part.trim()));
+    return splitText(text, ",").map(parseValue);
   }
 }
 
-/** @param {string} text */
-function parseValue(text) {
+/** Split a text, but not inside the strings of its JSON. @param {string} text @param {"," | ";"} separator */
+function splitText(text, separator) {
+  const parts = text.match(new RegExp(`(?:"(?:\\\\.|[^"\\\\])*"|[^${separator}])+`, "g")) || [];
+  return parts.map((part) => part.trim()).filter(Boolean);
+}
+
+/** Read JSON, or a word. @param {string} text @returns {any} */
+export function parseValue(text) {
   try {
     return JSON.parse(text);
   } catch {
@@ -77,15 +88,15 @@ function isWord(value) {
   return typeof value === "string" ? /^[\w.-]+$/.test(value) && parseValue(value) === value : value === null || typeof value !== "object";
 }
 
-/** @param {any[]} values */
-function formatValues(values) {
+/** @param {any[]} values @returns {string} */
+export function formatValues(values) {
   return values.map((value) => (values.every(isWord) && typeof value === "string" ? value : JSON.stringify(value))).join(", ");
 }
 
 /** Read conditions such as `/optimizer/name = sgd, adam; /batch_size = 16`. @param {string} text @returns {Record<string, any>} */
 function parseConditions(text) {
   return Object.fromEntries(
-    text.split(";").map((part) => part.trim()).filter(Boolean).map((part) => {
+    splitText(text, ";").map((part) => {
       const [pointer, ...rest] = part.split("=");
       const values = parseValues(rest.join("="));
       return [pointer.trim(), values.length === 1 ? values[0] : values];

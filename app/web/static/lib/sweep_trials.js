@@ -1,5 +1,5 @@
 // A sweep and its trials, kept fresh, and figures that are computed from them.
-import { useEffect, useState } from "./preact.js";
+import { useEffect, useRef, useState } from "./preact.js";
 import { Problem, request } from "./api.js";
 import { useEvents } from "./events.js";
 import { useResource, useThrottle } from "./resource.js";
@@ -79,14 +79,18 @@ export function useSweep(id) {
  */
 export function useTrials(sweep) {
   const [state, setState] = useState(/** @type {{value: any[] | undefined, isComplete: boolean, problem: Problem | null}} */ ({ value: undefined, isComplete: true, problem: null }));
+  const lastRequest = useRef(0);
   const refresh = async () => {
     if (!sweep) return;
+    lastRequest.current += 1;
+    const own = lastRequest.current;
+    const setLatest = (change) => own === lastRequest.current && setState(change); // a response that a later request has overtaken is older
     try {
       const { trials, isComplete } = await loadTrials(sweep.id);
-      setState({ value: trials, isComplete, problem: null });
+      setLatest({ value: trials, isComplete, problem: null });
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      setState((previous) => ({ ...previous, problem: error }));
+      setLatest((previous) => ({ ...previous, problem: error }));
     }
   };
   const refreshLater = useThrottle(refresh, REFRESH_MS);

@@ -6,24 +6,11 @@ export const STATES = ["running", "paused", "finishing", "succeeded", "failed", 
 export const TRIAL_STATES = ["running", "paused", "interrupted", "succeeded", "stopped", "failed", "refused"];
 export const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 
-/** The sweep of the empty list: a small network on scanned digits, a few minutes on two cores. */
-export const EXAMPLE = {
-  name: "digits-example",
-  base: {
-    dataset: { name: "digits", valid: 0.2 },
-    architecture: { name: "mlp", hidden: [32] },
-    metrics: ["accuracy"],
-    epochs: 9,
-  },
-  space: {
-    "/optimizer/lr": { type: "float", low: 0.0001, high: 0.1, log: true },
-    "/batch_size": { type: "int", low: 16, high: 128, step: 16 },
-    "/architecture/hidden": { type: "choice", values: [[16], [32], [64, 32]] },
-  },
-  scheduler: { name: "asha", min_epochs: 1, reduction: 3 },
-  budget: { trials: 20 },
-  parallel: 2,
-};
+/** The sweep of the empty list and of an empty form: the first example of the OpenAPI document. @param {any} api */
+export function getExample(api) {
+  const [example] = Object.values(api.paths["/v1/sweeps"].post.requestBody.content["application/json"].examples);
+  return example.value;
+}
 
 /** The actions that each state allows: [name, icon, text]. */
 const ACTIONS = /** @type {Record<string, [string, string, string][]>} */ ({

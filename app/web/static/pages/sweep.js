@@ -108,6 +108,6 @@ function BestTrial({ sweep }) {
   return html`<section class="card best-trial" aria-label="Best trial">
     <div><h2>${formatNumber(best.score)}</h2><p class="dim">${formatMetricName(objective.metric)}, trial ${best.number}${best.epochs !== null && ` after ${formatCount(best.epochs, "epoch")}`}</p></div>
     <${Facts} items=${Object.entries(best.parameters).map(([pointer, value]) => [names.get(pointer) || pointer, html`<span title=${pointer}>${formatParameter(value)}</span>`])} />
-    <div class="actions">${best.jobs.length > 0 && html`<a class="button" href=${href(`/jobs/${best.jobs[0]}`)}><${Icon} name="jobs" /> Job</a><${TrainLongerButton} jobId=${best.jobs[0]} />`}</div>
+    <div class="actions">${best.jobs.length > 0 && html`<a class="button" href=${href(`/jobs/${best.jobs[0]}`)}><${Icon} name="jobs" /> Job</a><${TrainLongerButton} jobId=${best.jobs[0]} revision=${sweep.revision} />`}</div>
   </section>`;
 }

@@ -5,7 +5,7 @@ import { useEvents } from "../lib/events.js";
 import { formatAge, formatCount, formatDuration, formatMetricName, formatNumber, formatTime } from "../lib/format.js";
 import { useResource, useThrottle } from "../lib/resource.js";
 import { href, navigate } from "../lib/router.js";
-import { EXAMPLE, STATES } from "../lib/sweeps.js";
+import { getExample, STATES } from "../lib/sweeps.js";
 import { PageHead, SearchField, StateBadge, Table } from "../components/controls.js";
 import { attempt, EmptyState, Loaded } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
@@ -36,11 +36,15 @@ function FirstSweep() {
   const start = () =>
     attempt(async () => {
       setBusy(true);
-      const sweep = await request("v1/sweeps", { method: "POST", json: EXAMPLE }).finally(() => setBusy(false));
-      navigate(href(`/sweeps/${sweep.id}`));
+      try {
+        const sweep = await request("v1/sweeps", { method: "POST", json: getExample(await request("openapi.json")) });
+        navigate(href(`/sweeps/${sweep.id}`));
+      } finally {
+        setBusy(false);
+      }
     });
   return html`<${EmptyState} icon="sweeps" title="Search for better parameters">
-    <p>A sweep trains one job for each set of parameters, learns from their scores, and spends most epochs on the best ones. The example searches the learning rate, the batch size and the layers of a small network on 1,797 scanned digits: 20 trials, a few minutes on a laptop.</p>
+    <p>A sweep trains one job for each set of parameters, learns from their scores, and spends most epochs on the best ones. The example searches the learning rate, the batch size and the width of a small network on 1,797 scanned digits: 15 trials, a few minutes on a laptop.</p>
     <button type="button" class="primary large" disabled=${isBusy} onClick=${start}><${Icon} name="play" /> Start the example sweep</button>
     <p>Or <a href=${href("/sweeps/new")}>write your own sweep</a>, or start one from the page of a <a href=${href("/jobs")}>job</a>.</p>
   <//>`;

@@ -1,11 +1,14 @@
 """Networks with initial weights and frozen parameters."""
 
+from collections.abc import Iterable
+
 import pytest
 import torch
 from torch import nn
 
 from core.datasets.packed import PackedDataset, Task
 from tests.support.training import build_spec, cpu_placement
+from worker.builders import networks
 from worker.builders.networks import build_initial_network
 from worker.engine.transfer import NoMatchingWeights
 
@@ -42,6 +45,26 @@ def test_whitening_layer_is_computed_from_the_inputs(datasets: dict[Task, Packed
     network = build_initial_network(spec, meta, cpu_placement(), None, lambda: [images]).network
     outputs = network.get_submodule("0")(images) - network.get_parameter("0.bias").view(1, -1, 1, 1)
     assert outputs.square().mean().item() == pytest.approx(1.0, abs=0.01)
+
+
+class Centered(nn.Module):
+    """Subtracts the mean of the inputs that it was fitted to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = 0.0
+
+    def fit_weights(self, batches: Iterable[torch.Tensor]) -> None:
+        self.mean = float(torch.cat(list(batches)).mean())
+
+
+def test_any_layer_can_compute_its_weights(
+    datasets: dict[Task, PackedDataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, meta = Centered(), datasets["classification"].meta
+    monkeypatch.setattr(networks, "_build_network", lambda *_: nn.Sequential(nn.Flatten(), layer))
+    build_initial_network(build_spec(), meta, cpu_placement(), None, lambda: [torch.ones(2), torch.full((2,), 3.0)])
+    assert layer.mean == 2.0
 
 
 def test_initial_weights_replace_computed_ones(datasets: dict[Task, PackedDataset]) -> None:

@@ -24,9 +24,11 @@ AVERAGES: list[dict[str, Any]] = [
 ]
 
 
-def run_steps(averaging: Averaging, live: nn.Linear, values: list[float], steps_per_epoch: int = 1) -> list[float]:
+def run_steps(
+    averaging: Averaging, live: nn.Linear, values: list[float], steps_per_epoch: int = 1, max_epochs: int = 9
+) -> list[float]:
     """Return the average after each value of the live weight."""
-    state, found = RunState(max_epochs=9, steps_per_epoch=steps_per_epoch), []
+    state, found = RunState(max_epochs=max_epochs, steps_per_epoch=steps_per_epoch), []
     for step, value in enumerate(values):
         with torch.no_grad():
             live.weight.fill_(value)
@@ -62,15 +64,33 @@ def test_lookahead_resets_to_the_slow_weights(live: nn.Linear) -> None:
 
 
 def test_lookahead_fraction_changes_with_the_cube_of_the_progress(live: nn.Linear) -> None:
-    lookahead = Lookahead(live, k=2, alpha=1.0, final_alpha=0.0625, epochs=4)
+    lookahead = Lookahead(live, k=2, alpha=1.0, final_alpha=0.0625)
     shares = [1 - 0.9375 * (step / 4) ** 3 for step in (2, 4)]
     slow = shares[0] * 2
-    assert run_steps(lookahead, live, [9, 2, 9, 5]) == pytest.approx([0, slow, slow, slow + shares[1] * (5 - slow)])
+    assert run_steps(lookahead, live, [9, 2, 9, 5], max_epochs=4) == pytest.approx(
+        [0, slow, slow, slow + shares[1] * (5 - slow)]
+    )
 
 
 def test_lookahead_fraction_is_the_final_one_after_the_planned_epochs(live: nn.Linear) -> None:
-    lookahead = Lookahead(live, k=1, alpha=1.0, final_alpha=0.5, epochs=1)
-    assert run_steps(lookahead, live, [2, 4]) == [1, 2.5]
+    lookahead = Lookahead(live, k=1, alpha=1.0, final_alpha=0.5)
+    assert run_steps(lookahead, live, [2, 4], max_epochs=1) == [1, 2.5]
+
+
+@pytest.mark.parametrize("is_old", [False, True], ids=["current snapshot", "snapshot of version 0.1"])
+def test_lookahead_fraction_is_the_final_one_in_an_extension(live: nn.Linear, is_old: bool) -> None:
+    first, second = (Lookahead(live, k=1, alpha=1.0, final_alpha=0.5) for _ in range(2))
+    run_steps(first, live, [2, 4], max_epochs=2)
+    saved = first.state_dict()
+    if is_old:
+        del saved["num_planned_steps"]
+    second.load_state_dict(saved)
+    with torch.no_grad():
+        live.weight.fill_(5.0)
+    before = float(second.network.get_parameter("weight"))
+    second.update_parameters(RunState(max_epochs=4, steps_per_epoch=1, epoch=3, step=2))
+    share = 1 - 0.5 * 0.75**3 if is_old else 0.5
+    assert float(second.network.get_parameter("weight")) == pytest.approx(before + share * (5 - before))
 
 
 @pytest.mark.parametrize(("is_averaged", "expected"), [(True, 2.0), (False, 4.0)])

@@ -114,6 +114,21 @@ def test_resumed_run_makes_exactly_the_remaining_calls(step: int) -> None:
     assert resumed.step == 4
 
 
+def test_run_that_is_stopped_and_interrupted_at_a_step_resumes_without_another_one() -> None:
+    class StopAt(Callback):
+        def on_train_batch_end(self, state: RunState) -> None:
+            if state.step >= 2:
+                state.stop("enough", at_once=True)
+
+    state = RunState(max_epochs=2, steps_per_epoch=4)
+    build_loop(InterruptAt(2), StopAt(), num_batches=4).fit(state)
+    resumed, calls = RunState(max_epochs=2, steps_per_epoch=4), list[str]()
+    resumed.load_state_dict(state.state_dict())
+    build_loop(StopAt(), build_hook_recorder(calls), num_batches=4).fit(resumed)
+    assert (resumed.step, resumed.is_done) == (2, True)
+    assert calls == ["on_fit_begin", "on_train_end", *VALID, "on_epoch_end", "on_fit_end"]
+
+
 def test_interrupted_validation_starts_again() -> None:
     class InValidation(Callback):
         def on_valid_batch_end(self, state: RunState) -> None:

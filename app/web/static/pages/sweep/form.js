@@ -4,7 +4,7 @@ import { Problem, request } from "../../lib/api.js";
 import { formatBytes, formatCount, formatDuration, formatNumber } from "../../lib/format.js";
 import { href, navigate } from "../../lib/router.js";
 import { buildSpace, suggestRow, toRows } from "../../lib/space.js";
-import { EXAMPLE, formatParameter, nameParameters } from "../../lib/sweeps.js";
+import { formatParameter, getExample, nameParameters } from "../../lib/sweeps.js";
 import { buildClone, parseYaml, removeEmpty, specToYaml } from "../../lib/specs.js";
 import { CheckLine, CheckPanel, useCheck } from "../../components/check.js";
 import { CopyButton, Facts, Table } from "../../components/controls.js";
@@ -27,7 +27,7 @@ function buildFromJob(job) {
  * @param {{api: any, job?: any, sweep?: any}} properties api: the OpenAPI document; job or sweep: with which the form starts
  */
 export function SweepForm({ api, job, sweep }) {
-  const [initial] = useState(() => (job ? buildFromJob(job) : sweep ? removeEmpty({ ...sweep.spec, name: undefined }) : EXAMPLE));
+  const [initial] = useState(() => (job ? buildFromJob(job) : sweep ? removeEmpty({ ...sweep.spec, name: undefined }) : getExample(api)));
   const [start, setStart] = useState(initial); // the fields that differ from it are marked
   const [text, setText] = useState(() => specToYaml(initial.base));
   const [rows, setRows] = useState(() => toRows(initial.space));

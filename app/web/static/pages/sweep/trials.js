@@ -9,6 +9,7 @@ import { StateBadge, Table } from "../../components/controls.js";
 import { Loaded } from "../../components/feedback.js";
 import { Icon } from "../../components/icon.js";
 import { FilterSelect, Pager, SortHeading } from "../../components/list_parts.js";
+import { AddTrialButton } from "./actions.js";
 
 const LIMIT = 50;
 
@@ -22,7 +23,7 @@ export function TrialsTab({ sweep, query }) {
     if (sweep.revision !== first.current) refresh();
   }, [sweep.revision]);
   return html`
-    <div class="toolbar"><${FilterSelect} name="state" label="State" chosen=${state} values=${TRIAL_STATES} /></div>
+    <div class="toolbar"><${FilterSelect} name="state" label="State" chosen=${state} values=${TRIAL_STATES} />${sweep.state === "running" && html`<${AddTrialButton} sweep=${sweep} />`}</div>
     <${Loaded} resource=${trials} lines=${10}>${(page) => html`<${TrialTable} sweep=${sweep} page=${page} sort=${sort} query=${query} selected=${selected} onSelect=${setSelected} />`}<//>
     ${selected.size > 0 && html`<${Tray} selected=${selected} onClear=${() => setSelected(new Map())} />`}
   `;
