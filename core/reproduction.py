@@ -109,12 +109,12 @@ def assume_runtime(original: Mapping[str, Any], reproduced: Mapping[str, Any]) -
         for name in ("device", "precision", "threads")
         if original.get(name, "auto") == "auto"
     }
-    if _has_batch_size_finder(original) and not _has_batch_size_finder(reproduced):
+    if _tunes_batch_size(original) and not _tunes_batch_size(reproduced):
         chosen["batch_size"] = {"chosen": reproduced.get("batch_size")}
     if (original.get("schedule") or {}).get("max_lr") == "auto":
         chosen["lr_find"] = {"suggestion": (reproduced.get("schedule") or {}).get("max_lr")}
     return chosen
 
 
-def _has_batch_size_finder(spec: Mapping[str, Any]) -> bool:
-    return any(each["name"] == "batch_size_finder" for each in spec.get("callbacks", ()))
+def _tunes_batch_size(spec: Mapping[str, Any]) -> bool:
+    return any(_get_kind(each).tuned_field == "batch_size" for each in spec.get("callbacks", ()))
