@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 from candela import Client
 from tests.e2e.conftest import Service
-from tests.support.browser import NARROW, SETTLE_MS, WIDE, RequestCounter, Visitor
+from tests.support.browser import SETTLE_MS, WINDOWS, RequestCounter, Visitor
 from tests.support.page_scripts import RENDER_MARKDOWN, ZIP_FOLDER
 from tests.support.processes import wait_for
 
@@ -108,8 +108,7 @@ def list_views(jobs: list[str]) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("theme", "size"), WINDOWS)
 def test_every_page_is_accessible_and_obeys_the_policy(
     visit: Callable[..., Visitor], jobs: list[str], theme: Any, size: tuple[int, int]
 ) -> None:
@@ -168,8 +167,7 @@ def list_states(jobs: list[str]) -> dict[str, tuple[str, Callable[[Page], None]]
     }
 
 
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("theme", "size"), WINDOWS)
 def test_menus_and_messages_are_accessible_and_fit(
     visit: Callable[..., Visitor], jobs: list[str], theme: Any, size: tuple[int, int]
 ) -> None:

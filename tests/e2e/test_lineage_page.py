@@ -7,10 +7,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import Service
-from tests.support.browser import NARROW, WIDE, Visitor
+from tests.support.browser import WINDOWS, Visitor
 
 pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(300)]
-WINDOWS = [("light", WIDE), ("dark", WIDE), ("light", NARROW), ("dark", NARROW)]
 TINY: dict[str, Any] = {
     "dataset": {"name": "digits", "valid": 0.2},
     "architecture": {"name": "mlp", "hidden": [16]},

@@ -18,7 +18,7 @@ from core.db.tables import JobRow
 from core.jobs import JobState
 from core.sweeps.states import SweepState
 from tests.e2e.conftest import Service
-from tests.support.browser import NARROW, SETTLE_MS, WIDE, Visitor
+from tests.support.browser import SETTLE_MS, WINDOWS, Visitor
 from tests.support.finished_sweeps import add_finished_sweep
 from tests.support.page_scripts import OVERTAKE_TRIALS, PARSE_SPACE
 from tests.support.processes import wait_for
@@ -87,8 +87,7 @@ def list_views(sweep: str, job: str) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("theme", "size"), WINDOWS)
 def test_every_page_of_sweeps_is_accessible_and_fits(
     visit: Callable[..., Visitor], sweep: str, job: str, theme: Any, size: tuple[int, int]
 ) -> None:

@@ -23,6 +23,8 @@ OPTIONS = (
 ).split()
 WIDE, NARROW = (1280, 860), (360, 740)
 Theme = Literal["light", "dark"]
+WINDOWS: list[tuple[Theme, tuple[int, int]]] = [("light", WIDE), ("dark", NARROW)]
+"""Each theme and each size once. A theme changes colors and no size: `tests/unit/app/web/test_pages.py`."""
 SETTLE_MS = 400  # for images and charts, so that screenshots and the rules of accessibility include them
 expect.set_options(timeout=60_000)
 

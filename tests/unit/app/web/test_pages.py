@@ -35,6 +35,18 @@ def test_every_file_of_the_page_exists(client: TestClient) -> None:
         assert response.headers["Cache-Control"] == "no-cache"
 
 
+def test_a_theme_changes_only_colors_and_shadows() -> None:
+    """Therefore the pages are tested in each theme and each size, not in every combination."""
+    styles = (Path(pages.__file__).parent / "static" / "candela.css").read_text(encoding="utf-8")
+    [rule] = re.findall(r"([^{}]*\[data-theme[^{}]*)\{([^}]*)\}", styles)
+    assert rule[0].split("*/")[-1].strip() == ':root[data-theme="dark"]'
+    values = dict(re.findall(r"([\w-]+): ([^;]+);", rule[1]))
+    assert len(values) > 10
+    for name, value in values.items():
+        assert name == "--shadow" or re.fullmatch(r"--[\w-]+: #[0-9a-f]{6}", f"{name}: {value}"), name
+    assert "prefers-color-scheme" not in styles
+
+
 def measure_gzipped(files: Iterable[Path]) -> int:
     return sum(len(gzip.compress(file.read_bytes(), 6)) for file in files)
 
