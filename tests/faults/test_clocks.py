@@ -59,7 +59,7 @@ def check_times(stack: Stack, row: JobRow) -> None:
     assert (times[-1] - times[0]).total_seconds() < SECONDS / 2
 
 
-def test_row_25_a_worker_whose_clock_is_ahead_takes_no_job(
+def test_row_25_a_worker_with_a_clock_ahead_takes_no_job(
     postgres_stack: Stack, wrong_clock: tuple[dict[str, str], Callable[[str], None]]
 ) -> None:
     """It takes no job from the worker with the right clock, and its own events have the right times."""
@@ -83,7 +83,7 @@ def test_row_25_a_worker_whose_clock_is_ahead_takes_no_job(
         end(maintenance)
 
 
-def test_row_26_a_worker_whose_clock_jumps_back_keeps_its_lease(
+def test_row_26_a_worker_keeps_its_lease_after_its_clock_jumps_back(
     postgres_stack: Stack, wrong_clock: tuple[dict[str, str], Callable[[str], None]]
 ) -> None:
     """The lease is renewed further, the job keeps its attempt, and nothing ends before it starts."""

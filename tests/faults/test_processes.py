@@ -41,7 +41,7 @@ def test_rows_2_and_3_a_trainer_ends_with_its_killed_worker(stack: Stack) -> Non
     assert stack.get_weights_sha256(job_id) == stack.compute_reference_sha256(epochs=NUM_EPOCHS_LONG)
 
 
-def test_row_4_a_job_whose_trainer_is_always_killed_fails(stack: Stack) -> None:
+def test_row_4_a_job_with_an_always_killed_trainer_fails(stack: Stack) -> None:
     job_id = stack.submit_job(epochs=5000)
     for attempt in range(1, 6):
         row = stack.wait_until(job_id, lambda row, n=attempt: has_live_trainer(row, n), f"attempt {attempt}")

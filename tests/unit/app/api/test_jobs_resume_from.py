@@ -167,7 +167,7 @@ def test_records_copy_the_metrics_of_complete_epochs(client: TestClient, post_jo
     assert curve(client, post_job(**build_changes(trained_job))["id"]) == []
 
 
-def test_a_job_whose_checkpoint_is_needed_cannot_be_deleted(
+def test_a_job_with_a_needed_checkpoint_cannot_be_deleted(
     client: TestClient, post_job: PostJob, state: State, trained_job: str
 ) -> None:
     resumed = post_job(**build_changes(trained_job))["id"]

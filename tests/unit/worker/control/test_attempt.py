@@ -121,7 +121,7 @@ def test_the_trainers_failure_is_stored_with_the_job(
     assert last["message"].endswith("(diverged): loss is NaN. lower lr")
 
 
-def test_a_job_whose_trainer_was_killed_resumes_from_the_last_checkpoint(
+def test_a_job_with_a_killed_trainer_resumes_from_the_last_checkpoint(
     make_supervisor: SupervisorFactory,
     sqlite_sessions: SessionFactory,
     storage: LocalStorage,
@@ -315,7 +315,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     assert "Checkpoint 4 is damaged" in job.warnings[0]
 
 
-def test_a_job_whose_checkpoints_are_all_damaged_fails(
+def test_a_job_with_damaged_checkpoints_only_fails(
     make_supervisor: SupervisorFactory, sqlite_sessions: SessionFactory, storage: LocalStorage, get_job: Any
 ) -> None:
     supervisor = make_supervisor("crash once")

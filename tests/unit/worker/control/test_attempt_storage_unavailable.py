@@ -15,7 +15,7 @@ def raise_unavailable(*_: object, **__: object) -> Path:
     raise Unavailable("The storage is unavailable.")
 
 
-def test_a_job_whose_checkpoint_cannot_be_stored_is_queued_without_counting_the_attempt(
+def test_a_job_is_queued_without_counting_the_attempt_if_its_checkpoint_cannot_be_stored(
     make_supervisor: SupervisorFactory, storage: LocalStorage, get_job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     supervisor = make_supervisor("fill the disk MiB:0 0 0")
@@ -32,7 +32,7 @@ def test_a_job_whose_checkpoint_cannot_be_stored_is_queued_without_counting_the_
     assert (get_job().state, get_job().runtime["resumed_from_step"]) == (JobState.SUCCEEDED, 2)
 
 
-def test_a_job_whose_dataset_cannot_be_fetched_is_queued(
+def test_a_job_is_queued_if_its_dataset_cannot_be_fetched(
     make_supervisor: SupervisorFactory, get_job: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     supervisor = make_supervisor("succeed")

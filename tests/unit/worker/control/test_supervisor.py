@@ -22,7 +22,7 @@ def test_no_job_is_claimed_after_a_shutdown_request(make_supervisor: SupervisorF
     assert (get_job().state, get_job().attempt) == (JobState.QUEUED, 0)
 
 
-def test_a_job_whose_lease_expired_is_run_again(
+def test_a_job_with_an_expired_lease_is_run_again(
     make_supervisor: SupervisorFactory, sqlite_sessions: SessionFactory, get_job: GetJob
 ) -> None:
     with transaction(sqlite_sessions) as session:

@@ -31,7 +31,7 @@ def loop(sessions: SessionFactory, storage: LocalStorage, queue: MemoryQueue, wa
     return MaintenanceLoop(Settings(max_attempts=3), sessions, storage, queue, lambda: wake_ups.append("wake"))
 
 
-def test_a_queued_job_whose_message_was_lost_is_sent_again(
+def test_a_queued_job_with_a_lost_message_is_sent_again(
     loop: MaintenanceLoop, sessions: SessionFactory, queued: JobRow, queue: MemoryQueue
 ) -> None:
     loop.run_once()
