@@ -139,5 +139,5 @@ def _make_batch_norm(spec: BatchNormSpec, shape: AnyShape) -> nn.Module:
     norm = CLASSES[kind](shape[0], eps=spec.eps, momentum=spec.momentum, affine=spec.affine)
     if spec.affine and not spec.scale:
         del norm.weight  # a buffer is not trained, and no option can unfreeze it
-        norm.register_buffer("weight", torch.ones(shape[0]), persistent=False)
+        norm.register_buffer("weight", torch.ones(shape[0]))  # persistent: loading a bundle initializes nothing
     return norm

@@ -1,6 +1,7 @@
 """The architecture `layers`: valid lists, and errors of invalid ones."""
 
 import re
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -8,8 +9,9 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from models import registry
+from models import bundle, registry
 from models.layers_spec import ActivationSpec
+from tests.support.bundles import build_description
 
 Layer = dict[str, Any]
 FLATTEN: Layer = {"type": "flatten"}
@@ -49,6 +51,24 @@ def test_valid_lists_build_networks(layers: list[Layer]) -> None:
     scores = network(torch.rand(2, 3, 8, 8))
     assert scores.shape == (2, 10)
     assert check(*layers).num_parameters == sum(parameter.numel() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("layers", BUILDS)
+def test_a_bundle_has_everything_that_a_network_computes_with(layers: list[Layer], tmp_path: Path) -> None:
+    network = registry.build_network("layers", {"layers": layers}, (3, 8, 8), 10)
+    network(torch.rand(4, 3, 8, 8))  # moves the running statistics of batch norms
+    description = build_description(
+        architecture={"name": "layers", "options": {"layers": layers}},
+        image_shape=(3, 8, 8),
+        num_outputs=10,
+        classes=[str(digit) for digit in range(10)],
+        mean=[0.3] * 3,
+        std=[0.2] * 3,
+    )
+    bundle.save_bundle(tmp_path, network, description)
+    loaded, _ = bundle.load_bundle(tmp_path)
+    images = torch.rand(2, 3, 8, 8)
+    assert torch.equal(loaded(images), network.eval()(images))
 
 
 @pytest.mark.parametrize("name", get_args(ActivationSpec.model_fields["type"].annotation))
