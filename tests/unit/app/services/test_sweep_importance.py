@@ -61,15 +61,25 @@ async def test_an_unknown_sweep_is_refused(state: State) -> None:
 
 
 async def test_the_number_of_waiting_requests_is_limited(
-    state: State, sweep_id: str, computed: list[int], monkeypatch: pytest.MonkeyPatch
+    state: State, sweep_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep_importance, "MAX_WAITING_REPORTS", 2)
+    may_end, calls = threading.Event(), list[int]()
+
+    def compute(_: Any, trials: list[Any]) -> ImportanceReport:
+        calls.append(len(trials))
+        assert may_end.wait(60)
+        return REPORT
+
+    monkeypatch.setattr(sweep_importance, "_run_process", compute)
     service = SweepImportanceService(state.sessions)
-    requests = (service.get_importance(sweep_id) for _ in range(3))
-    results = await asyncio.gather(*requests, return_exceptions=True)
-    assert [isinstance(result, Overloaded) for result in results] == [False, False, True]
+    requests = [asyncio.ensure_future(service.get_importance(sweep_id)) for _ in range(3)]
+    refused, waiting = await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
+    may_end.set()
+    assert [isinstance(request.exception(), Overloaded) for request in refused] == [True]
+    assert [(await request).report for request in waiting] == [REPORT, REPORT]
     assert (await service.get_importance(sweep_id)).report == REPORT
-    assert computed == [0]
+    assert calls == [0]
 
 
 async def test_a_cached_report_waits_for_no_other_computation(
