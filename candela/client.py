@@ -12,12 +12,13 @@ from candela.job_collection import Jobs
 from candela.jobs import Job
 from candela.models import Models
 from candela.sweeps import Sweeps
+from candela.synonyms import SuggestsNames
 from candela.transport import Transport
 from candela.types import JobEvent
 from candela.uploads import Uploads
 
 
-class Client:
+class Client(SuggestsNames):
     """A client of one Candela server.
 
         from candela import Client

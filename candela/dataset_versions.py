@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from candela.synonyms import SuggestsNames
 from candela.transport import Transport
 from candela.types import DatasetComparison, DatasetVersion
 
 LONG_TIMEOUT_S = 600.0  # the server reads all samples before it responds
 
 
-class DatasetVersions:
+class DatasetVersions(SuggestsNames):
     """The methods of `client.datasets` that create or compare versions."""
 
     def __init__(self, transport: Transport) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from candela import frames
 from candela.jobs import Job
 from candela.pagination import iterate_items
+from candela.synonyms import SuggestsNames
 from candela.transport import Transport
 from candela.types import CurveGrid, JobDifferences
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-class Jobs:
+class Jobs(SuggestsNames):
     """The jobs of a server, available as `client.jobs`."""
 
     def __init__(self, transport: Transport) -> None:

@@ -10,6 +10,7 @@ from candela import frames
 from candela.concurrency import run_blocking
 from candela.instances import Body, build_images_body, build_instances_body, build_rows_body, set_timeout
 from candela.result_types import CheckpointPredictions, LogLine
+from candela.synonyms import SuggestsNames
 from candela.transport import Transport
 from candela.types import Artifact, Checkpoint, Image, JobResponse, Series, UsageSeries
 
@@ -20,7 +21,7 @@ Json = dict[str, Any]
 CheckpointChoice = Literal["latest", "best"]
 
 
-class JobResults:
+class JobResults(SuggestsNames):
     """The methods of a job that read its results."""
 
     def __init__(self, transport: Transport, response: JobResponse) -> None:

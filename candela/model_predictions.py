@@ -20,11 +20,12 @@ from candela.instances import (
 )
 from candela.jobs import Job
 from candela.result_types import Embeddings, Explanation
+from candela.synonyms import SuggestsNames
 from candela.transport import Transport
 from candela.types import Image, Predictions, ProgressCallback
 
 
-class ModelPredictions:
+class ModelPredictions(SuggestsNames):
     """The methods of `client.models` that use the networks.
 
     A `ref` is `name` (the default version), `name@3` or `name@alias`. With `timeout_s`, the server ends the request

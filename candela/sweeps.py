@@ -9,10 +9,11 @@ from typing import Any, cast
 from candela import events
 from candela.pagination import iterate_items
 from candela.sweep_types import SweepDryRunResponse, SweepImportanceResponse, SweepResponse, SweepTrialResponse
+from candela.synonyms import SuggestsNames
 from candela.transport import Transport
 
 
-class Sweeps:
+class Sweeps(SuggestsNames):
     """The sweeps of a server, available as `client.sweeps`. Methods take the id of a sweep and return JSON."""
 
     def __init__(self, transport: Transport) -> None:

@@ -2,11 +2,12 @@
 """Lists and deletes resumable uploads."""
 
 from candela.pagination import list_items
+from candela.synonyms import SuggestsNames
 from candela.transport import Transport
 from candela.types import UploadResponse
 
 
-class Uploads:
+class Uploads(SuggestsNames):
     """The resumable uploads of an API key, available as `client.uploads`. `client.datasets.add` creates them."""
 
     def __init__(self, transport: Transport) -> None:

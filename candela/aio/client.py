@@ -13,10 +13,11 @@ from candela.aio.sweeps import AsyncSweeps
 from candela.aio.transport import AsyncTransport
 from candela.aio.uploads import AsyncUploads
 from candela.errors import ProblemError, Unreachable
+from candela.synonyms import SuggestsNames
 from candela.types import JobEvent
 
 
-class AsyncClient:
+class AsyncClient(SuggestsNames):
     """A client of one Candela server.
 
         from candela import AsyncClient

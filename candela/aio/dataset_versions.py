@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from candela.aio.transport import AsyncTransport
+from candela.synonyms import SuggestsNames
 from candela.types import DatasetComparison, DatasetVersion
 
 LONG_TIMEOUT_S = 600.0  # the server reads all samples before it responds
 
 
-class AsyncDatasetVersions:
+class AsyncDatasetVersions(SuggestsNames):
     """The methods of `client.datasets` that create or compare versions."""
 
     def __init__(self, transport: AsyncTransport) -> None:

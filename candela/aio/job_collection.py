@@ -8,13 +8,14 @@ from candela import frames
 from candela.aio.jobs import AsyncJob
 from candela.aio.pagination import iterate_items
 from candela.aio.transport import AsyncTransport
+from candela.synonyms import SuggestsNames
 from candela.types import CurveGrid, JobDifferences
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 
-class AsyncJobs:
+class AsyncJobs(SuggestsNames):
     """The jobs of a server, available as `client.jobs`."""
 
     def __init__(self, transport: AsyncTransport) -> None:

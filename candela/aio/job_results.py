@@ -10,6 +10,7 @@ from candela.aio.concurrency import run_blocking
 from candela.aio.transport import AsyncTransport
 from candela.instances import Body, build_images_body, build_instances_body, build_rows_body, set_timeout
 from candela.result_types import CheckpointPredictions, LogLine
+from candela.synonyms import SuggestsNames
 from candela.types import Artifact, Checkpoint, Image, JobResponse, Series, UsageSeries
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ Json = dict[str, Any]
 CheckpointChoice = Literal["latest", "best"]
 
 
-class AsyncJobResults:
+class AsyncJobResults(SuggestsNames):
     """The methods of a job that read its results."""
 
     def __init__(self, transport: AsyncTransport, response: JobResponse) -> None:

@@ -20,10 +20,11 @@ from candela.instances import (
     set_timeout,
 )
 from candela.result_types import Embeddings, Explanation
+from candela.synonyms import SuggestsNames
 from candela.types import Image, Predictions, ProgressCallback
 
 
-class AsyncModelPredictions:
+class AsyncModelPredictions(SuggestsNames):
     """The methods of `client.models` that use the networks.
 
     A `ref` is `name` (the default version), `name@3` or `name@alias`. With `timeout_s`, the server ends the request

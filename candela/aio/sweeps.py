@@ -9,9 +9,10 @@ from candela.aio import events
 from candela.aio.pagination import iterate_items
 from candela.aio.transport import AsyncTransport
 from candela.sweep_types import SweepDryRunResponse, SweepImportanceResponse, SweepResponse, SweepTrialResponse
+from candela.synonyms import SuggestsNames
 
 
-class AsyncSweeps:
+class AsyncSweeps(SuggestsNames):
     """The sweeps of a server, available as `client.sweeps`. Methods take the id of a sweep and return JSON."""
 
     def __init__(self, transport: AsyncTransport) -> None:

@@ -2,10 +2,11 @@
 
 from candela.aio.pagination import list_items
 from candela.aio.transport import AsyncTransport
+from candela.synonyms import SuggestsNames
 from candela.types import UploadResponse
 
 
-class AsyncUploads:
+class AsyncUploads(SuggestsNames):
     """The resumable uploads of an API key, available as `client.uploads`. `client.datasets.add` creates them."""
 
     def __init__(self, transport: AsyncTransport) -> None:

@@ -28,6 +28,7 @@ from candela.cli import system as server
 from candela.cli.errors import exit_with_error, wants_json
 from candela.cli.reproduce import reproduce
 from candela.cli.submit import submit
+from candela.cli.suggestions import OverridesCommand, SuggestingGroup
 from candela.cli.watch import watch
 from candela.errors import CandelaError, WatchInterrupted
 
@@ -205,7 +206,7 @@ def _print_version(is_requested: bool) -> None:
 
 def _create_group(**options: Any) -> typer.Typer:  # noqa: ANN401 - options of Typer
     settings = {"help_option_names": ["-h", "--help"]}
-    return typer.Typer(pretty_exceptions_enable=False, context_settings=settings, **options)
+    return typer.Typer(cls=SuggestingGroup, pretty_exceptions_enable=False, context_settings=settings, **options)
 
 
 def _create_list(callback: Callable[..., None], commands: Commands) -> typer.Typer:
@@ -218,7 +219,9 @@ def _create_list(callback: Callable[..., None], commands: Commands) -> typer.Typ
 
 def _add_commands(app: typer.Typer, commands: Commands, panel: str | None = None) -> None:
     for name, command in commands.items():
-        app.command(name, help=_join_lines(command), rich_help_panel=panel)(command)
+        has_overrides = "overrides" in inspect.signature(command).parameters
+        command_class = OverridesCommand if has_overrides else None
+        app.command(name, cls=command_class, help=_join_lines(command), rich_help_panel=panel)(command)
 
 
 def _join_lines(command: Callable[..., None]) -> str:
