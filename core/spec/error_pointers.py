@@ -8,7 +8,7 @@ from rapidfuzz import process
 from rapidfuzz.distance import JaroWinkler
 
 from core.spec.error_reasons import format_reason
-from core.spec.name_search import find_aliased_names, find_other_component
+from core.spec.name_search import find_aliased_names, find_other_component, is_loss_curve
 
 MAX_ERRORS = 100
 """Maximum number of errors that are explained. A body of 1 MB can have 100,000 errors."""
@@ -98,6 +98,8 @@ def format_unknown_name(kind: str, name: str, valid_names: Sequence[str]) -> str
 
 def _format_unknown_tag(kind: str, tag: str, expected: Sequence[str]) -> str:
     """Format the error of an unknown component. It may be a component of another kind, as in other tools."""
+    if "accuracy" in expected and is_loss_curve(tag):
+        return f"unknown {kind} {quote_name(tag)}; the loss is recorded without an entry in metrics"
     other = "" if find_aliased_names(tag, expected) else find_other_component(tag)
     reason = format_unknown_name(kind, tag, expected)
     return f"unknown {kind} {quote_name(tag)}; did you mean {other}?" if other else reason

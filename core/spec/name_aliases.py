@@ -189,6 +189,11 @@ ALIASES: dict[str, dict[str, str]] = {
         "type": "class_name layer name",
         "name": "type kind class_name",
     },
+    "predictions": {
+        "instances": "inputs samples examples images",
+        "image": "b64 base64 img image_bytes",
+        "values": "features pixels window",
+    },
     "curves": {
         "valid_loss": "eval_loss loss test_loss",
         "train_loss": "loss",

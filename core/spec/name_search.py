@@ -79,6 +79,12 @@ def find_other_component(name: str) -> str:
     return ""
 
 
+def is_loss_curve(name: str) -> bool:
+    """Return whether a name such as `val_loss` is the loss of a split, which other tools list with the metrics."""
+    normal_form = normalize_name(name)
+    return normal_form.endswith("loss") and normal_form.removesuffix("loss") in ("", "eval", "test", *_SPLITS)
+
+
 def _iterate_candidates(name: str) -> Iterator[str]:
     """Yield the normal forms of a name: the whole name, without its package, and without prefixes and suffixes."""
     short = re.split(r"[.:/$]", name[:MAX_LENGTH])[-1]

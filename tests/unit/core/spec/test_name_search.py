@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 import models  # registers the architectures
+from app.schemas.predictions import InstanceIn, PredictIn
 from app.services.catalog import SPEC_UNIONS, list_union_members
 from core.datasets.builtin import list_names
 from core.spec import JobSpec
@@ -55,6 +56,7 @@ KNOWN = UNIONS | {
     "layers": list_layers(),
     "options": sorted(list_options()),
     "curves": CURVES,
+    "predictions": [*PredictIn.model_fields, *InstanceIn.model_fields],
 }
 
 
@@ -130,6 +132,8 @@ def test_every_name_is_found_in_other_spellings(kind: str, form: str) -> None:
         ("layers", "Dense", "linear"),
         ("layers", "MaxPooling2D", "max_pool2d"),
         ("layers", "nn_linear", "linear"),
+        ("predictions", "b64", "image"),
+        ("predictions", "inputs", "instances"),
         ("curves", "val_loss", "valid_loss"),
         ("curves", "val_acc", "valid_accuracy"),
         ("curves", "val/accuracy", "valid_accuracy"),
