@@ -28,7 +28,7 @@ from candela.cli import system as server
 from candela.cli.errors import exit_with_error, wants_json
 from candela.cli.reproduce import reproduce
 from candela.cli.submit import submit
-from candela.cli.suggestions import OverridesCommand, SuggestingGroup
+from candela.cli.suggestions import SuggestingCommand, SuggestingGroup
 from candela.cli.watch import watch
 from candela.errors import CandelaError, WatchInterrupted
 
@@ -219,9 +219,7 @@ def _create_list(callback: Callable[..., None], commands: Commands) -> typer.Typ
 
 def _add_commands(app: typer.Typer, commands: Commands, panel: str | None = None) -> None:
     for name, command in commands.items():
-        has_overrides = "overrides" in inspect.signature(command).parameters
-        command_class = OverridesCommand if has_overrides else None
-        app.command(name, cls=command_class, help=_join_lines(command), rich_help_panel=panel)(command)
+        app.command(name, cls=SuggestingCommand, help=_join_lines(command), rich_help_panel=panel)(command)
 
 
 def _join_lines(command: Callable[..., None]) -> str:

@@ -15,9 +15,10 @@ JobRefs = Annotated[
 ]
 ModelName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the model.")]
 DatasetName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the dataset.")]
-Version = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Number of the version.")]
+Version = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Number of the version. NAME@3 means NAME 3.")]
 OptionalVersion = Annotated[
-    int | None, typer.Argument(metavar="[VERSION]", min=1, help="Number of a version (default: all versions).")
+    int | None,
+    typer.Argument(metavar="[VERSION]", min=1, help="Number of a version, also as NAME@3 (default: all versions)."),
 ]
 TagFilter = Annotated[str | None, typer.Option("--tag", "-t", help="List only those with this tag.")]
 ModelRef = Annotated[str, typer.Argument(metavar="REF", help="Model: name, name@3 (a version) or name@alias.")]

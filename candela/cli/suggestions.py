@@ -1,5 +1,6 @@
 """Groups and commands whose usage errors suggest what users of other tools look for."""
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
@@ -8,6 +9,20 @@ from typer.core import TyperCommand, TyperGroup
 
 from candela.synonyms import ROOT, suggest_paths
 
+OPTION_SYNONYMS: dict[str, str] = {
+    "--yes": "--force -f --assume-yes --no-input",
+    "--watch": "--wait --follow -f",
+    "--follow": "--watch --tail",
+    "--wait": "--watch",
+    "--state": "--status",
+    "--limit": "-n --max --num --top --head",
+    "--json": "-o --output --format -j",
+    "--top-k": "-k --top --topk",
+    "--tag": "--label",
+    "--dry-run": "--validate --check -n",
+}
+"""Other tools' options, by the options that they mean."""
+_REFERENCE = re.compile(r"^([a-z0-9][a-z0-9._-]*)@([0-9]+)$")
 UsageError: type[Exception] = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "UsageError")
 
 
@@ -25,20 +40,36 @@ class SuggestingGroup(TyperGroup):
             raise
 
 
-class OverridesCommand(TyperCommand):
-    """A command with arguments FIELD=VALUE. The error of an unknown option such as `--epochs 3` names this form."""
+class SuggestingCommand(TyperCommand):
+    """A command whose usage errors suggest what is meant. `NAME@3` stands for the arguments `NAME` and `3`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - a class of Typer's copy of click
         """Parse the arguments, as the base class does."""
         arguments = list(args)
         try:
-            return super().parse_args(ctx, args)
+            return super().parse_args(ctx, _split_reference(args) if self._has_version() else args)
         except UsageError as error:
-            option = getattr(error, "option_name", "")
-            if option.startswith("--") and not getattr(error, "possibilities", None):
-                change = f"{option[2:].replace('-', '_')}={_find_value(option, arguments)}"
-                error.message = f"No such option: {option}. To change a field of the spec, write {change}"  # type: ignore[attr-defined]
+            message = error.message.replace("is not a valid int range", "is not an integer")  # type: ignore[attr-defined]
+            error.message = message  # type: ignore[attr-defined]
+            similar = {*(getattr(error, "possibilities", None) or ())} - {"--help"}
+            if not similar and (option := getattr(error, "option_name", "")):
+                error.message = f"{message}{self._suggest_option(option, arguments)}"  # type: ignore[attr-defined]
+                error.possibilities = None  # type: ignore[attr-defined]
             raise
+
+    def _has_version(self) -> bool:
+        names = [parameter.name for parameter in self.params if parameter.param_type_name == "argument"]
+        return names[:2] in (["name", "version"], ["name", "base"])
+
+    def _suggest_option(self, option: str, arguments: Sequence[str]) -> str:
+        existing = {name for parameter in self.params for name in parameter.opts}
+        found = [name for name, others in OPTION_SYNONYMS.items() if option in others.split() and name in existing]
+        if found:
+            return f". Did you mean {' or '.join(found)}?"
+        if not option.startswith("--") or not any(parameter.name == "overrides" for parameter in self.params):
+            return ""
+        change = f"{option[2:].replace('-', '_')}={_find_value(option, arguments)}"
+        return f". To change a field of the spec, write {change}"
 
 
 def suggest_commands(args: Sequence[str], ctx: Any) -> list[str]:  # noqa: ANN401 - a class of Typer's copy of click
@@ -56,6 +87,14 @@ def _iterate_groups(group: Any, path: str = ROOT) -> Iterator[tuple[str, Collect
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from _iterate_groups(command, f"{path} {name}".strip())
+
+
+def _split_reference(args: Sequence[str]) -> list[str]:
+    """Return the arguments with the first one such as `digits@3` split in two."""
+    for index, arg in enumerate(args):
+        if reference := _REFERENCE.match(arg):
+            return [*args[:index], *reference.groups(), *args[index + 1 :]]
+    return list(args)
 
 
 def _find_value(option: str, args: Sequence[str]) -> str:
