@@ -9,7 +9,7 @@ from pydantic_core import CoreSchema, core_schema
 from core.spec.shorthand import expand_fields, get_forms
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,62}$"
-KNOWN_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+ENTRY_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 
 Name = Annotated[
     str,
@@ -18,8 +18,8 @@ Name = Annotated[
         description="1 to 63 lower-case letters, digits, dots, underscores or hyphens. The first is a letter or digit.",
     ),
 ]
-KnownName = Annotated[  # capitals are allowed, so that the error of `FashionMNIST` suggests `fashion_mnist`
-    str, Field(pattern=KNOWN_NAME_PATTERN, description="The name of an existing entry. Unknown names are refused.")
+EntryName = Annotated[  # capitals are allowed, so that the error of `FashionMNIST` suggests `fashion_mnist`
+    str, Field(pattern=ENTRY_NAME_PATTERN, description="The name of an existing entry. Unknown names are refused.")
 ]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from core.spec.base import Count, KnownName, Name, Positive, Share, ShareOrZero, Spec, SpecVersion
+from core.spec.base import Count, EntryName, Name, Positive, Share, ShareOrZero, Spec, SpecVersion
 from core.spec.callbacks import CallbackSpec
 from core.spec.losses import LossSpec
 from core.spec.metrics import MetricSpec
@@ -78,7 +78,7 @@ class NamedOptions(Spec):
     """The name and the options of a catalog entry. The catalog entry validates the options."""
 
     model_config = ConfigDict(extra="allow", json_schema_extra={"maxProperties": MAX_OPTIONS})
-    name: KnownName = Field(examples=["digits"])
+    name: EntryName = Field(examples=["digits"])
 
     @property
     def options(self) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """Describes the regular expressions of fields and parameters in words, for error messages."""
 
-from core.spec.base import KNOWN_NAME_PATTERN, NAME_PATTERN
+from core.spec.base import ENTRY_NAME_PATTERN, NAME_PATTERN
 
 _NAME = "1 to 63 lower-case letters, digits, dots, underscores or hyphens, of which the first is a letter or digit"
 DESCRIPTIONS: dict[str, str] = {
     NAME_PATTERN: _NAME,
-    KNOWN_NAME_PATTERN: _NAME.replace("lower-case ", ""),
+    ENTRY_NAME_PATTERN: _NAME.replace("lower-case ", ""),
     r"^[a-z0-9][a-z0-9._-]{0,62}(@[a-z0-9][a-z0-9._-]{0,62})?$": "a model: 'name', 'name@3' or 'name@alias', in "
     "lower-case letters, digits, dots, underscores and hyphens",
     r"^[a-z0-9][a-z0-9._-]{0,62}(@[1-9][0-9]{0,8})?$": "a dataset: 'name' or 'name@3', in lower-case letters, digits, "
