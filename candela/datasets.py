@@ -10,7 +10,7 @@ from typing import Any
 
 from candela.concurrency import run_blocking, sleep
 from candela.dataset_versions import DatasetVersions
-from candela.errors import CandelaError, ProblemError
+from candela.errors import ProblemError, UnusableFile
 from candela.file_upload import post_file
 from candela.folder_archive import SkippedEntry, list_entries, warn_of_skipped, zip_folder
 from candela.inline_data import encode_inline_data
@@ -78,7 +78,7 @@ class Datasets(DatasetVersions):
                 contents = (str(source.resolve()), run_blocking(list_entries, archive.path))
                 return self._upload(name, archive.path, options, progress, resumable, on_resumed, contents)
         if not source.is_file():
-            raise CandelaError(f"{source} does not exist, or is neither a file nor a folder")
+            raise UnusableFile(f"{source} does not exist, or is neither a file nor a folder")
         identity = (str(source.resolve()), source.stat().st_mtime_ns)
         return self._upload(name, source, options, progress, resumable, on_resumed, identity)
 

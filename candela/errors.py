@@ -12,6 +12,10 @@ class WatchInterrupted(CandelaError):
     """The user stopped watching jobs, which continue. The exit status of the command is 130."""
 
 
+class UnusableFile(CandelaError):
+    """A local file does not exist, or cannot be read."""
+
+
 class Unreachable(CandelaError):
     """The server is unreachable, or the connection was lost."""
 

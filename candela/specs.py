@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from candela.errors import CandelaError
+from candela.errors import CandelaError, UnusableFile
 
 JSON_TYPES: dict[type, str] = {  # bool is before its base class int
     type(None): "null",
@@ -55,9 +55,9 @@ def read_document(path: Path) -> Any:  # noqa: ANN401 - any YAML value
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
     except OSError as error:
-        raise CandelaError(f"{path}: {error.strerror}") from error
+        raise UnusableFile(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise CandelaError(f"{path} is not UTF-8 text: {error.reason}") from error
+        raise UnusableFile(f"{path} is not UTF-8 text: {error.reason}") from error
     return parse_yaml(text, str(path))
 
 

@@ -12,7 +12,7 @@ from candela.aio.dataset_versions import AsyncDatasetVersions
 from candela.aio.file_upload import post_file
 from candela.aio.pagination import iterate_items, list_items
 from candela.aio.resumable import AsyncResumableUploader
-from candela.errors import CandelaError, ProblemError
+from candela.errors import ProblemError, UnusableFile
 from candela.folder_archive import SkippedEntry, list_entries, warn_of_skipped, zip_folder
 from candela.inline_data import encode_inline_data
 from candela.media_types import get_media_type
@@ -77,7 +77,7 @@ class AsyncDatasets(AsyncDatasetVersions):
                 contents = (str(source.resolve()), await run_blocking(list_entries, archive.path))
                 return await self._upload(name, archive.path, options, progress, resumable, on_resumed, contents)
         if not source.is_file():
-            raise CandelaError(f"{source} does not exist, or is neither a file nor a folder")
+            raise UnusableFile(f"{source} does not exist, or is neither a file nor a folder")
         identity = (str(source.resolve()), source.stat().st_mtime_ns)
         return await self._upload(name, source, options, progress, resumable, on_resumed, identity)
 

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 from candela.cli.job_lookup import AmbiguousReference
 from candela.cli.output import print_json
-from candela.errors import CandelaError, JobFailed, ProblemError, Unreachable, WatchInterrupted
+from candela.errors import CandelaError, JobFailed, ProblemError, Unreachable, UnusableFile, WatchInterrupted
 from candela.redaction import redact_credentials
 
 
@@ -57,7 +57,7 @@ def _classify(error: Exception) -> tuple[str, str, dict[str, Any]]:
             return "interrupted", "The command was interrupted", {}
         case TimeoutError():
             return "timeout", "The time is over", {}
-        case OSError():
+        case UnusableFile() | OSError():
             return "file", "A file cannot be used", {}
         case CandelaError():
             return "failed", "The command failed", {}

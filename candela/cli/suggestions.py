@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -23,25 +23,15 @@ OPTION_SYNONYMS: dict[str, str] = {
 }
 """Other tools' options, by the options that they mean."""
 _REFERENCE = re.compile(r"^([a-z0-9][a-z0-9._-]*)@([0-9]+)$")
+if TYPE_CHECKING:
+    _Parser = TyperCommand
+else:
+    _Parser = object  # the mixin is also used with TyperGroup, which is no subclass of TyperCommand
 UsageError: type[Exception] = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "UsageError")
 
 
-class SuggestingGroup(TyperGroup):
-    """A group of commands. The error of an unknown command names the one that other tools call so."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - classes of Typer's copy of click
-        """Return the command of the arguments, as the base class does."""
-        try:
-            return super().resolve_command(ctx, args)
-        except UsageError as error:
-            if found := suggest_commands(args, ctx):
-                commands = " or ".join(f"'candela {command}'" for command in found)
-                error.message = f"No such command {args[0]!r}. Did you mean {commands}?"  # type: ignore[attr-defined]
-            raise
-
-
-class SuggestingCommand(TyperCommand):
-    """A command whose usage errors suggest what is meant. `NAME@3` stands for the arguments `NAME` and `3`."""
+class _SuggestingParser(_Parser):
+    """A parser of arguments whose errors suggest what is meant. `NAME@3` stands for the arguments `NAME` and `3`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - a class of Typer's copy of click
         """Parse the arguments, as the base class does."""
@@ -70,6 +60,24 @@ class SuggestingCommand(TyperCommand):
             return ""
         change = f"{option[2:].replace('-', '_')}={_find_value(option, arguments)}"
         return f". To change a field of the spec, write {change}"
+
+
+class SuggestingCommand(_SuggestingParser, TyperCommand):
+    """A command whose usage errors suggest what is meant."""
+
+
+class SuggestingGroup(_SuggestingParser, TyperGroup):
+    """A group of commands. The error of an unknown command names the one that other tools call so."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - classes of Typer's copy of click
+        """Return the command of the arguments, as the base class does."""
+        try:
+            return super().resolve_command(ctx, args)
+        except UsageError as error:
+            if found := suggest_commands(args, ctx):
+                commands = " or ".join(f"'candela {command}'" for command in found)
+                error.message = f"No such command {args[0]!r}. Did you mean {commands}?"  # type: ignore[attr-defined]
+            raise
 
 
 def suggest_commands(args: Sequence[str], ctx: Any) -> list[str]:  # noqa: ANN401 - a class of Typer's copy of click

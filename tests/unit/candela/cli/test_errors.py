@@ -10,7 +10,7 @@ import pytest
 
 from candela.cli.errors import describe_error, exit_with_error, format_error, wants_json
 from candela.cli.job_lookup import AmbiguousReference
-from candela.errors import CandelaError, JobFailed, Unreachable, WatchInterrupted, problem_error
+from candela.errors import CandelaError, JobFailed, Unreachable, UnusableFile, WatchInterrupted, problem_error
 
 Run = Callable[..., tuple[int, str, str]]
 PROBLEM = {"type": "/problems/not-found", "title": "Not found", "status": 404, "detail": "Nothing.", "facts": {"a": 1}}
@@ -45,6 +45,7 @@ def test_a_problem_is_the_json_of_the_server() -> None:
         (WatchInterrupted("stopped watching"), "interrupted"),
         (TimeoutError("still importing"), "timeout"),
         (FileNotFoundError(2, "No such file", "x.png"), "file"),
+        (UnusableFile("x.yaml: No such file or directory"), "file"),
         (CandelaError("it failed"), "failed"),
     ],
 )
@@ -69,7 +70,7 @@ def test_credentials_are_not_printed(as_json: bool, capsys: pytest.CaptureFixtur
 def test_an_error_of_the_command_line_is_printed_once(run: Run) -> None:
     status, printed, errors = run("jobs", "--limit", "x")
     assert (status, printed) == (2, "")
-    assert errors.count("is not a valid int") == 1
+    assert errors.count("is not an integer") == 1
     status, printed, errors = run("jobs", "--limit", "x", "--json")
     assert (status, errors) == (2, "")
     assert "'--limit'" in json.loads(printed)["detail"]
@@ -97,3 +98,14 @@ def test_the_version_is_printed(run: Run) -> None:
 
     assert run("--version") == (0, f"candela {__version__}\n", "")
     assert sys.argv == ["candela", "--version"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["submit missing.yaml", "sweep missing.yaml", "datasets add pets missing.zip", "--key-file missing jobs"],
+)
+def test_a_missing_file_has_the_type_of_files(run: Run, arguments: str) -> None:
+    status, printed, _ = run(*arguments.split(), "--json")
+    problem = json.loads(printed)
+    assert (status, problem["type"]) == (1, "file")
+    assert "missing" in problem["detail"]

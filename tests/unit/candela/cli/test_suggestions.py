@@ -30,6 +30,7 @@ Run = Callable[..., tuple[int, str, str]]
         ("submit job.yaml --lr 0.1", "write lr=0.1"),
         ("submit job.yaml --wacth", "No such option: --wacth (Possible options: --watch)"),
         ("submit job.yaml -f", "Did you mean --watch?"),
+        ("jobs -n 5", "Did you mean --limit?"),
         ("models delete digits --force", "Did you mean --yes?"),
         ("models export digits onnx", "'onnx' is not an integer."),
     ],
