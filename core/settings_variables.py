@@ -13,6 +13,23 @@ RENAMED_VARIABLES = {  # old name -> new name; an old name stops the start inste
     "CANDELA_SWEEP_S": "CANDELA_MAINTENANCE_S",
 }
 
+SYNONYMS: dict[str, str] = {
+    "home": "DATA_DIR DATA ROOT VAR_DIR",
+    "database_url": "DB_URL DB DSN POSTGRES_URL SQLALCHEMY_URL",
+    "redis_url": "QUEUE_URL BROKER BROKER_URL CELERY_BROKER_URL VALKEY_URL",
+    "storage_url": "S3_BUCKET S3_URL BUCKET BUCKET_URL",
+    "host": "BIND BIND_ADDRESS ADDRESS SERVER_HOST",
+    "port": "SERVER_PORT HTTP_PORT LISTEN_PORT",
+    "api_keys": "KEY KEYS TOKEN TOKENS API_TOKEN AUTH_TOKEN",
+    "cors_origins": "CORS ORIGINS ALLOWED_ORIGINS",
+    "max_requests_per_s": "RATE_LIMIT MAX_RATE",
+    "slots": "WORKERS NUM_WORKERS CONCURRENCY WORKER_CONCURRENCY",
+    "http_processes": "WEB_CONCURRENCY API_WORKERS HTTP_WORKERS",
+    "predict_devices": "DEVICE DEVICES GPU GPUS",
+    "log_level": "DEBUG VERBOSE LOGLEVEL",
+}
+"""Other services' names of variables, without the prefix, by the setting that they mean."""
+
 OTHER_VARIABLES = frozenset({"CANDELA_URL", "CANDELA_API_KEY", "CANDELA_LISTEN"})
 """Variables that are not settings: those of the client, and of docker-compose.yml."""
 

@@ -12,9 +12,10 @@ from core.errors import ConfigurationError
 from core.redaction import redact_credentials
 from core.settings import PREFIX, Settings, get_variable_name
 from core.settings_errors import format_validation_error
-from core.settings_variables import find_renamed_variables, find_unknown_variables
+from core.settings_variables import SYNONYMS, find_renamed_variables, find_unknown_variables
 
 WARNING = "candela warning: "  # not `candela: `, by which `candela up` finds the error that ended a process
+REFERENCE = "docs/reference/settings.md"
 MIN_SIMILARITY = 0.75
 _warnings: set[str] = set()
 """Lines that this process has printed. A process may load its settings several times."""
@@ -72,13 +73,15 @@ def describe_unknown_variables(settings: Settings) -> list[str]:
 
 
 def _describe_unknown(name: str) -> str:
-    names = [field_name.lower() for field_name in Settings.model_fields]
-    similar = [
-        get_variable_name(names[index])
-        for _, score, index in process.extract(
-            name.removeprefix(PREFIX).lower(), names, scorer=JaroWinkler.normalized_similarity, limit=1
+    short = name.removeprefix(PREFIX)
+    fields = [field for field, others in SYNONYMS.items() if short in others.split()] or [
+        field
+        for field, score, _ in process.extract(
+            short.lower(), list(Settings.model_fields), scorer=JaroWinkler.normalized_similarity, limit=1
         )
         if score >= MIN_SIMILARITY
     ]
-    suggestion = f"; did you mean {similar[0]}?" if similar else "; docs/reference/settings.md lists all settings"
-    return f"{name} is not a setting and has no effect{suggestion}"
+    hint = (
+        f"did you mean {get_variable_name(fields[0])}?" if fields else "docs/reference/settings.md lists all settings"
+    )
+    return f"{name} is not a setting and has no effect; {hint}"

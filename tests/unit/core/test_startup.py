@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import ConfigurationError
 from core.settings import Settings
-from core.settings_variables import RENAMED_VARIABLES
+from core.settings_variables import RENAMED_VARIABLES, SYNONYMS
 from core.startup import exit_on_configuration_error, load_settings_or_exit
 
 
@@ -47,6 +47,10 @@ def test_a_message_is_one_line_without_credentials(capsys: pytest.CaptureFixture
         ("CANDELA_SLOT", "CANDELA_SLOTS"),
         ("CANDELA_DATABASE_ULR", "CANDELA_DATABASE_URL"),
         ("candela_max_uplaod_bytes", "CANDELA_MAX_UPLOAD_BYTES"),
+        ("CANDELA_DB_URL", "CANDELA_DATABASE_URL"),
+        ("CANDELA_BROKER_URL", "CANDELA_REDIS_URL"),
+        ("CANDELA_DATA_DIR", "CANDELA_HOME"),
+        ("CANDELA_WORKERS", "CANDELA_SLOTS"),
     ],
 )
 def test_an_unknown_variable_is_one_warning_with_the_nearest_name(
@@ -88,3 +92,10 @@ def test_variables_of_the_client_and_of_child_processes_are_no_warning(
     monkeypatch.setenv(variable, "2")
     load_settings_or_exit()
     assert "CANDELA" not in capsys.readouterr().err
+
+
+def test_the_synonyms_of_settings_are_no_settings() -> None:
+    assert SYNONYMS.keys() <= Settings.model_fields.keys()
+    words = [word for others in SYNONYMS.values() for word in others.split()]
+    assert len(words) == len(set(words))
+    assert not {word.lower() for word in words} & Settings.model_fields.keys()
