@@ -1,4 +1,4 @@
-"""Lists the methods that a path supports, for `Allow` headers."""
+"""Lists the methods that a path supports, for `Allow` headers, and finds the path that an unknown one means."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +24,15 @@ def list_allowed_methods(routes: Sequence[Any], scope: Scope) -> list[str]:
         return []
     found |= {"OPTIONS", "HEAD"} if "GET" in found else {"OPTIONS"}
     return [method for method in METHODS if method in found]
+
+
+def find_similar_path(routes: Sequence[Any], scope: Scope) -> str | None:
+    """Return the path without a slash at the end, or below /v1, if it exists; else None."""
+    short = scope["path"].rstrip("/")
+    for path in (short, f"/v1{short}"):
+        if short and path != scope["path"] and list_allowed_methods(routes, {**scope, "path": path}):
+            return path
+    return None
 
 
 def has_route(routes: Sequence[Any], scope: Scope) -> bool:

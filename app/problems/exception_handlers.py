@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.problems.allowed_methods import list_allowed_methods
+from app.problems.allowed_methods import find_similar_path, list_allowed_methods
 from app.problems.response import build_problem
 from app.problems.validation import InvalidJson, parse_validation_error
 from core import errors
@@ -127,7 +127,8 @@ def _handle_http_error(request: Request, error: Exception) -> Response:
         headers = {"Allow": ", ".join(list_allowed_methods(request.app.router.routes, request.scope))}
         detail = f"This path does not support {request.method}; it supports: {headers['Allow']}."
     elif error.status_code == HTTPStatus.NOT_FOUND and detail == "Not Found":
-        detail = "This path does not exist."
+        similar = find_similar_path(request.app.router.routes, request.scope)
+        detail = f"This path does not exist; did you mean {similar}?" if similar else "This path does not exist."
     pairs = [(error.pointer, detail)] if isinstance(error, InvalidJson) else []
     return build_problem(request, error.status_code, slug, title, detail, errors=pairs, headers=headers)
 

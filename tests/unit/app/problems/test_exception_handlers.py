@@ -54,6 +54,23 @@ def test_an_unknown_path_is_a_problem(client: TestClient, path: str) -> None:
     assert response.json()["type"] == "/problems/not-found"
 
 
+@pytest.mark.parametrize(
+    ("path", "detail"),
+    [
+        ("/v1/jobs/", "This path does not exist; did you mean /v1/jobs?"),
+        ("/v1/jobs/0123/logs/", "This path does not exist; did you mean /v1/jobs/0123/logs?"),
+        ("/models", "This path does not exist; did you mean /v1/models?"),
+        ("/catalog/", "This path does not exist; did you mean /v1/catalog?"),
+        ("/v1/nowhere/", "This path does not exist."),
+        ("/nowhere", "This path does not exist."),
+        ("/v1", "This path does not exist."),
+        ("//", "This path does not exist."),
+    ],
+)
+def test_an_unknown_path_names_the_one_that_is_meant(client: TestClient, path: str, detail: str) -> None:
+    assert client.get(f"http://testserver{path}").json()["detail"] == detail
+
+
 def test_an_unexpected_error_shows_only_the_request_id(app: FastAPI, lenient_client: TestClient) -> None:
     @app.get("/bug")
     def raise_bug() -> None:
