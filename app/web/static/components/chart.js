@@ -26,18 +26,19 @@ const MAX_TABLE_ROWS = 200;
 export function Chart(properties) {
   const { title, x, lines, xLabel = "step", height = 240, hasLegend = true } = properties;
   const formatX = properties.names ? (value) => properties.names?.[value] : formatNumber;
-  const table = { first: xLabel, columns: lines.map((line) => line.label), rows: x.map((value, index) => [formatX(value), ...lines.map((line) => formatNumber(line.values[index]))]) };
-  return html`<${ChartFrame} title=${title} table=${table} height=${height} foot=${hasLegend && lines.length > 0 && html`<${Legend} ...${properties} />`}>
+  const buildTable = () => ({ first: xLabel, columns: lines.map((line) => line.label), rows: x.map((value, index) => [formatX(value), ...lines.map((line) => formatNumber(line.values[index]))]) });
+  return html`<${ChartFrame} title=${title} buildTable=${buildTable} height=${height} foot=${hasLegend && lines.length > 0 && html`<${Legend} ...${properties} />`}>
     ${lines.length ? html`<${Plot} ...${properties} height=${height} />` : html`<div class="plot plot-empty" style=${{ minHeight: `${height + LEGEND_HEIGHT}px` }}>${properties.emptyText}</div>`}
   <//>`;
 }
 
 /**
- * A chart with its title and a button that shows its values as a table.
- * @param {{title: string, table: {first: string, columns: string[], rows: any[][]}, height: number, class?: string, foot?: any, children: any}} properties
+ * A chart with its title and a button that shows its values as a table, which is built only then.
+ * @param {{title: string, buildTable: () => {first: string, columns: string[], rows: any[][]}, height: number, class?: string, foot?: any, children: any}} properties
  */
-export function ChartFrame({ title, table, height, class: name = "", foot, children }) {
+export function ChartFrame({ title, buildTable, height, class: name = "", foot, children }) {
   const [isTable, setTable] = useState(false);
+  const table = isTable ? buildTable() : null;
   return html`<figure class=${`chart ${name}`}>
     <figcaption>
       <span class="chart-title">${title}</span>
@@ -45,7 +46,7 @@ export function ChartFrame({ title, table, height, class: name = "", foot, child
         <${Icon} name=${isTable ? "compare" : "table"} />
       </button>
     </figcaption>
-    ${isTable && table.rows.length ? html`<${ValueTable} title=${title} ...${table} height=${height} />` : children}
+    ${table?.rows.length ? html`<${ValueTable} title=${title} ...${table} height=${height} />` : children}
     ${foot}
   </figure>`;
 }

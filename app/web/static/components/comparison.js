@@ -94,8 +94,8 @@ export function ParallelCoordinates({ title = "All fields", axes, rows, hasNames
   let lowest = -Infinity;
   const names = lines.filter((line) => hasNames && scales[axes.length - 1].position(line.values[axes.length - 1]) !== null).map((line) => ({ ...line, y: line.points[line.points.length - 1].y })).sort((a, b) => a.y - b.y).map((line) => ({ ...line, y: (lowest = Math.max(line.y + 4, lowest + NAME_HEIGHT)) }));
   const isLast = (index) => index === axes.length - 1;
-  const table = { first: "name", columns: axes.map((axis) => axis.name), rows: rows.map((row) => [row.label, ...row.values.map((value) => (typeof value === "number" ? formatNumber(value) : formatValue(value)))]) };
-  return html`<${ChartFrame} title=${title} table=${table} height=${HEIGHT} class=${isWide ? "relations relations-wide" : "relations"}>
+  const buildTable = () => ({ first: "name", columns: axes.map((axis) => axis.name), rows: rows.map((row) => [row.label, ...row.values.map((value) => (typeof value === "number" ? formatNumber(value) : formatValue(value)))]) });
+  return html`<${ChartFrame} title=${title} buildTable=${buildTable} height=${HEIGHT} class=${isWide ? "relations relations-wide" : "relations"}>
     <div ref=${box}>${width > 0 && html`<svg width=${width} height=${HEIGHT} role="img" aria-label=${`Parallel coordinates of ${axes.map((axis) => axis.name).join(", ")}. The table of this chart has the same values.`}>
       ${lines.map((line) => html`<g key=${line.id} stroke=${line.color} stroke-width=${line.width || 1.6}>
         <path d=${drawSegments(line.points, true)} stroke-dasharray=${(line.dash || []).join(" ")}><title>${line.label}</title></path>

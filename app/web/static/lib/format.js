@@ -2,6 +2,15 @@
 const EMPTY = "–";
 const UNITS = /** @type {[string, number][]} */ ([["d", 86400], ["h", 3600], ["min", 60], ["s", 1]]);
 
+const formatters = new Map();
+
+/** Format a number with a fixed number of decimals. Formatters are kept, because creating one takes many times longer. */
+function formatDecimals(value, decimals) {
+  let formatter = formatters.get(decimals);
+  if (!formatter) formatters.set(decimals, (formatter = new Intl.NumberFormat("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals })));
+  return formatter.format(value);
+}
+
 /**
  * Format a number with at most `digits` significant digits after a leading zero, such as 0.9812, 12.4 or 3.1e-5.
  * The API sends values that are not finite as strings, which are returned unchanged.
@@ -11,11 +20,11 @@ const UNITS = /** @type {[string, number][]} */ ([["d", 86400], ["h", 3600], ["m
 export function formatNumber(value, digits = 4) {
   if (typeof value === "string") return value;
   if (typeof value !== "number") return EMPTY;
-  if (Number.isInteger(value) && Math.abs(value) < 1e9) return value.toLocaleString("en");
+  if (Number.isInteger(value) && Math.abs(value) < 1e9) return formatDecimals(value, 0);
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(Math.max(digits - 2, 1)).replace("e+", "e");
   const decimals = size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : digits;
-  return value.toLocaleString("en", { minimumFractionDigits: decimals, maximumFractionDigits: decimals });
+  return formatDecimals(value, decimals);
 }
 
 /**
@@ -30,7 +39,7 @@ export function formatTick(value, increment) {
   if (value !== 0 && (Math.abs(value) >= 1e6 || power < -4)) {
     return value.toExponential(Math.min(Math.max(Math.floor(Math.log10(Math.abs(value)) + 1e-9) + decimals, 0), 4)).replace("e+", "e");
   }
-  return value.toLocaleString("en", { minimumFractionDigits: Math.max(decimals, 0), maximumFractionDigits: Math.max(decimals, 0) });
+  return formatDecimals(value, Math.max(decimals, 0));
 }
 
 /** @param {number | null | undefined} seconds such as 3725, which is `1 h 2 min` */
