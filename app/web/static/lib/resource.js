@@ -101,14 +101,15 @@ export function forgetResponses() {
 }
 
 const EVERY_MS = 400;
+const TOGETHER_MS = 20; // events of one moment cause one call
 
 /**
- * Call a function at most once per interval, which begins when the last call has ended: a slow server gets fewer
- * requests. The last call is never lost.
+ * Call a function at once, but at most once per interval, which begins when the last call has ended: a slow server gets
+ * fewer requests. The last call is never lost.
  * @param {() => unknown} run may return a promise
  */
 export function useThrottle(run, everyMs = EVERY_MS) {
-  const state = useRef({ timer: 0, isRunning: false, isWanted: false, isEnded: false });
+  const state = useRef({ timer: 0, readyAt: 0, isRunning: false, isWanted: false, isEnded: false });
   const current = useRef(run);
   current.current = run;
   useEffect(
@@ -132,10 +133,11 @@ export function useThrottle(run, everyMs = EVERY_MS) {
         await current.current();
       } finally {
         own.isRunning = false;
+        own.readyAt = performance.now() + everyMs;
         const isWanted = own.isWanted;
         own.isWanted = false;
         if (isWanted) start();
       }
-    }, everyMs);
+    }, Math.max(own.readyAt - performance.now(), TOGETHER_MS));
   }, []);
 }
