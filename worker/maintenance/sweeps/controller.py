@@ -28,7 +28,7 @@ from worker.maintenance.sweeps.suggester import ParameterSuggester
 
 log = structlog.get_logger()
 IDLE_INTERVAL_S = 0.5
-BUSY_INTERVAL_S = 0.2
+BUSY_INTERVAL_S = 0.1
 """Seconds between two rounds while a sweep is open: a trial ends, and the next one starts, without a client."""
 MAX_STEPS = 100
 """Steps of a sweep per round, so that other sweeps are not delayed for long."""
