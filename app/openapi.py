@@ -263,12 +263,15 @@ def _adapt_to_generators(node: Any) -> None:  # noqa: ANN401 - any part of the d
     """Replace schema features that client generators do not support with equivalent features.
 
     Files get `format: binary`. A default value that is an object moves to the description. A constant becomes an enum
-    with one value if it is a number or a member of a union. Arrays of a fixed length get `items`, and the values of
-    the delimiter get names.
+    with one value if it is a number or a member of a union. Arrays of a fixed length get `items`, objects with a
+    pattern of their keys get `additionalProperties`, and the values of the delimiter get names.
     """
     if isinstance(node, dict):
         if node.get("contentMediaType") == "application/octet-stream":
             node["format"] = "binary"
+        if isinstance(node.get("patternProperties"), dict) and len(node["patternProperties"]) == 1:
+            [(pattern, node["additionalProperties"])] = node.pop("patternProperties").items()
+            node["propertyNames"] = {"pattern": pattern}
         if isinstance(node.get("default"), dict) and "oneOf" in node:
             default = f"Default: `{json.dumps(node.pop('default'))}`."
             node["description"] = f"{node['description']} {default}" if "description" in node else default
