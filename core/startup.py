@@ -81,7 +81,5 @@ def _describe_unknown(name: str) -> str:
         )
         if score >= MIN_SIMILARITY
     ]
-    hint = (
-        f"did you mean {get_variable_name(fields[0])}?" if fields else "docs/reference/settings.md lists all settings"
-    )
+    hint = f"did you mean {get_variable_name(fields[0])}?" if fields else f"{REFERENCE} lists all settings"
     return f"{name} is not a setting and has no effect; {hint}"

@@ -107,10 +107,10 @@ class TracedDecoder(Decoder):
         self._tracer = tracer
 
     async def decode(
-        self, inputs: Sequence[ImageInput], image_shape: ImageShape, resize: ResizePolicy
+        self, inputs: Sequence[ImageInput], image_shape: ImageShape, resize: ResizePolicy, *, num_views: int = 1
     ) -> list[Pixels | ServiceError]:
         with self._tracer.start_as_current_span("decode", attributes={"candela.images": len(inputs)}) as span:
-            decoded = await self._inner.decode(inputs, image_shape, resize)
+            decoded = await self._inner.decode(inputs, image_shape, resize, num_views=num_views)
             num_invalid = sum(isinstance(image, ServiceError) for image in decoded)
             span.set_attribute("candela.images_invalid", num_invalid)
             return decoded

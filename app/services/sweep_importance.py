@@ -16,6 +16,7 @@ from core.python_process import PYTHON, set_import_path
 from core.sweeps import importance_process
 from core.sweeps.importance import ImportanceReport
 from core.sweeps.spec import SweepSpec
+from core.sweeps.trial_requests import encode_request
 from core.sweeps.trials import SweepTrial
 
 log = structlog.get_logger(__name__)
@@ -87,16 +88,17 @@ def _run_process(sweep: SweepSpec, trials: list[SweepTrial]) -> ImportanceReport
     try:
         done = subprocess.run(  # noqa: S603 - the command is constant
             [*PYTHON, "-m", MODULE],
-            input=importance_process.encode_request(sweep, trials),
+            input=encode_request(sweep, trials),
             env=set_import_path(environment),
             capture_output=True,
-            text=True,
             timeout=MAX_COMPUTE_S,
             check=True,
         )
     except subprocess.TimeoutExpired:
         raise Overloaded(f"The importance was not computed within {MAX_COMPUTE_S:.0f} s; try again later.") from None
     except subprocess.CalledProcessError as error:
-        log.exception("importance.process_failed", status=error.returncode, output=str(error.stderr)[-2000:])
+        log.exception(
+            "importance.process_failed", status=error.returncode, output=error.stderr.decode(errors="replace")[-2000:]
+        )
         raise
     return importance_process.decode_response(done.stdout)

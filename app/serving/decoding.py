@@ -53,17 +53,19 @@ class Decoder:
         self._threads = ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="decode")
 
     async def decode(
-        self, inputs: Sequence[ImageInput], image_shape: ImageShape, resize: ResizePolicy
+        self, inputs: Sequence[ImageInput], image_shape: ImageShape, resize: ResizePolicy, *, num_views: int = 1
     ) -> list[Pixels | ServiceError]:
         """Return, for each input, the image as uint8 (H, W, C) or the error if the image cannot be decoded.
+
+        `num_views`: how many arrays of this size the caller makes of each image. They count as decoded images.
 
         Raises:
             TooLarge: the decoded images of the request need more than 1 GiB.
             Overloaded: too many images wait to be decoded.
         """
-        num_bytes = len(inputs) * math.prod(image_shape)
+        num_bytes = len(inputs) * num_views * math.prod(image_shape)
         if num_bytes > MAX_DECODED_BYTES:
-            max_images = MAX_DECODED_BYTES // math.prod(image_shape)
+            max_images = MAX_DECODED_BYTES // (num_views * math.prod(image_shape))
             raise TooLarge(
                 f"The request has {len(inputs)} images; at most {max_images} of the model's input size are accepted.",
                 max_images=max_images,

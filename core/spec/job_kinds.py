@@ -1,5 +1,6 @@
 """Defines the specs of all job kinds except training, and the union of all kinds. The default `kind` is `train`."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, TypeAdapter
@@ -61,6 +62,22 @@ Views = Annotated[
         "its mirror image, or also both shifted by one pixel. They take 1, 2 or 6 times the computation."
     ),
 ]
+
+
+def find_views_error(views: Views, image_shape: Sequence[int] | None) -> str | None:
+    """Return why these views cannot be made of the inputs of a model, or None if they can.
+
+    `image_shape`: (C, H, W); None if the model reads rows or windows.
+    """
+    if views == "none":
+        return None
+    if image_shape is None:
+        return f"must be 'none': the model reads rows or windows, not images; got {views!r}"
+    if views == "mirror_and_shift" and min(image_shape[1:]) < MIN_SHIFTED_SIDE:
+        size = "x".join(str(length) for length in image_shape)
+        reason = f"shifted images need at least 2x2 pixels, the model takes {size}"
+        return f"must be 'none' or 'mirror': {reason}; got {views!r}"
+    return None
 
 
 class EvaluateSpec(ModelJobSpec):

@@ -8,37 +8,10 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import Any
 
 from core.sweeps.sampling import Suggestion, suggest_parameters
-from core.sweeps.spec import SweepSpec
-from core.sweeps.states import TrialSource, TrialState
-from core.sweeps.trials import SweepTrial
-
-
-def encode_request(sweep: SweepSpec, trials: Sequence[SweepTrial]) -> bytes:
-    """Return the line that requests the parameters of the next trial."""
-    rows = [
-        [
-            trial.number,
-            trial.state,
-            trial.parameters,
-            list(trial.scores.items()),
-            trial.epochs,
-            trial.source,
-            trial.parent,
-            trial.interruptions,
-        ]
-        for trial in trials
-    ]
-    return json.dumps([sweep.model_dump(mode="json"), rows]).encode() + b"\n"
-
-
-def decode_request(line: bytes) -> tuple[SweepSpec, list[SweepTrial]]:
-    """Return the sweep and its trials."""
-    sweep, rows = json.loads(line)
-    return SweepSpec.model_validate(sweep), [_build_trial(*row) for row in rows]
+from core.sweeps.states import TrialSource
+from core.sweeps.trial_requests import decode_request
 
 
 class SamplerError(Exception):
@@ -68,28 +41,6 @@ def decode_response(line: bytes) -> Suggestion | None:
         raise SamplerError(fields["error"])
     number, parameters, source = fields
     return Suggestion(number, parameters, TrialSource(source))
-
-
-def _build_trial(
-    number: int,
-    state: str,
-    parameters: dict[str, Any],
-    scores: list[tuple[int, float]],
-    epochs: int,
-    source: str,
-    parent: list[int] | None,
-    interruptions: int,
-) -> SweepTrial:
-    return SweepTrial(
-        number=number,
-        state=TrialState(state),
-        parameters=parameters,
-        scores=dict(scores),
-        epochs=epochs,
-        source=TrialSource(source),
-        parent=None if parent is None else (parent[0], parent[1]),
-        interruptions=interruptions,
-    )
 
 
 def respond(line: bytes) -> bytes:

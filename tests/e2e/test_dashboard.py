@@ -268,6 +268,9 @@ def test_a_model_card_is_rendered_as_elements(visit: Callable[..., Visitor], job
     assert "<b>" not in html
     assert "<img" not in html
     assert html.count("<a ") == 1
+    escaped = page.evaluate(RENDER_MARKDOWN, "\\*\\*a\\*\\* \\[b\\](https://example.org)\n\n| x |\n|---|\n| c\\|d |")
+    assert "<p>**a** [b](https://example.org)</p>" in escaped
+    assert '<td class="">c|d</td>' in escaped or "<td>c|d</td>" in escaped
 
 
 def type_value(page: Page, label: str, text: str) -> None:

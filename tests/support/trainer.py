@@ -23,6 +23,12 @@ from worker.protocol import (
 from worker.trainer import main
 
 
+def get_runtime(channel: RecordingChannel) -> dict[str, Any]:
+    """Return the `runtime` that a run reported at its start."""
+    runtime: dict[str, Any] = channel.select_messages(RunStarted)[0].runtime
+    return runtime
+
+
 class TrainerProcess:
     """`python -m worker.trainer` as a standby process, with its pipes."""
 

@@ -34,6 +34,11 @@ class JobContext:
         return Path(self.start.work_dir)
 
     @property
+    def is_on_one_cpu(self) -> bool:
+        """Whether the job runs in one process on a CPU: there, steps can be measured before a training."""
+        return self.placement.device.type == "cpu" and not DistributedContext().is_distributed
+
+    @property
     def result_dir(self) -> Path:
         """The folder for the files of the job's result. The job creates this folder."""
         return self.work_dir / "answer"

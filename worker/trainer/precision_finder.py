@@ -9,7 +9,6 @@ from core.spec import JobSpec
 from worker.builders.finder_run import build_finder_run
 from worker.engine import precision_finder
 from worker.engine.device import Precision
-from worker.engine.distributed import DistributedContext
 from worker.engine.precision_finder import PrecisionTrial, choose_precision
 from worker.engine.run import Run
 from worker.trainer.callbacks import ProgressReporter
@@ -43,8 +42,7 @@ def tune_precision(
     """
     start, placement = context.start, context.placement
     is_decided = spec.precision != "auto" or start.precision is not None or start.resume_dir is not None
-    is_single_cpu = placement.device.type == "cpu" and not DistributedContext().is_distributed
-    if is_decided or not is_single_cpu or placement.precision != "bf16" or spec.compile:
+    if is_decided or not context.is_on_one_cpu or placement.precision != "bf16" or spec.compile:
         return context, {} if previous is None else {"precision_trials": list(previous)}
     trials = _measure_precisions(spec, packed, context)
     if not trials:

@@ -9,7 +9,6 @@ from core.spec import JobSpec
 from worker.builders.finder_run import build_finder_run
 from worker.engine import thread_finder
 from worker.engine.device import use_threads
-from worker.engine.distributed import DistributedContext
 from worker.engine.thread_finder import ThreadTrial, choose_num_threads
 from worker.trainer.callbacks import ProgressReporter
 from worker.trainer.initial_state import load_initial_weights
@@ -40,8 +39,7 @@ def tune_threads(
     """
     max_threads, start = context.placement.threads, context.start
     is_decided = spec.threads != "auto" or start.threads is not None or start.resume_dir is not None
-    is_on_cpu = context.placement.device.type == "cpu" and not DistributedContext().is_distributed
-    if is_decided or not is_on_cpu or max_threads == 1:
+    if is_decided or not context.is_on_one_cpu or max_threads == 1:
         return context, {} if previous is None else {"thread_trials": list(previous)}
     trials = _measure_threads(spec, packed, context)
     threads = choose_num_threads(trials, max_threads)

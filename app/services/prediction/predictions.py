@@ -134,7 +134,7 @@ class PredictionService:
     ) -> tuple[list[Pixels | ServiceError], Iterator[Outcome]]:
         """Return an input or an error per instance, and one outcome per successfully decoded instance."""
         started_at = time.monotonic()
-        decoded = await self._decode_instances(model, instances)
+        decoded = await self._decode_instances(model, instances, len(WEIGHTS[views]))
         self._model_server.record_decode_time(model.bundle, time.monotonic() - started_at)
         images = [image for image in decoded if not isinstance(image, ServiceError)]
         if views != "none":
@@ -143,7 +143,7 @@ class PredictionService:
         return decoded, iter(outcomes) if views == "none" else average_outcomes(outcomes, views)
 
     async def _decode_instances(
-        self, model: ServedModel, instances: Sequence[ImageInput | TableRow]
+        self, model: ServedModel, instances: Sequence[ImageInput | TableRow], num_views: int
     ) -> list[Pixels | ServiceError]:
         if model.table is not None:
             is_long = len(instances) > MAX_ROWS_ON_EVENT_LOOP
@@ -155,7 +155,7 @@ class PredictionService:
         images = [instance for instance in instances if not isinstance(instance, TableRow)]
         if len(images) < len(instances):
             raise InvalidRow(f"{model.name} reads images; the request has rows of a table.")
-        return await self._decoder.decode(images, model.image_shape, model.resize)
+        return await self._decoder.decode(images, model.image_shape, model.resize, num_views=num_views)
 
     def _check_count(self, count: int, views: Views) -> None:
         most = self._model_server.max_waiting // len(WEIGHTS[views])

@@ -10,7 +10,7 @@ import numpy as np
 from app.services.prediction.version_cache import ServedModel
 from app.serving.types import Outcome, Pixels
 from core.errors import InvalidSpec, ServiceError
-from core.spec.job_kinds import MIN_SHIFTED_SIDE, Views
+from core.spec.job_kinds import Views, find_views_error
 
 WEIGHTS: dict[Views, tuple[float, ...]] = {
     "none": (1.0,),
@@ -26,18 +26,9 @@ def check_views(model: ServedModel, views: Views) -> None:
     Raises:
         InvalidSpec: the model does not read images, or its images are too small.
     """
-    if views == "none":
-        return
-    if model.table is not None or 0 in model.image_shape:
-        raise InvalidSpec(
-            f"'test_time_augmentation' must be 'none': the model reads rows or windows, not images; got {views!r}."
-        )
-    if views == "mirror_and_shift" and min(model.image_shape[1:]) < MIN_SHIFTED_SIDE:
-        channels, height, width = model.image_shape
-        raise InvalidSpec(
-            f"'test_time_augmentation' {views!r} requires images of at least {MIN_SHIFTED_SIDE}x{MIN_SHIFTED_SIDE} "
-            f"pixels; the model takes {channels}x{height}x{width}."
-        )
+    reads_images = model.table is None and 0 not in model.image_shape
+    if reason := find_views_error(views, model.image_shape if reads_images else None):
+        raise InvalidSpec(f"'test_time_augmentation' {reason}.")
 
 
 def create_views(image: Pixels, views: Views) -> list[Pixels]:

@@ -10,7 +10,7 @@ from app.services.validation.report import ValidationReport
 from core.datasets import splits
 from core.datasets.definition import DatasetInfo
 from core.spec import DatasetSpec, ModelJobSpec
-from core.spec.job_kinds import MIN_SHIFTED_SIDE
+from core.spec.job_kinds import Views, find_views_error
 
 VIEWS = "/test_time_augmentation"
 
@@ -150,10 +150,7 @@ def check_image_model(context: ModelJobContext, report: ValidationReport) -> Non
 
 def check_views(context: ModelJobContext, report: ValidationReport) -> None:
     """Check that test-time augmentation can be applied to the inputs of the model."""
-    views, shape = getattr(context.spec, "test_time_augmentation", "none"), context.model.image_shape
-    if views == "none":
-        return
-    if not context.model.reads_images:
-        report.add(VIEWS, f"must be 'none': the model reads rows or windows, not images; got {views!r}")
-    elif views == "mirror_and_shift" and min(shape[1:]) < MIN_SHIFTED_SIDE:
-        report.add(VIEWS, f"'mirror_and_shift' requires images of at least 2x2 pixels; the model takes {shape}")
+    model = context.model
+    views: Views = getattr(context.spec, "test_time_augmentation", "none")
+    if reason := find_views_error(views, model.image_shape if model.reads_images else None):
+        report.add(VIEWS, reason)

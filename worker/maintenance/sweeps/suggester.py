@@ -15,7 +15,8 @@ from core.parent_death import die_with_parent
 from core.python_process import PYTHON, set_import_path
 from core.sweeps.sampling import Suggestion, suggest_parameters
 from core.sweeps.spec import SweepSpec
-from core.sweeps.suggestion_process import decode_response, encode_request
+from core.sweeps.suggestion_process import decode_response
+from core.sweeps.trial_requests import encode_request
 from core.sweeps.trials import SweepTrial
 
 log = structlog.get_logger()

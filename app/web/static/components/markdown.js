@@ -1,20 +1,20 @@
-// Writes model cards in Markdown, and renders Markdown as elements: text never becomes HTML.
+// Renders Markdown as elements: text never becomes HTML.
 import { html } from "../lib/preact.js";
-import { formatDate, formatNumber, formatValue } from "../lib/format.js";
 
-/** Bold text, code and links to web pages in a line. @param {string} text */
+/** Escaped characters, bold text, code and links to web pages in a line. @param {string} text */
 function renderLine(text) {
-  return text.split(/(`[^`]+`|\*\*[^*]+\*\*|\[[^\]]+\]\(https?:[^)\s]+\))/).map((part, index) => {
+  return text.split(/(\\[\\`*_[\]<>|#]|`[^`]+`|\*\*[^*]+\*\*|\[[^\]]+\]\(https?:[^)\s]+\))/).map((part, index) => {
     if (index % 2 === 0) return part; // the others are what the expression matches
     const link = /^\[(.+)\]\((https?:.+)\)$/.exec(part);
     if (link) return html`<a key=${index} href=${link[2]} rel="noopener noreferrer">${link[1]}</a>`;
+    if (part.startsWith("\\")) return part[1];
     if (part.startsWith("`")) return html`<code key=${index}>${part.slice(1, -1)}</code>`;
     return html`<b key=${index}>${part.slice(2, -2)}</b>`;
   });
 }
 
 /** @param {string} row */
-const readCells = (row) => row.replace(/^\||\|\s*$/g, "").split("|").map((cell) => cell.trim());
+const readCells = (row) => row.replace(/^\||(?<!\\)\|\s*$/g, "").split(/(?<!\\)\|/).map((cell) => cell.trim());
 
 /** @param {string[]} lines */
 function renderBlock(lines, key) {
@@ -32,35 +32,4 @@ function renderBlock(lines, key) {
 export function Markdown({ text }) {
   const blocks = text.split(/\n\s*\n/).map((block) => block.split("\n").filter((line) => line.trim())).filter((lines) => lines.length);
   return html`<div class="markdown">${blocks.map(renderBlock)}</div>`;
-}
-
-/** @param {any} version @param {Record<string, any>} [environment] of the training */
-export function buildCard(version, environment = {}) {
-  const metrics = Object.entries(version.metrics);
-  return [
-    `# ${version.name}, version ${version.version}`,
-    "",
-    `A ${version.task} model with ${formatNumber(version.num_parameters)} parameters, registered on ${formatDate(version.created_at)}.`,
-    "",
-    "## Model",
-    "",
-    `- Architecture: ${version.architecture.name}`,
-    `- Input: ${version.input.table ? "columns" : "image"} ${version.input.image_shape.join(" × ")}, resized with \`${version.input.resize}\``,
-    ...(version.classes.length ? [`- Classes: ${version.classes.join(", ")}`] : []),
-    `- Weights: sha256 ${version.sha256}`,
-    "",
-    "## Training",
-    "",
-    ...(version.dataset ? [`- Dataset: ${version.dataset.name}, version ${version.dataset.version} (content ${version.dataset.content_hash})`] : []),
-    `- Job: ${version.job_id}`,
-    ...(version.spec.epochs ? [`- Epochs: ${version.spec.epochs}, batch size ${version.spec.batch_size}, seed ${version.spec.seed}`] : []),
-    "",
-    ...(Object.keys(environment).length ? ["## Environment", "", ...Object.entries(environment).map(([name, value]) => `- ${name.replace(/_/g, " ")}: ${formatValue(value)}`), ""] : []),
-    "## Metrics",
-    "",
-    "| metric | value |",
-    "|---|--:|",
-    ...metrics.map(([name, value]) => `| ${name.replace(/_/g, " ")} | ${formatNumber(value)} |`),
-    "",
-  ].join("\n");
 }

@@ -88,7 +88,7 @@ function isTemporary(response) {
 }
 
 /**
- * Send a request and return the JSON of its response.
+ * Send a request and return the JSON of its response, or its text if it is Markdown.
  * @param {string} path
  * @param {Options} [options]
  * @returns {Promise<any>}
@@ -97,7 +97,7 @@ export async function request(path, options = {}) {
   const response = await send(path, options);
   if (response.status === 204) return null;
   try {
-    return await response.json();
+    return await (response.headers.get("Content-Type")?.startsWith("text/markdown") ? response.text() : response.json());
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new Problem(0, { title: "No connection", detail: "The response is incomplete." });

@@ -10,7 +10,7 @@ import { CopyButton, Dialog, Facts, Menu, PageHead, SearchField, Segments, Table
 import { attempt, EmptyState, Loaded, showToast } from "../components/feedback.js";
 import { Icon } from "../components/icon.js";
 import { EnvironmentTable, LineageTree, ReproduceButton } from "../components/lineage.js";
-import { buildCard, Markdown } from "../components/markdown.js";
+import { Markdown } from "../components/markdown.js";
 import { DeleteButton, Description } from "../components/resource_actions.js";
 
 const MAX_METRICS = 3;
@@ -120,6 +120,7 @@ function Version({ name, number, aliases, query, onChange }) {
   const path = `v1/models/${name}/versions/${number}`;
   const version = useResource(path, { everyMs: 5000 });
   const lineage = useResource(`${path}/lineage`);
+  const card = useResource(`${path}/card`);
   const tab = query.get("tab") || "facts";
   const mine = Object.keys(aliases).filter((alias) => aliases[alias] === number);
   return html`<section class="card">
@@ -136,16 +137,15 @@ function Version({ name, number, aliases, query, onChange }) {
     <${Tabs} name="tab" chosen=${tab} tabs=${[["facts", "Facts"], ["variants", "Variants"], ["card", "Card"]]} label="Views of the version" />
     <div id="tab-panel" role="tabpanel" aria-labelledby=${`tab-${tab}`} tabindex="-1">
       <${Loaded} resource=${version}>
-        ${(value) => (tab === "variants" ? html`<${Variants} version=${value} />` : tab === "card" ? html`<${Card} version=${value} lineage=${lineage.value} />` : html`<${Description} path=${path} value=${value} onChange=${version.refresh} what="this version" /><${VersionFacts} version=${value} /><${Loaded} resource=${lineage} lines=${4}>${(graph) => html`<${LineageSection} version=${value} lineage=${graph} path=${path} />`}<//>`)}
+        ${(value) => (tab === "variants" ? html`<${Variants} version=${value} />` : tab === "card" ? html`<${Loaded} resource=${card}>${(text) => html`<${Card} version=${value} text=${text} />`}<//>` : html`<${Description} path=${path} value=${value} onChange=${version.refresh} what="this version" /><${VersionFacts} version=${value} /><${Loaded} resource=${lineage} lines=${4}>${(graph) => html`<${LineageSection} version=${value} lineage=${graph} card=${card.value} path=${path} />`}<//>`)}
       <//>
     </div>
   </section>`;
 }
 
 /** The model card, rendered or as text. */
-function Card({ version, lineage }) {
+function Card({ version, text }) {
   const [isText, setText] = useState(false);
-  const text = buildCard(version, getEnvironment(lineage));
   return html`
     <div class="toolbar">
       <${Segments} label="Format" chosen=${String(isText)} options=${[["false", "Rendered"], ["true", "Markdown"]]} onChoose=${(value) => setText(value === "true")} />
@@ -157,12 +157,12 @@ function Card({ version, lineage }) {
 }
 
 /** What a version was made of and what was made from it, and the environment of its training. */
-function LineageSection({ version, lineage, path }) {
-  const environment = getEnvironment(lineage);
+function LineageSection({ version, lineage, card, path }) {
+  const environment = lineage.nodes.find((node) => node.kind === "job")?.environment || {}; // of the job that registered the version
   const address = href(`/models/${version.name}`, { version: version.version, tab: "variants" });
   return html`<section class="lineage">
     <header class="section-head"><h3>Lineage</h3>
-      <div class="actions"><${CopyButton} text=${buildCard(version, environment)} label="Copy as model card (Markdown)" />${version.dataset && html`<${ReproduceButton} path=${path} />`}</div>
+      <div class="actions">${card && html`<${CopyButton} text=${card} label="Copy as model card (Markdown)" />`}${version.dataset && html`<${ReproduceButton} path=${path} />`}</div>
     </header>
     <${LineageTree} lineage=${lineage}>
       ${version.variants.map((one) => html`<li key=${one.format}><${Icon} name="models" /> <a href=${address}>variant ${one.format}</a></li>`)}
@@ -170,11 +170,6 @@ function LineageSection({ version, lineage, path }) {
     <//>
     ${Object.keys(environment).length > 0 && html`<h3>Environment of the training</h3><${EnvironmentTable} values=${environment} label="Environment of the training" />`}
   </section>`;
-}
-
-/** The environment of the job that registered the version. @param {import("../components/lineage.js").Lineage | undefined} lineage */
-function getEnvironment(lineage) {
-  return lineage?.nodes.find((node) => node.kind === "job")?.environment || {};
 }
 
 function VersionFacts({ version }) {

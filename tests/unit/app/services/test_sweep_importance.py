@@ -39,6 +39,20 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
+class BlockedComputation:
+    """A computation that waits until it may end."""
+
+    def __init__(self) -> None:
+        self.has_started, self.may_end = threading.Event(), threading.Event()
+        self.num_calls = 0
+
+    def compute(self, *_: object) -> ImportanceReport:
+        self.num_calls += 1
+        self.has_started.set()
+        assert self.may_end.wait(60)
+        return REPORT
+
+
 async def test_a_report_is_computed_again_after_a_change(state: State, sweep_id: str, computed: list[int]) -> None:
     service = SweepImportanceService(state.sessions)
     results = await asyncio.gather(*(service.get_importance(sweep_id) for _ in range(3)))
@@ -64,22 +78,16 @@ async def test_the_number_of_waiting_requests_is_limited(
     state: State, sweep_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep_importance, "MAX_WAITING_REPORTS", 2)
-    may_end, calls = threading.Event(), list[int]()
-
-    def compute(_: Any, trials: list[Any]) -> ImportanceReport:
-        calls.append(len(trials))
-        assert may_end.wait(60)
-        return REPORT
-
-    monkeypatch.setattr(sweep_importance, "_run_process", compute)
+    blocked = BlockedComputation()
+    monkeypatch.setattr(sweep_importance, "_run_process", blocked.compute)
     service = SweepImportanceService(state.sessions)
     requests = [asyncio.ensure_future(service.get_importance(sweep_id)) for _ in range(3)]
     refused, waiting = await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
-    may_end.set()
+    blocked.may_end.set()
     assert [isinstance(request.exception(), Overloaded) for request in refused] == [True]
     assert [(await request).report for request in waiting] == [REPORT, REPORT]
     assert (await service.get_importance(sweep_id)).report == REPORT
-    assert calls == [0]
+    assert blocked.num_calls == 1
 
 
 async def test_a_cached_report_waits_for_no_other_computation(
@@ -89,22 +97,16 @@ async def test_a_cached_report_waits_for_no_other_computation(
     other = await asyncio.to_thread(add_sweep, state.sessions, build_sweep(), name="other")
     service = SweepImportanceService(state.sessions)
     await service.get_importance(sweep_id)
-    has_started, may_end = threading.Event(), threading.Event()
-
-    def compute(*_: Any) -> ImportanceReport:
-        has_started.set()
-        assert may_end.wait(60)
-        return REPORT
-
-    monkeypatch.setattr(sweep_importance, "_run_process", compute)
+    blocked = BlockedComputation()
+    monkeypatch.setattr(sweep_importance, "_run_process", blocked.compute)
     waiting = asyncio.ensure_future(service.get_importance(other))
-    await asyncio.to_thread(has_started.wait, 60)
+    await asyncio.to_thread(blocked.has_started.wait, 60)
     try:
         assert (await service.get_importance(sweep_id)).report == REPORT
         with pytest.raises(NotFound):
             await service.get_importance("0" * 32)
     finally:
-        may_end.set()
+        blocked.may_end.set()
     assert (await waiting).report == REPORT
 
 

@@ -82,16 +82,21 @@ async def test_a_stream_starts_with_the_present_state_and_ends_with_the_sweep(
     assert await streams.open_sweeps([sweep_id], await streams.decode_position(text)) is None
 
 
+async def read_present(streams: EventStreams, sweep_ids: set[str]) -> EventPosition:
+    """Follow sweeps until each was received once, and return the position of the closed stream."""
+    stream = await streams.open_sweeps(sorted(sweep_ids), None)
+    assert stream is not None
+    events = aiter(stream)
+    assert {(await take(events))[0] for _ in sweep_ids} == sweep_ids
+    stream.close()
+    return await streams.decode_position(stream.position.encode())
+
+
 async def test_a_client_that_reconnects_gets_what_it_has_missed(
     streams: EventStreams, state: State, sweep_id: str, touch: Change
 ) -> None:
     other = await asyncio.to_thread(add_sweep, state.sessions, build_sweep(), name="other")
-    stream = await streams.open_sweeps([sweep_id, other], None)
-    assert stream is not None
-    events = aiter(stream)
-    assert {(await take(events))[0] for _ in range(2)} == {sweep_id, other}
-    position = await streams.decode_position(stream.position.encode())
-    stream.close()
+    position = await read_present(streams, {sweep_id, other})
     await asyncio.to_thread(touch, other)
     again = await streams.open_sweeps([sweep_id, other], position)
     assert again is not None
@@ -179,12 +184,7 @@ async def test_a_continued_stream_ends_with_the_sweeps_that_had_not_ended(
 ) -> None:
     other = await asyncio.to_thread(add_sweep, state.sessions, build_sweep(), name="other")
     await asyncio.to_thread(end, sweep_id)
-    stream = await streams.open_sweeps([sweep_id, other], None)
-    assert stream is not None
-    events = aiter(stream)
-    assert {(await take(events))[0] for _ in range(2)} == {sweep_id, other}
-    position = await streams.decode_position(stream.position.encode())
-    stream.close()
+    position = await read_present(streams, {sweep_id, other})
     again = await streams.open_sweeps([sweep_id, other], position)
     assert again is not None
     await asyncio.to_thread(end, other)

@@ -153,6 +153,8 @@ async def test_the_bytes_of_decoded_images_are_limited(decoder: Decoder, monkeyp
     monkeypatch.setattr(decoding, "MAX_DECODED_BYTES", 3 * 64)
     with pytest.raises(TooLarge, match="has 4 images; at most 3 of the model's input size"):
         await decoder.decode([body] * 4, (1, 8, 8), STRETCH)
+    with pytest.raises(TooLarge, match="has 2 images; at most 1 of the model's input size"):
+        await decoder.decode([body] * 2, (1, 8, 8), STRETCH, num_views=2)
     task = asyncio.create_task(decoder.decode([body] * 2, (1, 8, 8), STRETCH))
     await asyncio.sleep(0)
     with pytest.raises(Overloaded, match="Too many large images"):

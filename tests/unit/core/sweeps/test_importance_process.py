@@ -3,8 +3,9 @@
 import math
 
 from core.sweeps.importance import compute_importance
-from core.sweeps.importance_process import decode_response, encode_request, run
+from core.sweeps.importance_process import decode_response, run
 from core.sweeps.states import TrialState
+from core.sweeps.trial_requests import encode_request
 from core.sweeps.trials import SweepTrial
 from tests.support.sweeps import build_sweep
 

@@ -1,4 +1,4 @@
-"""Requests for parameters, and their responses, as lines of JSON."""
+"""Responses of the process of samplers."""
 
 import math
 import subprocess
@@ -10,27 +10,19 @@ from core.sweeps.sampling import Suggestion, suggest_parameters
 from core.sweeps.states import TrialSource, TrialState
 from core.sweeps.suggestion_process import (
     SamplerError,
-    decode_request,
     decode_response,
-    encode_request,
     encode_response,
     respond,
 )
+from core.sweeps.trial_requests import encode_request
 from core.sweeps.trials import SweepTrial
 from tests.support.service import ROOT
-from tests.support.sweeps import CONDITIONAL, build_sweep
+from tests.support.sweeps import build_sweep
 
 TRIALS = [
     SweepTrial(0, TrialState.PAUSED, {"/optimizer/lr": 1e-05}, {1: 0.1, 3: math.inf}, 3),
     SweepTrial(1, TrialState.RUNNING, {"/optimizer": {"name": "sgd"}}, {}, 9, TrialSource.COPY, (0, 3), 2),
 ]
-
-
-def test_a_request_has_the_sweep_and_its_trials() -> None:
-    sweep = build_sweep(space=CONDITIONAL, scheduler="asha", first=[{"/batch_size": 32}])
-    line = encode_request(sweep, TRIALS)
-    assert line.count(b"\n") == 1
-    assert decode_request(line) == (sweep, TRIALS)
 
 
 def test_a_response_has_a_suggestion_or_null() -> None:

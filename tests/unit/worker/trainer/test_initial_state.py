@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.support.trainer import build_start, run_job
+from tests.support.trainer import build_start, get_runtime, run_job
 from tests.support.training import RecordingChannel, build_spec, pack
 from worker.engine import snapshot
 from worker.engine.snapshot_checksums import format_folder_name
@@ -32,11 +32,6 @@ def run_from_checkpoint(
     resume_from = {"job": SOURCE, "checkpoint": 2, **changes.pop("resume_from", {})}
     spec = build_spec(**{"callbacks": [{"name": "early_stopping"}], "resume_from": resume_from} | changes)
     return run_job(build_start(spec, dataset, work_dir, initial_checkpoint_dir=str(checkpoint)), stop_mode)
-
-
-def get_runtime(channel: RecordingChannel) -> dict[str, Any]:
-    started: RunStarted = channel.select_messages(RunStarted)[0]
-    return started.runtime
 
 
 def test_training_starts_from_the_weights_of_a_model(

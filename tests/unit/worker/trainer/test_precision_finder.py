@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.jobs import StopMode
-from tests.support.trainer import build_start, run_job
+from tests.support.trainer import build_start, get_runtime, run_job
 from tests.support.training import build_spec
 from worker.engine import device, precision_finder
 from worker.engine.device import Precision
@@ -40,11 +40,6 @@ def times(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     monkeypatch.setattr(precision_finder, "measure_precisions", measure_and_look_up)
     monkeypatch.setattr(device, "_has_bf16", lambda _: True)  # a processor without it computes the same, more slowly
     return times
-
-
-def get_runtime(channel: Any) -> dict[str, Any]:
-    runtime: dict[str, Any] = channel.select_messages(RunStarted)[0].runtime
-    return runtime
 
 
 @pytest.mark.parametrize(("bf16_s", "chosen"), [(0.4, "fp32"), (0.05, "bf16")])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from core.jobs import StopMode
-from tests.support.trainer import build_start, run_job
+from tests.support.trainer import build_start, get_runtime, run_job
 from tests.support.training import build_spec
 from worker.engine import distributed, thread_finder
 from worker.engine.thread_finder import ThreadTrial
@@ -39,11 +39,6 @@ def speeds(monkeypatch: pytest.MonkeyPatch) -> dict[int, float]:
 
     monkeypatch.setattr(thread_finder, "measure_threads", measure_and_look_up)
     return speeds
-
-
-def get_runtime(channel: Any) -> dict[str, Any]:
-    runtime: dict[str, Any] = channel.select_messages(RunStarted)[0].runtime
-    return runtime
 
 
 @pytest.mark.parametrize(("one", "chosen"), [(200.0, 1), (50.0, 4)])

@@ -69,7 +69,7 @@ async def test_only_views_that_can_be_made_are_accepted(model: ServedModel) -> N
     check_views(model, "mirror_and_shift")
     check_views(model._replace(image_shape=(0, 0, 0)), "none")
     check_views(model._replace(image_shape=(1, 1, 8)), "mirror")
-    with pytest.raises(InvalidSpec, match="at least 2x2 pixels; the model takes 1x1x8"):
+    with pytest.raises(InvalidSpec, match="at least 2x2 pixels, the model takes 1x1x8"):
         check_views(model._replace(image_shape=(1, 1, 8)), "mirror_and_shift")
     with pytest.raises(InvalidSpec, match="must be 'none': the model reads rows or windows, not images; got 'mirror'"):
         check_views(model._replace(image_shape=(0, 0, 0)), "mirror")
