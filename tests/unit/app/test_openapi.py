@@ -87,6 +87,14 @@ def test_what_generators_do_not_support_is_replaced() -> None:
     assert document["delimiter"]["x-enum-varnames"] == ["comma", "semicolon", "tab", "pipe"]
 
 
+def test_generators_see_the_values_of_objects_with_a_pattern_of_their_keys() -> None:
+    number, pattern = {"type": "number"}, "^/.+$"
+    document = {"items": [{"type": "object", "patternProperties": {pattern: number}, "maxProperties": 9}]}
+    _adapt_to_generators(document)
+    expected = {"propertyNames": {"pattern": pattern}, "additionalProperties": number}
+    assert document["items"] == [{"type": "object", "maxProperties": 9, **expected}]
+
+
 def test_a_default_is_added_to_the_description() -> None:
     document: dict[str, Any] = {"part": {"oneOf": [], "default": {"name": "adam"}, "description": "The optimizer."}}
     _adapt_to_generators(document)
