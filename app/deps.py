@@ -172,7 +172,7 @@ async def _get_reproductions(state: StateDep) -> ReproductionSubmission:
 
 
 def _get_variants(session: SessionDep, state: StateDep) -> VariantService:
-    return VariantService(session, state.storage)
+    return VariantService(session, state.storage, on_deleted=state.version_cache.invalidate)
 
 
 def _get_variant_reader(session: ReadSessionDep, state: StateDep) -> VariantService:

@@ -248,7 +248,7 @@ def _build_lifespan(settings: Settings, provided: State | None, tracing: Tracing
                 )
             await state.model_server.start()
             await stack.enter_async_context(
-                preload_models(settings.pinned_models, state.version_cache, state.model_server)
+                preload_models(settings.pinned_models, state.version_cache, state.model_server, state.rollover)
             )
             if provided is None:
                 freeze_gc()

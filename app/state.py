@@ -19,6 +19,7 @@ from app.services.event_streams import EventStreams
 from app.services.job_submission import JobSubmission
 from app.services.jobs import JobService
 from app.services.model_deletion import ModelDeletion
+from app.services.prediction.default_variants import DefaultVariants
 from app.services.prediction.deleted_models import DeletedModelUnloader
 from app.services.prediction.explanations import ExplanationService
 from app.services.prediction.inference import InferenceService
@@ -34,6 +35,7 @@ from app.services.upload_completion import UploadCompletion
 from app.serving.decoding import Decoder
 from app.serving.model_server import ModelServer
 from app.serving.process_pool import InferenceProcessPool
+from app.serving.rollover import VersionRollover
 from app.serving.unload_state import UnloadedFiles
 from core.bus import Bus, RedisBus
 from core.datasets.archives.configured_limits import build_upload_limits
@@ -65,6 +67,7 @@ class State:
         split_cache: splits of datasets that are open to show their samples.
         model_server: loads models and batches predictions.
         version_cache: maps model references such as `digits@champion` to versions.
+        rollover: chooses the versions that serve requests.
     """
 
     settings: Settings
@@ -82,6 +85,7 @@ class State:
     sweep_submission: SweepSubmission = field(init=False)
     sweep_importance: SweepImportanceService = field(init=False)
     version_cache: VersionCache = field(init=False)
+    rollover: VersionRollover = field(init=False)
     event_streams: EventStreams = field(init=False)
     browser_sessions: BrowserSessions = field(init=False)
     predictions: PredictionService = field(init=False)
@@ -109,7 +113,13 @@ class State:
             wake=self.relay.wake,
         )
         self.sweep_importance = SweepImportanceService(sessions)
-        self.version_cache = VersionCache(sessions)
+        default_variants = DefaultVariants(
+            is_enabled=settings.predict_variant == "auto",
+            devices=settings.predict_devices,
+            list_devices=model_server.backend.list_devices,
+        )
+        self.version_cache = VersionCache(sessions, default_variants)
+        self.rollover = VersionRollover(model_server)
         self.event_streams = EventStreams(sessions, self.bus)
         self.browser_sessions = BrowserSessions(
             sessions,
@@ -117,7 +127,7 @@ class State:
             idle_s=settings.session_idle_s,
             lifetime_s=settings.session_lifetime_s,
         )
-        self.predictions = PredictionService(self.version_cache, decoder, model_server)
+        self.predictions = PredictionService(self.version_cache, decoder, model_server, self.rollover)
         self.explanations = ExplanationService(self.version_cache, decoder, model_server)
         unloaded = UnloadedFiles(settings.rendezvous_dir / "unloaded") if settings.rendezvous_dir else set[str]()
         self.deleted_models = DeletedModelUnloader(sessions, model_server)
@@ -129,6 +139,8 @@ class State:
             model_server,
             max_batch_size=settings.max_batch_size,
             unloaded=unloaded,
+            rollover=self.rollover,
+            default_variants=default_variants,
         )
         self.readiness = ReadinessProbe(build_checks(sessions, self.storage, self.queue, model_server.backend))
         self.upload_completion = UploadCompletion(
@@ -157,7 +169,13 @@ class State:
     def build_job_service(self, session: Session) -> JobService:
         """Return a job service that uses an open session."""
         silence_s = get_worker_silence_s(self.settings)
-        return JobService(session, self.storage, wake=self.relay.wake, worker_silence_s=silence_s)
+        return JobService(
+            session,
+            self.storage,
+            wake=self.relay.wake,
+            worker_silence_s=silence_s,
+            queues_variants=self.settings.queues_variants,
+        )
 
     def build_sweep_service(self, session: Session) -> SweepService:
         """Return a sweep service that uses an open session."""

@@ -170,6 +170,11 @@ class Settings(BaseSettings):
         default="fp32",
         description="Precision of inference. `auto`: bf16 for models for which bf16 is faster and agrees with fp32.",
     )
+    predict_variant: Literal["none", "auto"] = Field(
+        default="none",
+        description="Variant that serves predictions on a CPU by default. `auto`: the fastest variant of each trained "
+        "version that is accurate enough; the worker makes it after the training.",
+    )
     max_model_bytes: PositiveInt | None = Field(
         default=None, description="Maximum total memory of all loaded models. Default: a quarter of the memory."
     )
@@ -263,6 +268,11 @@ class Settings(BaseSettings):
     def effective_max_model_bytes(self) -> int:
         """Return `max_model_bytes`, or the default for the memory of this machine or container."""
         return self.max_model_bytes or int(MODEL_MEMORY_SHARE * get_memory_bytes())
+
+    @property
+    def queues_variants(self) -> bool:
+        """Whether a job that chooses a variant is queued for each version of a training."""
+        return self.predict_variant == "auto"
 
     @cached_property
     def cache_dir(self) -> Path:

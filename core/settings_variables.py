@@ -26,6 +26,7 @@ SYNONYMS: dict[str, str] = {
     "slots": "WORKERS NUM_WORKERS CONCURRENCY WORKER_CONCURRENCY",
     "http_processes": "WEB_CONCURRENCY API_WORKERS HTTP_WORKERS",
     "predict_devices": "DEVICE DEVICES GPU GPUS",
+    "predict_variant": "VARIANT VARIANTS",
     "log_level": "DEBUG VERBOSE LOGLEVEL",
 }
 """Other services' names of variables, without the prefix, by the setting that they mean."""

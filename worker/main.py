@@ -111,6 +111,7 @@ def build_worker(settings: Settings) -> Worker:
         archive_limits=build_upload_limits(settings),
         max_feature_bytes=settings.max_feature_bytes,
         slots=settings.slots,
+        queues_variants=settings.queues_variants,
     )
     supervisor = Supervisor(context, devices, tracer)
     importer = Importer(settings, sessions, storage, owner=owner, wake_relay=relay.wake)

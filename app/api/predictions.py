@@ -37,7 +37,8 @@ TopK = Annotated[
 Variant = Annotated[
     Literal["none", "onnx", "int8", "openvino", "torch-compile"] | None,
     Query(
-        description="The variant to use; `none` for the model as trained. Default: the variant of the alias, if any."
+        description="The variant to use; `none` for the model as trained. Default: the variant of the alias, if any; "
+        "with `CANDELA_PREDICT_VARIANT=auto`, otherwise the automatically chosen variant of the version, if any."
     ),
 ]
 

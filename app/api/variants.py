@@ -37,7 +37,9 @@ async def make_variant(
 
     Submits a job that exports the version as a variant and evaluates the version and the variant on a split. If the
     metric of the variant is lower by at most `max_drop`, the variant is stored and replaces an older variant of the
-    same format. Otherwise the job fails with the code `accuracy_dropped`.
+    same format. Otherwise the job fails with the code `accuracy_dropped`. With the format `auto`, the job tries `onnx`,
+    `openvino` and `int8`, and stores the fastest one that is accurate enough and faster than the version. If there is
+    none, the job succeeds and stores no variant. `candidates` of its result has the outcome of each format.
     """
     options = variant.model_dump(exclude={"format", "dataset"}) | {"dataset": variant.dataset}
     view = await submission.submit_variant(

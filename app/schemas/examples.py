@@ -111,6 +111,7 @@ MODELS: dict[str, Any] = {
 }
 
 VARIANTS: dict[str, Any] = {
+    "auto": {"summary": "The fastest format that is accurate enough", "value": {"format": "auto"}},
     "onnx": {"summary": "An ONNX file, to download or to serve", "value": {"format": "onnx"}},
     "int8": {
         "summary": "Quantized to int8; the accuracy may drop by at most 0.02",

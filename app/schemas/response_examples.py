@@ -172,7 +172,7 @@ BY_FIELD: dict[str, Any] = {
 """Examples of properties of one schema, which precede those of `BY_NAME`."""
 NULL_PROPERTIES = frozenset(
     "next_cursor failure problem error pending_reason stop_request awaited_dataset waits_for parent_id edit variant "
-    "resume_from init_from weight_bits calibration_samples table rows weight window note queue_reason "
+    "resume_from init_from chosen_by weight_bits calibration_samples table rows weight window note queue_reason "
     "stop_reason".split()
 )
 """Properties that are null in most responses."""

@@ -1,12 +1,12 @@
 """Request and response bodies of the variant endpoints."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
 from core.db.tables import ModelVariantRow
-from core.spec import DatasetSpec, VariantFormat, VariantSpec
+from core.spec import DatasetSpec, RequestedFormat, VariantFormat, VariantSpec
 from core.spec.base import Probability, Spec
 
 Precision = Annotated[
@@ -18,7 +18,7 @@ _SPEC_FIELDS = VariantSpec.model_fields
 class VariantIn(Spec):
     """The variant to create. A job with `"kind": "variant"` has more options, such as another dataset."""
 
-    format: VariantFormat = Field(description="The format of the variant.")
+    format: RequestedFormat = Field(description=_SPEC_FIELDS["format"].description)
     dataset: DatasetSpec | None = Field(
         default=None,
         description="The dataset on which the model and the variant are evaluated. Default: the dataset of the "
@@ -82,6 +82,11 @@ class VariantOut(BaseModel):
         "8-bit products, as x86 processors without VNNI do, otherwise 8; null for other formats and for variants from "
         "before this field."
     )
+    chosen_by: Literal["auto"] | None = Field(
+        description="`auto`: a job of the format `auto` has chosen this variant, the fastest one of the version. With "
+        "`CANDELA_PREDICT_VARIANT=auto`, it serves the predictions on a CPU that name no variant. Null: only requests "
+        "and aliases that name the variant use it."
+    )
     made_with: dict[str, str] = Field(description="Versions of the packages that created the variant.")
     size_bytes: int = Field(description="The total size of the variant's files in bytes.")
     files: dict[str, VariantFileOut] = Field(description="The files of the variant, keyed by name.")
@@ -90,7 +95,7 @@ class VariantOut(BaseModel):
     def from_row(cls, row: ModelVariantRow) -> Self:
         columns = ("format", "job_id", "created_at", "size_bytes", "files")
         values: dict[str, Any] = {column: getattr(row, column) for column in columns}
-        return cls.model_validate({"weight_bits": None, **row.measured, **values})
+        return cls.model_validate({"weight_bits": None, "chosen_by": None, **row.measured, **values})
 
 
 class VariantsOut(BaseModel):

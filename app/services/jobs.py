@@ -60,12 +60,19 @@ class JobService:
     """
 
     def __init__(
-        self, session: Session, storage: Storage, *, wake: Callable[[], None], worker_silence_s: float
+        self,
+        session: Session,
+        storage: Storage,
+        *,
+        wake: Callable[[], None],
+        worker_silence_s: float,
+        queues_variants: bool = False,
     ) -> None:
         self._session = session
         self._storage = storage
         self._wake = wake
         self._worker_silence_s = worker_silence_s
+        self._queues_variants = queues_variants
         self._jobs = JobRepo(session)
 
     def list_jobs(self, conditions: JobFilter, *, sort: str, cursor: str | None, limit: int) -> JobPage:
@@ -160,7 +167,7 @@ class JobService:
         Raises:
             Conflict: the job has not succeeded, or trains no network.
         """
-        JobBundleRepo(self._session).register(job_id)
+        JobBundleRepo(self._session).register(job_id, queues_variant=self._queues_variants)
         return self.get_job(job_id)
 
     def delete_job(self, job_id: str) -> None:

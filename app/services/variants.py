@@ -1,5 +1,6 @@
 """Manages variants of model versions: their exported, compiled or quantized networks."""
 
+from collections.abc import Callable
 from typing import Any
 
 from anyio.to_thread import run_sync
@@ -13,10 +14,10 @@ from app.services.validation.report import reject
 from app.services.validation.resolve import get_training_dataset
 from core.db.repos.models import ModelRepo
 from core.db.repos.variants import VariantRepo
-from core.db.session import SessionFactory, release_connection, transaction
+from core.db.session import SessionFactory, on_commit, release_connection, transaction
 from core.db.tables import ModelVariantRow
 from core.errors import NotFound
-from core.spec import DatasetSpec, VariantFormat, VariantSpec
+from core.spec import DatasetSpec, RequestedFormat, VariantFormat, VariantSpec
 from core.storage import Storage
 
 
@@ -31,7 +32,7 @@ class VariantSubmission:
         self,
         name: str,
         version: int,
-        kind: VariantFormat,
+        kind: RequestedFormat,
         options: dict[str, Any],
         *,
         idempotency_key: str | None,
@@ -63,8 +64,12 @@ class VariantSubmission:
 class VariantService:
     """Lists, deletes and fetches variants. Every method runs in the caller's transaction."""
 
-    def __init__(self, session: Session, storage: Storage) -> None:
+    def __init__(
+        self, session: Session, storage: Storage, *, on_deleted: Callable[[str], None] = lambda _: None
+    ) -> None:
+        """Initialize the service. `on_deleted` is called with the model's name after the commit of a deletion."""
         self._session = session
+        self._on_deleted = on_deleted
         self._models = ModelRepo(session)
         self._variants = VariantRepo(session)
         self._storage = storage
@@ -83,6 +88,7 @@ class VariantService:
         """Delete a variant. Raises NotFound, or ResourceInUse if an alias refers to the variant."""
         self._models.get(name, version)
         self._variants.delete(name, version, kind)
+        on_commit(self._session, lambda: self._on_deleted(name))
 
     def fetch_file(self, name: str, version: int, kind: VariantFormat, file_name: str | None = None) -> ResultFile:
         """Return a file of a variant; default: its main file, which contains the network.

@@ -1,18 +1,26 @@
-"""Switches model versions without downtime: the previous version serves requests until the new version is loaded."""
+"""Switches model versions without downtime: the previous version serves requests until the new version is loaded.
+
+A version can have a fallback, which serves requests if the version cannot be loaded: for example the network as
+trained, if the default variant requires a runtime that is not installed.
+"""
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol, TypeVar, cast
 
 import structlog
 
 from app.serving.model_server import ModelServer
 from app.serving.types import BundleRef
-from core.errors import ServiceError
+from core.errors import NotReady, Overloaded, ServiceError, Unavailable
 
 log = structlog.get_logger(__name__)
 MAX_REFS = 1024
 WAIT_S = 2.0
+RETRY_S = 600.0
+"""Seconds after which a version that could not be loaded, and that has a fallback, is loaded again."""
+TEMPORARY_ERRORS = NotReady, Overloaded, Unavailable
 
 
 class Version(Protocol):
@@ -32,32 +40,73 @@ class VersionRollover:
     Use it on one event loop only.
     """
 
-    def __init__(self, model_server: ModelServer, *, wait_s: float = WAIT_S) -> None:
-        """Initialize with the model server and the maximum wait in seconds for a new version to be loaded."""
+    def __init__(
+        self,
+        model_server: ModelServer,
+        *,
+        wait_s: float = WAIT_S,
+        retry_s: float = RETRY_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Initialize the object.
+
+        Args:
+            model_server: loads the versions.
+            wait_s: the maximum wait in seconds for a new version to be loaded.
+            retry_s: seconds after which a version that could not be loaded is loaded again, if it has a fallback.
+            clock: returns the current time in seconds.
+        """
         self._model_server = model_server
         self._wait_s = wait_s
+        self._retry_s = retry_s
+        self._clock = clock
+        self._failed_at: dict[str, float] = {}
         self._serving: dict[str, Version] = {}
         self._loads: dict[str, tuple[asyncio.Task[bool], float]] = {}
 
-    async def choose_version(self, ref: str, current: V) -> V:
-        """Return the version that serves a request for `ref`: `current` or the previous version.
+    async def choose_version(self, ref: str, current: V, fallback: V | None = None) -> V:
+        """Return the version that serves a request for `ref`: `current`, its fallback or the previous version.
 
-        The previous version is returned if it is loaded and `current` is not loaded within `wait_s` seconds.
+        The previous version is returned if it is loaded and `current` is not loaded within `wait_s` seconds. The
+        fallback is returned if `current` cannot be loaded.
         """
-        previous = self._serving.get(ref)
-        if (
-            previous is not None
-            and previous.bundle.key != current.bundle.key
-            and not self._model_server.is_loaded(current.bundle)
-            and self._model_server.is_loaded(previous.bundle)
-            and not await self._wait_for_load(current.bundle)
-        ):
-            return cast("V", previous)
+        if fallback is not None and self.has_failed(current.bundle):
+            return await self.choose_version(ref, fallback)
+        if not self._model_server.is_loaded(current.bundle):
+            previous = self._serving.get(ref)
+            if self._can_replace(previous, current):
+                if not await self._wait_for_load(current.bundle):
+                    if fallback is not None and self.has_failed(current.bundle):
+                        return await self.choose_version(ref, fallback)
+                    return cast("V", previous)
+            elif fallback is not None and not await self._load(current.bundle):
+                return await self.choose_version(ref, fallback)
         self._serving.pop(ref, None)
         self._serving[ref] = current  # the last one: the order is that of the last uses
         if len(self._serving) > MAX_REFS:
             del self._serving[next(iter(self._serving))]
         return current
+
+    def has_failed(self, bundle: BundleRef) -> bool:
+        """Return whether the bundle could not be loaded within the last `retry_s` seconds."""
+        failed_at = self._failed_at.get(bundle.key)
+        return failed_at is not None and self._clock() - failed_at < self._retry_s
+
+    async def load(self, current: V, fallback: V | None = None) -> V:
+        """Load `current`, or its fallback if it cannot be loaded. Return the version that is loaded.
+
+        Raises the errors of `ModelServer.load` if the version has no fallback, or the fallback cannot be loaded either.
+        """
+        if fallback is not None and (self.has_failed(current.bundle) or not await self._load(current.bundle)):
+            current = fallback
+        await self._model_server.load(current.bundle)
+        return current
+
+    def _can_replace(self, previous: Version | None, current: Version) -> bool:
+        """Return whether the previous version can serve requests while the current one is loaded."""
+        if previous is None or previous.bundle.key == current.bundle.key:
+            return False
+        return self._model_server.is_loaded(previous.bundle)
 
     async def _wait_for_load(self, bundle: BundleRef) -> bool:
         """Return True if the bundle is loaded within `wait_s` seconds. If not, the load continues in the background."""
@@ -73,6 +122,16 @@ class VersionRollover:
         try:
             await self._model_server.load(bundle)
         except ServiceError as error:
-            log.warning("model.rollover_failed", model=bundle.model, version=bundle.version, error=error.detail)
+            is_known = self.has_failed(bundle)
+            if not isinstance(error, TEMPORARY_ERRORS):
+                self._record_failure(bundle)
+            if not is_known:
+                log.warning("model.rollover_failed", model=bundle.model, version=bundle.version, error=error.detail)
             return False
         return True
+
+    def _record_failure(self, bundle: BundleRef) -> None:
+        self._failed_at.pop(bundle.key, None)
+        self._failed_at[bundle.key] = self._clock()  # the last one: the first one is the oldest
+        if len(self._failed_at) > MAX_REFS:
+            del self._failed_at[next(iter(self._failed_at))]

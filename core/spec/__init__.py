@@ -3,6 +3,8 @@
 from core.spec.job import ArchitectureSpec, DatasetSpec, JobSpec, NamedOptions, TrainingSpec
 from core.spec.job_kinds import (
     ANY_JOB,
+    AUTO,
+    CANDIDATE_FORMATS,
     SERVED_VARIANTS,
     AnyJobSpec,
     EvaluateSpec,
@@ -10,6 +12,7 @@ from core.spec.job_kinds import (
     ModelJobSpec,
     PredictArchiveSpec,
     PredictSpec,
+    RequestedFormat,
     VariantFormat,
     VariantSpec,
 )
@@ -18,6 +21,8 @@ from core.spec.reproduction import ReproduceSpec
 
 __all__ = [
     "ANY_JOB",
+    "AUTO",
+    "CANDIDATE_FORMATS",
     "SERVED_VARIANTS",
     "AnyJobSpec",
     "ArchitectureSpec",
@@ -31,6 +36,7 @@ __all__ = [
     "PredictSpec",
     "RegisterSpec",
     "ReproduceSpec",
+    "RequestedFormat",
     "TrainingSpec",
     "VariantFormat",
     "VariantSpec",

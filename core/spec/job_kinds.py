@@ -94,25 +94,36 @@ class EvaluateSpec(ModelJobSpec):
 
 
 VariantFormat = Literal["onnx", "int8", "openvino", "torch-compile", "torch-export"]
+"""The format of a stored variant."""
+RequestedFormat = Literal["auto", "onnx", "int8", "openvino", "torch-compile", "torch-export"]
+"""The format that a client requests: one of the stored formats, or `auto` for the fastest one."""
 SERVED_VARIANTS: tuple[VariantFormat, ...] = ("onnx", "int8", "openvino", "torch-compile")
+AUTO: Literal["auto"] = "auto"
+CANDIDATE_FORMATS: tuple[VariantFormat, ...] = ("onnx", "openvino", "int8")
+"""The formats among which `auto` chooses. `torch-compile` takes half a minute to load, so it is not one of them."""
 
 
 class VariantSpec(ModelJobSpec):
     """Export, compile or quantize a registered model. The variant is stored if its accuracy is high enough.
 
     The accuracies of the model and the variant on `split` are compared. `int8` is calibrated with training samples.
-    `torch-export` can only be downloaded; the other formats can also be served.
+    `torch-export` can only be downloaded; the other formats can also be served. `auto` makes `onnx`, `openvino` and
+    `int8`, and stores the fastest one that is accurate enough and faster than the model, if there is one.
     """
 
     kind: Literal["variant"] = Field(description="The kind of the job.")
-    format: VariantFormat = Field(description="The format of the variant.", examples=["onnx"])
+    format: RequestedFormat = Field(
+        description="The format of the variant. `auto` chooses the fastest of `onnx`, `openvino` and `int8`; the "
+        "`candidates` of the job's result say how each of them did.",
+        examples=["onnx", "auto"],
+    )
     split: Literal["train", "valid", "test"] = Field(
         default="valid", description="The split on which the model and the variant are evaluated."
     )
     max_drop: Probability = Field(
         default=0.005,
         description="The largest accepted decrease of the accuracy (for regression: of R²). The job fails if "
-        "the decrease is larger.",
+        "the decrease is larger; with `auto`, the format is not chosen.",
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",

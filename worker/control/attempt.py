@@ -58,6 +58,7 @@ class WorkerContext:
         archive_limits: the limits of archives of images to predict.
         max_feature_bytes: the maximum size of the cached outputs of frozen layers, per training.
         slots: the number of jobs that run at the same time and share the cores.
+        queues_variants: whether jobs that choose the variants of registered versions are queued.
     """
 
     sessions: SessionFactory
@@ -70,6 +71,7 @@ class WorkerContext:
     archive_limits: UploadLimits = field(default_factory=UploadLimits)
     max_feature_bytes: int = 4 * 2**30
     slots: int = 1
+    queues_variants: bool = False
     measured_choices: MeasuredChoices = field(default_factory=MeasuredChoices)
     clock: Callable[[], float] = time.monotonic
 
@@ -105,7 +107,13 @@ class AttemptRunner:
         self._claimed = claimed
         self._allocation = allocation
         self._lease = LeaseRenewer(context.sessions, job, timeouts, clock)
-        self._recorder = Recorder(context.sessions, context.storage, job, lambda: self._lease.is_lease_lost)
+        self._recorder = Recorder(
+            context.sessions,
+            context.storage,
+            job,
+            lambda: self._lease.is_lease_lost,
+            queues_variants=context.queues_variants,
+        )
         self._timeouts = AttemptTimeouts(
             clock,
             grace_s=timeouts.grace_s,

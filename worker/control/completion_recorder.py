@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from core.db.registry_tables import JobBundleRow
 from core.db.repos.attempts import AttemptRepo
+from core.db.repos.automatic_variants import AutomaticVariantRepo
 from core.db.repos.checkpoints import WEIGHTS, CheckpointRepo
 from core.db.repos.events import EventRepo
 from core.db.repos.job_bundles import JobBundleRepo
@@ -22,6 +23,7 @@ from core.failures import FAILURES
 from core.job_log import describe_failure
 from core.jobs import EPOCH_KINDS, JobState
 from core.redaction import redact_credentials
+from core.spec import AUTO
 from core.storage import Storage
 from core.storage.deletion import delete_stored_files
 from worker.control import job_log
@@ -35,13 +37,26 @@ from worker.protocol import JobCompleted, TrainingFinished
 
 
 class CompletionRecorder:
-    """Writes the last transaction of an attempt. Every method raises LostLease if the attempt has lost its lease."""
+    """Writes the last transaction of an attempt. Every method raises LostLease if the attempt has lost its lease.
 
-    def __init__(self, transactions: FencedTransactions, storage: Storage, files: FileRecorder, job: JobRow) -> None:
+    Args:
+        queues_variants: whether a job that chooses a variant is queued for each version that is registered.
+    """
+
+    def __init__(
+        self,
+        transactions: FencedTransactions,
+        storage: Storage,
+        files: FileRecorder,
+        job: JobRow,
+        *,
+        queues_variants: bool = False,
+    ) -> None:
         self._transactions = transactions
         self._storage = storage
         self._files = files
         self._job = job
+        self._queues_variants = queues_variants
 
     def finish(self, message: TrainingFinished, dataset: dict[str, Any]) -> None:
         """Publish the bundle. Then complete the job and register the model version in one transaction.
@@ -75,7 +90,7 @@ class CompletionRecorder:
 
         def write(session: Session) -> None:
             if self._job.kind == "variant":
-                VariantRepo(session).put(self._build_variant(message), self._job.token)
+                self._store_variant(session, message)
             success = job_log.describe_success(self._measure_running_s(session), self._job.attempt)
             self._log(session, "info", *job_log.describe_result(message), success)
             AttemptRepo(session).complete_with_result(self._job.id, self._job.token, result, message.metrics)
@@ -164,6 +179,8 @@ class CompletionRecorder:
             version = self._store_bundle(session, message, key, json.loads(description), dataset)
         ref = None if version is None else f"{version.name}@{version.version}"
         lines = job_log.describe_training_result(message, ref, is_new=is_new)
+        if version is not None and is_new and self._queues_variants:
+            lines += self._queue_variant(session, version)
         self._end_training(session, message, lines, None if version is None else version.version)
 
     def _compare(self, session: Session, message: TrainingFinished) -> dict[str, Any]:
@@ -234,12 +251,27 @@ class CompletionRecorder:
         on_commit(session, lambda: delete_stored_files(self._storage, [key]))
         return registered
 
+    def _queue_variant(self, session: Session, version: ModelVersionRow) -> list[str]:
+        """Queue the job that chooses the variant of a new version. Return a line of the log."""
+        training = AttemptRepo(session).check_lease(self._job.id, self._job.token)
+        queued = AutomaticVariantRepo(session).queue_job(training, version)
+        return [job_log.describe_queued_variant(None if queued is None else queued.name)]
+
+    def _store_variant(self, session: Session, message: JobCompleted) -> None:
+        """Store the variant of the job. A job of the format `auto` replaces the choice of an earlier one."""
+        repo, variant = VariantRepo(session), self._build_variant(message) if message.files else None
+        if self._job.spec["format"] == AUTO:
+            name, _, version = self._job.spec["model"].partition("@")
+            repo.clear_choice(name, int(version))
+        if variant is not None:
+            repo.put(variant, self._job.token)
+
     def _build_variant(self, message: JobCompleted) -> ModelVariantRow:
         name, _, version = self._job.spec["model"].partition("@")
         return ModelVariantRow(
             name=name,
             version=int(version),
-            format=self._job.spec["format"],
+            format=message.result["format"],
             job_id=self._job.id,
             key=get_result_key(self._job),
             files=dump_digests(message.files),

@@ -158,6 +158,13 @@ def describe_training_result(finished: TrainingFinished, ref: str | None, *, is_
     return lines
 
 
+def describe_queued_variant(name: str | None) -> str:
+    """Return the line on the job that chooses the variant of a new version. `name`: None if there is none."""
+    if name is None:
+        return "No variant is made: the inputs are not images, or the training has no validation samples."
+    return f"Job {name} is queued: it makes the fastest variant of the model."
+
+
 def describe_training_end(finished: TrainingFinished) -> list[str]:
     """Return lines on why a training ended early, on its best epoch and on its evaluation."""
     lines = []

@@ -29,9 +29,13 @@ class Recorder:
         job: JobRow,
         is_lease_lost: Callable[[], bool],
         sleep: Callable[[float], None] = time.sleep,
+        *,
+        queues_variants: bool = False,
     ) -> None:
         self.transactions = FencedTransactions(sessions, job.id, job.token, is_lease_lost, sleep)
         self.progress = ProgressRecorder(self.transactions)
         num_newest = NUM_NEWEST if job.sweep_id is None else NUM_NEWEST_OF_TRIAL
         self.files = FileRecorder(self.transactions, storage, self.progress, num_newest)
-        self.completion = CompletionRecorder(self.transactions, storage, self.files, job)
+        self.completion = CompletionRecorder(
+            self.transactions, storage, self.files, job, queues_variants=queues_variants
+        )

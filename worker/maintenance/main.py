@@ -48,7 +48,7 @@ def run(settings: Settings, stop_event: threading.Event) -> None:
     reaper = LostJobReaper(sessions, settings.max_attempts, relay.wake)
     loop = MaintenanceLoop(settings, sessions, storage, queue, relay.wake)
     cleanup = FileCleanup(settings, sessions, storage)
-    sweeps = SweepController(sessions, storage, relay.wake)
+    sweeps = SweepController(sessions, storage, relay.wake, queues_variants=settings.queues_variants)
     interval_s = settings.maintenance_s
     tasks = [
         PeriodicTask("reaper", reaper.run_once, interval_s, RoundRecorder(sessions, REAPER).record_round),

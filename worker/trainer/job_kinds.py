@@ -6,6 +6,7 @@ from core.jobs import StopMode
 from core.spec import EvaluateSpec, JobSpec, LrFindSpec, PredictArchiveSpec, PredictSpec, RegisterSpec, VariantSpec
 from worker.engine.run import EvaluationInterrupted
 from worker.protocol import JobCompleted, MilestoneReached, RunStopped, Start, TrainingFinished
+from worker.trainer.automatic_variant import make_automatic_variant
 from worker.trainer.channel import Channel
 from worker.trainer.evaluation import evaluate_model
 from worker.trainer.export import make_variant
@@ -45,6 +46,8 @@ def _run_kind(context: JobContext) -> TrainingFinished | JobCompleted | Mileston
             from worker.trainer.predict_archive import predict_archive
 
             return predict_archive(spec, context)
+        case VariantSpec(format="auto") as spec:
+            return make_automatic_variant(spec, context)
         case VariantSpec() as spec:
             return make_variant(spec, context)
         case RegisterSpec() as spec:

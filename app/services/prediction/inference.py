@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.services.prediction.default_variants import DefaultVariants
 from app.services.prediction.timeouts import run_until_deadline
-from app.services.prediction.version_cache import ServedModel, VersionCache, to_served_model
+from app.services.prediction.version_cache import ServedModel, VersionCache, to_default_model
 from app.serving.decoding import Decoder
 from app.serving.model_server import ModelServer
 from app.serving.rollover import VersionRollover
@@ -18,6 +19,7 @@ from app.serving.types import DEFAULT_PRIORITY, Outcome, make_deadline_error
 from app.serving.unload_state import UnloadedModels
 from core.db.repos.models import ModelRepo
 from core.db.session import SessionFactory, transaction
+from core.db.tables import ModelVariantRow, ModelVersionRow
 from core.errors import Conflict, ServiceError
 
 Array = TypeVar("Array", bound=NDArray[Any])
@@ -56,17 +58,28 @@ class InferenceService:
         *,
         max_batch_size: int,
         unloaded: UnloadedModels,
+        rollover: VersionRollover | None = None,
+        default_variants: DefaultVariants | None = None,
     ) -> None:
         """Initialize the service.
 
-        `unloaded` contains the names of unloaded models. HTTP processes can share it.
+        Args:
+            sessions: open database sessions.
+            version_cache: finds the versions of references.
+            decoder: decodes images.
+            model_server: loads and runs the versions.
+            max_batch_size: the maximum number of samples per request.
+            unloaded: the names of unloaded models. HTTP processes can share it.
+            rollover: chooses the versions that serve requests; see `PredictionService`.
+            default_variants: finds the variants that serve versions by default. Default: there are none.
         """
         self.max_batch_size = max_batch_size
         self._sessions = sessions
         self._version_cache = version_cache
         self._decoder = decoder
         self._model_server = model_server
-        self._rollover = VersionRollover(model_server)
+        self._rollover = rollover or VersionRollover(model_server)
+        self._default_variants = default_variants or DefaultVariants()
         self._unloaded = unloaded
 
     async def find_model(self, name: str, version: str = "") -> ServedModel:
@@ -75,11 +88,15 @@ class InferenceService:
         Raises:
             NotFound: the model or version does not exist.
         """
-        return await self._version_cache.get(f"{name}@{version}" if version else name)
+        model = await self._version_cache.get(f"{name}@{version}" if version else name)
+        return self._skip_failed(model)
 
     async def find_serving_version(self, name: str, version: str = "") -> ServedModel:
         """Return the version that serves requests: the previous version while a new version loads. Raises NotFound."""
-        return await self._rollover.choose_version(f"{name}@{version}", await self.find_model(name, version))
+        model = await self.find_model(name, version)
+        if model.name in self._unloaded:  # `infer` rejects the request, so nothing is loaded
+            return model
+        return await self._rollover.choose_version(f"{name}@{version}", model, model.fallback)
 
     async def list_versions(self, name: str) -> list[ServedModel]:
         """Return all versions of a model, oldest first. Raises NotFound."""
@@ -113,7 +130,7 @@ class InferenceService:
             NotReady, Overloaded: the version cannot be loaded now.
         """
         model = await self._version_cache.get(name)
-        await self._model_server.load(model.bundle)
+        await self._rollover.load(model, model.fallback)
         self._unloaded.discard(name)
 
     async def unload_model(self, name: str) -> None:
@@ -135,7 +152,7 @@ class InferenceService:
             NotReady, Overloaded: the version cannot be loaded now.
         """
         self._check_availability(model)
-        await self._model_server.load(model.bundle)
+        await self._rollover.load(model, model.fallback)
 
     async def infer(
         self, model: ServedModel, images: Images, *, deadline: float | None, level: int = DEFAULT_PRIORITY
@@ -177,6 +194,10 @@ class InferenceService:
         self._model_server.record_decode_time(model.bundle, time.monotonic() - started_at)
         return await self._model_server.predict(model.bundle, decoded, deadline, level)
 
+    def _skip_failed(self, model: ServedModel) -> ServedModel:
+        """Return the network as trained instead of a default variant that cannot be loaded."""
+        return model.fallback if model.fallback is not None and self._rollover.has_failed(model.bundle) else model
+
     def _check_availability(self, model: ServedModel) -> None:
         if model.name in self._unloaded:
             raise Conflict(f"Model {model.name!r} is unloaded; load it first.")
@@ -188,11 +209,17 @@ class InferenceService:
 
     def _read_versions(self, name: str) -> list[ServedModel]:
         with transaction(self._sessions, read_only=True) as session:
-            return [to_served_model(row) for row in reversed(ModelRepo(session).list_versions(name))]
+            variants = self._default_variants.list_all(session, name)
+            rows = reversed(ModelRepo(session).list_versions(name))
+            return [self._to_model(row, variants) for row in rows]
 
     def _read_all_versions(self) -> list[ServedModel]:
         with transaction(self._sessions, read_only=True) as session:
-            return [to_served_model(row) for row in ModelRepo(session).iterate_all_versions()]
+            variants = self._default_variants.list_all(session)
+            return [self._to_model(row, variants) for row in ModelRepo(session).iterate_all_versions()]
+
+    def _to_model(self, row: ModelVersionRow, variants: Mapping[tuple[str, int], ModelVariantRow]) -> ServedModel:
+        return self._skip_failed(to_default_model(row, variants.get((row.name, row.version))))
 
     def _read_version_numbers(self, name: str) -> list[int]:
         with transaction(self._sessions, read_only=True) as session:

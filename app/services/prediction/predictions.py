@@ -62,11 +62,18 @@ class PredictionResult(NamedTuple):
 class PredictionService:
     """Predicts with registered models. Database queries run in threads and do not block the event loop."""
 
-    def __init__(self, version_cache: VersionCache, decoder: Decoder, model_server: ModelServer) -> None:
+    def __init__(
+        self,
+        version_cache: VersionCache,
+        decoder: Decoder,
+        model_server: ModelServer,
+        rollover: VersionRollover | None = None,
+    ) -> None:
+        """Initialize the service. Services that share `rollover` share its memory of versions that failed to load."""
         self._version_cache = version_cache
         self._decoder = decoder
         self._model_server = model_server
-        self._rollover = VersionRollover(model_server)
+        self._rollover = rollover or VersionRollover(model_server)
 
     async def get_max_json_values(self, ref: str, variant: str | None = None) -> int:
         """Return how many values and keys the JSON of a request may have. Raises NotFound."""
@@ -104,7 +111,9 @@ class PredictionService:
             DeadlineExceeded: the deadline has passed, or is estimated to pass while the request waits.
         """
         self._check_count(len(instances), views)
-        model = await self._rollover.choose_version(f"{ref} {variant}", await self._version_cache.get(ref, variant))
+        current = await self._version_cache.get(ref, variant)
+        choice = self._rollover.choose_version(f"{ref} {variant}", current, current.fallback)
+        model = await (choice if current.fallback is None else run_until_deadline(deadline, choice))
         predictions = await self.predict_version(model, instances, top_k, deadline, views)
         return PredictionResult(model.name, model.version, model.variant, predictions)
 

@@ -9,6 +9,7 @@ import structlog
 from app.services.prediction.version_cache import VersionCache
 from app.serving.backend import ModelBackend
 from app.serving.model_server import ModelServer
+from app.serving.rollover import VersionRollover
 from app.serving.types import BundleRef
 from core.errors import NotFound, ServiceError, Unavailable
 
@@ -20,10 +21,14 @@ REFRESH_S = 10.0
 
 @asynccontextmanager
 async def preload_models(
-    names: Collection[str], version_cache: VersionCache, model_server: ModelServer
+    names: Collection[str],
+    version_cache: VersionCache,
+    model_server: ModelServer,
+    rollover: VersionRollover | None = None,
 ) -> AsyncIterator[None]:
     """Start a background task that pins the default version of each model, and cancel it when the context ends."""
-    pinning = asyncio.create_task(_pin_models(names, version_cache, model_server))
+    rollover = rollover or VersionRollover(model_server)
+    pinning = asyncio.create_task(_pin_models(names, version_cache, model_server, rollover))
     try:
         yield
     finally:
@@ -31,10 +36,12 @@ async def preload_models(
         await asyncio.gather(pinning, return_exceptions=True)
 
 
-async def _pin_models(names: Collection[str], version_cache: VersionCache, model_server: ModelServer) -> None:
+async def _pin_models(
+    names: Collection[str], version_cache: VersionCache, model_server: ModelServer, rollover: VersionRollover
+) -> None:
     if not names:
         return
-    pinned = [_PinnedModel(name, version_cache, model_server) for name in names]
+    pinned = [_PinnedModel(name, version_cache, model_server, rollover) for name in names]
     await _wait_until_ready(model_server.backend)
     while True:
         for model in pinned:
@@ -45,10 +52,13 @@ async def _pin_models(names: Collection[str], version_cache: VersionCache, model
 class _PinnedModel:
     """Follows the default version of a model. A version that cannot be loaded is loaded on its first request."""
 
-    def __init__(self, name: str, version_cache: VersionCache, model_server: ModelServer) -> None:
+    def __init__(
+        self, name: str, version_cache: VersionCache, model_server: ModelServer, rollover: VersionRollover
+    ) -> None:
         self._name = name
         self._version_cache = version_cache
         self._model_server = model_server
+        self._rollover = rollover
         self._bundle: BundleRef | None = None
         self._failure: str | None = None
 
@@ -63,13 +73,18 @@ class _PinnedModel:
 
     async def _follow_default(self) -> None:
         try:
-            bundle = (await self._version_cache.get(self._name)).bundle
+            model = await self._version_cache.get(self._name)
         except NotFound:
             self._pin(None)
             raise
-        if bundle != self._bundle:
-            self._pin(bundle)
-            await self._model_server.load(bundle)
+        fallback = model.fallback
+        if fallback is not None and self._rollover.has_failed(model.bundle):
+            model = fallback
+        if model.bundle != self._bundle:
+            self._pin(model.bundle)
+            loaded = await self._rollover.load(model, fallback)
+            if loaded is not model:
+                self._pin(loaded.bundle)
             self._failure = None
 
     def _pin(self, bundle: BundleRef | None) -> None:

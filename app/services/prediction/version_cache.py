@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from app.services.prediction.default_variants import DefaultVariants
 from app.serving.decoding import ImageShape
 from app.serving.types import BundleRef
 from core.datasets.columns import Table
@@ -28,7 +29,8 @@ _Key = tuple[str, str | None]
 class ServedModel(NamedTuple):
     """The properties of a model version that predictions need.
 
-    If `table` is set, the inputs are rows or windows and `image_shape` is ignored.
+    If `table` is set, the inputs are rows or windows and `image_shape` is ignored. `fallback` is the network as trained
+    if `variant` is the default variant, which the request has not named: it serves if the variant cannot be loaded.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ServedModel(NamedTuple):
     num_outputs: int
     variant: str | None = None
     table: Table | None = None
+    fallback: "ServedModel | None" = None
 
     @property
     def num_input_values(self) -> int:
@@ -64,9 +67,15 @@ class VersionCache:
     """
 
     def __init__(
-        self, sessions: SessionFactory, *, ttl_s: float = CACHE_TTL_S, clock: Callable[[], float] = time.monotonic
+        self,
+        sessions: SessionFactory,
+        default_variants: DefaultVariants | None = None,
+        *,
+        ttl_s: float = CACHE_TTL_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sessions = sessions
+        self._default_variants = default_variants or DefaultVariants()
         self._ttl_s = ttl_s
         self._clock = clock
         self._entries: dict[_Key, _CacheEntry] = {}
@@ -78,7 +87,8 @@ class VersionCache:
 
         Args:
             ref: `name`, `name@3` or `name@alias`.
-            variant: a variant format, or `none` for the trained network; default: the alias's variant.
+            variant: a variant format, or `none` for the trained network. Default: the alias's variant, or the default
+                variant of the version.
 
         Raises:
             NotFound: the model, version, alias or variant does not exist.
@@ -127,8 +137,12 @@ class VersionCache:
     def _query_version(self, ref: str, variant: str | None) -> ServedModel:
         with transaction(self._sessions, read_only=True) as session:
             row, alias_variant = ModelRepo(session).resolve_with_variant(ref)
-            kind = alias_variant if variant is None else None if variant == AS_TRAINED else variant
-            return to_served_model(row, VariantRepo(session).get(row.name, row.version, kind) if kind else None)
+            kind = alias_variant if variant is None else variant
+            if kind is None:
+                return to_default_model(row, self._default_variants.find(session, row.name, row.version))
+            if kind == AS_TRAINED:
+                return to_served_model(row)
+            return to_served_model(row, VariantRepo(session).get(row.name, row.version, kind))
 
 
 def to_served_model(row: ModelVersionRow, variant: ModelVariantRow | None = None) -> ServedModel:
@@ -152,6 +166,12 @@ def to_served_model(row: ModelVersionRow, variant: ModelVariantRow | None = None
         variant=None if variant is None else variant.format,
         table=Table.model_validate(bundle["table"]) if bundle.get("table") else None,
     )
+
+
+def to_default_model(row: ModelVersionRow, variant: ModelVariantRow | None) -> ServedModel:
+    """Convert database rows to the ServedModel of requests that name no variant. `variant`: its default variant."""
+    network = to_served_model(row)
+    return network if variant is None else to_served_model(row, variant)._replace(fallback=network)
 
 
 def get_image_shape(sample_shape: Sequence[int]) -> ImageShape:

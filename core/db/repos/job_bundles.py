@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from core.db.clock import now
 from core.db.registry_tables import JobBundleRow
+from core.db.repos.automatic_variants import AutomaticVariantRepo
 from core.db.repos.models import ModelRepo
 from core.db.repos.transitions import get_job_for_update, lock_job_for_attempt
 from core.db.tables import JobRow, ModelVersionRow
@@ -35,10 +36,11 @@ class JobBundleRepo:
         self._session.flush()
         return key
 
-    def register(self, job_id: str) -> ModelVersionRow | None:
+    def register(self, job_id: str, *, queues_variant: bool = False) -> ModelVersionRow | None:
         """Register the bundle of a job as the next version of its model, which then owns the files.
 
-        Return None if the job has registered its network before.
+        Return None if the job has registered its network before. `queues_variant`: whether to queue the job that
+        chooses the variant of the version.
 
         Raises:
             NotFound: the job does not exist.
@@ -54,6 +56,8 @@ class JobBundleRepo:
             raise Conflict(f"Job {job.name!r} has no trained network: only trainings have one.", state=job.state)
         version = ModelRepo(self._session).add(_build_version(job, bundle), bundle.token)
         job.model_version = version.version
+        if queues_variant:
+            AutomaticVariantRepo(self._session).queue_job(job, version)
         self._session.execute(delete(JobBundleRow).where(JobBundleRow.job_id == job_id))
         return version
 

@@ -92,10 +92,10 @@ class SweepJobRepo:
         query = query.where(exists().where(JobBundleRow.job_id == JobRow.id))
         return list(self._session.scalars(query.order_by(JobRow.sweep_trial).limit(limit)))
 
-    def register(self, job_ids: Sequence[str]) -> None:
-        """Register the networks of jobs as versions of their model, in this order."""
+    def register(self, job_ids: Sequence[str], *, queues_variants: bool = False) -> None:
+        """Register the networks of jobs as versions of their model, in this order; see `JobBundleRepo.register`."""
         for job_id in job_ids:
-            JobBundleRepo(self._session).register(job_id)
+            JobBundleRepo(self._session).register(job_id, queues_variant=queues_variants)
 
     def get_version(self, sweep_id: str, trial: int) -> int | None:
         """Return the model version that the first job of a trial has registered; None if it has not."""

@@ -2,13 +2,17 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.orm import Session
 
 from core.db.clock import now
 from core.db.repos.transitions import lock_job_for_attempt
 from core.db.tables import ModelAliasRow, ModelVariantRow, ModelVersionRow
 from core.errors import NotFound, ResourceInUse
+
+CHOSEN_BY = "chosen_by"
+AUTOMATIC_CHOICE = "auto"
+"""The value of the measurement `chosen_by` of variants that a job of the format `auto` has chosen."""
 
 
 class VariantRepo:
@@ -33,6 +37,26 @@ class VariantRepo:
         """List the variants of a model version, ordered by format."""
         of_version = (ModelVariantRow.name == name, ModelVariantRow.version == version)
         return list(self._session.scalars(select(ModelVariantRow).where(*of_version).order_by(ModelVariantRow.format)))
+
+    def find_chosen(self, name: str, version: int) -> ModelVariantRow | None:
+        """Return the variant that the automatic choice made for a model version, or None."""
+        of_version = (ModelVariantRow.name == name, ModelVariantRow.version == version)
+        query = select(ModelVariantRow).where(*of_version, _is_chosen())
+        return self._session.scalars(query.order_by(ModelVariantRow.created_at.desc()).limit(1)).one_or_none()
+
+    def list_chosen(self, name: str | None = None) -> dict[tuple[str, int], ModelVariantRow]:
+        """Return the automatically chosen variants of a model, default: of all, as {(name, version): variant}."""
+        query = select(ModelVariantRow).where(_is_chosen()).order_by(ModelVariantRow.created_at)
+        if name is not None:
+            query = query.where(ModelVariantRow.name == name)
+        return {(row.name, row.version): row for row in self._session.scalars(query)}
+
+    def clear_choice(self, name: str, version: int) -> None:
+        """Make the automatically chosen variants of a version ordinary ones: another choice replaces it."""
+        for row in self.list_variants(name, version):
+            if CHOSEN_BY in row.measured:
+                row.measured = {key: value for key, value in row.measured.items() if key != CHOSEN_BY}
+        self._session.flush()
 
     def get(self, name: str, version: int, kind: str) -> ModelVariantRow:
         row = self._session.get(ModelVariantRow, (name, version, kind))
@@ -65,3 +89,8 @@ class VariantRepo:
     def filter_keys(self, keys: Collection[str]) -> set[str]:
         """Return the storage keys under which a variant is stored."""
         return set(self._session.scalars(select(ModelVariantRow.key).where(ModelVariantRow.key.in_(keys))))
+
+
+def _is_chosen() -> ColumnElement[bool]:
+    is_chosen: ColumnElement[bool] = ModelVariantRow.measured[CHOSEN_BY].as_string() == AUTOMATIC_CHOICE
+    return is_chosen

@@ -58,6 +58,7 @@ class SweepController:
 
     Args:
         wake_relay: called after a commit with a new outbox row, to wake this process's outbox relay.
+        queues_variants: whether jobs that choose the variants of registered versions are queued.
         clock: returns the current time in seconds.
     """
 
@@ -68,12 +69,13 @@ class SweepController:
         wake_relay: Callable[[], None],
         *,
         suggester: ParameterSuggester | None = None,
+        queues_variants: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sessions = sessions
         self._suggester = suggester or ParameterSuggester()
         self._steps = SweepSteps(sessions, storage, wake_relay)
-        self._finisher = SweepFinisher(sessions, storage, self._steps)
+        self._finisher = SweepFinisher(sessions, storage, self._steps, queues_variants=queues_variants)
         self._clock = clock
         self._watches: dict[str, _Watch] = {}
         self._has_open = False

@@ -20,12 +20,19 @@ MAX_ENDED = 100
 
 
 class SweepFinisher:
-    """Ends a sweep in several transactions. Each of them can be the last one of a process that is killed."""
+    """Ends a sweep in several transactions. Each of them can be the last one of a process that is killed.
 
-    def __init__(self, sessions: SessionFactory, storage: Storage, steps: SweepSteps) -> None:
+    Args:
+        queues_variants: whether jobs that choose the variants of registered versions are queued.
+    """
+
+    def __init__(
+        self, sessions: SessionFactory, storage: Storage, steps: SweepSteps, *, queues_variants: bool = False
+    ) -> None:
         self._sessions = sessions
         self._storage = storage
         self._steps = steps
+        self._queues_variants = queues_variants
 
     def advance(self, snapshot: SweepSnapshot) -> bool:
         """Do the next step of the end. Return False if jobs are still running."""
@@ -48,7 +55,7 @@ class SweepFinisher:
         if not job_ids:
             return False
         with self._steps.change(snapshot) as (session, _):
-            SweepJobRepo(session).register(job_ids)
+            SweepJobRepo(session).register(job_ids, queues_variants=self._queues_variants)
         return True
 
     def _delete_files(self, snapshot: SweepSnapshot) -> bool:

@@ -12,7 +12,7 @@ from core.spec import ANY_JOB, SERVED_VARIANTS, VariantFormat
 from models import bundle, variants
 from tests.support.trainer import build_start, run_job
 from worker.protocol import EXIT_STOPPED, JobCompleted, RunFailed, RunStopped, Start, TrainingFinished
-from worker.trainer import export
+from worker.trainer import variant_comparison
 
 SPEC = {"kind": "variant", "model": "it@1", "dataset": {"name": "synthetic", "valid": 0.2}, "threads": 1}
 
@@ -94,9 +94,9 @@ def test_regression_is_scored_by_r_squared(model_dir: Path) -> None:
     changes = {"task": "regression", "classes": [], "num_outputs": 1}
     description = bundle.BundleDescription.model_validate(document | changes)
     truth = torch.tensor([[1.0], [2.0], [3.0]])
-    assert export._compute_score(truth, truth, description) == 1.0
-    assert export._compute_score(torch.full((3, 1), 2.0), truth, description) == pytest.approx(0.0)
-    assert export._compute_score(torch.tensor([[2.0], [2.0], [3.0]]), truth, description) == pytest.approx(0.5)
+    assert variant_comparison.compute_score(truth, truth, description) == 1.0
+    assert variant_comparison.compute_score(torch.full((3, 1), 2.0), truth, description) == pytest.approx(0.0)
+    assert variant_comparison.compute_score(torch.tensor([[2.0], [2.0], [3.0]]), truth, description) == pytest.approx(0.5)
 
 
 def test_formats_of_the_spec_are_implemented() -> None:
