@@ -101,7 +101,11 @@ class AsyncModels(AsyncModelPredictions):
         return response
 
     async def create_variant(self, name: str, version: int, format: str, **options: Any) -> AsyncJob:  # noqa: ANN401 - JSON
-        """Submit a job that creates a variant, and return the job. `options` are options of the variant."""
+        """Submit a job that creates a variant, and return the job. `options` are options of the variant.
+
+        The format `auto` stores the fastest of `onnx`, `openvino` and `int8` that is accurate enough, if it is faster
+        than the model. `candidates` of the job's result has the outcome of each of them.
+        """
         body = {"format": format, **options}
         path = f"/v1/models/{name}/versions/{version}/variants"
         return AsyncJob(self._transport, await self._transport.request_json("POST", path, json=body))

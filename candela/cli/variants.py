@@ -10,6 +10,10 @@ from candela.cli.options import AsJson, ModelName, Target, Version
 from candela.cli.output import exit_unless_succeeded, print_deleted, print_job, print_json_or, print_path, print_state
 
 Format = Annotated[str, typer.Argument(metavar="FORMAT", help="onnx, int8, openvino, torch-compile or torch-export.")]
+RequestedFormat = Annotated[
+    str,
+    typer.Argument(metavar="FORMAT", help="onnx, int8, openvino, torch-compile, torch-export or auto."),
+]
 
 
 def list_variants(
@@ -36,7 +40,7 @@ def list_variants(
 def create_variant(
     name: ModelName,
     version: Version,
-    format: Format,
+    format: RequestedFormat,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -48,7 +52,10 @@ def create_variant(
 ) -> None:
     """Submit a job that creates a variant of a version, and compares it with the model.
 
-    The exit status is 0 if the variant is created; with --no-wait, if the job was accepted.
+    The format auto makes onnx, openvino and int8, and stores the fastest one that is accurate enough and faster than
+    the model. If there is none, the job succeeds and stores no variant.
+
+    The exit status is 0 if the job succeeds; with --no-wait, if it was accepted.
     """
     from candela.client import Client
     from candela.rendering.live_view import follow_job

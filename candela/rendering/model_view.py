@@ -72,9 +72,10 @@ def _list_lines(version: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def print_variants(variants: Sequence[Mapping[str, Any]]) -> None:
     """Print variants with their score and the ratio of their throughput to that of the model."""
-    table = create_table("FORMAT", "PRECISION", "BYTES", "SCORE", "BEFORE", "SPEED")
+    table = create_table("FORMAT", "PRECISION", "BYTES", "SCORE", "BEFORE", "SPEED", "CHOSEN BY")
     for variant in variants:
         scores = (f"{variant['metric']} {format_number(variant['after'])}", format_number(variant["before"]))
         size = str(variant["size_bytes"])
-        table.add_row(variant["format"], variant["precision"], size, *scores, f"{variant['speed_ratio']:.2f}x")
+        speed, chosen_by = f"{variant['speed_ratio']:.2f}x", variant.get("chosen_by") or ""
+        table.add_row(variant["format"], variant["precision"], size, *scores, speed, chosen_by)
     print_table(table, "no variants")

@@ -10,7 +10,7 @@ from torch import nn
 from app.serving.types import BundleRef
 from core.db.clock import utc_now
 from core.db.session import SessionFactory, transaction
-from core.db.tables import ModelAliasRow, ModelVersionRow
+from core.db.tables import ModelAliasRow, ModelVariantRow, ModelVersionRow
 from core.storage import Storage
 from models import bundle, registry
 
@@ -89,6 +89,21 @@ def insert_version(
                 created_at=utc_now(),
             )
         )
+
+
+def build_variant_row(name: str, version: int, kind: str = "onnx", **measured: Any) -> ModelVariantRow:
+    """Build the row of a variant whose files are not stored."""
+    return ModelVariantRow(
+        name=name,
+        version=version,
+        format=kind,
+        job_id="job-variant",
+        key=f"jobs/{name}-{version}-{kind}/result",
+        files={"network.onnx": {"sha256": "0" * 64, "size_bytes": 1}},
+        size_bytes=1,
+        measured=measured,
+        created_at=utc_now(),
+    )
 
 
 def set_alias(sessions: SessionFactory, name: str, alias: str, version: int) -> None:

@@ -49,7 +49,7 @@ function buildRow(model, names) {
   ];
 }
 
-const FORMATS = ["onnx", "int8", "openvino", "torch-compile", "torch-export"];
+const FORMATS = ["onnx", "int8", "openvino", "torch-compile", "torch-export", "auto"];
 
 export function ModelPage({ name, query }) {
   const model = useResource(`v1/models/${name}`, { everyMs: 10000 });
@@ -201,12 +201,12 @@ function Variants({ version }) {
     ${version.variants.length > 0
       ? html`<${Table} label="Variants" head=${["Format", "Precision", "Metric", "Model#", "Variant#", "Speed#", "Size#", ""]} rows=${version.variants.map((variant) => [
           variant.format,
-          [variant.format, variant.precision, formatMetricName(variant.metric), variant.before, variant.after, `× ${variant.speed_ratio.toFixed(2)}`, formatBytes(variant.size_bytes),
+          [variant.chosen_by ? `${variant.format} (chosen automatically)` : variant.format, variant.precision, formatMetricName(variant.metric), variant.before, variant.after, `× ${variant.speed_ratio.toFixed(2)}`, formatBytes(variant.size_bytes),
             html`<a class="button" href=${`v1/models/${version.name}/versions/${version.version}/variants/${variant.format}/files/${variant.file}`} download><${Icon} name="download" /> File</a>`],
         ])} />`
       : html`<p>No variants yet. A variant is the same network in a format that is faster or smaller, such as ONNX or 8-bit integers.</p>`}
     <form class="toolbar" onSubmit=${create}>
-      <label>Format <select value=${format} onChange=${(event) => setFormat(event.target.value)}>${FORMATS.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label>
+      <label>Format <select value=${format} onChange=${(event) => setFormat(event.target.value)}>${FORMATS.map((name) => html`<option key=${name} value=${name}>${name === "auto" ? "the fastest" : name}</option>`)}</select></label>
       <button type="submit"><${Icon} name="plus" /> Create variant</button>
       <span class="dim">A variant whose predictions differ too much is rejected.</span>
     </form>

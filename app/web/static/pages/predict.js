@@ -38,6 +38,7 @@ function ModelTrial({ models, query }) {
   const number = model.aliases[version] || Number(version);
   const details = useResource(`v1/models/${model.name}/versions/${number}`);
   const variant = query.get("variant") || "";
+  const hasChosen = (details.value?.variants || []).some((one) => one.chosen_by); // the server may serve it by default
   const ref = `${model.name}@${version}`;
   const option = (name, text) => html`<option key=${name} value=${name}>${text}</option>`;
   return html`
@@ -50,14 +51,14 @@ function ModelTrial({ models, query }) {
         </optgroup>`)}
       </select></label>
       <label>Variant <select value=${variant} onChange=${(event) => changeQuery({ variant: event.target.value })}>
-        ${option("", "as trained")} ${(details.value?.variants || []).filter((one) => one.format !== "torch-export").map((one) => option(one.format, one.format))}
+        ${hasChosen ? [option("", "default"), option("none", "as trained")] : option("", "as trained")} ${(details.value?.variants || []).filter((one) => one.format !== "torch-export").map((one) => option(one.format, one.format))}
       </select></label>
     </div>
     <${Loaded} resource=${details}>
       ${(value) => {
         const path = `v1/models/${ref}/predict${variant ? `?variant=${variant}` : ""}`;
         if (value.input.table) return html`<${RowForm} key=${ref} table=${value.input.table} path=${path} />`;
-        return html`<${Trial} key=${path} path=${path} explainPath=${value.classes.length && !variant ? `v1/models/${ref}/explain` : null} version=${value} statisticsPath=${variant ? null : `v2/models/${model.name}/versions/${number}/stats`} />`;
+        return html`<${Trial} key=${path} path=${path} explainPath=${value.classes.length && (!variant || variant === "none") ? `v1/models/${ref}/explain` : null} version=${value} statisticsPath=${variant ? null : `v2/models/${model.name}/versions/${number}/stats`} />`;
       }}
     <//>
   `;

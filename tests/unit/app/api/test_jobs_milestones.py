@@ -140,6 +140,19 @@ def test_a_network_that_was_not_registered_is_downloaded_and_registered_later(
     assert (version["job_id"], version["sha256"]) == (unregistered_job, listed["weights.safetensors"]["sha256"])
 
 
+@pytest.mark.parametrize(("setting", "num_jobs"), [("auto", 1), ("none", 0)])
+def test_the_variant_of_a_network_that_is_registered_later_is_queued_once(
+    client: TestClient, unregistered_job: str, state: State, setting: str, num_jobs: int
+) -> None:
+    state.settings = state.settings.model_copy(update={"predict_variant": setting})
+    with transaction(state.sessions) as session:
+        session.get_one(JobRow, unregistered_job).runtime = {"splits": {"train": 90, "valid": 10}}
+    for _ in range(2):
+        assert client.post(f"/v1/jobs/{unregistered_job}/register").status_code == 200
+    jobs = client.get("/v1/jobs", params={"kind": "variant"}).json()["items"]
+    assert len(jobs) == num_jobs
+
+
 def test_the_files_of_an_unregistered_network_are_deleted_with_its_job(
     client: TestClient, unregistered_job: str, state: State
 ) -> None:

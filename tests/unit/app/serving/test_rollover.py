@@ -6,12 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from app.serving.model_server import ModelServer
-from app.serving.rollover import VersionRollover
+from app.serving.rollover import RETRY_S, VersionRollover
 from app.serving.types import BundleRef
+from core.errors import CorruptFile, Overloaded
 from core.storage import LocalStorage
 from tests.support import bundles
+from tests.support.fakes import Clock
 from tests.support.local_backend import LocalBackend
 
 
@@ -76,3 +79,62 @@ async def test_switching_versions_under_load_fails_no_request(model_server: Mode
 
     await asyncio.gather(switch_versions(), *(send_requests() for _ in range(8)))
     assert sum(num_served) == 320
+
+
+BROKEN = Version(BundleRef("jobs/none/bundle", (("a", "0"),), "m"))
+
+
+@pytest.mark.parametrize("is_served", [False, True])
+async def test_the_fallback_serves_if_the_version_cannot_be_loaded(
+    model_server: ModelServer, storage: LocalStorage, is_served: bool
+) -> None:
+    """Also if another version has served before, or the fallback itself."""
+    fallback, old = (Version(bundles.store_bundle(storage, f"jobs/{seed}/bundle", seed=seed)) for seed in range(2))
+    rollover = VersionRollover(model_server)
+    if is_served:
+        await rollover.choose_version("m", old)
+        await model_server.load(old.bundle)
+        await rollover.choose_version("n", fallback)
+        await model_server.load(fallback.bundle)
+    with capture_logs() as logs:
+        chosen = [await rollover.choose_version(ref, BROKEN, fallback) for ref in ("m", "n", "m", "n")]
+        assert await rollover.load(BROKEN, fallback) is fallback
+    assert chosen == [fallback] * 4
+    assert model_server.is_loaded(fallback.bundle)
+    assert [entry["event"] for entry in logs].count("model.rollover_failed") == 1
+    assert [entry["event"] for entry in logs].count("model.load_failed") == 1
+
+
+async def test_a_version_that_could_not_be_loaded_is_tried_again_later(
+    model_server: ModelServer, storage: LocalStorage
+) -> None:
+    clock = Clock()
+    fallback = Version(bundles.store_bundle(storage, "jobs/0/bundle"))
+    rollover = VersionRollover(model_server, clock=clock)
+    variant = Version(BundleRef("jobs/1/bundle", fallback.bundle.files, "m"))
+    assert await rollover.choose_version("m", variant, fallback) is fallback
+    bundles.store_bundle(storage, "jobs/1/bundle")
+    model_server._cache.unload(variant.bundle)  # forgets the failure
+    assert await rollover.choose_version("m", variant, fallback) is fallback
+    clock.now += RETRY_S
+    assert await rollover.choose_version("m", variant, fallback) is variant
+    assert model_server.is_loaded(variant.bundle)
+
+
+async def test_a_temporary_error_is_not_remembered(model_server: ModelServer, storage: LocalStorage) -> None:
+    variant, fallback = (Version(bundles.store_bundle(storage, f"jobs/{seed}/bundle", seed=seed)) for seed in range(2))
+    rollover, load = VersionRollover(model_server), model_server.load
+
+    async def fail(bundle: BundleRef) -> None:
+        raise Overloaded("Too many models are being loaded.")
+
+    model_server.load = fail  # type: ignore[method-assign]  # fails once
+    assert await rollover.choose_version("m", variant, fallback) is fallback
+    model_server.load = load  # type: ignore[method-assign]
+    assert not rollover.has_failed(variant.bundle)
+    assert await rollover.choose_version("m", variant, fallback) is variant
+
+
+async def test_a_version_without_a_fallback_raises_its_error(model_server: ModelServer) -> None:
+    with pytest.raises(CorruptFile):
+        await VersionRollover(model_server).load(BROKEN)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from core.spec import ANY_JOB, SERVED_VARIANTS, VariantFormat
+from core.spec import ANY_JOB, AUTO, CANDIDATE_FORMATS, SERVED_VARIANTS, RequestedFormat, VariantFormat
 from models import bundle, variants
 from tests.support.trainer import build_start, run_job
 from worker.protocol import EXIT_STOPPED, JobCompleted, RunFailed, RunStopped, Start, TrainingFinished
-from worker.trainer import variant_comparison
+from worker.trainer.variant_comparison import compute_score
 
 SPEC = {"kind": "variant", "model": "it@1", "dataset": {"name": "synthetic", "valid": 0.2}, "threads": 1}
 
@@ -94,11 +94,13 @@ def test_regression_is_scored_by_r_squared(model_dir: Path) -> None:
     changes = {"task": "regression", "classes": [], "num_outputs": 1}
     description = bundle.BundleDescription.model_validate(document | changes)
     truth = torch.tensor([[1.0], [2.0], [3.0]])
-    assert variant_comparison.compute_score(truth, truth, description) == 1.0
-    assert variant_comparison.compute_score(torch.full((3, 1), 2.0), truth, description) == pytest.approx(0.0)
-    assert variant_comparison.compute_score(torch.tensor([[2.0], [2.0], [3.0]]), truth, description) == pytest.approx(0.5)
+    assert compute_score(truth, truth, description) == 1.0
+    assert compute_score(torch.full((3, 1), 2.0), truth, description) == pytest.approx(0.0)
+    assert compute_score(torch.tensor([[2.0], [2.0], [3.0]]), truth, description) == pytest.approx(0.5)
 
 
 def test_formats_of_the_spec_are_implemented() -> None:
     assert get_args(VariantFormat) == variants.FORMATS
+    assert get_args(RequestedFormat) == (AUTO, *variants.FORMATS)
+    assert set(CANDIDATE_FORMATS) < set(SERVED_VARIANTS)
     assert SERVED_VARIANTS == variants.SERVED

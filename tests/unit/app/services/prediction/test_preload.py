@@ -10,14 +10,15 @@ from structlog.testing import capture_logs
 
 from app.main import create_app
 from app.services.prediction import preload as module
+from app.services.prediction.default_variants import DefaultVariants
 from app.services.prediction.preload import preload_models
-from app.services.prediction.version_cache import ServedModel, VersionCache
+from app.services.prediction.version_cache import AS_TRAINED, ServedModel, VersionCache
 from app.serving.model_server import ModelServer
 from app.serving.types import BundleRef
-from core.db.session import SessionFactory
+from core.db.session import SessionFactory, transaction
 from core.errors import Unavailable
 from core.storage import LocalStorage
-from tests.support.bundles import register_model
+from tests.support.bundles import build_variant_row, register_model
 from tests.support.http_service import service_state
 from tests.support.local_backend import LocalBackend
 from tests.support.processes import wait_for
@@ -121,6 +122,22 @@ async def test_model_that_fails_is_logged_once_and_the_next_is_loaded(
             await wait_until(lambda: model_server.is_loaded(last) and version_cache.num_calls > 20)
     models = [entry["model"] for entry in logs if entry["event"] == "model.preload_failed"]
     assert models == ["dogs", "broken"]
+
+
+async def test_the_network_is_pinned_instead_of_a_default_variant_that_cannot_be_loaded(
+    model_server: ModelServer, networks: StartingNetworks, sqlite_sessions: SessionFactory
+) -> None:
+    networks.is_up = True
+    version_cache = CountingVersionCache(sqlite_sessions, DefaultVariants(is_enabled=True))
+    network = (await version_cache.get("shapes", AS_TRAINED)).bundle
+    with transaction(sqlite_sessions) as session:
+        session.add(build_variant_row("shapes", 2, chosen_by="auto"))  # without files
+    with capture_logs() as logs:
+        async with preload_models(["shapes"], version_cache, model_server):
+            await wait_until(lambda: model_server.is_loaded(network) and version_cache.num_calls > 20)
+    assert (await version_cache.get("shapes")).variant == "onnx"
+    assert model_server._cache._pinned == {"shapes": network.cache_key}
+    assert [entry["event"] for entry in logs].count("model.load_failed") == 1
 
 
 async def test_shutdown_does_not_wait_for_a_process_that_never_responds(

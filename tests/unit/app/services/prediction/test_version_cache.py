@@ -7,8 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from app.services.prediction import version_cache as module
+from app.services.prediction.default_variants import DefaultVariants
 from app.services.prediction.version_cache import CACHE_TTL_S, ServedModel, VersionCache
 from app.state import State
+from core.db.repos.variants import VariantRepo
+from core.db.session import transaction
 from core.errors import NotFound, Unavailable
 from tests.support import bundles
 from tests.support.fakes import Clock
@@ -164,3 +167,26 @@ async def test_invalidated_name_is_queried_again_despite_a_running_query(
     version_cache.invalidate("shapes")
     gate.open.set()
     assert (await version_cache.get(CHAMPION)).version == 2
+
+
+async def test_the_default_variant_is_found_when_it_is_made_and_until_it_is_deleted(
+    state: State, version_cache: VersionCache, clock: Clock
+) -> None:
+    cache = VersionCache(state.sessions, DefaultVariants(is_enabled=True), clock=clock)
+    network = await cache.get("shapes@2")
+    assert (network.variant, network.fallback) == (None, None)
+    with transaction(state.sessions) as session:
+        session.add(bundles.build_variant_row("shapes", 2, "onnx", chosen_by="auto"))
+        session.add(bundles.build_variant_row("shapes", 2, "int8", max_drop=1.0))
+    clock.now += 1
+    variant = await cache.get("shapes@2")
+    assert (variant.variant, variant.fallback) == ("onnx", network)
+    assert (await cache.get("shapes@2", "none")) == network
+    named = await cache.get("shapes@2", "onnx")
+    assert (named.variant, named.fallback) == ("onnx", None)
+    assert (await cache.get(CHAMPION)).variant is None  # another version
+    assert (await version_cache.get("shapes@2")).variant is None  # without the setting
+    with transaction(state.sessions) as session:
+        VariantRepo(session).delete("shapes", 2, "onnx")
+    clock.now += 1
+    assert (await cache.get("shapes@2")) == network

@@ -13,6 +13,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
 from core.db.clock import utc_now
+from core.db.repos.automatic_variants import AutomaticVariantRepo
 from core.db.repos.checkpoints import CheckpointRepo
 from core.db.repos.retention import RetentionRepo
 from core.db.repos.sweep_trials import SweepTrialRepo
@@ -110,6 +111,18 @@ def test_all_complete_trials_are_registered_in_their_order(start_sweep: StartSwe
     row = sweep.run()
     assert [version.job_id for version in sweep.list_versions()] == [sweep.get_job(number).id for number in range(4)]
     assert row.registered_version == (row.best_trial or 0) + 1
+
+
+def test_the_variants_of_registered_trials_are_queued(start_sweep: StartSweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    queued: list[str] = []
+    monkeypatch.setattr(AutomaticVariantRepo, "queue_job", lambda _, training, __: queued.append(training.id))
+    sweep = start_sweep(budget={"trials": 2}, register="all")
+    sweep.controller = sweep.create_controller(queues_variants=True)
+    sweep.run()
+    assert queued == [sweep.get_job(number).id for number in range(2)]
+    queued.clear()
+    start_sweep(budget={"trials": 2}, register="all").run()
+    assert queued == []
 
 
 @pytest.mark.parametrize("code", ["diverged", "gpu_out_of_memory", "internal", "time_limit"])
