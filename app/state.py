@@ -36,7 +36,7 @@ from app.serving.decoding import Decoder
 from app.serving.model_server import ModelServer
 from app.serving.process_pool import InferenceProcessPool
 from app.serving.rollover import VersionRollover
-from app.serving.unload_state import UnloadedFiles
+from app.serving.unload_state import UnloadedFiles, UnloadedModels
 from core.bus import Bus, RedisBus
 from core.datasets.archives.configured_limits import build_upload_limits
 from core.db.repos.uploads import OpenUploadLimits
@@ -113,11 +113,7 @@ class State:
             wake=self.relay.wake,
         )
         self.sweep_importance = SweepImportanceService(sessions)
-        default_variants = DefaultVariants(
-            is_enabled=settings.predict_variant == "auto",
-            devices=settings.predict_devices,
-            list_devices=model_server.backend.list_devices,
-        )
+        default_variants = build_default_variants(settings, model_server)
         self.version_cache = VersionCache(sessions, default_variants)
         self.rollover = VersionRollover(model_server)
         self.event_streams = EventStreams(sessions, self.bus)
@@ -132,16 +128,7 @@ class State:
         unloaded = UnloadedFiles(settings.rendezvous_dir / "unloaded") if settings.rendezvous_dir else set[str]()
         self.deleted_models = DeletedModelUnloader(sessions, model_server)
         self.model_deletion = ModelDeletion(sessions, self.version_cache, self.deleted_models, unloaded)
-        self.inference = InferenceService(
-            sessions,
-            self.version_cache,
-            decoder,
-            model_server,
-            max_batch_size=settings.max_batch_size,
-            unloaded=unloaded,
-            rollover=self.rollover,
-            default_variants=default_variants,
-        )
+        self.inference = self._build_inference_service(unloaded, default_variants)
         self.readiness = ReadinessProbe(build_checks(sessions, self.storage, self.queue, model_server.backend))
         self.upload_completion = UploadCompletion(
             sessions, self.storage, self.build_dataset_service, settings.upload_expiry_s
@@ -180,6 +167,18 @@ class State:
     def build_sweep_service(self, session: Session) -> SweepService:
         """Return a sweep service that uses an open session."""
         return SweepService(session, wake=self.relay.wake)
+
+    def _build_inference_service(self, unloaded: UnloadedModels, default_variants: DefaultVariants) -> InferenceService:
+        return InferenceService(
+            self.sessions,
+            self.version_cache,
+            self.decoder,
+            self.model_server,
+            max_batch_size=self.settings.max_batch_size,
+            unloaded=unloaded,
+            rollover=self.rollover,
+            default_variants=default_variants,
+        )
 
     def _build_submission_store(self, session: Session) -> SubmissionStore:
         return SubmissionStore(session, self.build_dataset_service(session), self.build_job_service(session))
@@ -234,6 +233,15 @@ def build_decoder(settings: Settings) -> Decoder:
         max_waiting=settings.max_waiting_predictions,
         max_bytes=settings.max_image_bytes,
         max_pixels=settings.max_image_pixels,
+    )
+
+
+def build_default_variants(settings: Settings, model_server: ModelServer) -> DefaultVariants:
+    """Return what finds the variants that serve requests by default."""
+    return DefaultVariants(
+        is_enabled=settings.predict_variant == "auto",
+        devices=settings.predict_devices,
+        list_devices=model_server.backend.list_devices,
     )
 
 

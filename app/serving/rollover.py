@@ -122,10 +122,10 @@ class VersionRollover:
         try:
             await self._model_server.load(bundle)
         except ServiceError as error:
-            is_known = self.has_failed(bundle)
+            is_repeated = self.has_failed(bundle)
             if not isinstance(error, TEMPORARY_ERRORS):
                 self._record_failure(bundle)
-            if not is_known:
+            if not is_repeated:
                 log.warning("model.rollover_failed", model=bundle.model, version=bundle.version, error=error.detail)
             return False
         return True

@@ -13,7 +13,7 @@ from worker.protocol import JobCompleted
 from worker.trainer.artifacts import to_file_digests
 from worker.trainer.export import VariantExporter, prepare_export
 from worker.trainer.job_context import JobContext
-from worker.trainer.variant_choice import Candidate, Outcome, choose_variant, report_candidates
+from worker.trainer.variant_choice import Outcome, VariantCandidate, choose_variant, report_candidates
 from worker.trainer.variant_comparison import (
     Comparison,
     Pixels,
@@ -58,11 +58,11 @@ class _Trial:
         self.error, self.run = error, None
         shutil.rmtree(self.folder)
 
-    def to_candidate(self, before: Throughput | None) -> Candidate:
+    def to_candidate(self, before: Throughput | None) -> VariantCandidate:
         """Return what was measured. `before`: the throughput of the model."""
         after = self.throughput
         ratio = None if before is None or after is None else after.median / before.median
-        return Candidate(self.format, self.comparison, ratio, self.error)
+        return VariantCandidate(self.format, self.comparison, ratio, self.error)
 
 
 def make_automatic_variant(spec: VariantSpec, context: JobContext) -> JobCompleted:

@@ -13,7 +13,7 @@ MIN_SPEED_RATIO = 1.1
 """The smallest speed ratio of a variant that is chosen.
 
 The median throughput of the same network, measured again, differs by several percent on a machine that does other work
-too. A smaller gain could be such a difference, and a second set of files has costs of its own.
+too. A smaller gain could be such a difference, and a second set of files has its costs.
 """
 
 
@@ -27,7 +27,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-class Candidate(NamedTuple):
+class VariantCandidate(NamedTuple):
     """A format that was tried.
 
     Attributes:
@@ -49,7 +49,7 @@ class Candidate(NamedTuple):
 class CandidateReport(NamedTuple):
     """The outcome of a candidate, with a sentence that explains it."""
 
-    candidate: Candidate
+    candidate: VariantCandidate
     outcome: Outcome
     message: str
 
@@ -66,7 +66,7 @@ class CandidateReport(NamedTuple):
         }
 
 
-def choose_variant(candidates: Sequence[Candidate], max_drop: float) -> VariantFormat | None:
+def choose_variant(candidates: Sequence[VariantCandidate], max_drop: float) -> VariantFormat | None:
     """Return the format of the fastest candidate that is accurate enough, or None if none is faster than the model.
 
     If two are equally fast, the first one is chosen.
@@ -86,13 +86,13 @@ def choose_variant(candidates: Sequence[Candidate], max_drop: float) -> VariantF
 
 
 def report_candidates(
-    candidates: Sequence[Candidate], chosen: VariantFormat | None, max_drop: float
+    candidates: Sequence[VariantCandidate], chosen: VariantFormat | None, max_drop: float
 ) -> list[CandidateReport]:
     """Return the outcome of each candidate. `chosen` is the result of `choose_variant`."""
     return [CandidateReport(candidate, *_explain(candidate, chosen, max_drop)) for candidate in candidates]
 
 
-def _explain(candidate: Candidate, chosen: VariantFormat | None, max_drop: float) -> tuple[Outcome, str]:
+def _explain(candidate: VariantCandidate, chosen: VariantFormat | None, max_drop: float) -> tuple[Outcome, str]:
     match candidate.error:
         case None:
             return _explain_measurements(candidate, chosen, max_drop)
@@ -104,7 +104,9 @@ def _explain(candidate: Candidate, chosen: VariantFormat | None, max_drop: float
             return Outcome.FAILED, f"Could not be made: {_summarize(error)}."
 
 
-def _explain_measurements(candidate: Candidate, chosen: VariantFormat | None, max_drop: float) -> tuple[Outcome, str]:
+def _explain_measurements(
+    candidate: VariantCandidate, chosen: VariantFormat | None, max_drop: float
+) -> tuple[Outcome, str]:
     comparison, ratio = candidate.comparison, candidate.speed_ratio
     assert comparison is not None  # noqa: S101 - there was no error
     if not candidate.is_accurate(max_drop):

@@ -9,8 +9,8 @@ from models.variants import MissingPackage
 from worker.trainer.error_classification import AccuracyDropped
 from worker.trainer.variant_choice import (
     MIN_SPEED_RATIO,
-    Candidate,
     Outcome,
+    VariantCandidate,
     choose_variant,
     report_candidates,
 )
@@ -19,8 +19,8 @@ from worker.trainer.variant_comparison import Comparison
 MAX_DROP = 0.005
 
 
-def build_candidate(kind: Any, ratio: float | None, after: float = 0.9, before: float = 0.9) -> Candidate:
-    return Candidate(kind, Comparison(before, after, 0.01), ratio)
+def build_candidate(kind: Any, ratio: float | None, after: float = 0.9, before: float = 0.9) -> VariantCandidate:
+    return VariantCandidate(kind, Comparison(before, after, 0.01), ratio)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_an_inaccurate_candidate_is_never_chosen(after: float, is_chosen: bool) 
 
 
 def test_a_candidate_that_failed_or_was_not_measured_is_not_chosen() -> None:
-    candidates = [Candidate("onnx", error=ValueError("no")), build_candidate("int8", None)]
+    candidates = [VariantCandidate("onnx", error=ValueError("no")), build_candidate("int8", None)]
     assert choose_variant(candidates, MAX_DROP) is None
 
 
@@ -56,9 +56,9 @@ def test_every_candidate_has_an_outcome_and_a_sentence() -> None:
         build_candidate("onnx", 1.5),
         build_candidate("openvino", 2.0),
         build_candidate("int8", None, after=0.5),
-        Candidate("onnx", error=MissingPackage("the package 'onnx' is not installed")),
-        Candidate("onnx", error=AccuracyDropped("The variant's scores are not finite.")),
-        Candidate("onnx", error=RuntimeError("Unsupported operator: fft\nlong\ndump")),
+        VariantCandidate("onnx", error=MissingPackage("the package 'onnx' is not installed")),
+        VariantCandidate("onnx", error=AccuracyDropped("The variant's scores are not finite.")),
+        VariantCandidate("onnx", error=RuntimeError("Unsupported operator: fft\nlong\ndump")),
         build_candidate("torch-compile", 1.0),
     ]
     reports = report_candidates(candidates, "openvino", MAX_DROP)
