@@ -82,9 +82,7 @@ class _PinnedModel:
             model = fallback
         if model.bundle != self._bundle:
             self._pin(model.bundle)
-            loaded = await self._rollover.load(model, fallback)
-            if loaded is not model:
-                self._pin(loaded.bundle)
+            await self._rollover.load(model, fallback)  # the next refresh pins the fallback if it serves instead
             self._failure = None
 
     def _pin(self, bundle: BundleRef | None) -> None:
