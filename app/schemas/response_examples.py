@@ -153,6 +153,7 @@ BY_FIELD: dict[str, Any] = {
     "ModelOut.versions_cursor": None,
     "VariantOut.calibration_samples": None,
     "VariantOut.max_logit_difference": 0.0001,
+    "VariantOut.agreement": 1.0,
     "VariantSpeedOut.before_images_per_s": [900.0, 1000.0, 1100.0],
     "VariantSpeedOut.after_images_per_s": [1900.0, 2100.0, 2200.0],
     "ModelRefOut.variant": None,

@@ -72,6 +72,10 @@ class VariantOut(BaseModel):
     max_logit_difference: float = Field(
         description="The largest absolute difference between the raw scores of the model and of the variant."
     )
+    agreement: float | None = Field(
+        description="The share of samples that the model and the variant assign to the same class; null for a "
+        "regression and for variants from before this field."
+    )
     speed_ratio: float = Field(description="Median throughput of the variant divided by that of the model in fp32.")
     speed: VariantSpeedOut = Field(description="The measured throughput of the model and the variant.")
     calibration_samples: int | None = Field(
@@ -95,7 +99,7 @@ class VariantOut(BaseModel):
     def from_row(cls, row: ModelVariantRow) -> Self:
         columns = ("format", "job_id", "created_at", "size_bytes", "files")
         values: dict[str, Any] = {column: getattr(row, column) for column in columns}
-        return cls.model_validate({"weight_bits": None, "chosen_by": None, **row.measured, **values})
+        return cls.model_validate({"agreement": None, "weight_bits": None, "chosen_by": None, **row.measured, **values})
 
 
 class VariantsOut(BaseModel):

@@ -117,7 +117,7 @@ def _compare(model: Runner, trials: list[_Trial], exporter: VariantExporter, con
             trial.discard(result)
         elif result is not None:
             trial.comparison = result
-            if not result.drop <= exporter.spec.max_drop:  # also if it is NaN
+            if result.find_difference(exporter.spec.max_drop):
                 trial.discard()
 
 

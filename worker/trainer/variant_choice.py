@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from core.spec import VariantFormat
 from models.variants import MissingPackage
 from worker.trainer.error_classification import AccuracyDropped
-from worker.trainer.variant_comparison import Comparison
+from worker.trainer.variant_comparison import Comparison, Difference
 
 MIN_SPEED_RATIO = 1.1
 """The smallest speed ratio of a variant that is chosen.
@@ -23,6 +23,7 @@ class Outcome(StrEnum):
     CHOSEN = "chosen"
     SLOWER = "slower"
     ACCURACY_DROPPED = "accuracy_dropped"
+    DECISIONS_DIFFER = "decisions_differ"
     UNAVAILABLE = "unavailable"
     FAILED = "failed"
 
@@ -42,8 +43,8 @@ class VariantCandidate(NamedTuple):
     error: Exception | None = None
 
     def is_accurate(self, max_drop: float) -> bool:
-        """Return whether the variant runs, and its accuracy drops by at most `max_drop`. NaN is not accurate."""
-        return self.comparison is not None and self.comparison.drop <= max_drop
+        """Return whether the variant runs, and its accuracy and decisions differ by at most `max_drop`."""
+        return self.comparison is not None and not self.comparison.find_difference(max_drop)
 
 
 class CandidateReport(NamedTuple):
@@ -61,6 +62,7 @@ class CandidateReport(NamedTuple):
             "outcome": self.outcome.value,
             "after": None if comparison is None else comparison.after,
             "max_logit_difference": None if comparison is None else comparison.max_logit_difference,
+            "agreement": None if comparison is None else comparison.agreement,
             "speed_ratio": self.candidate.speed_ratio,
             "message": self.message,
         }
@@ -73,7 +75,7 @@ def choose_variant(candidates: Sequence[VariantCandidate], max_drop: float) -> V
 
     Args:
         candidates: the measured candidates.
-        max_drop: the largest accepted decrease of the accuracy, 0..1.
+        max_drop: the largest accepted decrease of the accuracy, and the largest share of different decisions, 0..1.
     """
     suitable = [
         (candidate.speed_ratio, candidate.format)
@@ -109,9 +111,15 @@ def _explain_measurements(
 ) -> tuple[Outcome, str]:
     comparison, ratio = candidate.comparison, candidate.speed_ratio
     assert comparison is not None  # noqa: S101 - there was no error
-    if not candidate.is_accurate(max_drop):
-        accuracy = f"The accuracy drops from {comparison.before:.4f} to {comparison.after:.4f}"
-        return Outcome.ACCURACY_DROPPED, f"{accuracy}; max_drop is {max_drop:g}."
+    match comparison.find_difference(max_drop):
+        case Difference.ACCURACY:
+            accuracy = f"The accuracy drops from {comparison.before:.4f} to {comparison.after:.4f}"
+            return Outcome.ACCURACY_DROPPED, f"{accuracy}; max_drop is {max_drop:g}."
+        case Difference.DECISIONS:
+            share = f"{comparison.agreement:.4f} of the samples get the same class as from the model"
+            return Outcome.DECISIONS_DIFFER, f"Only {share}; with max_drop {max_drop:g}, {1 - max_drop:g} must."
+        case None:
+            pass
     speed = f"{ratio:.2f} times as fast as the model"
     if candidate.format == chosen:
         return Outcome.CHOSEN, f"The fastest variant: {speed}."

@@ -4,6 +4,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum, auto
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from core.jobs import IMMEDIATE_STOP_MODES
 from models import bundle
 from models.variants import Runner
 from worker.builders.evaluation import EvaluationSetup
-from worker.engine.evaluation import compute_probabilities, make_decisions
+from worker.engine.evaluation import Decisions, compute_probabilities, make_decisions
 from worker.engine.metrics.factory import build_r2_score
 from worker.engine.run import EvaluationInterrupted
 from worker.protocol import TrainerAlive
@@ -31,6 +32,13 @@ Scores = NDArray[np.float32]
 Key = TypeVar("Key")
 
 
+class Difference(Enum):
+    """What can differ too much between a model and its variant."""
+
+    ACCURACY = auto()
+    DECISIONS = auto()
+
+
 class Comparison(NamedTuple):
     """The accuracy of a model and of its variant on the same samples. For a regression, R squared is used instead.
 
@@ -38,15 +46,29 @@ class Comparison(NamedTuple):
         before: the accuracy or R squared of the model.
         after: the accuracy or R squared of the variant.
         max_logit_difference: maximum absolute difference between the raw scores of the model and of the variant.
+        agreement: the share of samples that both assign to the same class, 0..1; None for a regression.
     """
 
     before: float
     after: float
     max_logit_difference: float
+    agreement: float | None
 
     @property
     def drop(self) -> float:
         return self.before - self.after
+
+    def find_difference(self, max_drop: float) -> Difference | None:
+        """Return what differs by more than `max_drop`, 0..1, if anything. NaN differs.
+
+        A variant that errs on other samples than the model can have the same accuracy. A client that gets it without
+        asking for it gets the classes of the model.
+        """
+        if not self.drop <= max_drop:
+            return Difference.ACCURACY
+        if self.agreement is not None and not self.agreement >= 1 - max_drop:
+            return Difference.DECISIONS
+        return None
 
 
 class Throughput(NamedTuple):
@@ -83,11 +105,16 @@ class _RunnerScores:
         self._max_difference = max(self._max_difference, float(np.abs(model_scores - scores).max()))
         self._batches.append(torch.from_numpy(scores))
 
-    def compare(self, before: float, targets: Tensor, description: bundle.BundleDescription) -> Comparison | Exception:
-        """Return the comparison, or the error of the variant."""
+    def compare(
+        self, model_scores: Tensor, targets: Tensor, description: bundle.BundleDescription
+    ) -> Comparison | Exception:
+        """Return the comparison with the scores of the model, or the error of the variant."""
         if self.error is not None:
             return self.error
-        return Comparison(before, compute_score(torch.cat(self._batches), targets, description), self._max_difference)
+        scores = torch.cat(self._batches)
+        before, after = (compute_score(raw, targets, description) for raw in (model_scores, scores))
+        agreement = compute_agreement(model_scores, scores, targets, description)
+        return Comparison(before, after, self._max_difference, agreement)
 
 
 def compare_scores(
@@ -115,9 +142,8 @@ def compare_scores(
             check_stop_request(channel)
             scores.add_batch(pixels, model_scores)
         reporter.report_step(number)
-    truth = torch.cat(targets)
-    before = compute_score(torch.cat(model_batches), truth, setup.description)
-    return {key: scores.compare(before, truth, setup.description) for key, scores in collected.items()}
+    model_raw, truth = torch.cat(model_batches), torch.cat(targets)
+    return {key: scores.compare(model_raw, truth, setup.description) for key, scores in collected.items()}
 
 
 def measure_throughput(runners: Sequence[Runner], pixels: Pixels, before_round: Callable[[], None]) -> list[Throughput]:
@@ -161,8 +187,18 @@ def compute_score(raw: Tensor, targets: Tensor, description: bundle.BundleDescri
         r2_score = build_r2_score(description.num_outputs)
         r2_score.update(raw, targets)
         return float(r2_score.compute())
-    decisions = make_decisions(compute_probabilities(raw, description.task), targets, description.task)
+    decisions = _decide(raw, targets, description)
     return float((decisions.predicted == decisions.truth).double().mean())
+
+
+def compute_agreement(
+    first: Tensor, second: Tensor, targets: Tensor, description: bundle.BundleDescription
+) -> float | None:
+    """Return the share of samples for which two sets of raw scores decide the same; None for a regression."""
+    if description.task == "regression":
+        return None
+    predicted = [_decide(raw, targets, description).predicted for raw in (first, second)]
+    return float((predicted[0] == predicted[1]).double().mean())
 
 
 def get_metric_name(description: bundle.BundleDescription) -> str:
@@ -175,6 +211,10 @@ def check_stop_request(channel: Channel) -> None:
     channel.send(TrainerAlive())
     if channel.stop_mode in IMMEDIATE_STOP_MODES:
         raise EvaluationInterrupted
+
+
+def _decide(raw: Tensor, targets: Tensor, description: bundle.BundleDescription) -> Decisions:
+    return make_decisions(compute_probabilities(raw, description.task), targets, description.task)
 
 
 def _measure_rate(run: Runner, pixels: Pixels) -> float:

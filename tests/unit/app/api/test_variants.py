@@ -33,6 +33,7 @@ MEASURED: dict[str, Any] = {
     "after": 0.975,
     "max_drop": 0.005,
     "max_logit_difference": 0.01,
+    "agreement": 0.998,
     "speed_ratio": 2.5,
     "speed": {
         "batch_size": 24,

@@ -19,8 +19,10 @@ from worker.trainer.variant_comparison import Comparison
 MAX_DROP = 0.005
 
 
-def build_candidate(kind: Any, ratio: float | None, after: float = 0.9, before: float = 0.9) -> VariantCandidate:
-    return VariantCandidate(kind, Comparison(before, after, 0.01), ratio)
+def build_candidate(
+    kind: Any, ratio: float | None, after: float = 0.9, before: float = 0.9, agreement: float | None = 1.0
+) -> VariantCandidate:
+    return VariantCandidate(kind, Comparison(before, after, 0.01, agreement), ratio)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,12 @@ def test_an_inaccurate_candidate_is_never_chosen(after: float, is_chosen: bool) 
     assert choose_variant(candidates, MAX_DROP) == ("int8" if is_chosen else "onnx")
 
 
+@pytest.mark.parametrize(("agreement", "is_chosen"), [(0.995, True), (0.9949, False), (math.nan, False), (None, True)])
+def test_a_candidate_that_decides_otherwise_is_not_chosen(agreement: float | None, is_chosen: bool) -> None:
+    candidates = [build_candidate("int8", 9.0, agreement=agreement), build_candidate("onnx", 1.2)]
+    assert choose_variant(candidates, MAX_DROP) == ("int8" if is_chosen else "onnx")
+
+
 def test_a_candidate_that_failed_or_was_not_measured_is_not_chosen() -> None:
     candidates = [VariantCandidate("onnx", error=ValueError("no")), build_candidate("int8", None)]
     assert choose_variant(candidates, MAX_DROP) is None
@@ -60,6 +68,7 @@ def test_every_candidate_has_an_outcome_and_a_sentence() -> None:
         VariantCandidate("onnx", error=AccuracyDropped("The variant's scores are not finite.")),
         VariantCandidate("onnx", error=RuntimeError("Unsupported operator: fft\nlong\ndump")),
         build_candidate("torch-compile", 1.0),
+        build_candidate("int8", None, agreement=0.97),
     ]
     reports = report_candidates(candidates, "openvino", MAX_DROP)
     assert [(report.outcome, report.message) for report in reports] == [
@@ -70,12 +79,17 @@ def test_every_candidate_has_an_outcome_and_a_sentence() -> None:
         (Outcome.ACCURACY_DROPPED, "The variant's scores are not finite."),
         (Outcome.FAILED, "Could not be made: RuntimeError: Unsupported operator: fft."),
         (Outcome.SLOWER, "Only 1.00 times as fast as the model; a variant must be at least 1.1 times as fast."),
+        (
+            Outcome.DECISIONS_DIFFER,
+            "Only 0.9700 of the samples get the same class as from the model; with max_drop 0.005, 0.995 must.",
+        ),
     ]
     assert reports[1].to_dict() == {
         "format": "openvino",
         "outcome": "chosen",
         "after": 0.9,
         "max_logit_difference": 0.01,
+        "agreement": 1.0,
         "speed_ratio": 2.0,
         "message": reports[1].message,
     }
