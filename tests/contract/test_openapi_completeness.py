@@ -13,8 +13,8 @@ from app.http.middleware import is_public_path
 from app.main import create_app
 from app.openapi import METHODS, iterate_operations
 from core.settings import Settings
+from tests.support.openapi_document import DOCUMENT
 
-DOCUMENT: dict[str, Any] = create_app(Settings()).openapi()
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 LITERAL_KEYS = frozenset({"example", "examples", "default", "enum", "const", "value", "mapping"})
 """Keys whose values are data, not parts of the document."""
