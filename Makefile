@@ -6,6 +6,8 @@ PYTHON ?= python3
 # Tests without processes and servers run two at a time. Exit status 5 of pytest means that no test was selected.
 # A test is repeated once if a wait for a real process timed out, and never after a failed assertion.
 RERUNS := --reruns 1 --only-rerun 'waited [0-9.]+ s for'
+# Every test process would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 TORCH := torch==2.14.1 torchvision==0.29.1
 
 help: ## Show this list
@@ -45,10 +47,10 @@ audit: setup ## Check the dependencies for known vulnerabilities; requires inter
 	$(BIN)/pip-audit --progress-spinner off --skip-editable
 
 test: setup ## Run every test that needs no GPU, and the quick part of the fault suite; T= selects
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu and not services and not clients" $(T) || [ $$? -eq 5 ]
-	$(BIN)/pytest -n 2 --dist loadfile $(RERUNS) --durations 20 -m "(slow or services) and not gpu and (not faults or quick)" $(T) || [ $$? -eq 5 ]
+	$(BIN)/pytest -n 2 --dist loadfile $(RERUNS) --durations 20 -m "not gpu and not clients and (not faults or quick)" $(T) || [ $$? -eq 5 ]
 
 test-avx2: setup ## Run the unit tests of networks and training as on a processor without AVX-512 and bf16
+	@grep -qw avx512f /proc/cpuinfo || { echo "This processor has no AVX-512: make test runs these tests."; exit 0; }; set -x; \
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/pytest -n 2 --dist loadfile -m "not slow and not gpu" tests/unit/models tests/unit/worker/engine tests/unit/worker/builders tests/unit/app/inference
 
 test-fast: setup ## Run the unit and contract tests only

@@ -125,6 +125,7 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
         title="Candela",
         version=get_version(),
         lifespan=_build_lifespan(settings, state, tracing),
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         generate_unique_id_function=get_operation_id,
@@ -135,6 +136,7 @@ def create_app(settings: Settings | None = None, state: State | None = None) -> 
     for module in ROUTERS:
         app.include_router(module.router)
     docs.mount_files(app)
+    docs.add_openapi_endpoint(app)
     oip_app = oip.mount(app)
     web.mount(app)
     app.openapi = build_openapi(app, has_keys=bool(settings.api_keys), routes=oip_app.routes)  # type: ignore[method-assign]  # FastAPI's documented way to extend OpenAPI

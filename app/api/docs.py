@@ -1,12 +1,17 @@
-"""`/docs` and `/redoc`: the API documentation, from installed packages and without internet access."""
+"""`/docs`, `/redoc` and `/openapi.json`: the API documentation, from installed packages, without internet access."""
 
 from importlib.resources import files
 from pathlib import Path
 
+import anyio
 import fastapi_offline
+import orjson
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, FastAPI
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
+from starlette.requests import Request
 
+from app.api.etags import compute_etag, send_json
 from app.http.static_files import RangeStaticFiles
 
 STATIC_URL = "/static-offline-docs"
@@ -51,6 +56,27 @@ def mount_files(app: FastAPI) -> None:
     """Serve the files of Swagger UI and Redoc, which the package `fastapi-offline` contains, and our own."""
     app.mount(STATIC_URL, RangeStaticFiles(directory=Path(str(files(fastapi_offline) / "static"))))
     app.mount(ASSETS_URL, RangeStaticFiles(directory=ASSETS))
+
+
+def add_openapi_endpoint(app: FastAPI) -> None:
+    """Serve the OpenAPI document at `/openapi.json`.
+
+    Building it takes more than a second. The first request does that in a thread, so that other requests go on.
+    """
+    lock = anyio.Lock()
+    rendered: list[tuple[bytes, str]] = []
+
+    def render() -> None:
+        body = orjson.dumps(app.openapi())
+        rendered.append((body, compute_etag(body)))
+
+    async def show_openapi(request: Request) -> Response:
+        async with lock:
+            if not rendered:
+                await run_sync(render)
+        return send_json(request, *rendered[0])
+
+    app.add_route("/openapi.json", show_openapi, include_in_schema=False)
 
 
 def render_head(title: str, *, styles: str = "", base: str = "") -> str:

@@ -24,8 +24,16 @@ def build_json_response(request: Request, content: Any, *, version: Any = None) 
         version: the part of the content that the ETag depends on. Default: the content.
     """
     body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
-    compared = body if version is None else orjson.dumps(version)
-    etag = f'W/"{hashlib.sha256(compared).hexdigest()[:32]}"'
+    return send_json(request, body, compute_etag(body if version is None else orjson.dumps(version)))
+
+
+def compute_etag(compared: bytes) -> str:
+    """Return a weak ETag of some bytes."""
+    return f'W/"{hashlib.sha256(compared).hexdigest()[:32]}"'
+
+
+def send_json(request: Request, body: bytes, etag: str) -> Response:
+    """Return a response with JSON that has been serialized, or a 304 if the client has the same one."""
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     previous = request.headers.get("if-none-match", "")
     if etag in previous or previous == "*":

@@ -1,4 +1,4 @@
-"""Compresses large JSON and CSV responses of `/v1` with zstd, brotli, gzip or deflate.
+"""Compresses large JSON and CSV responses of `/v1`, and the OpenAPI document, with zstd, brotli, gzip or deflate.
 
 Predictions are requests with POST and are not compressed. Starlette's GZipMiddleware compresses on the event loop; a
 response of a few megabytes would block it for tens of milliseconds. This one compresses large bodies in a thread.
@@ -14,10 +14,12 @@ from app.http.content_codings import choose_encoding, compress_body
 
 MIN_COMPRESSIBLE_BYTES = 1024
 MEDIA_TYPES = ("application/json", "text/csv")
+PATHS = ("/v1/", "/openapi.json")
+"""The beginnings of the paths whose responses are compressed."""
 
 
 class CompressionMiddleware:
-    """Compresses the JSON and CSV responses of GET requests to `/v1` of at least 1 KiB, if the client accepts it.
+    """Compresses JSON and CSV responses of at least 1 KiB to GET requests of `PATHS`, if the client accepts it.
 
     Streams, such as events, and files are sent unchanged.
     """
@@ -26,7 +28,7 @@ class CompressionMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "GET" or not scope["path"].startswith("/v1/"):
+        if scope["type"] != "http" or scope["method"] != "GET" or not scope["path"].startswith(PATHS):
             await self._app(scope, receive, send)
             return
         encoding = choose_encoding(get_header(scope, b"accept-encoding") or "")

@@ -12,11 +12,11 @@ import pytest
 import typer
 
 from candela.cli.app import app, main
+from tests.support.openapi_document import DOCUMENT
 
-OPENAPI: dict[str, Any] = json.loads(Path("docs/reference/openapi.json").read_text(encoding="utf-8"))
 OPERATIONS = {
     operation["operationId"]: (method.upper(), path, operation)
-    for path, methods in OPENAPI["paths"].items()
+    for path, methods in DOCUMENT["paths"].items()
     if path.startswith("/v1/")
     for method, operation in methods.items()
 }

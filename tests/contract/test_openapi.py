@@ -2,21 +2,17 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from app.export_openapi import render_document
-from app.main import create_app
 from app.openapi import iterate_operations
 from app.state import State
-from core.settings import Settings
 from tests.support.finished import finish_job
+from tests.support.openapi_document import COMMITTED, DOCUMENT
 
-COMMITTED = Path(__file__).parents[2] / "docs" / "reference" / "openapi.json"
-DOCUMENT: dict[str, Any] = create_app(Settings()).openapi()
 OPERATIONS = [
     pytest.param(path, operation, id=operation["operationId"]) for path, operation in iterate_operations(DOCUMENT)
 ]

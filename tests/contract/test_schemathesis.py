@@ -19,9 +19,9 @@ from schemathesis.specs.openapi.checks import (
 
 from app.main import create_app
 from app.state import State
-from core.settings import Settings
 from tests.support.finished import finish_job
 from tests.support.http_service import SMALL, service_state
+from tests.support.openapi_document import DOCUMENT
 
 schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 BOUNDED = settings(
@@ -34,7 +34,7 @@ BOUNDED = settings(
 )
 ALL = {
     (path, method): operation
-    for path, item in create_app(Settings()).openapi()["paths"].items()
+    for path, item in DOCUMENT["paths"].items()
     for method, operation in item.items()
     if path not in {"/v1/events", "/v1/jobs/{job_id}/events"}  # streams without end; they have separate tests
 }

@@ -1,7 +1,6 @@
 """Every operation of /v1, with each of its query parameters, is reachable from both clients of the SDK."""
 
 import inspect
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +12,11 @@ import pytest
 from candela import AsyncClient, Client
 from candela.aio.jobs import AsyncJob
 from candela.jobs import Job
+from tests.support.openapi_document import DOCUMENT
 
-OPENAPI: dict[str, Any] = json.loads(Path("docs/reference/openapi.json").read_text(encoding="utf-8"))
 OPERATIONS = {
     operation["operationId"]: (method.upper(), path, operation)
-    for path, methods in OPENAPI["paths"].items()
+    for path, methods in DOCUMENT["paths"].items()
     if path.startswith("/v1/")
     for method, operation in methods.items()
 }

@@ -1,9 +1,15 @@
 """The documentation page and its files."""
 
+import asyncio
 import re
+from threading import Event
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
+
+from app.main import create_app
+from app.state import State
 
 
 def test_the_documentation_requires_no_internet(client: TestClient) -> None:
@@ -36,3 +42,31 @@ def test_a_page_has_no_inline_script(client: TestClient, path: str, files: tuple
     for source in re.findall(r'(?:src|href)="\.([^"]+)"', page.text):
         assert client.get(source).status_code == 200, source
     assert all(file in page.text for file in files)
+
+
+async def test_requests_are_answered_while_the_openapi_document_is_built(state: State) -> None:
+    app, may_finish, num_builds = create_app(state=state), Event(), 0
+
+    def build() -> dict[str, str]:
+        nonlocal num_builds
+        num_builds += 1
+        assert may_finish.wait(60)
+        return {"openapi": "3.1.0"}
+
+    app.openapi = build  # type: ignore[method-assign]
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://testserver") as client:
+        readers = [asyncio.create_task(client.get("/openapi.json")) for _ in range(3)]
+        assert (await client.get("/docs")).status_code == 200
+        assert not any(reader.done() for reader in readers)
+        may_finish.set()
+        responses = await asyncio.gather(*readers)
+    assert [response.json() for response in responses] == [{"openapi": "3.1.0"}] * 3
+    assert num_builds == 1
+
+
+def test_the_openapi_document_is_compressed_and_has_an_etag(client: TestClient) -> None:
+    response = client.get("/openapi.json", headers={"Accept-Encoding": "gzip"})
+    assert response.headers["Content-Encoding"] == "gzip"
+    assert response.json()["openapi"].startswith("3.1")
+    unchanged = client.get("/openapi.json", headers={"If-None-Match": response.headers["ETag"]})
+    assert (unchanged.status_code, unchanged.content) == (304, b"")

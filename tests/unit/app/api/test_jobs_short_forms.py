@@ -114,7 +114,8 @@ def test_one_instance_may_stand_for_an_array_of_one(client: TestClient, state: S
         ({"architecture": {"name": "mlp", "hidden": 0}}, "/architecture/hidden/0", "greater than or equal to 1, not 0"),
         ({"optimizer": ["adam"]}, "/optimizer", "should be an object, not an array"),
         ({"epochs": [3]}, "/epochs", "should be an integer, not an array"),
-        ({"dataset": "MNIST"}, "/dataset/name", "should be 1 to 63 lower-case letters"),
+        ({"dataset": "MNIST"}, "/dataset/name", "unknown dataset 'MNIST'; did you mean 'mnist'?"),
+        ({"dataset": "my digits"}, "/dataset/name", "should be 1 to 63 letters, digits, dots"),
         ({"callbacks": "ReduceLROnPlateau"}, "/callbacks/0", "did you mean the schedule 'plateau'?"),
     ],
 )

@@ -21,6 +21,7 @@ from models.averaged_views import AveragedViews
 from models.preprocess import Preprocess
 from tests.support import bundles
 from tests.support.hostile_formats import skipping_bmp
+from tests.support.openapi_document import DOCUMENT
 
 PNG = {"Content-Type": "image/png"}
 JSON = {"Content-Type": "application/json"}
@@ -409,22 +410,20 @@ def test_more_images_than_the_queue_holds_are_rejected(state: State, predict: Ca
     assert problem(response, 413, "too-large")["facts"]["max_images"] <= most
 
 
-def test_openapi_describes_every_form_of_body(client: TestClient) -> None:
-    document = client.get("/openapi.json").json()
-    operation = document["paths"]["/v1/models/{ref}/predict"]["post"]
+def test_openapi_describes_every_form_of_body() -> None:
+    operation = DOCUMENT["paths"]["/v1/models/{ref}/predict"]["post"]
     content = operation["requestBody"]["content"]
     kinds = {f"image/{kind}" for kind in ("png", "jpeg", "webp", "gif", "bmp", "tiff")}
     assert content.keys() == kinds | {"multipart/form-data", "application/json"}
     assert content["image/png"]["schema"] == {"type": "string", "format": "binary"}
-    form = document["components"]["schemas"][content["multipart/form-data"]["schema"]["$ref"].rpartition("/")[2]]
+    form = DOCUMENT["components"]["schemas"][content["multipart/form-data"]["schema"]["$ref"].rpartition("/")[2]]
     assert form["properties"]["images"]["items"]["format"] == "binary"
-    assert content["application/json"]["schema"]["$ref"].rpartition("/")[2] in document["components"]["schemas"]
+    assert content["application/json"]["schema"]["$ref"].rpartition("/")[2] in DOCUMENT["components"]["schemas"]
     assert operation["responses"].keys() >= {"200", "400", "404", "413", "415", "422", "502", "503"}
 
 
-def test_the_examples_of_openapi_are_accepted(client: TestClient, predict: Callable[..., Response]) -> None:
-    document = client.get("/openapi.json").json()
-    content = document["paths"]["/v1/models/{ref}/predict"]["post"]["requestBody"]["content"]
+def test_the_examples_of_openapi_are_accepted(predict: Callable[..., Response]) -> None:
+    content = DOCUMENT["paths"]["/v1/models/{ref}/predict"]["post"]["requestBody"]["content"]
     examples = content["application/json"]["examples"]
     assert predict(json.dumps(examples["file"]["value"]).encode(), JSON).status_code == 200
     problem(

@@ -13,15 +13,15 @@ from app.http.methods import MethodsMiddleware
 from app.problems.allowed_methods import METHODS
 from app.state import State
 from tests.support.http_service import SMALL
+from tests.support.openapi_document import DOCUMENT
 
 VARYING = {"x-request-id", "date"}
 
 
 @pytest.fixture
-def paths(client: TestClient) -> dict[str, set[str]]:
+def paths() -> dict[str, set[str]]:
     """The paths of the OpenAPI document with their methods."""
-    document = client.get("/openapi.json").json()
-    found = {re.sub(r"\{\w+\}", "1", path): item for path, item in document["paths"].items()}
+    found = {re.sub(r"\{\w+\}", "1", path): item for path, item in DOCUMENT["paths"].items()}
     return {path: {method.upper() for method in item} for path, item in found.items()}
 
 
