@@ -3,9 +3,9 @@ PACKAGES := app worker models core candela
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
-# Tests without processes and servers run two at a time. Exit status 5 of pytest means that no test was selected.
-# A test is repeated once if a wait for a real process timed out, and never after a failed assertion.
-RERUNS := --reruns 1 --only-rerun 'waited [0-9.]+ s for'
+# Two files at a time. Exit status 5 of pytest means that no test was selected. A test is repeated once if a wait for a
+# real process or for a page timed out, and never after a failed assertion.
+RERUNS := --reruns 1 --only-rerun 'waited [0-9.]+ s for|Timeout [0-9]+ms exceeded'
 # Every test process would compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 TORCH := torch==2.14.1 torchvision==0.29.1
