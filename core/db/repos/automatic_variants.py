@@ -5,9 +5,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from core.db.repos.jobs import JobRepo
+from core.db.repos.unresolved_jobs import build_unresolved_job
 from core.db.tables import JobRow, ModelVersionRow
 from core.spec import AUTO, DatasetSpec, VariantSpec
-from core.spec.submission import build_initial_progress, get_registry_name
 
 PRIORITY = -20
 """The priority of these jobs in the queue: all trainings come first, also those of sweeps."""
@@ -33,15 +33,9 @@ class AutomaticVariantRepo:
         """
         if len(version.bundle.get("image_shape", ())) != 3 or not has_validation_samples(training):
             return None
-        spec = build_spec(version)
         return JobRepo(self._session).add(
-            JobRow(
-                kind=spec.kind,
-                name=spec.name,
-                model_name=get_registry_name(spec),
-                spec=spec.model_dump(mode="json"),
-                is_resolved=False,
-                progress=build_initial_progress(spec, None),
+            build_unresolved_job(
+                build_spec(version),
                 dataset_version_id=training.dataset_version_id,
                 priority=PRIORITY,
                 traceparent=training.traceparent,

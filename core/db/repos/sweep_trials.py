@@ -14,13 +14,13 @@ from core.db.repos.jobs import JobRepo
 from core.db.repos.outbox import OutboxRepo
 from core.db.repos.sweep_jobs import SweepJobRepo
 from core.db.repos.transitions import lock_jobs
+from core.db.repos.unresolved_jobs import build_unresolved_job
 from core.db.sweep_tables import RungScoreRow, SweepRow, SweepTrialRow
 from core.db.tables import JobRow
 from core.errors import NotFound
 from core.failures import FailureKind, get_failure_kind
 from core.jobs import MILESTONE, JobState, StopRequest
 from core.spec import JobSpec
-from core.spec.submission import build_initial_progress, get_registry_name
 from core.sweeps.milestones import get_milestones
 from core.sweeps.spec import SweepSpec
 from core.sweeps.states import TrialSource, TrialState
@@ -217,13 +217,8 @@ def is_lost(job: JobRow) -> bool:
 
 
 def _build_job(sweep: SweepRow, number: int, repeat: int, spec: JobSpec) -> JobRow:
-    return JobRow(
-        kind=spec.kind,
-        name=spec.name,
-        model_name=get_registry_name(spec),
-        spec=spec.model_dump(mode="json"),
-        is_resolved=False,
-        progress=build_initial_progress(spec, None),
+    return build_unresolved_job(
+        spec,
         dataset_version_id=sweep.dataset_version_id,
         priority=PRIORITY,
         sweep_id=sweep.id,
