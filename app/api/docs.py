@@ -61,7 +61,7 @@ def mount_files(app: FastAPI) -> None:
 def add_openapi_endpoint(app: FastAPI) -> None:
     """Serve the OpenAPI document at `/openapi.json`.
 
-    Building it takes more than a second. The first request does that in a thread, so that other requests go on.
+    Building it takes more than a second. The first request does that in a thread, so that it delays no other request.
     """
     lock = anyio.Lock()
     rendered: list[tuple[bytes, str]] = []
