@@ -312,6 +312,7 @@ def test_a_dropped_folder_becomes_a_zip(visit: Callable[..., Visitor]) -> None:
 
 def test_curves_continue_while_the_service_restarts(browser: Browser, service: Service, client: Client) -> None:
     job = client.jobs.submit(TINY | {"epochs": 400, "name": "long"})
+    wait_for(lambda: job.refresh().latest_metrics, "the first epoch, after the jobs of other tests", timeout_s=240)
     visitor = Visitor(browser, service.url)
     counter = RequestCounter(visitor.page)
     page = visitor.open(f"#/jobs/{job.id}?x=epoch")
