@@ -59,22 +59,26 @@ def mount_files(app: FastAPI) -> None:
 
 
 def add_openapi_endpoint(app: FastAPI) -> None:
-    """Serve the OpenAPI document at `/openapi.json`.
+    """Serve the OpenAPI document at `/openapi.json`. Behind a path prefix, its first server is the prefix.
 
-    Building it takes more than a second. The first request does that in a thread, so that it delays no other request.
+    Building it takes more than a second. The first request does that in a thread, not on the event loop.
     """
     lock = anyio.Lock()
-    rendered: list[tuple[bytes, str]] = []
+    rendered: dict[str, tuple[bytes, str]] = {}  # by the path prefix, which is a setting of the server
 
-    def render() -> None:
-        body = orjson.dumps(app.openapi())
-        rendered.append((body, compute_etag(body)))
+    def render(prefix: str) -> tuple[bytes, str]:
+        document = app.openapi()
+        if prefix:
+            document = document | {"servers": [{"url": prefix}, *document["servers"]]}
+        body = orjson.dumps(document)
+        return body, compute_etag(body)
 
     async def show_openapi(request: Request) -> Response:
+        prefix = request.scope.get("root_path", "").rstrip("/")
         async with lock:
-            if not rendered:
-                await run_sync(render)
-        return send_json(request, *rendered[0])
+            if prefix not in rendered:
+                rendered[prefix] = await run_sync(render, prefix)
+        return send_json(request, *rendered[prefix])
 
     app.add_route("/openapi.json", show_openapi, include_in_schema=False)
 

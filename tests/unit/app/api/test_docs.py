@@ -70,3 +70,11 @@ def test_the_openapi_document_is_compressed_and_has_an_etag(client: TestClient) 
     assert response.json()["openapi"].startswith("3.1")
     unchanged = client.get("/openapi.json", headers={"If-None-Match": response.headers["ETag"]})
     assert (unchanged.status_code, unchanged.content) == (304, b"")
+
+
+def test_the_first_server_of_the_openapi_document_is_the_path_prefix(state: State) -> None:
+    app = create_app(state=state)
+    with TestClient(app, root_path="/base") as client:
+        assert client.get("/base/openapi.json").json()["servers"][0] == {"url": "/base"}
+    with TestClient(app) as client:
+        assert [server["url"] for server in client.get("/openapi.json").json()["servers"]] == ["/"]
