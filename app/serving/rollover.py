@@ -7,7 +7,7 @@ trained, if the default variant requires a runtime that is not installed.
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, Self, TypeVar, cast
 
 import structlog
 
@@ -29,6 +29,10 @@ class Version(Protocol):
     @property
     def bundle(self) -> BundleRef:
         """The bundle of the version."""
+
+    @property
+    def fallback(self) -> Self | None:
+        """The version that serves requests if this one cannot be loaded; it has no fallback itself."""
 
 
 V = TypeVar("V", bound=Version)
@@ -64,23 +68,21 @@ class VersionRollover:
         self._serving: dict[str, Version] = {}
         self._loads: dict[str, tuple[asyncio.Task[bool], float]] = {}
 
-    async def choose_version(self, ref: str, current: V, fallback: V | None = None) -> V:
+    async def choose_version(self, ref: str, current: V) -> V:
         """Return the version that serves a request for `ref`: `current`, its fallback or the previous version.
 
         The previous version is returned if it is loaded and `current` is not loaded within `wait_s` seconds. The
         fallback is returned if `current` cannot be loaded.
         """
-        if fallback is not None and self.has_failed(current.bundle):
-            return await self.choose_version(ref, fallback)
+        current = self.skip_failed(current)
         if not self._model_server.is_loaded(current.bundle):
             previous = self._serving.get(ref)
             if self._can_replace(previous, current):
                 if not await self._wait_for_load(current.bundle):
-                    if fallback is not None and self.has_failed(current.bundle):
-                        return await self.choose_version(ref, fallback)
-                    return cast("V", previous)
-            elif fallback is not None and not await self._load(current.bundle):
-                return await self.choose_version(ref, fallback)
+                    remaining = self.skip_failed(current)
+                    return cast("V", previous) if remaining is current else await self.choose_version(ref, remaining)
+            elif current.fallback is not None and not await self._load(current.bundle):
+                return await self.choose_version(ref, current.fallback)
         self._serving.pop(ref, None)
         self._serving[ref] = current  # the last one: the order is that of the last uses
         if len(self._serving) > MAX_REFS:
@@ -92,13 +94,18 @@ class VersionRollover:
         failed_at = self._failed_at.get(bundle.key)
         return failed_at is not None and self._clock() - failed_at < self._retry_s
 
-    async def load(self, current: V, fallback: V | None = None) -> V:
+    def skip_failed(self, version: V) -> V:
+        """Return the version, or its fallback if it has one and could not be loaded."""
+        return version.fallback if version.fallback is not None and self.has_failed(version.bundle) else version
+
+    async def load(self, current: V) -> V:
         """Load `current`, or its fallback if it cannot be loaded. Return the version that is loaded.
 
         Raises the errors of `ModelServer.load` if the version has no fallback, or the fallback cannot be loaded either.
         """
-        if fallback is not None and (self.has_failed(current.bundle) or not await self._load(current.bundle)):
-            current = fallback
+        current = self.skip_failed(current)
+        if current.fallback is not None and not await self._load(current.bundle):
+            current = current.fallback
         await self._model_server.load(current.bundle)
         return current
 

@@ -88,15 +88,14 @@ class InferenceService:
         Raises:
             NotFound: the model or version does not exist.
         """
-        model = await self._version_cache.get(f"{name}@{version}" if version else name)
-        return self._skip_failed(model)
+        return self._rollover.skip_failed(await self._version_cache.get(f"{name}@{version}" if version else name))
 
     async def find_serving_version(self, name: str, version: str = "") -> ServedModel:
         """Return the version that serves requests: the previous version while a new version loads. Raises NotFound."""
         model = await self.find_model(name, version)
         if model.name in self._unloaded:  # `infer` rejects the request, so nothing is loaded
             return model
-        return await self._rollover.choose_version(f"{name}@{version}", model, model.fallback)
+        return await self._rollover.choose_version(f"{name}@{version}", model)
 
     async def list_versions(self, name: str) -> list[ServedModel]:
         """Return all versions of a model, oldest first. Raises NotFound."""
@@ -130,7 +129,7 @@ class InferenceService:
             NotReady, Overloaded: the version cannot be loaded now.
         """
         model = await self._version_cache.get(name)
-        await self._rollover.load(model, model.fallback)
+        await self._rollover.load(model)
         self._unloaded.discard(name)
 
     async def unload_model(self, name: str) -> None:
@@ -152,7 +151,7 @@ class InferenceService:
             NotReady, Overloaded: the version cannot be loaded now.
         """
         self._check_availability(model)
-        await self._rollover.load(model, model.fallback)
+        await self._rollover.load(model)
 
     async def infer(
         self, model: ServedModel, images: Images, *, deadline: float | None, level: int = DEFAULT_PRIORITY
@@ -194,10 +193,6 @@ class InferenceService:
         self._model_server.record_decode_time(model.bundle, time.monotonic() - started_at)
         return await self._model_server.predict(model.bundle, decoded, deadline, level)
 
-    def _skip_failed(self, model: ServedModel) -> ServedModel:
-        """Return the network as trained instead of a default variant that cannot be loaded."""
-        return model.fallback if model.fallback is not None and self._rollover.has_failed(model.bundle) else model
-
     def _check_availability(self, model: ServedModel) -> None:
         if model.name in self._unloaded:
             raise Conflict(f"Model {model.name!r} is unloaded; load it first.")
@@ -219,7 +214,7 @@ class InferenceService:
             return [self._to_model(row, variants) for row in ModelRepo(session).iterate_all_versions()]
 
     def _to_model(self, row: ModelVersionRow, variants: Mapping[tuple[str, int], ModelVariantRow]) -> ServedModel:
-        return self._skip_failed(to_default_model(row, variants.get((row.name, row.version))))
+        return self._rollover.skip_failed(to_default_model(row, variants.get((row.name, row.version))))
 
     def _read_version_numbers(self, name: str) -> list[int]:
         with transaction(self._sessions, read_only=True) as session:

@@ -112,7 +112,7 @@ class PredictionService:
         """
         self._check_count(len(instances), views)
         current = await self._version_cache.get(ref, variant)
-        choice = self._rollover.choose_version(f"{ref} {variant}", current, current.fallback)
+        choice = self._rollover.choose_version(f"{ref} {variant}", current)
         model = await (choice if current.fallback is None else run_until_deadline(deadline, choice))
         predictions = await self.predict_version(model, instances, top_k, deadline, views)
         return PredictionResult(model.name, model.version, model.variant, predictions)

@@ -73,16 +73,13 @@ class _PinnedModel:
 
     async def _follow_default(self) -> None:
         try:
-            model = await self._version_cache.get(self._name)
+            model = self._rollover.skip_failed(await self._version_cache.get(self._name))
         except NotFound:
             self._pin(None)
             raise
-        fallback = model.fallback
-        if fallback is not None and self._rollover.has_failed(model.bundle):
-            model = fallback
         if model.bundle != self._bundle:
             self._pin(model.bundle)
-            await self._rollover.load(model, fallback)  # the next refresh pins the fallback if it serves instead
+            await self._rollover.load(model)  # the next refresh pins the fallback if it serves instead
             self._failure = None
 
     def _pin(self, bundle: BundleRef | None) -> None:

@@ -20,6 +20,7 @@ from tests.support.local_backend import LocalBackend
 
 class Version(NamedTuple):
     bundle: BundleRef
+    fallback: "Version | None" = None
 
 
 @pytest.fixture
@@ -97,8 +98,9 @@ async def test_the_fallback_serves_if_the_version_cannot_be_loaded(
         await rollover.choose_version("n", fallback)
         await model_server.load(fallback.bundle)
     with capture_logs() as logs:
-        chosen = [await rollover.choose_version(ref, BROKEN, fallback) for ref in ("m", "n", "m", "n")]
-        assert await rollover.load(BROKEN, fallback) is fallback
+        broken = BROKEN._replace(fallback=fallback)
+        chosen = [await rollover.choose_version(ref, broken) for ref in ("m", "n", "m", "n")]
+        assert await rollover.load(broken) is fallback
     assert chosen == [fallback] * 4
     assert model_server.is_loaded(fallback.bundle)
     assert [entry["event"] for entry in logs].count("model.rollover_failed") == 1
@@ -111,28 +113,29 @@ async def test_a_version_that_could_not_be_loaded_is_tried_again_later(
     clock = Clock()
     fallback = Version(bundles.store_bundle(storage, "jobs/0/bundle"))
     rollover = VersionRollover(model_server, clock=clock)
-    variant = Version(BundleRef("jobs/1/bundle", fallback.bundle.files, "m"))
-    assert await rollover.choose_version("m", variant, fallback) is fallback
+    variant = Version(BundleRef("jobs/1/bundle", fallback.bundle.files, "m"), fallback)
+    assert await rollover.choose_version("m", variant) is fallback
     bundles.store_bundle(storage, "jobs/1/bundle")
     model_server._cache.unload(variant.bundle)  # forgets the failure
-    assert await rollover.choose_version("m", variant, fallback) is fallback
+    assert await rollover.choose_version("m", variant) is fallback
     clock.now += RETRY_S
-    assert await rollover.choose_version("m", variant, fallback) is variant
+    assert await rollover.choose_version("m", variant) is variant
     assert model_server.is_loaded(variant.bundle)
 
 
 async def test_a_temporary_error_is_not_remembered(model_server: ModelServer, storage: LocalStorage) -> None:
-    variant, fallback = (Version(bundles.store_bundle(storage, f"jobs/{seed}/bundle", seed=seed)) for seed in range(2))
+    fallback = Version(bundles.store_bundle(storage, "jobs/0/bundle"))
+    variant = Version(bundles.store_bundle(storage, "jobs/1/bundle", seed=1), fallback)
     rollover, load = VersionRollover(model_server), model_server.load
 
     async def fail(bundle: BundleRef) -> None:
         raise Overloaded("Too many models are being loaded.")
 
     model_server.load = fail  # type: ignore[method-assign]  # fails once
-    assert await rollover.choose_version("m", variant, fallback) is fallback
+    assert await rollover.choose_version("m", variant) is fallback
     model_server.load = load  # type: ignore[method-assign]
     assert not rollover.has_failed(variant.bundle)
-    assert await rollover.choose_version("m", variant, fallback) is variant
+    assert await rollover.choose_version("m", variant) is variant
 
 
 async def test_a_version_without_a_fallback_raises_its_error(model_server: ModelServer) -> None:
