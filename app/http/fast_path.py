@@ -1,5 +1,6 @@
 """Handles prediction requests before the router, to avoid the overhead of FastAPI routes."""
 
+import operator
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
@@ -17,16 +18,18 @@ class FastRoute(NamedTuple):
         pattern: matches the whole path; its named groups are the path parameters.
         endpoint: handles the request.
         handle_error: converts an exception to a response; returns None for unexpected exceptions.
+        accepts_query: returns whether the endpoint can parse a query string. Default: only the empty one.
     """
 
     path: str
     pattern: re.Pattern[str]
     endpoint: Callable[[Request], Awaitable[Response]]
     handle_error: Callable[[Request, Exception], Response | None]
+    accepts_query: Callable[[bytes], bool] = operator.not_
 
 
 class FastPathMiddleware:
-    """Handles requests that match a fast route and have no query string. Passes all other requests to the router."""
+    """Handles requests that match a fast route. Passes all other requests to the router."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[FastRoute]) -> None:
         self._app = app
@@ -49,12 +52,12 @@ class FastPathMiddleware:
 
     def match_route(self, scope: Scope) -> FastRoute | None:
         """Return the fast route of a request, or None. Store the route and its path parameters in the scope."""
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["query_string"]:
+        if scope["type"] != "http" or scope["method"] != "POST":
             return None
         path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
         for route in self._routes:
             match = route.pattern.fullmatch(path)
-            if match is not None:
+            if match is not None and route.accepts_query(scope["query_string"]):
                 scope["route"], scope["path_params"] = route, match.groupdict()
                 return route
         return None

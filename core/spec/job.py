@@ -27,7 +27,7 @@ Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     Field(
         description="The numeric precision of the training. `auto`: bf16 if the device accelerates it, otherwise fp32. "
-        "Before a training on a CPU with bf16, both are measured, and fp32 is used if it is clearly faster; "
+        "Before a training on such a CPU, both are measured, and bf16 is used if it is clearly faster; "
         "`runtime.precision` reports the choice."
     ),
 ]

@@ -127,8 +127,8 @@ class VariantSpec(ModelJobSpec):
     )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto",
-        description="The precision of `openvino` and `torch-compile`. `auto` is bf16 if the worker's CPU supports it, "
-        "otherwise fp32. The other formats have a fixed precision.",
+        description="The precision of `openvino` and `torch-compile`. `auto` is bf16 if the worker's CPU accelerates "
+        "it, otherwise fp32. The other formats have a fixed precision.",
     )
     device: Literal["cpu"] = Field(default="cpu", description="The device; variants are created on the CPU.")
     calibration_samples: Annotated[int, Field(ge=1, le=10_000)] = Field(

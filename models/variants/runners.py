@@ -42,6 +42,8 @@ class OnnxRuntimeRunner:
         runtime = import_package("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
+        # A thread that waits for work in a loop takes the processor from the processes that read the requests.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3  # log only errors; at lower levels, every folded constant is logged
         self._session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from core.host_resources import count_usable_cores
+from worker.engine.bf16_speed import is_faster_in_bf16
 
 Precision = Literal["fp32", "bf16", "fp16"]
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # parameters of mallopt in glibc's malloc.h
@@ -116,20 +117,21 @@ def choose_device(requested: str) -> torch.device:
 
 
 def choose_precision(requested: str, device: torch.device) -> Precision:
-    """Return the requested precision. `auto` is bf16 if the device supports it, otherwise fp32."""
+    """Return the requested precision. `auto` is bf16 if the device computes faster in it, otherwise fp32."""
     if requested != "auto":
         return requested  # type: ignore[return-value]  # the job spec accepts only these literals
-    return "bf16" if _has_bf16(device) else "fp32"
+    return "bf16" if _accelerates_bf16(device) else "fp32"
 
 
-def _has_bf16(device: torch.device) -> bool:
+def _accelerates_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
     if torch.backends.cpu.get_cpu_capability() != "AVX512":  # the variable ATEN_CPU_CAPABILITY can disable AVX-512
         return False
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return bool(has_bf16) and is_faster_in_bf16()
 
 
 def compile_in_place(network: nn.Module) -> None:

@@ -1,9 +1,9 @@
 """Measures whether a network trains faster in bf16 or in fp32 on a CPU. It does not depend on the job spec.
 
-Convolutions and matrix products of processors with bf16 are about twice as fast in bf16. Depthwise convolutions and
-small operations are not, and their inputs must be converted: MobileNetV3 trains almost twice as fast in fp32. Other
-variants are not measured, because they have never been the fastest: contiguous tensors, and the bf16 mode of fp32
-operations in oneDNN; see `benchmarks/RESULTS.md`.
+Where `device.choose_precision` returns bf16, convolutions and matrix products are about twice as fast in it. Depthwise
+convolutions and small operations are not, and their inputs must be converted: MobileNetV3 trains almost twice as fast
+in fp32. Other variants are not measured, because they have never been the fastest: contiguous tensors, and the bf16
+mode of fp32 operations in oneDNN; see `benchmarks/RESULTS.md`.
 """
 
 import time
@@ -18,7 +18,7 @@ from worker.engine.run import Run
 MIN_STEP_CPU_S = 0.01
 """Networks with shorter steps are not measured: for them, the measurement takes longer than it saves."""
 MIN_GAIN = 1.2
-"""fp32 is used if its step takes at least this many times less CPU time, so that noise rarely changes the choice."""
+"""bf16 is used if its step takes at least this many times less CPU time: fp32 is more exact."""
 NUM_STEPS = 3
 
 
@@ -57,7 +57,7 @@ def choose_precision(trials: Sequence[PrecisionTrial]) -> Precision:
     if not trials:
         return "bf16"
     bf16, fp32 = trials
-    return "fp32" if bf16.cpu_s >= MIN_GAIN * fp32.cpu_s else "bf16"
+    return "bf16" if fp32.cpu_s >= MIN_GAIN * bf16.cpu_s else "fp32"
 
 
 def to_dicts(trials: Sequence[PrecisionTrial]) -> list[dict[str, Any]]:

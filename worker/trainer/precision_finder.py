@@ -22,7 +22,7 @@ MAX_BATCH_SIZE = 32
 def tune_precision(
     spec: JobSpec, packed: PackedDataset, context: JobContext, previous: Sequence[Any] | None
 ) -> tuple[JobContext, dict[str, Any]]:
-    """Choose between bf16, which `context.placement` has if the processor supports it, and fp32.
+    """Choose between bf16, which `context.placement` has if the processor accelerates it, and fp32.
 
     The weights, the order of the batches and the random numbers of the training are the same as with this precision in
     the spec: the steps are measured in temporary runs.

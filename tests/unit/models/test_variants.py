@@ -9,7 +9,7 @@ import torch
 
 from models import bundle, registry, variants
 from models.variants.exportable import ExportableModel
-from models.variants.runners import Runner
+from models.variants.runners import OnnxRuntimeRunner, Runner
 from tests.support.bundles import build_description as describe_bundle
 
 TOLERANCE: dict[variants.Format, float] = {
@@ -149,3 +149,12 @@ def test_missing_package_is_reported_with_the_install_command(monkeypatch: pytes
         monkeypatch.setitem(__import__("sys").modules, name, None)
     with pytest.raises(variants.MissingPackage, match=r"pip install -e '\.\[serving\]'"):
         variants.open_runner(made)
+
+
+def test_threads_of_onnx_runtime_wait_without_using_the_processor(made: Path) -> None:
+    if kind_of(made) not in {"onnx", "int8"}:
+        pytest.skip("another runtime")
+    runner = variants.open_runner(made, threads=2)
+    assert isinstance(runner, OnnxRuntimeRunner)
+    entry = "session.intra_op.allow_spinning"  # a missing entry raises
+    assert runner._session.get_session_options().get_session_config_entry(entry) == "0"

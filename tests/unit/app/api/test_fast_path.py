@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from app.api.fast_path import PREDICT
+from app.api.fast_path import MAX_QUERY_BYTES, PREDICT, parse_simple_query
 from app.http.fast_path import FastPathMiddleware
 from app.oip.fast_path import INFER, INFER_VERSION
 from app.state import State
@@ -14,6 +14,8 @@ from tests.support.images import random_png
 
 PNG = {"Content-Type": "image/png"}
 IMAGE = random_png(height=8, width=8, channels=1)
+ESCAPED = "?top_k=%35"
+"""The default number of classes, written so that the router handles the request."""
 RAW = {"Inference-Header-Content-Length": "0"}
 
 
@@ -32,7 +34,9 @@ async def nowhere(*_: Any) -> None:
     [
         ("POST", "/v1/models/shapes/predict", b"", PREDICT),
         ("POST", "/v1/models/shapes@champion/predict", b"", PREDICT),
-        ("POST", "/v1/models/shapes/predict", b"top_k=3", None),
+        ("POST", "/v1/models/shapes/predict", b"top_k=3", PREDICT),
+        ("POST", "/v1/models/shapes/predict", b"top_k=0", None),
+        ("POST", "/v2/models/shapes/infer", b"top_k=3", None),
         ("GET", "/v1/models/shapes/predict", b"", None),
         ("POST", "/v1/models/Shapes/predict", b"", None),
         ("POST", "/v1/models/shapes/predict/", b"", None),
@@ -48,9 +52,60 @@ def test_only_plain_requests_match_a_fast_route(method: str, path: str, query: b
     assert FastPathMiddleware(nowhere, (PREDICT, INFER, INFER_VERSION)).match_route(scope) is found
 
 
+@pytest.mark.parametrize(
+    ("query", "parsed"),
+    [
+        (b"", {}),
+        (b"top_k=3", {"top_k": 3}),
+        (b"top_k=007", {"top_k": 7}),
+        (b"top_k=10000&variant=torch-compile&test_time_augmentation=mirror_and_shift",
+         {"top_k": 10000, "variant": "torch-compile", "test_time_augmentation": "mirror_and_shift"}),
+        (b"variant=none", {"variant": "none"}),
+    ],
+)  # fmt: skip
+def test_simple_queries_are_parsed(query: bytes, parsed: dict[str, object]) -> None:
+    assert parse_simple_query(query) == parsed
+    assert len(query) <= MAX_QUERY_BYTES
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        b"top_k=0", b"top_k=10001", b"top_k=-1", b"top_k=+1", b"top_k= 1", b"top_k=1.0", b"top_k=", b"top_k",
+        b"top_k=%35", b"top_k=\xb2", b"top_k=\xd9\xa3", b"top_k=1&top_k=2", b"top_k=1&", b"&", b"=1", b"variant=",
+        b"variant=ONNX", b"variant=auto", b"test_time_augmentation=flip", b"a=1", b"top_k=1;variant=none",
+        b"top_k=" + b"0" * MAX_QUERY_BYTES + b"1",
+    ],
+)  # fmt: skip
+def test_other_queries_are_left_to_the_router(query: bytes) -> None:
+    assert parse_simple_query(query) is None
+
+
+@pytest.mark.parametrize(
+    "query", ["?top_k=2", "?top_k=1&variant=none", "?test_time_augmentation=mirror", "?variant=onnx"]
+)
+def test_the_parameters_have_the_same_effect_on_both_routes(client: TestClient, query: str) -> None:
+    name, _, value = query.rpartition("=")
+    escaped = f"{name}=%{ord(value[0]):02x}{value[1:]}"
+    short, long = (
+        client.post(f"/v1/models/shapes/predict{each}", content=IMAGE, headers=PNG) for each in (query, escaped)
+    )
+    assert short.status_code == long.status_code
+    assert short.json() == long.json()
+    plain = client.post("/v1/models/shapes/predict", content=IMAGE, headers=PNG)
+    assert short.json() != plain.json()
+
+
+@pytest.mark.parametrize("query", ["top_k=0", "top_k=1&top_k=x", "variant=tensorrt", "a=1"])
+def test_errors_of_the_query_are_those_of_the_router(client: TestClient, query: str) -> None:
+    response = client.post(f"/v1/models/shapes/predict?{query}", content=IMAGE, headers=PNG)
+    assert response.status_code == 422
+    assert query.split("=")[0] in response.text
+
+
 def test_the_response_equals_that_of_the_documented_route(client: TestClient) -> None:
     short, long = (
-        client.post(f"/v1/models/shapes/predict{query}", content=IMAGE, headers=PNG) for query in ("", "?top_k=5")
+        client.post(f"/v1/models/shapes/predict{query}", content=IMAGE, headers=PNG) for query in ("", ESCAPED)
     )
     assert short.status_code == long.status_code == 200
     assert short.json() == long.json()
@@ -86,7 +141,7 @@ def test_metrics_use_the_documented_route(client: TestClient) -> None:
 def test_a_problem_equals_that_of_the_documented_route(
     client: TestClient, path: str, content: bytes, status: int
 ) -> None:
-    responses = [client.post(f"{path}{query}", content=content, headers=PNG | RAW) for query in ("", "?top_k=5")]
+    responses = [client.post(f"{path}{query}", content=content, headers=PNG | RAW) for query in ("", ESCAPED)]
     assert [response.status_code for response in responses] == [status, status]
     assert responses[0].json() == responses[1].json()
     assert responses[0].headers["Content-Type"] == responses[1].headers["Content-Type"]

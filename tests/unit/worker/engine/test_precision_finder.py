@@ -66,9 +66,10 @@ def test_an_interrupted_measurement_has_no_result(run: Run, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("bf16", "fp32", "chosen"), [(1.0, 2.6, "bf16"), (1.0, 1.0, "bf16"), (1.19, 1.0, "bf16"), (1.21, 1.0, "fp32")]
+    ("bf16", "fp32", "chosen"),
+    [(1.0, 2.6, "bf16"), (1.0, 1.21, "bf16"), (1.0, 1.19, "fp32"), (1.0, 1.0, "fp32"), (1.3, 1.0, "fp32")],
 )
-def test_fp32_must_be_clearly_faster(bf16: float, fp32: float, chosen: str) -> None:
+def test_bf16_must_be_clearly_faster(bf16: float, fp32: float, chosen: str) -> None:
     assert choose_precision([PrecisionTrial("bf16", bf16), PrecisionTrial("fp32", fp32)]) == chosen
 
 

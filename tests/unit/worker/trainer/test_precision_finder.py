@@ -38,7 +38,8 @@ def times(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         return [PrecisionTrial("bf16", times["bf16"]), PrecisionTrial("fp32", times["fp32"])]
 
     monkeypatch.setattr(precision_finder, "measure_precisions", measure_and_look_up)
-    monkeypatch.setattr(device, "_has_bf16", lambda _: True)  # a processor without it computes the same, more slowly
+    # A processor without bf16 computes the same, more slowly.
+    monkeypatch.setattr(device, "_accelerates_bf16", lambda _: True)
     return times
 
 
@@ -89,7 +90,7 @@ def test_a_run_in_bf16_continues_in_bf16_on_a_processor_without_it(
     spec = build_spec(epochs=3, **CHANGES)
     _, whole = run_job(build_start(spec, dataset, tmp_path / "whole"))
     folder = whole.select_messages(CheckpointWritten)[0].dir
-    monkeypatch.setattr(device, "_has_bf16", lambda _: False)
+    monkeypatch.setattr(device, "_accelerates_bf16", lambda _: False)
     status, resumed = run_job(build_start(spec, dataset, tmp_path / "rest", resume_dir=folder))
     assert status == 0, resumed.messages[-2:]
     assert get_runtime(resumed)["precision"] == "bf16"
@@ -112,7 +113,7 @@ def test_the_precision_of_an_equal_job_is_used_if_the_processor_supports_it(
     precision: str,
     used: str,
 ) -> None:
-    monkeypatch.setattr(device, "_has_bf16", lambda _: has_bf16)
+    monkeypatch.setattr(device, "_accelerates_bf16", lambda _: has_bf16)
     start = build_start(build_spec(**CHANGES), dataset, tmp_path / "work", precision=precision)
     _, channel = run_job(start)
     assert get_runtime(channel)["precision"] == used
@@ -122,7 +123,7 @@ def test_the_precision_of_an_equal_job_is_used_if_the_processor_supports_it(
 def test_a_processor_without_bf16_measures_nothing(
     dataset: Path, tmp_path: Path, times: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device, "_has_bf16", lambda _: False)
+    monkeypatch.setattr(device, "_accelerates_bf16", lambda _: False)
     _, channel = run_job(build_start(build_spec(**CHANGES), dataset, tmp_path / "work"))
     assert get_runtime(channel)["precision"] == "fp32"
     assert "precision_trials" not in get_runtime(channel)
