@@ -18,7 +18,7 @@ NUM_PRODUCTS = 4
 def is_faster_in_bf16() -> bool:
     """Return whether the CPU multiplies matrices faster in bf16 than in fp32.
 
-    It is measured once per process, in about 10 ms.
+    It is measured once per process, in about 10 ms, with torch's current number of threads.
     """
     return _measure_product(torch.bfloat16) < _measure_product(torch.float32)
 
