@@ -34,9 +34,8 @@ TopK = Annotated[
     Query(description=TOP_K_DESCRIPTION, examples=[3]),
 ]
 
-VariantName = Literal["none", "onnx", "int8", "openvino", "torch-compile"]
 Variant = Annotated[
-    VariantName | None,
+    Literal["none", "onnx", "int8", "openvino", "torch-compile"] | None,
     Query(
         description="The variant to use; `none` for the model as trained. Default: the variant of the alias, if any; "
         "with `CANDELA_PREDICT_VARIANT=auto`, otherwise the automatically chosen variant of the version, if any."

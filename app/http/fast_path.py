@@ -1,13 +1,20 @@
 """Handles prediction requests before the router, to avoid the overhead of FastAPI routes."""
 
-import operator
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+QUERY_KEY = "candela.fast_query"
+"""The key of the scope under which the middleware stores the parsed query string."""
+
+
+def parse_no_query(query: bytes) -> Mapping[str, Any] | None:
+    """Accept only the empty query string."""
+    return None if query else {}
 
 
 class FastRoute(NamedTuple):
@@ -18,14 +25,14 @@ class FastRoute(NamedTuple):
         pattern: matches the whole path; its named groups are the path parameters.
         endpoint: handles the request.
         handle_error: converts an exception to a response; returns None for unexpected exceptions.
-        accepts_query: returns whether the endpoint can parse a query string. Default: only the empty one.
+        parse_query: parses the query string; returns None if the router must handle the request.
     """
 
     path: str
     pattern: re.Pattern[str]
     endpoint: Callable[[Request], Awaitable[Response]]
     handle_error: Callable[[Request, Exception], Response | None]
-    accepts_query: Callable[[bytes], bool] = operator.not_
+    parse_query: Callable[[bytes], Mapping[str, Any] | None] = parse_no_query
 
 
 class FastPathMiddleware:
@@ -51,13 +58,14 @@ class FastPathMiddleware:
         await response(scope, receive, send)
 
     def match_route(self, scope: Scope) -> FastRoute | None:
-        """Return the fast route of a request, or None. Store the route and its path parameters in the scope."""
+        """Return the fast route of a request, or None. Store the route and its parameters in the scope."""
         if scope["type"] != "http" or scope["method"] != "POST":
             return None
         path = str(scope["path"]).removeprefix(scope.get("root_path", ""))
         for route in self._routes:
             match = route.pattern.fullmatch(path)
-            if match is not None and route.accepts_query(scope["query_string"]):
-                scope["route"], scope["path_params"] = route, match.groupdict()
+            query = None if match is None else route.parse_query(scope["query_string"])
+            if match is not None and query is not None:
+                scope["route"], scope["path_params"], scope[QUERY_KEY] = route, match.groupdict(), query
                 return route
         return None

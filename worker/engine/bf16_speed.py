@@ -1,8 +1,8 @@
 """Measures whether a processor with bf16 instructions is also faster with them.
 
-Processors with AMX multiply matrices several times faster in bf16 than in fp32, AMD's of the Zen 4 generation about
-twice. A virtual machine may have the instructions of AVX-512 for bf16, but not AMX: such an Intel processor was
-measured to multiply and to train in bf16 more slowly than in fp32, see `benchmarks/RESULTS.md`.
+An Intel processor with AMX multiplies matrices several times faster in bf16 than in fp32. A virtual machine may hide
+AMX and leave the instructions of AVX-512 for bf16: such a processor was measured to multiply and to train in bf16 more
+slowly than in fp32, see `benchmarks/RESULTS.md`.
 """
 
 import time
